@@ -1,0 +1,76 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package v1alpha1
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// Annotations that ask for an action. Each value is an opaque token: a value that differs from the one that the status
+// says was handled last asks once. The operator never removes them, so that GitOps tools see no drift.
+const (
+	// RotateSecretAnnotation, on a PostbackSecret or a Postback, asks for a new signing key.
+	RotateSecretAnnotation = "postback.dev/rotate-secret"
+	// SendTestAnnotation, on a Postback, asks for a test event. Its value is an event type, optionally followed by a
+	// slash and a token: "lead.created/2".
+	SendTestAnnotation = "postback.dev/send-test"
+	// RedeliverAnnotation, on a PostbackDelivery in any phase, asks for a new attempt at once.
+	RedeliverAnnotation = "postback.dev/redeliver"
+)
+
+const (
+	// PostbackLabel, on a PostbackDelivery, holds the name of its Postback.
+	PostbackLabel = "postback.dev/postback"
+	// EventTypeLabel, on a PostbackDelivery, holds the type of its event.
+	EventTypeLabel = "postback.dev/event-type"
+	// WatchLabel, with the value "true", on a Secret lets the manager see a change of it at once. The manager puts it
+	// on the Secrets that it makes; on a Secret that somebody else makes it is optional, and without it a change is
+	// seen at the next periodic look.
+	WatchLabel = "postback.dev/watch"
+
+	// RouteFinalizer keeps a Postback until its route is gone: an owner reference cannot cross namespaces.
+	RouteFinalizer = "postback.dev/route"
+
+	// ManagedByLabel and PartOfLabel are the recommended labels that the operator puts on what it creates.
+	ManagedByLabel = "app.kubernetes.io/managed-by"
+	PartOfLabel    = "app.kubernetes.io/part-of"
+	// ManagedBy and PartOf are their values.
+	ManagedBy = "postback-operator"
+	PartOf    = "postback"
+)
+
+// Field managers under which the parts write.
+const (
+	ManagerFieldOwner    = "postback-manager"
+	DispatcherFieldOwner = "postback-dispatcher"
+)
+
+// SigningKeyName is the data key, in a core Secret that a PostbackSecret names, of the current signing key.
+const SigningKeyName = "secret"
+
+const maxTokenLength = 256
+
+// HandledToken returns what a status records for an annotation's value once it is handled: the value itself, or, if it
+// is longer than 256 bytes, its SHA-256 in hexadecimal.
+func HandledToken(value string) string {
+	if len(value) <= maxTokenLength {
+		return value
+	}
+	sum := sha256.Sum256([]byte(value))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,409 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package v1alpha1
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Condition types of Postback. Ready, Reconciling and Stalled follow kstatus.
+const (
+	// ReadyCondition is True when an event posted now would be routed: every live dispatcher replica has loaded this
+	// generation.
+	ReadyCondition = "Ready"
+	// ReconcilingCondition is True while the controller works or waits for something that is expected to come.
+	ReconcilingCondition = "Reconciling"
+	// StalledCondition is True when nothing more happens until somebody changes the object or what it refers to.
+	StalledCondition = "Stalled"
+	// TestEventCondition tells what became of the newest value of the send-test annotation.
+	TestEventCondition = "TestEvent"
+)
+
+// Reasons of a Postback's conditions.
+const (
+	RoutedReason                 = "Routed"
+	ProgressingReason            = "Progressing"
+	WaitingForDispatcherReason   = "WaitingForDispatcher"
+	NoDispatcherReason           = "NoDispatcher"
+	SecretNotFoundReason         = "SecretNotFound"
+	SecretNotReadyReason         = "SecretNotReady"
+	SecretNameTakenReason        = "SecretNameTaken"
+	HeaderSecretNotFoundReason   = "HeaderSecretNotFound"
+	InvalidHeaderReason          = "InvalidHeader"
+	InvalidURLReason             = "InvalidURL"
+	PlainHTTPNotAllowedReason    = "PlainHTTPNotAllowed"
+	TestEventStoredReason        = "Stored"
+	TestEventNotSubscribedReason = "NotSubscribed"
+	TestEventInvalidReason       = "InvalidEventType"
+)
+
+// Defaults that the getters of PostbackSpec return for absent fields.
+const (
+	DefaultTimeout    = 10 * time.Second
+	DefaultMaxPending = 10000
+)
+
+// Trigger selects events by type: an exact type ("lead.created"), a prefix ("sale.*") or every type ("*").
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=65
+// +kubebuilder:validation:XValidation:rule="self.matches('^([*]|[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?([.][A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*([.][*])?)$')",message="must be an event type such as lead.created, a prefix such as sale.*, or *"
+type Trigger string
+
+// PostbackState says what happens to the events of a Postback.
+//
+// +kubebuilder:validation:Enum=Enabled;Paused;Disabled
+type PostbackState string
+
+const (
+	// PostbackEnabled delivers.
+	PostbackEnabled PostbackState = "Enabled"
+	// PostbackPaused stores events and lets them wait.
+	PostbackPaused PostbackState = "Paused"
+	// PostbackDisabled skips new events and holds those that are stored.
+	PostbackDisabled PostbackState = "Disabled"
+)
+
+// SignatureScheme names a way to sign a request.
+//
+// +kubebuilder:validation:Enum=Dub;StandardWebhooks
+type SignatureScheme string
+
+const (
+	// SignatureDub is the header Dub-Signature: the lower-case hexadecimal HMAC-SHA256 of the body, keyed with the
+	// whole secret string.
+	SignatureDub SignatureScheme = "Dub"
+	// SignatureStandardWebhooks is the headers webhook-id, webhook-timestamp and webhook-signature of Standard
+	// Webhooks 1.0.
+	SignatureStandardWebhooks SignatureScheme = "StandardWebhooks"
+)
+
+// LocalReference names an object of the same namespace.
+type LocalReference struct {
+	// name of the object.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of an object: lower-case letters, digits, - and ."
+	Name string `json:"name,omitempty"`
+}
+
+// SecretKeySelector selects a key of a Secret of the same namespace.
+type SecretKeySelector struct {
+	// name of the Secret.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of a Secret: lower-case letters, digits, - and ."
+	Name string `json:"name,omitempty"`
+
+	// key of the Secret's data.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="must be a key of a Secret: letters, digits, -, _ and ."
+	Key string `json:"key,omitempty"`
+}
+
+// HeaderSource says where the value of a header comes from.
+type HeaderSource struct {
+	// secretKeyRef selects a key of a Secret of the same namespace.
+	//
+	// +required
+	SecretKeyRef *SecretKeySelector `json:"secretKeyRef,omitempty"`
+}
+
+// Header is an HTTP header that each request carries.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.valueFrom)",message="must have exactly one of value and valueFrom"
+type Header struct {
+	// name of the header, in any case. Names that HTTP or the operator sets are reserved: Host, Content-*, User-Agent,
+	// Dub-Signature, webhook-*, and those of one hop (RFC 9110, section 7.6.1).
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-!#$%&\\'*+.^_`|~0-9A-Za-z]+$')",message="must be an HTTP header name: letters, digits and -"
+	// +kubebuilder:validation:XValidation:rule="!(self.lowerAscii() in ['host', 'user-agent', 'dub-signature', 'connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'expect', 'accept-encoding']) && !self.lowerAscii().startsWith('content-') && !self.lowerAscii().startsWith('webhook-')",message="is reserved: choose another name (HTTP and the operator set Host, Content-*, User-Agent, Dub-Signature, webhook-*, and the hop-by-hop headers themselves)"
+	Name string `json:"name,omitempty"`
+
+	// value of the header.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\x00-\\x08\\x0a-\\x1f\\x7f]')",message="must not contain line breaks or other control characters"
+	Value *string `json:"value,omitempty"`
+
+	// valueFrom takes the value from a Secret. The value must not be longer than 4,096 bytes.
+	//
+	// +optional
+	ValueFrom *HeaderSource `json:"valueFrom,omitempty"`
+}
+
+// RetryPolicy says when to stop trying. Without it a delivery is tried until it is delivered: after 12s, 2m28s, 30m8s,
+// 6h7m6s, and then every 24h.
+type RetryPolicy struct {
+	// maxAttempts is the number of attempts, the first included, after which a delivery fails. 0, the default, sets no
+	// limit.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	MaxAttempts *int32 `json:"maxAttempts,omitempty"`
+
+	// giveUpAfter is the time, counted from the first attempt, after which a delivery fails instead of being tried
+	// again. 0s, the default, sets no limit.
+	//
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,6})?(ms|s|m|h))+$') && duration(self) >= duration('0s') && duration(self) <= duration('8760h')",message="must be a duration from 0s (never give up) to 8760h (a year), such as 72h"
+	GiveUpAfter *metav1.Duration `json:"giveUpAfter,omitempty"`
+}
+
+// Limits bound what one Postback may use.
+type Limits struct {
+	// maxPending is the number of unfinished deliveries at which new events are refused, for this Postback only. The
+	// default is 10000. The bound is soft: each dispatcher replica counts what it has seen.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	MaxPending *int32 `json:"maxPending,omitempty"`
+}
+
+// PostbackSpec says which events go to which endpoint, and how.
+type PostbackSpec struct {
+	// url of the endpoint, which gets a POST for each event. It must be an absolute https URL; http only where the
+	// operator was started with --allow-plain-http.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[Hh][Tt][Tt][Pp][Ss]?://')",message="must be an absolute URL that starts with https://, such as https://example.com/hooks"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\x00-\\x20\\x7f]')",message="must not contain spaces or control characters: percent-encode them"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('#')",message="must not have a fragment: remove the part from #"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/?#]*@')",message="must not contain a user name or password: use a header with valueFrom.secretKeyRef instead"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[Hh][Tt][Tt][Pp][Ss]?://') || self.contains('#') || self.matches('[\\x00-\\x20\\x7f]') || (isURL(self) && url(self).getHostname() != '')",message="must be a valid URL with a host, such as https://example.com/hooks"
+	URL string `json:"url,omitempty"`
+
+	// triggers select events by type. An event that matches several is delivered once.
+	//
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	Triggers []Trigger `json:"triggers,omitempty"`
+
+	// displayName is a name for people.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=100
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\x00-\\x1f\\x7f]')",message="must not contain line breaks or other control characters"
+	DisplayName string `json:"displayName,omitempty"`
+
+	// state is Enabled (events are delivered), Paused (events are stored and wait) or Disabled (new events are skipped
+	// and those that are stored wait).
+	//
+	// +optional
+	// +default="Enabled"
+	State PostbackState `json:"state,omitempty"`
+
+	// secretRef names the PostbackSecret whose key signs the requests. By default the Postback has one of its own, of
+	// the same name.
+	//
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+
+	// headers are sent with each request.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))",message="must not name a header twice: names are compared without case"
+	Headers []Header `json:"headers,omitempty"`
+
+	// signatures are the schemes by which each request is signed. The default is all of them.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=2
+	Signatures []SignatureScheme `json:"signatures,omitempty"`
+
+	// timeout bounds one attempt, from the dial to the end of the answer. The default is 10s.
+	//
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,6})?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('30s')",message="must be a duration from 1s to 30s, such as 10s"
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+
+	// retry says when to stop trying. By default a delivery is tried until it is delivered.
+	//
+	// +optional
+	Retry *RetryPolicy `json:"retry,omitempty"`
+
+	// limits bound what this Postback may use.
+	//
+	// +optional
+	Limits *Limits `json:"limits,omitempty"`
+}
+
+// GetState returns the state, Enabled if it is absent.
+func (s *PostbackSpec) GetState() PostbackState {
+	if s.State == "" {
+		return PostbackEnabled
+	}
+	return s.State
+}
+
+// GetSignatures returns the signature schemes, all of them if none is named.
+func (s *PostbackSpec) GetSignatures() []SignatureScheme {
+	if len(s.Signatures) == 0 {
+		return []SignatureScheme{SignatureDub, SignatureStandardWebhooks}
+	}
+	return s.Signatures
+}
+
+// GetTimeout returns the bound of one attempt.
+func (s *PostbackSpec) GetTimeout() time.Duration {
+	if s.Timeout == nil {
+		return DefaultTimeout
+	}
+	return s.Timeout.Duration
+}
+
+// GetMaxAttempts returns the number of attempts after which a delivery fails; 0 means no limit.
+func (s *PostbackSpec) GetMaxAttempts() int32 {
+	if s.Retry == nil || s.Retry.MaxAttempts == nil {
+		return 0
+	}
+	return *s.Retry.MaxAttempts
+}
+
+// GetGiveUpAfter returns the time after which a delivery fails; 0 means no limit.
+func (s *PostbackSpec) GetGiveUpAfter() time.Duration {
+	if s.Retry == nil || s.Retry.GiveUpAfter == nil {
+		return 0
+	}
+	return s.Retry.GiveUpAfter.Duration
+}
+
+// GetMaxPending returns the number of unfinished deliveries at which new events are refused.
+func (s *PostbackSpec) GetMaxPending() int32 {
+	if s.Limits == nil || s.Limits.MaxPending == nil {
+		return DefaultMaxPending
+	}
+	return *s.Limits.MaxPending
+}
+
+// PostbackStatus is what the operator has observed of a Postback.
+type PostbackStatus struct {
+	// conditions: Ready, Reconciling, Stalled and TestEvent.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchStrategy=merge
+	// +patchMergeKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+
+	// observedGeneration is the generation that the conditions describe. It starts at -1, so that a new object does
+	// not count as healthy.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=-1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// secretName is the name of the core Secret that holds the signing key, under the data key "secret".
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	SecretName string `json:"secretName,omitempty"`
+
+	// endpointHost is the host, and port if one is given, of the routed URL.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	EndpointHost string `json:"endpointHost,omitempty"`
+
+	// lastHandledRotateSecret is the newest value of the annotation postback.dev/rotate-secret that was passed on to
+	// the PostbackSecret.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledRotateSecret string `json:"lastHandledRotateSecret,omitempty"`
+
+	// lastHandledSendTest is the newest value of the annotation postback.dev/send-test that was acted on.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledSendTest string `json:"lastHandledSendTest,omitempty"`
+}
+
+// Postback sends the events of its namespace whose types match its triggers to an endpoint, each signed and retried
+// until it is delivered.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=pb,categories=postbacks
+// +kubebuilder:selectablefield:JSONPath=".spec.secretRef.name"
+// +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether an event posted now would be routed"
+// +kubebuilder:printcolumn:name="Reason",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].reason",description="Why it is ready or not"
+// +kubebuilder:printcolumn:name="State",type="string",JSONPath=".spec.state",description="Enabled, Paused or Disabled"
+// +kubebuilder:printcolumn:name="Host",type="string",JSONPath=".status.endpointHost",description="Host of the endpoint"
+// +kubebuilder:printcolumn:name="Triggers",type="string",JSONPath=".spec.triggers",priority=1,description="Event types that are sent"
+// +kubebuilder:printcolumn:name="Secret",type="string",JSONPath=".status.secretName",priority=1,description="Secret that holds the signing key"
+// +kubebuilder:printcolumn:name="Message",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].message",priority=1,description="More about Ready"
+// +kubebuilder:printcolumn:name="Age",type="date",JSONPath=".metadata.creationTimestamp"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="metadata.name must be at most 63 characters long: it is the value of a label on each delivery"
+type Postback struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard object's metadata.
+	//
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what is wanted.
+	//
+	// +required
+	Spec PostbackSpec `json:"spec,omitzero"`
+
+	// status is what the operator has observed.
+	//
+	// +optional
+	// +default={"observedGeneration":-1}
+	Status PostbackStatus `json:"status,omitzero"`
+}
+
+// PostbackList is a list of Postbacks.
+//
+// +kubebuilder:object:root=true
+type PostbackList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Postback `json:"items"`
+}

@@ -1,0 +1,342 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// DeliveredCondition is True when the endpoint has answered with a 2xx status, False when it is known that it has not,
+// or that it never will.
+const DeliveredCondition = "Delivered"
+
+// Reasons of a PostbackDelivery's conditions.
+const (
+	EndpointAcceptedReason = "EndpointAccepted"
+	RetryScheduledReason   = "RetryScheduled"
+	MaxAttemptsReason      = "MaxAttemptsReached"
+	GaveUpReason           = "GiveUpAfterReached"
+)
+
+const (
+	// MaxRecordedAttempts is the number of attempts that a status keeps, the newest ones.
+	MaxRecordedAttempts = 20
+	// MaxResponseBody is the number of bytes of a response body that a status keeps.
+	MaxResponseBody = 1024
+	// MaxEventTypeLength and MaxEventIDLength bound the type and the id of an event, in bytes.
+	MaxEventTypeLength = 63
+	MaxEventIDLength   = 128
+)
+
+// DeliveryPhase says where a delivery stands. It is beside the conditions because a selectable field has to be a scalar.
+//
+// +kubebuilder:validation:Enum=Pending;Retrying;Delivered;Failed
+type DeliveryPhase string
+
+const (
+	// DeliveryPending has no attempt on record.
+	DeliveryPending DeliveryPhase = "Pending"
+	// DeliveryRetrying has failed at least once and will be tried again.
+	DeliveryRetrying DeliveryPhase = "Retrying"
+	// DeliveryDelivered was accepted by the endpoint.
+	DeliveryDelivered DeliveryPhase = "Delivered"
+	// DeliveryFailed will not be tried again, unless somebody asks for it.
+	DeliveryFailed DeliveryPhase = "Failed"
+)
+
+// Finished reports whether no further attempt will be made by itself.
+func (p DeliveryPhase) Finished() bool {
+	return p == DeliveryDelivered || p == DeliveryFailed
+}
+
+// Outcome says how an attempt ended. The set is closed: status, metrics and logs use the same words.
+//
+// +kubebuilder:validation:Enum=Succeeded;Redirected;Rejected4xx;Failed5xx;UnexpectedStatus;Timeout;ConnectionRefused;ConnectionReset;ConnectionFailed;NameNotResolved;TLSFailed;InvalidResponse;InvalidRequest;Interrupted
+type Outcome string
+
+const (
+	// OutcomeSucceeded is a 2xx answer.
+	OutcomeSucceeded Outcome = "Succeeded"
+	// OutcomeRedirected is a 3xx answer; redirects are not followed.
+	OutcomeRedirected Outcome = "Redirected"
+	// OutcomeRejected4xx is a 4xx answer.
+	OutcomeRejected4xx Outcome = "Rejected4xx"
+	// OutcomeFailed5xx is a 5xx answer.
+	OutcomeFailed5xx Outcome = "Failed5xx"
+	// OutcomeUnexpectedStatus is an answer with any other status.
+	OutcomeUnexpectedStatus Outcome = "UnexpectedStatus"
+	// OutcomeTimeout is no complete answer within spec.timeout.
+	OutcomeTimeout Outcome = "Timeout"
+	// OutcomeConnectionRefused is an endpoint that listens on no such port.
+	OutcomeConnectionRefused Outcome = "ConnectionRefused"
+	// OutcomeConnectionReset is a connection that the other side ended before its answer was complete.
+	OutcomeConnectionReset Outcome = "ConnectionReset"
+	// OutcomeConnectionFailed is any other failure to reach the endpoint, such as no route to its host.
+	OutcomeConnectionFailed Outcome = "ConnectionFailed"
+	// OutcomeNameNotResolved is a host name without an address.
+	OutcomeNameNotResolved Outcome = "NameNotResolved"
+	// OutcomeTLSFailed is a TLS handshake or certificate that was not accepted.
+	OutcomeTLSFailed Outcome = "TLSFailed"
+	// OutcomeInvalidResponse is an answer that is not HTTP.
+	OutcomeInvalidResponse Outcome = "InvalidResponse"
+	// OutcomeInvalidRequest is a request that could not be made or signed; nothing was sent.
+	OutcomeInvalidRequest Outcome = "InvalidRequest"
+	// OutcomeInterrupted is an attempt that the dispatcher cut short when it had to end; it may have been received.
+	OutcomeInterrupted Outcome = "Interrupted"
+)
+
+// PostbackReference names a Postback of the same namespace.
+type PostbackReference struct {
+	// name of the Postback.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name,omitempty"`
+
+	// uid of the Postback: another one of the same name is not meant.
+	//
+	// +required
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	UID types.UID `json:"uid,omitempty"`
+}
+
+// EventReference says which event is delivered.
+type EventReference struct {
+	// id of the event, which is also the webhook-id that the endpoint sees.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_:/+=@~-]+$')",message="must consist of letters, digits and _ : / + = @ ~ - (Standard Webhooks forbids a full stop)"
+	ID string `json:"id,omitempty"`
+
+	// type of the event, such as lead.created.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?([.][A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*$')",message="must be an event type such as lead.created"
+	Type string `json:"type,omitempty"`
+
+	// createdAt is the time that the event carries, to the millisecond.
+	//
+	// +required
+	CreatedAt metav1.MicroTime `json:"createdAt,omitzero"`
+}
+
+// PostbackDeliverySpec is one event for one Postback. It never changes.
+//
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable: a delivery is the record of one event; annotate it with postback.dev/redeliver to send it again"
+type PostbackDeliverySpec struct {
+	// postbackRef names the Postback that the event is for.
+	//
+	// +required
+	PostbackRef PostbackReference `json:"postbackRef,omitzero"`
+
+	// event says which event it is.
+	//
+	// +required
+	Event EventReference `json:"event,omitzero"`
+
+	// body holds the exact bytes that are signed and sent. It is a string because the API server may write an embedded
+	// object in another order or with other numbers.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1048576
+	Body string `json:"body,omitempty"`
+
+	// test is true for a test event that somebody asked for by annotation.
+	//
+	// +optional
+	Test bool `json:"test,omitempty"`
+}
+
+// Attempt is the record of one request to the endpoint.
+type Attempt struct {
+	// number of the attempt, from 1.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Number int32 `json:"number,omitempty"`
+
+	// time at which it began.
+	//
+	// +required
+	Time metav1.MicroTime `json:"time,omitzero"`
+
+	// duration from its beginning to the end of the answer, or to the failure.
+	//
+	// +required
+	Duration metav1.Duration `json:"duration"`
+
+	// outcome says how it ended.
+	//
+	// +required
+	Outcome Outcome `json:"outcome,omitempty"`
+
+	// statusCode of the answer, if there was one.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=100
+	// +kubebuilder:validation:Maximum=999
+	StatusCode *int32 `json:"statusCode,omitempty"`
+
+	// message says more about a failure, for people.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+
+	// responseBody is the beginning of the answer's body, at most 1 KiB. Bytes that are not UTF-8 are replaced.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	ResponseBody string `json:"responseBody,omitempty"`
+
+	// remoteIP is the address that was connected to.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RemoteIP string `json:"remoteIP,omitempty"`
+}
+
+// DeliveryRound counts the attempts since the delivery was made, or since somebody last asked for it again. The
+// schedule and spec.retry of the Postback count within a round.
+type DeliveryRound struct {
+	// attempts made in this round.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Attempts int32 `json:"attempts,omitempty"`
+
+	// startTime is when the first attempt of this round began.
+	//
+	// +optional
+	StartTime *metav1.MicroTime `json:"startTime,omitempty"`
+}
+
+// PostbackDeliveryStatus is the log of a delivery.
+type PostbackDeliveryStatus struct {
+	// conditions: Delivered; Reconciling while it will be tried again; Stalled when it failed for good.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchStrategy=merge
+	// +patchMergeKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+
+	// observedGeneration is the generation that the conditions describe. It starts at -1, so that a new object does
+	// not count as delivered.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=-1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// phase is Pending, Retrying, Delivered or Failed.
+	//
+	// +optional
+	Phase DeliveryPhase `json:"phase,omitempty"`
+
+	// attemptCount is the number of attempts on record, also of those that attempts no longer lists.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	AttemptCount int32 `json:"attemptCount,omitempty"`
+
+	// nextAttemptTime is when the next attempt is due.
+	//
+	// +optional
+	NextAttemptTime *metav1.MicroTime `json:"nextAttemptTime,omitempty"`
+
+	// completionTime is when the delivery was delivered or failed.
+	//
+	// +optional
+	CompletionTime *metav1.MicroTime `json:"completionTime,omitempty"`
+
+	// round counts the attempts since the delivery was made or last asked for again.
+	//
+	// +optional
+	Round DeliveryRound `json:"round,omitzero"`
+
+	// attempts are the newest 20, oldest first.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Attempts []Attempt `json:"attempts,omitempty"`
+
+	// lastHandledRedeliver is the newest value of the annotation postback.dev/redeliver that was acted on.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledRedeliver string `json:"lastHandledRedeliver,omitempty"`
+}
+
+// PostbackDelivery is one event on its way to one Postback's endpoint, and the log of its attempts. The operator makes
+// it; it goes when its Postback goes.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=pbd,categories=postbacks,path=postbackdeliveries
+// +kubebuilder:selectablefield:JSONPath=".status.phase"
+// +kubebuilder:selectablefield:JSONPath=".spec.postbackRef.name"
+// +kubebuilder:selectablefield:JSONPath=".spec.event.type"
+// +kubebuilder:selectablefield:JSONPath=".spec.event.id"
+// +kubebuilder:printcolumn:name="Postback",type="string",JSONPath=".spec.postbackRef.name",description="Postback that the event is for"
+// +kubebuilder:printcolumn:name="Event",type="string",JSONPath=".spec.event.type",description="Type of the event"
+// +kubebuilder:printcolumn:name="Phase",type="string",JSONPath=".status.phase",description="Pending, Retrying, Delivered or Failed"
+// +kubebuilder:printcolumn:name="Attempts",type="integer",JSONPath=".status.attemptCount",description="Number of attempts"
+// +kubebuilder:printcolumn:name="HTTP",type="integer",JSONPath=".status.attempts[-1].statusCode",description="HTTP status of the newest attempt"
+// +kubebuilder:printcolumn:name="Outcome",type="string",JSONPath=".status.attempts[-1].outcome",description="How the newest attempt ended"
+// +kubebuilder:printcolumn:name="Next",type="string",JSONPath=".status.nextAttemptTime",priority=1,description="When the next attempt is due"
+// +kubebuilder:printcolumn:name="Event ID",type="string",JSONPath=".spec.event.id",priority=1,description="Id of the event"
+// +kubebuilder:printcolumn:name="Age",type="date",JSONPath=".metadata.creationTimestamp"
+type PostbackDelivery struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard object's metadata.
+	//
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is the event and the Postback that it is for.
+	//
+	// +required
+	Spec PostbackDeliverySpec `json:"spec,omitzero"`
+
+	// status is the log of the attempts.
+	//
+	// +optional
+	// +default={"observedGeneration":-1,"phase":"Pending"}
+	Status PostbackDeliveryStatus `json:"status,omitzero"`
+}
+
+// PostbackDeliveryList is a list of PostbackDeliveries.
+//
+// +kubebuilder:object:root=true
+type PostbackDeliveryList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []PostbackDelivery `json:"items"`
+}

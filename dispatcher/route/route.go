@@ -1,0 +1,129 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package route holds what the dispatcher needs to know of a Postback. The manager writes each route into a Secret of
+// the install namespace; the dispatcher reads nothing else of a tenant's configuration.
+package route
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+const (
+	// SecretType is the type of the Secrets that hold routes. The dispatcher selects them by the field "type".
+	SecretType corev1.SecretType = "postback.dev/route"
+	// dataKey is the key of the Secret's data under which the route stands, as JSON.
+	dataKey = "route.json"
+	// LoadedAnnotation, on a dispatcher replica's Lease, holds the highest resourceVersion among the route Secrets that
+	// the replica has loaded. A route Secret of this or a lower resourceVersion is in force there.
+	LoadedAnnotation = "postback.dev/loaded-resource-version"
+	// ReplicaLabel marks the Leases of dispatcher replicas; its value is "true".
+	ReplicaLabel = "postback.dev/dispatcher-replica"
+)
+
+// Route is one Postback as the dispatcher sees it.
+type Route struct {
+	Namespace  string                     `json:"namespace"`
+	Name       string                     `json:"name"`
+	UID        types.UID                  `json:"uid"`
+	Generation int64                      `json:"generation"`
+	URL        string                     `json:"url"`
+	Triggers   []v1alpha1.Trigger         `json:"triggers"`
+	State      v1alpha1.PostbackState     `json:"state"`
+	Headers    []Header                   `json:"headers,omitempty"`
+	Signatures []v1alpha1.SignatureScheme `json:"signatures"`
+	// Keys are the signing keys as they are shown to partners ("whsec_…"): the current one, then the previous ones that
+	// are in their overlap, newest first. There is at least one.
+	Keys        []string        `json:"keys"`
+	Timeout     metav1.Duration `json:"timeout"`
+	MaxAttempts int32           `json:"maxAttempts,omitempty"` // 0: no limit
+	GiveUpAfter metav1.Duration `json:"giveUpAfter,omitzero"`  // 0: no limit
+	MaxPending  int32           `json:"maxPending"`
+}
+
+// Header is an HTTP header with its value resolved.
+type Header struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Key identifies a Postback across the cluster.
+func (r *Route) Key() types.NamespacedName {
+	return types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
+}
+
+// SecretName returns the name of the Secret that holds the route of the Postback with this UID.
+func SecretName(postback types.UID) string {
+	return "route-" + string(postback)
+}
+
+// ToSecret returns the Secret that holds the route, in the given namespace. Equal routes give equal data.
+func (r *Route) ToSecret(namespace string) (*corev1.Secret, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode route of Postback %s: %w", r.Key(), err)
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace,
+			Name:      SecretName(r.UID),
+			Labels: map[string]string{
+				v1alpha1.ManagedByLabel: v1alpha1.ManagedBy,
+				v1alpha1.PartOfLabel:    v1alpha1.PartOf,
+				v1alpha1.WatchLabel:     "true",
+			},
+		},
+		Type: SecretType,
+		Data: map[string][]byte{dataKey: data},
+	}, nil
+}
+
+// SameData reports whether two Secrets hold the same route.
+func SameData(a, b *corev1.Secret) bool {
+	return bytes.Equal(a.Data[dataKey], b.Data[dataKey])
+}
+
+// FromSecret returns the route that a Secret holds. The errors name no value of it.
+func FromSecret(secret *corev1.Secret) (*Route, error) {
+	data, ok := secret.Data[dataKey]
+	if !ok {
+		return nil, fmt.Errorf("no data key %q", dataKey)
+	}
+	r := &Route{}
+	if err := json.Unmarshal(data, r); err != nil {
+		// A JSON error may quote the text around it, which may be a key.
+		return nil, fmt.Errorf("data key %q is not a route", dataKey)
+	}
+	switch {
+	case r.UID == "" || r.Namespace == "" || r.Name == "":
+		return nil, errors.New("route without namespace, name or uid")
+	case len(r.Keys) == 0:
+		return nil, errors.New("route without a signing key")
+	case r.Timeout.Duration < time.Second:
+		return nil, errors.New("route without a timeout")
+	}
+	return r, nil
+}

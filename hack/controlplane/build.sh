@@ -1,0 +1,66 @@
+#!/bin/sh
+# Builds kube-apiserver, kube-controller-manager, kubectl and etcd from the Go modules pinned in go.mod, once a version,
+# and prints the folder that holds them: the value for KUBEBUILDER_ASSETS. Progress goes to standard error.
+# If KUBEBUILDER_ASSETS is set already, it is printed and nothing is built.
+set -eu
+if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
+	echo "$KUBEBUILDER_ASSETS"
+	exit 0
+fi
+
+cd "$(dirname "$0")"
+root=$(cd ../.. && pwd)
+kubernetes=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' go.mod)
+etcd=$(awk '$1 == "go.etcd.io/etcd/server/v3" { print $2; exit }' go.mod)
+platform=$(go env GOOS)-$(go env GOARCH)
+assets="${CONTROLPLANE_CACHE:-$root/.cache/controlplane}/$kubernetes-etcd-$etcd-$platform"
+if [ -e "$assets/complete" ]; then
+	echo "$assets"
+	exit 0
+fi
+
+minor=$(echo "$kubernetes" | cut -d. -f2)
+version_package=k8s.io/component-base/version
+client_package=k8s.io/client-go/pkg/version
+ldflags="-s -w"
+for package in $version_package $client_package; do
+	ldflags="$ldflags -X $package.gitVersion=$kubernetes -X $package.gitMajor=1 -X $package.gitMinor=$minor"
+	ldflags="$ldflags -X $package.gitTreeState=clean"
+done
+
+# One build at a time; a build that was killed leaves its folder behind, which the next one replaces.
+building="$assets.building.$$"
+trap 'rm -rf "$building"' EXIT
+trap 'exit 130' INT TERM
+mkdir -p "$building"
+k=k8s.io/kubernetes/cmd
+export CGO_ENABLED=0
+echo "Building Kubernetes $kubernetes and etcd $etcd from source. The first time takes some minutes." >&2
+total=$(go list -deps $k/kube-apiserver $k/kube-controller-manager $k/kubectl go.etcd.io/etcd/server/v3 | wc -l)
+
+# -v names each package as it is compiled: shown as a count, and kept for a failure.
+log="$building/build.log"
+build() {
+	name=$1
+	shift
+	{ go build -v -trimpath "$@" 2>&1 && touch "$building/$name.ok"; } | tee -a "$log" |
+		awk -v name="$name" -v total="$total" '
+			{ n++ } n % 50 == 0 { printf "  %s: %d packages compiled (%d in all programs)\n", name, n, total; fflush() }' >&2
+	if [ ! -e "$building/$name.ok" ]; then
+		tail -n 30 "$log" >&2
+		echo "Building $name failed; the last lines of its output are above." >&2
+		exit 1
+	fi
+	rm "$building/$name.ok"
+	echo "  $name: built" >&2
+}
+build etcd -ldflags "-s -w" -o "$building/etcd" go.etcd.io/etcd/server/v3
+build kube-apiserver -ldflags "$ldflags" -o "$building/" $k/kube-apiserver
+build kube-controller-manager -ldflags "$ldflags" -o "$building/" $k/kube-controller-manager
+build kubectl -ldflags "$ldflags" -o "$building/" $k/kubectl
+
+rm -f "$log"
+touch "$building/complete"
+rm -rf "$assets"
+mv "$building" "$assets"
+echo "$assets"
