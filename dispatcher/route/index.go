@@ -1,0 +1,90 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package route
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Index holds the routes in memory. It is safe for concurrent use; the routes that it returns must not be changed.
+type Index struct {
+	mu          sync.RWMutex
+	byUID       map[types.UID]*Route
+	byNamespace map[string]map[types.UID]*Route
+}
+
+// NewIndex returns an empty index.
+func NewIndex() *Index {
+	return &Index{byUID: map[types.UID]*Route{}, byNamespace: map[string]map[types.UID]*Route{}}
+}
+
+// Set adds a route or replaces the one of the same UID.
+func (x *Index) Set(r *Route) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.byUID[r.UID] = r
+	namespace := x.byNamespace[r.Namespace]
+	if namespace == nil {
+		namespace = map[types.UID]*Route{}
+		x.byNamespace[r.Namespace] = namespace
+	}
+	namespace[r.UID] = r
+}
+
+// Delete removes the route of a Postback, if there is one.
+func (x *Index) Delete(postback types.UID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	r, ok := x.byUID[postback]
+	if !ok {
+		return
+	}
+	delete(x.byUID, postback)
+	delete(x.byNamespace[r.Namespace], postback)
+	if len(x.byNamespace[r.Namespace]) == 0 {
+		delete(x.byNamespace, r.Namespace)
+	}
+}
+
+// Get returns the route of a Postback, or nil.
+func (x *Index) Get(postback types.UID) *Route {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.byUID[postback]
+}
+
+// Match returns the routes of a namespace that are subscribed to an event type, whatever their state, in no order.
+func (x *Index) Match(namespace, eventType string) []*Route {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var matches []*Route
+	for _, r := range x.byNamespace[namespace] {
+		if Subscribed(r.Triggers, eventType) {
+			matches = append(matches, r)
+		}
+	}
+	return matches
+}
+
+// Len returns the number of routes.
+func (x *Index) Len() int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.byUID)
+}
