@@ -1,0 +1,62 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package event
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"slices"
+)
+
+// The samples hold every field that Dub's postbacks of the three types have, with the values of its documentation.
+//
+//go:embed samples/*.json
+var samples embed.FS
+
+// minimalSample is the data of a test event of any other type.
+const minimalSample = `{"message":"This is a test event."}`
+
+// sampleData holds the samples by event type, compact.
+var sampleData = loadSamples()
+
+// Sample returns the data of a test event: complete for lead.created, sale.created and commission.created, minimal for
+// any other type. The caller may change it.
+func Sample(eventType string) json.RawMessage {
+	if data, ok := sampleData[eventType]; ok {
+		return slices.Clone(data)
+	}
+	return json.RawMessage(minimalSample)
+}
+
+func loadSamples() map[string]json.RawMessage {
+	loaded := map[string]json.RawMessage{}
+	for _, eventType := range []string{"lead.created", "sale.created", "commission.created"} {
+		// The files are part of the binary and a test reads each: a sample that cannot be read is left out, so that
+		// Sample falls back to the minimal one.
+		file, err := samples.ReadFile("samples/" + eventType + ".json")
+		if err != nil {
+			continue
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, file); err != nil {
+			continue
+		}
+		loaded[eventType] = compact.Bytes()
+	}
+	return loaded
+}
