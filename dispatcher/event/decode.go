@@ -1,0 +1,282 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	// MaxEvents is the number of events that one request may hold.
+	MaxEvents = 100
+	// MaxDepth is how deep objects and arrays may be nested in an event; the event itself counts as one.
+	MaxDepth = 64
+)
+
+// Posted is an event as a producer posted it.
+type Posted struct {
+	Event
+	// CreatedAtGiven says that createdAt came with the event and was not made here.
+	CreatedAtGiven bool
+}
+
+// Decode reads what a producer posts: one event object, or an array of 1 to MaxEvents of them. An event without an id
+// gets newID(its index), one without createdAt gets now to the millisecond. Data is a copy of the posted bytes. All is
+// refused if any of it is not right: the error is an *InvalidError.
+func Decode(body []byte, now time.Time, newID func(index int) string) ([]Posted, error) {
+	d := &decoder{
+		// The decoder takes a bytes.Buffer as it is, so that offsets are places in body, and does not write to it.
+		json:  jsontext.NewDecoder(bytes.NewBuffer(body)),
+		body:  body,
+		now:   now.UTC().Truncate(time.Millisecond),
+		newID: newID,
+	}
+	events, err := d.events()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	if err := checkIDs(events); err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+type decoder struct {
+	json  *jsontext.Decoder
+	body  []byte
+	now   time.Time
+	newID func(index int) string
+	// array is true if the events stand in an array.
+	array bool
+}
+
+func (d *decoder) events() ([]Posted, error) {
+	switch d.json.PeekKind() {
+	case jsontext.KindBeginObject:
+		e, err := d.event(0)
+		return []Posted{e}, err
+	case jsontext.KindBeginArray:
+		d.array = true
+	default:
+		if _, err := d.json.ReadToken(); err != nil {
+			return nil, d.syntaxError(err)
+		}
+		return nil, invalid("", "must be an event, which is an object, or an array of 1 to %d events", MaxEvents)
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return nil, d.syntaxError(err)
+	}
+	var events []Posted
+	for d.json.PeekKind() != jsontext.KindEndArray {
+		index := len(events)
+		if index == MaxEvents {
+			return nil, invalid(fmt.Sprintf("/%d", index), "more than %d events: send them in several requests", MaxEvents)
+		}
+		e, err := d.event(index)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return nil, d.syntaxError(err)
+	}
+	if len(events) == 0 {
+		return nil, invalid("", "the array is empty: send 1 to %d events", MaxEvents)
+	}
+	return events, nil
+}
+
+// end makes sure that nothing follows.
+func (d *decoder) end() error {
+	_, err := d.json.ReadToken()
+	switch {
+	case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		return nil
+	case err != nil:
+		return d.syntaxError(err)
+	}
+	return invalid("", "something follows the JSON document: send one event, or several in an array")
+}
+
+func (d *decoder) event(index int) (Posted, error) {
+	var e Posted
+	if kind := d.json.PeekKind(); kind != jsontext.KindBeginObject {
+		if _, err := d.json.ReadToken(); err != nil {
+			return e, d.syntaxError(err)
+		}
+		return e, invalid(string(d.json.StackPointer()), "must be an event, which is an object")
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return e, d.syntaxError(err)
+	}
+	pointer := string(d.json.StackPointer())
+	for d.json.PeekKind() != jsontext.KindEndObject {
+		if err := d.field(&e); err != nil {
+			return e, err
+		}
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return e, d.syntaxError(err)
+	}
+	switch {
+	case e.Type == "":
+		return e, invalid(pointer+"/event", "is missing: name the type of the event, such as lead.created")
+	case e.Data == nil:
+		return e, invalid(pointer+"/data", "is missing: send an object; {} if there is nothing to say")
+	}
+	if e.ID == "" {
+		e.ID = d.newID(index)
+	}
+	if !e.CreatedAtGiven {
+		e.CreatedAt = d.now
+	}
+	return e, nil
+}
+
+// field reads a member of an event. The decoder refuses one that comes twice.
+func (d *decoder) field(e *Posted) error {
+	name, err := d.json.ReadToken()
+	if err != nil {
+		return d.syntaxError(err)
+	}
+	switch name.String() {
+	case "id":
+		e.ID, err = d.text(ValidID, "must be a string of 1 to 128 letters, digits and _ : / + = @ ~ -; or leave it out and one is made")
+	case "event":
+		e.Type, err = d.text(ValidType, "must be an event type such as lead.created: a string of at most 63 letters, digits, _ and -, in segments joined by full stops")
+	case "createdAt":
+		e.CreatedAtGiven = true
+		e.CreatedAt, err = d.time()
+	case "data":
+		e.Data, err = d.object()
+	default:
+		err = invalid(string(d.json.StackPointer()), `is not a field of an event (id, event, createdAt, data): put your own fields under "data"`)
+	}
+	return err
+}
+
+// text reads a string for which valid holds.
+func (d *decoder) text(valid func(string) bool, detail string) (string, error) {
+	pointer := string(d.json.StackPointer())
+	kind := d.json.PeekKind()
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return "", d.syntaxError(err)
+	}
+	if kind != jsontext.KindString || !valid(token.String()) {
+		return "", invalid(pointer, "%s", detail)
+	}
+	return token.String(), nil
+}
+
+const timeDetail = "must be a time of the years 1970 to 9999 in RFC 3339, such as 2026-01-31T12:00:00.000Z; or leave it out and the present time is taken"
+
+// timePattern is RFC 3339: package time also takes a comma, one digit for an hour and an offset of 24 hours.
+var timePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.]\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+func (d *decoder) time() (time.Time, error) {
+	var at time.Time
+	_, err := d.text(func(s string) bool {
+		parsed, err := time.Parse(time.RFC3339, s)
+		if err != nil || !timePattern.MatchString(s) {
+			return false
+		}
+		at = parsed.UTC().Truncate(time.Millisecond)
+		return at.Year() >= 1970 && at.Year() <= 9999
+	}, timeDetail)
+	return at, err
+}
+
+// object reads an object whole and returns a copy of its bytes.
+func (d *decoder) object() (json.RawMessage, error) {
+	pointer := string(d.json.StackPointer())
+	kind := d.json.PeekKind()
+	if _, err := d.json.ReadToken(); err != nil {
+		return nil, d.syntaxError(err)
+	}
+	if kind != jsontext.KindBeginObject {
+		return nil, invalid(pointer, "must be an object: put the value into one")
+	}
+	start := d.json.InputOffset() - 1
+	maxDepth := MaxDepth
+	if d.array {
+		maxDepth++
+	}
+	for depth := d.json.StackDepth(); d.json.StackDepth() >= depth; {
+		token, err := d.json.ReadToken()
+		if err != nil {
+			return nil, d.syntaxError(err)
+		}
+		if d.json.StackDepth() > maxDepth {
+			return nil, invalid(string(d.json.StackPointer()), "is nested more than %d deep: flatten it", MaxDepth)
+		}
+		if token.Kind() == jsontext.KindNumber && !inRange(token.String()) {
+			return nil, invalid(string(d.json.StackPointer()), "is a number beyond the range of a 64-bit float, which receivers could not read: send it as a string")
+		}
+	}
+	return bytes.Clone(d.body[start:d.json.InputOffset()]), nil
+}
+
+// inRange reports whether a JSON number is finite as a float64, whatever precision it has.
+func inRange(number string) bool {
+	_, err := strconv.ParseFloat(number, 64)
+	return err == nil
+}
+
+// checkIDs refuses an id that comes twice with different content. The same event twice is no mistake.
+func checkIDs(events []Posted) error {
+	first := make(map[string]int, len(events))
+	for i := range events {
+		j, ok := first[events[i].ID]
+		if !ok {
+			first[events[i].ID] = i
+			continue
+		}
+		if !events[i].sameContent(&events[j]) {
+			return invalid(fmt.Sprintf("/%d/id", i), "is also the id of /%d, whose content differs: give each event an id of its own", j)
+		}
+	}
+	return nil
+}
+
+func (e *Posted) sameContent(other *Posted) bool {
+	return e.Type == other.Type && bytes.Equal(e.Data, other.Data) &&
+		e.CreatedAtGiven == other.CreatedAtGiven && e.CreatedAt.Equal(other.CreatedAt)
+}
+
+// Same reports whether a body that was stored under the id of an event holds this event. The time of storing counts
+// only if it came with the event.
+func (e *Posted) Same(body string, createdAt time.Time) bool {
+	stored := e.Event
+	if !e.CreatedAtGiven {
+		stored.CreatedAt = createdAt
+	}
+	return string(stored.Body()) == body
+}
