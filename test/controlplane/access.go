@@ -1,0 +1,112 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	// Tests must not meet the client's own rate limit.
+	clientQPS, clientBurst = 1000, 2000
+
+	tokenSeconds = 24 * 60 * 60
+)
+
+// Kubectl runs the real kubectl as the administrator and returns what it wrote. If it fails, so does this, with an
+// error that holds the end of the command line and what kubectl said.
+func (c *ControlPlane) Kubectl(ctx context.Context, stdin string, args ...string) (stdout, stderr string, err error) {
+	var out, errOut bytes.Buffer
+	command := exec.CommandContext(ctx, filepath.Join(c.AssetsDir, "kubectl"), args...)
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &errOut
+	// The caller's kubectl settings and cache play no part.
+	command.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "HOME="+c.path("kubectl"), "KUBERC=off")
+	if err := command.Run(); err != nil {
+		err = fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errOut.String()))
+		return out.String(), errOut.String(), err
+	}
+	return out.String(), errOut.String(), nil
+}
+
+// ServiceAccountConfig returns the configuration of a client that authenticates as a ServiceAccount, which must exist,
+// with a token of its own that lasts a day.
+func (c *ControlPlane) ServiceAccountConfig(ctx context.Context, namespace, name string) (*rest.Config, error) {
+	clients, err := kubernetes.NewForConfig(c.Config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	request := &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](tokenSeconds)},
+	}
+	token, err := clients.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, request, metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("request a token of ServiceAccount %s/%s: %w", namespace, name, err)
+	}
+	config := c.anonymousConfig(c.Config.Host)
+	config.BearerToken = token.Status.Token
+	return config, nil
+}
+
+// ServiceAccountKubeconfig writes a kubeconfig file with a token of a ServiceAccount, for a process to run as it.
+func (c *ControlPlane) ServiceAccountKubeconfig(ctx context.Context, namespace, name, path string) error {
+	config, err := c.ServiceAccountConfig(ctx, namespace, name)
+	if err != nil {
+		return err
+	}
+	return writeKubeconfig(config, path)
+}
+
+// anonymousConfig trusts the control plane's certificate authority and holds no credentials.
+func (c *ControlPlane) anonymousConfig(host string) *rest.Config {
+	return &rest.Config{
+		Host:            host,
+		TLSClientConfig: rest.TLSClientConfig{CAData: c.certificates.pem},
+		QPS:             clientQPS,
+		Burst:           clientBurst,
+	}
+}
+
+func writeKubeconfig(config *rest.Config, path string) error {
+	const name = "postback"
+	kubeconfig := clientcmdapi.NewConfig()
+	kubeconfig.Clusters[name] = &clientcmdapi.Cluster{Server: config.Host, CertificateAuthorityData: config.CAData}
+	kubeconfig.AuthInfos[name] = &clientcmdapi.AuthInfo{
+		Token:                 config.BearerToken,
+		ClientCertificateData: config.CertData,
+		ClientKeyData:         config.KeyData,
+	}
+	kubeconfig.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
+	kubeconfig.CurrentContext = name
+	if err := clientcmd.WriteToFile(*kubeconfig, path); err != nil {
+		return fmt.Errorf("write kubeconfig: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	modulePath        = "github.com/postback-dev/postback-operator"
+	assetsEnvironment = "KUBEBUILDER_ASSETS"
+)
+
+// programs are what the assets folder must hold.
+var programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kubectl"}
+
+// ModuleRoot returns the folder of this module's go.mod, looking from the working directory upwards.
+func ModuleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	for {
+		content, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && strings.HasPrefix(string(content), "module "+modulePath+"\n") {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", fmt.Errorf("no go.mod of %s in the working directory or above it", modulePath)
+		}
+		dir = parent
+	}
+}
+
+// Assets returns the folder that holds the control plane's programs: the value of KUBEBUILDER_ASSETS, or, without it,
+// what hack/controlplane/build.sh builds, which takes minutes the first time and tells progress to the given writer.
+func Assets(ctx context.Context, progress io.Writer) (string, error) {
+	dir := os.Getenv(assetsEnvironment)
+	if dir == "" {
+		built, err := buildAssets(ctx, progress)
+		if err != nil {
+			return "", err
+		}
+		dir = built
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("find the control plane's programs: %w", err)
+	}
+	for _, program := range programs {
+		if _, err := os.Stat(filepath.Join(dir, program)); errors.Is(err, os.ErrNotExist) {
+			return "", fmt.Errorf("%s has no %s: point %s to a folder with %s, or unset it to have them built",
+				dir, program, assetsEnvironment, strings.Join(programs, ", "))
+		} else if err != nil {
+			return "", fmt.Errorf("find the control plane's programs: %w", err)
+		}
+	}
+	return dir, nil
+}
+
+func buildAssets(ctx context.Context, progress io.Writer) (string, error) {
+	root, err := ModuleRoot()
+	if err != nil {
+		return "", err
+	}
+	var out bytes.Buffer
+	build := exec.CommandContext(ctx, filepath.Join(root, "hack", "controlplane", "build.sh"))
+	build.Stdout, build.Stderr = &out, progress
+	if err := build.Run(); err != nil {
+		return "", fmt.Errorf("build the control plane with hack/controlplane/build.sh: %w", err)
+	}
+	return strings.TrimSpace(out.String()), nil
+}

@@ -1,0 +1,236 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package controlplane starts and stops a real Kubernetes control plane on loopback, for tests and the demo: etcd,
+// kube-apiserver with RBAC, and kube-controller-manager with the controllers that clean up (garbage collection,
+// namespace deletion) and make service accounts. There is no kubelet: a Pod stays Pending.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// startTries bounds how often Start chooses new ports when another process takes one first.
+const startTries = 3
+
+// Options say how to start a control plane. The zero value is what tests want.
+type Options struct {
+	// CRDPaths are files or folders of CustomResourceDefinitions to install. The default is config/crd/bases of this
+	// module.
+	CRDPaths []string
+	// WithoutCRDs installs none. The garbage collector then sees a kind that is installed later within 30 seconds.
+	WithoutCRDs bool
+	// Log gets one line for each step, and the progress of a build. The default is to say nothing.
+	Log io.Writer
+	// Dir is the folder for data, keys and logs. It must not exist or be empty, is left in place by Stop, and its path
+	// should be short, for it holds a Unix socket. The default is a temporary folder that Stop removes.
+	Dir string
+}
+
+// ControlPlane is a control plane that runs. Its methods may be used by one goroutine at a time, except Kubectl and
+// those for service accounts, which are safe for concurrent use.
+type ControlPlane struct {
+	// Config is that of a cluster administrator.
+	Config *rest.Config
+	// Kubeconfig is the path of a kubeconfig file of the same administrator. Stop removes it, unless Options.Dir is set.
+	Kubeconfig string
+	// AssetsDir holds the programs: etcd, kube-apiserver, kube-controller-manager, kubectl.
+	AssetsDir string
+	// Dir holds data, keys, and the logs etcd.log, kube-apiserver.log and kube-controller-manager.log.
+	Dir string
+
+	log               io.Writer
+	temporary         bool
+	certificates      *authority
+	etcd              *process
+	apiServer         *process
+	controllerManager *process
+}
+
+// Start starts a control plane and returns when it serves and its CustomResourceDefinitions are established. The
+// context bounds the start only: call Stop to end what was started. On failure nothing is left running, and the error
+// holds what the program that failed wrote last.
+func Start(ctx context.Context, o Options) (*ControlPlane, error) {
+	if o.Log == nil {
+		o.Log = io.Discard
+	}
+	assets, err := Assets(ctx, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	c := &ControlPlane{AssetsDir: assets, Dir: o.Dir, log: o.Log}
+	if err := c.prepare(); err != nil {
+		return nil, errors.Join(err, c.cleanUp())
+	}
+	if err := c.startAll(ctx, o); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+// Stop ends every program, the newest first, and removes the temporary folder.
+func (c *ControlPlane) Stop() error {
+	return errors.Join(c.controllerManager.stop(), c.apiServer.stop(), c.etcd.stop(), c.cleanUp())
+}
+
+// StopAPIServer ends the API server only, at once, as a crash does: requests and watches break off, and every new one is
+// refused until StartAPIServer.
+func (c *ControlPlane) StopAPIServer() error {
+	return c.apiServer.stop()
+}
+
+// StartAPIServer starts the API server again, on the same port and data.
+func (c *ControlPlane) StartAPIServer() error {
+	ctx := context.Background()
+	if err := c.apiServer.start(ctx); err != nil {
+		return err
+	}
+	// The controller manager outlives an outage, as a rule; a long one may end it.
+	return c.controllerManager.start(ctx)
+}
+
+// RestartAPIServer stops the API server and starts it again, on the same port and data.
+func (c *ControlPlane) RestartAPIServer() error {
+	if err := c.StopAPIServer(); err != nil {
+		return err
+	}
+	return c.StartAPIServer()
+}
+
+// prepare makes the folder, the keys, and the processes, without starting any.
+func (c *ControlPlane) prepare() error {
+	if err := c.makeDir(); err != nil {
+		return err
+	}
+	if err := c.makeCertificates(); err != nil {
+		return err
+	}
+	c.etcd = c.newEtcd()
+	return c.choosePorts()
+}
+
+func (c *ControlPlane) makeDir() error {
+	if c.Dir == "" {
+		dir, err := os.MkdirTemp("", "postback-")
+		if err != nil {
+			return fmt.Errorf("make the control plane's folder: %w", err)
+		}
+		c.Dir, c.temporary = dir, true
+		return nil
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return fmt.Errorf("make the control plane's folder: %w", err)
+	}
+	c.Dir = dir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the control plane's folder: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("make the control plane's folder: %w", err)
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("the control plane's folder %s is not empty: remove it or choose another", dir)
+	}
+	return nil
+}
+
+func (c *ControlPlane) cleanUp() error {
+	if !c.temporary {
+		return nil
+	}
+	if err := os.RemoveAll(c.Dir); err != nil {
+		return fmt.Errorf("remove the control plane's folder: %w", err)
+	}
+	return nil
+}
+
+func (c *ControlPlane) startAll(ctx context.Context, o Options) error {
+	c.say("Starting etcd")
+	if err := c.etcd.start(ctx); err != nil {
+		return err
+	}
+	if err := c.startOnPorts(ctx, o); err != nil {
+		return err
+	}
+	c.say("The control plane serves on %s", c.Config.Host)
+	return nil
+}
+
+// startOnPorts starts what listens on a port. Nothing can reserve a port for another process, so it tries again on new
+// ones if one was taken in between.
+func (c *ControlPlane) startOnPorts(ctx context.Context, o Options) error {
+	var err error
+	for range startTries {
+		if err = c.startServers(ctx, o); err == nil || !strings.Contains(err.Error(), "address already in use") {
+			return err
+		}
+		if stopErr := errors.Join(c.controllerManager.stop(), c.apiServer.stop()); stopErr != nil {
+			return errors.Join(err, stopErr)
+		}
+		if portErr := c.choosePorts(); portErr != nil {
+			return errors.Join(err, portErr)
+		}
+	}
+	return err
+}
+
+func (c *ControlPlane) startServers(ctx context.Context, o Options) error {
+	c.say("Starting kube-apiserver")
+	if err := c.apiServer.start(ctx); err != nil {
+		return err
+	}
+	// The garbage collector learns the kinds when it starts, and then every 30 seconds only: so they come first.
+	if err := c.installCRDs(o); err != nil {
+		return err
+	}
+	c.say("Starting kube-controller-manager")
+	return c.controllerManager.start(ctx)
+}
+
+func (c *ControlPlane) installCRDs(o Options) error {
+	if o.WithoutCRDs {
+		return nil
+	}
+	paths := o.CRDPaths
+	if len(paths) == 0 {
+		root, err := ModuleRoot()
+		if err != nil {
+			return err
+		}
+		paths = []string{filepath.Join(root, "config", "crd", "bases")}
+	}
+	c.say("Installing CustomResourceDefinitions")
+	_, err := envtest.InstallCRDs(c.Config, envtest.CRDInstallOptions{Paths: paths, ErrorIfPathMissing: true})
+	if err != nil {
+		return fmt.Errorf("install CustomResourceDefinitions: %w", err)
+	}
+	return nil
+}
+
+func (c *ControlPlane) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(c.log, format+"\n", args...)
+}
