@@ -23,6 +23,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -80,6 +81,12 @@ func SecretName(postback types.UID) string {
 	return "route-" + string(postback)
 }
 
+// uidOf is the inverse of SecretName.
+func uidOf(secretName string) (types.UID, bool) {
+	uid, ok := strings.CutPrefix(secretName, "route-")
+	return types.UID(uid), ok
+}
+
 // ToSecret returns the Secret that holds the route, in the given namespace. Equal routes give equal data.
 func (r *Route) ToSecret(namespace string) (*corev1.Secret, error) {
 	data, err := json.Marshal(r)
@@ -120,6 +127,8 @@ func FromSecret(secret *corev1.Secret) (*Route, error) {
 	switch {
 	case r.UID == "" || r.Namespace == "" || r.Name == "":
 		return nil, errors.New("route without namespace, name or uid")
+	case SecretName(r.UID) != secret.Name:
+		return nil, errors.New("route of another Postback than the Secret's name says")
 	case len(r.Keys) == 0:
 		return nil, errors.New("route without a signing key")
 	case r.Timeout.Duration < time.Second:

@@ -1,0 +1,94 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Command dispatcher takes events in and sends them to endpoints.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/postback-dev/postback-operator/dispatcher"
+	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/sign"
+)
+
+// version is set when the program is built.
+var version = "dev"
+
+func main() {
+	var o dispatcher.Options
+	flag.StringVar(&o.Namespace, "namespace", envOr("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
+	flag.StringVar(&o.Identity, "identity", envOr("POD_NAME", hostname()), "Name of this replica, unique among the replicas, and the same after a restart.")
+	flag.StringVar(&o.IngestAddress, "ingest-bind-address", ingest.DefaultAddress, "Address on which events are taken in. Anybody who reaches it can send events, so the default is loopback.")
+	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", "127.0.0.1:8082", "Address of the metrics, or 0 for none.")
+	flag.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8083", "Address of the probes /healthz and /readyz, or 0 for none.")
+	flag.StringVar(&o.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub. The manager needs the same value.")
+	flag.StringVar(&o.UserAgent, "user-agent", "Postback/"+version, "Header User-Agent of the requests.")
+	flag.Int64Var(&o.MaxBodyBytes, "max-body-bytes", ingest.DefaultMaxBodyBytes, "Largest body of a request to ingest, in bytes.")
+	logging := zap.Options{}
+	logging.BindFlags(flag.CommandLine)
+	flag.Parse()
+	o.Log = zap.New(zap.UseFlagOptions(&logging))
+	ctrl.SetLogger(o.Log)
+	klog.SetLogger(o.Log)
+	o.Pod = pod(o.Identity)
+
+	if err := run(o); err != nil {
+		o.Log.Error(err, "The dispatcher ends")
+		os.Exit(1)
+	}
+}
+
+func run(o dispatcher.Options) error {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	o.Log.Info("Starting", "version", version, "identity", o.Identity)
+	return dispatcher.Run(ctrl.SetupSignalHandler(), config, o)
+}
+
+// pod returns a reference to the Pod that this process runs in, if the downward API says which it is.
+func pod(name string) *metav1.OwnerReference {
+	uid := os.Getenv("POD_UID")
+	if uid == "" || os.Getenv("POD_NAME") != name {
+		return nil
+	}
+	return &metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: name, UID: types.UID(uid)}
+}
+
+func envOr(name, fallback string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return fallback
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "dispatcher"
+	}
+	return name
+}

@@ -1,0 +1,150 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package attempt makes attempts: it signs, sends and records.
+package attempt
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/dispatcher/send"
+)
+
+// ErrInFlight says that this replica is making an attempt of the same delivery at this moment.
+var ErrInFlight = errors.New("an attempt of this delivery is in flight")
+
+// Attempter makes attempts, at most one of a delivery at a time. It is safe for concurrent use.
+type Attempter struct {
+	Sender   *send.Sender
+	Recorder *delivery.Recorder
+	Events   events.EventRecorder
+
+	mu       sync.Mutex
+	inFlight map[types.UID]struct{}
+}
+
+// Attempt sends a delivery to the endpoint of a route, records how that ended, and returns the delivery as recorded.
+// redeliver is the token that the attempt answers, or "". It returns ErrInFlight, having done nothing, if this replica
+// is attempting the same delivery already, and delivery.ErrGone if the delivery was deleted meanwhile.
+//
+// An attempt that has begun is finished and recorded even if its caller is no longer wanted, for the endpoint has seen
+// it: ctx should end only when the process has to.
+func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, redeliver string) (*v1alpha1.PostbackDelivery, error) {
+	if !a.begin(d.UID) {
+		return nil, ErrInFlight
+	}
+	defer a.end(d.UID)
+
+	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Name, "eventID", d.Spec.Event.ID)
+	result := a.Sender.Send(ctx, r, d.Spec.Event.ID, []byte(d.Spec.Body))
+	observe(result)
+	record, cancel := recordContext(ctx)
+	defer cancel()
+	recorded, err := a.Recorder.Record(logf.IntoContext(record, log), d, func(d *v1alpha1.PostbackDelivery) {
+		delivery.Apply(d, r, result, redeliver)
+	})
+	if err != nil {
+		return nil, err
+	}
+	log.Info("Attempted", "attempt", recorded.Status.AttemptCount, "outcome", result.Outcome, "phase", recorded.Status.Phase,
+		"duration", result.Duration.Duration)
+	a.announce(r, d, recorded)
+	return recorded, nil
+}
+
+// lastWrite is how long a record may still take once ctx has ended.
+const lastWrite = 3 * time.Second
+
+// recordContext returns a context that ends a little after its parent.
+func recordContext(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() { time.AfterFunc(lastWrite, cancel) })
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// announce makes what changed for good known: metrics, and an event on the Postback. Events of one kind on one
+// Postback are counted together, so that an outage of an endpoint does not flood the cluster.
+func (a *Attempter) announce(r *route.Route, before, after *v1alpha1.PostbackDelivery) {
+	if before.Status.Phase == after.Status.Phase && before.Status.Round.Attempts < after.Status.Round.Attempts {
+		return
+	}
+	deliveries.WithLabelValues(string(after.Status.Phase)).Inc()
+	postback := &v1alpha1.Postback{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name, UID: r.UID},
+	}
+	switch {
+	case after.Status.Phase == v1alpha1.DeliveryFailed:
+		a.Events.Eventf(postback, nil, corev1.EventTypeWarning, "DeliveryFailed", "Deliver",
+			"PostbackDelivery %s will not be tried again: %s", after.Name, lastOutcome(after))
+	case after.Status.Phase == v1alpha1.DeliveryRetrying:
+		a.Events.Eventf(postback, nil, corev1.EventTypeWarning, "AttemptFailed", "Deliver",
+			"PostbackDelivery %s will be tried again: %s", after.Name, lastOutcome(after))
+	case after.Status.Phase == v1alpha1.DeliveryDelivered && after.Status.Round.Attempts > 1:
+		a.Events.Eventf(postback, nil, corev1.EventTypeNormal, "DeliveredAfterRetries", "Deliver",
+			"PostbackDelivery %s was delivered at attempt %d", after.Name, after.Status.AttemptCount)
+	}
+}
+
+func lastOutcome(d *v1alpha1.PostbackDelivery) v1alpha1.Outcome {
+	if len(d.Status.Attempts) == 0 {
+		return ""
+	}
+	return d.Status.Attempts[len(d.Status.Attempts)-1].Outcome
+}
+
+// InFlight reports whether this replica is attempting a delivery.
+func (a *Attempter) InFlight(d types.UID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.inFlight[d]
+	return ok
+}
+
+func (a *Attempter) begin(d types.UID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.inFlight[d]; ok {
+		return false
+	}
+	if a.inFlight == nil {
+		a.inFlight = map[types.UID]struct{}{}
+	}
+	a.inFlight[d] = struct{}{}
+	return true
+}
+
+func (a *Attempter) end(d types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.inFlight, d)
+}

@@ -1,0 +1,106 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package backlog knows which deliveries are unfinished, by Postback.
+package backlog
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// CacheOptions tell a cache to hold the unfinished deliveries alone, without their bodies: an object leaves the watch
+// when it is finished, so memory grows with what is unfinished and not with the log.
+func CacheOptions() cache.ByObject {
+	return cache.ByObject{
+		Field: fields.AndSelectors(
+			fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryDelivered)),
+			fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryFailed)),
+		),
+		Transform: func(object any) (any, error) {
+			if d, ok := object.(*v1alpha1.PostbackDelivery); ok {
+				d.ManagedFields = nil
+				d.Spec.Body = ""
+				if last := len(d.Status.Attempts) - 1; last >= 0 {
+					d.Status.Attempts = d.Status.Attempts[last:]
+					d.Status.Attempts[0].ResponseBody = ""
+				}
+			}
+			return object, nil
+		},
+	}
+}
+
+// Backlog counts the unfinished deliveries of each Postback, as the cache has seen them. It is safe for concurrent use.
+type Backlog struct {
+	synced func() bool
+
+	mu         sync.RWMutex
+	byPostback map[types.UID]int
+}
+
+// New returns a Backlog that follows a cache with CacheOptions.
+func New(ctx context.Context, c cache.Cache) (*Backlog, error) {
+	informer, err := c.GetInformer(ctx, &v1alpha1.PostbackDelivery{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("watch PostbackDeliveries: %w", err)
+	}
+	b := &Backlog{byPostback: map[types.UID]int{}}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { b.count(object, 1) },
+		DeleteFunc: func(object any) { b.count(object, -1) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("follow PostbackDeliveries: %w", err)
+	}
+	b.synced = registration.HasSynced
+	return b, nil
+}
+
+func (b *Backlog) count(object any, change int) {
+	if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+		object = gone.Obj
+	}
+	d, ok := object.(*v1alpha1.PostbackDelivery)
+	if !ok {
+		return
+	}
+	postback := d.Spec.PostbackRef.UID
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.byPostback[postback] += change
+	if b.byPostback[postback] <= 0 {
+		delete(b.byPostback, postback)
+	}
+}
+
+// HasSynced reports whether the deliveries that were there at the start have been counted.
+func (b *Backlog) HasSynced() bool { return b.synced() }
+
+// Pending returns the number of unfinished deliveries of a Postback.
+func (b *Backlog) Pending(postback types.UID) int {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.byPostback[postback]
+}

@@ -1,0 +1,107 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// ErrGone says that a delivery no longer exists, so that there is nothing to record.
+var ErrGone = errors.New("the delivery no longer exists")
+
+// Recorder writes the status of deliveries.
+type Recorder struct {
+	// Client writes.
+	Client client.Client
+	// Reader reads from the API server, not from a cache.
+	Reader client.Reader
+}
+
+// recordBackoff is used while the API server cannot take a record. It goes on until the context ends: an attempt that
+// was made must not go missing from the log because of a restart of the API server.
+var recordBackoff = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 5 * time.Second}
+
+// Record changes the status of a delivery by apply and writes it. If somebody else has changed the object, apply is
+// called again on a fresh copy, so it must not depend on an earlier call. It returns the object as written, or ErrGone,
+// or an error that wraps the last failure when ctx ends.
+func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+	current := d.DeepCopy()
+	var last error
+	err := recordBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		written, err := r.write(ctx, current, apply)
+		switch {
+		case err == nil:
+			current = written
+			return true, nil
+		case apierrors.IsConflict(err):
+			fresh, err := r.fresh(ctx, d)
+			if errors.Is(err, ErrGone) {
+				return false, err
+			}
+			if err == nil {
+				current = fresh
+			}
+			last = err
+			return false, nil
+		case apierrors.IsNotFound(err):
+			return false, ErrGone
+		case apierrors.IsInvalid(err), apierrors.IsForbidden(err):
+			return false, err
+		}
+		if last == nil {
+			logf.FromContext(ctx).Info("Cannot record an attempt yet", "reason", err.Error())
+		}
+		last = err
+		return false, nil
+	})
+	if err == nil {
+		return current, nil
+	}
+	if errors.Is(err, ErrGone) {
+		return nil, err
+	}
+	return nil, fmt.Errorf("record status of PostbackDelivery %s: %w", Key(d), errors.Join(err, last))
+}
+
+func (r *Recorder) write(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+	changed := d.DeepCopy()
+	apply(changed)
+	if err := r.Client.Status().Update(ctx, changed, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
+		return nil, err
+	}
+	return changed, nil
+}
+
+// fresh reads the delivery again. Another one of the same name is not it.
+func (r *Recorder) fresh(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
+	fresh := &v1alpha1.PostbackDelivery{}
+	err := r.Reader.Get(ctx, Key(d), fresh)
+	if apierrors.IsNotFound(err) || err == nil && fresh.UID != d.UID {
+		return nil, ErrGone
+	}
+	return fresh, err
+}

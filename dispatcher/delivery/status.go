@@ -1,0 +1,121 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package delivery
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// Apply adds an attempt to the status of a delivery and says what follows from it. redeliver is the value of the
+// redeliver annotation that the attempt answers, as HandledToken returns it, or "": a new value begins a new round.
+func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attempt, redeliver string) {
+	status := &d.Status
+	newRound := redeliver != "" && redeliver != status.LastHandledRedeliver
+	if newRound {
+		status.LastHandledRedeliver = redeliver
+		status.Round = v1alpha1.DeliveryRound{}
+		status.CompletionTime = nil
+	}
+	attempt.Number = status.AttemptCount + 1
+	status.AttemptCount = attempt.Number
+	status.Attempts = append(status.Attempts, attempt)
+	if extra := len(status.Attempts) - v1alpha1.MaxRecordedAttempts; extra > 0 {
+		status.Attempts = append([]v1alpha1.Attempt(nil), status.Attempts[extra:]...)
+	}
+	status.Round.Attempts++
+	if status.Round.StartTime == nil {
+		status.Round.StartTime = ptr.To(attempt.Time)
+	}
+	status.ObservedGeneration = d.Generation
+
+	end := attempt.Time.Add(attempt.Duration.Duration)
+	switch {
+	case attempt.Outcome == v1alpha1.OutcomeSucceeded:
+		setDelivered(d, attempt, end)
+	case status.Phase.Finished() && !newRound:
+		// Another replica finished the delivery meanwhile: this attempt only joins the log.
+	default:
+		setFailure(d, r, attempt, end)
+	}
+}
+
+func setDelivered(d *v1alpha1.PostbackDelivery, attempt v1alpha1.Attempt, end time.Time) {
+	d.Status.Phase = v1alpha1.DeliveryDelivered
+	d.Status.NextAttemptTime = nil
+	if d.Status.CompletionTime == nil {
+		d.Status.CompletionTime = ptr.To(metav1.NewMicroTime(end))
+	}
+	meta.RemoveStatusCondition(&d.Status.Conditions, v1alpha1.ReconcilingCondition)
+	meta.RemoveStatusCondition(&d.Status.Conditions, v1alpha1.StalledCondition)
+	setCondition(d, v1alpha1.DeliveredCondition, metav1.ConditionTrue, v1alpha1.EndpointAcceptedReason,
+		fmt.Sprintf("The endpoint answered %d to attempt %d.", ptr.Deref(attempt.StatusCode, 0), attempt.Number), end)
+}
+
+func setFailure(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attempt, end time.Time) {
+	status := &d.Status
+	next := end.Add(Delay(status.Round.Attempts))
+	reason, message := giveUp(status.Round, r, next)
+	if reason == "" {
+		status.Phase = v1alpha1.DeliveryRetrying
+		status.NextAttemptTime = ptr.To(metav1.NewMicroTime(next))
+		status.CompletionTime = nil
+		message = fmt.Sprintf("Attempt %d: %s. It will be tried again.", attempt.Number, attempt.Outcome)
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.StalledCondition)
+		setCondition(d, v1alpha1.DeliveredCondition, metav1.ConditionFalse, v1alpha1.RetryScheduledReason, message, end)
+		setCondition(d, v1alpha1.ReconcilingCondition, metav1.ConditionTrue, v1alpha1.RetryScheduledReason, message, end)
+		return
+	}
+	status.Phase = v1alpha1.DeliveryFailed
+	status.NextAttemptTime = nil
+	status.CompletionTime = ptr.To(metav1.NewMicroTime(end))
+	meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ReconcilingCondition)
+	setCondition(d, v1alpha1.DeliveredCondition, metav1.ConditionFalse, reason, message, end)
+	setCondition(d, v1alpha1.StalledCondition, metav1.ConditionTrue, reason, message, end)
+}
+
+// giveUp returns a reason if there must be no further attempt.
+func giveUp(round v1alpha1.DeliveryRound, r *route.Route, next time.Time) (reason, message string) {
+	if r.MaxAttempts > 0 && round.Attempts >= r.MaxAttempts {
+		return v1alpha1.MaxAttemptsReason, fmt.Sprintf("Not delivered in %d attempts, which spec.retry.maxAttempts allows. "+
+			"Annotate it with %s to try again.", round.Attempts, v1alpha1.RedeliverAnnotation)
+	}
+	if limit := r.GiveUpAfter.Duration; limit > 0 && next.Sub(round.StartTime.Time) > limit {
+		return v1alpha1.GaveUpReason, fmt.Sprintf("The next attempt would come later than spec.retry.giveUpAfter (%s) allows. "+
+			"Annotate it with %s to try again.", limit, v1alpha1.RedeliverAnnotation)
+	}
+	return "", ""
+}
+
+func setCondition(d *v1alpha1.PostbackDelivery, conditionType string, value metav1.ConditionStatus, reason, message string, at time.Time) {
+	meta.SetStatusCondition(&d.Status.Conditions, metav1.Condition{
+		Type:               conditionType,
+		Status:             value,
+		ObservedGeneration: d.Generation,
+		// The API keeps seconds: memory equals what a read returns.
+		LastTransitionTime: metav1.NewTime(at.Truncate(time.Second)),
+		Reason:             reason,
+		Message:            message,
+	})
+}

@@ -1,0 +1,162 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package presence makes a dispatcher replica known: a Lease says that it is alive and which routes it has loaded.
+package presence
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+const (
+	// Duration is how long a replica counts as alive after it was last heard of.
+	Duration = 15 * time.Second
+	// renewEvery leaves two tries before the Lease runs out.
+	renewEvery = 5 * time.Second
+	// lookEvery is how soon a newly loaded route is acknowledged. Those that come together are acknowledged together.
+	lookEvery = 500 * time.Millisecond
+	// leave is how long saying goodbye may take.
+	leave = 3 * time.Second
+)
+
+// Presence keeps the Lease of one replica.
+//
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update;delete,namespace=postback-system
+type Presence struct {
+	Client    kubernetes.Interface
+	Namespace string
+	// Identity of this replica; the Lease's name ends with it.
+	Identity string
+	// Owner, if not nil, is the replica's Pod: the Lease goes when the Pod goes.
+	Owner *metav1.OwnerReference
+	// Loaded returns the highest resourceVersion among the loaded route Secrets, or "".
+	Loaded func() string
+	// Synced reports whether the routes have been loaded. Before, the replica does not exist for others.
+	Synced func() bool
+	Clock  clock.WithTicker
+}
+
+// LeaseName returns the name of a replica's Lease.
+func LeaseName(identity string) string { return "postback-dispatcher-" + identity }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (p *Presence) NeedLeaderElection() bool { return false }
+
+// Start keeps the Lease until ctx ends, and then deletes it.
+func (p *Presence) Start(ctx context.Context) error {
+	log := logf.FromContext(ctx).WithName("presence").WithValues("identity", p.Identity)
+	ticker := p.Clock.NewTicker(lookEvery)
+	defer ticker.Stop()
+	// An earlier process of this identity that was killed may have left its Lease, which speaks for an index that is
+	// gone.
+	p.leave(ctx)
+	var (
+		acknowledged string
+		renewed      time.Time
+		failing      bool
+	)
+	for {
+		loaded := p.Loaded()
+		if p.Synced() && (renewed.IsZero() || loaded != acknowledged || p.Clock.Since(renewed) >= renewEvery) {
+			err := p.renew(ctx, loaded)
+			switch {
+			case err == nil:
+				acknowledged, renewed, failing = loaded, p.Clock.Now(), false
+				log.V(1).Info("Renewed", "loaded", loaded)
+			case !failing && ctx.Err() == nil:
+				failing = true
+				log.Error(err, "Cannot renew the Lease; going on trying")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			p.leave(ctx)
+			return nil
+		case <-ticker.C():
+		}
+	}
+}
+
+func (p *Presence) leases() coordinationclient.LeaseInterface {
+	return p.Client.CoordinationV1().Leases(p.Namespace)
+}
+
+func (p *Presence) renew(ctx context.Context, loaded string) error {
+	ctx, cancel := context.WithTimeout(ctx, renewEvery)
+	defer cancel()
+	name := LeaseName(p.Identity)
+	lease, err := p.leases().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: name}}
+		p.fill(lease, loaded)
+		_, err = p.leases().Create(ctx, lease, metav1.CreateOptions{FieldManager: v1alpha1.DispatcherFieldOwner})
+		if err != nil {
+			return fmt.Errorf("create Lease %s: %w", name, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get Lease %s: %w", name, err)
+	}
+	p.fill(lease, loaded)
+	if _, err := p.leases().Update(ctx, lease, metav1.UpdateOptions{FieldManager: v1alpha1.DispatcherFieldOwner}); err != nil {
+		return fmt.Errorf("update Lease %s: %w", name, err)
+	}
+	return nil
+}
+
+func (p *Presence) fill(lease *coordinationv1.Lease, loaded string) {
+	if lease.Labels == nil {
+		lease.Labels = map[string]string{}
+	}
+	lease.Labels[v1alpha1.ManagedByLabel] = v1alpha1.ManagedBy
+	lease.Labels[v1alpha1.PartOfLabel] = v1alpha1.PartOf
+	lease.Labels[route.ReplicaLabel] = "true"
+	if lease.Annotations == nil {
+		lease.Annotations = map[string]string{}
+	}
+	lease.Annotations[route.LoadedAnnotation] = loaded
+	if p.Owner != nil {
+		lease.OwnerReferences = []metav1.OwnerReference{*p.Owner}
+	}
+	lease.Spec.HolderIdentity = ptr.To(p.Identity)
+	lease.Spec.LeaseDurationSeconds = ptr.To(int32(Duration / time.Second))
+	lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(p.Clock.Now()))
+}
+
+// leave deletes the Lease, so that nobody waits for a replica that is gone.
+func (p *Presence) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leave)
+	defer cancel()
+	err := p.leases().Delete(ctx, LeaseName(p.Identity), metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		logf.FromContext(ctx).Info("The Lease stays until it runs out", "reason", err.Error())
+	}
+}

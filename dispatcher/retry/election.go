@@ -1,0 +1,131 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package retry
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// LeaseName is the Lease by which the replica that owns the retries is elected.
+const LeaseName = "postback-dispatcher-retries"
+
+// Election takes part in the election of the replica that owns the retries. Losing it does not end the process, unlike
+// the election of a controller-runtime manager: ingest and attempts in flight go on.
+//
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
+type Election struct {
+	Client    kubernetes.Interface
+	Namespace string
+	// Identity of this replica, unique among them.
+	Identity string
+	// Finished watches deliveries for requests of redelivery.
+	Finished client.WithWatch
+	// Reconciler and Wake are told what an elected replica has to do.
+	Reconciler *Reconciler
+	Wake       *Wake
+	// LeaseDuration, RenewDeadline and RetryPeriod are those of client-go; zero means 15s, 10s and 2s.
+	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+
+	elected atomic.Bool
+}
+
+// Elected reports whether this replica owns the retries.
+func (e *Election) Elected() bool { return e.elected.Load() }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: it is an election itself.
+func (e *Election) NeedLeaderElection() bool { return false }
+
+// Start takes part until ctx ends.
+func (e *Election) Start(ctx context.Context) error {
+	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("election").WithValues("identity", e.Identity))
+	for ctx.Err() == nil {
+		if err := e.term(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// term waits to be elected and returns when that is over.
+func (e *Election) term(ctx context.Context) error {
+	log := logf.FromContext(ctx)
+	over := make(chan struct{})
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: LeaseName},
+			Client:     e.Client.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
+		},
+		Name:            LeaseName,
+		ReleaseOnCancel: true,
+		LeaseDuration:   orDefault(e.LeaseDuration, 15*time.Second),
+		RenewDeadline:   orDefault(e.RenewDeadline, 10*time.Second),
+		RetryPeriod:     orDefault(e.RetryPeriod, 2*time.Second),
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(ctx context.Context) {
+				defer close(over)
+				log.Info("Elected: this replica owns the retries")
+				e.lead(ctx)
+				log.Info("No longer elected")
+			},
+			OnStoppedLeading: func() { e.elected.Store(false) },
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("elect the owner of the retries: %w", err)
+	}
+	elector.Run(ctx)
+	// Run ends without having been elected only when ctx has ended; lead then ends, too.
+	select {
+	case <-over:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// lead makes this replica the owner of the retries until ctx ends.
+func (e *Election) lead(ctx context.Context) {
+	e.elected.Store(true)
+	defer e.elected.Store(false)
+	if err := e.Wake.All(ctx); err != nil {
+		// The cache answers from memory: it fails only while the process ends.
+		logf.FromContext(ctx).Error(err, "Cannot list what is unfinished")
+		return
+	}
+	watchFinished(ctx, e.Finished, func(key types.NamespacedName) {
+		e.Reconciler.Request(key)
+		e.Wake.Add(key)
+	})
+}
+
+func orDefault(value, fallback time.Duration) time.Duration {
+	if value == 0 {
+		return fallback
+	}
+	return value
+}

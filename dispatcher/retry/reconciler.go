@@ -1,0 +1,209 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package retry is the elected replica's part: it attempts what is due, takes over first attempts that were never
+// recorded, and answers requests for redelivery.
+package retry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/attempt"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// inFlightRetry is when to look again at a delivery that this replica is attempting.
+const inFlightRetry = time.Second
+
+// Attempter makes and records an attempt.
+type Attempter interface {
+	Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, redeliver string) (*v1alpha1.PostbackDelivery, error)
+}
+
+// Routes finds the route of a Postback.
+type Routes interface {
+	// Get returns nil if there is none.
+	Get(postback types.UID) *route.Route
+}
+
+// Reconciler attempts the deliveries that are due, while this replica is elected.
+//
+// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;list;watch
+// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries/status,verbs=update
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+type Reconciler struct {
+	// Cache holds the unfinished deliveries, without their bodies.
+	Cache client.Reader
+	// Live reads from the API server: what is about to be sent must not be decided on a stale copy.
+	Live      client.Reader
+	Routes    Routes
+	Attempter Attempter
+	Clock     clock.PassiveClock
+	// Elected reports whether this replica owns the retries.
+	Elected func() bool
+	// Stop is done when attempts in flight have to be cut short. It outlives an election.
+	Stop context.Context //nolint:containedctx // It bounds attempts, which outlive the reconcile call's context.
+
+	mu sync.Mutex
+	// seen is when this replica first saw each delivery that has no attempt on record.
+	seen map[types.NamespacedName]time.Time
+	// requested are deliveries, finished ones among them, that carry a redeliver annotation.
+	requested map[types.NamespacedName]struct{}
+}
+
+// Reconcile attempts a delivery if that is due and says when to look again.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	if !r.Elected() || r.Stop.Err() != nil {
+		r.forget(request.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	d, err := r.find(ctx, request.NamespacedName)
+	if err != nil || d == nil {
+		return ctrl.Result{}, err
+	}
+	now := r.Clock.Now()
+	first := decide(d, r.Routes.Get(d.Spec.PostbackRef.UID), r.firstSeen(d, now), now)
+	if !first.Attempt {
+		return ctrl.Result{RequeueAfter: first.After}, nil
+	}
+	return r.attempt(ctx, request.NamespacedName)
+}
+
+// find returns the delivery as the cache has it. A finished one is not there: it is read only if somebody asked for its
+// redelivery.
+func (r *Reconciler) find(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
+	d := &v1alpha1.PostbackDelivery{}
+	err := r.Cache.Get(ctx, key, d)
+	switch {
+	case err == nil:
+		return d, nil
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("get PostbackDelivery %s from the cache: %w", key, err)
+	case !r.isRequested(key):
+		r.forget(key)
+		return nil, nil
+	}
+	return r.read(ctx, key)
+}
+
+func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
+	d := &v1alpha1.PostbackDelivery{}
+	err := r.Live.Get(ctx, key, d)
+	if apierrors.IsNotFound(err) {
+		r.forget(key)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get PostbackDelivery %s: %w", key, err)
+	}
+	return d, nil
+}
+
+// attempt decides once more, on the delivery as the API server has it, and makes the attempt.
+func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) (ctrl.Result, error) {
+	d, err := r.read(ctx, key)
+	if err != nil || d == nil {
+		return ctrl.Result{}, err
+	}
+	now := r.Clock.Now()
+	target := r.Routes.Get(d.Spec.PostbackRef.UID)
+	next := decide(d, target, r.firstSeen(d, now), now)
+	if !next.Attempt {
+		r.settle(d)
+		return ctrl.Result{RequeueAfter: next.After}, nil
+	}
+	// The attempt goes on when the election is lost, for the endpoint has seen it.
+	outliving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(r.Stop, cancel)()
+	recorded, err := r.Attempter.Attempt(outliving, d, target, next.Redeliver)
+	switch {
+	case errors.Is(err, attempt.ErrInFlight):
+		return ctrl.Result{RequeueAfter: inFlightRetry}, nil
+	case errors.Is(err, delivery.ErrGone):
+		r.forget(key)
+		return ctrl.Result{}, nil
+	case err != nil:
+		return ctrl.Result{}, err
+	}
+	r.settle(recorded)
+	now = r.Clock.Now()
+	after := decide(recorded, target, now, now)
+	if after.Attempt {
+		// Somebody asked again during the attempt, or the clock jumped.
+		after.After = time.Millisecond
+	}
+	return ctrl.Result{RequeueAfter: after.After}, nil
+}
+
+// settle forgets what is known of a delivery beyond its status, once its status says it all.
+func (r *Reconciler) settle(d *v1alpha1.PostbackDelivery) {
+	if d.Status.AttemptCount > 0 && redeliverToken(d) == "" {
+		r.forget(delivery.Key(d))
+	}
+}
+
+func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, now time.Time) time.Time {
+	if d.Status.AttemptCount > 0 {
+		return now
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen == nil {
+		r.seen = map[types.NamespacedName]time.Time{}
+	}
+	key := delivery.Key(d)
+	if _, ok := r.seen[key]; !ok {
+		r.seen[key] = now
+	}
+	return r.seen[key]
+}
+
+// Request says that a delivery, finished or not, carries a redeliver annotation.
+func (r *Reconciler) Request(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.requested == nil {
+		r.requested = map[types.NamespacedName]struct{}{}
+	}
+	r.requested[key] = struct{}{}
+}
+
+func (r *Reconciler) isRequested(key types.NamespacedName) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.requested[key]
+	return ok
+}
+
+func (r *Reconciler) forget(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.seen, key)
+	delete(r.requested, key)
+}

@@ -1,0 +1,98 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package retry
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+)
+
+// postbackIndex finds the cached deliveries of a Postback by its UID.
+const postbackIndex = ".spec.postbackRef.uid"
+
+// IndexCache adds to a cache what Wake needs.
+func IndexCache(ctx context.Context, c cache.Cache) error {
+	return c.IndexField(ctx, &v1alpha1.PostbackDelivery{}, postbackIndex, func(object client.Object) []string {
+		d, ok := object.(*v1alpha1.PostbackDelivery)
+		if !ok {
+			return nil
+		}
+		return []string{string(d.Spec.PostbackRef.UID)}
+	})
+}
+
+// Wake puts deliveries into the Reconciler's queue for reasons other than a change of themselves.
+type Wake struct {
+	// Cache holds the unfinished deliveries. It is read rather than a count of events, for it is current before any
+	// event handler runs: nothing that was looked at before the reason to wake it can be missed.
+	Cache client.Reader
+
+	mu    sync.Mutex
+	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+}
+
+// Source gives Wake the queue.
+func (w *Wake) Source() source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.queue = queue
+		return nil
+	})
+}
+
+// Add puts one delivery into the queue. Before the queue is there, it does nothing: the controller looks at every
+// delivery when it starts.
+func (w *Wake) Add(key types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.queue != nil {
+		w.queue.Add(reconcile.Request{NamespacedName: key})
+	}
+}
+
+// All wakes every unfinished delivery.
+func (w *Wake) All(ctx context.Context) error {
+	return w.list(ctx)
+}
+
+// Of wakes the unfinished deliveries of a Postback.
+func (w *Wake) Of(ctx context.Context, postback types.UID) error {
+	return w.list(ctx, client.MatchingFields{postbackIndex: string(postback)})
+}
+
+func (w *Wake) list(ctx context.Context, options ...client.ListOption) error {
+	list := &v1alpha1.PostbackDeliveryList{}
+	if err := w.Cache.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+		return fmt.Errorf("list unfinished PostbackDeliveries: %w", err)
+	}
+	for i := range list.Items {
+		w.Add(delivery.Key(&list.Items[i]))
+	}
+	return nil
+}

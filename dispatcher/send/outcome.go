@@ -1,0 +1,140 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package send
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// classifyResponse says what an answer means, and, for a failure, why.
+func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
+	code := response.StatusCode
+	answered := fmt.Sprintf("the endpoint answered %d %s", code, http.StatusText(code))
+	switch {
+	case code >= 200 && code < 300:
+		return v1alpha1.OutcomeSucceeded, ""
+	case code >= 300 && code < 400:
+		return v1alpha1.OutcomeRedirected, answered + ": redirects are not followed" + redirectTarget(response)
+	case code >= 400 && code < 500:
+		return v1alpha1.OutcomeRejected4xx, answered
+	case code >= 500 && code < 600:
+		return v1alpha1.OutcomeFailed5xx, answered
+	default:
+		return v1alpha1.OutcomeUnexpectedStatus, answered
+	}
+}
+
+// redirectTarget names the host alone: the rest of a Location may hold a token.
+func redirectTarget(response *http.Response) string {
+	location, err := response.Location()
+	if err != nil || location.Host == "" {
+		return ""
+	}
+	return "; if the endpoint has moved to " + location.Host + ", change spec.url"
+}
+
+// classifyError says why there was no answer. ctx is the attempt's context without its timeout.
+func classifyError(ctx context.Context, err error) (v1alpha1.Outcome, string) {
+	err = withoutURL(err)
+	outcome := outcomeOf(ctx, err)
+	switch outcome {
+	case v1alpha1.OutcomeInterrupted:
+		return outcome, "the dispatcher had to stop during the attempt; the endpoint may have received it"
+	case v1alpha1.OutcomeTimeout:
+		return outcome, "no answer within spec.timeout"
+	default:
+		return outcome, err.Error()
+	}
+}
+
+func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case ctx.Err() != nil:
+		return v1alpha1.OutcomeInterrupted
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return v1alpha1.OutcomeTimeout
+	case errors.As(err, &dns):
+		return v1alpha1.OutcomeNameNotResolved
+	case isTLS(err):
+		return v1alpha1.OutcomeTLSFailed
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return v1alpha1.OutcomeTimeout
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return v1alpha1.OutcomeConnectionRefused
+	case isReset(err):
+		return v1alpha1.OutcomeConnectionReset
+	case isMalformed(err):
+		return v1alpha1.OutcomeInvalidResponse
+	default:
+		return v1alpha1.OutcomeConnectionFailed
+	}
+}
+
+func isTLS(err error) bool {
+	var (
+		record      tls.RecordHeaderError
+		certificate *tls.CertificateVerificationError
+		alert       tls.AlertError
+		authority   x509.UnknownAuthorityError
+		host        x509.HostnameError
+		invalid     x509.CertificateInvalidError
+	)
+	return errors.As(err, &record) || errors.As(err, &certificate) || errors.As(err, &alert) ||
+		errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) ||
+		errors.Is(err, http.ErrSchemeMismatch) || strings.Contains(err.Error(), "tls: ")
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		strings.Contains(err.Error(), "server closed idle connection")
+}
+
+// isMalformed knows by their texts the errors of net/http that have no type.
+func isMalformed(err error) bool {
+	text := err.Error()
+	for _, part := range []string{"malformed", "response headers exceeded", "bad Content-Length", "invalid ", "unsupported transfer encoding", "too many"} {
+		if strings.Contains(text, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutURL takes the URL, whose query may hold a token, out of an error of net/http.
+func withoutURL(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}

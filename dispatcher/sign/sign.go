@@ -1,0 +1,117 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package sign makes the headers by which an endpoint verifies where a request comes from.
+package sign
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// DefaultDubHeader is the header of the scheme Dub, unless the installation renames it.
+const DefaultDubHeader = "Dub-Signature"
+
+// The headers of Standard Webhooks 1.0.
+const (
+	webhookIDHeader        = "webhook-id"
+	webhookTimestampHeader = "webhook-timestamp"
+	webhookSignatureHeader = "webhook-signature"
+	webhookKeyPrefix       = "whsec_"
+)
+
+// Signer signs requests.
+type Signer struct {
+	// DubHeader is the header of the scheme Dub.
+	DubHeader string
+}
+
+// Request is what is signed.
+type Request struct {
+	// ID of the event.
+	ID string
+	// Time of the attempt.
+	Time time.Time
+	// Body is the exact bytes that are sent.
+	Body []byte
+}
+
+// Sign adds to header the signatures of a request by the given schemes. keys are signing keys as partners see them, the
+// current one first. The scheme Dub has room for one signature and uses the current key; Standard Webhooks signs with
+// every key. An error names no key, and leaves header as it was.
+func (s *Signer) Sign(header http.Header, schemes []v1alpha1.SignatureScheme, keys []string, r Request) error {
+	if len(keys) == 0 || len(schemes) == 0 {
+		return errors.New("no signing key, or no signature scheme")
+	}
+	signed := http.Header{}
+	for _, scheme := range schemes {
+		switch scheme {
+		case v1alpha1.SignatureDub:
+			signed.Set(s.DubHeader, dubSignature(keys[0], r.Body))
+		case v1alpha1.SignatureStandardWebhooks:
+			if err := setStandardWebhooks(signed, keys, r); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("unknown signature scheme %q", scheme)
+		}
+	}
+	for name, values := range signed {
+		header[name] = values
+	}
+	return nil
+}
+
+// dubSignature is the lower-case hexadecimal HMAC-SHA256 of the body, keyed with the whole secret string.
+func dubSignature(key string, body []byte) string {
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write(body)
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// setStandardWebhooks signs "{id}.{timestamp}.{body}" with the bytes behind each key's base64.
+func setStandardWebhooks(header http.Header, keys []string, r Request) error {
+	timestamp := strconv.FormatInt(r.Time.Unix(), 10)
+	signatures := make([]string, 0, len(keys))
+	for i, key := range keys {
+		encoded, ok := strings.CutPrefix(key, webhookKeyPrefix)
+		if !ok {
+			return fmt.Errorf("signing key %d does not begin with %s", i, webhookKeyPrefix)
+		}
+		raw, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil {
+			return fmt.Errorf("signing key %d is not base64", i)
+		}
+		mac := hmac.New(sha256.New, raw)
+		mac.Write([]byte(r.ID + "." + timestamp + "."))
+		mac.Write(r.Body)
+		signatures = append(signatures, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	}
+	header.Set(webhookIDHeader, r.ID)
+	header.Set(webhookTimestampHeader, timestamp)
+	header.Set(webhookSignatureHeader, strings.Join(signatures, " "))
+	return nil
+}
