@@ -1,0 +1,240 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package ingest is the HTTP server to which producers post events. An event is accepted when a PostbackDelivery is
+// stored for each Postback that it matches. docs/ingest.md describes the API.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// Defaults of Options.
+const (
+	DefaultAddress      = "127.0.0.1:8080"
+	DefaultMaxBodyBytes = 256 << 10
+	DefaultMaxInFlight  = 256
+)
+
+// LargestMaxBodyBytes is the largest value of Options.MaxBodyBytes: the body that endpoints get may be longer by what
+// is added to an event, and a delivery holds at most 1 MiB.
+const LargestMaxBodyBytes = 1<<20 - 1<<10
+
+const (
+	// requestTimeout bounds a request, from its header to the end of the storing.
+	requestTimeout = 10 * time.Second
+	readTimeout    = 10 * time.Second
+	headerTimeout  = 5 * time.Second
+	idleTimeout    = 2 * time.Minute
+	// writeTimeout counts from the end of the request's header.
+	writeTimeout = readTimeout + requestTimeout + 10*time.Second
+	// shutdownTimeout lets a request that was taken at the last moment end.
+	shutdownTimeout = requestTimeout + 5*time.Second
+	maxHeaderBytes  = 16 << 10
+
+	// requestCreates and serverCreates are how many deliveries are stored at once, by a request and by the server.
+	requestCreates = 16
+	serverCreates  = 256
+)
+
+// Routes finds the Postbacks that an event is for.
+type Routes interface {
+	// Match returns the routes of a namespace that are subscribed to an event type, in a slice of the caller's own.
+	Match(namespace, eventType string) []*route.Route
+}
+
+// Backlog counts the unfinished deliveries of a Postback.
+type Backlog interface {
+	Pending(postback types.UID) int
+}
+
+// FirstAttempts takes over a delivery that was just stored. Offer must not block.
+type FirstAttempts interface {
+	Offer(d *v1alpha1.PostbackDelivery)
+}
+
+// Store reads and writes PostbackDeliveries at the API server, not in a cache.
+type Store interface {
+	Create(ctx context.Context, object client.Object, options ...client.CreateOption) error
+	Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error
+}
+
+// Options of a Server. Store, Routes, Backlog and FirstAttempts are required.
+type Options struct {
+	// Address to listen on, host:port. The default is DefaultAddress.
+	Address string
+	// MaxBodyBytes bounds the body of a request. The default is DefaultMaxBodyBytes, the most LargestMaxBodyBytes.
+	MaxBodyBytes int64
+	// MaxInFlight is the number of requests beyond which further ones are refused. The default is DefaultMaxInFlight.
+	MaxInFlight int
+
+	Store         Store
+	Routes        Routes
+	Backlog       Backlog
+	FirstAttempts FirstAttempts
+	// Clock gives createdAt to events without one. The default is the real clock.
+	Clock clock.PassiveClock
+	Log   logr.Logger
+
+	requestTimeout, readTimeout, shutdownTimeout time.Duration
+	requestCreates, serverCreates                int
+}
+
+func (o *Options) setDefaults() {
+	setDefault(&o.Address, DefaultAddress)
+	setDefault(&o.MaxBodyBytes, DefaultMaxBodyBytes)
+	setDefault(&o.MaxInFlight, DefaultMaxInFlight)
+	setDefault(&o.requestTimeout, requestTimeout)
+	setDefault(&o.readTimeout, readTimeout)
+	setDefault(&o.shutdownTimeout, shutdownTimeout)
+	setDefault(&o.requestCreates, requestCreates)
+	setDefault(&o.serverCreates, serverCreates)
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+}
+
+func setDefault[T comparable](value *T, fallback T) {
+	var zero T
+	if *value == zero {
+		*value = fallback
+	}
+}
+
+func (o *Options) validate() error {
+	switch {
+	case o.Store == nil || o.Routes == nil || o.Backlog == nil || o.FirstAttempts == nil:
+		return errors.New("a store, routes, a backlog and first attempts are required")
+	case o.MaxBodyBytes < 1 || o.MaxBodyBytes > LargestMaxBodyBytes:
+		return fmt.Errorf("the limit of a body must be from 1 to %d bytes, not %d", LargestMaxBodyBytes, o.MaxBodyBytes)
+	case o.MaxInFlight < 1:
+		return fmt.Errorf("the limit of requests in flight must be at least 1, not %d", o.MaxInFlight)
+	}
+	return nil
+}
+
+// Server takes events over HTTP. It is a manager.Runnable of every replica.
+type Server struct {
+	options Options
+	// inFlight and creates hold one element for each request in flight and each delivery that is being stored.
+	inFlight, creates chan struct{}
+
+	listening chan struct{}
+	addr      net.Addr
+	ready     atomic.Bool
+}
+
+// New returns a server that does not listen yet.
+func New(o Options) *Server {
+	o.setDefaults()
+	return &Server{
+		options:   o,
+		inFlight:  make(chan struct{}, max(o.MaxInFlight, 0)),
+		creates:   make(chan struct{}, o.serverCreates),
+		listening: make(chan struct{}),
+	}
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica takes events.
+func (s *Server) NeedLeaderElection() bool { return false }
+
+// Listening is closed when the server listens.
+func (s *Server) Listening() <-chan struct{} { return s.listening }
+
+// Addr returns the address on which the server listens, or nil if Listening is not closed yet.
+func (s *Server) Addr() net.Addr {
+	select {
+	case <-s.listening:
+		return s.addr
+	default:
+		return nil
+	}
+}
+
+// Ready is a check for a readiness probe: it fails unless new requests are taken.
+func (s *Server) Ready(*http.Request) error {
+	if !s.ready.Load() {
+		return errors.New("ingest takes no requests")
+	}
+	return nil
+}
+
+// Handler returns what answers the requests.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
+// Start listens and answers until ctx ends; then it takes no new requests and finishes those in flight. It may be called
+// once.
+func (s *Server) Start(ctx context.Context) error {
+	if err := s.options.validate(); err != nil {
+		return fmt.Errorf("ingest: %w", err)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.options.Address)
+	if err != nil {
+		return fmt.Errorf("listen for events: %w", err)
+	}
+	server := s.httpServer(ctx)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	s.addr = listener.Addr()
+	close(s.listening)
+	s.ready.Store(true)
+	s.options.Log.Info("Taking events", "address", s.addr.String())
+
+	select {
+	case err := <-served:
+		s.ready.Store(false)
+		return fmt.Errorf("serve events: %w", err)
+	case <-ctx.Done():
+	}
+	s.ready.Store(false)
+	s.options.Log.Info("Taking no more events: finishing requests in flight")
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.shutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(bounded); err != nil {
+		return errors.Join(fmt.Errorf("finish requests in flight: %w", err), server.Close())
+	}
+	return nil
+}
+
+func (s *Server) httpServer(ctx context.Context) *http.Server {
+	return &http.Server{
+		Handler:                      s.Handler(),
+		ReadHeaderTimeout:            min(headerTimeout, s.options.readTimeout),
+		ReadTimeout:                  s.options.readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+		// The end of ctx must not end the requests in flight.
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ErrorLog:    slog.NewLogLogger(logr.ToSlogHandler(s.options.Log), slog.LevelInfo),
+	}
+}

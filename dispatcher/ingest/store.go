@@ -1,0 +1,170 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package ingest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// createTries is how often to try if what AlreadyExists speaks of is gone by the time of the look.
+const createTries = 3
+
+var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is read, each time")
+
+// store stores a delivery for each event and matching Postback, and returns what became of each, in the order of the
+// events and of the Postbacks' names. When ctx ends, the rest is Unstored.
+//
+// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create
+func (s *Server) store(ctx context.Context, namespace string, events []event.Posted) []eventResult {
+	results := make([]eventResult, len(events))
+	inRequest := make(chan struct{}, s.options.requestCreates)
+	var stores sync.WaitGroup
+	for i := range events {
+		e := &events[i]
+		routes := s.options.Routes.Match(namespace, e.Type)
+		slices.SortFunc(routes, func(a, b *route.Route) int {
+			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+		})
+		deliveries := make([]deliveryResult, len(routes))
+		results[i] = eventResult{ID: e.ID, Event: e.Type, Deliveries: deliveries}
+		for j, r := range routes {
+			if err := acquire(ctx, inRequest, s.creates); err != nil {
+				deliveries[j] = deliveryResult{Postback: r.Name, Result: resultUnstored, err: err}
+			} else {
+				stores.Go(func() {
+					defer release(inRequest, s.creates)
+					deliveries[j] = s.storeOne(ctx, namespace, e, r)
+				})
+			}
+		}
+	}
+	stores.Wait()
+	return results
+}
+
+// acquire takes a place in both, or fails when ctx ends.
+func acquire(ctx context.Context, first, second chan struct{}) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case first <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case second <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		<-first
+		return ctx.Err()
+	}
+}
+
+func release(first, second chan struct{}) {
+	<-second
+	<-first
+}
+
+// storeOne stores the delivery of an event for one Postback and hands it over to be attempted. That does not wait for
+// the rest of the request: the elected replica counts from the storing, and would make the same attempt.
+func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted, r *route.Route) deliveryResult {
+	switch {
+	case r.State == v1alpha1.PostbackDisabled:
+		return deliveryResult{Postback: r.Name, Result: resultSkipped, Reason: reasonDisabled}
+	case s.options.Backlog.Pending(r.UID) >= int(r.MaxPending):
+		return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonBacklogFull}
+	}
+	reference := v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}
+	for range createTries {
+		d := delivery.New(namespace, reference, &e.Event)
+		err := s.options.Store.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
+		if err == nil {
+			s.options.FirstAttempts.Offer(d)
+			return deliveryResult{Postback: r.Name, Delivery: d.Name, Result: resultStored}
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return refusal(r.Name, err)
+		}
+		existing := &v1alpha1.PostbackDelivery{}
+		err = s.options.Store.Get(ctx, delivery.Key(d), existing)
+		if err == nil {
+			return compare(r.Name, d, e, existing)
+		}
+		if !apierrors.IsNotFound(err) {
+			return refusal(r.Name, err)
+		}
+	}
+	return deliveryResult{Postback: r.Name, Result: resultUnstored, err: errRepeatedlyGone}
+}
+
+// compare says whether what exists under an event's id is that event.
+func compare(postback string, d *v1alpha1.PostbackDelivery, e *event.Posted, existing *v1alpha1.PostbackDelivery) deliveryResult {
+	same := existing.Spec.PostbackRef == d.Spec.PostbackRef &&
+		existing.Spec.Event.ID == e.ID &&
+		existing.Spec.Event.Type == e.Type &&
+		e.Same(existing.Spec.Body, existing.Spec.Event.CreatedAt.Time)
+	if same {
+		return deliveryResult{Postback: postback, Delivery: existing.Name, Result: resultDuplicate}
+	}
+	return deliveryResult{Postback: postback, Delivery: existing.Name, Result: resultConflict}
+}
+
+// refusal says what an error of the API server means. Whatever is not known to be final is Unstored, so that no event
+// is lost.
+func refusal(postback string, err error) deliveryResult {
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return deliveryResult{Postback: postback, Result: resultSkipped, Reason: reasonNamespaceTerminating}
+	case isNamespaceNotFound(err):
+		return deliveryResult{Postback: postback, Result: resultSkipped, Reason: reasonNamespaceNotFound}
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
+		return deliveryResult{Postback: postback, Result: resultRefused, Reason: reasonQuotaExceeded}
+	case isTooLarge(err):
+		return deliveryResult{Postback: postback, Result: resultRefused, Reason: reasonTooLarge}
+	case apierrors.IsInvalid(err):
+		// The API server's message may quote the body.
+		err = errors.New("the API server says that the delivery is invalid")
+	}
+	return deliveryResult{Postback: postback, Result: resultUnstored, err: err}
+}
+
+func isNamespaceNotFound(err error) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "namespaces"
+}
+
+// isTooLarge reports whether the API server or etcd said that an object is beyond what they take.
+func isTooLarge(err error) bool {
+	return apierrors.IsRequestEntityTooLargeError(err) ||
+		strings.Contains(err.Error(), "etcdserver: request is too large") ||
+		strings.Contains(err.Error(), "trying to send message larger than max")
+}
