@@ -39,10 +39,10 @@ const createTries = 3
 
 var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is read, each time")
 
+// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create
+
 // store stores a delivery for each event and matching Postback, and returns what became of each, in the order of the
 // events and of the Postbacks' names. When ctx ends, the rest is Unstored.
-//
-// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create
 func (s *Server) store(ctx context.Context, namespace string, events []event.Posted) []eventResult {
 	results := make([]eventResult, len(events))
 	inRequest := make(chan struct{}, s.options.requestCreates)

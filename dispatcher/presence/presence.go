@@ -46,9 +46,9 @@ const (
 	leave = 3 * time.Second
 )
 
-// Presence keeps the Lease of one replica.
-//
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update;delete,namespace=postback-system
+
+// Presence keeps the Lease of one replica.
 type Presence struct {
 	Client    kubernetes.Interface
 	Namespace string

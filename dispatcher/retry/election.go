@@ -34,10 +34,10 @@ import (
 // LeaseName is the Lease by which the replica that owns the retries is elected.
 const LeaseName = "postback-dispatcher-retries"
 
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
+
 // Election takes part in the election of the replica that owns the retries. Losing it does not end the process, unlike
 // the election of a controller-runtime manager: ingest and attempts in flight go on.
-//
-// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
 type Election struct {
 	Client    kubernetes.Interface
 	Namespace string

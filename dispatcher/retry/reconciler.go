@@ -51,11 +51,11 @@ type Routes interface {
 	Get(postback types.UID) *route.Route
 }
 
-// Reconciler attempts the deliveries that are due, while this replica is elected.
-//
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;list;watch
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries/status,verbs=update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconciler attempts the deliveries that are due, while this replica is elected.
 type Reconciler struct {
 	// Cache holds the unfinished deliveries, without their bodies.
 	Cache client.Reader

@@ -39,9 +39,9 @@ func CacheOptions(namespace string) cache.ByObject {
 	}
 }
 
-// Watch keeps an Index current and knows which route Secrets it holds.
-//
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch,namespace=postback-system
+
+// Watch keeps an Index current and knows which route Secrets it holds.
 type Watch struct {
 	index   *Index
 	log     logr.Logger
