@@ -1,0 +1,111 @@
+# Needs Go, git and make. "make help" lists the targets.
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS ?= -s -w -X main.version=$(VERSION)
+KUBECTL ?= kubectl
+FUZZTIME ?= 30s
+# The race detector needs a C compiler; without one the tests run without it.
+RACE ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
+
+CONTROLLER_GEN := bin/controller-gen
+GOLANGCI_LINT := bin/golangci-lint
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running.
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
+		go run ./test/demo $(if $(KEEP),-keep)
+
+##@ Development
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Generate deepcopy functions from api/v1alpha1.
+	@hack/generate.sh object
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Generate CustomResourceDefinitions and roles from the code.
+	@hack/generate.sh manifests
+
+.PHONY: fmt
+fmt: ## Format the Go code.
+	@go fmt ./...
+
+.PHONY: vet
+vet: ## Run go vet.
+	@go vet ./...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run golangci-lint.
+	@$(GOLANGCI_LINT) run ./...
+
+.PHONY: lint-api
+lint-api: $(GOLANGCI_LINT) ## Run kube-api-linter on the API types.
+	@$(GOLANGCI_LINT) run --config .golangci-api.yml ./api/...
+
+.PHONY: verify
+verify: $(CONTROLLER_GEN) ## Check that the generated files are current.
+	@hack/verify.sh
+
+.PHONY: test
+test: verify vet ## Run all tests, on a real API server that is built first (minutes, once).
+	@[ -n "$(RACE)" ] || echo "No C compiler: the tests run without the race detector."
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
+		go test $(RACE) -timeout 20m ./...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME (30s).
+	@hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: controlplane
+controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl; prints their folder.
+	@hack/controlplane/build.sh
+
+##@ Build and run
+
+.PHONY: build
+build: ## Build the programs into bin/.
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: run
+run: build ## Run manager and dispatcher here, against the cluster of your kubeconfig.
+	@hack/run.sh
+
+.PHONY: install
+install: ## Install the CustomResourceDefinitions into the cluster of your kubeconfig.
+	$(KUBECTL) apply -k config/crd
+
+.PHONY: uninstall
+uninstall: ## Remove them, and every Postback with them.
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: ## Install everything into the cluster of your kubeconfig.
+	$(KUBECTL) apply -k config/default
+
+.PHONY: undeploy
+undeploy: ## Remove everything: first the Postbacks, while the manager can still let go of them.
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+	$(KUBECTL) delete --ignore-not-found -k config/default
+
+.PHONY: clean
+clean: ## Remove what was built, except the control plane in .cache.
+	rm -rf bin dist
+
+$(CONTROLLER_GEN): hack/tools/go.mod hack/tools/go.sum
+	@echo "Building controller-gen" >&2
+	@cd hack/tools && go build -o ../../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+	@touch $@
+
+$(GOLANGCI_LINT): hack/lint/go.mod hack/lint/go.sum hack/lint/main.go
+	@echo "Building golangci-lint; this takes some minutes, once" >&2
+	@cd hack/lint && go build -ldflags '-s -w' -o ../../$@ .
+	@touch $@

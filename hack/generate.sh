@@ -1,0 +1,38 @@
+#!/bin/sh
+# Generates deepcopy functions (object), or CustomResourceDefinitions and roles (manifests), from the Go code.
+# Usage: hack/generate.sh object|manifests [OUTPUT ROOT]; the default output root is this repository.
+set -eu
+cd "$(dirname "$0")/.."
+what=$1
+out=${2:-.}
+controller_gen=${CONTROLLER_GEN:-bin/controller-gen}
+
+# controller-gen ignores a marker in the documentation of a declaration, in silence.
+misplaced=$(find controllers dispatcher -name '*.go' -exec awk '
+	previous ~ /^\/\/ \+kubebuilder:rbac/ && $0 !~ /^$|^\/\/ \+kubebuilder:rbac/ { print FILENAME ":" FNR ": " $0 }
+	{ previous = $0 }' {} + 2>/dev/null || true)
+if [ -n "$misplaced" ]; then
+	echo "Leave an empty line after +kubebuilder:rbac markers, or they have no effect:" >&2
+	echo "$misplaced" >&2
+	exit 1
+fi
+
+case $what in
+object)
+	$controller_gen object:headerFile=hack/boilerplate.go.txt paths=./api/v1alpha1 \
+		output:object:dir="$out/api/v1alpha1"
+	;;
+manifests)
+	$controller_gen crd paths=./api/v1alpha1 output:crd:dir="$out/config/crd/bases"
+	if [ -d controllers ]; then
+		$controller_gen rbac:roleName=postback-manager paths=./controllers/... \
+			output:rbac:dir="$out/config/rbac/manager"
+	fi
+	$controller_gen rbac:roleName=postback-dispatcher paths=./dispatcher/... \
+		output:rbac:dir="$out/config/rbac/dispatcher"
+	;;
+*)
+	echo "usage: $0 object|manifests [OUTPUT ROOT]" >&2
+	exit 2
+	;;
+esac

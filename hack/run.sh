@@ -1,0 +1,27 @@
+#!/bin/sh
+# Runs the built manager and dispatcher against the cluster of the current kubeconfig, until Ctrl-C or until one ends.
+# The CustomResourceDefinitions (make install) and the namespace postback-system must be there.
+set -eu
+cd "$(dirname "$0")/.."
+namespace=${POD_NAMESPACE:-postback-system}
+
+bin/manager --namespace="$namespace" --leader-elect=false \
+	--metrics-bind-address=127.0.0.1:8082 --health-probe-bind-address=127.0.0.1:8081 "$@" &
+manager=$!
+bin/dispatcher --namespace="$namespace" \
+	--metrics-bind-address=127.0.0.1:8084 --health-probe-bind-address=127.0.0.1:8083 &
+dispatcher=$!
+
+# Each gets the signal once and ends in order.
+end() {
+	trap - EXIT INT TERM
+	kill "$manager" "$dispatcher" 2>/dev/null || true
+	wait
+}
+trap end EXIT
+trap 'end; exit 130' INT TERM
+while kill -0 "$manager" 2>/dev/null && kill -0 "$dispatcher" 2>/dev/null; do
+	sleep 1
+done
+echo "One of the two has ended; ending the other." >&2
+exit 1

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Fails if a generated file on disk differs from what the code generates. It changes nothing, and does not mind other
+# changes that are not committed yet.
+set -eu
+cd "$(dirname "$0")/.."
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+
+hack/generate.sh object "$fresh"
+hack/generate.sh manifests "$fresh"
+
+stale=0
+# compare FILES...: each file that is on disk or was generated must be both, and the same.
+compare() {
+	for file; do
+		if ! diff -uN "$file" "$fresh/$file"; then
+			stale=1
+		fi
+	done
+}
+compare api/v1alpha1/zz_generated.deepcopy.go config/rbac/manager/role.yaml config/rbac/dispatcher/role.yaml
+crds=config/crd/bases
+compare $( (ls "$crds" "$fresh/$crds") | grep '\.yaml$' | sort -u | sed "s|^|$crds/|")
+
+if [ "$stale" -ne 0 ]; then
+	echo "Generated files are out of date; the difference is above. Run: make generate manifests" >&2
+	exit 1
+fi
