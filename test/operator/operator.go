@@ -1,0 +1,184 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package operator installs the operator on a control plane and runs its programs as processes of their own, as the
+// shipped manifests say: with the arguments and environment of the Deployments and with tokens of the ServiceAccounts,
+// so that manifests and RBAC are tested for real. Each process has a Pod, which nothing runs: there is no kubelet.
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/postback-dev/postback-operator/test/controlplane"
+)
+
+// Namespace of the installation.
+const Namespace = "postback-system"
+
+const (
+	managerDeployment    = "postback-manager"
+	dispatcherDeployment = "postback-dispatcher"
+)
+
+var kinds = []string{"crd/postbacks.postback.dev", "crd/postbacksecrets.postback.dev", "crd/postbackdeliveries.postback.dev"}
+
+// Options say how to install. The zero value is what tests want.
+type Options struct {
+	// Programs is a folder with the built programs manager and dispatcher. By default Install builds them, with the race
+	// detector if this program has it.
+	Programs string
+	// Overlay is the folder to apply. The default is config/default of this module.
+	Overlay string
+}
+
+// Operator is an installation. Its methods are safe for concurrent use.
+type Operator struct {
+	ControlPlane *controlplane.ControlPlane
+	// Dir holds the programs, kubeconfigs and logs. Stop removes it.
+	Dir string
+	// Applied is what kubectl said when the overlay was applied.
+	Applied string
+
+	programs string
+	clients  kubernetes.Interface
+
+	mu        sync.Mutex
+	processes []*Process
+}
+
+// Install builds the programs and applies the manifests with the real kubectl. It starts no process.
+func Install(ctx context.Context, cp *controlplane.ControlPlane, o Options) (*Operator, error) {
+	root, err := controlplane.ModuleRoot()
+	if err != nil {
+		return nil, err
+	}
+	if o.Overlay == "" {
+		o.Overlay = filepath.Join(root, "config", "default")
+	}
+	dir, err := os.MkdirTemp("", "postback-operator-")
+	if err != nil {
+		return nil, fmt.Errorf("make the operator's folder: %w", err)
+	}
+	operator := &Operator{ControlPlane: cp, Dir: dir, programs: o.Programs}
+	if err := operator.install(ctx, root, o); err != nil {
+		return nil, errors.Join(err, operator.Stop(ctx))
+	}
+	return operator, nil
+}
+
+func (o *Operator) install(ctx context.Context, root string, options Options) error {
+	if o.programs == "" {
+		o.programs = o.Dir
+		if err := Build(ctx, root, o.Dir); err != nil {
+			return err
+		}
+	}
+	var err error
+	if o.clients, err = kubernetes.NewForConfig(o.ControlPlane.Config); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	if o.Applied, _, err = o.ControlPlane.Kubectl(ctx, "", "apply", "-k", options.Overlay); err != nil {
+		return err
+	}
+	_, _, err = o.ControlPlane.Kubectl(ctx, "", append([]string{"wait", "--for=condition=Established", "--timeout=30s"}, kinds...)...)
+	return err
+}
+
+// StartManager starts a manager under the name of its Pod and returns when it is ready.
+func (o *Operator) StartManager(ctx context.Context, name string, options ...Option) (*Process, error) {
+	return o.start(ctx, managerDeployment, "manager", name, options)
+}
+
+// StartDispatcher starts a dispatcher replica under the name of its Pod and returns when it is ready.
+func (o *Operator) StartDispatcher(ctx context.Context, name string, options ...Option) (*Process, error) {
+	return o.start(ctx, dispatcherDeployment, "dispatcher", name, options)
+}
+
+func (o *Operator) start(ctx context.Context, deployment, program, name string, options []Option) (*Process, error) {
+	shipped, err := o.clients.AppsV1().Deployments(Namespace).Get(ctx, deployment, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("start %s: get its Deployment: %w", name, err)
+	}
+	p, err := o.newProcess(shipped, program, name, options)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	o.mu.Lock()
+	o.processes = append(o.processes, p)
+	o.mu.Unlock()
+	return p, p.startOnFreePorts(ctx)
+}
+
+func (o *Operator) newProcess(deployment *appsv1.Deployment, program, name string, options []Option) (*Process, error) {
+	template := &deployment.Spec.Template
+	if len(template.Spec.Containers) != 1 {
+		return nil, fmt.Errorf("Deployment %s has %d containers, not one", deployment.Name, len(template.Spec.Containers))
+	}
+	p := &Process{
+		Name:     name,
+		operator: o,
+		path:     filepath.Join(o.programs, program),
+		template: template,
+		logPath:  filepath.Join(o.Dir, name+".log"),
+		ingests:  program == "dispatcher",
+	}
+	for _, option := range options {
+		option(p)
+	}
+	return p, nil
+}
+
+// Processes returns every process that was started, in order.
+func (o *Operator) Processes() []*Process {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return append([]*Process(nil), o.processes...)
+}
+
+// Stop ends every process, the newest first, and removes the folder. It leaves what was applied.
+func (o *Operator) Stop(ctx context.Context) error {
+	var errs []error
+	processes := o.Processes()
+	for i := len(processes) - 1; i >= 0; i-- {
+		if !processes[i].Running() {
+			continue
+		}
+		if _, err := processes[i].Terminate(ctx); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := os.RemoveAll(o.Dir); err != nil {
+		errs = append(errs, fmt.Errorf("remove the operator's folder: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// DumpLogs writes the newest lines of every process.
+func (o *Operator) DumpLogs(w io.Writer, lines int) {
+	for _, p := range o.Processes() {
+		_, _ = fmt.Fprintf(w, "--- log of %s, the newest %d lines ---\n%s\n", p.Name, lines, p.LogTail(lines))
+	}
+}

@@ -1,0 +1,135 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package operator
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/utils/ptr"
+)
+
+// ensurePod returns the process's Pod, made from the Deployment's template as its controllers would, so that admission
+// judges it, and so that the downward API has something to say.
+func (p *Process) ensurePod(ctx context.Context) (*corev1.Pod, error) {
+	pods := p.operator.clients.CoreV1().Pods(Namespace)
+	pod, err := pods.Get(ctx, p.Name, metav1.GetOptions{})
+	if err == nil {
+		return pod, nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("get Pod %s: %w", p.Name, err)
+	}
+	pod, err = pods.Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: p.Name, Labels: p.template.Labels, Annotations: p.template.Annotations},
+		Spec:       p.template.Spec,
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("create Pod %s: %w", p.Name, err)
+	}
+	return pod, nil
+}
+
+// DeletePod deletes the process's Pod, as when its node is gone. Terminate does so by itself.
+func (p *Process) DeletePod(ctx context.Context) error {
+	err := p.operator.clients.CoreV1().Pods(Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete Pod %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// environment returns the container's environment as a kubelet would make it.
+func environment(container *corev1.Container, pod *corev1.Pod) (map[string]string, error) {
+	fields := map[string]string{
+		"metadata.name":           pod.Name,
+		"metadata.namespace":      pod.Namespace,
+		"metadata.uid":            string(pod.UID),
+		"spec.serviceAccountName": pod.Spec.ServiceAccountName,
+		"status.podIP":            loopback,
+	}
+	values := map[string]string{}
+	for _, variable := range container.Env {
+		source := variable.ValueFrom
+		if source == nil {
+			values[variable.Name] = expand(variable.Value, values)
+			continue
+		}
+		if source.FieldRef == nil {
+			return nil, fmt.Errorf("environment variable %s comes from something else than a field", variable.Name)
+		}
+		value, ok := fields[source.FieldRef.FieldPath]
+		if !ok {
+			return nil, fmt.Errorf("environment variable %s comes from the unknown field %s", variable.Name, source.FieldRef.FieldPath)
+		}
+		values[variable.Name] = value
+	}
+	return values, nil
+}
+
+// expand replaces $(NAME) in an argument.
+func expand(argument string, values map[string]string) string {
+	for name, value := range values {
+		argument = strings.ReplaceAll(argument, "$("+name+")", value)
+	}
+	return argument
+}
+
+// arguments returns the arguments of the Deployment and, after them, what this machine needs, so that it wins.
+func (p *Process) arguments(container *corev1.Container, values map[string]string) []string {
+	var args []string
+	if len(container.Command) > 0 {
+		args = append(args, container.Command[1:]...)
+	}
+	for _, argument := range container.Args {
+		args = append(args, expand(argument, values))
+	}
+	args = append(args, "--metrics-bind-address="+p.metrics, "--health-probe-bind-address="+p.probes)
+	if p.ingests {
+		args = append(args, "--ingest-bind-address="+p.ingest)
+	}
+	return append(args, p.args...)
+}
+
+// kubeconfig writes a kubeconfig with a token of the shipped ServiceAccount and returns its path.
+func (p *Process) kubeconfig(ctx context.Context, serviceAccount string) (string, error) {
+	config, err := p.operator.ControlPlane.ServiceAccountConfig(ctx, Namespace, serviceAccount)
+	if err != nil {
+		return "", err
+	}
+	server := p.apiServer
+	if server == nil {
+		server = &clientcmdapi.Cluster{Server: config.Host, CertificateAuthorityData: config.CAData}
+	}
+	kubeconfig := clientcmdapi.NewConfig()
+	kubeconfig.Clusters["postback"] = server
+	kubeconfig.AuthInfos["postback"] = &clientcmdapi.AuthInfo{Token: config.BearerToken}
+	kubeconfig.Contexts["postback"] = &clientcmdapi.Context{Cluster: "postback", AuthInfo: "postback"}
+	kubeconfig.CurrentContext = "postback"
+	path := filepath.Join(p.operator.Dir, p.Name+".kubeconfig")
+	if err := clientcmd.WriteToFile(*kubeconfig, path); err != nil {
+		return "", fmt.Errorf("write the kubeconfig of %s: %w", p.Name, err)
+	}
+	return path, nil
+}

@@ -1,0 +1,346 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package operator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+const (
+	loopback = "127.0.0.1"
+	// Ports are chosen below the range that Linux gives to outgoing connections.
+	firstPort, lastPort = 20000, 32000
+	portTries           = 100
+	startTries          = 3
+
+	startTimeout  = 60 * time.Second
+	pollInterval  = 50 * time.Millisecond
+	startLogLines = 40
+	portIsTaken   = "address already in use"
+)
+
+// Process is a manager or a dispatcher replica. It may end and be started again; its addresses stay. Its methods are
+// safe for concurrent use, except Restart beside another of them.
+type Process struct {
+	// Name of its Pod, which is also its identity.
+	Name string
+
+	operator  *Operator
+	path      string
+	template  *corev1.PodTemplateSpec
+	args      []string
+	apiServer *clientcmdapi.Cluster
+	unready   bool
+	ingests   bool
+
+	// The addresses are host:port.
+	ingest, metrics, probes string
+	logPath                 string
+
+	mu      sync.Mutex
+	command *exec.Cmd
+	// done is closed when the process has ended.
+	done chan struct{}
+}
+
+// Option changes how a process is started.
+type Option func(*Process)
+
+// WithArgs adds arguments after those of the Deployment.
+func WithArgs(args ...string) Option {
+	return func(p *Process) { p.args = append(p.args, args...) }
+}
+
+// WithAPIServer has the process talk to another address than the control plane's, with a certificate of its own.
+func WithAPIServer(host string, ca []byte) Option {
+	return func(p *Process) {
+		p.apiServer = &clientcmdapi.Cluster{Server: host, CertificateAuthorityData: ca}
+	}
+}
+
+// WithoutReady returns from the start before the process is ready.
+func WithoutReady() Option {
+	return func(p *Process) { p.unready = true }
+}
+
+// IngestURL returns the address of a dispatcher's ingest, without a path.
+func (p *Process) IngestURL() string { return "http://" + p.ingest }
+
+// MetricsURL returns the address of the metrics.
+func (p *Process) MetricsURL() string { return "http://" + p.metrics + "/metrics" }
+
+// ReadyURL returns the address of the readiness probe.
+func (p *Process) ReadyURL() string {
+	path := "/readyz"
+	if probe := p.template.Spec.Containers[0].ReadinessProbe; probe != nil && probe.HTTPGet != nil {
+		path = probe.HTTPGet.Path
+	}
+	return "http://" + p.probes + path
+}
+
+// startOnFreePorts tries again on new ports if another process takes one first.
+func (p *Process) startOnFreePorts(ctx context.Context) error {
+	var err error
+	for range startTries {
+		if err = p.choosePorts(); err != nil {
+			return err
+		}
+		if err = p.Restart(ctx); err == nil || !strings.Contains(err.Error(), portIsTaken) {
+			return err
+		}
+	}
+	return err
+}
+
+func (p *Process) choosePorts() error {
+	for _, address := range []*string{&p.ingest, &p.metrics, &p.probes} {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		*address = net.JoinHostPort(loopback, strconv.Itoa(port))
+	}
+	return nil
+}
+
+// Restart starts the process again after it has ended, with the same identity, addresses and arguments, and returns when
+// it is ready.
+func (p *Process) Restart(ctx context.Context) error {
+	if p.Running() {
+		return fmt.Errorf("start %s: it runs", p.Name)
+	}
+	if err := p.launch(ctx); err != nil {
+		return fmt.Errorf("start %s: %w", p.Name, err)
+	}
+	if p.unready {
+		return nil
+	}
+	if err := p.WaitReady(ctx); err != nil {
+		err = fmt.Errorf("start %s: %w; the end of its log:\n%s", p.Name, err, p.LogTail(startLogLines))
+		return errors.Join(err, p.Kill())
+	}
+	return nil
+}
+
+func (p *Process) launch(ctx context.Context) error {
+	pod, err := p.ensurePod(ctx)
+	if err != nil {
+		return err
+	}
+	container := &p.template.Spec.Containers[0]
+	values, err := environment(container, pod)
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := p.kubeconfig(ctx, pod.Spec.ServiceAccountName)
+	if err != nil {
+		return err
+	}
+	log, err := os.OpenFile(p.logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	defer log.Close()
+	command := exec.Command(p.path, p.arguments(container, values)...)
+	// As in a container, nothing else of this process's environment is there.
+	command.Env = []string{"KUBECONFIG=" + kubeconfig, "HOME=" + p.operator.Dir, "TMPDIR=" + os.TempDir()}
+	for name, value := range values {
+		command.Env = append(command.Env, name+"="+value)
+	}
+	command.Dir, command.Stdout, command.Stderr = p.operator.Dir, log, log
+	command.SysProcAttr = childAttributes()
+	return p.run(command)
+}
+
+// run starts the program from a thread that lives as long as the program does: Linux ties the parent-death signal to
+// the thread that forked, not to the whole process.
+func (p *Process) run(command *exec.Cmd) error {
+	started, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := command.Start()
+		started <- err
+		if err == nil {
+			// How it ended is in command.ProcessState.
+			_ = command.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.command, p.done = command, done
+	return nil
+}
+
+func (p *Process) current() (*exec.Cmd, chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.command, p.done
+}
+
+// Running reports whether the process runs.
+func (p *Process) Running() bool {
+	_, done := p.current()
+	if done == nil {
+		return false
+	}
+	select {
+	case <-done:
+		return false
+	default:
+		return true
+	}
+}
+
+// WaitReady returns when the readiness probe is answered with 200, or an error if the process ends before.
+func (p *Process) WaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	command, done := p.current()
+	for {
+		err := p.probe(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-done:
+			return fmt.Errorf("it ended: %s", command.ProcessState)
+		case <-ctx.Done():
+			return fmt.Errorf("not ready: %w (%w)", err, ctx.Err())
+		case <-ticker.C:
+		}
+	}
+}
+
+func (p *Process) probe(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.ReadyURL(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the readiness probe answers %s", response.Status)
+	}
+	return nil
+}
+
+// Signal sends a signal to the process.
+func (p *Process) Signal(signal syscall.Signal) error {
+	command, _ := p.current()
+	if command == nil {
+		return fmt.Errorf("signal %s: it was never started", p.Name)
+	}
+	if err := command.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("signal %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// Kill ends the process at once (SIGKILL) and returns when it is gone. Its Pod stays, as when a container is restarted.
+func (p *Process) Kill() error {
+	if !p.Running() {
+		return nil
+	}
+	_, done := p.current()
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-done
+	return nil
+}
+
+// Terminate asks the process to end (SIGTERM), waits, deletes its Pod and returns its exit code. When ctx ends first it
+// kills the process.
+func (p *Process) Terminate(ctx context.Context) (exitCode int, err error) {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return 0, err
+	}
+	code, err := p.WaitExit(ctx)
+	if err != nil {
+		return code, errors.Join(err, p.Kill())
+	}
+	return code, p.DeletePod(ctx)
+}
+
+// WaitExit returns the exit code of the process when it has ended; -1 means that a signal ended it.
+func (p *Process) WaitExit(ctx context.Context) (exitCode int, err error) {
+	command, done := p.current()
+	if command == nil {
+		return 0, fmt.Errorf("wait for %s: it was never started", p.Name)
+	}
+	select {
+	case <-done:
+		return command.ProcessState.ExitCode(), nil
+	case <-ctx.Done():
+		return 0, fmt.Errorf("wait for %s to end: %w", p.Name, ctx.Err())
+	}
+}
+
+// Log returns what the process has written so far, over all its runs.
+func (p *Process) Log() string {
+	content, err := os.ReadFile(p.logPath)
+	if err != nil {
+		return err.Error()
+	}
+	return string(content)
+}
+
+// LogTail returns the newest lines of Log.
+func (p *Process) LogTail(lines int) string {
+	all := bytes.Split(bytes.TrimSpace([]byte(p.Log())), []byte("\n"))
+	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
+}
+
+// freePort returns a port that nothing listens on now.
+func freePort() (int, error) {
+	var err error
+	for range portTries {
+		port := firstPort + mathrand.IntN(lastPort-firstPort)
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port))); err == nil {
+			return port, listener.Close()
+		}
+	}
+	return 0, fmt.Errorf("find a free port: %w", err)
+}
