@@ -111,15 +111,18 @@ func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted
 			s.options.FirstAttempts.Offer(d)
 			return deliveryResult{Postback: r.Name, Delivery: d.Name, Result: resultStored}
 		}
-		if !apierrors.IsAlreadyExists(err) {
+		// The API server counts against a quota before it looks whether the name is taken.
+		if !apierrors.IsAlreadyExists(err) && !isQuotaExceeded(err) {
 			return refusal(r.Name, err)
 		}
 		existing := &v1alpha1.PostbackDelivery{}
-		err = s.options.Store.Get(ctx, delivery.Key(d), existing)
-		if err == nil {
+		getErr := s.options.Store.Get(ctx, delivery.Key(d), existing)
+		switch {
+		case getErr == nil:
 			return compare(r.Name, d, e, existing)
-		}
-		if !apierrors.IsNotFound(err) {
+		case !apierrors.IsNotFound(getErr):
+			return refusal(r.Name, getErr)
+		case isQuotaExceeded(err):
 			return refusal(r.Name, err)
 		}
 	}
@@ -146,7 +149,7 @@ func refusal(postback string, err error) deliveryResult {
 		return deliveryResult{Postback: postback, Result: resultSkipped, Reason: reasonNamespaceTerminating}
 	case isNamespaceNotFound(err):
 		return deliveryResult{Postback: postback, Result: resultSkipped, Reason: reasonNamespaceNotFound}
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
+	case isQuotaExceeded(err):
 		return deliveryResult{Postback: postback, Result: resultRefused, Reason: reasonQuotaExceeded}
 	case isTooLarge(err):
 		return deliveryResult{Postback: postback, Result: resultRefused, Reason: reasonTooLarge}
@@ -160,6 +163,10 @@ func refusal(postback string, err error) deliveryResult {
 func isNamespaceNotFound(err error) bool {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	return ok && apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "namespaces"
+}
+
+func isQuotaExceeded(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota")
 }
 
 // isTooLarge reports whether the API server or etcd said that an object is beyond what they take.
