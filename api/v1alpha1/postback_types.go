@@ -320,7 +320,7 @@ func (s *PostbackSpec) GetMaxPending() int32 {
 
 // PostbackStatus is what the operator has observed of a Postback.
 type PostbackStatus struct {
-	// conditions: Ready, Reconciling, Stalled and TestEvent.
+	// conditions are Ready, Reconciling, Stalled and TestEvent.
 	//
 	// +optional
 	// +listType=map

@@ -236,7 +236,7 @@ type DeliveryRound struct {
 
 // PostbackDeliveryStatus is the log of a delivery.
 type PostbackDeliveryStatus struct {
-	// conditions: Delivered; Reconciling while it will be tried again; Stalled when it failed for good.
+	// conditions are Delivered; Reconciling while it will be tried again; Stalled when it failed for good.
 	//
 	// +optional
 	// +listType=map

@@ -38,6 +38,14 @@ const (
 	PreviousKeySignsReason  = "PreviousKeySigns"
 )
 
+// Reasons of events about a PostbackSecret, beside those of its conditions.
+const (
+	KeyGeneratedReason    = "KeyGenerated"
+	KeyRotatedReason      = "KeyRotated"
+	KeyReplacedReason     = "KeyReplaced"
+	RotationRefusedReason = "RotationRefused"
+)
+
 // DefaultOverlap is how long a previous key goes on signing if the spec does not say.
 const DefaultOverlap = 24 * time.Hour
 
@@ -130,7 +138,7 @@ func (s *PostbackSecretSpec) GetOverlap() time.Duration {
 
 // PostbackSecretStatus is what the operator has observed of a PostbackSecret. It never holds key material.
 type PostbackSecretStatus struct {
-	// conditions: Ready, Reconciling, Stalled, and Overlap while a previous key goes on signing.
+	// conditions are Ready, Reconciling, Stalled, and Overlap while a previous key goes on signing.
 	//
 	// +optional
 	// +listType=map

@@ -221,7 +221,7 @@ func TestStartRefusesAFolderInUse(t *testing.T) {
 // shortDir returns a folder whose path leaves room for the name of a Unix socket.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cp-")
+	dir, err := os.MkdirTemp("", "cp-") //nolint:usetesting // t.TempDir puts the test's name into the path.
 	if err != nil {
 		t.Fatal(err)
 	}
