@@ -28,11 +28,27 @@ for package in $version_package $client_package; do
 	ldflags="$ldflags -X $package.gitTreeState=clean"
 done
 
-# One build at a time; a build that was killed leaves its folder behind, which the next one replaces.
-building="$assets.building.$$"
-trap 'rm -rf "$building"' EXIT
+# One build at a time, for "go test ./..." asks once for each package; a link is made whole or not at all. The lock of a
+# build that was killed names a process that is gone.
+lock="$assets.lock"
+mkdir -p "$(dirname "$assets")"
+until ln -s "$$" "$lock" 2>/dev/null; do
+	owner=$(readlink "$lock" || true)
+	if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
+		[ "$(readlink "$lock" || true)" != "$owner" ] || rm -f "$lock"
+	else
+		sleep 1
+	fi
+done
+building="$assets.building"
+trap 'rm -rf "$building" "$lock"' EXIT
 trap 'exit 130' INT TERM
-mkdir -p "$building"
+if [ -e "$assets/complete" ]; then
+	echo "$assets"
+	exit 0
+fi
+rm -rf "$building"
+mkdir "$building"
 k=k8s.io/kubernetes/cmd
 export CGO_ENABLED=0
 echo "Building Kubernetes $kubernetes and etcd $etcd from source. The first time takes some minutes." >&2
