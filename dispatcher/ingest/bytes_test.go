@@ -91,14 +91,34 @@ func TestLargestBody(t *testing.T) {
 	}
 }
 
-// Kubernetes writes < as \u003c, so that a full body of them is over the limit of etcd.
+// Kubernetes escapes what it stores, so that a body may be over the limit of etcd, or of the API server.
 func TestTooLargeOnceEscaped(t *testing.T) {
 	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	options, offered := testOptions(c, postbackRoute(t, c, namespace, "crm", "*"))
-	got := post(t, testServer(t, options).URL, namespace, filled("<", DefaultMaxBodyBytes))
-	expect(t, got, http.StatusRequestEntityTooLarge, []deliveryResult{{Postback: "crm", Result: resultRefused, Reason: reasonTooLarge}})
-	if got.Type != "urn:postback:problem:event-too-large" || len(offered.sorted()) > 0 {
-		t.Errorf("got %s", got.raw)
+	tests := map[string]struct {
+		piece string
+		size  int
+		code  int
+	}{
+		"at the default limit":         {"<", DefaultMaxBodyBytes, http.StatusRequestEntityTooLarge},
+		"at the largest limit":         {"x", LargestMaxBodyBytes, http.StatusAccepted},
+		"too large for etcd":           {`\"`, LargestMaxBodyBytes, http.StatusRequestEntityTooLarge},
+		"too large for the API server": {"<", LargestMaxBodyBytes, http.StatusRequestEntityTooLarge},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			namespace := testNamespace(t, c)
+			crm := postbackRoute(t, c, namespace, "crm", "*")
+			options, offered := testOptions(c, crm)
+			options.MaxBodyBytes = LargestMaxBodyBytes
+			got := post(t, testServer(t, options).URL, namespace, filled(tt.piece, tt.size))
+			if tt.code == http.StatusAccepted {
+				expect(t, got, tt.code, []deliveryResult{{Postback: "crm", Delivery: nameOf(crm, "evt_1"), Result: resultStored}})
+				return
+			}
+			expect(t, got, tt.code, []deliveryResult{{Postback: "crm", Result: resultRefused, Reason: reasonTooLarge}})
+			if got.Type != "urn:postback:problem:event-too-large" || len(offered.sorted()) > 0 {
+				t.Errorf("got %s", got.raw)
+			}
+		})
 	}
 }

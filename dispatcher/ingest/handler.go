@@ -37,6 +37,7 @@ const (
 	idempotencyKeyHeader = "Idempotency-Key"
 	maxIdempotencyKey    = 255
 	retryOverloaded      = time.Second
+	retryNotReady        = time.Second
 )
 
 // serve answers a request and says so in the log.
@@ -79,6 +80,11 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 	defer cancel()
 	namespace, a = target(r)
 	if a != nil {
+		return namespace, nil, a
+	}
+	if !s.options.Synced() {
+		a = refuse(notReady, "The Postbacks are not loaded yet. Nothing was stored: send the request again later.")
+		a.retryAfter = retryNotReady
 		return namespace, nil, a
 	}
 	posted, a := s.read(w, r, namespace)

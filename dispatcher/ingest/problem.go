@@ -50,6 +50,7 @@ var (
 	overloaded            = problemKind{"overloaded", http.StatusTooManyRequests, "Too many requests at once"}
 	noRoom                = problemKind{"no-room", http.StatusTooManyRequests, "No Postback has room for the events"}
 	internalError         = problemKind{"internal", http.StatusInternalServerError, "Something went wrong here"}
+	notReady              = problemKind{"not-ready", http.StatusServiceUnavailable, "The server has just started"}
 	notStored             = problemKind{"not-stored", http.StatusServiceUnavailable, "The events could not be stored"}
 )
 

@@ -100,6 +100,9 @@ type Options struct {
 	Routes        Routes
 	Backlog       Backlog
 	FirstAttempts FirstAttempts
+	// Synced reports whether Routes and Backlog hold what was there at the start. Until then requests are refused: their
+	// events would match no Postback and be lost. Without it they are taken to be complete.
+	Synced func() bool
 	// Clock gives createdAt to events without one. The default is the real clock.
 	Clock clock.PassiveClock
 	Log   logr.Logger
@@ -117,6 +120,9 @@ func (o *Options) setDefaults() {
 	setDefault(&o.shutdownTimeout, shutdownTimeout)
 	setDefault(&o.requestCreates, requestCreates)
 	setDefault(&o.serverCreates, serverCreates)
+	if o.Synced == nil {
+		o.Synced = func() bool { return true }
+	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
 	}
@@ -181,8 +187,11 @@ func (s *Server) Addr() net.Addr {
 
 // Ready is a check for a readiness probe: it fails unless new requests are taken.
 func (s *Server) Ready(*http.Request) error {
-	if !s.ready.Load() {
+	switch {
+	case !s.ready.Load():
 		return errors.New("ingest takes no requests")
+	case !s.options.Synced():
+		return errors.New("ingest waits for the routes")
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
 var (
@@ -100,6 +101,24 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+func TestTakesNothingBeforeTheRoutesAreThere(t *testing.T) {
+	var synced atomic.Bool
+	options, offered := testOptions(fakeStore{})
+	options.Synced = synced.Load
+	s, _, _ := startServer(t, options)
+	url := "http://" + s.Addr().String()
+	got := post(t, url, "acme", simple)
+	if got.code != http.StatusServiceUnavailable || got.Type != "urn:postback:problem:not-ready" || got.header.Get("Retry-After") != "1" || s.Ready(nil) == nil {
+		t.Errorf("got %d: %s", got.code, got.raw)
+	}
+	s.options.Routes.(*route.Index).Set(looseRoute("acme", "crm", "", "*"))
+	synced.Store(true)
+	if got := post(t, url, "acme", simple); got.code != http.StatusAccepted || len(offered.sorted()) != 1 {
+		t.Errorf("got %d: %s", got.code, got.raw)
+	}
+	gomega.NewWithT(t).Eventually(func() error { return s.Ready(nil) }, "5s", "10ms").Should(gomega.Succeed())
 }
 
 func TestShutdownIsBounded(t *testing.T) {

@@ -28,6 +28,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,6 +38,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -256,9 +258,14 @@ func TestIdempotencyKey(t *testing.T) {
 }
 
 func TestQuotaExceeded(t *testing.T) {
+	g := gomega.NewWithT(t)
 	c := testClient(t, cp.Config)
 	namespace := testNamespace(t, c)
 	crm := postbackRoute(t, c, namespace, "crm", "*")
+	options, offered := testOptions(c, crm)
+	server := testServer(t, options)
+	expect(t, post(t, server.URL, namespace, `{"id":"a","event":"x","data":{}}`), http.StatusAccepted,
+		[]deliveryResult{{Postback: "crm", Delivery: nameOf(crm, "a"), Result: resultStored}})
 	quota := &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "deliveries"},
 		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/postbackdeliveries.postback.dev": resource.MustParse("1")}},
@@ -268,14 +275,15 @@ func TestQuotaExceeded(t *testing.T) {
 	}
 	// The test control plane has no quota controller, which sets the status. The API server's admission counts from it.
 	quota.Status.Hard = quota.Spec.Hard
-	quota.Status.Used = corev1.ResourceList{"count/postbackdeliveries.postback.dev": resource.MustParse("0")}
+	quota.Status.Used = corev1.ResourceList{"count/postbackdeliveries.postback.dev": resource.MustParse("1")}
 	if err := c.Status().Update(t.Context(), quota); err != nil {
 		t.Fatal(err)
 	}
-	options, offered := testOptions(c, crm)
-	server := testServer(t, options)
-	expect(t, post(t, server.URL, namespace, `{"id":"a","event":"x","data":{}}`), http.StatusAccepted,
-		[]deliveryResult{{Postback: "crm", Delivery: nameOf(crm, "a"), Result: resultStored}})
+	probe := delivery.New(namespace, v1alpha1.PostbackReference{Name: crm.Name, UID: crm.UID}, &event.Event{ID: "p", Type: "x", Data: []byte(`{}`), CreatedAt: testNow})
+	g.Eventually(func() bool {
+		err := c.Create(t.Context(), probe.DeepCopy(), client.DryRunAll)
+		return err != nil && isQuotaExceeded(err)
+	}, "30s", "50ms").Should(gomega.BeTrue(), "the quota is not in force")
 	got := post(t, server.URL, namespace, `{"id":"b","event":"x","data":{}}`)
 	expect(t, got, http.StatusTooManyRequests, []deliveryResult{{Postback: "crm", Result: resultRefused, Reason: reasonQuotaExceeded}})
 	if got.header.Get("Retry-After") != "30" || got.Type != "urn:postback:problem:no-room" {
