@@ -1,0 +1,227 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/operator"
+	"github.com/postback-dev/postback-operator/test/receiver"
+)
+
+const (
+	namespace = "partner-acme"
+	postback  = "crm"
+	hookPath  = "/hooks/postback"
+
+	stepTimeout = time.Minute
+	stopTimeout = time.Minute
+	logLines    = 30
+)
+
+// demo is one run.
+type demo struct {
+	out      *screen
+	programs string
+	begun    time.Time
+
+	root       string
+	cp         *controlplane.ControlPlane
+	client     client.Client
+	op         *operator.Operator
+	manager    *operator.Process
+	dispatcher *operator.Process
+	endpoint   *receiver.Receiver
+
+	keys   keys
+	events []posted
+}
+
+// play runs the steps. Each leaves what the next one needs.
+func (d *demo) play(ctx context.Context) error {
+	d.out.print("POSTBACK DEMO: events go out signed, are retried, and every attempt is on record.\n" +
+		"Everything runs on this machine, as its own processes, and is gone afterwards.\n")
+	for _, step := range []func(context.Context) error{
+		d.startControlPlane, d.install, d.startEndpoint, d.declare, d.postEvents, d.awaitRetry, d.rotate, d.showLog, d.summarize,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *demo) startControlPlane(ctx context.Context) error {
+	d.out.step("A Kubernetes control plane")
+	var err error
+	if d.root, err = controlplane.ModuleRoot(); err != nil {
+		return err
+	}
+	begun := time.Now()
+	// The manifests are to be applied by kubectl, all of them.
+	d.cp, err = controlplane.Start(ctx, controlplane.Options{WithoutCRDs: true, Log: &progress{d.out}})
+	if err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return fmt.Errorf("make the scheme: %w", err)
+	}
+	if d.client, err = client.New(d.cp.Config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	d.out.say("Ready after %.1fs.", time.Since(begun).Seconds())
+	return nil
+}
+
+func (d *demo) install(ctx context.Context) error {
+	d.out.step("The operator, as it is shipped")
+	if d.programs == "" {
+		d.out.say("Building manager and dispatcher ...")
+	} else {
+		d.programs, _ = filepath.Abs(d.programs)
+	}
+	var err error
+	if d.op, err = operator.Install(ctx, d.cp, operator.Options{Programs: d.programs}); err != nil {
+		return err
+	}
+	d.out.command("kubectl apply -k config/default")
+	d.out.output(summary(d.op.Applied))
+	if d.manager, err = d.op.StartManager(ctx, "postback-manager-demo", operator.WithArgs("--allow-plain-http")); err != nil {
+		return err
+	}
+	if d.dispatcher, err = d.op.StartDispatcher(ctx, "postback-dispatcher-demo"); err != nil {
+		return err
+	}
+	d.out.say("manager and dispatcher run with the arguments of their Deployments, and each with a token of its")
+	d.out.say("own ServiceAccount. One flag is added: --allow-plain-http, for the endpoint below has no certificate.")
+	return nil
+}
+
+func (d *demo) startEndpoint(context.Context) error {
+	d.out.step("A partner's endpoint")
+	var err error
+	if d.endpoint, err = receiver.Start(d.keys.known); err != nil {
+		return err
+	}
+	d.endpoint.Answer(hookPath, receiver.Answer{Status: 503, Body: "down for maintenance\n", Times: 1})
+	d.out.say("%s verifies each request twice: with the Standard Webhooks", d.endpoint.URL(hookPath))
+	d.out.say("library, and with a plain HMAC-SHA256 as Dub documents. It answers 503 to the first request.")
+	return nil
+}
+
+// stop ends everything, the newest first.
+func (d *demo) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	var errs []error
+	if d.op != nil {
+		errs = append(errs, d.op.Stop(ctx))
+	}
+	if d.endpoint != nil {
+		errs = append(errs, d.endpoint.Close())
+	}
+	if d.cp != nil {
+		errs = append(errs, d.cp.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// explain says why the demo failed, and shows what the operator's processes wrote last.
+func (d *demo) explain(w io.Writer, err error) {
+	if d.op != nil {
+		_, _ = fmt.Fprintln(w)
+		d.op.DumpLogs(w, logLines)
+	}
+	_, _ = fmt.Fprintf(w, "\nThe demo failed: %v\n", err)
+}
+
+// kubectl shows a command, runs it, and shows what it wrote.
+func (d *demo) kubectl(ctx context.Context, args ...string) error {
+	d.out.command("kubectl " + quoteAll(args))
+	text, err := d.runKubectl(ctx, args...)
+	if err != nil {
+		return err
+	}
+	d.out.output(text)
+	return nil
+}
+
+func (d *demo) runKubectl(ctx context.Context, args ...string) (string, error) {
+	for i, arg := range args {
+		if strings.HasPrefix(arg, "config/") {
+			args[i] = filepath.Join(d.root, arg)
+		}
+	}
+	text, _, err := d.cp.Kubectl(ctx, "", args...)
+	return text, err
+}
+
+// summary counts what kubectl apply made, by kind.
+func summary(applied string) string {
+	counts, order := map[string]int{}, []string{}
+	for line := range strings.Lines(applied) {
+		kind, _, _ := strings.Cut(line, "/")
+		kind, _, _ = strings.Cut(kind, ".")
+		if counts[kind]++; counts[kind] == 1 {
+			order = append(order, kind)
+		}
+	}
+	parts := make([]string, len(order))
+	for i, kind := range order {
+		parts[i] = fmt.Sprintf("%d %s", counts[kind], kind)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// progress shows the lines of others within a step.
+type progress struct{ out *screen }
+
+// Write implements io.Writer.
+func (p *progress) Write(b []byte) (int, error) {
+	p.out.output(string(b))
+	return len(b), nil
+}
+
+var _ io.Writer = (*progress)(nil)
+
+func (d *demo) kubectlPath() string { return filepath.Join(d.cp.AssetsDir, "kubectl") }
+
+// relative shortens a path for the reader.
+func relative(path string) string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if short, err := filepath.Rel(dir, path); err == nil && !strings.HasPrefix(short, "..") {
+		return "./" + short
+	}
+	return path
+}

@@ -1,0 +1,44 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import "context"
+
+// keep leaves everything running until ctx ends, and says what there is.
+func (d *demo) keep(ctx context.Context) {
+	d.out.step("Yours to try")
+	d.out.say("In another terminal:")
+	d.out.command("export KUBECONFIG=" + d.cp.Kubeconfig)
+	d.out.command("alias kubectl=" + relative(d.kubectlPath()) + "   # or your own")
+	d.out.command("kubectl -n " + namespace + " get postbacks,postbacksecrets,postbackdeliveries")
+	d.out.command("kubectl -n " + namespace + " annotate postback " + postback + " postback.dev/send-test=sale.created/1")
+	d.out.command("kubectl -n " + namespace + " annotate postbackdeliveries --all postback.dev/redeliver=again")
+	d.out.command("kubectl -n " + namespace + ` patch postback ` + postback + ` --type=merge -p '{"spec":{"state":"Paused"}}'`)
+	d.out.command("curl -i " + d.dispatcher.IngestURL() + "/v1/namespaces/" + namespace + "/events \\\n" +
+		`-H 'Content-Type: application/json' -d '{"event":"lead.created","data":{"eventName":"Signup"}}'`)
+	d.out.say("")
+	d.out.table([][]string{
+		{"Ingest", d.dispatcher.IngestURL() + "/v1/namespaces/" + namespace + "/events"},
+		{"Endpoint", d.endpoint.URL(hookPath)},
+		{"Metrics, manager", d.manager.MetricsURL()},
+		{"Metrics, dispatcher", d.dispatcher.MetricsURL()},
+		{"Logs", d.op.Dir + "/*.log"},
+	})
+	d.out.say("")
+	d.out.say("Ctrl-C ends everything.")
+	<-ctx.Done()
+}

@@ -1,0 +1,93 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Command demo shows events being delivered, signed, retried and recorded by the real thing, on this machine: a control
+// plane, the operator as shipped, and an endpoint that verifies with code that is not the operator's. It exits 0 only if
+// everything arrived verified.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+const (
+	// interrupted is the exit code of a shell command that Ctrl-C ended.
+	interrupted = 130
+	// parentLook is how often to look whether whoever started this is still there.
+	parentLook = 500 * time.Millisecond
+)
+
+func main() {
+	keep := flag.Bool("keep", os.Getenv("KEEP") != "", "Leave everything running at the end, until Ctrl-C.")
+	programs := flag.String("programs", "", "Folder with the built programs manager and dispatcher. They are built if it is not given.")
+	flag.Parse()
+	os.Exit(run(*keep, *programs))
+}
+
+func run(keep bool, programs string) int {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer cancel()
+	go endWithParent(ctx, cancel)
+
+	d := &demo{out: &screen{w: os.Stdout}, programs: programs, begun: time.Now()}
+	err := d.play(ctx)
+	if err == nil && keep {
+		d.keep(ctx)
+	}
+	wasInterrupted := ctx.Err() != nil
+	if err != nil && !wasInterrupted {
+		d.explain(os.Stderr, err)
+	}
+	// A second Ctrl-C ends this at once; the kernel then ends the processes.
+	cancel()
+	if stopErr := d.stop(); stopErr != nil {
+		fmt.Fprintf(os.Stderr, "\nCleaning up: %v\n", stopErr)
+		err = errors.Join(err, stopErr)
+	}
+	switch {
+	case wasInterrupted && (err != nil || !keep):
+		fmt.Fprintln(os.Stderr, "\nInterrupted. Every process is stopped.")
+		return interrupted
+	case err != nil:
+		return 1
+	}
+	return 0
+}
+
+// endWithParent cancels when the parent process is gone: "go run" dies of a signal without passing it on.
+func endWithParent(ctx context.Context, cancel context.CancelFunc) {
+	parent := os.Getppid()
+	ticker := time.NewTicker(parentLook)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if os.Getppid() != parent {
+				cancel()
+				return
+			}
+		}
+	}
+}
