@@ -163,18 +163,15 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 	if err := metrics.Registry.Register(collector); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	server, err := ingest.New(ingest.Options{
-		Address: o.IngestAddress, Client: live, Routes: routes, Backlog: pending, FirstAttempts: first,
-		MaxBodyBytes: o.MaxBodyBytes, Clock: clock.RealClock{}, Log: o.Log.WithName("ingest"),
+	synced := func() bool { return watch.HasSynced() && pending.HasSynced() }
+	server := ingest.New(ingest.Options{
+		Address: o.IngestAddress, MaxBodyBytes: o.MaxBodyBytes, Store: live, Routes: routes, Backlog: pending,
+		FirstAttempts: first, Synced: synced, Clock: clock.RealClock{}, Log: o.Log.WithName("ingest"),
 	})
-	if err != nil {
-		return err
-	}
 	present := &presence.Presence{
 		Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod,
 		Loaded: watch.Loaded, Synced: watch.HasSynced, Clock: clock.RealClock{},
 	}
-	synced := func() bool { return watch.HasSynced() && pending.HasSynced() }
 	return errors.Join(
 		addProbes(ctx, mgr, synced, server),
 		mgr.Add(election),

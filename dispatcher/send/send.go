@@ -44,6 +44,7 @@ const (
 	// maxResponseHeader bounds the header of an answer.
 	maxResponseHeader = 64 << 10
 	maxIdleConns      = 512
+	idempotencyKey    = "Idempotency-Key"
 	maxIdlePerHost    = 32
 	idleTimeout       = 90 * time.Second
 )
@@ -123,6 +124,11 @@ func (s *Sender) request(ctx context.Context, r *route.Route, eventID string, no
 	}
 	for _, h := range r.Headers {
 		request.Header.Set(h.Name, h.Value)
+	}
+	if request.Header.Get(idempotencyKey) == "" {
+		// Not sent, for it has no value, but it tells net/http that this POST may be sent again on a new connection
+		// when an idle one turns out to be closed. The event's id makes it so.
+		request.Header[idempotencyKey] = nil
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", s.userAgent)
