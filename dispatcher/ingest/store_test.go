@@ -18,20 +18,15 @@ package ingest
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -369,124 +364,5 @@ func TestSameIDFromManyProducers(t *testing.T) {
 	}
 	if n := len(deliveries(t, c, namespace)); n != 1 {
 		t.Errorf("%d deliveries", n)
-	}
-}
-
-func TestAPIServerDown(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm, bi := postbackRoute(t, c, namespace, "crm", "*"), postbackRoute(t, c, namespace, "bi", "*")
-	options, _ := testOptions(c, crm, bi)
-	options.requestTimeout = 2 * time.Second
-	server := testServer(t, options)
-	if err := cp.StopAPIServer(); err != nil {
-		t.Fatal(err)
-	}
-	got := post(t, server.URL, namespace, `[{"event":"x","data":{"n":1}},{"id":"own","event":"x","data":{}}]`)
-	if err := cp.StartAPIServer(); err != nil {
-		t.Fatal(err)
-	}
-	if got.code != http.StatusServiceUnavailable || got.Type != "urn:postback:problem:not-stored" || got.header.Get("Retry-After") != "5" || len(got.Events) != 2 {
-		t.Fatalf("got %d, Retry-After %q: %s", got.code, got.header.Get("Retry-After"), got.raw)
-	}
-	for _, d := range slices.Concat(got.results()...) {
-		if d.Result != resultUnstored {
-			t.Errorf("got %+v", d)
-		}
-	}
-	if strings.Contains(got.raw, "127.0.0.1") || strings.Contains(got.raw, "refused") {
-		t.Errorf("the answer tells internals: %s", got.raw)
-	}
-	// With the ids of the answer, as its detail says.
-	again := fmt.Sprintf(`[{"id":%q,"event":"x","data":{"n":1}},{"id":"own","event":"x","data":{}}]`, got.Events[0].ID)
-	if got = post(t, server.URL, namespace, again); got.code != http.StatusAccepted {
-		t.Fatalf("sent again: got %d: %s", got.code, got.raw)
-	}
-	if n := len(deliveries(t, c, namespace)); n != 4 {
-		t.Errorf("%d deliveries, want one for each event and Postback", n)
-	}
-}
-
-// lossy stores, and loses the answer of the API server for those whose turn it is.
-type lossy struct {
-	client.Client
-	mu    sync.Mutex
-	count int
-}
-
-func (l *lossy) Create(ctx context.Context, object client.Object, options ...client.CreateOption) error {
-	err := l.Client.Create(ctx, object, options...)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.count++
-	if l.count%2 == 1 && err == nil {
-		return errors.New("http2: connection lost")
-	}
-	return err
-}
-
-func TestAnswerOfTheAPIServerLost(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	options, _ := testOptions(&lossy{Client: c}, postbackRoute(t, c, namespace, "crm", "*"))
-	server := testServer(t, options)
-	const body = `[{"id":"a","event":"x","data":{}},{"id":"b","event":"x","data":{}},{"id":"c","event":"x","data":{}}]`
-	if got := post(t, server.URL, namespace, body); got.code != http.StatusServiceUnavailable {
-		t.Fatalf("got %d: %s", got.code, got.raw)
-	}
-	got := post(t, server.URL, namespace, body)
-	if got.code != http.StatusAccepted || len(deliveries(t, c, namespace)) != 3 {
-		t.Errorf("sent again: got %d: %s", got.code, got.raw)
-	}
-}
-
-func TestSlowAPIServer(t *testing.T) {
-	store := fakeStore{create: func(ctx context.Context, _ *v1alpha1.PostbackDelivery) error {
-		<-ctx.Done()
-		return ctx.Err()
-	}}
-	options, _ := testOptions(store, looseRoute("acme", "crm", "", "*"))
-	options.requestTimeout = 100 * time.Millisecond
-	options.requestCreates = 2
-	got := post(t, testServer(t, options).URL, "acme", "["+strings.Repeat(simple+",", 99)+simple+"]")
-	if got.code != http.StatusServiceUnavailable || len(got.Events) != 100 {
-		t.Fatalf("got %d: %s", got.code, got.raw)
-	}
-	for _, e := range got.Events {
-		if len(e.ID) != 29 || e.Deliveries[0].Result != resultUnstored || e.Deliveries[0].Postback != "crm" {
-			t.Fatalf("got %+v", e)
-		}
-	}
-}
-
-func TestUnknownErrorsAreUnstored(t *testing.T) {
-	resource := v1alpha1.GroupVersion.WithResource("postbackdeliveries").GroupResource()
-	exists := apierrors.NewAlreadyExists(resource, "x")
-	tests := map[string]struct {
-		create, get error
-		want        result
-		reason      reason
-	}{
-		"no rights":                {create: apierrors.NewForbidden(resource, "x", errors.New("no rights")), want: resultUnstored},
-		"kind not installed":       {create: apierrors.NewNotFound(resource, "x"), want: resultUnstored},
-		"invalid":                  {create: apierrors.NewInvalid(v1alpha1.GroupVersion.WithKind("PostbackDelivery").GroupKind(), "x", nil), want: resultUnstored},
-		"exists and is gone":       {create: exists, get: apierrors.NewNotFound(resource, "x"), want: resultUnstored},
-		"exists and is unreadable": {create: exists, get: apierrors.NewInternalError(errors.New("x")), want: resultUnstored},
-		"too large for etcd":       {create: errors.New("etcdserver: request is too large"), want: resultRefused, reason: reasonTooLarge},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			store := fakeStore{
-				create: func(context.Context, *v1alpha1.PostbackDelivery) error { return tt.create },
-				get:    func(context.Context, *v1alpha1.PostbackDelivery) error { return tt.get },
-			}
-			options, _ := testOptions(store, looseRoute("acme", "crm", "", "*"))
-			got := post(t, testServer(t, options).URL, "acme", simple)
-			code := http.StatusServiceUnavailable
-			if tt.reason == reasonTooLarge {
-				code = http.StatusRequestEntityTooLarge
-			}
-			expect(t, got, code, []deliveryResult{{Postback: "crm", Result: tt.want, Reason: tt.reason}})
-		})
 	}
 }
