@@ -53,6 +53,12 @@ const (
 	TestEventInvalidReason       = "InvalidEventType"
 )
 
+// Reasons of events about a Postback, beside those of its conditions.
+const (
+	TestEventReason        = "TestEventStored"
+	TestEventRefusedReason = "TestEventRefused"
+)
+
 // Defaults that the getters of PostbackSpec return for absent fields.
 const (
 	DefaultTimeout    = 10 * time.Second

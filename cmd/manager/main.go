@@ -1,0 +1,129 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Command manager runs the controllers of Postback and PostbackSecret.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers"
+	"github.com/postback-dev/postback-operator/dispatcher/sign"
+)
+
+// version is set when the program is built.
+var version = "dev"
+
+// gracefulShutdown is how long a pass that has begun may take to end. It is shorter than a Pod's default grace period.
+const gracefulShutdown = 20 * time.Second
+
+type options struct {
+	controllers.Options
+
+	leaderElect    bool
+	metricsAddress string
+	probeAddress   string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.Namespace, "namespace", envOr("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
+	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while elected, so that several replicas can run.")
+	flag.StringVar(&o.metricsAddress, "metrics-bind-address", "127.0.0.1:8080", "Address of the metrics, or 0 for none.")
+	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of the probes /healthz and /readyz, or 0 for none.")
+	flag.BoolVar(&o.Policy.AllowPlainHTTP, "allow-plain-http", false, "Allow Postbacks whose URL begins with http://. Events and signatures then travel unencrypted.")
+	flag.StringVar(&o.Policy.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub, which Postbacks cannot set themselves. The dispatcher needs the same value.")
+	flag.DurationVar(&o.PollInterval, "secret-poll-interval", controllers.DefaultPollInterval, "How often a Secret that somebody else keeps is looked at, if it does not carry the label "+v1alpha1.WatchLabel+"=true.")
+	logging := zap.Options{}
+	logging.BindFlags(flag.CommandLine)
+	flag.Parse()
+	log := zap.New(zap.UseFlagOptions(&logging))
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+
+	log.Info("Starting", "version", version)
+	if err := run(ctrl.SetupSignalHandler(), o); err != nil {
+		log.Error(err, "The manager ends")
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	if !httpguts.ValidHeaderFieldName(o.Policy.SignatureHeader) {
+		return fmt.Errorf("flag --signature-header: %q is not an HTTP header name", o.Policy.SignatureHeader)
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                  scheme,
+		Cache:                   controllers.CacheOptions(o.Namespace),
+		Client:                  controllers.ClientOptions(),
+		Metrics:                 metricsserver.Options{BindAddress: o.metricsAddress},
+		HealthProbeBindAddress:  o.probeAddress,
+		LeaderElection:          o.leaderElect,
+		LeaderElectionID:        "postback-manager",
+		LeaderElectionNamespace: o.Namespace,
+		// The program ends right after Start returns, as this needs.
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       ptr.To(gracefulShutdown),
+	})
+	if err != nil {
+		return fmt.Errorf("make the manager: %w", err)
+	}
+	o.Clock = clock.RealClock{}
+	if err := controllers.Setup(ctx, mgr, o.Options); err != nil {
+		return err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("add the liveness probe: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("add the readiness probe: %w", err)
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run the manager: %w", err)
+	}
+	return nil
+}
+
+func envOr(name, fallback string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return fallback
+}

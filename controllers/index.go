@@ -1,0 +1,150 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// Indexes of cached objects. Those of names hold the name that is in force, defaults included.
+const (
+	// secretNameIndex finds PostbackSecrets by the name of their core Secret.
+	secretNameIndex = ".spec.secretName"
+	// secretRefIndex finds Postbacks by the name of their PostbackSecret.
+	secretRefIndex = ".spec.secretRef.name"
+	// headerSecretIndex finds Postbacks by the names of the Secrets that hold values of their headers.
+	headerSecretIndex = ".spec.headers.valueFrom.secretKeyRef.name"
+	// routeSecretIndex finds a Postback by the name of its route Secret.
+	routeSecretIndex = ".routeSecretName"
+)
+
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, index := range []struct {
+		object  client.Object
+		name    string
+		extract client.IndexerFunc
+	}{
+		{&v1alpha1.PostbackSecret{}, secretNameIndex, indexPostbackSecret},
+		{&v1alpha1.Postback{}, secretRefIndex, indexPostback(func(p *v1alpha1.Postback) []string { return []string{postbackSecretName(p)} })},
+		{&v1alpha1.Postback{}, headerSecretIndex, indexPostback(headerSecrets)},
+		{&v1alpha1.Postback{}, routeSecretIndex, indexPostback(func(p *v1alpha1.Postback) []string { return []string{route.SecretName(p.UID)} })},
+	} {
+		if err := indexer.IndexField(ctx, index.object, index.name, index.extract); err != nil {
+			return fmt.Errorf("index %T by %s: %w", index.object, index.name, err)
+		}
+	}
+	return nil
+}
+
+func indexPostbackSecret(object client.Object) []string {
+	secret, ok := object.(*v1alpha1.PostbackSecret)
+	if !ok {
+		return nil
+	}
+	return []string{secret.GetSecretName()}
+}
+
+func indexPostback(extract func(*v1alpha1.Postback) []string) client.IndexerFunc {
+	return func(object client.Object) []string {
+		postback, ok := object.(*v1alpha1.Postback)
+		if !ok {
+			return nil
+		}
+		return extract(postback)
+	}
+}
+
+func headerSecrets(postback *v1alpha1.Postback) []string {
+	var names []string
+	for _, header := range postback.Spec.Headers {
+		if header.ValueFrom != nil && header.ValueFrom.SecretKeyRef != nil {
+			names = append(names, header.ValueFrom.SecretKeyRef.Name)
+		}
+	}
+	return names
+}
+
+// lookup maps changed objects to those that depend on them.
+type lookup struct {
+	cache client.Reader
+	// namespace is that of the installation.
+	namespace string
+}
+
+// postbackSecretsForSecret maps a core Secret to the PostbackSecrets that name it.
+func (l lookup) postbackSecretsForSecret(ctx context.Context, secret client.Object) []reconcile.Request {
+	return l.find(ctx, &v1alpha1.PostbackSecretList{}, secret.GetNamespace(), secretNameIndex, secret.GetName())
+}
+
+// postbacksForPostbackSecret maps a PostbackSecret to the Postbacks that use it.
+func (l lookup) postbacksForPostbackSecret(ctx context.Context, secret client.Object) []reconcile.Request {
+	return l.find(ctx, &v1alpha1.PostbackList{}, secret.GetNamespace(), secretRefIndex, secret.GetName())
+}
+
+// postbacksForSecret maps a core Secret to the Postbacks that it concerns: as their signing key, as the value of a
+// header, or as their route.
+func (l lookup) postbacksForSecret(ctx context.Context, secret client.Object) []reconcile.Request {
+	namespace, name := secret.GetNamespace(), secret.GetName()
+	requests := l.find(ctx, &v1alpha1.PostbackList{}, namespace, headerSecretIndex, name)
+	for _, r := range l.find(ctx, &v1alpha1.PostbackSecretList{}, namespace, secretNameIndex, name) {
+		requests = append(requests, l.find(ctx, &v1alpha1.PostbackList{}, namespace, secretRefIndex, r.Name)...)
+	}
+	if namespace == l.namespace {
+		requests = append(requests, l.find(ctx, &v1alpha1.PostbackList{}, "", routeSecretIndex, name)...)
+	}
+	return requests
+}
+
+func (l lookup) find(ctx context.Context, list client.ObjectList, namespace, index, value string) []reconcile.Request {
+	err := l.cache.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		// The cache fails only when it is not running. Then every object is looked at when it starts.
+		logf.FromContext(ctx).Error(err, "Cannot find what depends on an object", "index", index, "value", value)
+		return nil
+	}
+	var requests []reconcile.Request
+	add := func(object client.Object) {
+		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}})
+	}
+	switch list := list.(type) {
+	case *v1alpha1.PostbackList:
+		for i := range list.Items {
+			add(&list.Items[i])
+		}
+	case *v1alpha1.PostbackSecretList:
+		for i := range list.Items {
+			add(&list.Items[i])
+		}
+	}
+	return requests
+}
+
+var (
+	_ handler.MapFunc = lookup{}.postbackSecretsForSecret
+	_ handler.MapFunc = lookup{}.postbacksForPostbackSecret
+	_ handler.MapFunc = lookup{}.postbacksForSecret
+)

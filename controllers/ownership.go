@@ -1,0 +1,90 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// ownership is whose an object is that bears a name which we need.
+type ownership int
+
+const (
+	// ownedByUs: we control it.
+	ownedByUs ownership = iota
+	// ownedByNobodyLeft: it belonged to an owner of our kind that is gone or going, and will be collected.
+	ownedByNobodyLeft
+	// ownedByOthers: it is not for us to touch.
+	ownedByOthers
+)
+
+// ownershipOf tells whose an object is. owner is an empty object of our kind; if the object is controlled by another
+// owner of that kind, it is read from the API server to see whether that one still lives.
+func ownershipOf(ctx context.Context, reader client.Reader, object metav1.Object, us types.UID, kind string, owner client.Object) (ownership, error) {
+	reference := metav1.GetControllerOf(object)
+	if reference == nil {
+		return ownedByOthers, nil
+	}
+	if reference.UID == us {
+		if object.GetDeletionTimestamp() != nil {
+			return ownedByNobodyLeft, nil
+		}
+		return ownedByUs, nil
+	}
+	group, err := schema.ParseGroupVersion(reference.APIVersion)
+	if err != nil || group.Group != v1alpha1.GroupVersion.Group || reference.Kind != kind {
+		return ownedByOthers, nil
+	}
+	err = reader.Get(ctx, types.NamespacedName{Namespace: object.GetNamespace(), Name: reference.Name}, owner)
+	switch {
+	case apierrors.IsNotFound(err):
+		return ownedByNobodyLeft, nil
+	case err != nil:
+		return ownedByOthers, fmt.Errorf("get the owner %s %s of %s: %w", kind, reference.Name, object.GetName(), err)
+	case owner.GetUID() != reference.UID || owner.GetDeletionTimestamp() != nil:
+		return ownedByNobodyLeft, nil
+	}
+	return ownedByOthers, nil
+}
+
+// addLabels puts the labels of the operator's own objects on an object.
+func addLabels(object metav1.Object, watched bool) {
+	labels := object.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[v1alpha1.ManagedByLabel] = v1alpha1.ManagedBy
+	labels[v1alpha1.PartOfLabel] = v1alpha1.PartOf
+	if watched {
+		labels[v1alpha1.WatchLabel] = "true"
+	}
+	object.SetLabels(labels)
+}
+
+// watched reports whether a change of a Secret reaches the manager by itself.
+func watched(secret metav1.Object) bool {
+	return secret.GetLabels()[v1alpha1.WatchLabel] == "true"
+}

@@ -1,0 +1,168 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// PostbackReconciler publishes the route of each Postback and reports whether it is in force.
+//
+// +kubebuilder:rbac:groups=postback.dev,resources=postbacks,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=postback.dev,resources=postbacks/status,verbs=patch
+// +kubebuilder:rbac:groups=postback.dev,resources=postbacks/finalizers,verbs=update
+// +kubebuilder:rbac:groups=postback.dev,resources=postbacksecrets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=create
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;update;delete,namespace=postback-system
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+type PostbackReconciler struct {
+	Client client.Client
+	// Live reads from the API server. Secrets are never read from a cache.
+	Live     client.Reader
+	Scheme   *runtime.Scheme
+	Events   events.EventRecorder
+	Clock    clock.PassiveClock
+	Replicas *Replicas
+	// Namespace is that of the installation, which holds the routes.
+	Namespace string
+	Policy    Policy
+	// PollInterval is how often a Secret is looked at whose changes are not watched.
+	PollInterval time.Duration
+
+	published publications
+}
+
+// postbackScope is one pass over one Postback.
+type postbackScope struct {
+	postback *v1alpha1.Postback
+	// before is the object as it was read.
+	before *v1alpha1.Postback
+	now    time.Time
+	alarm  alarm
+
+	// verdict ends the phases once it is there.
+	verdict *verdict
+	// secret is the PostbackSecret, if there is one that may be used.
+	secret *v1alpha1.PostbackSecret
+	// handledRotate is the token of a request for rotation that has been passed on.
+	handledRotate string
+	keys          []string
+	headers       []route.Header
+	// route is the route in force; routeSecret holds it. Both are nil if there is none, or if it is not known.
+	route       *route.Route
+	routeSecret *corev1.Secret
+	// routeRemoved says that the route was taken away, for the Postback must not be routed.
+	routeRemoved bool
+	testEvent    *testEventResult
+}
+
+// phase is a step of a pass. It may end the pass with a verdict or an error.
+type phase func(context.Context, *postbackScope) error
+
+// Reconcile publishes one Postback's route and reports.
+func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	postback := &v1alpha1.Postback{}
+	if err := r.Client.Get(ctx, req.NamespacedName, postback); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	now := r.Clock.Now()
+	s := &postbackScope{postback: postback, now: now, alarm: alarm{now: now}}
+	if !postback.DeletionTimestamp.IsZero() {
+		return finish(ctx, s.alarm, r.reconcileDelete(ctx, s))
+	}
+	if err := r.ensureFinalizer(ctx, postback); err != nil {
+		return finish(ctx, s.alarm, err)
+	}
+	s.before = postback.DeepCopy()
+
+	err := r.walk(ctx, s)
+	testErr := r.reconcileTestEvent(ctx, s)
+	return finish(ctx, s.alarm, err, testErr, r.updateStatus(ctx, s))
+}
+
+// walk takes the phases in turn, up to the first that cannot go on. Then the last good route stays in force.
+func (r *PostbackReconciler) walk(ctx context.Context, s *postbackScope) error {
+	for _, step := range []phase{
+		r.checkSpec, r.reconcilePostbackSecret, r.passOnRotation, r.reconcileKeys, r.reconcileHeaders,
+	} {
+		if err := step(ctx, s); err != nil {
+			return err
+		}
+		if s.routeRemoved {
+			return nil
+		}
+		if s.verdict != nil {
+			return r.keepRoute(ctx, s)
+		}
+	}
+	if err := r.reconcileRoute(ctx, s); err != nil {
+		return err
+	}
+	r.judgeRoute(s)
+	return nil
+}
+
+// ensureFinalizer sees to it that the Postback cannot go before its route.
+func (r *PostbackReconciler) ensureFinalizer(ctx context.Context, postback *v1alpha1.Postback) error {
+	before := postback.DeepCopy()
+	if !controllerutil.AddFinalizer(postback, v1alpha1.RouteFinalizer) {
+		return nil
+	}
+	return r.patchFinalizers(ctx, before, postback)
+}
+
+func (r *PostbackReconciler) patchFinalizers(ctx context.Context, before, postback *v1alpha1.Postback) error {
+	// The patch replaces the whole list, so it must not miss another finalizer that came since.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, postback, patch); err != nil {
+		return fmt.Errorf("patch finalizers of Postback: %w", err)
+	}
+	return nil
+}
+
+// reconcileDelete removes the route, and then lets the Postback go. Everything else is garbage collected.
+func (r *PostbackReconciler) reconcileDelete(ctx context.Context, s *postbackScope) error {
+	if !controllerutil.ContainsFinalizer(s.postback, v1alpha1.RouteFinalizer) {
+		return nil
+	}
+	if err := r.removeRoute(ctx, s.postback); err != nil {
+		return err
+	}
+	before := s.postback.DeepCopy()
+	controllerutil.RemoveFinalizer(s.postback, v1alpha1.RouteFinalizer)
+	if err := r.patchFinalizers(ctx, before, s.postback); client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	r.Replicas.Forget(client.ObjectKeyFromObject(s.postback))
+	logf.FromContext(ctx).Info("Postback let go")
+	return nil
+}

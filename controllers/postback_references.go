@@ -1,0 +1,207 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers/keyring"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// postbackSecretName returns the name of the PostbackSecret that a Postback uses.
+func postbackSecretName(postback *v1alpha1.Postback) string {
+	if postback.Spec.SecretRef != nil {
+		return postback.Spec.SecretRef.Name
+	}
+	return postback.Name
+}
+
+// reconcilePostbackSecret finds the PostbackSecret, and makes the Postback's own one if none is named. An own one that
+// is no longer used, because spec.secretRef was set later, stays until the Postback goes: whoever sets spec.secretRef
+// back gets the key that receivers know.
+func (r *PostbackReconciler) reconcilePostbackSecret(ctx context.Context, s *postbackScope) error {
+	key := types.NamespacedName{Namespace: s.postback.Namespace, Name: postbackSecretName(s.postback)}
+	secret := &v1alpha1.PostbackSecret{}
+	err := r.Client.Get(ctx, key, secret)
+	switch {
+	case apierrors.IsNotFound(err) && s.postback.Spec.SecretRef != nil:
+		s.verdict = waiting(v1alpha1.SecretNotFoundReason,
+			fmt.Sprintf("The PostbackSecret %q that spec.secretRef names does not exist: make it, or correct the name.", key.Name))
+		return nil
+	case apierrors.IsNotFound(err):
+		return r.createPostbackSecret(ctx, s)
+	case err != nil:
+		return fmt.Errorf("get PostbackSecret %s: %w", key.Name, err)
+	}
+	if s.postback.Spec.SecretRef == nil {
+		whose, err := ownershipOf(ctx, r.Live, secret, s.postback.UID, "Postback", &v1alpha1.Postback{})
+		if err != nil {
+			return err
+		}
+		switch whose {
+		case ownedByNobodyLeft:
+			s.alarm.in(lookAgain)
+			s.verdict = waiting(v1alpha1.SecretNotReadyReason,
+				fmt.Sprintf("The PostbackSecret %q of an earlier Postback is being deleted; a new one follows.", key.Name))
+			return nil
+		case ownedByOthers:
+			s.verdict = stalled(v1alpha1.SecretNameTakenReason, fmt.Sprintf("The PostbackSecret %q exists and does not belong to this Postback. "+
+				"To use it, set spec.secretRef.name to %q; otherwise delete or rename one of the two.", key.Name, key.Name))
+			return nil
+		case ownedByUs:
+		}
+	}
+	s.secret = secret
+	return nil
+}
+
+// createPostbackSecret makes the Postback's own PostbackSecret. A request for rotation comes with it, so that the first
+// key answers it.
+func (r *PostbackReconciler) createPostbackSecret(ctx context.Context, s *postbackScope) error {
+	secret := &v1alpha1.PostbackSecret{ObjectMeta: metav1.ObjectMeta{Namespace: s.postback.Namespace, Name: s.postback.Name}}
+	addLabels(secret, false)
+	if token := s.postback.Annotations[v1alpha1.RotateSecretAnnotation]; token != "" {
+		secret.Annotations = map[string]string{v1alpha1.RotateSecretAnnotation: token}
+	}
+	if err := controllerutil.SetControllerReference(s.postback, secret, r.Scheme); err != nil {
+		return fmt.Errorf("own PostbackSecret %s: %w", secret.Name, err)
+	}
+	// If one of this name has come meanwhile, the next pass looks whose it is.
+	if err := r.Client.Create(ctx, secret); err != nil {
+		return fmt.Errorf("create PostbackSecret %s: %w", secret.Name, err)
+	}
+	logf.FromContext(ctx).Info("PostbackSecret made", "postbackSecret", klog.KObj(secret))
+	s.secret = secret
+	return nil
+}
+
+// passOnRotation hands a request for rotation to the PostbackSecret, once.
+func (r *PostbackReconciler) passOnRotation(ctx context.Context, s *postbackScope) error {
+	token := s.postback.Annotations[v1alpha1.RotateSecretAnnotation]
+	handled := v1alpha1.HandledToken(token)
+	if token == "" || handled == s.postback.Status.LastHandledRotateSecret {
+		return nil
+	}
+	if s.secret.Annotations[v1alpha1.RotateSecretAnnotation] != token && s.secret.Status.LastHandledRotateSecret != handled {
+		before := s.secret.DeepCopy()
+		if s.secret.Annotations == nil {
+			s.secret.Annotations = map[string]string{}
+		}
+		s.secret.Annotations[v1alpha1.RotateSecretAnnotation] = token
+		if err := r.Client.Patch(ctx, s.secret, client.MergeFrom(before)); err != nil {
+			return fmt.Errorf("pass rotate-secret on to PostbackSecret %s: %w", s.secret.Name, err)
+		}
+		logf.FromContext(ctx).Info("Rotation passed on", "postbackSecret", klog.KObj(s.secret))
+	}
+	s.handledRotate = handled
+	return nil
+}
+
+// reconcileKeys reads the signing keys.
+func (r *PostbackReconciler) reconcileKeys(ctx context.Context, s *postbackScope) error {
+	external := s.secret.Spec.GetSource() == v1alpha1.SecretExternal
+	condition := meta.FindStatusCondition(s.secret.Status.Conditions, v1alpha1.ReadyCondition)
+	if condition == nil || condition.Status != metav1.ConditionTrue {
+		message := "it is new"
+		if condition != nil {
+			message = condition.Message
+		}
+		s.verdict = waiting(v1alpha1.SecretNotReadyReason, fmt.Sprintf("The PostbackSecret %q is not ready: %s", s.secret.Name, message))
+		return nil
+	}
+	core, err := getSecret(ctx, r.Live, types.NamespacedName{Namespace: s.secret.Namespace, Name: s.secret.GetSecretName()})
+	if err != nil {
+		return err
+	}
+	if core == nil || !watched(core) {
+		s.alarm.in(r.PollInterval)
+	}
+	if core == nil {
+		s.verdict = waiting(v1alpha1.SecretNotFoundReason, fmt.Sprintf("Secret %q with the signing key does not exist.", s.secret.GetSecretName()))
+		return nil
+	}
+	read := keyring.Generated
+	if external {
+		read = keyring.External
+	} else if !metav1.IsControlledBy(core, s.secret) {
+		s.verdict = waiting(v1alpha1.SecretNotReadyReason, fmt.Sprintf("Secret %q is not owned by the PostbackSecret %q.", core.Name, s.secret.Name))
+		return nil
+	}
+	if s.keys, err = read(core); err != nil {
+		s.verdict = waiting(v1alpha1.SecretNotReadyReason, "There is no key to sign with: "+err.Error()+".")
+	}
+	return nil
+}
+
+// reconcileHeaders resolves the values of the headers.
+func (r *PostbackReconciler) reconcileHeaders(ctx context.Context, s *postbackScope) error {
+	secrets := map[string]*corev1.Secret{}
+	for i := range s.postback.Spec.Headers {
+		header := &s.postback.Spec.Headers[i]
+		if header.Value != nil {
+			s.headers = append(s.headers, route.Header{Name: header.Name, Value: *header.Value})
+			continue
+		}
+		ref := header.ValueFrom.SecretKeyRef
+		secret, known := secrets[ref.Name]
+		if !known {
+			var err error
+			if secret, err = getSecret(ctx, r.Live, types.NamespacedName{Namespace: s.postback.Namespace, Name: ref.Name}); err != nil {
+				return err
+			}
+			secrets[ref.Name] = secret
+			if secret == nil || !watched(secret) {
+				s.alarm.in(r.PollInterval)
+			}
+		}
+		if s.verdict = resolveHeader(s, header.Name, ref, secret); s.verdict != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+func resolveHeader(s *postbackScope, name string, ref *v1alpha1.SecretKeySelector, secret *corev1.Secret) *verdict {
+	if secret == nil {
+		return waiting(v1alpha1.HeaderSecretNotFoundReason,
+			fmt.Sprintf("Secret %q with the value of the header %q does not exist: make it, or correct the reference.", ref.Name, name))
+	}
+	value, ok := secret.Data[ref.Key]
+	if !ok {
+		return waiting(v1alpha1.HeaderSecretNotFoundReason,
+			fmt.Sprintf("Secret %q has no data key %q with the value of the header %q: add it, or correct the reference.", ref.Name, ref.Key, name))
+	}
+	if mistake := headerValueMistake(string(value)); mistake != "" {
+		return stalled(v1alpha1.InvalidHeaderReason,
+			fmt.Sprintf("The value of the header %q (Secret %q, data key %q) %s.", name, ref.Name, ref.Key, mistake))
+	}
+	s.headers = append(s.headers, route.Header{Name: name, Value: string(value)})
+	return nil
+}

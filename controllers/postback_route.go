@@ -1,0 +1,231 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// desiredRoute returns the route of a pass that has its keys and headers.
+func desiredRoute(s *postbackScope) *route.Route {
+	spec := &s.postback.Spec
+	triggers := slices.Clone(spec.Triggers)
+	slices.Sort(triggers)
+	return &route.Route{
+		Namespace:   s.postback.Namespace,
+		Name:        s.postback.Name,
+		UID:         s.postback.UID,
+		Generation:  s.postback.Generation,
+		URL:         spec.URL,
+		Triggers:    triggers,
+		State:       spec.GetState(),
+		Headers:     s.headers,
+		Signatures:  spec.GetSignatures(),
+		Keys:        s.keys,
+		Timeout:     metav1.Duration{Duration: spec.GetTimeout()},
+		MaxAttempts: spec.GetMaxAttempts(),
+		GiveUpAfter: metav1.Duration{Duration: spec.GetGiveUpAfter()},
+		MaxPending:  spec.GetMaxPending(),
+	}
+}
+
+func (r *PostbackReconciler) routeKey(postback *v1alpha1.Postback) types.NamespacedName {
+	return types.NamespacedName{Namespace: r.Namespace, Name: route.SecretName(postback.UID)}
+}
+
+// reconcileRoute brings the route Secret to what it ought to be, with at most one write.
+func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScope) error {
+	want := desiredRoute(s)
+	desired, err := want.ToSecret(r.Namespace)
+	if err != nil {
+		return err
+	}
+	current, err := getSecret(ctx, r.Live, r.routeKey(s.postback))
+	switch {
+	case err != nil:
+		return err
+	case current == nil:
+		err = r.createRoute(ctx, s, desired)
+	case current.Type != route.SecretType:
+		// The type cannot be changed. Without the Secret, the next pass makes it anew.
+		s.alarm.in(shortestWait)
+		return r.deleteRoute(ctx, current)
+	default:
+		desired, err = r.updateRoute(ctx, s, want, current, desired)
+	}
+	if err != nil {
+		return err
+	}
+	s.route, s.routeSecret = want, desired
+	return nil
+}
+
+func (r *PostbackReconciler) createRoute(ctx context.Context, s *postbackScope, desired *corev1.Secret) error {
+	// A cache that lags may show a Postback that is gone; then nobody would ever remove this route.
+	postback := &v1alpha1.Postback{}
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.postback), postback)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get Postback before its route is made: %w", err)
+	}
+	if postback.UID != s.postback.UID || postback.DeletionTimestamp != nil || !controllerutil.ContainsFinalizer(postback, v1alpha1.RouteFinalizer) {
+		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("postbacks").GroupResource(), postback.Name,
+			errors.New("it is being deleted, or has lost its finalizer"))
+	}
+	r.published.forget(s.postback.UID)
+	if err := r.Client.Create(ctx, desired); err != nil {
+		return fmt.Errorf("create route Secret: %w", err)
+	}
+	r.published.note(s.postback.UID, desired.ResourceVersion)
+	logf.FromContext(ctx).Info("Route published", "secret", klog.KObj(desired), "generation", s.postback.Generation)
+	return nil
+}
+
+// updateRoute returns the route Secret as it stands after the update, if one was needed.
+func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, want *route.Route, current, desired *corev1.Secret) (*corev1.Secret, error) {
+	onlyKeys := sameButKeys(current, want)
+	if onlyKeys {
+		// It is enough for Ready that replicas have loaded this one, or a later one of the same generation.
+		r.published.note(s.postback.UID, current.ResourceVersion)
+	}
+	changed := current.DeepCopy()
+	changed.Data = desired.Data
+	if changed.Labels == nil {
+		changed.Labels = map[string]string{}
+	}
+	maps.Copy(changed.Labels, desired.Labels)
+	if route.SameData(current, changed) && equality.Semantic.DeepEqual(current.Labels, changed.Labels) {
+		return current, nil
+	}
+	if !onlyKeys {
+		r.published.forget(s.postback.UID)
+	}
+	if err := r.Client.Update(ctx, changed); err != nil {
+		return nil, fmt.Errorf("update route Secret: %w", err)
+	}
+	r.published.note(s.postback.UID, changed.ResourceVersion)
+	logf.FromContext(ctx).Info("Route published", "secret", klog.KObj(changed), "generation", s.postback.Generation, "keys", len(want.Keys))
+	return changed, nil
+}
+
+// sameButKeys reports whether a route Secret holds the wanted route, but perhaps for keys and values from Secrets.
+func sameButKeys(current *corev1.Secret, want *route.Route) bool {
+	have, err := route.FromSecret(current)
+	if err != nil {
+		return false
+	}
+	have.Keys, have.Headers = want.Keys, want.Headers
+	return equality.Semantic.DeepEqual(have, want)
+}
+
+// keepRoute leaves the last good route in force, though not if that would send what is not to be sent: the state is
+// taken over in any case.
+func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) error {
+	current, err := getSecret(ctx, r.Live, r.routeKey(s.postback))
+	if err != nil || current == nil {
+		return err
+	}
+	kept, err := route.FromSecret(current)
+	if err != nil {
+		// It cannot be mended without keys; the dispatcher goes on with what it has loaded.
+		logf.FromContext(ctx).Info("The route Secret is spoiled", "secret", klog.KObj(current), "reason", err.Error())
+		return nil
+	}
+	if state := s.postback.Spec.GetState(); kept.State != state {
+		kept.State = state
+		changed, err := kept.ToSecret(r.Namespace)
+		if err != nil {
+			return err
+		}
+		current.Data = changed.Data
+		if err := r.Client.Update(ctx, current); err != nil {
+			return fmt.Errorf("update the state in route Secret: %w", err)
+		}
+		logf.FromContext(ctx).Info("State published", "secret", klog.KObj(current), "state", state)
+	}
+	s.route, s.routeSecret = kept, current
+	return nil
+}
+
+// removeRoute deletes the route, if there is one.
+func (r *PostbackReconciler) removeRoute(ctx context.Context, postback *v1alpha1.Postback) error {
+	current, err := getSecret(ctx, r.Live, r.routeKey(postback))
+	if err != nil {
+		return err
+	}
+	if current != nil {
+		if err := r.deleteRoute(ctx, current); err != nil {
+			return err
+		}
+	}
+	r.published.forget(postback.UID)
+	return nil
+}
+
+// deleteRoute deletes exactly the Secret that was seen.
+func (r *PostbackReconciler) deleteRoute(ctx context.Context, seen *corev1.Secret) error {
+	err := r.Client.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete route Secret: %w", err)
+	}
+	logf.FromContext(ctx).Info("Route removed", "secret", klog.KObj(seen))
+	return nil
+}
+
+// judgeRoute holds the route against what the dispatcher has loaded.
+func (r *PostbackReconciler) judgeRoute(s *postbackScope) {
+	if s.routeSecret == nil {
+		return
+	}
+	a := r.Replicas.Acknowledged(client.ObjectKeyFromObject(s.postback), r.published.since(s.postback.UID, s.routeSecret.ResourceVersion))
+	switch {
+	case a.Live == 0:
+		s.verdict = waiting(v1alpha1.NoDispatcherReason, "The route is published, but no dispatcher replica is running that could use it.")
+	case a.Loaded < a.Live:
+		s.verdict = waiting(v1alpha1.WaitingForDispatcherReason,
+			fmt.Sprintf("The route is published; %d of %d dispatcher replicas have loaded it.", a.Loaded, a.Live))
+	default:
+		s.verdict = ready(v1alpha1.RoutedReason, routedMessage(s.postback.Spec.GetState()))
+	}
+}
+
+func routedMessage(state v1alpha1.PostbackState) string {
+	switch state {
+	case v1alpha1.PostbackPaused:
+		return "Every dispatcher replica has loaded the route. The state is Paused: events are stored and wait."
+	case v1alpha1.PostbackDisabled:
+		return "Every dispatcher replica has loaded the route. The state is Disabled: new events are skipped, stored ones wait."
+	default:
+		return "Every dispatcher replica has loaded the route."
+	}
+}

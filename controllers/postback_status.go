@@ -1,0 +1,80 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// updateStatus writes what a pass has found out, if it differs from what the status says. The write is refused if the
+// object has changed since, so that an old pass never overwrites a newer one.
+func (r *PostbackReconciler) updateStatus(ctx context.Context, s *postbackScope) error {
+	observePostback(s)
+	if equality.Semantic.DeepEqual(s.before.Status, s.postback.Status) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, s.postback, patch); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil // It has been deleted meanwhile.
+		}
+		return fmt.Errorf("patch status of Postback: %w", err)
+	}
+	if newTrouble(s.before.Status.Conditions, s.verdict) {
+		r.Events.Eventf(s.postback, nil, corev1.EventTypeWarning, s.verdict.reason, "Check", "%s", s.verdict.message)
+	}
+	r.tellTestEvent(s)
+	return nil
+}
+
+// observePostback derives the status from the pass.
+func observePostback(s *postbackScope) {
+	status := &s.postback.Status
+	conditions := conditionSetter{&status.Conditions, s.postback.Generation, s.now}
+	if s.handledRotate != "" {
+		status.LastHandledRotateSecret = s.handledRotate
+	}
+	if t := s.testEvent; t != nil {
+		status.LastHandledSendTest = t.handled
+		conditions.set(v1alpha1.TestEventCondition, t.status(), t.reason, t.message)
+	}
+	if s.secret != nil {
+		status.SecretName = s.secret.GetSecretName()
+	}
+	switch {
+	case s.route != nil:
+		status.EndpointHost = endpointHost(s.route.URL)
+	case s.routeRemoved:
+		status.EndpointHost = ""
+	}
+	if s.verdict == nil {
+		if judged(status.Conditions, s.postback.Generation) {
+			return
+		}
+		s.verdict = progressing()
+	}
+	status.ObservedGeneration = s.postback.Generation
+	conditions.apply(s.verdict)
+}

@@ -1,0 +1,127 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// maxShownType bounds how much of an annotation a message repeats.
+const maxShownType = 80
+
+// testEventResult is what became of a request for a test event.
+type testEventResult struct {
+	handled string
+	stored  bool
+	reason  string
+	message string
+}
+
+// reconcileTestEvent answers a new value of the send-test annotation. A test event for a Postback without a route waits
+// until there is one.
+func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postbackScope) error {
+	value := s.postback.Annotations[v1alpha1.SendTestAnnotation]
+	if value == "" || v1alpha1.HandledToken(value) == s.postback.Status.LastHandledSendTest {
+		return nil
+	}
+	eventType, _, _ := strings.Cut(value, "/")
+	if refused := refuseTestEvent(s.postback, eventType); refused != nil {
+		refused.handled = v1alpha1.HandledToken(value)
+		s.testEvent = refused
+		return nil
+	}
+	if s.routeSecret == nil {
+		return nil
+	}
+	d := newTestDelivery(s.postback, value, eventType, s.now)
+	err := r.Client.Create(ctx, d)
+	// The name follows from the annotation: if it is there, a pass before has made it and could not say so.
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create PostbackDelivery of a test event: %w", err)
+	}
+	logf.FromContext(ctx).Info("Test event stored", "postbackDelivery", klog.KObj(d), "eventType", eventType)
+	s.testEvent = &testEventResult{
+		handled: v1alpha1.HandledToken(value), stored: true, reason: v1alpha1.TestEventStoredReason,
+		message: fmt.Sprintf("The test event %s is stored as PostbackDelivery %q.", eventType, d.Name),
+	}
+	return nil
+}
+
+// refuseTestEvent says why there is no test event of a type for a Postback, or returns nil.
+func refuseTestEvent(postback *v1alpha1.Postback, eventType string) *testEventResult {
+	if !event.ValidType(eventType) {
+		shown := strings.ToValidUTF8(eventType[:min(len(eventType), maxShownType)], "")
+		return &testEventResult{
+			reason: v1alpha1.TestEventInvalidReason,
+			message: fmt.Sprintf("%q in the annotation %s is not an event type: use one such as lead.created, optionally followed by / and a token.",
+				shown, v1alpha1.SendTestAnnotation),
+		}
+	}
+	if !route.Subscribed(postback.Spec.Triggers, eventType) {
+		return &testEventResult{
+			reason:  v1alpha1.TestEventNotSubscribedReason,
+			message: fmt.Sprintf("No trigger in spec.triggers selects %s: add one, or send a test event of a type that is selected.", eventType),
+		}
+	}
+	return nil
+}
+
+// newTestDelivery returns the delivery of a test event. Its name depends on the Postback and the annotation's value alone.
+func newTestDelivery(postback *v1alpha1.Postback, value, eventType string, now time.Time) *v1alpha1.PostbackDelivery {
+	d := delivery.New(postback.Namespace, v1alpha1.PostbackReference{Name: postback.Name, UID: postback.UID}, &event.Event{
+		ID:        event.DerivedID("test", string(postback.UID), value),
+		Type:      eventType,
+		CreatedAt: now.UTC().Truncate(time.Millisecond),
+		Data:      event.Sample(eventType),
+	})
+	d.Spec.Test = true
+	return d
+}
+
+// tellTestEvent emits the event on what became of the request, once the status says so too.
+func (r *PostbackReconciler) tellTestEvent(s *postbackScope) {
+	if s.testEvent == nil {
+		return
+	}
+	eventType, reason := corev1.EventTypeNormal, v1alpha1.TestEventReason
+	if !s.testEvent.stored {
+		eventType = corev1.EventTypeWarning
+		reason = v1alpha1.TestEventRefusedReason
+	}
+	r.Events.Eventf(s.postback, nil, eventType, reason, "SendTest", "%s", s.testEvent.message)
+}
+
+func (t *testEventResult) status() metav1.ConditionStatus {
+	if t.stored {
+		return metav1.ConditionTrue
+	}
+	return metav1.ConditionFalse
+}

@@ -1,0 +1,103 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers/keyring"
+)
+
+// keyChange is why a key is replaced.
+type keyChange string
+
+const (
+	keyKept      keyChange = ""
+	keyFirst     keyChange = "the first key"
+	keyLost      keyChange = "the key before it was lost"
+	keyRequested keyChange = "requested"
+	keyScheduled keyChange = "scheduled"
+)
+
+// keyDecision is what a generated Secret ought to hold.
+type keyDecision struct {
+	keyring keyring.Keyring
+	change  keyChange
+	// nextExpiry is when a previous key ends, nextRotation when the current one does; zero if never.
+	nextExpiry, nextRotation time.Time
+}
+
+// decideKeys decides from a PostbackSecret and its core Secret, which is nil if there is none, what the Secret ought to
+// hold now. newKey is called for a new key only.
+func decideKeys(object *v1alpha1.PostbackSecret, secret *corev1.Secret, now time.Time, newKey func() string) keyDecision {
+	var (
+		d        keyDecision
+		token    = v1alpha1.HandledToken(object.Annotations[v1alpha1.RotateSecretAnnotation])
+		overlap  = object.Spec.GetOverlap()
+		every    = object.Spec.GetEvery()
+		remember = remembered(object)
+	)
+	if secret == nil {
+		d.change = keyFirst
+		if remember.Version > 0 {
+			d.change = keyLost
+		}
+		if token == "" {
+			token = remember.Handled
+		}
+		d.keyring = keyring.First(newKey(), remember.Version, token, now)
+	} else {
+		d.keyring = keyring.Read(secret, remember, now)
+		d.change = whyRotate(d.keyring, token, every, now)
+		if d.change != keyKept {
+			d.keyring = d.keyring.Rotate(newKey(), overlap, now)
+			if token != "" {
+				d.keyring.Handled = token
+			}
+		}
+	}
+	d.keyring, d.nextExpiry = d.keyring.Expire(overlap, now)
+	d.nextRotation = keyring.NextRotation(every, d.keyring.RotatedAt, now)
+	return d
+}
+
+// whyRotate says why the current key has to be replaced, if it has to. The Secret's own record of the handled token
+// decides, for it was written together with the key; the status may lag behind it.
+func whyRotate(k keyring.Keyring, token string, every time.Duration, now time.Time) keyChange {
+	due := keyring.NextRotation(every, k.RotatedAt, now)
+	switch {
+	case k.Current == "":
+		return keyLost
+	case token != "" && token != k.Handled:
+		return keyRequested
+	case !due.IsZero() && !due.After(now):
+		return keyScheduled
+	}
+	return keyKept
+}
+
+// remembered is what the status knows of the Secret.
+func remembered(object *v1alpha1.PostbackSecret) keyring.Remembered {
+	r := keyring.Remembered{Version: object.Status.Version, Handled: object.Status.LastHandledRotateSecret}
+	if at := object.Status.LastRotationTime; at != nil {
+		r.RotatedAt = at.Time
+	}
+	return r
+}

@@ -1,0 +1,109 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// updateStatus writes what a pass has found out, if it differs from what the status says. The write is refused if the
+// object has changed since, so that an old pass never overwrites a newer one.
+func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postbackSecretScope) error {
+	observePostbackSecret(s)
+	if equality.Semantic.DeepEqual(s.before.Status, s.object.Status) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, s.object, patch); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil // It has been deleted meanwhile.
+		}
+		return fmt.Errorf("patch status of PostbackSecret: %w", err)
+	}
+	if newTrouble(s.before.Status.Conditions, s.verdict) {
+		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, s.verdict.reason, "Check", "%s", s.verdict.message)
+	}
+	if s.refused != "" {
+		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, v1alpha1.RotationRefusedReason, "RotateKey",
+			"The key of Secret %q comes from somebody else (source External): rotate it there", s.object.GetSecretName())
+	}
+	return nil
+}
+
+// observePostbackSecret derives the status from the pass.
+func observePostbackSecret(s *postbackSecretScope) {
+	status := &s.object.Status
+	if s.refused != "" {
+		status.LastHandledRotateSecret = s.refused
+	}
+	observeKeys(s)
+	if s.verdict == nil {
+		if judged(status.Conditions, s.object.Generation) {
+			return
+		}
+		s.verdict = progressing()
+	}
+	status.ObservedGeneration = s.object.Generation
+	conditions := conditionSetter{&status.Conditions, s.object.Generation, s.now}
+	conditions.apply(s.verdict)
+	observeOverlap(s, conditions)
+}
+
+// observeKeys copies what the core Secret says of its keys. Without a look at them nothing is known to have changed.
+func observeKeys(s *postbackSecretScope) {
+	if s.keys == nil {
+		return
+	}
+	status, k := &s.object.Status, s.keys.keyring
+	status.Version = k.Version
+	status.LastRotationTime = ptr.To(metav1.NewTime(k.RotatedAt))
+	status.LastHandledRotateSecret = k.Handled
+	status.PreviousVersion, status.PreviousExpiryTime, status.NextRotationTime = 0, nil, nil
+	if len(k.Previous) > 0 {
+		newest := k.Previous[0]
+		status.PreviousVersion = newest.Version
+		status.PreviousExpiryTime = ptr.To(metav1.NewTime(newest.RetiredAt.Add(s.object.Spec.GetOverlap()).Truncate(time.Second)))
+	}
+	if !s.keys.nextRotation.IsZero() {
+		status.NextRotationTime = ptr.To(metav1.NewTime(s.keys.nextRotation.Truncate(time.Second)))
+	}
+}
+
+func observeOverlap(s *postbackSecretScope, conditions conditionSetter) {
+	switch {
+	case s.keys != nil && len(s.keys.keyring.Previous) > 0:
+		conditions.set(v1alpha1.OverlapCondition, metav1.ConditionTrue, v1alpha1.PreviousKeySignsReason,
+			fmt.Sprintf("Previous keys that go on signing beside the current one: %d.", len(s.keys.keyring.Previous)))
+	case s.previousSigns:
+		conditions.set(v1alpha1.OverlapCondition, metav1.ConditionTrue, v1alpha1.PreviousKeySignsReason,
+			"The previous key goes on signing until it is removed from the Secret.")
+	default:
+		meta.RemoveStatusCondition(conditions.conditions, v1alpha1.OverlapCondition)
+	}
+}

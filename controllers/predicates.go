@@ -1,0 +1,70 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// asked lets a change through by which somebody asks for something: of the spec, of an action annotation, or a
+// deletion. The controllers' own writes to status and finalizers are none.
+func asked(annotations ...string) predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+			!e.ObjectOld.GetDeletionTimestamp().Equal(e.ObjectNew.GetDeletionTimestamp()) {
+			return true
+		}
+		for _, name := range annotations {
+			if e.ObjectOld.GetAnnotations()[name] != e.ObjectNew.GetAnnotations()[name] {
+				return true
+			}
+		}
+		return false
+	}}
+}
+
+// keysChanged lets a change of a PostbackSecret through that may change what its Postbacks sign with, or say about it.
+func keysChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*v1alpha1.PostbackSecret)
+		if !ok {
+			return false
+		}
+		after, ok := e.ObjectNew.(*v1alpha1.PostbackSecret)
+		if !ok {
+			return false
+		}
+		return before.UID != after.UID || before.Generation != after.Generation ||
+			!before.DeletionTimestamp.Equal(after.DeletionTimestamp) ||
+			before.Status.Version != after.Status.Version || before.Status.PreviousVersion != after.Status.PreviousVersion ||
+			readiness(before) != readiness(after)
+	}}
+}
+
+// readiness returns the Ready condition without the parts that say nothing by themselves.
+func readiness(secret *v1alpha1.PostbackSecret) [3]string {
+	condition := meta.FindStatusCondition(secret.Status.Conditions, v1alpha1.ReadyCondition)
+	if condition == nil {
+		condition = &metav1.Condition{}
+	}
+	return [3]string{string(condition.Status), condition.Reason, condition.Message}
+}

@@ -1,0 +1,280 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// Replicas knows which dispatcher replicas are alive and which routes they have loaded, from their Leases. As a source
+// it wakes the Postbacks that a change concerns.
+//
+// A replica is alive as long as its Lease was renewed within its duration by this clock: what counts is when a change
+// of renewTime is seen, so clocks that differ do no harm. A Lease that is seen for the first time counts as renewed.
+//
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=list;watch,namespace=postback-system
+type Replicas struct {
+	// Cache holds the Leases of the dispatcher replicas, and the Postbacks.
+	Cache cache.Cache
+	Clock clock.Clock
+
+	mu     sync.Mutex
+	queue  workqueue.TypedRateLimitingInterface[reconcile.Request]
+	known  map[string]*replica
+	synced func() bool
+	// waiting are the Postbacks that wait for an acknowledgement.
+	waiting map[types.NamespacedName]struct{}
+	// changed says that the set of live replicas has changed since the Postbacks were woken last.
+	changed bool
+	// kick makes the loop look.
+	kick chan struct{}
+}
+
+type replica struct {
+	renewTime metav1.MicroTime
+	duration  time.Duration
+	seen      time.Time
+	loaded    string
+	// dead says that the Lease has run out. It stays known, so that seeing it again unchanged does not revive it.
+	dead bool
+}
+
+// Acknowledgement is how many of the live replicas have loaded a route.
+type Acknowledgement struct {
+	Live, Loaded int
+}
+
+// NewReplicas returns Replicas without any; it is of use once a controller has started it as a source.
+func NewReplicas(c cache.Cache, clk clock.Clock) *Replicas {
+	return &Replicas{
+		Cache: c, Clock: clk, known: map[string]*replica{}, waiting: map[types.NamespacedName]struct{}{},
+		synced: func() bool { return false }, kick: make(chan struct{}, 1),
+	}
+}
+
+// Acknowledged tells how many live replicas have loaded the route Secret of the given resourceVersion. If that is not
+// all of them, the Postback is woken when one gets further. A change of the set of live replicas wakes every Postback.
+func (r *Replicas) Acknowledged(postback types.NamespacedName, resourceVersion string) Acknowledgement {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var a Acknowledgement
+	for _, replica := range r.known {
+		if replica.dead {
+			continue
+		}
+		a.Live++
+		if order, err := resourceversion.CompareResourceVersion(replica.loaded, resourceVersion); err == nil && order >= 0 {
+			a.Loaded++
+		}
+	}
+	if a.Loaded < a.Live {
+		r.waiting[postback] = struct{}{}
+	} else {
+		delete(r.waiting, postback)
+	}
+	return a
+}
+
+// Forget ends the waiting of a Postback that is gone.
+func (r *Replicas) Forget(postback types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.waiting, postback)
+}
+
+// Start implements source.Source. It follows the Leases until ctx ends.
+func (r *Replicas) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	informer, err := r.Cache.GetInformer(ctx, &coordinationv1.Lease{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch the dispatcher's Leases: %w", err)
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    r.set,
+		UpdateFunc: func(_, object any) { r.set(object) },
+		DeleteFunc: r.delete,
+	})
+	if err != nil {
+		return fmt.Errorf("follow the dispatcher's Leases: %w", err)
+	}
+	r.mu.Lock()
+	r.queue, r.synced = queue, registration.HasSynced
+	r.mu.Unlock()
+	go r.run(ctx)
+	return nil
+}
+
+// WaitForSync implements source.SyncingSource: no Postback is judged before the Leases that are there have been seen.
+func (r *Replicas) WaitForSync(ctx context.Context) error {
+	r.mu.Lock()
+	synced := r.synced
+	r.mu.Unlock()
+	if !toolscache.WaitForCacheSync(ctx.Done(), synced) {
+		return errors.New("the dispatcher's Leases did not arrive in time")
+	}
+	return nil
+}
+
+func (r *Replicas) set(object any) {
+	lease, ok := object.(*coordinationv1.Lease)
+	if !ok {
+		return
+	}
+	if lease.Spec.RenewTime == nil || lease.Spec.LeaseDurationSeconds == nil || lease.Labels[route.ReplicaLabel] != "true" {
+		r.remove(lease.Name)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.known[lease.Name]
+	next := &replica{
+		renewTime: *lease.Spec.RenewTime,
+		duration:  time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second,
+		seen:      r.Clock.Now(),
+		loaded:    lease.Annotations[route.LoadedAnnotation],
+	}
+	if known != nil && known.renewTime.Equal(&next.renewTime) {
+		next.seen, next.dead = known.seen, known.dead
+	}
+	if !next.dead && (known == nil || known.dead) {
+		r.changed = true
+	}
+	// A version that fell, because the newest route is gone, is news as well: who waits looks for itself.
+	advanced := known == nil || known.loaded != next.loaded
+	r.known[lease.Name] = next
+	if advanced {
+		r.wakeWaiting()
+	}
+	r.poke()
+}
+
+func (r *Replicas) delete(object any) {
+	if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+		object = gone.Obj
+	}
+	if lease, ok := object.(*coordinationv1.Lease); ok {
+		r.remove(lease.Name)
+	}
+}
+
+func (r *Replicas) remove(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if gone, ok := r.known[name]; ok {
+		delete(r.known, name)
+		r.changed = r.changed || !gone.dead
+		r.poke()
+	}
+}
+
+// wakeWaiting needs the lock.
+func (r *Replicas) wakeWaiting() {
+	for postback := range r.waiting {
+		r.queue.Add(reconcile.Request{NamespacedName: postback})
+	}
+	clear(r.waiting)
+}
+
+// poke makes the loop look; it never blocks.
+func (r *Replicas) poke() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run wakes the Postbacks when the set of live replicas has changed, and notices the Leases that run out.
+func (r *Replicas) run(ctx context.Context) {
+	for {
+		changed, next := r.expire()
+		if changed {
+			r.wakeAll(ctx)
+		}
+		var due <-chan time.Time
+		var timer clock.Timer
+		if next > 0 {
+			timer = r.Clock.NewTimer(next)
+			due = timer.C()
+		}
+		select {
+		case <-ctx.Done():
+		case <-r.kick:
+		case <-due:
+		}
+		if timer != nil {
+			timer.Stop()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// expire drops the replicas whose Lease has run out. It reports whether the set of live replicas has changed since the
+// last call, and when the next Lease runs out; 0 if there is none.
+func (r *Replicas) expire() (changed bool, next time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, replica := range r.known {
+		if replica.dead {
+			continue
+		}
+		left := replica.duration - r.Clock.Since(replica.seen)
+		if left <= 0 {
+			replica.dead, r.changed = true, true
+			continue
+		}
+		if next == 0 || left < next {
+			next = left
+		}
+	}
+	changed, r.changed = r.changed, false
+	return changed, next
+}
+
+// wakeAll puts every Postback into the queue.
+func (r *Replicas) wakeAll(ctx context.Context) {
+	list := &v1alpha1.PostbackList{}
+	if err := r.Cache.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		if ctx.Err() == nil {
+			logf.FromContext(ctx).Error(err, "Cannot list Postbacks after a change of the live dispatcher replicas")
+		}
+		return
+	}
+	logf.FromContext(ctx).Info("The live dispatcher replicas have changed", "postbacks", len(list.Items))
+	for i := range list.Items {
+		r.queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+}

@@ -1,0 +1,137 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package controllers turns Postbacks and PostbackSecrets into signing keys and routes, from which the dispatcher works.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+const (
+	// DefaultPollInterval is how often a Secret is looked at whose changes are not watched.
+	DefaultPollInterval = time.Minute
+	// recorderName is the reporting controller of the events.
+	recorderName = "postback-manager"
+	// concurrency is how many objects of a kind are worked on at a time.
+	concurrency = 4
+	// passTimeout bounds one pass over one object.
+	passTimeout = time.Minute
+)
+
+// Options say how the controllers work.
+type Options struct {
+	// Namespace of the installation, which holds the routes and the dispatcher's Leases.
+	Namespace string
+	Policy    Policy
+	// PollInterval is how often a Secret is looked at whose changes are not watched.
+	PollInterval time.Duration
+	Clock        clock.Clock
+}
+
+// CacheOptions keep everything out of the manager's cache that it has no use for: of Secrets, only those that carry
+// v1alpha1.WatchLabel; of Leases, only those of dispatcher replicas.
+func CacheOptions(namespace string) cache.Options {
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.WatchLabel: "true"})},
+			&coordinationv1.Lease{}: {
+				Namespaces: map[string]cache.Config{namespace: {}},
+				Label:      labels.SelectorFromSet(labels.Set{route.ReplicaLabel: "true"}),
+			},
+		},
+		// A read that would start to cache something by accident fails instead.
+		ReaderFailOnMissingInformer: true,
+	}
+}
+
+// ClientOptions keep the manager's client from reading Secrets from the cache.
+func ClientOptions() client.Options {
+	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}}
+}
+
+// Setup adds the controllers to a manager, which was made with CacheOptions and ClientOptions.
+func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
+	switch {
+	case o.Namespace == "":
+		return errors.New("the namespace of the installation is not given")
+	case o.PollInterval < time.Second:
+		return fmt.Errorf("a poll interval of %s is too short: at least 1s", o.PollInterval)
+	case o.Policy.SignatureHeader == "":
+		return errors.New("the signature header is not given")
+	}
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	writer := client.WithFieldOwner(mgr.GetClient(), v1alpha1.ManagerFieldOwner)
+	recorder := mgr.GetEventRecorder(recorderName)
+	secrets := &PostbackSecretReconciler{
+		Client: writer, Live: mgr.GetAPIReader(), Scheme: mgr.GetScheme(), Events: recorder, Clock: o.Clock, PollInterval: o.PollInterval,
+	}
+	if err := setupPostbackSecrets(mgr, secrets, lookup{mgr.GetCache(), o.Namespace}); err != nil {
+		return fmt.Errorf("set up the PostbackSecret controller: %w", err)
+	}
+	postbacks := &PostbackReconciler{
+		Client: writer, Live: mgr.GetAPIReader(), Scheme: mgr.GetScheme(), Events: recorder, Clock: o.Clock,
+		Replicas:  NewReplicas(mgr.GetCache(), o.Clock),
+		Namespace: o.Namespace, Policy: o.Policy, PollInterval: o.PollInterval,
+	}
+	if err := setupPostbacks(mgr, postbacks, lookup{mgr.GetCache(), o.Namespace}); err != nil {
+		return fmt.Errorf("set up the Postback controller: %w", err)
+	}
+	return nil
+}
+
+func controllerOptions() controller.Options {
+	return controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: passTimeout}
+}
+
+func setupPostbackSecrets(mgr manager.Manager, r *PostbackSecretReconciler, l lookup) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.PostbackSecret{}, builder.WithPredicates(asked(v1alpha1.RotateSecretAnnotation))).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(l.postbackSecretsForSecret)).
+		WithOptions(controllerOptions()).
+		Complete(r)
+}
+
+func setupPostbacks(mgr manager.Manager, r *PostbackReconciler, l lookup) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.Postback{}, builder.WithPredicates(asked(v1alpha1.RotateSecretAnnotation, v1alpha1.SendTestAnnotation))).
+		Watches(&v1alpha1.PostbackSecret{}, handler.EnqueueRequestsFromMapFunc(l.postbacksForPostbackSecret), builder.WithPredicates(keysChanged())).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(l.postbacksForSecret)).
+		WatchesRawSource(r.Replicas).
+		WithOptions(controllerOptions()).
+		Complete(r)
+}
