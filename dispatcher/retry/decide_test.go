@@ -1,0 +1,100 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package retry
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+func TestDecide(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) *metav1.MicroTime { return ptr.To(metav1.NewMicroTime(now.Add(d))) }
+	enabled := &route.Route{State: v1alpha1.PostbackEnabled, Timeout: metav1.Duration{Duration: 10 * time.Second}}
+	paused := &route.Route{State: v1alpha1.PostbackPaused, Timeout: enabled.Timeout}
+	disabled := &route.Route{State: v1alpha1.PostbackDisabled, Timeout: enabled.Timeout}
+	const (
+		pending   = v1alpha1.DeliveryPending
+		retrying  = v1alpha1.DeliveryRetrying
+		delivered = v1alpha1.DeliveryDelivered
+		failed    = v1alpha1.DeliveryFailed
+	)
+	tests := map[string]struct {
+		route      *route.Route
+		phase      v1alpha1.DeliveryPhase
+		attempts   int32
+		next       *metav1.MicroTime
+		test       bool
+		annotation string
+		handled    string
+		deleting   bool
+		seen       time.Duration // before now
+		want       decision
+	}{
+		"due":                               {route: enabled, phase: retrying, attempts: 1, next: at(0), want: decision{Attempt: true}},
+		"overdue by a year":                 {route: enabled, phase: retrying, attempts: 1, next: at(-8760 * time.Hour), want: decision{Attempt: true}},
+		"not due":                           {route: enabled, phase: retrying, attempts: 1, next: at(12 * time.Second), want: decision{After: 12 * time.Second}},
+		"a microsecond early":               {route: enabled, phase: retrying, attempts: 1, next: at(time.Microsecond), want: decision{After: time.Microsecond}},
+		"due in a day":                      {route: enabled, phase: retrying, attempts: 9, next: at(24 * time.Hour), want: decision{After: 24 * time.Hour}},
+		"clock jumped back":                 {route: enabled, phase: retrying, attempts: 9, next: at(240 * time.Hour), want: decision{Attempt: true}},
+		"no route":                          {phase: retrying, attempts: 1, next: at(0)},
+		"paused":                            {route: paused, phase: retrying, attempts: 1, next: at(0)},
+		"disabled":                          {route: disabled, phase: retrying, attempts: 1, next: at(0)},
+		"being deleted":                     {route: enabled, phase: retrying, attempts: 1, next: at(0), deleting: true},
+		"delivered":                         {route: enabled, phase: delivered, attempts: 1},
+		"failed":                            {route: enabled, phase: failed, attempts: 1},
+		"first attempt is another's":        {route: enabled, phase: pending, want: decision{After: 20 * time.Second}},
+		"first attempt is another's, still": {route: enabled, phase: pending, seen: 19 * time.Second, want: decision{After: time.Second}},
+		"first attempt is taken over":       {route: enabled, phase: pending, seen: 20 * time.Second, want: decision{Attempt: true}},
+		"test event":                        {route: enabled, phase: pending, test: true, want: decision{Attempt: true}},
+		"test event of a paused one":        {route: paused, phase: pending, test: true, want: decision{Attempt: true}},
+		"test event of a disabled one":      {route: disabled, phase: pending, test: true, want: decision{Attempt: true}},
+		"test event without a route":        {phase: pending, test: true},
+		"redeliver a delivered one":         {route: enabled, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Redeliver: "a"}},
+		"redeliver a failed one":            {route: enabled, phase: failed, attempts: 1, annotation: "b", handled: "a", want: decision{Attempt: true, Redeliver: "b"}},
+		"redeliver a waiting one":           {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", want: decision{Attempt: true, Redeliver: "a"}},
+		"redeliver while paused":            {route: paused, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Redeliver: "a"}},
+		"redeliver without a route":         {phase: delivered, attempts: 1, annotation: "a", want: decision{After: routeWait}},
+		"redelivered already":               {route: enabled, phase: delivered, attempts: 1, annotation: "a", handled: "a"},
+		"redelivered, and waiting again":    {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", handled: "a", want: decision{After: time.Hour}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := &v1alpha1.PostbackDelivery{
+				Spec: v1alpha1.PostbackDeliverySpec{Test: test.test},
+				Status: v1alpha1.PostbackDeliveryStatus{
+					Phase: test.phase, AttemptCount: test.attempts, NextAttemptTime: test.next, LastHandledRedeliver: test.handled,
+				},
+			}
+			if test.annotation != "" {
+				d.Annotations = map[string]string{v1alpha1.RedeliverAnnotation: test.annotation}
+			}
+			if test.deleting {
+				d.DeletionTimestamp = ptr.To(metav1.NewTime(now))
+			}
+			if got := decide(d, test.route, now.Add(-test.seen), now); got != test.want {
+				t.Errorf("decide() = %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}

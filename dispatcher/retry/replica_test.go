@@ -1,0 +1,124 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package retry_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/backlog"
+	"github.com/postback-dev/postback-operator/dispatcher/retry"
+)
+
+// replica is the retrying part of a dispatcher, on its own.
+type replica struct {
+	mgr      manager.Manager
+	election *retry.Election
+	wake     *retry.Wake
+	pending  *backlog.Backlog
+}
+
+func newReplica(t *testing.T, r *rig, identity string) *replica {
+	t.Helper()
+	g := NewWithT(t)
+	mgr, err := ctrl.NewManager(cp.Config, manager.Options{
+		Scheme:                 r.client.Scheme(),
+		Metrics:                metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress: "0",
+		Cache: cache.Options{
+			DefaultNamespaces: map[string]cache.Config{r.postback.Namespace: {}},
+			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.PostbackDelivery{}: backlog.CacheOptions()},
+		},
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(retry.IndexCache(t.Context(), mgr.GetCache())).To(Succeed())
+	pending, err := backlog.New(t.Context(), mgr.GetCache())
+	g.Expect(err).NotTo(HaveOccurred())
+	clientset, err := kubernetes.NewForConfig(cp.Config)
+	g.Expect(err).NotTo(HaveOccurred())
+
+	wake := &retry.Wake{Cache: mgr.GetCache()}
+	election := &retry.Election{
+		Client: clientset, Namespace: r.postback.Namespace, Identity: identity, Finished: r.client, Wake: wake,
+		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 500 * time.Millisecond,
+	}
+	reconciler := r.reconciler(t, clock.RealClock{})
+	reconciler.Cache, reconciler.Elected = mgr.GetCache(), election.Elected
+	election.Reconciler = reconciler
+	g.Expect(retry.Setup(mgr, reconciler, wake)).To(Succeed())
+	g.Expect(mgr.Add(election)).To(Succeed())
+	return &replica{mgr: mgr, election: election, wake: wake, pending: pending}
+}
+
+// start runs the replica until the returned function, or the end of the test.
+func (r *replica) start(t *testing.T) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.mgr.Start(ctx) }()
+	stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the replica ended with %v", err)
+		}
+		ended <- nil
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func startReplica(t *testing.T, r *rig, identity string) (stop func()) {
+	t.Helper()
+	return newReplica(t, r, identity).start(t)
+}
+
+// An object leaves the cache when it is finished, and its body never enters.
+func TestBacklogHoldsOnlyWhatIsUnfinished(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, clock.RealClock{})
+	for _, id := range []string{"evt_1", "evt_2"} {
+		r.store(t, id)
+	}
+	replica := newReplica(t, r, "backlog")
+	replica.start(t)
+	pending := func() int { return replica.pending.Pending(r.postback.UID) }
+	g.Eventually(pending).WithTimeout(30 * time.Second).Should(Equal(2))
+	done := r.store(t, "evt_3")
+	g.Eventually(pending).WithTimeout(30 * time.Second).Should(Equal(3))
+
+	cached := &v1alpha1.PostbackDelivery{}
+	g.Expect(replica.mgr.GetCache().Get(t.Context(), client.ObjectKeyFromObject(done), cached)).To(Succeed())
+	g.Expect(cached.Spec.Body).To(BeEmpty())
+	g.Expect(cached.Spec.Event.ID).To(Equal("evt_3"))
+
+	done.Status.Phase = v1alpha1.DeliveryDelivered
+	g.Expect(r.client.Status().Update(t.Context(), done)).To(Succeed())
+	g.Eventually(pending).WithTimeout(30 * time.Second).Should(Equal(2))
+}
