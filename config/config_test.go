@@ -41,17 +41,17 @@ func TestMain(m *testing.M) {
 		cp = c
 		// As a user installs it; every test below looks at the result.
 		if _, _, err := cp.Kubectl(context.Background(), "", "apply", "-k", "default"); err != nil {
-			installError = err
+			errInstall = err
 		}
 	}))
 }
 
-var installError error
+var errInstall error
 
 func kubectl(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
-	if installError != nil {
-		t.Fatalf("kubectl apply -k config/default: %v", installError)
+	if errInstall != nil {
+		t.Fatalf("kubectl apply -k config/default: %v", errInstall)
 	}
 	stdout, _, err := cp.Kubectl(t.Context(), stdin, args...)
 	if err != nil {
