@@ -38,6 +38,8 @@ const (
 	MaxRecordedAttempts = 20
 	// MaxResponseBody is the number of bytes of a response body that a status keeps.
 	MaxResponseBody = 1024
+	// MaxMessage is the number of bytes of a message that a status keeps.
+	MaxMessage = 1024
 	// MaxEventTypeLength and MaxEventIDLength bound the type and the id of an event, in bytes.
 	MaxEventTypeLength = 63
 	MaxEventIDLength   = 128

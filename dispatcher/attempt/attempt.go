@@ -20,6 +20,7 @@ package attempt
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +40,18 @@ import (
 // ErrInFlight says that this replica is making an attempt of the same delivery at this moment.
 var ErrInFlight = errors.New("an attempt of this delivery is in flight")
 
+// Cause says why an attempt is made, where that matters for the log.
+type Cause struct {
+	// Redeliver is the token of the request that the attempt answers, or "".
+	Redeliver string
+	// TakenOver says that the first attempt was another replica's, which has recorded none in its time.
+	TakenOver bool
+}
+
+// takenOverNote stands in the log of an attempt that was taken over, for the endpoint may have seen one more than the
+// log shows.
+const takenOverNote = "taken over from the replica that stored the event and recorded no attempt in its time; the endpoint may have received the event before"
+
 // Attempter makes attempts, at most one of a delivery at a time. It is safe for concurrent use.
 type Attempter struct {
 	Sender   *send.Sender
@@ -49,13 +62,13 @@ type Attempter struct {
 	inFlight map[types.UID]struct{}
 }
 
-// Attempt sends a delivery to the endpoint of a route, records how that ended, and returns the delivery as recorded.
-// redeliver is the token that the attempt answers, or "". It returns ErrInFlight, having done nothing, if this replica
-// is attempting the same delivery already, and delivery.ErrGone if the delivery was deleted meanwhile.
+// Attempt sends a delivery to the endpoint of a route, records how that ended, and returns the delivery as recorded. It
+// returns ErrInFlight, having done nothing, if this replica is attempting the same delivery already, and
+// delivery.ErrGone if the delivery was deleted meanwhile.
 //
 // An attempt that has begun is finished and recorded even if its caller is no longer wanted, for the endpoint has seen
 // it: ctx should end only when the process has to.
-func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, redeliver string) (*v1alpha1.PostbackDelivery, error) {
+func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause) (*v1alpha1.PostbackDelivery, error) {
 	if !a.begin(d.UID) {
 		return nil, ErrInFlight
 	}
@@ -64,10 +77,13 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Name, "eventID", d.Spec.Event.ID)
 	result := a.Sender.Send(ctx, r, d.Spec.Event.ID, []byte(d.Spec.Body))
 	observe(result)
+	if cause.TakenOver {
+		result.Message = noteTakeover(result.Message)
+	}
 	record, cancel := recordContext(ctx)
 	defer cancel()
 	recorded, err := a.Recorder.Record(logf.IntoContext(record, log), d, func(d *v1alpha1.PostbackDelivery) {
-		delivery.Apply(d, r, result, redeliver)
+		delivery.Apply(d, r, result, cause.Redeliver)
 	})
 	if err != nil {
 		return nil, err
@@ -76,6 +92,15 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 		"duration", result.Duration.Duration)
 	a.announce(r, d, recorded)
 	return recorded, nil
+}
+
+// noteTakeover puts the note in front of a message, which may lose its end.
+func noteTakeover(message string) string {
+	if message == "" {
+		return takenOverNote
+	}
+	message = takenOverNote + "; " + message
+	return strings.ToValidUTF8(message[:min(len(message), v1alpha1.MaxMessage)], "")
 }
 
 // lastWrite is how long a record may still take once ctx has ended.

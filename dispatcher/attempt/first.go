@@ -116,7 +116,7 @@ func (f *First) attempt(ctx context.Context, o offer) {
 	if r == nil || r.State != v1alpha1.PostbackEnabled {
 		return
 	}
-	_, err := f.attempter.Attempt(ctx, o.delivery, r, "")
+	_, err := f.attempter.Attempt(ctx, o.delivery, r, Cause{})
 	if err != nil && !errors.Is(err, delivery.ErrGone) && !errors.Is(err, ErrInFlight) {
 		logf.FromContext(ctx).Error(err, "First attempt not recorded; it will be repeated", "delivery", klog.KObj(o.delivery))
 	}

@@ -38,8 +38,7 @@ const (
 // or its route changes.
 type decision struct {
 	Attempt bool
-	// Redeliver is the token that the attempt answers, or "".
-	Redeliver string
+	Cause   attempt.Cause
 	// After is the time until the next look.
 	After time.Duration
 }
@@ -58,7 +57,7 @@ func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen, now time.Time) d
 	case r == nil:
 		return decision{}
 	case token != "":
-		return decision{Attempt: true, Redeliver: token}
+		return decision{Attempt: true, Cause: attempt.Cause{Redeliver: token}}
 	}
 	if d.Status.Phase.Finished() {
 		return decision{}
@@ -68,7 +67,8 @@ func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen, now time.Time) d
 	}
 	wait := dueIn(d, r, seen, now)
 	if wait <= 0 {
-		return decision{Attempt: true}
+		first := d.Status.AttemptCount == 0 && !d.Spec.Test
+		return decision{Attempt: true, Cause: attempt.Cause{TakenOver: first}}
 	}
 	return decision{After: wait}
 }

@@ -24,6 +24,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -65,15 +66,15 @@ func TestDecide(t *testing.T) {
 		"failed":                            {route: enabled, phase: failed, attempts: 1},
 		"first attempt is another's":        {route: enabled, phase: pending, want: decision{After: 20 * time.Second}},
 		"first attempt is another's, still": {route: enabled, phase: pending, seen: 19 * time.Second, want: decision{After: time.Second}},
-		"first attempt is taken over":       {route: enabled, phase: pending, seen: 20 * time.Second, want: decision{Attempt: true}},
+		"first attempt is taken over":       {route: enabled, phase: pending, seen: 20 * time.Second, want: decision{Attempt: true, Cause: attempt.Cause{TakenOver: true}}},
 		"test event":                        {route: enabled, phase: pending, test: true, want: decision{Attempt: true}},
 		"test event of a paused one":        {route: paused, phase: pending, test: true, want: decision{Attempt: true}},
 		"test event of a disabled one":      {route: disabled, phase: pending, test: true, want: decision{Attempt: true}},
 		"test event without a route":        {phase: pending, test: true},
-		"redeliver a delivered one":         {route: enabled, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Redeliver: "a"}},
-		"redeliver a failed one":            {route: enabled, phase: failed, attempts: 1, annotation: "b", handled: "a", want: decision{Attempt: true, Redeliver: "b"}},
-		"redeliver a waiting one":           {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", want: decision{Attempt: true, Redeliver: "a"}},
-		"redeliver while paused":            {route: paused, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Redeliver: "a"}},
+		"redeliver a delivered one":         {route: enabled, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Redeliver: "a"}}},
+		"redeliver a failed one":            {route: enabled, phase: failed, attempts: 1, annotation: "b", handled: "a", want: decision{Attempt: true, Cause: attempt.Cause{Redeliver: "b"}}},
+		"redeliver a waiting one":           {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Redeliver: "a"}}},
+		"redeliver while paused":            {route: paused, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Redeliver: "a"}}},
 		"redeliver without a route":         {phase: delivered, attempts: 1, annotation: "a", want: decision{After: routeWait}},
 		"redelivered already":               {route: enabled, phase: delivered, attempts: 1, annotation: "a", handled: "a"},
 		"redelivered, and waiting again":    {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", handled: "a", want: decision{After: time.Hour}},

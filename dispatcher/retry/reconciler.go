@@ -42,7 +42,7 @@ const inFlightRetry = time.Second
 
 // Attempter makes and records an attempt.
 type Attempter interface {
-	Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, redeliver string) (*v1alpha1.PostbackDelivery, error)
+	Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause attempt.Cause) (*v1alpha1.PostbackDelivery, error)
 }
 
 // Routes finds the route of a Postback.
@@ -141,7 +141,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) (ctr
 	outliving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(r.Stop, cancel)()
-	recorded, err := r.Attempter.Attempt(outliving, d, target, next.Redeliver)
+	recorded, err := r.Attempter.Attempt(outliving, d, target, next.Cause)
 	switch {
 	case errors.Is(err, attempt.ErrInFlight):
 		return ctrl.Result{RequeueAfter: inFlightRetry}, nil

@@ -183,7 +183,7 @@ func TestScheduleOfTwentyAttempts(t *testing.T) {
 	r := newRig(t, c)
 	r.endpoint.status.Store(http.StatusServiceUnavailable)
 	d := r.store(t, "evt_schedule")
-	_, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), "")
+	_, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), attempt.Cause{})
 	g.Expect(err).NotTo(HaveOccurred())
 
 	reconciler := r.reconciler(t, c)
@@ -249,7 +249,9 @@ func TestFirstAttemptThatWasNeverRecordedIsTakenOver(t *testing.T) {
 	_, err = reconciler.Reconcile(t.Context(), request)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.endpoint.got()).To(HaveLen(1))
-	g.Expect(r.read(t, d).Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
+	log := r.read(t, d).Status
+	g.Expect(log.Phase).To(Equal(v1alpha1.DeliveryDelivered))
+	g.Expect(log.Attempts[0].Message).To(ContainSubstring("may have received the event before"), "the log says what it cannot know")
 }
 
 func TestStaleCopyMakesNoSecondAttempt(t *testing.T) {
@@ -258,7 +260,7 @@ func TestStaleCopyMakesNoSecondAttempt(t *testing.T) {
 	r := newRig(t, c)
 	stale := r.store(t, "evt_stale")
 	stale.Spec.Test = true // due at once, as the stale copy says
-	_, err := r.attempter.Attempt(t.Context(), r.read(t, stale), r.routes.Get(r.postback.UID), "")
+	_, err := r.attempter.Attempt(t.Context(), r.read(t, stale), r.routes.Get(r.postback.UID), attempt.Cause{})
 	g.Expect(err).NotTo(HaveOccurred())
 	reconciler := r.reconciler(t, c)
 	reconciler.Cache = staleReader{Reader: r.client, copy: stale}
@@ -288,7 +290,7 @@ func TestRecordSurvivesAConflict(t *testing.T) {
 		g.Expect(r.client.Update(t.Context(), other)).To(Succeed())
 		r.endpoint.during = nil
 	}
-	recorded, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), "")
+	recorded, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), attempt.Cause{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(recorded.Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
 	g.Expect(recorded.Annotations).To(HaveKeyWithValue(v1alpha1.RedeliverAnnotation, "during"), "the other's change stays")
@@ -300,7 +302,7 @@ func TestDeletedDuringAnAttempt(t *testing.T) {
 	r := newRig(t, clock.RealClock{})
 	d := r.store(t, "evt_deleted")
 	r.endpoint.during = func() { g.Expect(r.client.Delete(t.Context(), d)).To(Succeed()) }
-	_, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), "")
+	_, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), attempt.Cause{})
 	g.Expect(err).To(MatchError(delivery.ErrGone))
 }
 
@@ -310,10 +312,10 @@ func TestOneAttemptAtATime(t *testing.T) {
 	d := r.store(t, "evt_once")
 	target := r.routes.Get(r.postback.UID)
 	r.endpoint.during = func() {
-		_, err := r.attempter.Attempt(t.Context(), d, target, "")
+		_, err := r.attempter.Attempt(t.Context(), d, target, attempt.Cause{})
 		g.Expect(err).To(MatchError(attempt.ErrInFlight))
 	}
-	_, err := r.attempter.Attempt(t.Context(), d, target, "")
+	_, err := r.attempter.Attempt(t.Context(), d, target, attempt.Cause{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.endpoint.got()).To(HaveLen(1))
 }
@@ -352,7 +354,7 @@ func TestElectionAndRedelivery(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
 	d := r.store(t, "evt_again")
-	_, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), "")
+	_, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), attempt.Cause{})
 	g.Expect(err).NotTo(HaveOccurred())
 	stop := startReplica(t, r, "a")
 

@@ -165,8 +165,6 @@ func validUTF8(b []byte, limit int) string {
 	return s[:limit]
 }
 
-const maxMessage = 1024
-
 // tidy makes a message one line of bounded length.
 func tidy(message string) string {
 	message = strings.Map(func(r rune) rune {
@@ -175,5 +173,5 @@ func tidy(message string) string {
 		}
 		return r
 	}, message)
-	return validUTF8([]byte(message), maxMessage)
+	return validUTF8([]byte(message), v1alpha1.MaxMessage)
 }
