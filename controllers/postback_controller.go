@@ -34,16 +34,16 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-// PostbackReconciler publishes the route of each Postback and reports whether it is in force.
-//
 // +kubebuilder:rbac:groups=postback.dev,resources=postbacks,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=postback.dev,resources=postbacks/status,verbs=patch
 // +kubebuilder:rbac:groups=postback.dev,resources=postbacks/finalizers,verbs=update
 // +kubebuilder:rbac:groups=postback.dev,resources=postbacksecrets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=create
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;update;delete,namespace=postback-system
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=delete,namespace=postback-system
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// PostbackReconciler publishes the route of each Postback and reports whether it is in force.
 type PostbackReconciler struct {
 	Client client.Client
 	// Live reads from the API server. Secrets are never read from a cache.

@@ -39,13 +39,13 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=list;watch,namespace=postback-system
+
 // Replicas knows which dispatcher replicas are alive and which routes they have loaded, from their Leases. As a source
 // it wakes the Postbacks that a change concerns.
 //
 // A replica is alive as long as its Lease was renewed within its duration by this clock: what counts is when a change
 // of renewTime is seen, so clocks that differ do no harm. A Lease that is seen for the first time counts as renewed.
-//
-// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=list;watch,namespace=postback-system
 type Replicas struct {
 	// Cache holds the Leases of the dispatcher replicas, and the Postbacks.
 	Cache cache.Cache

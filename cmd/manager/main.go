@@ -59,7 +59,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.Namespace, "namespace", envOr("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
 	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while elected, so that several replicas can run.")
-	flag.StringVar(&o.metricsAddress, "metrics-bind-address", "127.0.0.1:8080", "Address of the metrics, or 0 for none.")
+	flag.StringVar(&o.metricsAddress, "metrics-bind-address", "127.0.0.1:8084", "Address of the metrics, or 0 for none.")
 	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of the probes /healthz and /readyz, or 0 for none.")
 	flag.BoolVar(&o.Policy.AllowPlainHTTP, "allow-plain-http", false, "Allow Postbacks whose URL begins with http://. Events and signatures then travel unencrypted.")
 	flag.StringVar(&o.Policy.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub, which Postbacks cannot set themselves. The dispatcher needs the same value.")
