@@ -86,6 +86,7 @@ func ClientOptions() client.Options {
 // manager's own election.
 //
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
+
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch,namespace=postback-system
 func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 	switch {

@@ -1,0 +1,451 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers/keyring"
+)
+
+func rotation(every, overlap time.Duration) *v1alpha1.Rotation {
+	r := &v1alpha1.Rotation{Overlap: &metav1.Duration{Duration: overlap}}
+	if every > 0 {
+		r.Every = &metav1.Duration{Duration: every}
+	}
+	return r
+}
+
+// settleSecret runs the PostbackSecret reconciler until a pass makes no write.
+func (b *bench) settleSecret(name string) ctrl.Result {
+	b.t.Helper()
+	for range 10 {
+		before := b.faulty.count()
+		result, err := b.secrets.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key(name)})
+		b.tolerate(err)
+		if b.faulty.count() == before {
+			return result
+		}
+	}
+	b.t.Fatal("the reconciler does not come to rest")
+	return ctrl.Result{}
+}
+
+func TestGeneratedKey(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) {
+		s.Annotations = map[string]string{v1alpha1.RotateSecretAnnotation: "first"}
+		s.Spec.SecretName = "crm-signing"
+		s.Spec.Rotation = rotation(0, time.Hour)
+	}))
+	result := b.settleSecret("crm")
+	object, secret := b.postbackSecret("crm"), b.secret("crm-signing")
+	checkConditions(t, object.Status.Conditions, stateReady, v1alpha1.KeyAvailableReason, `"crm-signing"`)
+	if secret.Type != corev1.SecretTypeOpaque || !metav1.IsControlledBy(secret, object) || !watched(secret) || secret.Labels[v1alpha1.ManagedByLabel] != v1alpha1.ManagedBy {
+		t.Errorf("Secret of type %s, owners %v, labels %v", secret.Type, secret.OwnerReferences, secret.Labels)
+	}
+	if err := keyring.Validate(string(secret.Data["secret"])); err != nil {
+		t.Errorf("the key %v", err)
+	}
+	status := object.Status
+	if status.Version != 1 || status.ObservedGeneration != object.Generation || status.LastHandledRotateSecret != "first" ||
+		status.LastRotationTime == nil || status.NextRotationTime != nil || status.PreviousExpiryTime != nil {
+		t.Errorf("status %+v", status)
+	}
+	if result.RequeueAfter != 0 {
+		t.Errorf("looks again after %s for nothing", result.RequeueAfter)
+	}
+	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal KeyGenerated") {
+		t.Errorf("events %q", told)
+	}
+}
+
+func TestRotationOnRequest(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(0, time.Hour) }))
+	b.settleSecret("crm")
+	first := b.keyring("crm").Current
+	b.told()
+
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	result := b.settleSecret("crm")
+	k, status := b.keyring("crm"), b.postbackSecret("crm").Status
+	if k.Version != 2 || !slices.Equal(k.Keys()[1:], []string{first}) || k.Current == first {
+		t.Errorf("version %d with %d keys", k.Version, len(k.Keys()))
+	}
+	if status.Version != 2 || status.PreviousVersion != 1 || status.LastHandledRotateSecret != "a" ||
+		!status.PreviousExpiryTime.Equal(&metav1.Time{Time: k.RotatedAt.Add(time.Hour)}) {
+		t.Errorf("status %+v", status)
+	}
+	if !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.OverlapCondition) {
+		t.Error("no Overlap condition")
+	}
+	if result.RequeueAfter <= 0 || result.RequeueAfter > time.Hour {
+		t.Errorf("looks again after %s", result.RequeueAfter)
+	}
+	if told := b.told(); len(told) != 1 || !strings.Contains(told[0], "KeyRotated") || !strings.Contains(told[0], "requested") {
+		t.Errorf("events %q", told)
+	}
+
+	// A second rotation inside the overlap keeps both previous keys, each for its own time.
+	b.clock.Step(30 * time.Minute)
+	second := k.Current
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "b")
+	b.settleSecret("crm")
+	if k = b.keyring("crm"); k.Version != 3 || !slices.Equal(k.Keys()[1:], []string{second, first}) {
+		t.Errorf("version %d with %d keys", k.Version, len(k.Keys()))
+	}
+	b.clock.Step(30*time.Minute + time.Second)
+	b.settleSecret("crm")
+	if k = b.keyring("crm"); !slices.Equal(k.Keys()[1:], []string{second}) {
+		t.Errorf("%d keys after the first overlap", len(k.Keys()))
+	}
+	b.clock.Step(30 * time.Minute)
+	b.settleSecret("crm")
+	status = b.postbackSecret("crm").Status
+	if k = b.keyring("crm"); len(k.Previous) != 0 || status.PreviousVersion != 0 || status.PreviousExpiryTime != nil ||
+		meta.FindStatusCondition(status.Conditions, v1alpha1.OverlapCondition) != nil {
+		t.Errorf("%d keys after the second overlap, status %+v", len(k.Keys()), status)
+	}
+}
+
+func TestOverlapZeroEndsALeakedKey(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(0, time.Hour) }))
+	b.settleSecret("crm")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	b.settleSecret("crm")
+	modify(b, &v1alpha1.PostbackSecret{}, "crm", func(s *v1alpha1.PostbackSecret) {
+		s.Spec.Rotation = rotation(0, 0)
+		s.Annotations[v1alpha1.RotateSecretAnnotation] = "leaked"
+	})
+	b.settleSecret("crm")
+	if k := b.keyring("crm"); k.Version != 3 || len(k.Previous) != 0 || len(b.secret("crm").Data) != 1 {
+		t.Errorf("version %d with %d previous keys", k.Version, len(k.Previous))
+	}
+}
+
+func TestRotationOnSchedule(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(90*time.Minute, time.Hour) }))
+	result := b.settleSecret("crm")
+	status := b.postbackSecret("crm").Status
+	if due := status.LastRotationTime.Add(90 * time.Minute); !status.NextRotationTime.Time.Equal(due) {
+		t.Errorf("next rotation %s, want %s", status.NextRotationTime, due)
+	}
+	if result.RequeueAfter != time.Hour {
+		t.Errorf("looks again after %s", result.RequeueAfter)
+	}
+	b.told()
+	b.clock.Step(90*time.Minute - 2*time.Second)
+	if result = b.settleSecret("crm"); b.keyring("crm").Version != 1 || result.RequeueAfter < time.Second || result.RequeueAfter > 2*time.Second {
+		t.Errorf("version %d, looks again after %s", b.keyring("crm").Version, result.RequeueAfter)
+	}
+	b.clock.Step(result.RequeueAfter)
+	b.settleSecret("crm")
+	if k := b.keyring("crm"); k.Version != 2 || len(k.Previous) != 1 {
+		t.Errorf("version %d", k.Version)
+	}
+	if told := b.told(); len(told) != 1 || !strings.Contains(told[0], "scheduled") {
+		t.Errorf("events %q", told)
+	}
+}
+
+// After an outage there is one rotation, not one for each that was missed.
+func TestMissedSlotsAreNotReplayed(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(2*time.Hour, time.Hour) }))
+	b.settleSecret("crm")
+	b.clock.Step(1000 * time.Hour)
+	b.settleSecret("crm")
+	if k := b.keyring("crm"); k.Version != 2 || len(k.Previous) != 1 {
+		t.Errorf("version %d with %d previous keys", k.Version, len(k.Previous))
+	}
+}
+
+func TestOverdueRotationAfterClockJump(t *testing.T) {
+	b := newBench(t)
+	start := b.clock.Now()
+	b.clock.SetTime(start.Add(10000 * time.Hour)) // a clock that is wrong
+	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(2*time.Hour, time.Hour) }))
+	b.settleSecret("crm")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	b.settleSecret("crm")
+
+	b.clock.SetTime(start)
+	result := b.settleSecret("crm")
+	k := b.keyring("crm")
+	if k.Version != 3 || k.RotatedAt.After(start) || result.RequeueAfter < time.Second || result.RequeueAfter > time.Hour {
+		t.Errorf("version %d made at %s, looks again after %s", k.Version, k.RotatedAt, result.RequeueAfter)
+	}
+	for _, previous := range k.Previous {
+		if previous.RetiredAt.After(start) {
+			t.Errorf("key %d goes on signing until an hour after %s", previous.Version, previous.RetiredAt)
+		}
+	}
+	b.clock.Step(time.Hour + time.Second)
+	b.settleSecret("crm")
+	if k = b.keyring("crm"); len(k.Previous) != 0 {
+		t.Errorf("%d previous keys last for longer than their overlap", len(k.Previous))
+	}
+}
+
+func TestRotateSurvivesLostStatusWrite(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("crm", nil))
+	b.settleSecret("crm")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	b.faulty.arm(2, false) // the Secret is written, the status is not
+	if _, err := b.secrets.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")}); err == nil {
+		t.Fatal("the status write did not fail")
+	}
+	rotated := b.keyring("crm")
+	if status := b.postbackSecret("crm").Status; status.Version != 1 || rotated.Version != 2 {
+		t.Fatalf("status version %d, key version %d", status.Version, rotated.Version)
+	}
+	b.restart()
+	b.settleSecret("crm")
+	if k, status := b.keyring("crm"), b.postbackSecret("crm").Status; k.Current != rotated.Current || status.Version != 2 || status.LastHandledRotateSecret != "a" {
+		t.Errorf("version %d, status %+v", k.Version, status)
+	}
+}
+
+// A cache that lags shows a request that has been handled, or an object that is gone.
+func TestStaleCacheDoesNotDeleteActiveKey(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(0, 0) }))
+	b.settleSecret("crm")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	b.settleSecret("crm")
+	stale := b.postbackSecret("crm")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "b")
+	b.settleSecret("crm")
+	want := b.keyring("crm")
+
+	live := b.secrets.Client
+	b.secrets.Client = staleClient{Client: live, object: stale}
+	result, err := b.secrets.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")})
+	b.must(err)
+	if got := b.keyring("crm"); got.Current != want.Current || got.Version != 3 {
+		t.Errorf("the active key was replaced because of a stale cache: version %d", got.Version)
+	}
+	if status := b.postbackSecret("crm").Status; status.Version != 3 || status.LastHandledRotateSecret != "b" {
+		t.Errorf("the status went backwards: %+v; looks again after %s", status, result.RequeueAfter)
+	}
+
+	// Deleted and gone, says the API server; there, says the cache.
+	b.must(b.direct.Delete(b.ctx, b.postbackSecret("crm")))
+	b.eventually("the Secret is collected", func() bool { return b.secret("crm") == nil })
+	if _, err := b.secrets.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")}); err != nil {
+		t.Error(err)
+	}
+	if b.secret("crm") != nil {
+		t.Error("a key was made for a PostbackSecret that is gone")
+	}
+}
+
+// staleClient answers a Get with an old object.
+type staleClient struct {
+	client.Client
+	object *v1alpha1.PostbackSecret
+}
+
+func (c staleClient) Get(ctx context.Context, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	if secret, ok := into.(*v1alpha1.PostbackSecret); ok {
+		c.object.DeepCopyInto(secret)
+		return nil
+	}
+	return c.Client.Get(ctx, key, into, opts...)
+}
+
+func TestKeyIsReplacedWhenTheSecretIsDeletedByHand(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("crm", nil))
+	b.settleSecret("crm")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	b.settleSecret("crm")
+	old := b.keyring("crm")
+	b.told()
+	b.must(b.direct.Delete(b.ctx, b.secret("crm")))
+	b.settleSecret("crm")
+	k, status := b.keyring("crm"), b.postbackSecret("crm").Status
+	if k.Version != 3 || slices.Contains(old.Keys(), k.Current) || status.Version != 3 || k.Handled != "a" {
+		t.Errorf("version %d, status %+v", k.Version, status)
+	}
+	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning KeyReplaced") {
+		t.Errorf("events %q", told)
+	}
+
+	// The same for a key that was spoiled in place, but the previous ones go on signing.
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "b")
+	b.settleSecret("crm")
+	previous := b.keyring("crm").Previous[0]
+	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Data["secret"] = []byte("spoiled") })
+	b.settleSecret("crm")
+	if k = b.keyring("crm"); k.Version != 5 || len(k.Previous) != 1 || k.Previous[0].Key != previous.Key || k.Current == "" {
+		t.Errorf("version %d with %d previous keys", k.Version, len(k.Previous))
+	}
+}
+
+func TestAnnotationsAndLabelsAreRepaired(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("crm", nil))
+	b.settleSecret("crm")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	b.settleSecret("crm")
+	want := b.secret("crm")
+	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Annotations, s.Labels = nil, map[string]string{"mine": "yes"} })
+	b.settleSecret("crm")
+	got := b.secret("crm")
+	if !watched(got) || got.Labels["mine"] != "yes" || got.Annotations[keyring.VersionAnnotation] != "2" ||
+		got.Annotations[keyring.RotatedAtAnnotation] != want.Annotations[keyring.RotatedAtAnnotation] || len(got.Data) != 2 {
+		t.Errorf("labels %v, annotations %v", got.Labels, got.Annotations)
+	}
+}
+
+func TestSecretNotOwned(t *testing.T) {
+	b := newBench(t)
+	b.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "crm"}, Data: map[string][]byte{"password": []byte("x")}})
+	foreign := b.secret("crm")
+	b.create(newPostbackSecret("crm", nil))
+	result := b.settleSecret("crm")
+	checkConditions(t, b.postbackSecret("crm").Status.Conditions, stateStalled, v1alpha1.SecretNotOwnedReason, `Secret "crm" exists and is not owned`)
+	if got := b.secret("crm"); got.ResourceVersion != foreign.ResourceVersion {
+		t.Error("a foreign Secret was written to")
+	}
+	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning SecretNotOwned") {
+		t.Errorf("events %q", told)
+	}
+	if result.RequeueAfter != time.Minute {
+		t.Errorf("looks again after %s", result.RequeueAfter)
+	}
+	b.must(b.direct.Delete(b.ctx, foreign))
+	b.settleSecret("crm")
+	checkConditions(t, b.postbackSecret("crm").Status.Conditions, stateReady, v1alpha1.KeyAvailableReason, "")
+}
+
+func TestTwoSecretsOneTarget(t *testing.T) {
+	b := newBench(t)
+	for _, name := range []string{"one", "two"} {
+		b.create(newPostbackSecret(name, func(s *v1alpha1.PostbackSecret) { s.Spec.SecretName = "shared" }))
+	}
+	b.settleSecret("one")
+	before := b.secret("shared")
+	for range 5 {
+		b.settleSecret("two")
+		b.settleSecret("one")
+	}
+	checkConditions(t, b.postbackSecret("one").Status.Conditions, stateReady, v1alpha1.KeyAvailableReason, "")
+	checkConditions(t, b.postbackSecret("two").Status.Conditions, stateStalled, v1alpha1.SecretNotOwnedReason, "")
+	if b.secret("shared").ResourceVersion != before.ResourceVersion {
+		t.Error("the two fight over the Secret")
+	}
+	// When the first goes, the second takes over, with a key of its own.
+	b.must(b.direct.Delete(b.ctx, b.postbackSecret("one")))
+	b.eventually("the second takes over", func() bool {
+		b.settleSecret("two")
+		secret := b.secret("shared")
+		return secret != nil && metav1.IsControlledBy(secret, b.postbackSecret("two"))
+	})
+	if string(b.secret("shared").Data["secret"]) == string(before.Data["secret"]) {
+		t.Error("the second took over the first one's key")
+	}
+}
+
+func TestSecretOfAnEarlierObjectIsWaitedFor(t *testing.T) {
+	b := newBench(t)
+	gone := newPostbackSecret("crm", nil)
+	b.create(gone)
+	b.settleSecret("crm")
+	// Held back, so that the garbage collector cannot finish.
+	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Finalizers = []string{"postback.dev/test"} })
+	b.must(b.direct.Delete(b.ctx, gone))
+	b.create(newPostbackSecret("crm", nil))
+	result := b.settleSecret("crm")
+	checkConditions(t, b.postbackSecret("crm").Status.Conditions, stateWaiting, v1alpha1.SecretTerminatingReason, "")
+	if result.RequeueAfter != lookAgain {
+		t.Errorf("looks again after %s", result.RequeueAfter)
+	}
+	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Finalizers = nil })
+	b.eventually("the new object has a key", func() bool {
+		b.settleSecret("crm")
+		return meta.IsStatusConditionTrue(b.postbackSecret("crm").Status.Conditions, v1alpha1.ReadyCondition)
+	})
+}
+
+func TestExternalKey(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("vault", func(s *v1alpha1.PostbackSecret) { s.Spec.Source = v1alpha1.SecretExternal }))
+	conditions := func() []metav1.Condition { return b.postbackSecret("vault").Status.Conditions }
+	result := b.settleSecret("vault")
+	checkConditions(t, conditions(), stateWaiting, v1alpha1.KeyNotFoundReason, `Secret "vault" does not exist`)
+	if result.RequeueAfter != time.Minute {
+		t.Errorf("looks again after %s", result.RequeueAfter)
+	}
+	b.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "vault"}})
+	b.settleSecret("vault")
+	checkConditions(t, conditions(), stateWaiting, v1alpha1.KeyNotFoundReason, `no data key "secret"`)
+
+	put := func(data map[string][]byte) {
+		b.t.Helper()
+		modify(b, &corev1.Secret{}, "vault", func(s *corev1.Secret) { s.Data = data })
+	}
+	put(map[string][]byte{"secret": []byte("hunter2")})
+	b.settleSecret("vault")
+	checkConditions(t, conditions(), stateStalled, v1alpha1.InvalidKeyReason, "does not begin with whsec_")
+	if strings.Contains(describe(conditions()), "hunter2") {
+		t.Error("a condition shows the key")
+	}
+	put(map[string][]byte{"secret": []byte(keyring.New()), "previous": []byte(keyring.New())})
+	b.settleSecret("vault")
+	checkConditions(t, conditions(), stateReady, v1alpha1.KeyAvailableReason, "")
+	if !meta.IsStatusConditionTrue(conditions(), v1alpha1.OverlapCondition) {
+		t.Error("no Overlap condition")
+	}
+	b.told()
+
+	before := b.secret("vault")
+	annotate(b, &v1alpha1.PostbackSecret{}, "vault", v1alpha1.RotateSecretAnnotation, "a")
+	b.settleSecret("vault")
+	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning RotationRefused") {
+		t.Errorf("events %q", told)
+	}
+	if b.secret("vault").ResourceVersion != before.ResourceVersion || b.postbackSecret("vault").Status.LastHandledRotateSecret != "a" {
+		t.Error("the request was not refused properly")
+	}
+	modify(b, &corev1.Secret{}, "vault", func(s *corev1.Secret) { s.Labels = map[string]string{v1alpha1.WatchLabel: "true"} })
+	if result = b.settleSecret("vault"); result.RequeueAfter != 0 {
+		t.Errorf("a watched Secret is polled every %s", result.RequeueAfter)
+	}
+	b.must(b.direct.Delete(b.ctx, b.secret("vault")))
+	b.settleSecret("vault")
+	checkConditions(t, conditions(), stateWaiting, v1alpha1.KeyNotFoundReason, "")
+	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning KeyNotFound") {
+		t.Errorf("events %q", told)
+	}
+}
