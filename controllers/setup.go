@@ -82,12 +82,11 @@ func ClientOptions() client.Options {
 	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}}
 }
 
-// Setup adds the controllers to a manager, which was made with CacheOptions and ClientOptions. The markers are for the
-// manager's own election.
-//
+// For the manager's own election:
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
-
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch,namespace=postback-system
+
+// Setup adds the controllers to a manager, which was made with CacheOptions and ClientOptions.
 func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 	switch {
 	case o.Namespace == "":
