@@ -1,0 +1,190 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package verifiers tests that receivers' own code verifies what the dispatcher sends: the programs of docs/receivers,
+// in each language that is installed, and the upstream Standard Webhooks library.
+package verifiers
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/postback-dev/postback-operator/test/controlplane"
+)
+
+// answerTimeout bounds the time that a program takes for one request, the start of its interpreter included.
+const answerTimeout = 30 * time.Second
+
+// request is a line of a program's standard input.
+type request struct {
+	Body    []byte            `json:"body"`
+	Headers map[string]string `json:"headers"`
+	Secrets []string          `json:"secrets"`
+}
+
+// verifier says "ok", or "refused: " and which scheme refused a request and why.
+type verifier interface {
+	check(r request) (string, error)
+}
+
+// language is a language in which docs/receivers shows how to verify.
+type language struct {
+	name string
+	// command returns the command lines of the program that checks and of the one that serves.
+	command func(t *testing.T, receivers string) (check, serve []string)
+}
+
+var languages = []language{
+	{"node", func(t *testing.T, receivers string) (check, serve []string) {
+		node := installed(t, "node")
+		return []string{node, filepath.Join(receivers, "node", "check.mjs")}, []string{node, filepath.Join(receivers, "node", "server.mjs")}
+	}},
+	{"python", func(t *testing.T, receivers string) (check, serve []string) {
+		python := installed(t, "python3")
+		// -B: a test leaves nothing behind in the source.
+		return []string{python, "-B", filepath.Join(receivers, "python", "check.py")}, []string{python, "-B", filepath.Join(receivers, "python", "server.py")}
+	}},
+	{"go", func(t *testing.T, receivers string) (check, serve []string) {
+		program := filepath.Join(t.TempDir(), "receiver")
+		build := exec.CommandContext(t.Context(), installed(t, "go"), "build", "-o", program, "./go")
+		build.Dir = receivers
+		if output, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build docs/receivers/go: %v\n%s", err, output)
+		}
+		return []string{program, "-check"}, []string{program}
+	}},
+}
+
+// installed returns the path of a program, or skips the test.
+func installed(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("%s is not installed: its receiver is not tested here", name)
+	}
+	return path
+}
+
+// receiversDir returns the folder docs/receivers.
+func receiversDir(t *testing.T) string {
+	t.Helper()
+	root, err := controlplane.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(root, "docs", "receivers")
+}
+
+// program is a running program that checks one request a line.
+type program struct {
+	name    string
+	in      io.WriteCloser
+	answers chan string
+	stderr  *strings.Builder
+}
+
+// startProgram starts a program that ends with the test.
+func startProgram(t *testing.T, commandLine []string) *program {
+	t.Helper()
+	// The test's context ends before the clean-up, in which the program ends by itself.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	command := exec.CommandContext(ctx, commandLine[0], commandLine[1:]...)
+	p := &program{name: filepath.Base(commandLine[len(commandLine)-1]), answers: make(chan string), stderr: &strings.Builder{}}
+	command.Stderr = p.stderr
+	var err error
+	if p.in, err = command.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.answers)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			p.answers <- lines.Text()
+		}
+	}()
+	t.Cleanup(func() {
+		defer time.AfterFunc(answerTimeout, cancel).Stop()
+		defer cancel()
+		_ = p.in.Close()
+		for range p.answers {
+			// What it still says is of no interest; it ends when its input has ended.
+		}
+		if err := command.Wait(); err != nil {
+			t.Errorf("%s: %v\n%s", p.name, err, p.stderr)
+		}
+	})
+	return p
+}
+
+func (p *program) check(r request) (string, error) {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return "", fmt.Errorf("encode the request: %w", err)
+	}
+	if _, err := p.in.Write(append(line, '\n')); err != nil {
+		return "", fmt.Errorf("write to %s: %w", p.name, err)
+	}
+	select {
+	case answer, ok := <-p.answers:
+		if !ok {
+			return "", fmt.Errorf("%s has ended", p.name)
+		}
+		return answer, nil
+	case <-time.After(answerTimeout):
+		return "", fmt.Errorf("%s did not answer in %s", p.name, answerTimeout)
+	}
+}
+
+// upstream is the Standard Webhooks library. It knows that scheme alone.
+type upstream struct{}
+
+func (upstream) check(r request) (string, error) {
+	header := http.Header{}
+	for name, value := range r.Headers {
+		header.Set(name, value)
+	}
+	err := errors.New("there is no secret")
+	for _, secret := range r.Secrets {
+		var webhook *standardwebhooks.Webhook
+		if webhook, err = standardwebhooks.NewWebhook(secret); err != nil {
+			continue
+		}
+		if err = webhook.Verify(r.Body, header); err == nil {
+			return "ok", nil
+		}
+	}
+	return "refused: StandardWebhooks: " + err.Error(), nil
+}
