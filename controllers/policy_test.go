@@ -1,0 +1,79 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"strings"
+	"testing"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+func TestPolicy(t *testing.T) {
+	strict := Policy{SignatureHeader: "Acme-Signature"}
+	lax := Policy{SignatureHeader: "Acme-Signature", AllowPlainHTTP: true}
+	header := func(name, value string) []v1alpha1.Header {
+		return []v1alpha1.Header{{Name: name, Value: ptr.To(value)}}
+	}
+	const good = "https://crm.example.com/hooks"
+	tests := map[string]struct {
+		policy  Policy
+		url     string
+		headers []v1alpha1.Header
+		reason  string
+	}{
+		"https":                   {strict, good, nil, ""},
+		"upper-case scheme":       {strict, "HTTPS://crm.example.com", nil, ""},
+		"port":                    {strict, "https://crm.example.com:8443/x?y=z", nil, ""},
+		"IPv6":                    {strict, "https://[2001:db8::1]:8443/", nil, ""},
+		"http":                    {strict, "http://crm.example.com", nil, v1alpha1.PlainHTTPNotAllowedReason},
+		"upper-case http":         {strict, "HTTP://crm.example.com", nil, v1alpha1.PlainHTTPNotAllowedReason},
+		"http allowed":            {lax, "http://crm.example.com", nil, ""},
+		"no host":                 {strict, "https:///hooks", nil, v1alpha1.InvalidURLReason},
+		"port alone":              {strict, "https://:443/hooks", nil, v1alpha1.InvalidURLReason},
+		"relative":                {lax, "/hooks", nil, v1alpha1.InvalidURLReason},
+		"other scheme":            {lax, "ftp://crm.example.com", nil, v1alpha1.InvalidURLReason},
+		"bad escape":              {strict, "https://crm.example.com/%zz", nil, v1alpha1.InvalidURLReason},
+		"control character":       {strict, "https://crm.example.com/\n", nil, v1alpha1.InvalidURLReason},
+		"bad port":                {strict, "https://crm.example.com:0/", nil, v1alpha1.InvalidURLReason},
+		"port too high":           {strict, "https://crm.example.com:65536/", nil, v1alpha1.InvalidURLReason},
+		"user":                    {strict, "https://me:pw@crm.example.com/", nil, v1alpha1.InvalidURLReason},
+		"header":                  {strict, good, header("X-Tenant", "acme ä"), ""},
+		"renamed signature":       {strict, good, header("acme-signature", "x"), v1alpha1.InvalidHeaderReason},
+		"header name with space":  {strict, good, header("X Tenant", "x"), v1alpha1.InvalidHeaderReason},
+		"header with a line":      {strict, good, header("X-Tenant", "a\r\nX-Other: b"), v1alpha1.InvalidHeaderReason},
+		"header with a NUL":       {strict, good, header("X-Tenant", "a\x00"), v1alpha1.InvalidHeaderReason},
+		"long header":             {strict, good, header("X-Tenant", strings.Repeat("a", 4097)), v1alpha1.InvalidHeaderReason},
+		"header without a value":  {strict, good, []v1alpha1.Header{{Name: "X-Tenant"}}, v1alpha1.InvalidHeaderReason},
+		"header with half source": {strict, good, []v1alpha1.Header{{Name: "X-Tenant", ValueFrom: &v1alpha1.HeaderSource{}}}, v1alpha1.InvalidHeaderReason},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			v := test.policy.check(&v1alpha1.PostbackSpec{URL: test.url, Headers: test.headers})
+			switch {
+			case v == nil && test.reason != "":
+				t.Errorf("accepted, want %s", test.reason)
+			case v != nil && (v.reason != test.reason || v.state != stateStalled):
+				t.Errorf("%+v, want %q", v, test.reason)
+			case v != nil && (strings.Contains(v.message, "pw@") || strings.Contains(v.message, "X-Other")):
+				t.Errorf("the message shows too much: %s", v.message)
+			}
+		})
+	}
+}

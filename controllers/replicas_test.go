@@ -1,0 +1,114 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	testingclock "k8s.io/utils/clock/testing"
+)
+
+var crm = types.NamespacedName{Namespace: "partner-acme", Name: "crm"}
+
+func checkAcknowledged(t *testing.T, r *Replicas, version string, want Acknowledgement) {
+	t.Helper()
+	if got := r.Acknowledged(crm, version); got != want {
+		t.Errorf("version %s: %+v, want %+v", version, got, want)
+	}
+}
+
+func TestReplicasAcknowledge(t *testing.T) {
+	clock := testingclock.NewFakeClock(time.Now())
+	r := newTestReplicas(clock)
+	checkAcknowledged(t, r, "10", Acknowledgement{})
+	r.set(lease("a", "9", clock.Now()))
+	r.set(lease("b", "10", clock.Now()))
+	r.set(lease("c", "", clock.Now()))
+	r.set(lease("d", "spoiled", clock.Now()))
+	checkAcknowledged(t, r, "10", Acknowledgement{Live: 4, Loaded: 1})
+	checkAcknowledged(t, r, "9", Acknowledgement{Live: 4, Loaded: 2})
+
+	// Who waits is woken when a replica gets further, once.
+	if r.queue.Len() != 0 {
+		t.Errorf("%d woken for nothing", r.queue.Len())
+	}
+	r.set(lease("a", "9", clock.Now()))
+	if r.queue.Len() != 0 {
+		t.Error("woken by a mere renewal")
+	}
+	r.set(lease("a", "11", clock.Now()))
+	if r.queue.Len() != 1 {
+		t.Errorf("%d woken", r.queue.Len())
+	}
+	request, _ := r.queue.Get()
+	r.queue.Done(request)
+	r.set(lease("c", "11", clock.Now()))
+	if r.queue.Len() != 0 {
+		t.Error("woken although it waits no longer")
+	}
+	r.Acknowledged(crm, "10")
+	r.Forget(crm)
+	r.set(lease("d", "11", clock.Now()))
+	if r.queue.Len() != 0 {
+		t.Error("woken although it is gone")
+	}
+	checkAcknowledged(t, r, "10", Acknowledgement{Live: 4, Loaded: 4})
+}
+
+func TestReplicasLive(t *testing.T) {
+	clock := testingclock.NewFakeClock(time.Now())
+	r := newTestReplicas(clock)
+	expire := func(wantChanged bool, wantNext time.Duration) {
+		t.Helper()
+		if changed, next := r.expire(); changed != wantChanged || next != wantNext {
+			t.Errorf("changed %t, next %s; want %t, %s", changed, next, wantChanged, wantNext)
+		}
+	}
+	expire(false, 0)
+	// The clock of the replica's node is an hour ahead, that of the other an hour behind: no matter.
+	ahead, behind := clock.Now().Add(time.Hour), clock.Now().Add(-time.Hour)
+	r.set(lease("a", "1", ahead))
+	r.set(lease("b", "1", behind))
+	expire(true, 15*time.Second)
+	expire(false, 15*time.Second)
+
+	clock.Step(10 * time.Second)
+	r.set(lease("a", "1", ahead.Add(10*time.Second)))
+	r.set(lease("b", "1", behind)) // seen again, not renewed
+	expire(false, 5*time.Second)
+	clock.Step(5 * time.Second)
+	expire(true, 10*time.Second)
+	checkAcknowledged(t, r, "1", Acknowledgement{Live: 1, Loaded: 1})
+
+	// A resync shows the dead Lease again. It stays dead until it is renewed.
+	r.set(lease("b", "1", behind))
+	expire(false, 10*time.Second)
+	r.set(lease("b", "1", behind.Add(time.Minute)))
+	expire(true, 10*time.Second)
+
+	r.delete(toolscache.DeletedFinalStateUnknown{Obj: lease("a", "1", ahead)})
+	r.delete(lease("unknown", "1", ahead))
+	expire(true, 15*time.Second)
+	spoiled := lease("b", "1", behind)
+	spoiled.Spec.RenewTime = nil
+	r.set(spoiled)
+	expire(true, 0)
+	checkAcknowledged(t, r, "1", Acknowledgement{})
+}
