@@ -22,7 +22,6 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -41,10 +40,10 @@ const (
 	firstWorkers     = 64
 )
 
-// Routes finds the route of a Postback.
+// Routes finds the route of a delivery.
 type Routes interface {
-	// Get returns nil if there is none.
-	Get(postback types.UID) *route.Route
+	// Of returns nil if there is none.
+	Of(namespace string, postback v1alpha1.PostbackReference) *route.Route
 }
 
 // First makes the first attempts of the deliveries that this replica has stored, from memory.
@@ -112,7 +111,7 @@ func (f *First) attempt(ctx context.Context, o offer) {
 		firstAttemptsLeft.Inc()
 		return
 	}
-	r := f.routes.Get(o.delivery.Spec.PostbackRef.UID)
+	r := f.routes.Of(o.delivery.Namespace, o.delivery.Spec.PostbackRef)
 	if r == nil || r.State != v1alpha1.PostbackEnabled {
 		return
 	}

@@ -22,15 +22,24 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+const (
+	// errorDelay and maxErrorDelay are how long to wait after an error of the API server. The longest is short: after an
+	// outage everything that is due should go out soon.
+	errorDelay    = 100 * time.Millisecond
+	maxErrorDelay = 5 * time.Second
 )
 
 // maxConcurrent bounds the attempts that the elected replica makes at a time.
@@ -41,6 +50,7 @@ const maxConcurrent = 128
 func Setup(mgr manager.Manager, r *Reconciler, wake *Wake) error {
 	c, err := controller.New("retry", mgr, controller.Options{
 		Reconciler:              r,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](errorDelay, maxErrorDelay),
 		MaxConcurrentReconciles: maxConcurrent,
 		NeedLeaderElection:      ptr.To(false),
 	})
@@ -99,7 +109,7 @@ func (c *Collector) Collect(values chan<- prometheus.Metric) {
 
 // dueFor returns for how long a delivery has been due. A first attempt is due when the delivery is stored.
 func (c *Collector) dueFor(d *v1alpha1.PostbackDelivery, now time.Time) time.Duration {
-	r := c.Routes.Get(d.Spec.PostbackRef.UID)
+	r := c.Routes.Of(d.Namespace, d.Spec.PostbackRef)
 	if r == nil || r.State != v1alpha1.PostbackEnabled && !d.Spec.Test {
 		return 0
 	}

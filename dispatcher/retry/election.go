@@ -60,11 +60,18 @@ func (e *Election) Elected() bool { return e.elected.Load() }
 // NeedLeaderElection implements manager.LeaderElectionRunnable: it is an election itself.
 func (e *Election) NeedLeaderElection() bool { return false }
 
-// Start takes part until ctx ends.
+// Start takes part until ctx ends and the attempts in flight are recorded: only then is the Lease released, so that the
+// next owner repeats none of them.
 func (e *Election) Start(ctx context.Context) error {
 	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("election").WithValues("identity", e.Identity))
-	for ctx.Err() == nil {
-		if err := e.term(ctx); err != nil {
+	drained, release := context.WithCancel(context.WithoutCancel(ctx))
+	defer release()
+	defer context.AfterFunc(ctx, func() {
+		e.Reconciler.Drain()
+		release()
+	})()
+	for drained.Err() == nil {
+		if err := e.term(drained); err != nil {
 			return err
 		}
 	}

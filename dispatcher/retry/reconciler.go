@@ -45,10 +45,10 @@ type Attempter interface {
 	Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause attempt.Cause) (*v1alpha1.PostbackDelivery, error)
 }
 
-// Routes finds the route of a Postback.
+// Routes finds the route of a delivery.
 type Routes interface {
-	// Get returns nil if there is none.
-	Get(postback types.UID) *route.Route
+	// Of returns nil if there is none.
+	Of(namespace string, postback v1alpha1.PostbackReference) *route.Route
 }
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;list;watch
@@ -70,6 +70,9 @@ type Reconciler struct {
 	Stop context.Context //nolint:containedctx // It bounds attempts, which outlive the reconcile call's context.
 
 	mu sync.Mutex
+	// attempts are those that this replica is making as the owner of the retries. None begins once draining is set.
+	attempts sync.WaitGroup
+	draining bool
 	// seen is when this replica first saw each delivery that has no attempt on record.
 	seen map[types.NamespacedName]time.Time
 	// requested are deliveries, finished ones among them, that carry a redeliver annotation.
@@ -87,7 +90,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, err
 	}
 	now := r.Clock.Now()
-	first := decide(d, r.Routes.Get(d.Spec.PostbackRef.UID), r.firstSeen(d, now), now)
+	first := decide(d, r.Routes.Of(d.Namespace, d.Spec.PostbackRef), r.firstSeen(d, now), now)
 	if !first.Attempt {
 		return ctrl.Result{RequeueAfter: first.After}, nil
 	}
@@ -131,12 +134,16 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) (ctr
 		return ctrl.Result{}, err
 	}
 	now := r.Clock.Now()
-	target := r.Routes.Get(d.Spec.PostbackRef.UID)
+	target := r.Routes.Of(d.Namespace, d.Spec.PostbackRef)
 	next := decide(d, target, r.firstSeen(d, now), now)
 	if !next.Attempt {
 		r.settle(d)
 		return ctrl.Result{RequeueAfter: next.After}, nil
 	}
+	if !r.begin() {
+		return ctrl.Result{}, nil
+	}
+	defer r.attempts.Done()
 	// The attempt goes on when the election is lost, for the endpoint has seen it.
 	outliving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -159,6 +166,26 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) (ctr
 		after.After = time.Millisecond
 	}
 	return ctrl.Result{RequeueAfter: after.After}, nil
+}
+
+// begin reports whether an attempt may begin; then attempts has to be told when it is done.
+func (r *Reconciler) begin() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining {
+		return false
+	}
+	r.attempts.Add(1)
+	return true
+}
+
+// Drain lets no further attempt begin and returns when those in flight are recorded. Then another replica may own the
+// retries without repeating one.
+func (r *Reconciler) Drain() {
+	r.mu.Lock()
+	r.draining = true
+	r.mu.Unlock()
+	r.attempts.Wait()
 }
 
 // settle forgets what is known of a delivery beyond its status, once its status says it all.

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -121,4 +123,37 @@ func TestBacklogHoldsOnlyWhatIsUnfinished(t *testing.T) {
 	done.Status.Phase = v1alpha1.DeliveryDelivered
 	g.Expect(r.client.Status().Update(t.Context(), done)).To(Succeed())
 	g.Eventually(pending).WithTimeout(30 * time.Second).Should(Equal(2))
+}
+
+// A replica that ends gives up the retries only when what it has begun is recorded: its successor must not repeat it.
+func TestRetriesAreHandedOverAfterTheLastRecord(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, clock.RealClock{})
+	d := r.store(t, "evt_handover")
+	d.Status.Phase, d.Status.AttemptCount = v1alpha1.DeliveryRetrying, 1
+	d.Status.NextAttemptTime = ptr.To(metav1.NowMicro())
+	g.Expect(r.client.Status().Update(t.Context(), d)).To(Succeed())
+	begun, answer := make(chan struct{}), make(chan struct{})
+	r.endpoint.during = func() {
+		close(begun)
+		<-answer
+	}
+	stop := startReplica(t, r, "a")
+	<-begun
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop()
+	}()
+
+	holder := func() string {
+		lease := &coordinationv1.Lease{}
+		g.Expect(r.client.Get(t.Context(), client.ObjectKey{Namespace: r.postback.Namespace, Name: retry.LeaseName}, lease)).To(Succeed())
+		return ptr.Deref(lease.Spec.HolderIdentity, "")
+	}
+	g.Consistently(holder).WithTimeout(2*time.Second).Should(Equal("a"), "the Lease is kept as long as an attempt is in flight")
+	close(answer)
+	<-stopped
+	g.Expect(holder()).To(BeEmpty(), "and is released at once then")
+	g.Expect(r.read(t, d).Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
 }

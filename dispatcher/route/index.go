@@ -20,6 +20,8 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 // Index holds the routes in memory. It is safe for concurrent use; the routes that it returns must not be changed.
@@ -67,6 +69,16 @@ func (x *Index) Get(postback types.UID) *Route {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.byUID[postback]
+}
+
+// Of returns the route of the Postback that a delivery of a namespace names, or nil. A delivery that names a Postback of
+// another namespace has none: whoever may write deliveries in one namespace must not send with the keys of another.
+func (x *Index) Of(namespace string, postback v1alpha1.PostbackReference) *Route {
+	r := x.Get(postback.UID)
+	if r == nil || r.Namespace != namespace || r.Name != postback.Name {
+		return nil
+	}
+	return r
 }
 
 // Match returns the routes of a namespace that are subscribed to an event type, whatever their state, in no order.

@@ -157,6 +157,22 @@ func TestIndex(t *testing.T) {
 	}
 }
 
+func TestDeliveriesReachOnlyTheirOwnNamespace(t *testing.T) {
+	index := NewIndex()
+	index.Set(sample("u1"))
+	ref := v1alpha1.PostbackReference{Name: "crm", UID: "u1"}
+	if index.Of("partner-acme", ref) == nil {
+		t.Error("a delivery does not find its route")
+	}
+	if index.Of("partner-mallory", ref) != nil {
+		t.Error("a delivery uses the keys of another namespace")
+	}
+	if index.Of("partner-acme", v1alpha1.PostbackReference{Name: "other", UID: "u1"}) != nil ||
+		index.Of("partner-acme", v1alpha1.PostbackReference{Name: "crm", UID: "u2"}) != nil {
+		t.Error("a delivery uses the route of another Postback")
+	}
+}
+
 func TestLoadedIsTheHighest(t *testing.T) {
 	w := &Watch{index: NewIndex(), changed: func(types.UID) {}, loaded: map[string]string{}}
 	if got := w.Loaded(); got != "" {
