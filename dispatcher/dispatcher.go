@@ -181,7 +181,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 			defer first.Close()
 			return server.Start(ctx)
 		})),
-		mgr.Add(everyReplica(func(ctx context.Context) error {
+		mgr.Add(everyReplica(func(context.Context) error {
 			first.Run(logr.NewContext(stop, o.Log.WithName("first-attempt")))
 			return nil
 		})),

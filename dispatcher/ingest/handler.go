@@ -49,10 +49,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.options.Log.V(1).Info("Answer not sent", "namespace", namespace, "reason", err.Error())
 	}
 	counts := tallyOf(events)
-	fields := []any{"method", r.Method, "namespace", namespace, "status", a.status, "events", len(events),
+	fields := []any{
+		"method", r.Method, "namespace", namespace, "status", a.status, "events", len(events),
 		"stored", counts[resultStored], "duplicates", counts[resultDuplicate], "skipped", counts[resultSkipped],
 		"refused", counts[resultRefused], "conflicts", counts[resultConflict], "unstored", counts[resultUnstored],
-		"duration", s.options.Clock.Since(start).String()}
+		"duration", s.options.Clock.Since(start).String(),
+	}
 	if a.problem != nil {
 		fields = append(fields, "problem", a.problem.Type)
 	}
@@ -101,7 +103,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 
 // report logs what could not be stored, once for a request.
 func (s *Server) report(r *http.Request, namespace string, events []eventResult, a *answer) {
-	err, count := unstored(events)
+	count, err := unstored(events)
 	if count == 0 {
 		return
 	}

@@ -125,7 +125,7 @@ func refusedOnlyFor(why reason, events []eventResult) bool {
 }
 
 // unstored returns the first error of the events that are Unstored, and how many deliveries are.
-func unstored(events []eventResult) (first error, count int) {
+func unstored(events []eventResult) (count int, first error) {
 	for i := range events {
 		for j := range events[i].Deliveries {
 			d := &events[i].Deliveries[j]
@@ -138,5 +138,5 @@ func unstored(events []eventResult) (first error, count int) {
 			}
 		}
 	}
-	return first, count
+	return count, first
 }

@@ -147,7 +147,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) (ctr
 	// The attempt goes on when the election is lost, for the endpoint has seen it.
 	outliving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	defer context.AfterFunc(r.Stop, cancel)()
+	defer context.AfterFunc(r.Stop, cancel)() //nolint:contextcheck // See above: it outlives ctx on purpose.
 	recorded, err := r.Attempter.Attempt(outliving, d, target, next.Cause)
 	switch {
 	case errors.Is(err, attempt.ErrInFlight):

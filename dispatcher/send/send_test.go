@@ -145,7 +145,7 @@ func TestOutcomes(t *testing.T) {
 	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(untrusted.Close)
 	oldTLS := httptest.NewUnstartedServer(http.NotFoundHandler())
-	oldTLS.TLS = &tls.Config{MaxVersion: tls.VersionTLS11} //nolint:gosec // What is refused is under test.
+	oldTLS.TLS = &tls.Config{MaxVersion: tls.VersionTLS11}
 	oldTLS.StartTLS()
 	t.Cleanup(oldTLS.Close)
 	plain := status(200)
