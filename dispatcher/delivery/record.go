@@ -69,7 +69,8 @@ func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, app
 			return false, nil
 		case apierrors.IsNotFound(err):
 			return false, ErrGone
-		case apierrors.IsInvalid(err), apierrors.IsForbidden(err):
+		case apierrors.IsInvalid(err):
+			// Forbidden is not final: an API server that has just started refuses everybody until it has read the roles.
 			return false, err
 		}
 		if last == nil {

@@ -117,7 +117,7 @@ func checkSame(t *testing.T, requests []receiver.Request, d *v1alpha1.PostbackDe
 
 func TestPausedAndDisabled(t *testing.T) {
 	n := newTenant(t)
-	n.postback("crm", "state: Paused")
+	n.postback("crm", "state: Paused", "timeout: 1s")
 	if r := n.post(lead("evt_paused")); r.result() != "Stored" {
 		t.Errorf("ingest answers %+v", r)
 	}

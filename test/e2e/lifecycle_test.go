@@ -80,7 +80,7 @@ func TestFirstPostback(t *testing.T) {
 // checkTables holds what kubectl prints against what a user expects.
 func checkTables(t *testing.T, n *tenant) {
 	t.Helper()
-	tables := n.kubectl("get", "pb,pbs,pbd", "--sort-by=.metadata.name")
+	tables := n.kubectl("get", "pb,pbs,pbd")
 	for _, want := range []string{
 		`NAME +READY +REASON +STATE +HOST +AGE`,
 		`postback\.postback\.dev/crm +True +Routed +Enabled +` + regexp.QuoteMeta(n.endpoint.Address()) + ` +\d+s`,

@@ -47,7 +47,9 @@ const (
 	startTimeout  = 60 * time.Second
 	pollInterval  = 50 * time.Millisecond
 	startLogLines = 40
-	portIsTaken   = "address already in use"
+	// defaultGrace is what Kubernetes gives a Pod that does not say.
+	defaultGrace = 30 * time.Second
+	portIsTaken  = "address already in use"
 )
 
 // Process is a manager or a dispatcher replica. It may end and be started again; its addresses stay. Its methods are
@@ -290,13 +292,19 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Terminate asks the process to end (SIGTERM), waits, deletes its Pod and returns its exit code. When ctx ends first it
-// kills the process.
+// Terminate ends the process as a kubelet does: it asks it to end (SIGTERM), kills it if that takes longer than the
+// Deployment's grace period, which is an error, and deletes its Pod. It returns the exit code.
 func (p *Process) Terminate(ctx context.Context) (exitCode int, err error) {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return 0, err
 	}
-	code, err := p.WaitExit(ctx)
+	grace := defaultGrace
+	if seconds := p.template.Spec.TerminationGracePeriodSeconds; seconds != nil {
+		grace = time.Duration(*seconds) * time.Second
+	}
+	limited, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	code, err := p.WaitExit(limited)
 	if err != nil {
 		return code, errors.Join(err, p.Kill())
 	}

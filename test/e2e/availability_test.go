@@ -1,0 +1,286 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/presence"
+	"github.com/postback-dev/postback-operator/test/operator"
+	"github.com/postback-dev/postback-operator/test/receiver"
+)
+
+// producers is how many events are on their way at a time.
+const producers = 16
+
+// startDispatcher starts another replica, which ends with the test.
+func startDispatcher(t *testing.T, name string, options ...operator.Option) *operator.Process {
+	t.Helper()
+	p, err := op.StartDispatcher(t.Context(), name, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.Running() {
+			terminate(t, p)
+		}
+		if err := p.DeletePod(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// terminate ends a process in order, which has to exit with 0.
+func terminate(t *testing.T, p *operator.Process) {
+	t.Helper()
+	code, err := p.Terminate(context.Background())
+	if err != nil || code != 0 {
+		t.Errorf("%s ended with exit code %d: %v", p.Name, code, err)
+	}
+}
+
+// without ends one of the shared processes until the end of the test.
+func without(t *testing.T, p *operator.Process) {
+	t.Helper()
+	terminate(t, p)
+	t.Cleanup(func() {
+		if err := p.Restart(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestGracefulShutdown ends a replica while it takes events and makes attempts; another one goes on.
+func TestGracefulShutdown(t *testing.T) {
+	n := newTenant(t)
+	n.endpoint.Answer(hooks, receiver.Answer{Delay: 200 * time.Millisecond})
+	ending, staying := startDispatcher(t, "postback-dispatcher-ending"), dispatcher
+	n.postback("crm")
+
+	load := n.produce(ending, staying)
+	// In the middle of it: requests are being answered and attempts are in flight.
+	n.wait(2 * producers)
+	code, err := ending.Terminate(t.Context())
+	if err != nil || code != 0 {
+		t.Errorf("the replica ended with exit code %d: %v", code, err)
+	}
+	n.wait(len(n.endpoint.Requests(hooks)) + 2*producers)
+	ids := load.stop()
+	t.Logf("%d events", len(ids))
+	n.waitAllDelivered(len(ids))
+	arrived := map[string]int{}
+	for _, r := range n.endpoint.Requests(hooks) {
+		arrived[r.ID()]++
+		if !r.Verified() {
+			t.Errorf("event %s is not signed", r.ID())
+		}
+	}
+	for _, id := range ids {
+		if arrived[id] != 1 {
+			t.Errorf("event %s arrived %d times", id, arrived[id])
+		}
+	}
+	if len(arrived) != len(ids) {
+		t.Errorf("%d events arrived, %d were posted", len(arrived), len(ids))
+	}
+	lease := &coordinationv1.Lease{}
+	key := client.ObjectKey{Namespace: operator.Namespace, Name: presence.LeaseName(ending.Name)}
+	if err := api.Get(t.Context(), key, lease); !apierrors.IsNotFound(err) {
+		t.Errorf("the Lease of the replica that ended is there, or not known to be gone: %v", err)
+	}
+}
+
+// waitAllDelivered waits until there are n deliveries, each delivered in one attempt.
+func (n *tenant) waitAllDelivered(count int) {
+	n.t.Helper()
+	eventually(n.t, func() error {
+		deliveries := n.deliveries()
+		if len(deliveries) != count {
+			return fmt.Errorf("there are %d deliveries, want %d", len(deliveries), count)
+		}
+		for id, d := range deliveries {
+			if d.Status.Phase != v1alpha1.DeliveryDelivered || d.Status.AttemptCount != 1 {
+				return fmt.Errorf("event %s is %s after %d attempts", id, d.Status.Phase, d.Status.AttemptCount)
+			}
+		}
+		return nil
+	})
+}
+
+// load is a stream of events.
+type load struct {
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
+
+	mu  sync.Mutex
+	ids []string
+}
+
+// produce posts events, one after the other from each producer, to the first replica, and, when that does not accept
+// one, the same again to the next, until stop.
+func (n *tenant) produce(replicas ...*operator.Process) *load {
+	n.t.Helper()
+	ctx, cancel := context.WithCancel(n.t.Context())
+	l := &load{cancel: cancel}
+	for producer := range producers {
+		l.workers.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				id := fmt.Sprintf("evt_%d_%d", producer, i)
+				if err := n.postTo(lead(id), replicas...); err != nil {
+					n.t.Errorf("event %s: %v", id, err)
+					return
+				}
+				l.mu.Lock()
+				l.ids = append(l.ids, id)
+				l.mu.Unlock()
+			}
+		})
+	}
+	n.t.Cleanup(cancel)
+	return l
+}
+
+func (l *load) stop() []string {
+	l.cancel()
+	l.workers.Wait()
+	return l.ids
+}
+
+// postTo posts an event to the first replica that accepts it.
+func (n *tenant) postTo(e event, replicas ...*operator.Process) error {
+	var last error
+	for _, replica := range replicas {
+		r, err := n.tryPost(n.t.Context(), replica, e)
+		if err == nil && r.Status == http.StatusAccepted && r.result() != "" {
+			return nil
+		}
+		if err == nil {
+			last = fmt.Errorf("ingest answers %+v", r)
+		} else {
+			last = err
+		}
+	}
+	return last
+}
+
+// TestNoDispatcher: an event posted now would not be routed, and the Postback says so.
+func TestNoDispatcher(t *testing.T) {
+	n := newTenant(t)
+	n.postback("crm")
+	terminate(t, dispatcher)
+	eventually(t, func() error {
+		p := n.getPostback("crm")
+		ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ReadyCondition)
+		if ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != v1alpha1.NoDispatcherReason {
+			return fmt.Errorf("Ready is %+v", ready)
+		}
+		return nil
+	})
+	if err := dispatcher.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.waitReady("crm")
+	n.post(lead("evt_1"))
+	n.waitPhase("evt_1", v1alpha1.DeliveryDelivered, 1)
+}
+
+// TestDeadReplica: a replica that was killed, with its node, is not waited for longer than its Lease.
+func TestDeadReplica(t *testing.T) {
+	n := newTenant(t)
+	dead := startDispatcher(t, "postback-dispatcher-dead")
+	n.postback("crm")
+	if err := dead.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.DeletePod(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.setState("crm", "Paused")
+	n.setState("crm", "Enabled")
+	key := client.ObjectKey{Namespace: operator.Namespace, Name: presence.LeaseName(dead.Name)}
+	eventually(t, func() error {
+		if err := api.Get(t.Context(), key, &coordinationv1.Lease{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the Lease of a Pod that is gone is there: %v", err)
+		}
+		return nil
+	})
+}
+
+// TestAPIServerOutage: while nothing can be stored ingest says so, and what is sent again afterwards comes once.
+func TestAPIServerOutage(t *testing.T) {
+	n := newTenant(t)
+	n.postback("crm")
+	n.post(lead("evt_before"))
+	n.waitPhase("evt_before", v1alpha1.DeliveryDelivered, 1)
+
+	// The answer to this event comes while there is nowhere to record it.
+	stopped := make(chan error, 1)
+	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Before: func(*receiver.Request) { stopped <- cp.StopAPIServer() }})
+	n.post(lead("evt_in_flight"))
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	var again []event
+	for i := range 5 {
+		e := lead(fmt.Sprintf("evt_outage_%d", i))
+		r, err := n.tryPost(t.Context(), dispatcher, e)
+		if err != nil || r.Status != http.StatusServiceUnavailable || r.RetryAfter == "" {
+			t.Errorf("without an API server ingest answers %+v (%v)", r, err)
+		}
+		again = append(again, e)
+	}
+	if err := cp.StartAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		eventually(t, func() error {
+			r, err := n.tryPost(t.Context(), dispatcher, again...)
+			if err == nil && r.Status != http.StatusAccepted {
+				err = fmt.Errorf("ingest answers %+v", r)
+			}
+			return err
+		})
+	}
+	for _, e := range append(again, lead("evt_in_flight")) {
+		n.waitPhase(e.ID, v1alpha1.DeliveryDelivered, 1)
+	}
+	if requests, deliveries := n.endpoint.Requests(hooks), n.deliveries(); len(requests) != 7 || len(deliveries) != 7 {
+		t.Errorf("%d requests and %d deliveries for 7 events", len(requests), len(deliveries))
+	}
+	for _, p := range []*operator.Process{manager, dispatcher} {
+		if !p.Running() {
+			t.Errorf("%s did not outlive the outage", p.Name)
+		} else if err := p.Signal(syscall.Signal(0)); err != nil {
+			t.Error(err)
+		}
+	}
+	n.setState("crm", "Paused")
+}

@@ -1,0 +1,170 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/operator"
+	"github.com/postback-dev/postback-operator/test/receiver"
+)
+
+// In the steady state nothing is written: not by the manager, not by the dispatcher. What is counted is what the API
+// server was asked; only Leases, which say that somebody is alive, are left out.
+func TestSteadyStateMakesNoWrites(t *testing.T) {
+	g := gomega.NewWithT(t)
+	n := newTenant(t)
+	n.postback("crm", "headers: [{name: X-Tenant, value: acme}]")
+	n.postback("failing", "triggers: [sale.created]")
+	n.kubectl("patch", "postback", "failing", "--type=merge", "-p", fmt.Sprintf(`{"spec":{"url":%q}}`, n.endpoint.URL("/fails")))
+	n.waitReady("failing")
+	n.endpoint.Answer("/fails", receiver.Answer{Status: http.StatusInternalServerError})
+	n.kubectl("annotate", "postback", "crm", v1alpha1.RotateSecretAnnotation+"=1", v1alpha1.SendTestAnnotation+"=lead.created")
+	n.post(lead("evt_steady"))
+	n.post(event{ID: "evt_failing", Type: "sale.created", Data: []byte("{}")})
+	n.waitPhase("evt_steady", v1alpha1.DeliveryDelivered, 1)
+	n.waitPhase("evt_failing", v1alpha1.DeliveryRetrying, 1)
+
+	// Until what was asked for is done, the count moves; from then on it must not. The first retry is due after 12s, so
+	// the window ends before.
+	var last, since = writes(t), time.Now()
+	g.Eventually(func() time.Duration {
+		if now := writes(t); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since)
+	}).WithTimeout(patience).WithPolling(200 * time.Millisecond).Should(gomega.BeNumerically(">", 2*time.Second))
+	g.Consistently(func() float64 { return writes(t) }).WithTimeout(6 * time.Second).WithPolling(time.Second).Should(gomega.Equal(last))
+}
+
+// writes returns the number of requests that changed something, but for Leases.
+func writes(t *testing.T) float64 {
+	t.Helper()
+	clientset, err := kubernetes.NewForConfig(cp.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := clientset.RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, metric := range parse(t, bytes.NewReader(text))["apiserver_request_total"].GetMetric() {
+		labels := map[string]string{}
+		for _, label := range metric.GetLabel() {
+			labels[label.GetName()] = label.GetValue()
+		}
+		switch labels["verb"] {
+		case "POST", "PUT", "PATCH", "DELETE", "DELETECOLLECTION", "APPLY":
+			if labels["resource"] != "leases" {
+				sum += metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+func parse(t *testing.T, text io.Reader) map[string]*dto.MetricFamily {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families
+}
+
+// Secrets of others stay out of every cache: 10,000 of them, 40 MiB in all, leave no trace in memory.
+func TestForeignSecretsEnterNoCache(t *testing.T) {
+	const (
+		count   = 10_000
+		size    = 4 << 10
+		workers = 16
+		// bound is well below what the data alone would take.
+		bound = 20 << 20
+	)
+	g := gomega.NewWithT(t)
+	n := newTenant(t)
+	n.postback("crm")
+	before := map[string]float64{"manager": resident(t, manager), "dispatcher": resident(t, dispatcher)}
+
+	numbers := make(chan int)
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for i := range numbers {
+				secret := &corev1.Secret{
+					ObjectMeta: metav1.ObjectMeta{Namespace: n.namespace, Name: fmt.Sprintf("foreign-%d", i)},
+					Data:       map[string][]byte{"data": bytes.Repeat([]byte("x"), size)},
+				}
+				if err := api.Create(t.Context(), secret); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range count {
+		numbers <- i
+	}
+	close(numbers)
+	group.Wait()
+
+	// A change that takes the way through both parts shows that they have seen what there is to see.
+	n.kubectl("patch", "postback", "crm", "--type=merge", "-p", `{"spec":{"displayName":"changed"}}`)
+	n.waitReady("crm")
+	n.post(lead("evt_after"))
+	n.waitPhase("evt_after", v1alpha1.DeliveryDelivered, 1)
+	for name, process := range map[string]*operator.Process{"manager": manager, "dispatcher": dispatcher} {
+		after := resident(t, process)
+		t.Logf("%s: %.1f MiB before, %.1f MiB beside %d foreign Secrets", name, before[name]/(1<<20), after/(1<<20), count)
+		g.Expect(after-before[name]).To(gomega.BeNumerically("<", bound), name)
+	}
+}
+
+// resident returns the memory of a process, in bytes.
+func resident(t *testing.T, process *operator.Process) float64 {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, process.MetricsURL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	memory := parse(t, response.Body)["process_resident_memory_bytes"].GetMetric()
+	if len(memory) != 1 {
+		t.Fatalf("%d values of process_resident_memory_bytes", len(memory))
+	}
+	return memory[0].GetGauge().GetValue()
+}
