@@ -21,7 +21,9 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -114,9 +116,23 @@ func (l lookup) postbacksForSecret(ctx context.Context, secret client.Object) []
 		requests = append(requests, l.find(ctx, &v1alpha1.PostbackList{}, namespace, secretRefIndex, r.Name)...)
 	}
 	if namespace == l.namespace {
-		requests = append(requests, l.find(ctx, &v1alpha1.PostbackList{}, "", routeSecretIndex, name)...)
+		requests = append(requests, l.postbackForRoute(ctx, secret)...)
 	}
 	return requests
+}
+
+// postbackForRoute maps a route Secret to its Postback, or to itself if there is none.
+func (l lookup) postbackForRoute(ctx context.Context, secret client.Object) []reconcile.Request {
+	requests := l.find(ctx, &v1alpha1.PostbackList{}, "", routeSecretIndex, secret.GetName())
+	if len(requests) == 0 && isRouteName(secret.GetName()) {
+		requests = []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(secret)}}
+	}
+	return requests
+}
+
+// enqueueRouteOfDeleted has the route of a Postback looked at that went without its finalizer.
+func (l lookup) enqueueRouteOfDeleted(_ context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	queue.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: l.namespace, Name: route.SecretName(e.Object.GetUID())}})
 }
 
 func (l lookup) find(ctx context.Context, list client.ObjectList, namespace, index, value string) []reconcile.Request {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -91,8 +92,13 @@ type phase func(context.Context, *postbackScope) error
 // Reconcile publishes one Postback's route and reports.
 func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	postback := &v1alpha1.Postback{}
-	if err := r.Client.Get(ctx, req.NamespacedName, postback); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	err := r.Client.Get(ctx, req.NamespacedName, postback)
+	if apierrors.IsNotFound(err) {
+		r.Replicas.Forget(req.NamespacedName)
+		return finish(ctx, alarm{}, r.removeOrphan(ctx, req.NamespacedName))
+	}
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("get Postback: %w", err)
 	}
 	now := r.Clock.Now()
 	s := &postbackScope{postback: postback, now: now, alarm: alarm{now: now}}
@@ -104,7 +110,7 @@ func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 	}
 	s.before = postback.DeepCopy()
 
-	err := r.walk(ctx, s)
+	err = r.walk(ctx, s)
 	testErr := r.reconcileTestEvent(ctx, s)
 	return finish(ctx, s.alarm, err, testErr, r.updateStatus(ctx, s))
 }
@@ -162,7 +168,6 @@ func (r *PostbackReconciler) reconcileDelete(ctx context.Context, s *postbackSco
 	if err := r.patchFinalizers(ctx, before, s.postback); client.IgnoreNotFound(err) != nil {
 		return err
 	}
-	r.Replicas.Forget(client.ObjectKeyFromObject(s.postback))
 	logf.FromContext(ctx).Info("Postback let go")
 	return nil
 }

@@ -1,0 +1,60 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// isRouteName reports whether a Secret of the install namespace may hold a route, from its name.
+func isRouteName(name string) bool {
+	return strings.HasPrefix(name, route.SecretName(""))
+}
+
+// removeOrphan removes the route under a key whose Postback is gone: somebody took the finalizer off, or restored the
+// Secret from a backup. For any other key it does nothing.
+func (r *PostbackReconciler) removeOrphan(ctx context.Context, key types.NamespacedName) error {
+	if key.Namespace != r.Namespace || !isRouteName(key.Name) {
+		return nil
+	}
+	secret, err := getSecret(ctx, r.Live, key)
+	if err != nil || secret == nil || secret.Type != route.SecretType {
+		return err
+	}
+	orphan, err := route.FromSecret(secret)
+	if err != nil {
+		return nil // The dispatcher does not load it either.
+	}
+	postback := &v1alpha1.Postback{}
+	err = r.Live.Get(ctx, orphan.Key(), postback)
+	if err == nil && postback.UID == orphan.UID {
+		return nil
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("get Postback of route Secret %s: %w", key.Name, err)
+	}
+	r.published.forget(orphan.UID)
+	return r.deleteRoute(ctx, secret)
+}
