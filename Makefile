@@ -8,6 +8,10 @@ FUZZTIME ?= 30s
 # The race detector needs a C compiler; without one the tests run without it.
 RACE ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
 
+# A Postback has a finalizer, which only a running manager removes.
+REMOVE_CRDS = $(KUBECTL) delete --ignore-not-found --timeout 2m -k config/crd || { \
+	echo "Some objects are left: Postbacks wait for the manager to remove their routes. Is it running?" >&2; exit 1; }
+
 CONTROLLER_GEN := bin/controller-gen
 GOLANGCI_LINT := bin/golangci-lint
 
@@ -85,8 +89,8 @@ install: ## Install the CustomResourceDefinitions into the cluster of your kubec
 	$(KUBECTL) apply -k config/crd
 
 .PHONY: uninstall
-uninstall: ## Remove them, and every Postback with them.
-	$(KUBECTL) delete --ignore-not-found -k config/crd
+uninstall: ## Remove them, and every Postback with them. The manager must be running, to let go of them.
+	@$(REMOVE_CRDS)
 
 .PHONY: deploy
 deploy: ## Install everything into the cluster of your kubeconfig.
@@ -94,7 +98,7 @@ deploy: ## Install everything into the cluster of your kubeconfig.
 
 .PHONY: undeploy
 undeploy: ## Remove everything: first the Postbacks, while the manager can still let go of them.
-	$(KUBECTL) delete --ignore-not-found -k config/crd
+	@$(REMOVE_CRDS)
 	$(KUBECTL) delete --ignore-not-found -k config/default
 
 .PHONY: clean
