@@ -18,6 +18,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 const (
@@ -36,6 +38,8 @@ const (
 	shortestWait = time.Second
 	// lookAgain is when something is looked at again that is about to change, as a rule with an event.
 	lookAgain = 2 * time.Second
+	// lookAtDying is when something is looked at again in a namespace that is being deleted, if it is still there.
+	lookAtDying = 30 * time.Second
 )
 
 // getSecret reads a Secret from the API server, never from a cache, which holds only metadata. It returns nil if there
@@ -73,3 +77,24 @@ func (a *alarm) at(at time.Time) {
 }
 
 func (a *alarm) result() ctrl.Result { return ctrl.Result{RequeueAfter: a.after} }
+
+// finish turns what went wrong in a pass into a result. Somebody else's write in between is no error, for the next pass
+// sees it, and neither is a namespace that is going away.
+func finish(ctx context.Context, a alarm, failures ...error) (ctrl.Result, error) {
+	err := errors.Join(failures...)
+	for _, failure := range failures {
+		switch {
+		case failure == nil:
+		case apierrors.IsConflict(failure) || apierrors.IsAlreadyExists(failure):
+			a.in(shortestWait)
+		case apierrors.HasStatusCause(failure, corev1.NamespaceTerminatingCause):
+			a.in(lookAtDying)
+		default:
+			return ctrl.Result{}, err
+		}
+	}
+	if err != nil {
+		logf.FromContext(ctx).V(1).Info("Looking again", "reason", err.Error())
+	}
+	return a.result(), nil
+}

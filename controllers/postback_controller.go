@@ -165,8 +165,8 @@ func (r *PostbackReconciler) reconcileDelete(ctx context.Context, s *postbackSco
 	}
 	before := s.postback.DeepCopy()
 	controllerutil.RemoveFinalizer(s.postback, v1alpha1.RouteFinalizer)
-	if err := r.patchFinalizers(ctx, before, s.postback); client.IgnoreNotFound(err) != nil {
-		return err
+	if err := r.patchFinalizers(ctx, before, s.postback); err != nil {
+		return client.IgnoreNotFound(err)
 	}
 	logf.FromContext(ctx).Info("Postback let go")
 	return nil

@@ -63,11 +63,14 @@ func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postback
 	}
 	d := newTestDelivery(s.postback, value, eventType, s.now)
 	err := r.Client.Create(ctx, d)
-	// The name follows from the annotation: if it is there, a pass before has made it and could not say so.
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	switch {
+	case err == nil:
+		logf.FromContext(ctx).Info("Test event stored", "postbackDelivery", klog.KObj(d), "eventType", eventType)
+	case apierrors.IsAlreadyExists(err):
+		// The name follows from the annotation: a pass before has made it and could not say so.
+	default:
 		return fmt.Errorf("create PostbackDelivery of a test event: %w", err)
 	}
-	logf.FromContext(ctx).Info("Test event stored", "postbackDelivery", klog.KObj(d), "eventType", eventType)
 	s.testEvent = &testEventResult{
 		handled: v1alpha1.HandledToken(value), stored: true, reason: v1alpha1.TestEventStoredReason,
 		message: fmt.Sprintf("The test event %s is stored as PostbackDelivery %q.", eventType, d.Name),

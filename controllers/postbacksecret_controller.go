@@ -109,22 +109,6 @@ func (r *PostbackSecretReconciler) Reconcile(ctx context.Context, req ctrl.Reque
 	return finish(ctx, s.alarm, err, r.updateStatus(ctx, s))
 }
 
-// finish turns what went wrong in a pass into a result. Somebody else's write in between is no error: the next pass
-// sees it.
-func finish(ctx context.Context, a alarm, failures ...error) (ctrl.Result, error) {
-	err := errors.Join(failures...)
-	for _, failure := range failures {
-		if failure != nil && !apierrors.IsConflict(failure) && !apierrors.IsAlreadyExists(failure) {
-			return ctrl.Result{}, err
-		}
-	}
-	if err != nil {
-		logf.FromContext(ctx).V(1).Info("Looking again", "reason", err.Error())
-		a.in(shortestWait)
-	}
-	return a.result(), nil
-}
-
 func (r *PostbackSecretReconciler) reconcileGenerated(ctx context.Context, s *postbackSecretScope) error {
 	secret, err := getSecret(ctx, r.Live, s.secretKey())
 	if err != nil {
