@@ -374,7 +374,7 @@ type PostbackStatus struct {
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:shortName=pb,categories=postbacks
+// +kubebuilder:resource:shortName=pb,categories=postback-all
 // +kubebuilder:selectablefield:JSONPath=".spec.secretRef.name"
 // +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether an event posted now would be routed"
 // +kubebuilder:printcolumn:name="Reason",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].reason",description="Why it is ready or not"

@@ -300,7 +300,7 @@ type PostbackDeliveryStatus struct {
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:shortName=pbd,categories=postbacks,path=postbackdeliveries
+// +kubebuilder:resource:shortName=pbd,categories=postback-all,path=postbackdeliveries
 // +kubebuilder:selectablefield:JSONPath=".status.phase"
 // +kubebuilder:selectablefield:JSONPath=".spec.postbackRef.name"
 // +kubebuilder:selectablefield:JSONPath=".spec.event.type"

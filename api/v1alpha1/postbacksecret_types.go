@@ -193,7 +193,7 @@ type PostbackSecretStatus struct {
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:shortName=pbs,categories=postbacks
+// +kubebuilder:resource:shortName=pbs,categories=postback-all
 // +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether a key is there to sign with"
 // +kubebuilder:printcolumn:name="Source",type="string",JSONPath=".spec.source",description="Generated or External"
 // +kubebuilder:printcolumn:name="Version",type="integer",JSONPath=".status.version",description="Number of the current key"
