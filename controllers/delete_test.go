@@ -17,7 +17,6 @@ limitations under the License.
 package controllers
 
 import (
-	"context"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -141,18 +140,4 @@ func TestRecreateAtOnce(t *testing.T) {
 	if b.routes() != 1 {
 		t.Errorf("%d routes", b.routes())
 	}
-}
-
-// stalePostback answers a Get of a Postback with an old one.
-type stalePostback struct {
-	client.Client
-	object *v1alpha1.Postback
-}
-
-func (c stalePostback) Get(ctx context.Context, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
-	if postback, ok := into.(*v1alpha1.Postback); ok {
-		c.object.DeepCopyInto(postback)
-		return nil
-	}
-	return c.Client.Get(ctx, key, into, opts...)
 }

@@ -99,8 +99,7 @@ func (r *PostbackReconciler) createRoute(ctx context.Context, s *postbackScope, 
 		return fmt.Errorf("get Postback before its route is made: %w", err)
 	}
 	if postback.UID != s.postback.UID || postback.DeletionTimestamp != nil || !controllerutil.ContainsFinalizer(postback, v1alpha1.RouteFinalizer) {
-		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("postbacks").GroupResource(), postback.Name,
-			errors.New("it is being deleted, or has lost its finalizer"))
+		return lags(s.postback)
 	}
 	r.published.forget(s.postback.UID)
 	if err := r.Client.Create(ctx, desired); err != nil {
@@ -113,7 +112,15 @@ func (r *PostbackReconciler) createRoute(ctx context.Context, s *postbackScope, 
 
 // updateRoute returns the route Secret as it stands after the update, if one was needed.
 func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, want *route.Route, current, desired *corev1.Secret) (*corev1.Secret, error) {
-	onlyKeys := sameButKeys(current, want)
+	have, err := route.FromSecret(current)
+	if err != nil {
+		logf.FromContext(ctx).Info("Mending a spoiled route Secret", "secret", klog.KObj(current), "reason", err.Error())
+		have = &route.Route{}
+	}
+	if have.Generation > want.Generation {
+		return nil, lags(s.postback)
+	}
+	onlyKeys := sameButKeys(*have, want)
 	if onlyKeys {
 		// It is enough for Ready that replicas have loaded this one, or a later one of the same generation.
 		r.published.note(s.postback.UID, current.ResourceVersion)
@@ -138,14 +145,16 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 	return changed, nil
 }
 
-// sameButKeys reports whether a route Secret holds the wanted route, but perhaps for keys and values from Secrets.
-func sameButKeys(current *corev1.Secret, want *route.Route) bool {
-	have, err := route.FromSecret(current)
-	if err != nil {
-		return false
-	}
+// sameButKeys reports whether two routes are the same, but perhaps for keys and values from Secrets.
+func sameButKeys(have route.Route, want *route.Route) bool {
 	have.Keys, have.Headers = want.Keys, want.Headers
-	return equality.Semantic.DeepEqual(have, want)
+	return equality.Semantic.DeepEqual(&have, want)
+}
+
+// lags is the error of a pass over a Postback that the cache shows as it was, not as it is.
+func lags(postback *v1alpha1.Postback) error {
+	return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("postbacks").GroupResource(), postback.Name,
+		errors.New("the cache lags behind"))
 }
 
 // keepRoute leaves the last good route in force, though not if that would send what is not to be sent: the state is
@@ -161,7 +170,7 @@ func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) er
 		logf.FromContext(ctx).Info("The route Secret is spoiled", "secret", klog.KObj(current), "reason", err.Error())
 		return nil
 	}
-	if state := s.postback.Spec.GetState(); kept.State != state {
+	if state := s.postback.Spec.GetState(); kept.State != state && kept.Generation <= s.postback.Generation {
 		kept.State = state
 		changed, err := kept.ToSecret(r.Namespace)
 		if err != nil {

@@ -1,0 +1,130 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// stalePostback answers a Get of a Postback with an old one, as a cache that lags does.
+type stalePostback struct {
+	client.Client
+	object *v1alpha1.Postback
+}
+
+func (c stalePostback) Get(ctx context.Context, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	if postback, ok := into.(*v1alpha1.Postback); ok {
+		c.object.DeepCopyInto(postback)
+		return nil
+	}
+	return c.Client.Get(ctx, key, into, opts...)
+}
+
+func TestStaleCacheDoesNotBringBackAnOldRoute(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostback("crm", nil))
+	b.heartbeat("a", loadedEverything)
+	b.settle("crm")
+	stale := b.postback("crm")
+	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) {
+		p.Spec.URL, p.Spec.State = "https://new.example.com", v1alpha1.PostbackDisabled
+	})
+	b.settle("crm")
+	want := b.postback("crm").Status
+
+	current := b.postbacks.Client
+	pass := func() {
+		t.Helper()
+		b.postbacks.Client = stalePostback{Client: current, object: stale}
+		result, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")})
+		b.must(err)
+		if result.RequeueAfter == 0 {
+			t.Error("nobody looks again")
+		}
+		b.postbacks.Client = current
+		if r := b.route("crm"); r.URL != "https://new.example.com" || r.State != v1alpha1.PostbackDisabled {
+			t.Errorf("the route went back to %s, %s", r.URL, r.State)
+		}
+	}
+	pass()
+	if got := b.postback("crm").Status; !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("the status went backwards: %+v", got)
+	}
+	// The same while the keys cannot be read.
+	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Data = nil })
+	pass()
+}
+
+// Where the route cannot be stored, the status says that work is going on, and not that all is well.
+func TestStatusWhileTheRouteCannotBeStored(t *testing.T) {
+	b := newBench(t)
+	b.postbacks.Namespace = "does-not-exist"
+	b.create(newPostback("crm", nil))
+	b.heartbeat("a", loadedEverything)
+	request := ctrl.Request{NamespacedName: b.key("crm")}
+	var failed error
+	for range 4 {
+		_, failed = b.postbacks.Reconcile(b.ctx, request)
+		if _, err := b.secrets.Reconcile(b.ctx, request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if failed == nil {
+		t.Error("no error, so no back-off")
+	}
+	postback := b.postback("crm")
+	if postback.Status.ObservedGeneration != postback.Generation {
+		t.Errorf("observedGeneration %d", postback.Status.ObservedGeneration)
+	}
+	if ready := conditionMistake(postback.Status.Conditions, stateReady, v1alpha1.RoutedReason, ""); ready == "" {
+		t.Error("it is Ready without a route")
+	}
+	// A new generation is not judged by the old one's conditions.
+	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.DisplayName = "CRM" })
+	_, _ = b.postbacks.Reconcile(b.ctx, request)
+	b.checkPostback("crm", stateWaiting, v1alpha1.ProgressingReason, "being repeated")
+}
+
+// A namespace that is being deleted is no reason for errors, and nothing new is made in it.
+func TestNamespaceThatIsBeingDeleted(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostback("crm", nil))
+	b.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "holds", Finalizers: []string{"postback.dev/test"}}})
+	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Finalizers = []string{"postback.dev/test"} })
+	b.must(b.direct.Delete(b.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: b.ns}}))
+	stale := b.postback("crm")
+	stale.DeletionTimestamp = nil
+	b.eventually("the namespace is being deleted", func() bool { return b.postback("crm").DeletionTimestamp != nil })
+	b.postbacks.Client = stalePostback{Client: b.postbacks.Client, object: stale}
+	stale.ResourceVersion = b.postback("crm").ResourceVersion
+	stale.Finalizers = append(stale.Finalizers, v1alpha1.RouteFinalizer)
+	result, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")})
+	if err != nil || result.RequeueAfter == 0 || b.routes() != 0 {
+		t.Errorf("%v, looks again after %s, %d routes", err, result.RequeueAfter, b.routes())
+	}
+	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Finalizers = nil })
+	modify(b, &corev1.ConfigMap{}, "holds", func(c *corev1.ConfigMap) { c.Finalizers = nil })
+}
