@@ -17,6 +17,7 @@ limitations under the License.
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func (d *demo) startControlPlane(ctx context.Context) error {
 	}
 	begun := time.Now()
 	// The manifests are to be applied by kubectl, all of them.
-	d.cp, err = controlplane.Start(ctx, controlplane.Options{WithoutCRDs: true, Log: &progress{d.out}})
+	d.cp, err = controlplane.Start(ctx, controlplane.Options{WithoutCRDs: true, Log: &progress{out: d.out}})
 	if err != nil {
 		return err
 	}
@@ -197,20 +198,29 @@ func summary(applied string) string {
 	parts := make([]string, len(order))
 	for i, kind := range order {
 		parts[i] = fmt.Sprintf("%d %s", counts[kind], kind)
+		if counts[kind] > 1 {
+			parts[i] += "s"
+		}
 	}
 	return strings.Join(parts, ", ")
 }
 
 // progress shows the lines of others within a step.
-type progress struct{ out *screen }
+type progress struct {
+	out *screen
+	// rest is the beginning of a line.
+	rest []byte
+}
 
 // Write implements io.Writer.
 func (p *progress) Write(b []byte) (int, error) {
-	p.out.output(string(b))
+	p.rest = append(p.rest, b...)
+	if end := bytes.LastIndexByte(p.rest, '\n'); end >= 0 {
+		p.out.output(string(p.rest[:end]))
+		p.rest = p.rest[end+1:]
+	}
 	return len(b), nil
 }
-
-var _ io.Writer = (*progress)(nil)
 
 func (d *demo) kubectlPath() string { return filepath.Join(d.cp.AssetsDir, "kubectl") }
 

@@ -72,7 +72,7 @@ func newTenant(t *testing.T) *tenant {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			op.DumpLogs(os.Stderr, logLines)
+			n.dump()
 		}
 		if err := client.IgnoreNotFound(api.Delete(context.Background(), namespace)); err != nil {
 			t.Error(err)
@@ -82,6 +82,15 @@ func newTenant(t *testing.T) *tenant {
 		}
 	})
 	return n
+}
+
+// dump shows what there is when a test has failed. It shows no Secret.
+func (n *tenant) dump() {
+	for namespace, kinds := range map[string]string{n.namespace: "pb,pbs,pbd,events", operator.Namespace: "leases"} {
+		stdout, _, err := cp.Kubectl(context.Background(), "", "-n", namespace, "get", kinds, "-o", "yaml")
+		_, _ = fmt.Fprintf(os.Stderr, "--- %s in %s (%v) ---\n%s\n", kinds, namespace, err, stdout)
+	}
+	op.DumpLogs(os.Stderr, logLines)
 }
 
 // secrets returns every key that is or was in a Secret of the namespace, so that a key that the operator made up, or has
