@@ -24,7 +24,7 @@ func (d *demo) keep(ctx context.Context) {
 	d.out.say("In another terminal:")
 	d.out.command("export KUBECONFIG=" + d.cp.Kubeconfig)
 	d.out.command("alias kubectl=" + relative(d.kubectlPath()) + "   # or your own")
-	d.out.command("kubectl -n " + namespace + " get postbacks,postbacksecrets,postbackdeliveries")
+	d.out.command("kubectl -n " + namespace + " get postback-all")
 	d.out.command("kubectl -n " + namespace + " annotate postback " + postback + " postback.dev/send-test=sale.created/1")
 	d.out.command("kubectl -n " + namespace + " annotate postbackdeliveries --all postback.dev/redeliver=again")
 	d.out.command("kubectl -n " + namespace + ` patch postback ` + postback + ` --type=merge -p '{"spec":{"state":"Paused"}}'`)
