@@ -86,15 +86,22 @@ func TestReadLosesNoKeyToAnEditedAnnotation(t *testing.T) {
 		"version negative":      {func(a map[string]string) { a[VersionAnnotation] = "-9223372036854775808" }, remembered, nil},
 		"version overflows":     {func(a map[string]string) { a[VersionAnnotation] = "9223372036854775807" }, remembered, nil},
 		"version not canonical": {func(a map[string]string) { a[VersionAnnotation] = "0009" }, remembered, nil},
-		"status is ahead":       {func(a map[string]string) {}, Remembered{Version: 7}, func(k *Keyring) { k.Version = 7 }},
+		"status is ahead":       {func(map[string]string) {}, Remembered{Version: 7}, func(k *Keyring) { k.Version = 7 }},
 		"no time":               {func(a map[string]string) { delete(a, RotatedAtAnnotation) }, remembered, nil},
 		"time is text":          {func(a map[string]string) { a[RotatedAtAnnotation] = "yesterday" }, remembered, nil},
-		"no time, no status": {func(a map[string]string) { delete(a, RotatedAtAnnotation) }, Remembered{},
-			func(k *Keyring) { k.RotatedAt = t0.Add(-time.Hour) }},
-		"no retirement": {func(a map[string]string) { delete(a, "postback.dev/retired-1") }, remembered,
-			func(k *Keyring) { k.Previous[1].RetiredAt = now }},
-		"retirement is text": {func(a map[string]string) { a["postback.dev/retired-2"] = "soon" }, remembered,
-			func(k *Keyring) { k.Previous[0].RetiredAt = now }},
+		"no time, no status": {
+			func(a map[string]string) { delete(a, RotatedAtAnnotation) },
+			Remembered{},
+			func(k *Keyring) { k.RotatedAt = t0.Add(-time.Hour) },
+		},
+		"no retirement": {
+			func(a map[string]string) { delete(a, "postback.dev/retired-1") }, remembered,
+			func(k *Keyring) { k.Previous[1].RetiredAt = now },
+		},
+		"retirement is text": {
+			func(a map[string]string) { a["postback.dev/retired-2"] = "soon" }, remembered,
+			func(k *Keyring) { k.Previous[0].RetiredAt = now },
+		},
 		"no handled token": {func(a map[string]string) { delete(a, HandledAnnotation) }, remembered, nil},
 		"no annotation at all": {func(a map[string]string) { clear(a) }, remembered, func(k *Keyring) {
 			k.Previous[0].RetiredAt, k.Previous[1].RetiredAt = now, now
