@@ -37,8 +37,12 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// shownData is how much of an event's data the command line shows.
-const shownData = 44
+const (
+	// shownData is how much of an event's data the command line shows.
+	shownData = 44
+	// learnTimeout bounds the look for a new key while a request waits.
+	learnTimeout = 2 * time.Second
+)
 
 // posted is an event that ingest has taken.
 type posted struct {
@@ -65,6 +69,26 @@ func (k *keys) known() []receiver.Secret {
 	return slices.Clone(k.list)
 }
 
+// add takes a key, unless it is known.
+func (k *keys) add(value string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !slices.ContainsFunc(k.list, func(s receiver.Secret) bool { return s.Value == value }) {
+		k.list = append(k.list, receiver.Secret{Name: "key " + strconv.Itoa(len(k.list)+1), Value: value})
+	}
+}
+
+// known returns the keys to verify with. Once the reader may rotate, it looks for a new one.
+func (d *demo) known() []receiver.Secret {
+	if d.kept.Load() {
+		ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
+		defer cancel()
+		// Without a new key the request counts as not verified, which is what there is to see then.
+		_, _ = d.learn(ctx)
+	}
+	return d.keys.known()
+}
+
 // learn reads the current signing key from its Secret, as whoever hands it to the partner would.
 func (d *demo) learn(ctx context.Context) (string, error) {
 	secret := &corev1.Secret{}
@@ -72,9 +96,7 @@ func (d *demo) learn(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("read the signing key: %w", err)
 	}
 	value := string(secret.Data[v1alpha1.SigningKeyName])
-	d.keys.mu.Lock()
-	defer d.keys.mu.Unlock()
-	d.keys.list = append(d.keys.list, receiver.Secret{Name: "key " + strconv.Itoa(len(d.keys.list)+1), Value: value})
+	d.keys.add(value)
 	return value, nil
 }
 

@@ -25,6 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -63,6 +64,8 @@ type demo struct {
 
 	keys   keys
 	events []posted
+	// kept says that the story is over and the reader may change things.
+	kept atomic.Bool
 }
 
 // play runs the steps. Each leaves what the next one needs.
@@ -129,7 +132,7 @@ func (d *demo) install(ctx context.Context) error {
 func (d *demo) startEndpoint(context.Context) error {
 	d.out.step("A partner's endpoint")
 	var err error
-	if d.endpoint, err = receiver.Start(d.keys.known); err != nil {
+	if d.endpoint, err = receiver.Start(d.known); err != nil {
 		return err
 	}
 	d.endpoint.Answer(hookPath, receiver.Answer{Status: 503, Body: "down for maintenance\n", Times: 1})

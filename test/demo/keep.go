@@ -16,10 +16,17 @@ limitations under the License.
 
 package main
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/postback-dev/postback-operator/test/receiver"
+)
 
 // keep leaves everything running until ctx ends, and says what there is.
 func (d *demo) keep(ctx context.Context) {
+	d.kept.Store(true)
 	d.out.step("Yours to try")
 	d.out.say("In another terminal:")
 	d.out.command("export KUBECONFIG=" + d.cp.Kubeconfig)
@@ -27,6 +34,7 @@ func (d *demo) keep(ctx context.Context) {
 	d.out.command("kubectl -n " + namespace + " get postback-all")
 	d.out.command("kubectl -n " + namespace + " annotate postback " + postback + " postback.dev/send-test=sale.created/1")
 	d.out.command("kubectl -n " + namespace + " annotate postbackdeliveries --all postback.dev/redeliver=again")
+	d.out.command("kubectl -n " + namespace + " annotate --overwrite postback " + postback + " postback.dev/rotate-secret=2")
 	d.out.command("kubectl -n " + namespace + ` patch postback ` + postback + ` --type=merge -p '{"spec":{"state":"Paused"}}'`)
 	d.out.command("curl -i " + d.dispatcher.IngestURL() + "/v1/namespaces/" + namespace + "/events \\\n" +
 		`-H 'Content-Type: application/json' -d '{"event":"lead.created","data":{"eventName":"Signup"}}'`)
@@ -39,6 +47,34 @@ func (d *demo) keep(ctx context.Context) {
 		{"Logs", d.op.Dir + "/*.log"},
 	})
 	d.out.say("")
-	d.out.say("Ctrl-C ends everything.")
-	<-ctx.Done()
+	d.out.say("Ctrl-C ends everything. What arrives from now on:")
+	d.follow(ctx)
+}
+
+// follow shows each request that arrives, until ctx ends.
+func (d *demo) follow(ctx context.Context) {
+	shown := len(d.endpoint.Requests(""))
+	for {
+		requests, err := d.endpoint.Wait(ctx, "", shown+1)
+		if err != nil {
+			return
+		}
+		for i := range requests[shown:] {
+			d.out.say("  %s", describe(&requests[shown+i]))
+		}
+		shown = len(requests)
+	}
+}
+
+// describe is one line about a request.
+func describe(r *receiver.Request) string {
+	var e struct {
+		Event string `json:"event"`
+	}
+	if err := json.Unmarshal(r.Body, &e); err != nil {
+		e.Event = "not JSON"
+	}
+	p := posted{}
+	return fmt.Sprintf("%s  %-18s  %s  answered %d  Standard Webhooks %s  Dub-Signature %s", r.Time.Format("15:04:05.000"),
+		e.Event, shorten(r.ID()), r.Status, p.verdict(r.StandardWebhooks), p.verdict(r.Dub))
 }

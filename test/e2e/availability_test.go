@@ -21,15 +21,12 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
@@ -111,10 +108,8 @@ func TestGracefulShutdown(t *testing.T) {
 	if len(arrived) != len(ids) {
 		t.Errorf("%d events arrived, %d were posted", len(arrived), len(ids))
 	}
-	lease := &coordinationv1.Lease{}
-	key := client.ObjectKey{Namespace: operator.Namespace, Name: presence.LeaseName(ending.Name)}
-	if err := api.Get(t.Context(), key, lease); !apierrors.IsNotFound(err) {
-		t.Errorf("the Lease of the replica that ended is there, or not known to be gone: %v", err)
+	if err := gone(t.Context(), operator.Namespace, presence.LeaseName(ending.Name), &coordinationv1.Lease{}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -225,12 +220,9 @@ func TestDeadReplica(t *testing.T) {
 	}
 	n.setState("crm", "Paused")
 	n.setState("crm", "Enabled")
-	key := client.ObjectKey{Namespace: operator.Namespace, Name: presence.LeaseName(dead.Name)}
+	// The garbage collector takes the Lease of a Pod that is gone.
 	eventually(t, func() error {
-		if err := api.Get(t.Context(), key, &coordinationv1.Lease{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the Lease of a Pod that is gone is there: %v", err)
-		}
-		return nil
+		return gone(t.Context(), operator.Namespace, presence.LeaseName(dead.Name), &coordinationv1.Lease{})
 	})
 }
 
@@ -278,9 +270,8 @@ func TestAPIServerOutage(t *testing.T) {
 	for _, p := range []*operator.Process{manager, dispatcher} {
 		if !p.Running() {
 			t.Errorf("%s did not outlive the outage", p.Name)
-		} else if err := p.Signal(syscall.Signal(0)); err != nil {
-			t.Error(err)
 		}
 	}
+	// The manager works, too.
 	n.setState("crm", "Paused")
 }

@@ -28,7 +28,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -162,9 +161,8 @@ func TestDeleteNamespace(t *testing.T) {
 // nothingLeft returns an error that names what is left of a Postback.
 func (n *tenant) nothingLeft(p *v1alpha1.Postback) error {
 	ctx := n.t.Context()
-	key := client.ObjectKey{Namespace: operator.Namespace, Name: route.SecretName(p.UID)}
-	if err := api.Get(ctx, key, &corev1.Secret{}); !apierrors.IsNotFound(err) {
-		return fmt.Errorf("the route of Postback %s is there, or is not known to be gone: %v", p.Name, err)
+	if err := gone(ctx, operator.Namespace, route.SecretName(p.UID), &corev1.Secret{}); err != nil {
+		return err
 	}
 	for _, list := range []client.ObjectList{
 		&v1alpha1.PostbackList{}, &v1alpha1.PostbackSecretList{}, &v1alpha1.PostbackDeliveryList{}, &corev1.SecretList{},

@@ -34,6 +34,7 @@ import (
 
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -239,6 +240,19 @@ func (n *tenant) waitSignedWith(p *v1alpha1.Postback, names ...string) {
 	defer cancel()
 	if err := op.WaitSignedWith(ctx, p.UID, values...); err != nil {
 		n.t.Fatal(err)
+	}
+}
+
+// gone returns nil if an object does not exist.
+func gone(ctx context.Context, namespace, name string, object client.Object) error {
+	err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	default:
+		return fmt.Errorf("%T %s/%s is there", object, namespace, name)
 	}
 }
 

@@ -158,7 +158,8 @@ func (o *Operator) Processes() []*Process {
 	return append([]*Process(nil), o.processes...)
 }
 
-// Stop ends every process, the newest first, and removes the folder. It leaves what was applied.
+// Stop ends every process, the newest first, and removes the folder. It leaves what was applied. A process that does not
+// end with exit code 0 is an error.
 func (o *Operator) Stop(ctx context.Context) error {
 	var errs []error
 	processes := o.Processes()
@@ -166,9 +167,11 @@ func (o *Operator) Stop(ctx context.Context) error {
 		if !processes[i].Running() {
 			continue
 		}
-		if _, err := processes[i].Terminate(ctx); err != nil {
-			errs = append(errs, err)
+		code, err := processes[i].Terminate(ctx)
+		if err == nil && code != 0 {
+			err = fmt.Errorf("%s ended with exit code %d; the end of its log:\n%s", processes[i].Name, code, processes[i].LogTail(startLogLines))
 		}
+		errs = append(errs, err)
 	}
 	if err := os.RemoveAll(o.Dir); err != nil {
 		errs = append(errs, fmt.Errorf("remove the operator's folder: %w", err))
