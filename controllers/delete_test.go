@@ -55,7 +55,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	})
 
 	// A cache that lags must not bring the route back.
-	b.postbacks.Client = stalePostback{Client: b.postbacks.Client, object: stale}
+	b.postbacks.Client = staleReader[*v1alpha1.Postback]{Client: b.postbacks.Client, object: stale}
 	for range 3 {
 		if _, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")}); err != nil {
 			t.Logf("refused: %v", err)

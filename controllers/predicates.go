@@ -17,28 +17,51 @@ limitations under the License.
 package controllers
 
 import (
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// asked lets a change through by which somebody asks for something: of the spec, of an action annotation, or a
-// deletion. The controllers' own writes to status and finalizers are none.
-func asked(annotations ...string) predicate.Predicate {
+// postbackChanged lets a change of a Postback through that the controller has to look at.
+func postbackChanged() predicate.Predicate {
+	return toLookAt(func(p *v1alpha1.Postback) any { return p.Status }, v1alpha1.RotateSecretAnnotation, v1alpha1.SendTestAnnotation)
+}
+
+// postbackSecretChanged lets a change of a PostbackSecret through that its own controller has to look at.
+func postbackSecretChanged() predicate.Predicate {
+	return toLookAt(func(s *v1alpha1.PostbackSecret) any { return s.Status }, v1alpha1.RotateSecretAnnotation)
+}
+
+// toLookAt lets a change of the spec, of an action annotation or of the status through, and a deletion.
+//
+// The status is among them although the controller writes it itself: a pass that begins before the cache shows the
+// write compares with the status of before, and may write nothing where it ought to. The pass that follows the event
+// sees what is there. Where nothing is wrong it writes nothing, and so it is the last.
+func toLookAt[T client.Object](status func(T) any, annotations ...string) predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
-			!e.ObjectOld.GetDeletionTimestamp().Equal(e.ObjectNew.GetDeletionTimestamp()) {
+		before, ok := e.ObjectOld.(T)
+		if !ok {
+			return false
+		}
+		after, ok := e.ObjectNew.(T)
+		if !ok {
+			return false
+		}
+		if before.GetUID() != after.GetUID() || before.GetGeneration() != after.GetGeneration() ||
+			!before.GetDeletionTimestamp().Equal(after.GetDeletionTimestamp()) {
 			return true
 		}
 		for _, name := range annotations {
-			if e.ObjectOld.GetAnnotations()[name] != e.ObjectNew.GetAnnotations()[name] {
+			if before.GetAnnotations()[name] != after.GetAnnotations()[name] {
 				return true
 			}
 		}
-		return false
+		return !equality.Semantic.DeepEqual(status(before), status(after))
 	}}
 }
 

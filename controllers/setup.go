@@ -124,7 +124,7 @@ func controllerOptions() controller.Options {
 
 func setupPostbackSecrets(mgr manager.Manager, r *PostbackSecretReconciler, l lookup) error {
 	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.PostbackSecret{}, builder.WithPredicates(asked(v1alpha1.RotateSecretAnnotation))).
+		For(&v1alpha1.PostbackSecret{}, builder.WithPredicates(postbackSecretChanged())).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(l.postbackSecretsForSecret)).
 		WithOptions(controllerOptions()).
 		Complete(r)
@@ -132,7 +132,7 @@ func setupPostbackSecrets(mgr manager.Manager, r *PostbackSecretReconciler, l lo
 
 func setupPostbacks(mgr manager.Manager, r *PostbackReconciler, l lookup) error {
 	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.Postback{}, builder.WithPredicates(asked(v1alpha1.RotateSecretAnnotation, v1alpha1.SendTestAnnotation))).
+		For(&v1alpha1.Postback{}, builder.WithPredicates(postbackChanged())).
 		Watches(&v1alpha1.Postback{}, handler.Funcs{DeleteFunc: l.enqueueRouteOfDeleted}).
 		Watches(&v1alpha1.PostbackSecret{}, handler.EnqueueRequestsFromMapFunc(l.postbacksForPostbackSecret), builder.WithPredicates(keysChanged())).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(l.postbacksForSecret)).

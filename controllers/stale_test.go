@@ -19,25 +19,33 @@ package controllers
 import (
 	"context"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers/keyring"
 )
 
-// stalePostback answers a Get of a Postback with an old one, as a cache that lags does.
-type stalePostback struct {
+// staleReader answers a Get of an object's kind with that object, as a cache that lags does.
+type staleReader[T copied[T]] struct {
 	client.Client
-	object *v1alpha1.Postback
+	object T
 }
 
-func (c stalePostback) Get(ctx context.Context, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
-	if postback, ok := into.(*v1alpha1.Postback); ok {
-		c.object.DeepCopyInto(postback)
+type copied[T any] interface {
+	client.Object
+	DeepCopyInto(into T)
+}
+
+func (c staleReader[T]) Get(ctx context.Context, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	if into, ok := into.(T); ok {
+		c.object.DeepCopyInto(into)
 		return nil
 	}
 	return c.Client.Get(ctx, key, into, opts...)
@@ -58,7 +66,7 @@ func TestStaleCacheDoesNotBringBackAnOldRoute(t *testing.T) {
 	current := b.postbacks.Client
 	pass := func() {
 		t.Helper()
-		b.postbacks.Client = stalePostback{Client: current, object: stale}
+		b.postbacks.Client = staleReader[*v1alpha1.Postback]{Client: current, object: stale}
 		result, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")})
 		b.must(err)
 		if result.RequeueAfter == 0 {
@@ -76,6 +84,80 @@ func TestStaleCacheDoesNotBringBackAnOldRoute(t *testing.T) {
 	// The same while the keys cannot be read.
 	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Data = nil })
 	pass()
+}
+
+// A pass over an old status writes nothing where it ought to. The event of the newer status brings the pass that does,
+// and the event of what that one writes brings the last.
+func TestStaleStatusOfAPostbackIsLookedAtAgain(t *testing.T) {
+	b := newBench(t)
+	request := ctrl.Request{NamespacedName: b.key("crm")}
+	pass := func() {
+		t.Helper()
+		_, err := b.postbacks.Reconcile(b.ctx, request)
+		b.must(err)
+	}
+	b.create(newPostback("crm", nil))
+	b.heartbeat("a", loadedEverything)
+	b.settle("crm")
+	stale := b.postback("crm")
+	b.postbacks.Replicas.delete(lease("a", "", time.Time{}))
+	pass()
+	b.checkPostback("crm", stateWaiting, v1alpha1.NoDispatcherReason, "")
+	b.heartbeat("a", loadedEverything)
+	current := b.postbacks.Client
+	b.postbacks.Client = staleReader[*v1alpha1.Postback]{Client: current, object: stale}
+	pass()
+	b.postbacks.Client = current
+
+	if postbackChanged().Update(event.UpdateEvent{ObjectOld: stale, ObjectNew: b.postback("crm")}) {
+		pass()
+	}
+	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
+	writes := b.faulty.count()
+	pass()
+	if b.faulty.count() != writes {
+		t.Error("the passes do not come to an end")
+	}
+}
+
+func TestStaleStatusOfAPostbackSecretIsLookedAtAgain(t *testing.T) {
+	b := newBench(t)
+	request := ctrl.Request{NamespacedName: b.key("vault")}
+	pass := func() {
+		t.Helper()
+		_, err := b.secrets.Reconcile(b.ctx, request)
+		b.must(err)
+	}
+	vault := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "vault"}, Data: map[string][]byte{"secret": []byte(keyring.New())}}
+	b.create(newPostbackSecret("vault", func(s *v1alpha1.PostbackSecret) { s.Spec.Source = v1alpha1.SecretExternal }))
+	b.create(vault.DeepCopy())
+	pass()
+	stale := b.postbackSecret("vault")
+	b.must(b.direct.Delete(b.ctx, b.secret("vault")))
+	pass()
+	checkConditions(t, b.postbackSecret("vault").Status.Conditions, stateWaiting, v1alpha1.KeyNotFoundReason, "")
+	b.create(vault)
+	current := b.secrets.Client
+	b.secrets.Client = staleReader[*v1alpha1.PostbackSecret]{Client: current, object: stale}
+	pass()
+	b.secrets.Client = current
+
+	if postbackSecretChanged().Update(event.UpdateEvent{ObjectOld: stale, ObjectNew: b.postbackSecret("vault")}) {
+		pass()
+	}
+	checkConditions(t, b.postbackSecret("vault").Status.Conditions, stateReady, v1alpha1.KeyAvailableReason, "")
+}
+
+// Labels, the finalizer and the like are no reason to look.
+func TestOtherChangesAreNotLookedAt(t *testing.T) {
+	before := newPostback("crm", nil)
+	after := newPostback("crm", func(p *v1alpha1.Postback) {
+		p.ResourceVersion, p.Labels, p.Annotations = "2", map[string]string{"a": "b"}, map[string]string{"note": "x"}
+		p.Finalizers = []string{v1alpha1.RouteFinalizer}
+	})
+	if postbackChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}) {
+		t.Error("looked at")
+	}
 }
 
 // Where the route cannot be stored, the status says that work is going on, and not that all is well.
@@ -118,7 +200,7 @@ func TestNamespaceThatIsBeingDeleted(t *testing.T) {
 	stale := b.postback("crm")
 	stale.DeletionTimestamp = nil
 	b.eventually("the namespace is being deleted", func() bool { return b.postback("crm").DeletionTimestamp != nil })
-	b.postbacks.Client = stalePostback{Client: b.postbacks.Client, object: stale}
+	b.postbacks.Client = staleReader[*v1alpha1.Postback]{Client: b.postbacks.Client, object: stale}
 	stale.ResourceVersion = b.postback("crm").ResourceVersion
 	stale.Finalizers = append(stale.Finalizers, v1alpha1.RouteFinalizer)
 	result, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")})
