@@ -17,6 +17,7 @@ limitations under the License.
 package controllers
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -24,6 +25,38 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
+
+// Whatever the API takes gets a status.
+func TestLongestSpecGetsAStatus(t *testing.T) {
+	b := newBench(t)
+	b.heartbeat("a", loadedEverything)
+	name := strings.Repeat("n", 63)
+	fill := func(p *v1alpha1.Postback, prefix string) {
+		p.Spec.URL = prefix + strings.Repeat("u", 2048-len(prefix))
+		p.Spec.DisplayName = strings.Repeat("ä", 100)
+		p.Spec.Triggers = nil
+		for i := range 64 {
+			p.Spec.Triggers = append(p.Spec.Triggers, v1alpha1.Trigger(fmt.Sprintf("t%02d", i)+strings.Repeat("t", 62)))
+		}
+		for i := range 32 {
+			p.Spec.Headers = append(p.Spec.Headers, v1alpha1.Header{
+				Name: fmt.Sprintf("X-%02d", i) + strings.Repeat("h", 60), Value: ptr.To(strings.Repeat("v", maxHeaderValue)),
+			})
+		}
+	}
+	b.create(newPostback(name, func(p *v1alpha1.Postback) { fill(p, "https://"+longestHost+":65535/") }))
+	b.settle(name)
+	b.checkPostback(name, stateReady, v1alpha1.RoutedReason, "")
+	if host := b.postback(name).Status.EndpointHost; host != longestHost+":65535" {
+		t.Errorf("endpointHost %q", host)
+	}
+	b.create(newPostback("host", func(p *v1alpha1.Postback) { fill(p, "https://") }))
+	b.settle("host")
+	b.checkPostback("host", stateStalled, v1alpha1.InvalidURLReason, "253")
+}
+
+// longestHost is a domain name of 253 characters.
+var longestHost = strings.Repeat(strings.Repeat("a", 62)+".", 4) + "a"
 
 func TestPolicy(t *testing.T) {
 	strict := Policy{SignatureHeader: "Acme-Signature"}
@@ -53,6 +86,12 @@ func TestPolicy(t *testing.T) {
 		"control character":       {strict, "https://crm.example.com/\n", nil, v1alpha1.InvalidURLReason},
 		"bad port":                {strict, "https://crm.example.com:0/", nil, v1alpha1.InvalidURLReason},
 		"port too high":           {strict, "https://crm.example.com:65536/", nil, v1alpha1.InvalidURLReason},
+		"port with zeros":         {strict, "https://crm.example.com:" + strings.Repeat("0", 600) + "443/", nil, v1alpha1.InvalidURLReason},
+		"longest host":            {strict, "https://" + longestHost + ":65535/", nil, ""},
+		"host too long":           {strict, "https://a" + longestHost + "/", nil, v1alpha1.InvalidURLReason},
+		"much too long":           {strict, "https://" + strings.Repeat("a", 2000), nil, v1alpha1.InvalidURLReason},
+		"host not UTF-8":          {strict, "https://%ff.example.com/", nil, v1alpha1.InvalidURLReason},
+		"host beyond ASCII":       {strict, "https://bücher.example.com/", nil, ""},
 		"user":                    {strict, "https://me:pw@crm.example.com/", nil, v1alpha1.InvalidURLReason},
 		"header":                  {strict, good, header("X-Tenant", "acme ä"), ""},
 		"renamed signature":       {strict, good, header("acme-signature", "x"), v1alpha1.InvalidHeaderReason},

@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -31,6 +32,12 @@ import (
 // maxHeaderValue bounds the value of a header, wherever it comes from.
 const maxHeaderValue = 4096
 
+// What the parts of a URL's host are at most: a domain name, by RFC 1035, and a port.
+const (
+	maxHost = 253
+	maxPort = len("65535")
+)
+
 // Policy is what the installation allows beyond what the API's own rules can say.
 type Policy struct {
 	// AllowPlainHTTP allows URLs that begin with http://.
@@ -39,8 +46,9 @@ type Policy struct {
 	SignatureHeader string
 }
 
-// checkSpec takes the route away if the spec breaks the policy. Objects that were stored before the API's rules, or past
-// them, are caught here as well.
+// checkSpec takes the route away if the spec breaks the policy, or the part of the API's own rules that is repeated here
+// because a broken one could do harm: an object may have been stored before the rules. The rules have it alone that
+// names of headers which HTTP or the operator sets are reserved; only the signature's is known here, for it can be chosen.
 func (r *PostbackReconciler) checkSpec(ctx context.Context, s *postbackScope) error {
 	v := r.Policy.check(&s.postback.Spec)
 	if v == nil {
@@ -68,8 +76,8 @@ func (p Policy) check(spec *v1alpha1.PostbackSpec) *verdict {
 
 func (p Policy) checkURL(raw string) *verdict {
 	u, err := url.Parse(raw)
-	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || !validPort(u.Port()) {
-		return stalled(v1alpha1.InvalidURLReason, "spec.url is not an absolute https URL with a host, such as https://example.com/hooks: correct it.")
+	if err != nil || !validHost(u.Hostname()) || u.Scheme != "https" && u.Scheme != "http" || !validPort(u.Port()) {
+		return stalled(v1alpha1.InvalidURLReason, "spec.url is not an absolute https URL with a host of at most 253 characters, such as https://example.com/hooks: correct it.")
 	}
 	if u.User != nil {
 		return stalled(v1alpha1.InvalidURLReason, "spec.url must not hold a user name or password: use a header with valueFrom.secretKeyRef instead.")
@@ -81,9 +89,17 @@ func (p Policy) checkURL(raw string) *verdict {
 	return nil
 }
 
+// validHost keeps out what can be no host, and could not be shown in the status.
+func validHost(host string) bool {
+	return host != "" && len(host) <= maxHost && utf8.ValidString(host)
+}
+
 func validPort(port string) bool {
 	if port == "" {
 		return true
+	}
+	if len(port) > maxPort {
+		return false
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	return err == nil && number > 0
