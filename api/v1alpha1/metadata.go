@@ -27,7 +27,8 @@ const (
 	// RotateSecretAnnotation, on a PostbackSecret or a Postback, asks for a new signing key.
 	RotateSecretAnnotation = "postback.dev/rotate-secret"
 	// SendTestAnnotation, on a Postback, asks for a test event. Its value is an event type, optionally followed by a
-	// slash and a token: "lead.created/2".
+	// slash and a token: "lead.created/2". Each value asks once for as long as the PostbackDelivery that it made is kept,
+	// also if another value came between.
 	SendTestAnnotation = "postback.dev/send-test"
 	// RedeliverAnnotation, on a PostbackDelivery in any phase, asks for a new attempt at once.
 	RedeliverAnnotation = "postback.dev/redeliver"

@@ -125,6 +125,33 @@ func TestTestEventIsStoredOnceDespiteACrash(t *testing.T) {
 	}
 }
 
+// A value that was there before sends nothing, and says so.
+func TestTestEventOfAnEarlierValueIsNotSentAgain(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostback("crm", nil))
+	b.settle("crm")
+	ask := func(value string) (message string) {
+		t.Helper()
+		annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.SendTestAnnotation, value)
+		b.settle("crm")
+		status := b.postback("crm").Status
+		if status.LastHandledSendTest != value {
+			t.Errorf("handled %q", status.LastHandledSendTest)
+		}
+		return meta.FindStatusCondition(status.Conditions, v1alpha1.TestEventCondition).Message
+	}
+	for _, step := range []struct{ value, want string }{
+		{"lead.created/a", "is stored"}, {"lead.created/b", "is stored"}, {"lead.created/a", "use another token"},
+	} {
+		if message := ask(step.value); !strings.Contains(message, step.want) {
+			t.Errorf("%s: %s, want %s", step.value, message, step.want)
+		}
+	}
+	if deliveries := b.deliveries(); len(deliveries) != 2 {
+		t.Errorf("%d deliveries", len(deliveries))
+	}
+}
+
 // A test event for what is not routed yet waits.
 func TestTestEventWaitsForTheRoute(t *testing.T) {
 	b := newBench(t)

@@ -62,18 +62,21 @@ func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postback
 		return nil
 	}
 	d := newTestDelivery(s.postback, value, eventType, s.now)
+	message := fmt.Sprintf("The test event %s is stored as PostbackDelivery %q.", eventType, d.Name)
 	err := r.Client.Create(ctx, d)
 	switch {
 	case err == nil:
 		logf.FromContext(ctx).Info("Test event stored", "postbackDelivery", klog.KObj(d), "eventType", eventType)
 	case apierrors.IsAlreadyExists(err):
-		// The name follows from the annotation: a pass before has made it and could not say so.
+		// The name follows from the annotation. Either a pass before has made it and could not say so, or the value
+		// was there before, with another one in between. The two cannot be told apart, and the message suits both.
+		message = fmt.Sprintf("The test event %s was stored as PostbackDelivery %q: to send another one, use another token, such as %s/2.",
+			eventType, d.Name, eventType)
 	default:
 		return fmt.Errorf("create PostbackDelivery of a test event: %w", err)
 	}
 	s.testEvent = &testEventResult{
-		handled: v1alpha1.HandledToken(value), stored: true, reason: v1alpha1.TestEventStoredReason,
-		message: fmt.Sprintf("The test event %s is stored as PostbackDelivery %q.", eventType, d.Name),
+		handled: v1alpha1.HandledToken(value), stored: true, reason: v1alpha1.TestEventStoredReason, message: message,
 	}
 	return nil
 }
