@@ -69,7 +69,7 @@ type postbackSecretScope struct {
 	verdict *verdict
 	// keys is what a generated Secret holds by now; nil if that is not known.
 	keys *keyDecision
-	// previousSigns says that an external Secret has a previous key.
+	// previousSigns says that a Secret which is not written to, external or immutable, has a previous key.
 	previousSigns bool
 	// refused is the token of a request to rotate a key that is not ours.
 	refused string
@@ -134,6 +134,10 @@ func (r *PostbackSecretReconciler) reconcileGenerated(ctx context.Context, s *po
 		if desired, err = r.desired(s, secret, decision); err != nil {
 			return err
 		}
+		if frozen(secret, desired) {
+			r.judgeFrozen(s, secret)
+			return nil
+		}
 		if err := r.write(ctx, s, secret, desired, decision); err != nil {
 			return err
 		}
@@ -143,6 +147,14 @@ func (r *PostbackSecretReconciler) reconcileGenerated(ctx context.Context, s *po
 	s.alarm.at(decision.nextRotation)
 	s.verdict = ready(v1alpha1.KeyAvailableReason, fmt.Sprintf("Secret %q holds the signing key.", s.object.GetSecretName()))
 	return nil
+}
+
+// judgeFrozen reports on a Secret whose keys ought to change, and cannot.
+func (r *PostbackSecretReconciler) judgeFrozen(s *postbackSecretScope, secret *corev1.Secret) {
+	s.previousSigns = len(keyring.Read(secret, remembered(s.object), s.now).Previous) > 0
+	s.alarm.in(r.PollInterval)
+	s.verdict = stalled(v1alpha1.SecretImmutableReason, fmt.Sprintf("Secret %q has immutable: true, so its keys can be neither replaced nor removed, "+
+		"and go on signing. Delete that Secret: a new key is made at once, and no old one signs any more.", secret.Name))
 }
 
 // mayTouch reports whether the core Secret is ours, and if not, says so.

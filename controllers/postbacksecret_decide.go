@@ -20,6 +20,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/controllers/keyring"
@@ -91,6 +93,11 @@ func whyRotate(k keyring.Keyring, token string, every time.Duration, now time.Ti
 		return keyScheduled
 	}
 	return keyKept
+}
+
+// frozen reports whether the API server would refuse to make desired of a Secret because it is immutable.
+func frozen(secret, desired *corev1.Secret) bool {
+	return secret != nil && ptr.Deref(secret.Immutable, false) && !equality.Semantic.DeepEqual(secret.Data, desired.Data)
 }
 
 // remembered is what the status knows of the Secret.

@@ -34,6 +34,7 @@ const (
 	KeyNotFoundReason       = "KeyNotFound"
 	InvalidKeyReason        = "InvalidKey"
 	SecretNotOwnedReason    = "SecretNotOwned"
+	SecretImmutableReason   = "SecretImmutable"
 	SecretTerminatingReason = "SecretTerminating"
 	PreviousKeySignsReason  = "PreviousKeySigns"
 )
