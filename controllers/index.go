@@ -24,7 +24,6 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -124,7 +123,7 @@ func (l lookup) postbacksForSecret(ctx context.Context, secret client.Object) []
 // postbackForRoute maps a route Secret to its Postback, or to itself if there is none.
 func (l lookup) postbackForRoute(ctx context.Context, secret client.Object) []reconcile.Request {
 	requests := l.find(ctx, &v1alpha1.PostbackList{}, "", routeSecretIndex, secret.GetName())
-	if len(requests) == 0 && isRouteName(secret.GetName()) {
+	if _, ok := route.UIDOf(secret.GetName()); ok && len(requests) == 0 {
 		requests = []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(secret)}}
 	}
 	return requests
@@ -158,9 +157,3 @@ func (l lookup) find(ctx context.Context, list client.ObjectList, namespace, ind
 	}
 	return requests
 }
-
-var (
-	_ handler.MapFunc = lookup{}.postbackSecretsForSecret
-	_ handler.MapFunc = lookup{}.postbacksForPostbackSecret
-	_ handler.MapFunc = lookup{}.postbacksForSecret
-)

@@ -19,7 +19,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -28,15 +27,10 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-// isRouteName reports whether a Secret of the install namespace may hold a route, from its name.
-func isRouteName(name string) bool {
-	return strings.HasPrefix(name, route.SecretName(""))
-}
-
 // removeOrphan removes the route under a key whose Postback is gone: somebody took the finalizer off, or restored the
 // Secret from a backup. For any other key it does nothing.
 func (r *PostbackReconciler) removeOrphan(ctx context.Context, key types.NamespacedName) error {
-	if key.Namespace != r.Namespace || !isRouteName(key.Name) {
+	if _, ok := route.UIDOf(key.Name); !ok || key.Namespace != r.Namespace {
 		return nil
 	}
 	secret, err := getSecret(ctx, r.Live, key)

@@ -23,28 +23,21 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// updateStatus writes what a pass has found out, if it differs from what the status says. The write is refused if the
-// object has changed since, so that an old pass never overwrites a newer one.
+// updateStatus writes what a pass has found out, if it differs from what the status says, and then tells of it.
 func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postbackSecretScope) error {
 	observePostbackSecret(s)
 	if equality.Semantic.DeepEqual(s.before.Status, s.object.Status) {
 		return nil
 	}
-	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, s.object, patch); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil // It has been deleted meanwhile.
-		}
-		return fmt.Errorf("patch status of PostbackSecret: %w", err)
+	if written, err := patchStatus(ctx, r.Client, s.before, s.object); !written {
+		return err
 	}
 	if newTrouble(s.before.Status.Conditions, s.verdict) {
 		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, s.verdict.reason, "Check", "%s", s.verdict.message)

@@ -35,7 +35,7 @@ const (
 	stateStalled state = "Stalled"     // until somebody changes something
 )
 
-// verdict is what a pass found out about an object..
+// verdict is what a pass found out about an object.
 type verdict struct {
 	state   state
 	reason  string

@@ -81,8 +81,8 @@ func SecretName(postback types.UID) string {
 	return "route-" + string(postback)
 }
 
-// uidOf is the inverse of SecretName.
-func uidOf(secretName string) (types.UID, bool) {
+// UIDOf is the inverse of SecretName. It returns false for a name that no Secret with a route has.
+func UIDOf(secretName string) (types.UID, bool) {
 	uid, ok := strings.CutPrefix(secretName, "route-")
 	return types.UID(uid), ok
 }

@@ -106,7 +106,7 @@ func (w *Watch) delete(object any) {
 	w.mu.Lock()
 	delete(w.loaded, secret.Name)
 	w.mu.Unlock()
-	if postback, ok := uidOf(secret.Name); ok {
+	if postback, ok := UIDOf(secret.Name); ok {
 		w.index.Delete(postback)
 		w.log.V(1).Info("Route removed", "uid", postback)
 		w.changed(postback)
