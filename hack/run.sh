@@ -5,11 +5,9 @@ set -eu
 cd "$(dirname "$0")/.."
 namespace=${POD_NAMESPACE:-postback-system}
 
-bin/manager --namespace="$namespace" --leader-elect=false \
-	--metrics-bind-address=127.0.0.1:8082 --health-probe-bind-address=127.0.0.1:8081 "$@" &
+bin/manager --namespace="$namespace" --leader-elect=false --health-probe-bind-address=127.0.0.1:8081 "$@" &
 manager=$!
-bin/dispatcher --namespace="$namespace" \
-	--metrics-bind-address=127.0.0.1:8084 --health-probe-bind-address=127.0.0.1:8083 &
+bin/dispatcher --namespace="$namespace" --health-probe-bind-address=127.0.0.1:8083 &
 dispatcher=$!
 
 # Each gets the signal once and ends in order.
