@@ -33,6 +33,13 @@ const (
 	GaveUpReason           = "GiveUpAfterReached"
 )
 
+// Reasons of the events on a Postback that speak of its deliveries.
+const (
+	AttemptFailedReason         = "AttemptFailed"
+	DeliveryFailedReason        = "DeliveryFailed"
+	DeliveredAfterRetriesReason = "DeliveredAfterRetries"
+)
+
 const (
 	// MaxRecordedAttempts is the number of attempts that a status keeps, the newest ones.
 	MaxRecordedAttempts = 20
@@ -101,6 +108,24 @@ const (
 	// OutcomeInterrupted is an attempt that the dispatcher cut short when it had to end; it may have been received.
 	OutcomeInterrupted Outcome = "Interrupted"
 )
+
+// Outcomes are all of them.
+var Outcomes = []Outcome{
+	OutcomeSucceeded,
+	OutcomeRedirected,
+	OutcomeRejected4xx,
+	OutcomeFailed5xx,
+	OutcomeUnexpectedStatus,
+	OutcomeTimeout,
+	OutcomeConnectionRefused,
+	OutcomeConnectionReset,
+	OutcomeConnectionFailed,
+	OutcomeNameNotResolved,
+	OutcomeTLSFailed,
+	OutcomeInvalidResponse,
+	OutcomeInvalidRequest,
+	OutcomeInterrupted,
+}
 
 // PostbackReference names a Postback of the same namespace.
 type PostbackReference struct {

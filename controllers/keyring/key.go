@@ -24,10 +24,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/postback-dev/postback-operator/dispatcher/sign"
 )
 
 const (
-	prefix = "whsec_"
 	// newKeyBytes is the length of the keys that are made here. Standard Webhooks allows minKeyBytes to maxKeyBytes.
 	newKeyBytes = 32
 	minKeyBytes = 24
@@ -39,7 +40,7 @@ func New() string {
 	raw := make([]byte, newKeyBytes)
 	// It never fails: without randomness the program ends (crypto/rand, Go 1.24 and newer).
 	_, _ = rand.Read(raw)
-	return prefix + base64.StdEncoding.EncodeToString(raw)
+	return sign.KeyPrefix + base64.StdEncoding.EncodeToString(raw)
 }
 
 // Validate says what is wrong with a signing key and how to mend it, without showing any of it. A key is "whsec_" and
@@ -54,14 +55,12 @@ func Validate(key string) error {
 	if strings.TrimSpace(key) != key {
 		return errors.New("has a space at its beginning or end: remove it")
 	}
-	encoded, ok := strings.CutPrefix(key, prefix)
-	if !ok {
-		return fmt.Errorf("does not begin with %s: it must be %s and the base64 of %d to %d bytes", prefix, prefix, minKeyBytes, maxKeyBytes)
+	if !strings.HasPrefix(key, sign.KeyPrefix) {
+		return fmt.Errorf("does not begin with %s: it must be %s and the base64 of %d to %d bytes", sign.KeyPrefix, sign.KeyPrefix, minKeyBytes, maxKeyBytes)
 	}
-	// The decoder skips line breaks, receivers may not.
-	raw, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	if err != nil || strings.ContainsAny(encoded, "\r\n") {
-		return fmt.Errorf("is not base64 after %s: use the standard alphabet, with padding", prefix)
+	raw, err := sign.DecodeKey(key)
+	if err != nil {
+		return err
 	}
 	switch {
 	case len(raw) < minKeyBytes:

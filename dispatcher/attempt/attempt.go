@@ -50,7 +50,10 @@ type Cause struct {
 
 // takenOverNote stands in the log of an attempt that was taken over, for the endpoint may have seen one more than the
 // log shows.
-const takenOverNote = "taken over from the replica that stored the event and recorded no attempt in its time; the endpoint may have received the event before"
+const takenOverNote = "made by the elected replica, because the one that stored the event recorded no attempt in its time " +
+	"(the Postback was paused, or that replica busy or gone); if it was gone, the endpoint may have received the event before"
+
+const deliverAction = "Deliver"
 
 // Attempter makes attempts, at most one of a delivery at a time. It is safe for concurrent use.
 type Attempter struct {
@@ -80,9 +83,11 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 	if cause.TakenOver {
 		result.Message = noteTakeover(result.Message)
 	}
-	record, cancel := recordContext(ctx)
+	record, cancel := EndLater(ctx, lastWrite)
 	defer cancel()
+	var before v1alpha1.PostbackDeliveryStatus
 	recorded, err := a.Recorder.Record(logf.IntoContext(record, log), d, func(d *v1alpha1.PostbackDelivery) {
+		before = d.Status
 		delivery.Apply(d, r, result, cause.Redeliver)
 	})
 	if err != nil {
@@ -90,7 +95,7 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 	}
 	log.Info("Attempted", "attempt", recorded.Status.AttemptCount, "outcome", result.Outcome, "phase", recorded.Status.Phase,
 		"duration", result.Duration.Duration)
-	a.announce(r, d, recorded)
+	a.announce(r, &before, recorded)
 	return recorded, nil
 }
 
@@ -106,10 +111,10 @@ func noteTakeover(message string) string {
 // lastWrite is how long a record may still take once ctx has ended.
 const lastWrite = 3 * time.Second
 
-// recordContext returns a context that ends a little after its parent.
-func recordContext(parent context.Context) (context.Context, context.CancelFunc) {
+// EndLater returns a context that ends a while after its parent.
+func EndLater(parent context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
-	stop := context.AfterFunc(parent, func() { time.AfterFunc(lastWrite, cancel) })
+	stop := context.AfterFunc(parent, func() { time.AfterFunc(grace, cancel) })
 	return ctx, func() {
 		stop()
 		cancel()
@@ -118,8 +123,8 @@ func recordContext(parent context.Context) (context.Context, context.CancelFunc)
 
 // announce makes what changed for good known: metrics, and an event on the Postback. Events of one kind on one
 // Postback are counted together, so that an outage of an endpoint does not flood the cluster.
-func (a *Attempter) announce(r *route.Route, before, after *v1alpha1.PostbackDelivery) {
-	if before.Status.Phase == after.Status.Phase && before.Status.Round.Attempts < after.Status.Round.Attempts {
+func (a *Attempter) announce(r *route.Route, before *v1alpha1.PostbackDeliveryStatus, after *v1alpha1.PostbackDelivery) {
+	if before.Phase == after.Status.Phase && before.Round.Attempts < after.Status.Round.Attempts {
 		return
 	}
 	deliveries.WithLabelValues(string(after.Status.Phase)).Inc()
@@ -129,13 +134,13 @@ func (a *Attempter) announce(r *route.Route, before, after *v1alpha1.PostbackDel
 	}
 	switch {
 	case after.Status.Phase == v1alpha1.DeliveryFailed:
-		a.Events.Eventf(postback, nil, corev1.EventTypeWarning, "DeliveryFailed", "Deliver",
+		a.Events.Eventf(postback, nil, corev1.EventTypeWarning, v1alpha1.DeliveryFailedReason, deliverAction,
 			"PostbackDelivery %s will not be tried again: %s", after.Name, lastOutcome(after))
 	case after.Status.Phase == v1alpha1.DeliveryRetrying:
-		a.Events.Eventf(postback, nil, corev1.EventTypeWarning, "AttemptFailed", "Deliver",
+		a.Events.Eventf(postback, nil, corev1.EventTypeWarning, v1alpha1.AttemptFailedReason, deliverAction,
 			"PostbackDelivery %s will be tried again: %s", after.Name, lastOutcome(after))
 	case after.Status.Phase == v1alpha1.DeliveryDelivered && after.Status.Round.Attempts > 1:
-		a.Events.Eventf(postback, nil, corev1.EventTypeNormal, "DeliveredAfterRetries", "Deliver",
+		a.Events.Eventf(postback, nil, corev1.EventTypeNormal, v1alpha1.DeliveredAfterRetriesReason, deliverAction,
 			"PostbackDelivery %s was delivered at attempt %d", after.Name, after.Status.AttemptCount)
 	}
 }
@@ -145,14 +150,6 @@ func lastOutcome(d *v1alpha1.PostbackDelivery) v1alpha1.Outcome {
 		return ""
 	}
 	return d.Status.Attempts[len(d.Status.Attempts)-1].Outcome
-}
-
-// InFlight reports whether this replica is attempting a delivery.
-func (a *Attempter) InFlight(d types.UID) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.inFlight[d]
-	return ok
 }
 
 func (a *Attempter) begin(d types.UID) bool {

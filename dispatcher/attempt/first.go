@@ -59,7 +59,7 @@ type First struct {
 
 type offer struct {
 	delivery *v1alpha1.PostbackDelivery
-	at       time.Time
+	since    time.Time
 }
 
 // NewFirst returns a First that does nothing until Run.
@@ -67,9 +67,9 @@ func NewFirst(attempter *Attempter, routes Routes, c clock.Clock) *First {
 	return &First{attempter: attempter, routes: routes, clock: c, queue: make(chan offer, firstQueueLength)}
 }
 
-// Offer hands over a delivery that was just stored. It never blocks: what there is no room for is left to the elected
-// replica.
-func (f *First) Offer(d *v1alpha1.PostbackDelivery) {
+// Offer hands over a delivery that has been stored since the given time. It never blocks: what there is no room for is
+// left to the elected replica.
+func (f *First) Offer(d *v1alpha1.PostbackDelivery, since time.Time) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if f.closed {
@@ -77,7 +77,7 @@ func (f *First) Offer(d *v1alpha1.PostbackDelivery) {
 		return
 	}
 	select {
-	case f.queue <- offer{delivery: d, at: f.clock.Now()}:
+	case f.queue <- offer{delivery: d, since: since}:
 	default:
 		firstAttemptsLeft.Inc()
 	}
@@ -107,7 +107,7 @@ func (f *First) Run(ctx context.Context) {
 }
 
 func (f *First) attempt(ctx context.Context, o offer) {
-	if ctx.Err() != nil || f.clock.Since(o.at) > FirstAttemptWindow {
+	if ctx.Err() != nil || f.clock.Since(o.since) > FirstAttemptWindow {
 		firstAttemptsLeft.Inc()
 		return
 	}

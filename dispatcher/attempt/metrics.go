@@ -42,12 +42,19 @@ var (
 
 	firstAttemptsLeft = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "postback_first_attempts_left_total",
-		Help: "First attempts that the replica which stored the event had no room for and left to the elected replica.",
+		Help: "First attempts that the replica which stored the event left to the elected one: it had no room, came too late, or had to end.",
 	})
 )
 
 func init() {
 	metrics.Registry.MustRegister(attempts, duration, deliveries, firstAttemptsLeft)
+	// Series that are there from the start let a rate be true for the first of its kind, too.
+	for _, outcome := range v1alpha1.Outcomes {
+		attempts.WithLabelValues(string(outcome))
+	}
+	for _, phase := range []v1alpha1.DeliveryPhase{v1alpha1.DeliveryRetrying, v1alpha1.DeliveryDelivered, v1alpha1.DeliveryFailed} {
+		deliveries.WithLabelValues(string(phase))
+	}
 }
 
 func observe(a v1alpha1.Attempt) {

@@ -24,7 +24,6 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -70,9 +69,4 @@ func New(namespace string, postback v1alpha1.PostbackReference, e *event.Event) 
 			Body: string(e.Body()),
 		},
 	}
-}
-
-// Key identifies a delivery.
-func Key(d *v1alpha1.PostbackDelivery) types.NamespacedName {
-	return types.NamespacedName{Namespace: d.Namespace, Name: d.Name}
 }

@@ -35,24 +35,26 @@ var ErrGone = errors.New("the delivery no longer exists")
 
 // Recorder writes the status of deliveries.
 type Recorder struct {
-	// Client writes.
+	// Client reads from the API server, not from a cache.
 	Client client.Client
-	// Reader reads from the API server, not from a cache.
-	Reader client.Reader
 }
 
 // recordBackoff is used while the API server cannot take a record. It goes on until the context ends: an attempt that
 // was made must not go missing from the log because of a restart of the API server.
 var recordBackoff = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 5 * time.Second}
 
+// unrecordable is the message of an attempt whose own texts the API server refuses.
+const unrecordable = "the API server refused the texts of this attempt, so they are left out"
+
 // Record changes the status of a delivery by apply and writes it. If somebody else has changed the object, apply is
 // called again on a fresh copy, so it must not depend on an earlier call. It returns the object as written, or ErrGone,
 // or an error that wraps the last failure when ctx ends.
 func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 	current := d.DeepCopy()
+	bare := false
 	var last error
 	err := recordBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		written, err := r.write(ctx, current, apply)
+		written, err := r.write(ctx, current, apply, bare)
 		switch {
 		case err == nil:
 			current = written
@@ -69,6 +71,12 @@ func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, app
 			return false, nil
 		case apierrors.IsNotFound(err):
 			return false, ErrGone
+		case apierrors.IsInvalid(err) && !bare:
+			// What an endpoint can make of an answer has no end. The attempt must be on record all the same, or it would
+			// be repeated again and again.
+			bare = true
+			logf.FromContext(ctx).Error(err, "The API server refuses the record of an attempt: recording it without its texts")
+			return false, nil
 		case apierrors.IsInvalid(err):
 			// Forbidden is not final: an API server that has just started refuses everybody until it has read the roles.
 			return false, err
@@ -85,12 +93,16 @@ func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, app
 	if errors.Is(err, ErrGone) {
 		return nil, err
 	}
-	return nil, fmt.Errorf("record status of PostbackDelivery %s: %w", Key(d), errors.Join(err, last))
+	return nil, fmt.Errorf("record status of PostbackDelivery %s/%s: %w", d.Namespace, d.Name, errors.Join(err, last))
 }
 
-func (r *Recorder) write(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+func (r *Recorder) write(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery), bare bool) (*v1alpha1.PostbackDelivery, error) {
 	changed := d.DeepCopy()
 	apply(changed)
+	if newest := len(changed.Status.Attempts) - 1; bare && newest >= 0 {
+		a := &changed.Status.Attempts[newest]
+		a.Message, a.ResponseBody, a.RemoteIP, a.StatusCode = unrecordable, "", "", nil
+	}
 	if err := r.Client.Status().Update(ctx, changed, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
 		return nil, err
 	}
@@ -100,7 +112,7 @@ func (r *Recorder) write(ctx context.Context, d *v1alpha1.PostbackDelivery, appl
 // fresh reads the delivery again. Another one of the same name is not it.
 func (r *Recorder) fresh(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
 	fresh := &v1alpha1.PostbackDelivery{}
-	err := r.Reader.Get(ctx, Key(d), fresh)
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(d), fresh)
 	if apierrors.IsNotFound(err) || err == nil && fresh.UID != d.UID {
 		return nil, ErrGone
 	}

@@ -29,9 +29,13 @@ import (
 )
 
 // Apply adds an attempt to the status of a delivery and says what follows from it. redeliver is the value of the
-// redeliver annotation that the attempt answers, as HandledToken returns it, or "": a new value begins a new round.
+// redeliver annotation that the attempt answers, as HandledToken returns it, or "": a new value begins a new round. An
+// attempt that is in the log already changes nothing.
 func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attempt, redeliver string) {
 	status := &d.Status
+	if recorded(status, attempt) {
+		return
+	}
 	newRound := redeliver != "" && redeliver != status.LastHandledRedeliver
 	if newRound {
 		status.LastHandledRedeliver = redeliver
@@ -59,6 +63,18 @@ func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attemp
 	default:
 		setFailure(d, r, attempt, end)
 	}
+}
+
+// recorded reports whether an attempt is in the log: an earlier write of it may have succeeded without an answer. Two
+// attempts of one delivery never begin in the same microsecond.
+func recorded(status *v1alpha1.PostbackDeliveryStatus, attempt v1alpha1.Attempt) bool {
+	for i := range status.Attempts {
+		have := &status.Attempts[i]
+		if have.Time.Time.Equal(attempt.Time.Time) && have.Outcome == attempt.Outcome {
+			return true
+		}
+	}
+	return false
 }
 
 func setDelivered(d *v1alpha1.PostbackDelivery, attempt v1alpha1.Attempt, end time.Time) {

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -128,7 +129,7 @@ func TestApply(t *testing.T) {
 
 func applyStep(t *testing.T, d *v1alpha1.PostbackDelivery, r *route.Route, i int, s step) {
 	t.Helper()
-	begin := start.Add(s.after)
+	begin := start.Add(s.after + time.Duration(i)*time.Millisecond)
 	const took = 250 * time.Millisecond
 	Apply(d, r, v1alpha1.Attempt{
 		Time: metav1.NewMicroTime(begin), Duration: metav1.Duration{Duration: took}, Outcome: s.outcome, StatusCode: ptr.To[int32](200),
@@ -164,8 +165,14 @@ func checkConditions(t *testing.T, d *v1alpha1.PostbackDelivery) {
 
 func TestApplyKeepsTheNewestAttempts(t *testing.T) {
 	d := &v1alpha1.PostbackDelivery{}
-	for range 3 * v1alpha1.MaxRecordedAttempts {
-		Apply(d, &route.Route{}, v1alpha1.Attempt{Time: metav1.NewMicroTime(start), Outcome: v1alpha1.OutcomeTimeout}, "")
+	for i := range 3 * v1alpha1.MaxRecordedAttempts {
+		at := metav1.NewMicroTime(start.Add(time.Duration(i) * time.Hour))
+		Apply(d, &route.Route{}, v1alpha1.Attempt{Time: at, Outcome: v1alpha1.OutcomeTimeout}, "")
+	}
+	before := d.DeepCopy()
+	Apply(d, &route.Route{}, d.Status.Attempts[5], "")
+	if !equality.Semantic.DeepEqual(before, d) {
+		t.Error("an attempt that is in the log is added again")
 	}
 	got := d.Status.Attempts
 	if len(got) != v1alpha1.MaxRecordedAttempts || d.Status.AttemptCount != 60 {

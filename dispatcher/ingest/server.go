@@ -78,7 +78,7 @@ type Backlog interface {
 
 // FirstAttempts takes over a delivery that was just stored. Offer must not block.
 type FirstAttempts interface {
-	Offer(d *v1alpha1.PostbackDelivery)
+	Offer(d *v1alpha1.PostbackDelivery, since time.Time)
 }
 
 // Store reads and writes PostbackDeliveries at the API server, not in a cache.
@@ -168,9 +168,6 @@ func New(o Options) *Server {
 		listening: make(chan struct{}),
 	}
 }
-
-// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica takes events.
-func (s *Server) NeedLeaderElection() bool { return false }
 
 // Listening is closed when the server listens.
 func (s *Server) Listening() <-chan struct{} { return s.listening }

@@ -35,10 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-var (
-	_ manager.Runnable               = (*Server)(nil)
-	_ manager.LeaderElectionRunnable = (*Server)(nil)
-)
+var _ manager.Runnable = (*Server)(nil)
 
 func startServer(t *testing.T, o Options) (s *Server, stop context.CancelFunc, ended <-chan error) {
 	t.Helper()

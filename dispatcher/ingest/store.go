@@ -106,9 +106,10 @@ func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted
 	reference := v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}
 	for range createTries {
 		d := delivery.New(namespace, reference, &e.Event)
+		began := s.options.Clock.Now()
 		err := s.options.Store.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
 		if err == nil {
-			s.options.FirstAttempts.Offer(d)
+			s.options.FirstAttempts.Offer(d, began)
 			return deliveryResult{Postback: r.Name, Delivery: d.Name, Result: resultStored}
 		}
 		// The API server counts against a quota before it looks whether the name is taken.
@@ -116,7 +117,7 @@ func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted
 			return refusal(r.Name, err)
 		}
 		existing := &v1alpha1.PostbackDelivery{}
-		getErr := s.options.Store.Get(ctx, delivery.Key(d), existing)
+		getErr := s.options.Store.Get(ctx, client.ObjectKeyFromObject(d), existing)
 		switch {
 		case getErr == nil:
 			return compare(r.Name, d, e, existing)

@@ -118,7 +118,7 @@ type offers struct {
 	names []string
 }
 
-func (o *offers) Offer(d *v1alpha1.PostbackDelivery) {
+func (o *offers) Offer(d *v1alpha1.PostbackDelivery, _ time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.names = append(o.names, d.Name)

@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 )
 
 const (
@@ -71,7 +72,7 @@ func Setup(mgr manager.Manager, r *Reconciler, wake *Wake) error {
 // is true.
 type Collector struct {
 	Cache   client.Reader
-	Routes  Routes
+	Routes  attempt.Routes
 	Elected func() bool
 	Clock   clock.PassiveClock
 }

@@ -45,12 +45,6 @@ type Attempter interface {
 	Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause attempt.Cause) (*v1alpha1.PostbackDelivery, error)
 }
 
-// Routes finds the route of a delivery.
-type Routes interface {
-	// Of returns nil if there is none.
-	Of(namespace string, postback v1alpha1.PostbackReference) *route.Route
-}
-
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;list;watch
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries/status,verbs=update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -61,7 +55,7 @@ type Reconciler struct {
 	Cache client.Reader
 	// Live reads from the API server: what is about to be sent must not be decided on a stale copy.
 	Live      client.Reader
-	Routes    Routes
+	Routes    attempt.Routes
 	Attempter Attempter
 	Clock     clock.PassiveClock
 	// Elected reports whether this replica owns the retries.
@@ -75,17 +69,27 @@ type Reconciler struct {
 	draining bool
 	// seen is when this replica first saw each delivery that has no attempt on record.
 	seen map[types.NamespacedName]time.Time
-	// requested are deliveries, finished ones among them, that carry a redeliver annotation.
+	// requested are deliveries with a redeliver annotation that are to be looked at although they are not in the cache.
 	requested map[types.NamespacedName]struct{}
 }
 
 // Reconcile attempts a delivery if that is due and says when to look again.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	requested := r.takeRequest(request.NamespacedName)
 	if !r.Elected() || r.Stop.Err() != nil {
 		r.forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	}
-	d, err := r.find(ctx, request.NamespacedName)
+	result, err := r.reconcile(ctx, request.NamespacedName, requested)
+	if requested && (err != nil || result.RequeueAfter > 0) {
+		// The next look must find a finished delivery, too.
+		r.Request(request.NamespacedName)
+	}
+	return result, err
+}
+
+func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName, requested bool) (ctrl.Result, error) {
+	d, err := r.find(ctx, key, requested)
 	if err != nil || d == nil {
 		return ctrl.Result{}, err
 	}
@@ -94,12 +98,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if !first.Attempt {
 		return ctrl.Result{RequeueAfter: first.After}, nil
 	}
-	return r.attempt(ctx, request.NamespacedName)
+	return r.attempt(ctx, key)
 }
 
 // find returns the delivery as the cache has it. A finished one is not there: it is read only if somebody asked for its
 // redelivery.
-func (r *Reconciler) find(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
+func (r *Reconciler) find(ctx context.Context, key types.NamespacedName, requested bool) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	err := r.Cache.Get(ctx, key, d)
 	switch {
@@ -107,7 +111,7 @@ func (r *Reconciler) find(ctx context.Context, key types.NamespacedName) (*v1alp
 		return d, nil
 	case !apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("get PostbackDelivery %s from the cache: %w", key, err)
-	case !r.isRequested(key):
+	case !requested:
 		r.forget(key)
 		return nil, nil
 	}
@@ -137,7 +141,6 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) (ctr
 	target := r.Routes.Of(d.Namespace, d.Spec.PostbackRef)
 	next := decide(d, target, r.firstSeen(d, now), now)
 	if !next.Attempt {
-		r.settle(d)
 		return ctrl.Result{RequeueAfter: next.After}, nil
 	}
 	if !r.begin() {
@@ -158,7 +161,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) (ctr
 	case err != nil:
 		return ctrl.Result{}, err
 	}
-	r.settle(recorded)
+	r.forget(key)
 	now = r.Clock.Now()
 	after := decide(recorded, target, now, now)
 	if after.Attempt {
@@ -188,13 +191,7 @@ func (r *Reconciler) Drain() {
 	r.attempts.Wait()
 }
 
-// settle forgets what is known of a delivery beyond its status, once its status says it all.
-func (r *Reconciler) settle(d *v1alpha1.PostbackDelivery) {
-	if d.Status.AttemptCount > 0 && redeliverToken(d) == "" {
-		r.forget(delivery.Key(d))
-	}
-}
-
+// firstSeen returns when this replica first saw a delivery without an attempt on record.
 func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, now time.Time) time.Time {
 	if d.Status.AttemptCount > 0 {
 		return now
@@ -204,7 +201,7 @@ func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, now time.Time) time
 	if r.seen == nil {
 		r.seen = map[types.NamespacedName]time.Time{}
 	}
-	key := delivery.Key(d)
+	key := client.ObjectKeyFromObject(d)
 	if _, ok := r.seen[key]; !ok {
 		r.seen[key] = now
 	}
@@ -221,16 +218,18 @@ func (r *Reconciler) Request(key types.NamespacedName) {
 	r.requested[key] = struct{}{}
 }
 
-func (r *Reconciler) isRequested(key types.NamespacedName) bool {
+// takeRequest reports whether Request was called for a delivery since the last time.
+func (r *Reconciler) takeRequest(key types.NamespacedName) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, ok := r.requested[key]
+	delete(r.requested, key)
 	return ok
 }
 
+// forget drops what was noted of a delivery that has an attempt on record by now, or is gone.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.seen, key)
-	delete(r.requested, key)
 }

@@ -113,6 +113,8 @@ func newRig(t *testing.T, c clock.PassiveClock) *rig {
 	live, err := client.NewWithWatch(cp.Config, client.Options{Scheme: scheme})
 	g.Expect(err).NotTo(HaveOccurred())
 
+	signer, err := sign.New(sign.DefaultDubHeader)
+	g.Expect(err).NotTo(HaveOccurred())
 	e := &endpoint{now: c.Now}
 	e.status.Store(http.StatusOK)
 	server := httptest.NewServer(e)
@@ -129,8 +131,8 @@ func newRig(t *testing.T, c clock.PassiveClock) *rig {
 	r := &rig{
 		client: live, postback: postback, routes: route.NewIndex(), endpoint: e,
 		attempter: &attempt.Attempter{
-			Sender:   send.New(&sign.Signer{DubHeader: sign.DefaultDubHeader}, "Postback/test", c),
-			Recorder: &delivery.Recorder{Client: live, Reader: live},
+			Sender:   send.New(signer, "Postback/test", c),
+			Recorder: &delivery.Recorder{Client: live},
 			Events:   events.NewFakeRecorder(1000),
 		},
 	}
@@ -150,6 +152,10 @@ func (r *rig) setRoute(change func(*route.Route)) {
 	r.routes.Set(target)
 }
 
+func (r *rig) route() *route.Route {
+	return r.routes.Of(r.postback.Namespace, v1alpha1.PostbackReference{Name: r.postback.Name, UID: r.postback.UID})
+}
+
 func (r *rig) store(t *testing.T, id string) *v1alpha1.PostbackDelivery {
 	t.Helper()
 	d := delivery.New(r.postback.Namespace, v1alpha1.PostbackReference{Name: r.postback.Name, UID: r.postback.UID},
@@ -163,7 +169,7 @@ func (r *rig) store(t *testing.T, id string) *v1alpha1.PostbackDelivery {
 func (r *rig) read(t *testing.T, d *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
 	t.Helper()
 	fresh := &v1alpha1.PostbackDelivery{}
-	if err := r.client.Get(t.Context(), delivery.Key(d), fresh); err != nil {
+	if err := r.client.Get(t.Context(), client.ObjectKeyFromObject(d), fresh); err != nil {
 		t.Fatal(err)
 	}
 	return fresh
@@ -183,11 +189,11 @@ func TestScheduleOfTwentyAttempts(t *testing.T) {
 	r := newRig(t, c)
 	r.endpoint.status.Store(http.StatusServiceUnavailable)
 	d := r.store(t, "evt_schedule")
-	_, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), attempt.Cause{})
+	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
 	g.Expect(err).NotTo(HaveOccurred())
 
 	reconciler := r.reconciler(t, c)
-	request := ctrl.Request{NamespacedName: delivery.Key(d)}
+	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(d)}
 	for len(r.endpoint.got()) < 20 {
 		made := len(r.endpoint.got())
 		result, err := reconciler.Reconcile(t.Context(), request)
@@ -240,7 +246,7 @@ func TestFirstAttemptThatWasNeverRecordedIsTakenOver(t *testing.T) {
 	r := newRig(t, c)
 	d := r.store(t, "evt_takeover")
 	reconciler := r.reconciler(t, c)
-	request := ctrl.Request{NamespacedName: delivery.Key(d)}
+	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(d)}
 	result, err := reconciler.Reconcile(t.Context(), request)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.RequeueAfter).To(Equal(attempt.FirstAttemptWindow+10*time.Second), "window, timeout of 5s, grace of 5s")
@@ -260,11 +266,11 @@ func TestStaleCopyMakesNoSecondAttempt(t *testing.T) {
 	r := newRig(t, c)
 	stale := r.store(t, "evt_stale")
 	stale.Spec.Test = true // due at once, as the stale copy says
-	_, err := r.attempter.Attempt(t.Context(), r.read(t, stale), r.routes.Get(r.postback.UID), attempt.Cause{})
+	_, err := r.attempter.Attempt(t.Context(), r.read(t, stale), r.route(), attempt.Cause{})
 	g.Expect(err).NotTo(HaveOccurred())
 	reconciler := r.reconciler(t, c)
 	reconciler.Cache = staleReader{Reader: r.client, copy: stale}
-	_, err = reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: delivery.Key(stale)})
+	_, err = reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(stale)})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.endpoint.got()).To(HaveLen(1))
 }
@@ -290,7 +296,7 @@ func TestRecordSurvivesAConflict(t *testing.T) {
 		g.Expect(r.client.Update(t.Context(), other)).To(Succeed())
 		r.endpoint.during = nil
 	}
-	recorded, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), attempt.Cause{})
+	recorded, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(recorded.Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
 	g.Expect(recorded.Annotations).To(HaveKeyWithValue(v1alpha1.RedeliverAnnotation, "during"), "the other's change stays")
@@ -302,7 +308,7 @@ func TestDeletedDuringAnAttempt(t *testing.T) {
 	r := newRig(t, clock.RealClock{})
 	d := r.store(t, "evt_deleted")
 	r.endpoint.during = func() { g.Expect(r.client.Delete(t.Context(), d)).To(Succeed()) }
-	_, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), attempt.Cause{})
+	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
 	g.Expect(err).To(MatchError(delivery.ErrGone))
 }
 
@@ -310,7 +316,7 @@ func TestOneAttemptAtATime(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
 	d := r.store(t, "evt_once")
-	target := r.routes.Get(r.postback.UID)
+	target := r.route()
 	r.endpoint.during = func() {
 		_, err := r.attempter.Attempt(t.Context(), d, target, attempt.Cause{})
 		g.Expect(err).To(MatchError(attempt.ErrInFlight))
@@ -326,11 +332,11 @@ func TestFirstAttempts(t *testing.T) {
 	r := newRig(t, c)
 	first := attempt.NewFirst(r.attempter, r.routes, c)
 	for i := range 50 {
-		first.Offer(r.store(t, fmt.Sprintf("evt_first%d", i)))
+		first.Offer(r.store(t, fmt.Sprintf("evt_first%d", i)), c.Now())
 	}
 	late := r.store(t, "evt_late")
 	first.Close()
-	first.Offer(late)
+	first.Offer(late, c.Now())
 	first.Run(t.Context())
 	g.Expect(r.endpoint.got()).To(HaveLen(50), "what was offered before Close is attempted, once")
 	g.Expect(r.read(t, late).Status.Phase).To(Equal(v1alpha1.DeliveryPending), "the rest is the elected replica's")
@@ -341,10 +347,10 @@ func TestFirstAttemptsLeaveWhatIsNotTheirs(t *testing.T) {
 	c := clocktesting.NewFakeClock(time.Now())
 	r := newRig(t, c)
 	first := attempt.NewFirst(r.attempter, r.routes, c)
-	first.Offer(r.store(t, "evt_old"))
+	first.Offer(r.store(t, "evt_old"), c.Now())
 	c.Step(attempt.FirstAttemptWindow + time.Second)
 	r.setRoute(func(r *route.Route) { r.State = v1alpha1.PostbackPaused })
-	first.Offer(r.store(t, "evt_paused"))
+	first.Offer(r.store(t, "evt_paused"), c.Now())
 	first.Close()
 	first.Run(t.Context())
 	g.Expect(r.endpoint.got()).To(BeEmpty())
@@ -354,7 +360,7 @@ func TestElectionAndRedelivery(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
 	d := r.store(t, "evt_again")
-	_, err := r.attempter.Attempt(t.Context(), d, r.routes.Get(r.postback.UID), attempt.Cause{})
+	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
 	g.Expect(err).NotTo(HaveOccurred())
 	stop := startReplica(t, r, "a")
 

@@ -29,7 +29,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 )
 
 // postbackIndex finds the cached deliveries of a Postback by its UID.
@@ -92,7 +91,7 @@ func (w *Wake) list(ctx context.Context, options ...client.ListOption) error {
 		return fmt.Errorf("list unfinished PostbackDeliveries: %w", err)
 	}
 	for i := range list.Items {
-		w.Add(delivery.Key(&list.Items[i]))
+		w.Add(client.ObjectKeyFromObject(&list.Items[i]))
 	}
 	return nil
 }

@@ -64,17 +64,12 @@ func (x *Index) Delete(postback types.UID) {
 	}
 }
 
-// Get returns the route of a Postback, or nil.
-func (x *Index) Get(postback types.UID) *Route {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return x.byUID[postback]
-}
-
 // Of returns the route of the Postback that a delivery of a namespace names, or nil. A delivery that names a Postback of
 // another namespace has none: whoever may write deliveries in one namespace must not send with the keys of another.
 func (x *Index) Of(namespace string, postback v1alpha1.PostbackReference) *Route {
-	r := x.Get(postback.UID)
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	r := x.byUID[postback.UID]
 	if r == nil || r.Namespace != namespace || r.Name != postback.Name {
 		return nil
 	}
@@ -92,11 +87,4 @@ func (x *Index) Match(namespace, eventType string) []*Route {
 		}
 	}
 	return matches
-}
-
-// Len returns the number of routes.
-func (x *Index) Len() int {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return len(x.byUID)
 }

@@ -152,7 +152,7 @@ func TestIndex(t *testing.T) {
 	index.Delete("u1")
 	index.Delete("u1")
 	index.Delete("u2")
-	if index.Len() != 0 || index.Get("u1") != nil || len(index.byNamespace) != 0 {
+	if len(index.byUID) != 0 || len(index.byNamespace) != 0 {
 		t.Error("deleted routes are still there")
 	}
 }
@@ -200,7 +200,7 @@ func TestLoadedIsTheHighest(t *testing.T) {
 	broken.Data = nil
 	broken.ResourceVersion = "12"
 	w.set(broken)
-	if w.index.Get("u1") == nil || w.Loaded() != "11" {
+	if w.index.byUID["u1"] == nil || w.Loaded() != "11" {
 		t.Error("a broken route replaced the last good one")
 	}
 }

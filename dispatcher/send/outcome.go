@@ -38,6 +38,8 @@ func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 	code := response.StatusCode
 	answered := fmt.Sprintf("the endpoint answered %d %s", code, http.StatusText(code))
 	switch {
+	case code < minStatusCode || code > maxStatusCode:
+		return v1alpha1.OutcomeInvalidResponse, fmt.Sprintf("the endpoint answered with %q, which is no HTTP status", response.Status)
 	case code >= 200 && code < 300:
 		return v1alpha1.OutcomeSucceeded, ""
 	case code >= 300 && code < 400:
@@ -84,6 +86,8 @@ func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
 		return v1alpha1.OutcomeTimeout
 	case errors.As(err, &dns):
 		return v1alpha1.OutcomeNameNotResolved
+	case strings.Contains(err.Error(), "net/http: invalid header field"), strings.Contains(err.Error(), "net/http: invalid trailer"):
+		return v1alpha1.OutcomeInvalidRequest
 	case isTLS(err):
 		return v1alpha1.OutcomeTLSFailed
 	case errors.As(err, &timeout) && timeout.Timeout():

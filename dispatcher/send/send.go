@@ -47,6 +47,9 @@ const (
 	idempotencyKey    = "Idempotency-Key"
 	maxIdlePerHost    = 32
 	idleTimeout       = 90 * time.Second
+	// minStatusCode and maxStatusCode bound what may stand in a status; net/http lets others through.
+	minStatusCode = 100
+	maxStatusCode = 999
 )
 
 // Sender sends requests. It is safe for concurrent use.
@@ -89,9 +92,6 @@ func (s *Sender) Send(ctx context.Context, r *route.Route, eventID string, body 
 	// The wall clock may jump, so the duration is measured apart from it.
 	start, began := s.clock.Now(), time.Now()
 	attempt := v1alpha1.Attempt{Time: metav1.NewMicroTime(start.UTC().Truncate(time.Microsecond))}
-	defer func() {
-		attempt.Message = tidy(attempt.Message)
-	}()
 
 	bounded, cancel := context.WithTimeout(ctx, r.Timeout.Duration)
 	defer cancel()
@@ -104,15 +104,16 @@ func (s *Sender) Send(ctx context.Context, r *route.Route, eventID string, body 
 	})
 	request, err := s.request(bounded, r, eventID, start, body)
 	if err != nil {
-		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
+		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, tidy(err.Error())
 		return attempt
 	}
 	response, err := s.client.Do(request)
 	if err != nil {
 		attempt.Outcome, attempt.Message = classifyError(ctx, err)
 	} else {
-		s.take(response, &attempt)
+		take(response, &attempt)
 	}
+	attempt.Message = tidy(attempt.Message)
 	attempt.Duration = metav1.Duration{Duration: time.Since(began).Round(time.Microsecond)}
 	return attempt
 }
@@ -137,9 +138,11 @@ func (s *Sender) request(ctx context.Context, r *route.Route, eventID string, no
 }
 
 // take reads an answer. Its status decides: what follows it is only for the log.
-func (s *Sender) take(response *http.Response, attempt *v1alpha1.Attempt) {
+func take(response *http.Response, attempt *v1alpha1.Attempt) {
 	defer response.Body.Close()
-	attempt.StatusCode = ptr.To(int32(response.StatusCode))
+	if code := response.StatusCode; code >= minStatusCode && code <= maxStatusCode {
+		attempt.StatusCode = ptr.To(int32(code))
+	}
 	attempt.Outcome, attempt.Message = classifyResponse(response)
 	excerpt, err := io.ReadAll(io.LimitReader(response.Body, v1alpha1.MaxResponseBody))
 	attempt.ResponseBody = validUTF8(excerpt, v1alpha1.MaxResponseBody)

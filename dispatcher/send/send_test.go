@@ -43,7 +43,11 @@ import (
 const secretInURL = "token=s3cret"
 
 func newSender() *send.Sender {
-	return send.New(&sign.Signer{DubHeader: sign.DefaultDubHeader}, "Postback/test", clock.RealClock{})
+	signer, err := sign.New(sign.DefaultDubHeader)
+	if err != nil {
+		panic(err)
+	}
+	return send.New(signer, "Postback/test", clock.RealClock{})
 }
 
 func routeTo(url string) *route.Route {
@@ -173,6 +177,9 @@ func TestOutcomes(t *testing.T) {
 		"cut header":             {url: "http://" + raw(t, answering("HTTP/1.1 200 O")), want: v1alpha1.OutcomeConnectionReset},
 		"not HTTP":               {url: "http://" + raw(t, answering("SSH-2.0-OpenSSH_9.6\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse, message: "malformed"},
 		"huge header":            {url: "http://" + raw(t, answering("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 100<<10)+"\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse},
+		"long line":              {url: "http://" + raw(t, answering(strings.Repeat("X", 3000)+"\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse, message: "malformed"},
+		"status 042":             {url: "http://" + raw(t, answering("HTTP/1.1 042 odd\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse, message: "042 odd"},
+		"switching protocols":    {url: "http://" + raw(t, answering("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")), want: v1alpha1.OutcomeUnexpectedStatus, code: 101},
 		"bad length":             {url: "http://" + raw(t, answering("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse},
 		"no such name":           {url: "http://no-such-host.invalid/", want: v1alpha1.OutcomeNameNotResolved},
 		"unknown authority":      {url: untrusted.URL, want: v1alpha1.OutcomeTLSFailed, message: "unknown authority"},
@@ -199,6 +206,9 @@ func TestOutcomes(t *testing.T) {
 			}
 			if strings.Contains(attempt.Message, secretInURL) {
 				t.Errorf("message shows the query of a URL: %q", attempt.Message)
+			}
+			if len(attempt.Message) > v1alpha1.MaxMessage {
+				t.Errorf("message of %d bytes", len(attempt.Message))
 			}
 			if attempt.Outcome != v1alpha1.OutcomeSucceeded && attempt.Message == "" {
 				t.Error("a failure without a message")

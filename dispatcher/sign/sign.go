@@ -29,6 +29,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
@@ -40,13 +42,37 @@ const (
 	webhookIDHeader        = "webhook-id"
 	webhookTimestampHeader = "webhook-timestamp"
 	webhookSignatureHeader = "webhook-signature"
-	webhookKeyPrefix       = "whsec_"
 )
+
+// KeyPrefix is what a signing key begins with, as partners see it.
+const KeyPrefix = "whsec_"
 
 // Signer signs requests.
 type Signer struct {
-	// DubHeader is the header of the scheme Dub.
-	DubHeader string
+	dubHeader string
+}
+
+// New returns a Signer. dubHeader is the header of the scheme Dub.
+func New(dubHeader string) (*Signer, error) {
+	if !httpguts.ValidHeaderFieldName(dubHeader) {
+		return nil, fmt.Errorf("signature header %q is not an HTTP header name", dubHeader)
+	}
+	return &Signer{dubHeader: dubHeader}, nil
+}
+
+// DecodeKey returns the bytes of a signing key: "whsec_" and their padded standard base64. The errors show nothing of
+// the key.
+func DecodeKey(key string) ([]byte, error) {
+	encoded, ok := strings.CutPrefix(key, KeyPrefix)
+	if !ok {
+		return nil, fmt.Errorf("does not begin with %s", KeyPrefix)
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	// The decoder skips line breaks, receivers may not.
+	if err != nil || strings.ContainsAny(encoded, "\r\n") {
+		return nil, fmt.Errorf("is not base64 after %s: use the standard alphabet, with padding", KeyPrefix)
+	}
+	return raw, nil
 }
 
 // Request is what is signed.
@@ -70,7 +96,7 @@ func (s *Signer) Sign(header http.Header, schemes []v1alpha1.SignatureScheme, ke
 	for _, scheme := range schemes {
 		switch scheme {
 		case v1alpha1.SignatureDub:
-			signed.Set(s.DubHeader, dubSignature(keys[0], r.Body))
+			signed.Set(s.dubHeader, dubSignature(keys[0], r.Body))
 		case v1alpha1.SignatureStandardWebhooks:
 			if err := setStandardWebhooks(signed, keys, r); err != nil {
 				return err
@@ -97,13 +123,9 @@ func setStandardWebhooks(header http.Header, keys []string, r Request) error {
 	timestamp := strconv.FormatInt(r.Time.Unix(), 10)
 	signatures := make([]string, 0, len(keys))
 	for i, key := range keys {
-		encoded, ok := strings.CutPrefix(key, webhookKeyPrefix)
-		if !ok {
-			return fmt.Errorf("signing key %d does not begin with %s", i, webhookKeyPrefix)
-		}
-		raw, err := base64.StdEncoding.DecodeString(encoded)
+		raw, err := DecodeKey(key)
 		if err != nil {
-			return fmt.Errorf("signing key %d is not base64", i)
+			return fmt.Errorf("signing key %d %w", i, err)
 		}
 		mac := hmac.New(sha256.New, raw)
 		mac.Write([]byte(r.ID + "." + timestamp + "."))

@@ -17,6 +17,7 @@ limitations under the License.
 package sign_test
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,6 +39,23 @@ const (
 
 var both = []v1alpha1.SignatureScheme{v1alpha1.SignatureDub, v1alpha1.SignatureStandardWebhooks}
 
+func newSigner(t *testing.T, dubHeader string) *sign.Signer {
+	t.Helper()
+	signer, err := sign.New(dubHeader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}
+
+func TestNewRefusesWhatIsNoHeader(t *testing.T) {
+	for _, name := range []string{"", "Acme Signature", "Acme-Signature:", "Acme\r\nX"} {
+		if _, err := sign.New(name); err == nil {
+			t.Errorf("takes %q", name)
+		}
+	}
+}
+
 func bodies() map[string]string {
 	return map[string]string{
 		"plain":         `{"id":"evt_1","event":"lead.created","createdAt":"2026-01-01T00:00:00.000Z","data":{}}`,
@@ -53,7 +71,7 @@ func TestReceiversVerify(t *testing.T) {
 	for name, body := range bodies() {
 		t.Run(name, func(t *testing.T) {
 			header := http.Header{}
-			signer := sign.Signer{DubHeader: sign.DefaultDubHeader}
+			signer := newSigner(t, sign.DefaultDubHeader)
 			request := sign.Request{ID: "evt_1", Time: time.Now(), Body: []byte(body)}
 			if err := signer.Sign(header, both, []string{currentKey, previousKey}, request); err != nil {
 				t.Fatal(err)
@@ -108,10 +126,7 @@ func TestSchemes(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			header := http.Header{}
-			signer := sign.Signer{DubHeader: test.header}
-			if signer.DubHeader == "" {
-				signer.DubHeader = sign.DefaultDubHeader
-			}
+			signer := newSigner(t, cmp.Or(test.header, sign.DefaultDubHeader))
 			err := signer.Sign(header, test.schemes, test.keys, sign.Request{ID: "evt_1", Time: time.Unix(1, 0), Body: []byte("{}")})
 			if test.refused {
 				if err == nil || len(header) != 0 {
@@ -142,7 +157,7 @@ func TestSchemes(t *testing.T) {
 // The example of Standard Webhooks' specification, so that our reading and the library's are not wrong together.
 func TestSpecificationExample(t *testing.T) {
 	header := http.Header{}
-	signer := sign.Signer{DubHeader: sign.DefaultDubHeader}
+	signer := newSigner(t, sign.DefaultDubHeader)
 	request := sign.Request{ID: "msg_p5jXN8AQM9LWM0D4loKWxJek", Time: time.Unix(1614265330, 0), Body: []byte(`{"test": 2432232314}`)}
 	schemes := []v1alpha1.SignatureScheme{v1alpha1.SignatureStandardWebhooks}
 	if err := signer.Sign(header, schemes, []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}, request); err != nil {

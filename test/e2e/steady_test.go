@@ -55,7 +55,7 @@ func TestSteadyStateMakesNoWrites(t *testing.T) {
 	n.waitPhase("evt_failing", v1alpha1.DeliveryRetrying, 2)
 
 	// Until what was asked for is done, the count moves; from then on it must not. The next retry is due after 2m28s.
-	var last, since = writes(t), time.Now()
+	last, since := writes(t), time.Now()
 	g.Eventually(func() time.Duration {
 		if now := writes(t); now != last {
 			last, since = now, time.Now()

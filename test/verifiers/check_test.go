@@ -53,7 +53,7 @@ func sent(t *testing.T, keys []string, at time.Time, content []byte) request {
 		}
 	}))
 	defer endpoint.Close()
-	sender := send.New(&sign.Signer{DubHeader: sign.DefaultDubHeader}, "Postback/test", clocktesting.NewFakePassiveClock(at))
+	sender := send.New(newSigner(t), "Postback/test", clocktesting.NewFakePassiveClock(at))
 	attempt := sender.Send(t.Context(), &route.Route{
 		URL: endpoint.URL, Keys: keys, Timeout: metav1.Duration{Duration: 10 * time.Second},
 		Signatures: []v1alpha1.SignatureScheme{v1alpha1.SignatureDub, v1alpha1.SignatureStandardWebhooks},
@@ -218,4 +218,13 @@ func TestOverlapSignsWithEachKey(t *testing.T) {
 	if strings.Contains(r.Headers[dub], " ") {
 		t.Error("Dub-Signature has more than one signature")
 	}
+}
+
+func newSigner(t *testing.T) *sign.Signer {
+	t.Helper()
+	signer, err := sign.New(sign.DefaultDubHeader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
 }

@@ -1,0 +1,168 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/postback-dev/postback-operator/dispatcher/attempt"
+	"github.com/postback-dev/postback-operator/dispatcher/backlog"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/presence"
+	"github.com/postback-dev/postback-operator/dispatcher/retry"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/dispatcher/send"
+	"github.com/postback-dev/postback-operator/dispatcher/sign"
+)
+
+// replica is what the parts of a dispatcher share.
+type replica struct {
+	mgr     manager.Manager
+	options Options
+	clock   clock.RealClock
+	// live reads and writes past the cache.
+	live      client.WithWatch
+	clientset kubernetes.Interface
+
+	routes    *route.Index
+	pending   *backlog.Backlog
+	wake      *retry.Wake
+	election  *retry.Election
+	attempter *attempt.Attempter
+	// stop is done when attempts in flight have to be cut short.
+	stop context.Context //nolint:containedctx // It outlives the contexts of those who attempt.
+}
+
+// add wires the parts of a replica and adds them to a manager.
+func add(ctx context.Context, mgr manager.Manager, o Options) error {
+	signer, err := sign.New(o.SignatureHeader)
+	if err != nil {
+		return err
+	}
+	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	clientset, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	stop, _ := attempt.EndLater(ctx, attemptGrace) // It ends by itself, after ctx.
+	r := &replica{
+		mgr: mgr, options: o, live: live, clientset: clientset, stop: stop, routes: route.NewIndex(),
+		attempter: &attempt.Attempter{
+			Sender:   send.New(signer, o.UserAgent, clock.RealClock{}),
+			Recorder: &delivery.Recorder{Client: live},
+			Events:   mgr.GetEventRecorder("postback-dispatcher"),
+		},
+	}
+	if err := r.addRetries(ctx); err != nil {
+		return err
+	}
+	watch, err := route.NewWatch(ctx, mgr.GetCache(), r.routes, o.Log.WithName("route"), func(postback types.UID) { r.wakeOf(ctx, postback) })
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		r.addIngest(func() bool { return watch.HasSynced() && r.pending.HasSynced() }),
+		mgr.Add(&presence.Presence{
+			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod,
+			Loaded: watch.Loaded, Synced: watch.HasSynced, Clock: r.clock,
+		}),
+	)
+}
+
+// addRetries adds what the replica does when it is elected.
+func (r *replica) addRetries(ctx context.Context) error {
+	cache := r.mgr.GetCache()
+	if err := retry.IndexCache(ctx, cache); err != nil {
+		return fmt.Errorf("index PostbackDeliveries: %w", err)
+	}
+	var err error
+	if r.pending, err = backlog.New(ctx, cache); err != nil {
+		return err
+	}
+	r.wake = &retry.Wake{Cache: cache}
+	r.election = &retry.Election{
+		Client: r.clientset, Namespace: r.options.Namespace, Identity: r.options.Identity, Finished: r.live, Wake: r.wake,
+	}
+	r.election.Reconciler = &retry.Reconciler{
+		Cache: cache, Live: r.live, Routes: r.routes, Attempter: r.attempter, Clock: r.clock,
+		Elected: r.election.Elected, Stop: r.stop,
+	}
+	if err := retry.Setup(r.mgr, r.election.Reconciler, r.wake); err != nil {
+		return err
+	}
+	collector := &retry.Collector{Cache: cache, Routes: r.routes, Elected: r.election.Elected, Clock: r.clock}
+	if err := metrics.Registry.Register(collector); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	return r.mgr.Add(r.election)
+}
+
+// wakeOf looks again at the deliveries of a Postback whose route has changed.
+func (r *replica) wakeOf(ctx context.Context, postback types.UID) {
+	if !r.election.Elected() {
+		return
+	}
+	if err := r.wake.Of(ctx, postback); err != nil {
+		r.options.Log.Error(err, "Cannot wake the deliveries of a changed route", "uid", postback)
+	}
+}
+
+// addIngest adds the server for events, the first attempts of what it stores, and the probes.
+func (r *replica) addIngest(synced func() bool) error {
+	first := attempt.NewFirst(r.attempter, r.routes, r.clock)
+	server := ingest.New(ingest.Options{
+		Address: r.options.IngestAddress, MaxBodyBytes: r.options.MaxBodyBytes, Store: r.live, Routes: r.routes,
+		Backlog: r.pending, FirstAttempts: first, Synced: synced, Clock: r.clock, Log: r.options.Log.WithName("ingest"),
+	})
+	return errors.Join(
+		r.mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
+		r.mgr.AddReadyzCheck("ingest", server.Ready),
+		r.mgr.Add(everyReplica(func(ctx context.Context) error {
+			// What ingest has stored is attempted before the replica ends.
+			defer first.Close()
+			return server.Start(ctx)
+		})),
+		r.mgr.Add(everyReplica(func(context.Context) error { //nolint:contextcheck // It ends by Close, after ingest.
+			first.Run(logr.NewContext(r.stop, r.options.Log.WithName("first-attempt")))
+			return nil
+		})),
+	)
+}
+
+// everyReplica is a runnable that does not wait for an election.
+type everyReplica func(context.Context) error
+
+// Start implements manager.Runnable.
+func (f everyReplica) Start(ctx context.Context) error { return f(ctx) }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (f everyReplica) NeedLeaderElection() bool { return false }
