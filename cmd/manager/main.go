@@ -22,9 +22,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"time"
 
-	"golang.org/x/net/http/httpguts"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -43,9 +41,6 @@ import (
 
 // version is set when the program is built.
 var version = "dev"
-
-// gracefulShutdown is how long a pass that has begun may take to end. It is shorter than a Pod's default grace period.
-const gracefulShutdown = 20 * time.Second
 
 type options struct {
 	controllers.Options
@@ -79,8 +74,8 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	if !httpguts.ValidHeaderFieldName(o.Policy.SignatureHeader) {
-		return fmt.Errorf("flag --signature-header: %q is not an HTTP header name", o.Policy.SignatureHeader)
+	if _, err := sign.New(o.Policy.SignatureHeader); err != nil {
+		return fmt.Errorf("flag --signature-header: %w", err)
 	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
@@ -112,10 +107,11 @@ func run(ctx context.Context, o options) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("add the liveness probe: %w", err)
 	}
-	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+	if err := mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache())); err != nil {
 		return fmt.Errorf("add the readiness probe: %w", err)
 	}
-	if err := mgr.Start(ctx); err != nil {
+	limits := shutdownLimits{busy: gracefulShutdown + shutdownMargin, idle: shutdownMargin}
+	if err := runManager(ctx, mgr, limits); err != nil {
 		return fmt.Errorf("run the manager: %w", err)
 	}
 	return nil
