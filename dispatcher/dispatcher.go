@@ -21,12 +21,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
@@ -38,7 +40,9 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
+	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/start"
 )
 
 const (
@@ -67,6 +71,9 @@ type Options struct {
 
 // Run runs a replica until ctx ends, and then finishes what is in flight.
 func Run(ctx context.Context, config *rest.Config, o Options) error {
+	if problems := validation.IsDNS1123Subdomain(presence.LeaseName(o.Identity)); len(problems) > 0 {
+		return fmt.Errorf("identity %q cannot be part of the name of a Lease: %s", o.Identity, strings.Join(problems, "; "))
+	}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("make the scheme: %w", err)
@@ -91,7 +98,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if err := add(ctx, mgr, o); err != nil {
 		return err
 	}
-	if err := mgr.Start(ctx); err != nil {
+	if err := start.Manager(ctx, mgr); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	return nil

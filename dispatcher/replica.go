@@ -151,7 +151,8 @@ func (r *replica) addIngest(synced func() bool) error {
 			defer first.Close()
 			return server.Start(ctx)
 		})),
-		r.mgr.Add(everyReplica(func(context.Context) error { //nolint:contextcheck // It ends by Close, after ingest.
+		r.mgr.Add(everyReplica(func(context.Context) error {
+			//nolint:contextcheck // It ends by Close, after ingest.
 			first.Run(logr.NewContext(r.stop, r.options.Log.WithName("first-attempt")))
 			return nil
 		})),

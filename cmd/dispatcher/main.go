@@ -21,6 +21,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -90,5 +91,5 @@ func hostname() string {
 	if err != nil {
 		return "dispatcher"
 	}
-	return name
+	return strings.ToLower(name)
 }

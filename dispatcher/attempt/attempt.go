@@ -50,8 +50,8 @@ type Cause struct {
 
 // takenOverNote stands in the log of an attempt that was taken over, for the endpoint may have seen one more than the
 // log shows.
-const takenOverNote = "made by the elected replica, because the one that stored the event recorded no attempt in its time " +
-	"(the Postback was paused, or that replica busy or gone); if it was gone, the endpoint may have received the event before"
+const takenOverNote = "made by the elected replica, because the one that stored the event was busy or gone and recorded no attempt " +
+	"in its time; the endpoint may have received the event before"
 
 const deliverAction = "Deliver"
 
@@ -121,8 +121,9 @@ func EndLater(parent context.Context, grace time.Duration) (context.Context, con
 	}
 }
 
-// announce makes what changed for good known: metrics, and an event on the Postback. Events of one kind on one
-// Postback are counted together, so that an outage of an endpoint does not flood the cluster.
+// announce makes what changed for good known: metrics, and an event on the Postback. The API joins the events of one
+// reason on one Postback into a series, so that an outage of an endpoint does not flood the cluster. Therefore their
+// notes name no delivery and no cause: they would be those of the first.
 func (a *Attempter) announce(r *route.Route, before *v1alpha1.PostbackDeliveryStatus, after *v1alpha1.PostbackDelivery) {
 	if before.Phase == after.Status.Phase && before.Round.Attempts < after.Status.Round.Attempts {
 		return
@@ -135,21 +136,14 @@ func (a *Attempter) announce(r *route.Route, before *v1alpha1.PostbackDeliverySt
 	switch {
 	case after.Status.Phase == v1alpha1.DeliveryFailed:
 		a.Events.Eventf(postback, nil, corev1.EventTypeWarning, v1alpha1.DeliveryFailedReason, deliverAction,
-			"PostbackDelivery %s will not be tried again: %s", after.Name, lastOutcome(after))
+			"An event was not delivered and will not be tried again: see the PostbackDeliveries in phase Failed")
 	case after.Status.Phase == v1alpha1.DeliveryRetrying:
 		a.Events.Eventf(postback, nil, corev1.EventTypeWarning, v1alpha1.AttemptFailedReason, deliverAction,
-			"PostbackDelivery %s will be tried again: %s", after.Name, lastOutcome(after))
+			"An event was not delivered and will be tried again: see the PostbackDeliveries in phase Retrying")
 	case after.Status.Phase == v1alpha1.DeliveryDelivered && after.Status.Round.Attempts > 1:
 		a.Events.Eventf(postback, nil, corev1.EventTypeNormal, v1alpha1.DeliveredAfterRetriesReason, deliverAction,
-			"PostbackDelivery %s was delivered at attempt %d", after.Name, after.Status.AttemptCount)
+			"An event was delivered after retries")
 	}
-}
-
-func lastOutcome(d *v1alpha1.PostbackDelivery) v1alpha1.Outcome {
-	if len(d.Status.Attempts) == 0 {
-		return ""
-	}
-	return d.Status.Attempts[len(d.Status.Attempts)-1].Outcome
 }
 
 func (a *Attempter) begin(d types.UID) bool {

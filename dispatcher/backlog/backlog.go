@@ -52,12 +52,18 @@ func CacheOptions() cache.ByObject {
 	}
 }
 
+// key holds the namespace too: a delivery that names a Postback of another namespace must not count against it.
+type key struct {
+	namespace string
+	postback  types.UID
+}
+
 // Backlog counts the unfinished deliveries of each Postback, as the cache has seen them. It is safe for concurrent use.
 type Backlog struct {
 	synced func() bool
 
 	mu         sync.RWMutex
-	byPostback map[types.UID]int
+	byPostback map[key]int
 }
 
 // New returns a Backlog that follows a cache with CacheOptions.
@@ -66,7 +72,7 @@ func New(ctx context.Context, c cache.Cache) (*Backlog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch PostbackDeliveries: %w", err)
 	}
-	b := &Backlog{byPostback: map[types.UID]int{}}
+	b := &Backlog{byPostback: map[key]int{}}
 	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(object any) { b.count(object, 1) },
 		DeleteFunc: func(object any) { b.count(object, -1) },
@@ -86,7 +92,7 @@ func (b *Backlog) count(object any, change int) {
 	if !ok {
 		return
 	}
-	postback := d.Spec.PostbackRef.UID
+	postback := key{d.Namespace, d.Spec.PostbackRef.UID}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.byPostback[postback] += change
@@ -98,9 +104,9 @@ func (b *Backlog) count(object any, change int) {
 // HasSynced reports whether the deliveries that were there at the start have been counted.
 func (b *Backlog) HasSynced() bool { return b.synced() }
 
-// Pending returns the number of unfinished deliveries of a Postback.
-func (b *Backlog) Pending(postback types.UID) int {
+// Pending returns the number of unfinished deliveries of a Postback in a namespace.
+func (b *Backlog) Pending(namespace string, postback types.UID) int {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.byPostback[postback]
+	return b.byPostback[key{namespace, postback}]
 }

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,6 +33,9 @@ import (
 
 // ErrGone says that a delivery no longer exists, so that there is nothing to record.
 var ErrGone = errors.New("the delivery no longer exists")
+
+// ErrUnrecordable says that the API server refuses the record of an attempt for good, even without its texts.
+var ErrUnrecordable = errors.New("the record of the attempt is refused")
 
 // Recorder writes the status of deliveries.
 type Recorder struct {
@@ -48,7 +52,7 @@ const unrecordable = "the API server refused the texts of this attempt, so they 
 
 // Record changes the status of a delivery by apply and writes it. If somebody else has changed the object, apply is
 // called again on a fresh copy, so it must not depend on an earlier call. It returns the object as written, or ErrGone,
-// or an error that wraps the last failure when ctx ends.
+// ErrUnrecordable, or an error that wraps the last failure when ctx ends.
 func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 	current := d.DeepCopy()
 	bare := false
@@ -71,15 +75,14 @@ func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, app
 			return false, nil
 		case apierrors.IsNotFound(err):
 			return false, ErrGone
-		case apierrors.IsInvalid(err) && !bare:
+		case refused(err) && !bare:
 			// What an endpoint can make of an answer has no end. The attempt must be on record all the same, or it would
 			// be repeated again and again.
 			bare = true
 			logf.FromContext(ctx).Error(err, "The API server refuses the record of an attempt: recording it without its texts")
 			return false, nil
-		case apierrors.IsInvalid(err):
-			// Forbidden is not final: an API server that has just started refuses everybody until it has read the roles.
-			return false, err
+		case refused(err):
+			return false, fmt.Errorf("%w: %w", ErrUnrecordable, err)
 		}
 		if last == nil {
 			logf.FromContext(ctx).Info("Cannot record an attempt yet", "reason", err.Error())
@@ -96,11 +99,19 @@ func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, app
 	return nil, fmt.Errorf("record status of PostbackDelivery %s/%s: %w", d.Namespace, d.Name, errors.Join(err, last))
 }
 
+// refused reports whether the same write will never succeed. Forbidden is not of that kind: an API server that has just
+// started refuses everybody until it has read the roles.
+func refused(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) ||
+		strings.Contains(err.Error(), "etcdserver: request is too large")
+}
+
 func (r *Recorder) write(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery), bare bool) (*v1alpha1.PostbackDelivery, error) {
 	changed := d.DeepCopy()
 	apply(changed)
 	if newest := len(changed.Status.Attempts) - 1; bare && newest >= 0 {
-		a := &changed.Status.Attempts[newest]
+		changed.Status.Attempts = changed.Status.Attempts[newest:]
+		a := &changed.Status.Attempts[0]
 		a.Message, a.ResponseBody, a.RemoteIP, a.StatusCode = unrecordable, "", "", nil
 	}
 	if err := r.Client.Status().Update(ctx, changed, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {

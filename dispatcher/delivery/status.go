@@ -97,12 +97,13 @@ func setFailure(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.A
 		status.Phase = v1alpha1.DeliveryRetrying
 		status.NextAttemptTime = ptr.To(metav1.NewMicroTime(next))
 		status.CompletionTime = nil
-		message = fmt.Sprintf("Attempt %d: %s. It will be tried again.", attempt.Number, attempt.Outcome)
+		message = fmt.Sprintf("Attempt %d: %s. It will be tried again.", attempt.Number, cause(attempt))
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.StalledCondition)
 		setCondition(d, v1alpha1.DeliveredCondition, metav1.ConditionFalse, v1alpha1.RetryScheduledReason, message, end)
 		setCondition(d, v1alpha1.ReconcilingCondition, metav1.ConditionTrue, v1alpha1.RetryScheduledReason, message, end)
 		return
 	}
+	message = fmt.Sprintf("Attempt %d: %s. %s", attempt.Number, cause(attempt), message)
 	status.Phase = v1alpha1.DeliveryFailed
 	status.NextAttemptTime = nil
 	status.CompletionTime = ptr.To(metav1.NewMicroTime(end))
@@ -111,11 +112,19 @@ func setFailure(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.A
 	setCondition(d, v1alpha1.StalledCondition, metav1.ConditionTrue, reason, message, end)
 }
 
+// cause says why an attempt failed.
+func cause(attempt v1alpha1.Attempt) string {
+	if attempt.Message == "" {
+		return string(attempt.Outcome)
+	}
+	return attempt.Message
+}
+
 // giveUp returns a reason if there must be no further attempt.
 func giveUp(round v1alpha1.DeliveryRound, r *route.Route, next time.Time) (reason, message string) {
 	if r.MaxAttempts > 0 && round.Attempts >= r.MaxAttempts {
-		return v1alpha1.MaxAttemptsReason, fmt.Sprintf("Not delivered in %d attempts, which spec.retry.maxAttempts allows. "+
-			"Annotate it with %s to try again.", round.Attempts, v1alpha1.RedeliverAnnotation)
+		return v1alpha1.MaxAttemptsReason, fmt.Sprintf("spec.retry.maxAttempts (%d) allows no further attempt. "+
+			"Annotate it with %s to try again.", r.MaxAttempts, v1alpha1.RedeliverAnnotation)
 	}
 	if limit := r.GiveUpAfter.Duration; limit > 0 && next.Sub(round.StartTime.Time) > limit {
 		return v1alpha1.GaveUpReason, fmt.Sprintf("The next attempt would come later than spec.retry.giveUpAfter (%s) allows. "+

@@ -22,6 +22,7 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -100,6 +101,7 @@ func TestTooLargeOnceEscaped(t *testing.T) {
 		code  int
 	}{
 		"at the default limit":         {"<", DefaultMaxBodyBytes, http.StatusRequestEntityTooLarge},
+		"no room for the log":          {"<", 240_000, http.StatusRequestEntityTooLarge},
 		"at the largest limit":         {"x", LargestMaxBodyBytes, http.StatusAccepted},
 		"too large for etcd":           {`\"`, LargestMaxBodyBytes, http.StatusRequestEntityTooLarge},
 		"too large for the API server": {"<", LargestMaxBodyBytes, http.StatusRequestEntityTooLarge},
@@ -120,5 +122,26 @@ func TestTooLargeOnceEscaped(t *testing.T) {
 				t.Errorf("got %s", got.raw)
 			}
 		})
+	}
+}
+
+// What is stored leaves room for the longest log that there can be: an attempt that cannot be recorded is repeated.
+func TestStoredLeavesRoomForTheLog(t *testing.T) {
+	c := testClient(t, cp.Config)
+	namespace := testNamespace(t, c)
+	crm := postbackRoute(t, c, namespace, "crm", "*")
+	options, _ := testOptions(c, crm)
+	got := post(t, testServer(t, options).URL, namespace, filled("<", 200_000))
+	expect(t, got, http.StatusAccepted, []deliveryResult{{Postback: "crm", Delivery: nameOf(crm, "evt_1"), Result: resultStored}})
+
+	d := deliveries(t, c, namespace)[0]
+	for i := range v1alpha1.MaxRecordedAttempts {
+		d.Status.Attempts = append(d.Status.Attempts, v1alpha1.Attempt{
+			Number: int32(i + 1), Time: metav1.NowMicro(), Outcome: v1alpha1.OutcomeRejected4xx,
+			Message: strings.Repeat("<", v1alpha1.MaxMessage), ResponseBody: strings.Repeat("<", v1alpha1.MaxResponseBody),
+		})
+	}
+	if err := c.Status().Update(t.Context(), &d); err != nil {
+		t.Error(err)
 	}
 }

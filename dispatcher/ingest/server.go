@@ -73,7 +73,7 @@ type Routes interface {
 
 // Backlog counts the unfinished deliveries of a Postback.
 type Backlog interface {
-	Pending(postback types.UID) int
+	Pending(namespace string, postback types.UID) int
 }
 
 // FirstAttempts takes over a delivery that was just stored. Offer must not block.

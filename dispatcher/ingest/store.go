@@ -19,6 +19,7 @@ package ingest
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -100,12 +101,15 @@ func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted
 	switch {
 	case r.State == v1alpha1.PostbackDisabled:
 		return deliveryResult{Postback: r.Name, Result: resultSkipped, Reason: reasonDisabled}
-	case s.options.Backlog.Pending(r.UID) >= int(r.MaxPending):
+	case s.options.Backlog.Pending(namespace, r.UID) >= int(r.MaxPending):
 		return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonBacklogFull}
 	}
 	reference := v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}
 	for range createTries {
 		d := delivery.New(namespace, reference, &e.Event)
+		if leavesNoRoom(d) {
+			return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonTooLarge}
+		}
 		began := s.options.Clock.Now()
 		err := s.options.Store.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
 		if err == nil {
@@ -168,6 +172,27 @@ func isNamespaceNotFound(err error) bool {
 
 func isQuotaExceeded(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota")
+}
+
+const (
+	// maxStored is what etcd takes of one object by default, as JSON.
+	maxStored = 1536 << 10
+	// maxStatus is what the log of a delivery can grow to: 20 attempts whose texts are escaped.
+	maxStatus = 320 << 10
+	// maxRest is more than everything but body and status takes.
+	maxRest = 16 << 10
+	// worstEscape is how many bytes JSON can make of one: "<" becomes \u003c.
+	worstEscape = 6
+)
+
+// leavesNoRoom reports whether a delivery leaves no room for its log: it could be stored, but no attempt be recorded.
+func leavesNoRoom(d *v1alpha1.PostbackDelivery) bool {
+	const room = maxStored - maxStatus
+	if len(d.Spec.Body)*worstEscape+maxRest < room {
+		return false // the usual case, for nothing
+	}
+	encoded, err := json.Marshal(d)
+	return err != nil || len(encoded) > room
 }
 
 // isTooLarge reports whether the API server or etcd said that an object is beyond what they take.

@@ -110,7 +110,7 @@ func looseRoute(namespace, name string, uid types.UID, triggers ...v1alpha1.Trig
 
 type backlog map[types.UID]int
 
-func (b backlog) Pending(postback types.UID) int { return b[postback] }
+func (b backlog) Pending(_ string, postback types.UID) int { return b[postback] }
 
 // offers keeps what is offered.
 type offers struct {

@@ -19,6 +19,8 @@ package retry
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
@@ -43,9 +45,19 @@ type decision struct {
 	After time.Duration
 }
 
-// decide says what to do with a delivery now. r is its route, or nil. seen is when this replica first saw the delivery
-// without an attempt on record: the time is its own, so that clocks of other machines do not matter.
-func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen, now time.Time) decision {
+// sighting is when this replica first saw a delivery without an attempt on record. The time is its own, so that clocks of
+// other machines do not matter.
+type sighting struct {
+	of types.UID
+	at time.Time
+	// timeout is that of the Postback then. It bounds a first attempt that began then, though it may be shortened since.
+	timeout time.Duration
+	// held says that the Postback was not Enabled then, so that no other replica makes the first attempt.
+	held bool
+}
+
+// decide says what to do with a delivery now. r is its route, or nil.
+func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now time.Time) decision {
 	if !d.DeletionTimestamp.IsZero() {
 		return decision{}
 	}
@@ -67,14 +79,14 @@ func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen, now time.Time) d
 	}
 	wait := dueIn(d, r, seen, now)
 	if wait <= 0 {
-		first := d.Status.AttemptCount == 0 && !d.Spec.Test
-		return decision{Attempt: true, Cause: attempt.Cause{TakenOver: first}}
+		takenOver := d.Status.AttemptCount == 0 && !d.Spec.Test && !seen.held
+		return decision{Attempt: true, Cause: attempt.Cause{TakenOver: takenOver}}
 	}
 	return decision{After: wait}
 }
 
 // dueIn returns the time until a delivery is due; it may be negative.
-func dueIn(d *v1alpha1.PostbackDelivery, r *route.Route, seen, now time.Time) time.Duration {
+func dueIn(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now time.Time) time.Duration {
 	if next := d.Status.NextAttemptTime; next != nil {
 		wait := next.Sub(now)
 		if wait > delivery.MaxDelay+clockSlack {
@@ -82,11 +94,11 @@ func dueIn(d *v1alpha1.PostbackDelivery, r *route.Route, seen, now time.Time) ti
 		}
 		return wait
 	}
-	if d.Spec.Test || d.Status.AttemptCount > 0 {
+	if d.Spec.Test || d.Status.AttemptCount > 0 || seen.held {
 		return 0
 	}
 	// The replica that stored it makes the first attempt. If it is gone, this one takes over.
-	return seen.Add(attempt.FirstAttemptWindow + r.Timeout.Duration + recordGrace).Sub(now)
+	return seen.at.Add(attempt.FirstAttemptWindow + max(r.Timeout.Duration, seen.timeout) + recordGrace).Sub(now)
 }
 
 // redeliverToken returns the token of a redelivery that was asked for and not made yet, or "".

@@ -50,6 +50,8 @@ func TestDecide(t *testing.T) {
 		handled    string
 		deleting   bool
 		seen       time.Duration // before now
+		held       bool
+		timeout    time.Duration
 		want       decision
 	}{
 		"due":                               {route: enabled, phase: retrying, attempts: 1, next: at(0), want: decision{Attempt: true}},
@@ -67,6 +69,9 @@ func TestDecide(t *testing.T) {
 		"first attempt is another's":        {route: enabled, phase: pending, want: decision{After: 20 * time.Second}},
 		"first attempt is another's, still": {route: enabled, phase: pending, seen: 19 * time.Second, want: decision{After: time.Second}},
 		"first attempt is taken over":       {route: enabled, phase: pending, seen: 20 * time.Second, want: decision{Attempt: true, Cause: attempt.Cause{TakenOver: true}}},
+		"timeout shortened meanwhile":       {route: enabled, phase: pending, seen: 20 * time.Second, timeout: 30 * time.Second, want: decision{After: 20 * time.Second}},
+		"stored while paused":               {route: enabled, phase: pending, held: true, want: decision{Attempt: true}},
+		"stored while paused, and still is": {route: paused, phase: pending, held: true},
 		"test event":                        {route: enabled, phase: pending, test: true, want: decision{Attempt: true}},
 		"test event of a paused one":        {route: paused, phase: pending, test: true, want: decision{Attempt: true}},
 		"test event of a disabled one":      {route: disabled, phase: pending, test: true, want: decision{Attempt: true}},
@@ -93,7 +98,7 @@ func TestDecide(t *testing.T) {
 			if test.deleting {
 				d.DeletionTimestamp = ptr.To(metav1.NewTime(now))
 			}
-			if got := decide(d, test.route, now.Add(-test.seen), now); got != test.want {
+			if got := decide(d, test.route, sighting{at: now.Add(-test.seen), held: test.held, timeout: test.timeout}, now); got != test.want {
 				t.Errorf("decide() = %+v, want %+v", got, test.want)
 			}
 		})

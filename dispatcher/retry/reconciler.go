@@ -30,6 +30,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
@@ -67,8 +68,8 @@ type Reconciler struct {
 	// attempts are those that this replica is making as the owner of the retries. None begins once draining is set.
 	attempts sync.WaitGroup
 	draining bool
-	// seen is when this replica first saw each delivery that has no attempt on record.
-	seen map[types.NamespacedName]time.Time
+	// seen is the first sight of each delivery that has no attempt on record.
+	seen map[types.NamespacedName]sighting
 	// requested are deliveries with a redeliver annotation that are to be looked at although they are not in the cache.
 	requested map[types.NamespacedName]struct{}
 }
@@ -94,7 +95,8 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName, re
 		return ctrl.Result{}, err
 	}
 	now := r.Clock.Now()
-	first := decide(d, r.Routes.Of(d.Namespace, d.Spec.PostbackRef), r.firstSeen(d, now), now)
+	target := r.Routes.Of(d.Namespace, d.Spec.PostbackRef)
+	first := decide(d, target, r.firstSeen(d, target, now), now)
 	if !first.Attempt {
 		return ctrl.Result{RequeueAfter: first.After}, nil
 	}
@@ -139,7 +141,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) (ctr
 	}
 	now := r.Clock.Now()
 	target := r.Routes.Of(d.Namespace, d.Spec.PostbackRef)
-	next := decide(d, target, r.firstSeen(d, now), now)
+	next := decide(d, target, r.firstSeen(d, target, now), now)
 	if !next.Attempt {
 		return ctrl.Result{RequeueAfter: next.After}, nil
 	}
@@ -158,12 +160,16 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) (ctr
 	case errors.Is(err, delivery.ErrGone):
 		r.forget(key)
 		return ctrl.Result{}, nil
+	case errors.Is(err, delivery.ErrUnrecordable):
+		// Nothing can be written down of it, not even that it was sent: it must not go out again and again.
+		logf.FromContext(ctx).Error(err, "Setting a delivery aside", "delivery", key)
+		return ctrl.Result{RequeueAfter: delivery.MaxDelay}, nil
 	case err != nil:
 		return ctrl.Result{}, err
 	}
 	r.forget(key)
 	now = r.Clock.Now()
-	after := decide(recorded, target, now, now)
+	after := decide(recorded, target, sighting{}, now)
 	if after.Attempt {
 		// Somebody asked again during the attempt, or the clock jumped.
 		after.After = time.Millisecond
@@ -191,21 +197,26 @@ func (r *Reconciler) Drain() {
 	r.attempts.Wait()
 }
 
-// firstSeen returns when this replica first saw a delivery without an attempt on record.
-func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, now time.Time) time.Time {
+// firstSeen returns the first sight of a delivery that has no attempt on record.
+func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, target *route.Route, now time.Time) sighting {
 	if d.Status.AttemptCount > 0 {
-		return now
+		return sighting{}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seen == nil {
-		r.seen = map[types.NamespacedName]time.Time{}
+		r.seen = map[types.NamespacedName]sighting{}
 	}
 	key := client.ObjectKeyFromObject(d)
-	if _, ok := r.seen[key]; !ok {
-		r.seen[key] = now
+	seen, ok := r.seen[key]
+	if !ok || seen.of != d.UID {
+		seen = sighting{of: d.UID, at: now}
+		if target != nil {
+			seen.held, seen.timeout = target.State != v1alpha1.PostbackEnabled, target.Timeout.Duration
+		}
+		r.seen[key] = seen
 	}
-	return r.seen[key]
+	return seen
 }
 
 // Request says that a delivery, finished or not, carries a redeliver annotation.

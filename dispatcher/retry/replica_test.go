@@ -110,7 +110,7 @@ func TestBacklogHoldsOnlyWhatIsUnfinished(t *testing.T) {
 	}
 	replica := newReplica(t, r, "backlog")
 	replica.start(t)
-	pending := func() int { return replica.pending.Pending(r.postback.UID) }
+	pending := func() int { return replica.pending.Pending(r.postback.Namespace, r.postback.UID) }
 	g.Eventually(pending).WithTimeout(30 * time.Second).Should(Equal(2))
 	done := r.store(t, "evt_3")
 	g.Eventually(pending).WithTimeout(30 * time.Second).Should(Equal(3))

@@ -37,7 +37,6 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -391,15 +390,14 @@ func TestPausedWaitsAndWakes(t *testing.T) {
 	r := newRig(t, clock.RealClock{})
 	r.setRoute(func(r *route.Route) { r.State = v1alpha1.PostbackPaused })
 	d := r.store(t, "evt_paused")
-	d.Status.Phase = v1alpha1.DeliveryRetrying
-	d.Status.AttemptCount = 1
-	d.Status.NextAttemptTime = ptr.To(metav1.NowMicro())
-	g.Expect(r.client.Status().Update(t.Context(), d)).To(Succeed())
 	replica := newReplica(t, r, "paused")
 	replica.start(t)
 	g.Eventually(replica.election.Elected).WithTimeout(30 * time.Second).Should(BeTrue())
 	g.Consistently(r.endpoint.got).WithTimeout(2 * time.Second).Should(BeEmpty())
 	r.setRoute(func(*route.Route) {})
 	g.Expect(replica.wake.Of(t.Context(), r.postback.UID)).To(Succeed())
-	g.Eventually(r.endpoint.got).WithTimeout(30 * time.Second).Should(HaveLen(1))
+	// At once, not after the time that another replica would have had, and with nothing in the log about one.
+	g.Eventually(r.endpoint.got).WithTimeout(4 * time.Second).Should(HaveLen(1))
+	g.Eventually(func() v1alpha1.DeliveryPhase { return r.read(t, d).Status.Phase }).WithTimeout(30 * time.Second).Should(Equal(v1alpha1.DeliveryDelivered))
+	g.Expect(r.read(t, d).Status.Attempts[0].Message).To(BeEmpty())
 }

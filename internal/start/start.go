@@ -1,0 +1,51 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package start runs the manager of a program until the program is to end.
+package start
+
+import (
+	"context"
+
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+)
+
+// Manager runs a manager until ctx ends, and returns when it has finished what it does. While the caches of a
+// controller-runtime manager have not synced, it does not listen to ctx; nothing is in flight then, so Manager returns
+// at once, and the program may end.
+func Manager(ctx context.Context, mgr manager.Manager) error {
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	synced := make(chan struct{})
+	go func() {
+		if mgr.GetCache().WaitForCacheSync(ctx) {
+			close(synced)
+		}
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-synced:
+		return <-ended
+	case <-ctx.Done():
+	}
+	select {
+	case <-synced:
+		return <-ended
+	default:
+		return nil
+	}
+}
