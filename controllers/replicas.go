@@ -142,10 +142,16 @@ func (r *Replicas) WaitForSync(ctx context.Context) error {
 	synced := r.synced
 	r.mu.Unlock()
 	if !toolscache.WaitForCacheSync(ctx.Done(), synced) {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil // The manager ends.
+		}
 		return errors.New("the dispatcher's Leases did not arrive in time")
 	}
 	return nil
 }
+
+// String names the source in logs and errors, which would otherwise read all of its fields while it works.
+func (r *Replicas) String() string { return "dispatcher replicas" }
 
 func (r *Replicas) set(object any) {
 	lease, ok := object.(*coordinationv1.Lease)

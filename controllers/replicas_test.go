@@ -17,6 +17,8 @@ limitations under the License.
 package controllers
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -70,6 +72,24 @@ func TestReplicasAcknowledge(t *testing.T) {
 		t.Error("woken although it is gone")
 	}
 	checkAcknowledged(t, r, "10", Acknowledgement{Live: 4, Loaded: 4})
+}
+
+// The library prints its sources, at any time. What it prints holds nothing that changes, and an end in order is no error.
+func TestReplicasAsASource(t *testing.T) {
+	r := newTestReplicas(testingclock.NewFakeClock(time.Now()))
+	if got := fmt.Sprintf("%v", r); got != "dispatcher replicas" {
+		t.Errorf("printed as %s", got)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.WaitForSync(ended); err != nil {
+		t.Errorf("an error at the end: %v", err)
+	}
+	late, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := r.WaitForSync(late); err == nil {
+		t.Error("no error although nothing has arrived")
+	}
 }
 
 func TestReplicasLive(t *testing.T) {
