@@ -26,7 +26,7 @@ help: ## Show this help.
 .PHONY: demo
 demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
-		go run ./test/demo $(if $(KEEP),-keep)
+		CGO_ENABLED=0 go run -trimpath ./test/demo -programs bin $(if $(KEEP),-keep)
 
 ##@ Development
 
@@ -78,11 +78,12 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 .PHONY: build
 build: ## Build the programs into bin/.
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	@echo "Building manager and dispatcher into bin/" >&2
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 .PHONY: run
 run: build ## Run manager and dispatcher here, against the cluster of your kubeconfig.
-	@hack/run.sh
+	@hack/run.sh $(ARGS)
 
 .PHONY: install
 install: ## Install the CustomResourceDefinitions into the cluster of your kubeconfig.

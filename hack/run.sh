@@ -1,11 +1,12 @@
 #!/bin/sh
 # Runs the built manager and dispatcher against the cluster of the current kubeconfig, until Ctrl-C or until one ends.
+# Arguments go to the manager: make run ARGS=--allow-plain-http. Beside a manager that runs there already, it waits.
 # The CustomResourceDefinitions (make install) and the namespace postback-system must be there.
 set -eu
 cd "$(dirname "$0")/.."
 namespace=${POD_NAMESPACE:-postback-system}
 
-bin/manager --namespace="$namespace" --leader-elect=false --health-probe-bind-address=127.0.0.1:8081 "$@" &
+bin/manager --namespace="$namespace" --leader-elect --health-probe-bind-address=127.0.0.1:8081 "$@" &
 manager=$!
 bin/dispatcher --namespace="$namespace" --health-probe-bind-address=127.0.0.1:8083 &
 dispatcher=$!
@@ -17,7 +18,7 @@ end() {
 	wait
 }
 trap end EXIT
-trap 'end; exit 130' INT TERM
+trap 'end; exit 0' INT TERM
 while kill -0 "$manager" 2>/dev/null && kill -0 "$dispatcher" 2>/dev/null; do
 	sleep 1
 done

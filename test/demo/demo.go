@@ -22,7 +22,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -71,7 +70,7 @@ type demo struct {
 // play runs the steps. Each leaves what the next one needs.
 func (d *demo) play(ctx context.Context) error {
 	d.out.print("POSTBACK DEMO: events go out signed, are retried, and every attempt is on record.\n" +
-		"Everything runs on this machine, as its own processes, and is gone afterwards.\n")
+		"Everything runs on this machine, as its own processes, which end with it.\n")
 	for _, step := range []func(context.Context) error{
 		d.startControlPlane, d.install, d.startEndpoint, d.declare, d.postEvents, d.awaitRetry, d.rotate, d.showLog, d.summarize,
 	} {
@@ -226,15 +225,3 @@ func (p *progress) Write(b []byte) (int, error) {
 }
 
 func (d *demo) kubectlPath() string { return filepath.Join(d.cp.AssetsDir, "kubectl") }
-
-// relative shortens a path for the reader.
-func relative(path string) string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return path
-	}
-	if short, err := filepath.Rel(dir, path); err == nil && !strings.HasPrefix(short, "..") {
-		return "./" + short
-	}
-	return path
-}

@@ -30,23 +30,25 @@ func (d *demo) keep(ctx context.Context) {
 	d.out.step("Yours to try")
 	d.out.say("In another terminal:")
 	d.out.command("export KUBECONFIG=" + d.cp.Kubeconfig)
-	d.out.command("alias kubectl=" + relative(d.kubectlPath()) + "   # or your own")
+	d.out.command("alias kubectl=" + d.kubectlPath() + "   # or your own")
+	d.out.command("export INGEST=" + d.dispatcher.IngestURL())
+	d.out.say("Then, for example:")
 	d.out.command("kubectl -n " + namespace + " get postback-all")
-	d.out.command("kubectl -n " + namespace + " annotate postback " + postback + " postback.dev/send-test=sale.created/1")
-	d.out.command("kubectl -n " + namespace + " annotate postbackdeliveries --all postback.dev/redeliver=again")
+	d.out.command("kubectl -n " + namespace + " annotate --overwrite postback " + postback + " postback.dev/send-test=sale.created/1")
+	d.out.command("kubectl -n " + namespace + " annotate --overwrite postbackdeliveries --all postback.dev/redeliver=again")
 	d.out.command("kubectl -n " + namespace + " annotate --overwrite postback " + postback + " postback.dev/rotate-secret=2")
 	d.out.command("kubectl -n " + namespace + ` patch postback ` + postback + ` --type=merge -p '{"spec":{"state":"Paused"}}'`)
-	d.out.command("curl -i " + d.dispatcher.IngestURL() + "/v1/namespaces/" + namespace + "/events \\\n" +
+	d.out.command("curl -i $INGEST/v1/namespaces/" + namespace + "/events \\\n" +
 		`-H 'Content-Type: application/json' -d '{"event":"lead.created","data":{"eventName":"Signup"}}'`)
 	d.out.say("")
 	d.out.table([][]string{
-		{"Ingest", d.dispatcher.IngestURL() + "/v1/namespaces/" + namespace + "/events"},
 		{"Endpoint", d.endpoint.URL(hookPath)},
 		{"Metrics, manager", d.manager.MetricsURL()},
 		{"Metrics, dispatcher", d.dispatcher.MetricsURL()},
 		{"Logs", d.op.Dir + "/*.log"},
 	})
 	d.out.say("")
+	d.out.say("There is no kubelet here: the Deployments show 0 of 2, and their programs run as the processes above.")
 	d.out.say("Ctrl-C ends everything. What arrives from now on:")
 	d.follow(ctx)
 }

@@ -65,7 +65,9 @@ func run(keep bool, programs string) int {
 		err = errors.Join(err, stopErr)
 	}
 	switch {
-	case wasInterrupted && (err != nil || !keep):
+	case wasInterrupted && err == nil && keep:
+		fmt.Fprintln(os.Stderr, "\nEvery process is stopped.")
+	case wasInterrupted:
 		fmt.Fprintln(os.Stderr, "\nInterrupted. Every process is stopped.")
 		return interrupted
 	case err != nil:
