@@ -22,6 +22,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -37,10 +38,14 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/controllers"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/start"
 )
 
 // version is set when the program is built.
 var version = "dev"
+
+// gracefulShutdown is how long a pass that has begun may take to end. It is shorter than a Pod's default grace period.
+const gracefulShutdown = 20 * time.Second
 
 type options struct {
 	controllers.Options
@@ -110,8 +115,7 @@ func run(ctx context.Context, o options) error {
 	if err := mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache())); err != nil {
 		return fmt.Errorf("add the readiness probe: %w", err)
 	}
-	limits := shutdownLimits{busy: gracefulShutdown + shutdownMargin, idle: shutdownMargin}
-	if err := runManager(ctx, mgr, limits); err != nil {
+	if err := start.Manager(ctx, mgr); err != nil {
 		return fmt.Errorf("run the manager: %w", err)
 	}
 	return nil

@@ -118,7 +118,7 @@ func (p *process) end() string {
 	select {
 	case err := <-p.ended:
 		return fmt.Sprint(err)
-	case <-time.After(2 * shutdownMargin):
+	case <-time.After(2 * gracefulShutdown):
 		return "it has not ended"
 	}
 }
