@@ -89,7 +89,7 @@ const (
 	OutcomeFailed5xx Outcome = "Failed5xx"
 	// OutcomeUnexpectedStatus is an answer with any other status.
 	OutcomeUnexpectedStatus Outcome = "UnexpectedStatus"
-	// OutcomeTimeout is no complete answer within spec.timeout.
+	// OutcomeTimeout is no answer within spec.timeout.
 	OutcomeTimeout Outcome = "Timeout"
 	// OutcomeConnectionRefused is an endpoint that listens on no such port.
 	OutcomeConnectionRefused Outcome = "ConnectionRefused"
