@@ -42,6 +42,7 @@ import (
 // server was asked; only Leases, which say that somebody is alive, are left out.
 func TestSteadyStateMakesNoWrites(t *testing.T) {
 	g := gomega.NewWithT(t)
+	awaitNamespacesGone(t)
 	n := newTenant(t)
 	n.postback("crm", "triggers: [lead.created]", "headers: [{name: X-Tenant, value: acme}]")
 	n.postback("failing", "triggers: [sale.created]")
@@ -63,6 +64,24 @@ func TestSteadyStateMakesNoWrites(t *testing.T) {
 		return time.Since(since)
 	}).WithTimeout(patience).WithPolling(200 * time.Millisecond).Should(gomega.BeNumerically(">", 2*time.Second))
 	g.Consistently(func() float64 { return writes(t) }).WithTimeout(6 * time.Second).WithPolling(time.Second).Should(gomega.Equal(last))
+}
+
+// awaitNamespacesGone waits until the namespaces of other tests are deleted, which takes writes of its own.
+func awaitNamespacesGone(t *testing.T) {
+	t.Helper()
+	gomega.NewWithT(t).Eventually(func() ([]string, error) {
+		list := &corev1.NamespaceList{}
+		if err := api.List(t.Context(), list); err != nil {
+			return nil, err
+		}
+		var going []string
+		for i := range list.Items {
+			if list.Items[i].DeletionTimestamp != nil {
+				going = append(going, list.Items[i].Name)
+			}
+		}
+		return going, nil
+	}).WithTimeout(4 * patience).WithPolling(200 * time.Millisecond).Should(gomega.BeEmpty())
 }
 
 // writes returns the number of requests that changed something, but for Leases.
