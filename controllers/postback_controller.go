@@ -83,6 +83,8 @@ type postbackScope struct {
 	routeSecret *corev1.Secret
 	// routeRemoved says that the route was taken away, for the Postback must not be routed.
 	routeRemoved bool
+	// routeAmiss says that the route was found absent, or another than it ought to be, and is not known to be mended.
+	routeAmiss bool
 	testEvent    *testEventResult
 }
 
@@ -106,32 +108,32 @@ func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 		return finish(ctx, s.alarm, r.reconcileDelete(ctx, s))
 	}
 	if err := r.ensureFinalizer(ctx, postback); err != nil {
-		return finish(ctx, s.alarm, err)
+		return finish(ctx, s.alarm, err, r.keepRoute(ctx, s))
 	}
 	s.before = postback.DeepCopy()
 
-	err = r.walk(ctx, s)
-	testErr := r.reconcileTestEvent(ctx, s)
-	return finish(ctx, s.alarm, err, testErr, r.updateStatus(ctx, s))
+	failures := r.walk(ctx, s)
+	failures = append(failures, r.reconcileTestEvent(ctx, s))
+	failures = append(failures, r.updateStatus(ctx, s))
+	return finish(ctx, s.alarm, failures...)
 }
 
-// walk takes the phases in turn, up to the first that cannot go on. Then the last good route stays in force.
-func (r *PostbackReconciler) walk(ctx context.Context, s *postbackScope) error {
+// walk takes the phases in turn, up to the first that cannot go on. Then the last good route stays in force. It returns
+// what went wrong, one by one, for finish tells them apart.
+func (r *PostbackReconciler) walk(ctx context.Context, s *postbackScope) []error {
 	for _, step := range []phase{
 		r.checkSpec, r.reconcilePostbackSecret, r.passOnRotation, r.reconcileKeys, r.reconcileHeaders,
 	} {
-		if err := step(ctx, s); err != nil {
-			return err
-		}
-		if s.routeRemoved {
+		err := step(ctx, s)
+		switch {
+		case s.routeRemoved:
 			return nil
-		}
-		if s.verdict != nil {
-			return r.keepRoute(ctx, s)
+		case err != nil || s.verdict != nil:
+			return []error{err, r.keepRoute(ctx, s)}
 		}
 	}
 	if err := r.reconcileRoute(ctx, s); err != nil {
-		return err
+		return []error{err}
 	}
 	r.judgeRoute(s)
 	return nil

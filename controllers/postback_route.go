@@ -76,9 +76,11 @@ func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScop
 	case err != nil:
 		return err
 	case current == nil:
+		s.routeAmiss = true
 		err = r.createRoute(ctx, s, desired)
 	case current.Type != route.SecretType:
 		// The type cannot be changed. Without the Secret, the next pass makes it anew.
+		s.routeAmiss = true
 		s.alarm.in(shortestWait)
 		return r.deleteRoute(ctx, current)
 	default:
@@ -87,7 +89,7 @@ func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScop
 	if err != nil {
 		return err
 	}
-	s.route, s.routeSecret = want, desired
+	s.route, s.routeSecret, s.routeAmiss = want, desired, false
 	return nil
 }
 
@@ -135,6 +137,7 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 		return current, nil
 	}
 	if !onlyKeys {
+		s.routeAmiss = true
 		r.published.forget(s.postback.UID)
 	}
 	if err := r.Client.Update(ctx, changed); err != nil {
@@ -161,8 +164,12 @@ func lags(postback *v1alpha1.Postback) error {
 // taken over in any case.
 func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) error {
 	current, err := getSecret(ctx, r.Live, r.routeKey(s.postback))
-	if err != nil || current == nil {
+	if err != nil {
 		return err
+	}
+	if current == nil {
+		s.routeAmiss = true
+		return nil
 	}
 	kept, err := route.FromSecret(current)
 	if err != nil {

@@ -62,10 +62,15 @@ func observePostback(s *postbackScope) {
 		status.EndpointHost = ""
 	}
 	if s.verdict == nil {
-		if judged(status.Conditions, s.postback.Generation) {
+		switch {
+		case s.routeAmiss:
+			s.verdict = waiting(v1alpha1.ProgressingReason, "The route is not published as it ought to be, so events may not be routed: "+
+				"the last step did not succeed and is being repeated.")
+		case judged(status.Conditions, s.postback.Generation):
 			return
+		default:
+			s.verdict = progressing()
 		}
-		s.verdict = progressing()
 	}
 	status.ObservedGeneration = s.postback.Generation
 	conditions.apply(s.verdict)

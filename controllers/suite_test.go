@@ -272,6 +272,8 @@ type faultyWrites struct {
 	// after makes the write take effect before it fails.
 	after bool
 	kinds []string
+	// refuse, if it is set, says why a write does not take effect, or returns nil.
+	refuse func(what string, object client.Object) error
 }
 
 func (f *faultyWrites) count() int {
@@ -302,6 +304,11 @@ func (f *faultyWrites) do(what string, object client.Object, write func() error)
 	f.mu.Unlock()
 	if fails && !f.after {
 		return errFault
+	}
+	if f.refuse != nil {
+		if err := f.refuse(what, object); err != nil {
+			return err
+		}
 	}
 	err := write()
 	if fails && err == nil {

@@ -1,0 +1,134 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+
+package controllers
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// refuse makes writes of one kind on objects of a type fail, as admission or a lack of rights does.
+func refuse[T client.Object](b *bench, verb string) {
+	b.faulty.refuse = func(what string, object client.Object) error {
+		if _, ok := object.(T); !ok || what != verb {
+			return nil
+		}
+		return apierrors.NewForbidden(corev1.Resource("secrets"), object.GetName(), errFault)
+	}
+}
+
+// failingPass runs the Postback reconciler once, which must fail.
+func (b *bench) failingPass(name string) {
+	b.t.Helper()
+	if _, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key(name)}); err == nil {
+		b.t.Error("no error, so no back-off")
+	}
+}
+
+// routed makes a Postback that is ready, and returns its route Secret.
+func (b *bench) routed(name string) *corev1.Secret {
+	b.t.Helper()
+	b.create(newPostback(name, nil))
+	b.heartbeat("a", loadedEverything)
+	b.settle(name)
+	b.checkPostback(name, stateReady, v1alpha1.RoutedReason, "")
+	return b.routeSecret(name)
+}
+
+func (b *bench) routeSecret(name string) *corev1.Secret {
+	b.t.Helper()
+	secret, err := getSecret(b.ctx, b.direct, b.postbacks.routeKey(b.postback(name)))
+	b.must(err)
+	return secret
+}
+
+func TestNotReadyWhileALostRouteCannotBeMade(t *testing.T) {
+	b := newBench(t)
+	b.must(b.direct.Delete(b.ctx, b.routed("crm")))
+	refuse[*corev1.Secret](b, "create")
+	b.failingPass("crm")
+	b.checkPostback("crm", stateWaiting, v1alpha1.ProgressingReason, "not published")
+	writes := b.faulty.count()
+	b.failingPass("crm")
+	if again := b.faulty.count() - writes; again != 1 {
+		t.Errorf("%d writes in a pass that fails again, want 1: the one that is refused", again)
+	}
+	b.faulty.refuse = nil
+	b.settle("crm")
+	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
+}
+
+func TestNotReadyWhileASpoiledRouteCannotBeMended(t *testing.T) {
+	for name, spoil := range map[string]func(*bench, *corev1.Secret){
+		"not a route": func(b *bench, s *corev1.Secret) {
+			s.Data = nil
+			b.must(b.direct.Update(b.ctx, s))
+		},
+		"other triggers": func(b *bench, s *corev1.Secret) {
+			r, err := route.FromSecret(s)
+			b.must(err)
+			r.Triggers = []v1alpha1.Trigger{"never"}
+			changed, err := r.ToSecret(s.Namespace)
+			b.must(err)
+			s.Data = changed.Data
+			b.must(b.direct.Update(b.ctx, s))
+		},
+		"another type": func(b *bench, s *corev1.Secret) {
+			b.must(b.direct.Delete(b.ctx, s))
+			b.must(b.direct.Create(b.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			spoil(b, b.routed("crm"))
+			b.faulty.refuse = func(what string, object client.Object) error {
+				if _, ok := object.(*corev1.Secret); ok {
+					return errFault
+				}
+				return nil
+			}
+			b.failingPass("crm")
+			b.checkPostback("crm", stateWaiting, v1alpha1.ProgressingReason, "not published")
+			b.faulty.refuse = nil
+			b.settle("crm")
+			b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
+		})
+	}
+}
+
+// An error before the route is looked at leaves an old verdict, but not without the route.
+func TestNotReadyWhileALostRouteIsNotReached(t *testing.T) {
+	b := newBench(t)
+	lost := b.routed("crm")
+	b.must(b.direct.Delete(b.ctx, b.postbackSecret("crm")))
+	b.eventually("the PostbackSecret is gone", func() bool { return b.gone(&v1alpha1.PostbackSecret{}, "crm") })
+	refuse[*v1alpha1.PostbackSecret](b, "create")
+	b.failingPass("crm")
+	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
+	b.must(b.direct.Delete(b.ctx, lost))
+	b.failingPass("crm")
+	b.checkPostback("crm", stateWaiting, v1alpha1.ProgressingReason, "not published")
+}
