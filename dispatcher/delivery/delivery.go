@@ -41,16 +41,13 @@ func Name(postback v1alpha1.PostbackReference, eventID string) string {
 
 // New returns the delivery of an event for a Postback of a namespace, owned by the Postback.
 func New(namespace string, postback v1alpha1.PostbackReference, e *event.Event) *v1alpha1.PostbackDelivery {
+	labels := v1alpha1.OwnLabels()
+	labels[v1alpha1.PostbackLabel], labels[v1alpha1.EventTypeLabel] = postback.Name, e.Type
 	return &v1alpha1.PostbackDelivery{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace,
 			Name:      Name(postback, e.ID),
-			Labels: map[string]string{
-				v1alpha1.ManagedByLabel: v1alpha1.ManagedBy,
-				v1alpha1.PartOfLabel:    v1alpha1.PartOf,
-				v1alpha1.PostbackLabel:  postback.Name,
-				v1alpha1.EventTypeLabel: e.Type,
-			},
+			Labels:    labels,
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: v1alpha1.GroupVersion.String(),
 				Kind:       "Postback",

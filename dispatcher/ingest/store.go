@@ -21,6 +21,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,8 @@ import (
 
 // createTries is how often to try if what AlreadyExists speaks of is gone by the time of the look.
 const createTries = 3
+
+var errFault = errors.New("a fault of the dispatcher: see its log")
 
 var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is read, each time")
 
@@ -97,7 +100,8 @@ func release(first, second chan struct{}) {
 
 // storeOne stores the delivery of an event for one Postback and hands it over to be attempted. That does not wait for
 // the rest of the request: the elected replica counts from the storing, and would make the same attempt.
-func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted, r *route.Route) deliveryResult {
+func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted, r *route.Route) (result deliveryResult) {
+	defer s.unstoredOnPanic(r, &result)
 	switch {
 	case r.State == v1alpha1.PostbackDisabled:
 		return deliveryResult{Postback: r.Name, Result: resultSkipped, Reason: reasonDisabled}
@@ -132,6 +136,14 @@ func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted
 		}
 	}
 	return deliveryResult{Postback: r.Name, Result: resultUnstored, err: errRepeatedlyGone}
+}
+
+// unstoredOnPanic keeps a fault in the storing of one delivery from ending the process, and what others have in flight.
+func (s *Server) unstoredOnPanic(r *route.Route, result *deliveryResult) {
+	if fault := recover(); fault != nil {
+		s.options.Log.Error(errFault, "Delivery not stored", "postback", r.Key(), "cause", fault, "stack", string(debug.Stack()))
+		*result = deliveryResult{Postback: r.Name, Result: resultUnstored, err: errFault}
+	}
 }
 
 // compare says whether what exists under an event's id is that event.

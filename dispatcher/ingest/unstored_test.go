@@ -28,6 +28,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -150,4 +151,28 @@ func TestUnknownErrorsAreUnstored(t *testing.T) {
 			expect(t, got, code, []deliveryResult{{Postback: "crm", Result: tt.want, Reason: tt.reason}})
 		})
 	}
+}
+
+// A fault in the storing of one delivery answers 503 for it, and leaves the process and the others alone.
+func TestPanicWhileStoring(t *testing.T) {
+	c := testClient(t, cp.Config)
+	namespace := testNamespace(t, c)
+	crm, warehouse := postbackRoute(t, c, namespace, "crm", "*"), postbackRoute(t, c, namespace, "warehouse", "*")
+	options, _ := testOptions(c, crm, warehouse)
+	options.Backlog = panicking{crm.UID}
+	got := post(t, testServer(t, options).URL, namespace, `{"id":"evt_1","event":"x","data":{}}`)
+	expect(t, got, http.StatusServiceUnavailable, []deliveryResult{
+		{Postback: "crm", Result: resultUnstored},
+		{Postback: "warehouse", Delivery: nameOf(warehouse, "evt_1"), Result: resultStored},
+	})
+}
+
+// panicking is a backlog that fails for one Postback.
+type panicking struct{ postback types.UID }
+
+func (p panicking) Pending(_ string, postback types.UID) int {
+	if postback == p.postback {
+		panic("a fault")
+	}
+	return 0
 }

@@ -20,6 +20,7 @@ package presence
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -136,8 +137,7 @@ func (p *Presence) fill(lease *coordinationv1.Lease, loaded string) {
 	if lease.Labels == nil {
 		lease.Labels = map[string]string{}
 	}
-	lease.Labels[v1alpha1.ManagedByLabel] = v1alpha1.ManagedBy
-	lease.Labels[v1alpha1.PartOfLabel] = v1alpha1.PartOf
+	maps.Copy(lease.Labels, v1alpha1.OwnLabels())
 	lease.Labels[route.ReplicaLabel] = "true"
 	if lease.Annotations == nil {
 		lease.Annotations = map[string]string{}

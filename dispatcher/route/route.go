@@ -93,18 +93,12 @@ func (r *Route) ToSecret(namespace string) (*corev1.Secret, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode route of Postback %s: %w", r.Key(), err)
 	}
+	labels := v1alpha1.OwnLabels()
+	labels[v1alpha1.WatchLabel] = "true"
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace,
-			Name:      SecretName(r.UID),
-			Labels: map[string]string{
-				v1alpha1.ManagedByLabel: v1alpha1.ManagedBy,
-				v1alpha1.PartOfLabel:    v1alpha1.PartOf,
-				v1alpha1.WatchLabel:     "true",
-			},
-		},
-		Type: SecretType,
-		Data: map[string][]byte{dataKey: data},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: SecretName(r.UID), Labels: labels},
+		Type:       SecretType,
+		Data:       map[string][]byte{dataKey: data},
 	}, nil
 }
 
