@@ -95,12 +95,11 @@ func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScop
 
 func (r *PostbackReconciler) createRoute(ctx context.Context, s *postbackScope, desired *corev1.Secret) error {
 	// A cache that lags may show a Postback that is gone; then nobody would ever remove this route.
-	postback := &v1alpha1.Postback{}
-	err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.postback), postback)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get Postback before its route is made: %w", err)
+	present, err := r.present(ctx, s)
+	if err != nil {
+		return err
 	}
-	if postback.UID != s.postback.UID || postback.DeletionTimestamp != nil || !controllerutil.ContainsFinalizer(postback, v1alpha1.RouteFinalizer) {
+	if present.DeletionTimestamp != nil || !controllerutil.ContainsFinalizer(present, v1alpha1.RouteFinalizer) {
 		return lags(s.postback)
 	}
 	r.published.forget(s.postback.UID)
@@ -120,7 +119,11 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 		have = &route.Route{}
 	}
 	if have.Generation > want.Generation {
-		return nil, lags(s.postback)
+		// Either the cache lags, or somebody edited the route.
+		if _, err := r.present(ctx, s); err != nil {
+			return nil, err
+		}
+		logf.FromContext(ctx).Info("Mending a route Secret of a generation that does not exist", "secret", klog.KObj(current), "generation", have.Generation)
 	}
 	onlyKeys := sameButKeys(*have, want)
 	if onlyKeys {
@@ -154,6 +157,20 @@ func sameButKeys(have route.Route, want *route.Route) bool {
 	return equality.Semantic.DeepEqual(&have, want)
 }
 
+// present returns the Postback as the API server has it. It fails if that is not the one of the pass, or a later
+// generation.
+func (r *PostbackReconciler) present(ctx context.Context, s *postbackScope) (*v1alpha1.Postback, error) {
+	present := &v1alpha1.Postback{}
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.postback), present)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("get Postback before its route is written: %w", err)
+	}
+	if err != nil || present.UID != s.postback.UID || present.Generation != s.postback.Generation {
+		return nil, lags(s.postback)
+	}
+	return present, nil
+}
+
 // lags is the error of a pass over a Postback that the cache shows as it was, not as it is.
 func lags(postback *v1alpha1.Postback) error {
 	return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("postbacks").GroupResource(), postback.Name,
@@ -175,9 +192,14 @@ func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) er
 	if err != nil {
 		// It cannot be mended without keys; the dispatcher goes on with what it has loaded.
 		logf.FromContext(ctx).Info("The route Secret is spoiled", "secret", klog.KObj(current), "reason", err.Error())
+		s.routeAmiss = true
 		return nil
 	}
-	if state := s.postback.Spec.GetState(); kept.State != state && kept.Generation <= s.postback.Generation {
+	if state := s.postback.Spec.GetState(); kept.State != state {
+		// A cache that lags must not bring back an old state.
+		if _, err := r.present(ctx, s); err != nil {
+			return err
+		}
 		kept.State = state
 		changed, err := kept.ToSecret(r.Namespace)
 		if err != nil {

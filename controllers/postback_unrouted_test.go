@@ -132,3 +132,89 @@ func TestNotReadyWhileALostRouteIsNotReached(t *testing.T) {
 	b.failingPass("crm")
 	b.checkPostback("crm", stateWaiting, v1alpha1.ProgressingReason, "not published")
 }
+
+// The emergency stop does not depend on anything but the route Secret.
+func TestStateIsPublishedDespiteAnError(t *testing.T) {
+	for name, arrange := range map[string]func(*bench){
+		"the PostbackSecret cannot be made": func(b *bench) {
+			b.must(b.direct.Delete(b.ctx, b.postbackSecret("crm")))
+			b.eventually("the PostbackSecret is gone", func() bool { return b.gone(&v1alpha1.PostbackSecret{}, "crm") })
+			refuse[*v1alpha1.PostbackSecret](b, "create")
+		},
+		"a rotation cannot be passed on": func(b *bench) {
+			annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "now")
+			refuse[*v1alpha1.PostbackSecret](b, "patch")
+		},
+		"the finalizer cannot be put back": func(b *bench) {
+			modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Finalizers = nil })
+			refuse[*v1alpha1.Postback](b, "patch")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.routed("crm")
+			arrange(b)
+			modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) {
+				p.Spec.State, p.Spec.URL = v1alpha1.PostbackDisabled, "https://other.example.com"
+			})
+			b.failingPass("crm")
+			if r := b.route("crm"); r.State != v1alpha1.PostbackDisabled || r.URL == "https://other.example.com" {
+				t.Errorf("state %s, URL %s", r.State, r.URL)
+			}
+			b.faulty.refuse = nil
+			b.settle("crm")
+			b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "Disabled")
+		})
+	}
+}
+
+func TestRouteEditedToAHigherGenerationIsMended(t *testing.T) {
+	b := newBench(t)
+	secret := b.routed("crm")
+	edit := func() {
+		t.Helper()
+		r := b.route("crm")
+		r.Generation, r.URL = r.Generation+100, "https://elsewhere.example.com"
+		changed, err := r.ToSecret(secret.Namespace)
+		b.must(err)
+		secret = b.routeSecret("crm")
+		secret.Data = changed.Data
+		b.must(b.direct.Update(b.ctx, secret))
+	}
+	edit()
+	b.settle("crm")
+	if r, postback := b.route("crm"), b.postback("crm"); r.Generation != postback.Generation || r.URL != postback.Spec.URL {
+		t.Errorf("generation %d, URL %s", r.Generation, r.URL)
+	}
+	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
+
+	// Without a key to sign with, the state at least is taken over.
+	edit()
+	b.must(b.direct.Delete(b.ctx, b.secret("crm")))
+	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.State = v1alpha1.PostbackPaused })
+	_, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")})
+	b.must(err)
+	if r := b.route("crm"); r.State != v1alpha1.PostbackPaused {
+		t.Errorf("state %s", r.State)
+	}
+}
+
+// A route whose state alone was taken over keeps its old generation, so only a live read tells that a pass is stale.
+func TestStaleCacheDoesNotBringBackAnOldState(t *testing.T) {
+	b := newBench(t)
+	b.routed("crm")
+	stale := b.postback("crm")
+	b.must(b.direct.Delete(b.ctx, b.secret("crm")))
+	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.State = v1alpha1.PostbackDisabled })
+	pass := func() {
+		t.Helper()
+		_, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")})
+		b.must(err)
+		if r := b.route("crm"); r.State != v1alpha1.PostbackDisabled {
+			t.Errorf("state %s", r.State)
+		}
+	}
+	pass()
+	b.postbacks.Client = staleReader[*v1alpha1.Postback]{Client: b.postbacks.Client, object: stale}
+	pass()
+}
