@@ -397,7 +397,7 @@ func TestPausedWaitsAndWakes(t *testing.T) {
 	r.setRoute(func(*route.Route) {})
 	g.Expect(replica.wake.Of(t.Context(), r.postback.UID)).To(Succeed())
 	// At once, not after the time that another replica would have had, and with nothing in the log about one.
-	g.Eventually(r.endpoint.got).WithTimeout(4 * time.Second).Should(HaveLen(1))
+	g.Eventually(r.endpoint.got).WithTimeout(8 * time.Second).Should(HaveLen(1))
 	g.Eventually(func() v1alpha1.DeliveryPhase { return r.read(t, d).Status.Phase }).WithTimeout(30 * time.Second).Should(Equal(v1alpha1.DeliveryDelivered))
 	g.Expect(r.read(t, d).Status.Attempts[0].Message).To(BeEmpty())
 }
