@@ -145,7 +145,7 @@ func rotateWithCrash(t *testing.T, overlap time.Duration, n int, after bool) boo
 	if k.Version != 3 || len(h.byID) != 3 || len(k.Previous) != 0 || !slices.Equal(b.route("crm").Keys, []string{k.Current}) {
 		t.Errorf("write %d: version %d, %d keys seen, %d previous", n, k.Version, len(h.byID), len(k.Previous))
 	}
-	if status := b.postbackSecret("crm").Status; status.Version != 3 || status.LastHandledRotateSecret != "two" {
+	if status := b.postbackSecret("crm").Status; status.Version != 3 || status.LastHandledRotateSecretFromPostback != "crm/two" {
 		t.Errorf("write %d: status %+v", n, status)
 	}
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")

@@ -85,7 +85,7 @@ type postbackScope struct {
 	routeRemoved bool
 	// routeAmiss says that the route was found absent, or another than it ought to be, and is not known to be mended.
 	routeAmiss bool
-	testEvent    *testEventResult
+	testEvent  *testEventResult
 }
 
 // phase is a step of a pass. It may end the pass with a verdict or an error.

@@ -88,7 +88,7 @@ func (r *PostbackReconciler) createPostbackSecret(ctx context.Context, s *postba
 	secret := &v1alpha1.PostbackSecret{ObjectMeta: metav1.ObjectMeta{Namespace: s.postback.Namespace, Name: s.postback.Name}}
 	addLabels(secret, false)
 	if token := s.postback.Annotations[v1alpha1.RotateSecretAnnotation]; token != "" {
-		secret.Annotations = map[string]string{v1alpha1.RotateSecretAnnotation: token}
+		secret.Annotations = map[string]string{v1alpha1.PassedRotateSecretAnnotation: passedToken(s.postback.Name, token)}
 	}
 	if err := controllerutil.SetControllerReference(s.postback, secret, r.Scheme); err != nil {
 		return fmt.Errorf("own PostbackSecret %s: %w", secret.Name, err)
@@ -102,19 +102,27 @@ func (r *PostbackReconciler) createPostbackSecret(ctx context.Context, s *postba
 	return nil
 }
 
-// passOnRotation hands a request for rotation to the PostbackSecret, once.
+// passedToken is what is passed on of a request for rotation on a Postback. Postbacks that share a key ask once each,
+// also with the same token.
+func passedToken(postback, token string) string {
+	return v1alpha1.HandledToken(postback + "/" + v1alpha1.HandledToken(token))
+}
+
+// passOnRotation hands a request for rotation to the PostbackSecret, once. It has an annotation of its own there, for the
+// one that people set may be kept in Git, which would put its own value back.
 func (r *PostbackReconciler) passOnRotation(ctx context.Context, s *postbackScope) error {
 	token := s.postback.Annotations[v1alpha1.RotateSecretAnnotation]
 	handled := v1alpha1.HandledToken(token)
 	if token == "" || handled == s.postback.Status.LastHandledRotateSecret {
 		return nil
 	}
-	if s.secret.Annotations[v1alpha1.RotateSecretAnnotation] != token && s.secret.Status.LastHandledRotateSecret != handled {
+	passed := passedToken(s.postback.Name, token)
+	if s.secret.Annotations[v1alpha1.PassedRotateSecretAnnotation] != passed && s.secret.Status.LastHandledRotateSecretFromPostback != passed {
 		before := s.secret.DeepCopy()
 		if s.secret.Annotations == nil {
 			s.secret.Annotations = map[string]string{}
 		}
-		s.secret.Annotations[v1alpha1.RotateSecretAnnotation] = token
+		s.secret.Annotations[v1alpha1.PassedRotateSecretAnnotation] = passed
 		if err := r.Client.Patch(ctx, s.secret, client.MergeFrom(before)); err != nil {
 			return fmt.Errorf("pass rotate-secret on to PostbackSecret %s: %w", s.secret.Name, err)
 		}

@@ -113,8 +113,8 @@ func TestRotationPassedOn(t *testing.T) {
 	}))
 	b.heartbeat("a", loadedEverything)
 	b.settle("crm")
-	if k := b.keyring("crm"); k.Version != 1 || k.Handled != "first" || b.postback("crm").Status.LastHandledRotateSecret != "first" {
-		t.Errorf("the first key does not answer the request: version %d, handled %q", k.Version, k.Handled)
+	if k := b.keyring("crm"); k.Version != 1 || k.Handled.Passed != "crm/first" || b.postback("crm").Status.LastHandledRotateSecret != "first" {
+		t.Errorf("the first key does not answer the request: version %d, handled %+v", k.Version, k.Handled)
 	}
 	first := b.keyring("crm").Current
 	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "second")
@@ -164,8 +164,8 @@ func TestSharedPostbackSecret(t *testing.T) {
 	b.settleSecret("shared")
 	b.settle("two")
 	b.settleSecret("shared")
-	if version := b.keyring("shared").Version; version != 2 {
-		t.Errorf("the same token rotated %d times", version-1)
+	if version := b.keyring("shared").Version; version != 3 {
+		t.Errorf("two Postbacks asked with the same token, which rotated %d times", version-1)
 	}
 }
 

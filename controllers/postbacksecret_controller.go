@@ -71,8 +71,8 @@ type postbackSecretScope struct {
 	keys *keyDecision
 	// previousSigns says that a Secret which is not written to, external or immutable, has a previous key.
 	previousSigns bool
-	// refused is the token of a request to rotate a key that is not ours.
-	refused string
+	// refused are the requests to rotate a key that is not ours.
+	refused keyring.Requests
 	// gone says that the object has meanwhile been deleted.
 	gone bool
 }
@@ -245,9 +245,8 @@ func (r *PostbackSecretReconciler) tellChange(s *postbackSecretScope, secretName
 }
 
 func (r *PostbackSecretReconciler) reconcileExternal(ctx context.Context, s *postbackSecretScope) error {
-	token := v1alpha1.HandledToken(s.object.Annotations[v1alpha1.RotateSecretAnnotation])
-	if token != "" && token != s.object.Status.LastHandledRotateSecret {
-		s.refused = token
+	if asked := requested(s.object); asked.Beyond(handledBefore(s.object)) {
+		s.refused = asked
 	}
 	secret, err := getSecret(ctx, r.Live, s.secretKey())
 	if err != nil {

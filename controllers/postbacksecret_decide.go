@@ -51,7 +51,7 @@ type keyDecision struct {
 func decideKeys(object *v1alpha1.PostbackSecret, secret *corev1.Secret, now time.Time, newKey func() string) keyDecision {
 	var (
 		d        keyDecision
-		token    = v1alpha1.HandledToken(object.Annotations[v1alpha1.RotateSecretAnnotation])
+		asked    = requested(object)
 		overlap  = object.Spec.GetOverlap()
 		every    = object.Spec.GetEvery()
 		remember = remembered(object)
@@ -61,18 +61,13 @@ func decideKeys(object *v1alpha1.PostbackSecret, secret *corev1.Secret, now time
 		if remember.Version > 0 {
 			d.change = keyLost
 		}
-		if token == "" {
-			token = remember.Handled
-		}
-		d.keyring = keyring.First(newKey(), remember.Version, token, now)
+		d.keyring = keyring.First(newKey(), remember.Version, asked.Or(remember.Handled), now)
 	} else {
 		d.keyring = keyring.Read(secret, remember, now)
-		d.change = whyRotate(d.keyring, token, every, now)
+		d.change = whyRotate(d.keyring, asked, every, now)
 		if d.change != keyKept {
 			d.keyring = d.keyring.Rotate(newKey(), overlap, now)
-			if token != "" {
-				d.keyring.Handled = token
-			}
+			d.keyring.Handled = asked.Or(d.keyring.Handled)
 		}
 	}
 	d.keyring, d.nextExpiry = d.keyring.Expire(overlap, now)
@@ -80,14 +75,14 @@ func decideKeys(object *v1alpha1.PostbackSecret, secret *corev1.Secret, now time
 	return d
 }
 
-// whyRotate says why the current key has to be replaced, if it has to. The Secret's own record of the handled token
+// whyRotate says why the current key has to be replaced, if it has to. The Secret's own record of the handled tokens
 // decides, for it was written together with the key; the status may lag behind it.
-func whyRotate(k keyring.Keyring, token string, every time.Duration, now time.Time) keyChange {
+func whyRotate(k keyring.Keyring, asked keyring.Requests, every time.Duration, now time.Time) keyChange {
 	due := keyring.NextRotation(every, k.RotatedAt, now)
 	switch {
 	case k.Current == "":
 		return keyLost
-	case token != "" && token != k.Handled:
+	case asked.Beyond(k.Handled):
 		return keyRequested
 	case !due.IsZero() && !due.After(now):
 		return keyScheduled
@@ -100,9 +95,22 @@ func frozen(secret, desired *corev1.Secret) bool {
 	return secret != nil && ptr.Deref(secret.Immutable, false) && !equality.Semantic.DeepEqual(secret.Data, desired.Data)
 }
 
+// requested is what is asked for on a PostbackSecret, by its owner and by Postbacks.
+func requested(object *v1alpha1.PostbackSecret) keyring.Requests {
+	return keyring.Requests{
+		Own:    v1alpha1.HandledToken(object.Annotations[v1alpha1.RotateSecretAnnotation]),
+		Passed: v1alpha1.HandledToken(object.Annotations[v1alpha1.PassedRotateSecretAnnotation]),
+	}
+}
+
+// handledBefore is what the status says was handled last.
+func handledBefore(object *v1alpha1.PostbackSecret) keyring.Requests {
+	return keyring.Requests{Own: object.Status.LastHandledRotateSecret, Passed: object.Status.LastHandledRotateSecretFromPostback}
+}
+
 // remembered is what the status knows of the Secret.
 func remembered(object *v1alpha1.PostbackSecret) keyring.Remembered {
-	r := keyring.Remembered{Version: object.Status.Version, Handled: object.Status.LastHandledRotateSecret}
+	r := keyring.Remembered{Version: object.Status.Version, Handled: handledBefore(object)}
 	if at := object.Status.LastRotationTime; at != nil {
 		r.RotatedAt = at.Time
 	}

@@ -28,6 +28,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers/keyring"
 )
 
 // updateStatus writes what a pass has found out, if it differs from what the status says, and then tells of it.
@@ -42,7 +43,7 @@ func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postback
 	if newTrouble(s.before.Status.Conditions, s.verdict) {
 		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, s.verdict.reason, "Check", "%s", s.verdict.message)
 	}
-	if s.refused != "" {
+	if s.refused != (keyring.Requests{}) {
 		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, v1alpha1.RotationRefusedReason, "RotateKey",
 			"The key of Secret %q comes from somebody else (source External): rotate it there", s.object.GetSecretName())
 	}
@@ -52,9 +53,7 @@ func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postback
 // observePostbackSecret derives the status from the pass.
 func observePostbackSecret(s *postbackSecretScope) {
 	status := &s.object.Status
-	if s.refused != "" {
-		status.LastHandledRotateSecret = s.refused
-	}
+	setHandled(status, s.refused.Or(handledBefore(s.object)))
 	observeKeys(s)
 	if s.verdict == nil {
 		if judged(status.Conditions, s.object.Generation) {
@@ -76,7 +75,7 @@ func observeKeys(s *postbackSecretScope) {
 	status, k := &s.object.Status, s.keys.keyring
 	status.Version = k.Version
 	status.LastRotationTime = ptr.To(metav1.NewTime(k.RotatedAt))
-	status.LastHandledRotateSecret = k.Handled
+	setHandled(status, k.Handled)
 	status.PreviousVersion, status.PreviousExpiryTime, status.NextRotationTime = 0, nil, nil
 	if len(k.Previous) > 0 {
 		newest := k.Previous[0]
@@ -86,6 +85,10 @@ func observeKeys(s *postbackSecretScope) {
 	if !s.keys.nextRotation.IsZero() {
 		status.NextRotationTime = ptr.To(metav1.NewTime(s.keys.nextRotation.Truncate(time.Second)))
 	}
+}
+
+func setHandled(status *v1alpha1.PostbackSecretStatus, handled keyring.Requests) {
+	status.LastHandledRotateSecret, status.LastHandledRotateSecretFromPostback = handled.Own, handled.Passed
 }
 
 func observeOverlap(s *postbackSecretScope, conditions conditionSetter) {

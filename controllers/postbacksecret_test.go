@@ -294,7 +294,7 @@ func TestKeyIsReplacedWhenTheSecretIsDeletedByHand(t *testing.T) {
 	b.must(b.direct.Delete(b.ctx, b.secret("crm")))
 	b.settleSecret("crm")
 	k, status := b.keyring("crm"), b.postbackSecret("crm").Status
-	if k.Version != 3 || slices.Contains(old.Keys(), k.Current) || status.Version != 3 || k.Handled != "a" {
+	if k.Version != 3 || slices.Contains(old.Keys(), k.Current) || status.Version != 3 || k.Handled.Own != "a" {
 		t.Errorf("version %d, status %+v", k.Version, status)
 	}
 	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning KeyReplaced") {

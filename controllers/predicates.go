@@ -34,7 +34,7 @@ func postbackChanged() predicate.Predicate {
 
 // postbackSecretChanged lets a change of a PostbackSecret through that its own controller has to look at.
 func postbackSecretChanged() predicate.Predicate {
-	return toLookAt(func(s *v1alpha1.PostbackSecret) any { return s.Status }, v1alpha1.RotateSecretAnnotation)
+	return toLookAt(func(s *v1alpha1.PostbackSecret) any { return s.Status }, v1alpha1.RotateSecretAnnotation, v1alpha1.PassedRotateSecretAnnotation)
 }
 
 // toLookAt lets a change of the spec, of an action annotation or of the status through, and a deletion.

@@ -198,6 +198,6 @@ status:
   conditions:
   - {type: Ready, status: "True", reason: KeyAvailable, message: The key is there., lastTransitionTime: "2026-01-02T03:04:05Z", observedGeneration: 1}`)
 	checkRows(t, kubectl(t, "get", "pbs", "-o", "wide"),
-		"NAME | READY | SOURCE | VERSION | ROTATED | NEXT ROTATION | OVERLAP UNTIL | MESSAGE",
-		"signing | True | Generated | 3 | 60m | 2026-04-02T03:04:05Z | 2026-01-03T03:04:05Z | The key is there.")
+		"NAME | READY | REASON | SOURCE | VERSION | ROTATED | NEXT ROTATION | OVERLAP UNTIL | MESSAGE",
+		"signing | True | KeyAvailable | Generated | 3 | 60m | 2026-04-02T03:04:05Z | 2026-01-03T03:04:05Z | The key is there.")
 }

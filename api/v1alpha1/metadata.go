@@ -26,6 +26,10 @@ import (
 const (
 	// RotateSecretAnnotation, on a PostbackSecret or a Postback, asks for a new signing key.
 	RotateSecretAnnotation = "postback.dev/rotate-secret"
+	// PassedRotateSecretAnnotation, on a PostbackSecret, asks for a new signing key in the name of a Postback. The
+	// operator sets it when RotateSecretAnnotation on a Postback gets a new value, and leaves that of the PostbackSecret
+	// to whoever owns it.
+	PassedRotateSecretAnnotation = "postback.dev/rotate-secret-from-postback"
 	// SendTestAnnotation, on a Postback, asks for a test event. Its value is an event type, optionally followed by a
 	// slash and a token: "lead.created/2". Each value asks once for as long as the PostbackDelivery that it made is kept,
 	// also if another value came between.

@@ -188,6 +188,13 @@ type PostbackSecretStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledRotateSecret string `json:"lastHandledRotateSecret,omitempty"`
+
+	// lastHandledRotateSecretFromPostback is the newest value of the annotation
+	// postback.dev/rotate-secret-from-postback, by which a Postback passes a request on, that was acted on.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledRotateSecretFromPostback string `json:"lastHandledRotateSecretFromPostback,omitempty"`
 }
 
 // PostbackSecret is a signing key that one or more Postbacks of its namespace use.
@@ -196,6 +203,7 @@ type PostbackSecretStatus struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=pbs,categories=postback-all
 // +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether a key is there to sign with"
+// +kubebuilder:printcolumn:name="Reason",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].reason",description="Why it is ready or not"
 // +kubebuilder:printcolumn:name="Source",type="string",JSONPath=".spec.source",description="Generated or External"
 // +kubebuilder:printcolumn:name="Version",type="integer",JSONPath=".status.version",description="Number of the current key"
 // +kubebuilder:printcolumn:name="Rotated",type="date",JSONPath=".status.lastRotationTime",description="Time since the current key was made"

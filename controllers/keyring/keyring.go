@@ -17,6 +17,7 @@ limitations under the License.
 package keyring
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -39,8 +40,26 @@ type Keyring struct {
 	RotatedAt time.Time
 	// Previous are the replaced keys that go on signing, newest first.
 	Previous []Previous
-	// Handled is the token of the request that Current answers, as v1alpha1.HandledToken returns it.
-	Handled string
+	// Handled are the requests that Current, or a key before it, answers.
+	Handled Requests
+}
+
+// Requests are the tokens of requests for rotation, as v1alpha1.HandledToken returns them; "" is none.
+type Requests struct {
+	// Own was made on the PostbackSecret itself.
+	Own string
+	// Passed was made on a Postback.
+	Passed string
+}
+
+// Beyond reports whether there is a request that is not among those handled.
+func (r Requests) Beyond(handled Requests) bool {
+	return r.Own != "" && r.Own != handled.Own || r.Passed != "" && r.Passed != handled.Passed
+}
+
+// Or returns the requests, and for each that is not there the one of before.
+func (r Requests) Or(before Requests) Requests {
+	return Requests{Own: cmp.Or(r.Own, before.Own), Passed: cmp.Or(r.Passed, before.Passed)}
 }
 
 // Previous is a key that was replaced.
@@ -53,7 +72,7 @@ type Previous struct {
 
 // First returns a keyring with a first key. Its version follows lastVersion, the number of the key that was there
 // before and is lost, or 0.
-func First(key string, lastVersion int64, handled string, now time.Time) Keyring {
+func First(key string, lastVersion int64, handled Requests, now time.Time) Keyring {
 	return Keyring{Version: lastVersion + 1, Current: key, RotatedAt: now.UTC().Truncate(time.Second), Handled: handled}
 }
 

@@ -27,7 +27,7 @@ var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func TestRotateKeepsEveryKeyInItsOverlap(t *testing.T) {
 	const overlap = 24 * time.Hour
-	k := First("a", 0, "", t0.Add(123*time.Millisecond))
+	k := First("a", 0, Requests{}, t0.Add(123*time.Millisecond))
 	if k.Version != 1 || !k.RotatedAt.Equal(t0) {
 		t.Fatalf("first: %+v", k)
 	}
@@ -62,14 +62,14 @@ func TestRotateKeepsEveryKeyInItsOverlap(t *testing.T) {
 }
 
 func TestRotateWithoutOverlapEndsEveryPreviousKey(t *testing.T) {
-	k := First("a", 4, "", t0).Rotate("b", time.Hour, t0).Rotate("c", 0, t0)
+	k := First("a", 4, Requests{}, t0).Rotate("b", time.Hour, t0).Rotate("c", 0, t0)
 	if got := k.Keys(); !slices.Equal(got, []string{"c"}) || k.Version != 7 {
 		t.Errorf("version %d, keys %v", k.Version, got)
 	}
 }
 
 func TestRotateDropsTheOldestBeyondTheLimit(t *testing.T) {
-	k := First("key-1", 0, "", t0)
+	k := First("key-1", 0, Requests{}, t0)
 	for version := 2; version <= 15; version++ {
 		k = k.Rotate(fmt.Sprintf("key-%d", version), time.Hour, t0)
 	}

@@ -41,8 +41,10 @@ const (
 	RotatedAtAnnotation = "postback.dev/rotated-at"
 	// retiredPrefix and the key's version name the annotation that holds when a previous key was replaced.
 	retiredPrefix = "postback.dev/retired-"
-	// HandledAnnotation holds the token of the request for rotation that the current key answers.
-	HandledAnnotation = "postback.dev/handled-rotate-secret"
+	// HandledAnnotation and HandledPassedAnnotation hold the tokens of the requests for rotation that were answered
+	// last: one made on the PostbackSecret, and one that a Postback passed on.
+	HandledAnnotation       = "postback.dev/handled-rotate-secret"
+	HandledPassedAnnotation = "postback.dev/handled-rotate-secret-from-postback"
 )
 
 // maxVersion keeps an annotation that somebody edited from overflowing the counter.
@@ -54,15 +56,15 @@ type Remembered struct {
 	Version int64
 	// RotatedAt is when the current key was made, or zero.
 	RotatedAt time.Time
-	// Handled is the token that was handled last, or "".
-	Handled string
+	// Handled are the requests that were handled last.
+	Handled Requests
 }
 
 // Read returns the keyring that a Secret of ours holds. It never fails, and an edited annotation loses no key:
 //   - the version is the highest of those that the annotation, the previous keys and remembered imply;
 //   - without a readable time the current key counts as made at the remembered time, else with the Secret, and a
 //     previous key as retired now;
-//   - without the annotation for it, the handled token is the remembered one.
+//   - without the annotation for it, a handled token is the remembered one.
 //
 // A value that could not sign is left out: Current is "" then, and such a previous key is not there.
 func Read(secret *corev1.Secret, remembered Remembered, now time.Time) Keyring {
@@ -88,7 +90,10 @@ func Read(secret *corev1.Secret, remembered Remembered, now time.Time) Keyring {
 	k.RotatedAt = rotatedAt(secret, remembered)
 	k.Handled = remembered.Handled
 	if handled, ok := secret.Annotations[HandledAnnotation]; ok {
-		k.Handled = v1alpha1.HandledToken(handled)
+		k.Handled.Own = v1alpha1.HandledToken(handled)
+	}
+	if handled, ok := secret.Annotations[HandledPassedAnnotation]; ok {
+		k.Handled.Passed = v1alpha1.HandledToken(handled)
 	}
 	return k
 }
@@ -124,8 +129,11 @@ func (k Keyring) Write(secret *corev1.Secret) {
 	secret.Data[v1alpha1.SigningKeyName] = []byte(k.Current)
 	secret.Annotations[VersionAnnotation] = strconv.FormatInt(k.Version, 10)
 	secret.Annotations[RotatedAtAnnotation] = k.RotatedAt.UTC().Format(time.RFC3339)
-	if k.Handled != "" {
-		secret.Annotations[HandledAnnotation] = k.Handled
+	if k.Handled.Own != "" {
+		secret.Annotations[HandledAnnotation] = k.Handled.Own
+	}
+	if k.Handled.Passed != "" {
+		secret.Annotations[HandledPassedAnnotation] = k.Handled.Passed
 	}
 	for _, previous := range k.Previous {
 		suffix := strconv.FormatInt(previous.Version, 10)

@@ -29,7 +29,7 @@ import (
 )
 
 func threeKeys() Keyring {
-	return First(New(), 0, "one", t0).Rotate(New(), 24*time.Hour, t0.Add(time.Hour)).Rotate(New(), 24*time.Hour, t0.Add(2*time.Hour))
+	return First(New(), 0, Requests{Own: "one", Passed: "crm/one"}, t0).Rotate(New(), 24*time.Hour, t0.Add(time.Hour)).Rotate(New(), 24*time.Hour, t0.Add(2*time.Hour))
 }
 
 func stored(k Keyring) *corev1.Secret {
@@ -59,12 +59,12 @@ func TestWriteLeavesNothingOfOldKeysAndKeepsWhatIsNotOurs(t *testing.T) {
 	secret := stored(threeKeys())
 	secret.Data["previous-note"], secret.Data["other"] = []byte("x"), []byte("y")
 	secret.Annotations["team"] = "crm"
-	only := First(New(), 3, "two", t0)
+	only := First(New(), 3, Requests{Own: "two", Passed: "crm/two"}, t0)
 	only.Write(secret)
 	if len(secret.Data) != 3 || string(secret.Data["secret"]) != only.Current || string(secret.Data["other"]) != "y" {
 		t.Errorf("data has %d keys", len(secret.Data))
 	}
-	want := map[string]string{"team": "crm", VersionAnnotation: "4", RotatedAtAnnotation: "2026-03-01T12:00:00Z", HandledAnnotation: "two"}
+	want := map[string]string{"team": "crm", VersionAnnotation: "4", RotatedAtAnnotation: "2026-03-01T12:00:00Z", HandledAnnotation: "two", HandledPassedAnnotation: "crm/two"}
 	if !reflect.DeepEqual(secret.Annotations, want) {
 		t.Errorf("annotations %v", secret.Annotations)
 	}
@@ -73,7 +73,7 @@ func TestWriteLeavesNothingOfOldKeysAndKeepsWhatIsNotOurs(t *testing.T) {
 func TestReadLosesNoKeyToAnEditedAnnotation(t *testing.T) {
 	k := threeKeys()
 	now := t0.Add(3 * time.Hour)
-	remembered := Remembered{Version: 3, RotatedAt: t0.Add(2 * time.Hour), Handled: "one"}
+	remembered := Remembered{Version: 3, RotatedAt: t0.Add(2 * time.Hour), Handled: Requests{Own: "one", Passed: "crm/one"}}
 	tests := map[string]struct {
 		edit       func(map[string]string)
 		remembered Remembered
@@ -103,6 +103,7 @@ func TestReadLosesNoKeyToAnEditedAnnotation(t *testing.T) {
 			func(k *Keyring) { k.Previous[0].RetiredAt = now },
 		},
 		"no handled token": {func(a map[string]string) { delete(a, HandledAnnotation) }, remembered, nil},
+		"no passed token":  {func(a map[string]string) { delete(a, HandledPassedAnnotation) }, remembered, nil},
 		"no annotation at all": {func(a map[string]string) { clear(a) }, remembered, func(k *Keyring) {
 			k.Previous[0].RetiredAt, k.Previous[1].RetiredAt = now, now
 		}},

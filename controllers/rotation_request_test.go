@@ -1,0 +1,158 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+
+package controllers
+
+import (
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers/keyring"
+)
+
+// A PostbackSecret that is kept in Git, with a value of its own for the annotation, is not rotated again when it is
+// applied again after a Postback has asked.
+func TestRotationPassedOnToAPostbackSecretInGit(t *testing.T) {
+	b := newBench(t)
+	apply := func() {
+		t.Helper()
+		object := &unstructured.Unstructured{}
+		object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackSecret"))
+		object.SetNamespace(b.ns)
+		object.SetName("shared")
+		object.SetAnnotations(map[string]string{v1alpha1.RotateSecretAnnotation: "A"})
+		b.must(b.direct.Apply(b.ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("git"), client.ForceOwnership))
+	}
+	settle := func(version int64) {
+		t.Helper()
+		b.settle("crm")
+		b.settleSecret("shared")
+		b.settle("crm")
+		if got := b.keyring("shared").Version; got != version {
+			t.Errorf("version %d, want %d", got, version)
+		}
+	}
+	apply()
+	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "shared"} }))
+	b.heartbeat("a", loadedEverything)
+	settle(1)
+	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "B")
+	settle(2)
+	apply()
+	settle(2)
+	object, want := b.postbackSecret("shared"), keyring.Requests{Own: "A", Passed: "crm/B"}
+	if object.Annotations[v1alpha1.RotateSecretAnnotation] != "A" || handledBefore(object) != want || b.keyring("shared").Handled != want {
+		t.Errorf("annotations %v, status %+v", object.Annotations, object.Status)
+	}
+}
+
+func TestRequestsOfBothKinds(t *testing.T) {
+	b := newBench(t)
+	ask := func(own, passed string) {
+		t.Helper()
+		modify(b, &v1alpha1.PostbackSecret{}, "crm", func(s *v1alpha1.PostbackSecret) {
+			s.Annotations = map[string]string{v1alpha1.RotateSecretAnnotation: own, v1alpha1.PassedRotateSecretAnnotation: passed}
+		})
+	}
+	b.create(newPostbackSecret("crm", nil))
+	for _, step := range []struct {
+		own, passed string
+		version     int64
+		handled     keyring.Requests
+	}{
+		{"a", "x", 1, keyring.Requests{Own: "a", Passed: "x"}}, // before the first key is made
+		{"b", "x", 2, keyring.Requests{Own: "b", Passed: "x"}},
+		{"b", "y", 3, keyring.Requests{Own: "b", Passed: "y"}},
+		{"c", "z", 4, keyring.Requests{Own: "c", Passed: "z"}},
+		{"", "", 4, keyring.Requests{Own: "c", Passed: "z"}},
+		{"c", "c", 5, keyring.Requests{Own: "c", Passed: "c"}},
+	} {
+		ask(step.own, step.passed)
+		b.settleSecret("crm")
+		if k := b.keyring("crm"); k.Version != step.version || k.Handled != step.handled || handledBefore(b.postbackSecret("crm")) != step.handled {
+			t.Errorf("%+v: version %d, handled %+v", step, k.Version, k.Handled)
+		}
+	}
+}
+
+func TestRotationOfAnExternalKeyByAPostbackIsRefused(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("vault", func(s *v1alpha1.PostbackSecret) {
+		s.Spec.Source = v1alpha1.SecretExternal
+		s.Annotations = map[string]string{v1alpha1.RotateSecretAnnotation: "a"}
+	}))
+	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "vault"} }))
+	b.settleSecret("vault")
+	b.told()
+	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "b")
+	b.settle("crm")
+	b.told()
+	b.settleSecret("vault")
+	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning RotationRefused") {
+		t.Errorf("events %q", told)
+	}
+	if got, want := handledBefore(b.postbackSecret("vault")), (keyring.Requests{Own: "a", Passed: "crm/b"}); got != want {
+		t.Errorf("handled %+v", got)
+	}
+}
+
+// An object's annotations are bounded, and a Postback's may take all of that.
+func TestHugeTokenIsPassedOn(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostback("crm", nil))
+	b.heartbeat("a", loadedEverything)
+	b.settle("crm")
+	modify(b, &v1alpha1.PostbackSecret{}, "crm", func(s *v1alpha1.PostbackSecret) {
+		s.Annotations = map[string]string{"note": strings.Repeat("n", 200_000)}
+	})
+	token := strings.Repeat("t", 100_000)
+	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, token)
+	b.settle("crm")
+	if version := b.keyring("crm").Version; version != 2 {
+		t.Errorf("version %d", version)
+	}
+	if handled := b.postback("crm").Status.LastHandledRotateSecret; handled != v1alpha1.HandledToken(token) {
+		t.Errorf("handled %q", handled)
+	}
+	// The first key answers it, too.
+	b.must(b.direct.Delete(b.ctx, b.postbackSecret("crm")))
+	b.eventually("the PostbackSecret and its Secret are gone", func() bool {
+		return b.gone(&v1alpha1.PostbackSecret{}, "crm") && b.secret("crm") == nil
+	})
+	b.settle("crm")
+	if k := b.keyring("crm"); k.Version != 1 || len(k.Handled.Passed) > 256 {
+		t.Errorf("version %d, handled %q", k.Version, k.Handled.Passed)
+	}
+}
+
+func TestPassedTokenIsBounded(t *testing.T) {
+	long := strings.Repeat("n", 253)
+	seen := map[string]bool{}
+	for _, postback := range []string{"a", "b", long} {
+		for _, token := range []string{"a", "b", strings.Repeat("t", 256), strings.Repeat("t", 257)} {
+			passed := passedToken(postback, token)
+			if len(passed) > 256 || seen[passed] {
+				t.Errorf("%d bytes, seen %t: %.20s/%.20s", len(passed), seen[passed], postback, token)
+			}
+			seen[passed] = true
+		}
+	}
+}
