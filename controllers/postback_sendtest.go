@@ -37,6 +37,9 @@ import (
 // maxShownType bounds how much of an annotation a message repeats.
 const maxShownType = 80
 
+// sendTestForm is for those who take the annotation's value for a mere token: "1" is a valid event type, too.
+const sendTestForm = "The value has the form <event type>/<token>, such as lead.created/1; the token may be left out."
+
 // testEventResult is what became of a request for a test event.
 type testEventResult struct {
 	handled string
@@ -86,15 +89,15 @@ func refuseTestEvent(postback *v1alpha1.Postback, eventType string) *testEventRe
 	if !event.ValidType(eventType) {
 		shown := strings.ToValidUTF8(eventType[:min(len(eventType), maxShownType)], "")
 		return &testEventResult{
-			reason: v1alpha1.TestEventInvalidReason,
-			message: fmt.Sprintf("%q in the annotation %s is not an event type: use one such as lead.created, optionally followed by / and a token.",
-				shown, v1alpha1.SendTestAnnotation),
+			reason:  v1alpha1.TestEventInvalidReason,
+			message: fmt.Sprintf("%q in the annotation %s is not an event type. %s", shown, v1alpha1.SendTestAnnotation, sendTestForm),
 		}
 	}
 	if !route.Subscribed(postback.Spec.Triggers, eventType) {
 		return &testEventResult{
-			reason:  v1alpha1.TestEventNotSubscribedReason,
-			message: fmt.Sprintf("No trigger in spec.triggers selects %s: add one, or send a test event of a type that is selected.", eventType),
+			reason: v1alpha1.TestEventNotSubscribedReason,
+			message: fmt.Sprintf("No trigger in spec.triggers selects the event type %s: add one, or send a test event of a type that is selected. %s",
+				eventType, sendTestForm),
 		}
 	}
 	return nil

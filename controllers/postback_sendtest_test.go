@@ -49,6 +49,7 @@ func TestTestEvents(t *testing.T) {
 		"while paused":       {"lead.created/x", v1alpha1.PostbackPaused, v1alpha1.TestEventStoredReason, 1},
 		"while disabled":     {"lead.created/x", v1alpha1.PostbackDisabled, v1alpha1.TestEventStoredReason, 1},
 		"not subscribed":     {"commission.created", v1alpha1.PostbackEnabled, v1alpha1.TestEventNotSubscribedReason, 0},
+		"a number alone":     {"1", v1alpha1.PostbackEnabled, v1alpha1.TestEventNotSubscribedReason, 0},
 		"not a type":         {"lead created", v1alpha1.PostbackEnabled, v1alpha1.TestEventInvalidReason, 0},
 		"a token alone":      {"/x", v1alpha1.PostbackEnabled, v1alpha1.TestEventInvalidReason, 0},
 		"a pattern":          {"sale.*", v1alpha1.PostbackEnabled, v1alpha1.TestEventInvalidReason, 0},
@@ -89,6 +90,9 @@ func checkTestEvent(t *testing.T, b *bench, value, reason string, stored int) {
 		t.Fatalf("%d deliveries", len(deliveries))
 	}
 	if stored == 0 {
+		if !strings.Contains(condition.Message, "<event type>/<token>") {
+			t.Errorf("the message does not show the form: %s", condition.Message)
+		}
 		return
 	}
 	d := deliveries[0]

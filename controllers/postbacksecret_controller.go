@@ -173,9 +173,19 @@ func (r *PostbackSecretReconciler) mayTouch(ctx context.Context, s *postbackSecr
 	case ownedByOthers:
 		s.alarm.in(r.PollInterval)
 		s.verdict = stalled(v1alpha1.SecretNotOwnedReason, fmt.Sprintf("Secret %q exists and is not owned by this PostbackSecret, "+
-			"which therefore leaves it alone. Delete that Secret, make a PostbackSecret with another spec.secretName, or use source External.", secret.Name))
+			"which therefore leaves it alone. %s", secret.Name, wayAround(s.object)))
 	}
 	return false, nil
+}
+
+// wayAround says what to do about a Secret that is not ours.
+func wayAround(object *v1alpha1.PostbackSecret) string {
+	owner := metav1.GetControllerOf(object)
+	if owner == nil || owner.Kind != "Postback" {
+		return "Delete that Secret, make a PostbackSecret with another spec.secretName, or use source External."
+	}
+	return fmt.Sprintf("Delete that Secret, or make a PostbackSecret of another name, with another spec.secretName or source External, "+
+		"and name it in the Postback's spec.secretRef (Postback %q).", owner.Name)
 }
 
 // refresh replaces the cached object by the present one.

@@ -52,6 +52,25 @@ func TestSecretNotOwned(t *testing.T) {
 }
 
 // Where somebody made our Secret immutable, the status says why there is no rotation, and what to do about it.
+// A Postback's own PostbackSecret has its name and source from the Postback, which has to be told of another one.
+func TestOwnPostbackSecretNotOwned(t *testing.T) {
+	b := newBench(t)
+	b.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "crm"}, Data: map[string][]byte{"password": []byte("x")}})
+	b.create(newPostback("crm", nil))
+	b.settle("crm")
+	const remedy = "and name it in the Postback's spec.secretRef"
+	checkConditions(t, b.postbackSecret("crm").Status.Conditions, stateStalled, v1alpha1.SecretNotOwnedReason, remedy)
+	b.checkPostback("crm", stateWaiting, v1alpha1.SecretNotReadyReason, remedy)
+
+	// It helps.
+	b.create(newPostbackSecret("crm-key", func(s *v1alpha1.PostbackSecret) { s.Spec.SecretName = "crm-signing" }))
+	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "crm-key"} })
+	b.heartbeat("a", loadedEverything)
+	b.settleSecret("crm-key")
+	b.settle("crm")
+	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
+}
+
 func TestImmutableSecretStallsARotation(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))

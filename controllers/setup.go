@@ -26,6 +26,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -34,6 +35,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
@@ -48,6 +50,10 @@ const (
 	concurrency = 4
 	// passTimeout bounds one pass over one object.
 	passTimeout = time.Minute
+	// firstRetry and lastRetry bound how long a pass that failed waits for the next one. The wait doubles each time; at
+	// most lastRetry after an outage of the API server every object has been looked at.
+	firstRetry = 5 * time.Millisecond
+	lastRetry  = 30 * time.Second
 )
 
 // Options say how the controllers work.
@@ -119,7 +125,11 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 }
 
 func controllerOptions() controller.Options {
-	return controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: passTimeout}
+	return controller.Options{
+		MaxConcurrentReconciles: concurrency,
+		ReconciliationTimeout:   passTimeout,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+	}
 }
 
 func setupPostbackSecrets(mgr manager.Manager, r *PostbackSecretReconciler, l lookup) error {

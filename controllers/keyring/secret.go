@@ -47,8 +47,12 @@ const (
 	HandledPassedAnnotation = "postback.dev/handled-rotate-secret-from-postback"
 )
 
-// maxVersion keeps an annotation that somebody edited from overflowing the counter.
-const maxVersion = 1 << 40
+// Somebody may edit a version. What is read of the annotation leaves the counter room to go on in the names of previous
+// keys, and those in turn cannot make it overflow.
+const (
+	maxAnnotatedVersion = 1 << 32
+	maxVersion          = 1 << 40
+)
 
 // Remembered is what is known of a Secret from elsewhere. It stands in for annotations that are missing or spoiled.
 type Remembered struct {
@@ -61,7 +65,8 @@ type Remembered struct {
 }
 
 // Read returns the keyring that a Secret of ours holds. It never fails, and an edited annotation loses no key:
-//   - the version is the highest of those that the annotation, the previous keys and remembered imply;
+//   - the version is the highest of those that the annotation, the previous keys and remembered imply, as far as those
+//     are plausible;
 //   - without a readable time the current key counts as made at the remembered time, else with the Secret, and a
 //     previous key as retired now;
 //   - without the annotation for it, a handled token is the remembered one.
@@ -69,14 +74,17 @@ type Remembered struct {
 // A value that could not sign is left out: Current is "" then, and such a previous key is not there.
 func Read(secret *corev1.Secret, remembered Remembered, now time.Time) Keyring {
 	now = now.UTC().Truncate(time.Second)
-	k := Keyring{Version: max(1, remembered.Version, versionOf(secret.Annotations[VersionAnnotation]))}
+	k := Keyring{Version: max(1, min(remembered.Version, maxVersion))}
+	if version := numberOf(secret.Annotations[VersionAnnotation]); version <= maxAnnotatedVersion {
+		k.Version = max(k.Version, version)
+	}
 	if current := string(secret.Data[v1alpha1.SigningKeyName]); Validate(current) == nil {
 		k.Current = current
 	}
 	for name, value := range secret.Data {
 		suffix, ok := strings.CutPrefix(name, previousPrefix)
-		version := versionOf(suffix)
-		if !ok || version == 0 || Validate(string(value)) != nil {
+		version := numberOf(suffix)
+		if !ok || version == 0 || version > maxVersion || Validate(string(value)) != nil {
 			continue
 		}
 		retired, ok := timeOf(secret.Annotations[retiredPrefix+suffix])
@@ -117,7 +125,7 @@ func (k Keyring) Write(secret *corev1.Secret) {
 		secret.Annotations = map[string]string{}
 	}
 	for name := range secret.Data {
-		if suffix, ok := strings.CutPrefix(name, previousPrefix); ok && versionOf(suffix) != 0 {
+		if suffix, ok := strings.CutPrefix(name, previousPrefix); ok && numberOf(suffix) != 0 {
 			delete(secret.Data, name)
 		}
 	}
@@ -187,13 +195,13 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("Secret %q has no data key %q", e.Secret, e.DataKey)
 }
 
-// versionOf returns a version, or 0 if the text is none.
-func versionOf(text string) int64 {
-	version, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || version < 1 || version > maxVersion || strconv.FormatInt(version, 10) != text {
+// numberOf returns the positive number that a text is, in its usual form, or 0 if it is none.
+func numberOf(text string) int64 {
+	number, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || number < 1 || strconv.FormatInt(number, 10) != text {
 		return 0
 	}
-	return version
+	return number
 }
 
 func timeOf(text string) (time.Time, bool) {

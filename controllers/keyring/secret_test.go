@@ -174,3 +174,37 @@ func TestExternal(t *testing.T) {
 		})
 	}
 }
+
+// Whatever version somebody writes, rotations go on with one of their own, and no previous key outlives its overlap.
+func TestEditedVersionLeavesNoKeyForEver(t *testing.T) {
+	for name, edit := range map[string]func(*corev1.Secret, *Remembered){
+		"annotation at its limit":         func(s *corev1.Secret, _ *Remembered) { s.Annotations[VersionAnnotation] = "4294967296" },
+		"annotation beyond its limit":     func(s *corev1.Secret, _ *Remembered) { s.Annotations[VersionAnnotation] = "4294967297" },
+		"annotation at the limit of data": func(s *corev1.Secret, _ *Remembered) { s.Annotations[VersionAnnotation] = "1099511627776" },
+		"status at the limit of data":     func(_ *corev1.Secret, r *Remembered) { r.Version = 1099511627776 },
+		"status at the limit of numbers":  func(_ *corev1.Secret, r *Remembered) { r.Version = 9223372036854775807 },
+		"data at its limit":               func(s *corev1.Secret, _ *Remembered) { s.Data["previous-1099511627776"] = []byte(New()) },
+		"data beyond its limit":           func(s *corev1.Secret, _ *Remembered) { s.Data["previous-1099511627777"] = []byte(New()) },
+		"data at the limit of numbers":    func(s *corev1.Secret, _ *Remembered) { s.Data["previous-9223372036854775807"] = []byte(New()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			const overlap = time.Hour
+			secret := stored(First(New(), 0, Requests{}, t0))
+			var remembered Remembered
+			edit(secret, &remembered)
+			for range 3 {
+				k := Read(secret, remembered, t0).Rotate(New(), overlap, t0)
+				k.Write(secret)
+				remembered.Version = k.Version
+				if string(secret.Data["secret"]) != k.Current || k.Version < 1 {
+					t.Fatalf("version %d", k.Version)
+				}
+			}
+			k, _ := Read(secret, remembered, t0.Add(overlap)).Expire(overlap, t0.Add(overlap))
+			k.Write(secret)
+			if len(secret.Data) != 1 {
+				t.Errorf("%d data keys after the overlap, want the current one alone", len(secret.Data))
+			}
+		})
+	}
+}
