@@ -103,7 +103,7 @@ func TestNotReadyWhileASpoiledRouteCannotBeMended(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			spoil(b, b.routed("crm"))
-			b.faulty.refuse = func(what string, object client.Object) error {
+			b.faulty.refuse = func(_ string, object client.Object) error {
 				if _, ok := object.(*corev1.Secret); ok {
 					return errFault
 				}
