@@ -83,8 +83,8 @@ func checkTables(t *testing.T, n *tenant) {
 	for _, want := range []string{
 		`NAME +READY +REASON +STATE +HOST +AGE`,
 		`postback\.postback\.dev/crm +True +Routed +Enabled +` + regexp.QuoteMeta(n.endpoint.Address()) + ` +\d+s`,
-		`NAME +READY +SOURCE +VERSION +ROTATED +NEXT ROTATION +OVERLAP UNTIL +AGE`,
-		`postbacksecret\.postback\.dev/crm +True +Generated +1 +\d+s +\d+s`,
+		`NAME +READY +REASON +SOURCE +VERSION +ROTATED +NEXT ROTATION +OVERLAP UNTIL +AGE`,
+		`postbacksecret\.postback\.dev/crm +True +KeyAvailable +Generated +1 +\d+s +\d+s`,
 		`NAME +POSTBACK +EVENT +PHASE +ATTEMPTS +HTTP +OUTCOME +AGE`,
 		`postbackdelivery\.postback\.dev/crm-\S+ +crm +lead\.created +Delivered +1 +200 +Succeeded +\d+s`,
 		`postbackdelivery\.postback\.dev/crm-\S+ +crm +commission\.created +Delivered +1 +200 +Succeeded +\d+s`,
