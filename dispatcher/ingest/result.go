@@ -106,7 +106,7 @@ func answerTo(events []eventResult) *answer {
 	case refusedOnlyFor(reasonTooLarge, events):
 		a = refuse(eventTooLarge, "The event is too large for the Kubernetes API once it is escaped: make its data smaller.")
 	default:
-		a = refuse(noRoom, "No matching Postback may have more deliveries, as events says. Nothing was stored: send the same events again later.")
+		a = refuse(noRoom, "No matching Postback takes more deliveries: see the reasons in events (spec.limits.maxPending, or a ResourceQuota). Nothing was stored: send the same events again later.")
 		a.retryAfter = retryNoRoom
 	}
 	a.problem.Events = events
