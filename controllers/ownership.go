@@ -19,6 +19,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -76,8 +77,7 @@ func addLabels(object metav1.Object, watched bool) {
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	labels[v1alpha1.ManagedByLabel] = v1alpha1.ManagedBy
-	labels[v1alpha1.PartOfLabel] = v1alpha1.PartOf
+	maps.Copy(labels, v1alpha1.OwnLabels())
 	if watched {
 		labels[v1alpha1.WatchLabel] = "true"
 	}
