@@ -102,8 +102,14 @@ func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, app
 // refused reports whether the same write will never succeed. Forbidden is not of that kind: an API server that has just
 // started refuses everybody until it has read the roles.
 func refused(err error) bool {
-	return apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) ||
-		strings.Contains(err.Error(), "etcdserver: request is too large")
+	return apierrors.IsInvalid(err) || IsTooLarge(err)
+}
+
+// IsTooLarge reports whether the API server or etcd said that an object is beyond what they take.
+func IsTooLarge(err error) bool {
+	return apierrors.IsRequestEntityTooLargeError(err) ||
+		strings.Contains(err.Error(), "etcdserver: request is too large") ||
+		strings.Contains(err.Error(), "trying to send message larger than max")
 }
 
 func (r *Recorder) write(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery), bare bool) (*v1alpha1.PostbackDelivery, error) {

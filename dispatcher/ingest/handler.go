@@ -48,17 +48,25 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if err := a.write(w); err != nil {
 		s.options.Log.V(1).Info("Answer not sent", "namespace", namespace, "reason", err.Error())
 	}
+	// Every request comes by here: what nobody reads is not put together.
+	if log := s.options.Log.V(1); log.Enabled() {
+		log.Info("Answered request", summary(r, namespace, events, a, s.options.Clock.Since(start))...)
+	}
+}
+
+// summary is the keys and values of the log line about a request.
+func summary(r *http.Request, namespace string, events []eventResult, a *answer, took time.Duration) []any {
 	counts := tallyOf(events)
 	fields := []any{
 		"method", r.Method, "namespace", namespace, "status", a.status, "events", len(events),
 		"stored", counts[resultStored], "duplicates", counts[resultDuplicate], "skipped", counts[resultSkipped],
 		"refused", counts[resultRefused], "conflicts", counts[resultConflict], "unstored", counts[resultUnstored],
-		"duration", s.options.Clock.Since(start).String(),
+		"duration", took.String(),
 	}
 	if a.problem != nil {
 		fields = append(fields, "problem", a.problem.Type)
 	}
-	s.options.Log.V(1).Info("Answered request", fields...)
+	return fields
 }
 
 // answer returns the answer to a request, and what it was about as far as that is known.

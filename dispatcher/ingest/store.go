@@ -168,7 +168,7 @@ func refusal(postback string, err error) deliveryResult {
 		return deliveryResult{Postback: postback, Result: resultSkipped, Reason: reasonNamespaceNotFound}
 	case isQuotaExceeded(err):
 		return deliveryResult{Postback: postback, Result: resultRefused, Reason: reasonQuotaExceeded}
-	case isTooLarge(err):
+	case delivery.IsTooLarge(err):
 		return deliveryResult{Postback: postback, Result: resultRefused, Reason: reasonTooLarge}
 	case apierrors.IsInvalid(err):
 		// The API server's message may quote the body.
@@ -205,11 +205,4 @@ func leavesNoRoom(d *v1alpha1.PostbackDelivery) bool {
 	}
 	encoded, err := json.Marshal(d)
 	return err != nil || len(encoded) > room
-}
-
-// isTooLarge reports whether the API server or etcd said that an object is beyond what they take.
-func isTooLarge(err error) bool {
-	return apierrors.IsRequestEntityTooLargeError(err) ||
-		strings.Contains(err.Error(), "etcdserver: request is too large") ||
-		strings.Contains(err.Error(), "trying to send message larger than max")
 }
