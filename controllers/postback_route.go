@@ -42,21 +42,27 @@ func desiredRoute(s *postbackScope) *route.Route {
 	spec := &s.postback.Spec
 	triggers := slices.Clone(spec.Triggers)
 	slices.Sort(triggers)
+	delivered, failed, ttl := spec.GetHistory()
 	return &route.Route{
-		Namespace:   s.postback.Namespace,
-		Name:        s.postback.Name,
-		UID:         s.postback.UID,
-		Generation:  s.postback.Generation,
-		URL:         spec.URL,
-		Triggers:    triggers,
-		State:       spec.GetState(),
-		Headers:     s.headers,
-		Signatures:  spec.GetSignatures(),
-		Keys:        s.keys,
-		Timeout:     metav1.Duration{Duration: spec.GetTimeout()},
-		MaxAttempts: spec.GetMaxAttempts(),
-		GiveUpAfter: metav1.Duration{Duration: spec.GetGiveUpAfter()},
-		MaxPending:  spec.GetMaxPending(),
+		Namespace:     s.postback.Namespace,
+		Name:          s.postback.Name,
+		UID:           s.postback.UID,
+		Generation:    s.postback.Generation,
+		URL:           spec.URL,
+		Triggers:      triggers,
+		State:         spec.GetState(),
+		Headers:       s.headers,
+		Signatures:    spec.GetSignatures(),
+		Keys:          s.keys,
+		Timeout:       metav1.Duration{Duration: spec.GetTimeout()},
+		MaxAttempts:   spec.GetMaxAttempts(),
+		GiveUpAfter:   metav1.Duration{Duration: spec.GetGiveUpAfter()},
+		MaxPending:    spec.GetMaxPending(),
+		Filter:        spec.Filter,
+		Format:        spec.GetFormat(),
+		MaxConcurrent: spec.GetMaxConcurrent(),
+		PerSecond:     spec.GetPerSecond(),
+		History:       route.History{Delivered: delivered, Failed: failed, TTL: metav1.Duration{Duration: ttl}},
 	}
 }
 

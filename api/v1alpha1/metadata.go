@@ -36,6 +36,16 @@ const (
 	SendTestAnnotation = "postback.dev/send-test"
 	// RedeliverAnnotation, on a PostbackDelivery in any phase, asks for a new attempt at once.
 	RedeliverAnnotation = "postback.dev/redeliver"
+	// RedeliverSinceAnnotation, on a Postback, asks for new attempts of all its failed or unfinished deliveries that were
+	// made since a time. Its value is that time in RFC 3339 or a duration before now, optionally followed by a slash and
+	// a token: "24h/2".
+	RedeliverSinceAnnotation = "postback.dev/redeliver-since"
+	// PassedRedeliverAnnotation, on a PostbackDelivery, asks for a new attempt in the name of a Postback's
+	// RedeliverSinceAnnotation. Unlike one that a person asks for, it waits for its turn at the endpoint.
+	PassedRedeliverAnnotation = "postback.dev/redeliver-from-postback"
+	// DeferredAnnotation, with the value "true", on a PostbackDelivery says that whoever stored it leaves the first
+	// attempt to the elected dispatcher replica.
+	DeferredAnnotation = "postback.dev/deferred"
 )
 
 const (

@@ -33,6 +33,11 @@ const (
 	StalledCondition = "Stalled"
 	// TestEventCondition tells what became of the newest value of the send-test annotation.
 	TestEventCondition = "TestEvent"
+	// EndpointHealthyCondition is False while deliveries to the endpoint are held back or fail one after the other, and
+	// True when they have recovered. It is absent before the first trouble. The dispatcher sets it.
+	EndpointHealthyCondition = "EndpointHealthy"
+	// RedeliveryCondition tells how far the newest value of the redeliver-since annotation has come.
+	RedeliveryCondition = "Redelivery"
 )
 
 // Reasons of a Postback's conditions.
@@ -51,6 +56,24 @@ const (
 	TestEventStoredReason        = "Stored"
 	TestEventNotSubscribedReason = "NotSubscribed"
 	TestEventInvalidReason       = "InvalidEventType"
+	InvalidFilterReason          = "InvalidFilter"
+	InvalidTLSReason             = "InvalidTLS"
+	InvalidAuthReason            = "InvalidAuth"
+	TLSSecretNotFoundReason      = "TLSSecretNotFound"
+	AuthSecretNotFoundReason     = "AuthSecretNotFound"
+)
+
+// Reasons of the condition EndpointHealthy.
+const (
+	// EndpointRecoveredReason says that the endpoint takes events again.
+	EndpointRecoveredReason = "Recovered"
+	// EndpointFailingReason says that attempts fail one after the other, and go on as scheduled.
+	EndpointFailingReason = "Failing"
+	// CircuitOpenReason says that attempts fail one after the other, so that deliveries wait but for one probe at a time.
+	CircuitOpenReason = "CircuitOpen"
+	// EndpointGoneReason says that the endpoint answered 410, so that deliveries wait until spec changes or somebody
+	// asks for a redelivery.
+	EndpointGoneReason = "Gone"
 )
 
 // Reasons of events about a Postback, beside those of its conditions.
@@ -61,8 +84,11 @@ const (
 
 // Defaults that the getters of PostbackSpec return for absent fields.
 const (
-	DefaultTimeout    = 10 * time.Second
-	DefaultMaxPending = 10000
+	DefaultTimeout          = 10 * time.Second
+	DefaultMaxPending       = 10000
+	DefaultHistoryDelivered = 25
+	DefaultHistoryFailed    = 100
+	DefaultHistoryTTL       = 168 * time.Hour
 )
 
 // Trigger selects events by type: an exact type ("lead.created"), a prefix ("sale.*") or every type ("*").
@@ -98,6 +124,20 @@ const (
 	// SignatureStandardWebhooks is the headers webhook-id, webhook-timestamp and webhook-signature of Standard
 	// Webhooks 1.0.
 	SignatureStandardWebhooks SignatureScheme = "StandardWebhooks"
+)
+
+// PayloadFormat says what the body of a request looks like.
+//
+// +kubebuilder:validation:Enum=JSON;CloudEvents;Slack
+type PayloadFormat string
+
+const (
+	// FormatJSON is the envelope {"id", "event", "createdAt", "data"}.
+	FormatJSON PayloadFormat = "JSON"
+	// FormatCloudEvents is CloudEvents 1.0 in JSON, in structured mode.
+	FormatCloudEvents PayloadFormat = "CloudEvents"
+	// FormatSlack is a message for a Slack incoming webhook.
+	FormatSlack PayloadFormat = "Slack"
 )
 
 // LocalReference names an object of the same namespace.
@@ -188,6 +228,22 @@ type RetryPolicy struct {
 
 // Limits bound what one Postback may use.
 type Limits struct {
+	// maxConcurrent is the number of requests in flight to the endpoint at a time. If it is set, one dispatcher replica
+	// makes all attempts, so that it holds exactly. By default each replica makes at most 16 at a time.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	MaxConcurrent *int32 `json:"maxConcurrent,omitempty"`
+
+	// perSecond is the number of requests to the endpoint that may begin in a second. If it is set, one dispatcher
+	// replica makes all attempts, so that it holds exactly. 0, the default, sets no limit.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10000
+	PerSecond *int32 `json:"perSecond,omitempty"`
+
 	// maxPending is the number of unfinished deliveries at which new events are refused, for this Postback only. The
 	// default is 10000. The bound is soft: each dispatcher replica counts what it has seen.
 	//
@@ -197,7 +253,133 @@ type Limits struct {
 	MaxPending *int32 `json:"maxPending,omitempty"`
 }
 
+// History says how many finished deliveries are kept.
+type History struct {
+	// delivered is the number of delivered ones that are kept, the newest. The default is 25.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10000
+	Delivered *int32 `json:"delivered,omitempty"`
+
+	// failed is the number of failed ones that are kept, the newest. The default is 100.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10000
+	Failed *int32 `json:"failed,omitempty"`
+
+	// ttl is how long a finished delivery is kept at most. The default is 168h.
+	//
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,6})?(ms|s|m|h))+$') && duration(self) >= duration('1m') && duration(self) <= duration('8760h')",message="must be a duration from 1m to 8760h (a year), such as 168h"
+	TTL *metav1.Duration `json:"ttl,omitempty"`
+}
+
+// TLS says how the endpoint proves who it is, and how the dispatcher does. The endpoint's certificate is always verified.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.caSecretRef) || has(self.clientCertificateSecretRef)",message="must have at least one of caSecretRef and clientCertificateSecretRef"
+type TLS struct {
+	// caSecretRef selects PEM certificates that the endpoint's certificate has to chain to, instead of the public
+	// authorities.
+	//
+	// +optional
+	CASecretRef *SecretKeySelector `json:"caSecretRef,omitempty"`
+
+	// clientCertificateSecretRef names a Secret with a certificate (tls.crt) and its key (tls.key), as in the type
+	// kubernetes.io/tls, which the dispatcher shows to the endpoint.
+	//
+	// +optional
+	ClientCertificateSecretRef *LocalReference `json:"clientCertificateSecretRef,omitempty"`
+}
+
+// Authentication says what the header Authorization holds.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.basic), has(self.bearer), has(self.oauth2)].filter(x, x).size() == 1",message="must have exactly one of basic, bearer and oauth2"
+type Authentication struct {
+	// basic sends a user name and password (RFC 7617).
+	//
+	// +optional
+	Basic *BasicAuthentication `json:"basic,omitempty"`
+
+	// bearer sends a token (RFC 6750).
+	//
+	// +optional
+	Bearer *BearerAuthentication `json:"bearer,omitempty"`
+
+	// oauth2 gets a token by the OAuth 2.0 client credentials grant (RFC 6749, section 4.4) and sends it.
+	//
+	// +optional
+	OAuth2 *OAuth2ClientCredentials `json:"oauth2,omitempty"`
+}
+
+// BasicAuthentication is a user name and password.
+type BasicAuthentication struct {
+	// secretRef names a Secret with the data keys username and password, as in the type kubernetes.io/basic-auth.
+	//
+	// +required
+	SecretRef LocalReference `json:"secretRef,omitzero"`
+}
+
+// BearerAuthentication is a token.
+type BearerAuthentication struct {
+	// secretKeyRef selects the token.
+	//
+	// +required
+	SecretKeyRef SecretKeySelector `json:"secretKeyRef,omitzero"`
+}
+
+// OAuth2ClientCredentials is how a token is got.
+type OAuth2ClientCredentials struct {
+	// tokenURL of the authorisation server, an absolute https URL; http only where the operator was started with
+	// --allow-plain-http. The dispatcher reaches it under the same rules as the endpoint.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[Hh][Tt][Tt][Pp][Ss]?://') && !self.matches('[\\x00-\\x20\\x7f#]') && isURL(self) && url(self).getHostname() != '' && !self.matches('^[^/]*//[^/?#]*@')",message="must be an absolute URL without user name, password, fragment or spaces, such as https://auth.example.com/token"
+	TokenURL string `json:"tokenURL,omitempty"`
+
+	// clientID of the dispatcher at the authorisation server.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	ClientID string `json:"clientID,omitempty"`
+
+	// clientSecretRef selects the client's secret.
+	//
+	// +required
+	ClientSecretRef SecretKeySelector `json:"clientSecretRef,omitzero"`
+
+	// scopes to ask for.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	Scopes []OAuth2Scope `json:"scopes,omitempty"`
+
+	// audience to ask for, which some authorisation servers require.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Audience string `json:"audience,omitempty"`
+}
+
+// OAuth2Scope is a scope of RFC 6749, section 3.3.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=256
+// +kubebuilder:validation:XValidation:rule="self.matches('^[\\x21\\x23-\\x5b\\x5d-\\x7e]+$')",message="must be a scope: printable characters without space, quotation mark and backslash"
+type OAuth2Scope string
+
 // PostbackSpec says which events go to which endpoint, and how.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.auth) || !has(self.headers) || !self.headers.exists(h, h.name.lowerAscii() == 'authorization')",message="auth sets the header Authorization: remove either auth or that header"
 type PostbackSpec struct {
 	// url of the endpoint, which gets a POST for each event. It must be an absolute https URL; http only where the
 	// operator was started with --allow-plain-http.
@@ -234,6 +416,21 @@ type PostbackSpec struct {
 	// +default="Enabled"
 	State PostbackState `json:"state,omitempty"`
 
+	// filter is a CEL expression over the event that says whether it is sent, such as event.data.sale.amount > 1000. The
+	// variable event holds id, event (the type), createdAt and data. An event for which it fails is not sent.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	Filter string `json:"filter,omitempty"`
+
+	// format of the body: JSON (the envelope), CloudEvents (1.0, structured JSON) or Slack (a message for an incoming
+	// webhook). The default is JSON.
+	//
+	// +optional
+	// +default="JSON"
+	Format PayloadFormat `json:"format,omitempty"`
+
 	// secretRef names the PostbackSecret whose key signs the requests. By default the Postback has one of its own, of
 	// the same name.
 	//
@@ -248,6 +445,16 @@ type PostbackSpec struct {
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))",message="must not name a header twice: names are compared without case"
 	Headers []Header `json:"headers,omitempty"`
+
+	// auth says what the header Authorization holds.
+	//
+	// +optional
+	Auth *Authentication `json:"auth,omitempty"`
+
+	// tls says how the endpoint proves who it is, and how the dispatcher does.
+	//
+	// +optional
+	TLS *TLS `json:"tls,omitempty"`
 
 	// signatures are the schemes by which each request is signed. The default is all of them.
 	//
@@ -274,6 +481,52 @@ type PostbackSpec struct {
 	//
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
+
+	// history says how many finished deliveries are kept.
+	//
+	// +optional
+	History *History `json:"history,omitempty"`
+}
+
+// GetFormat returns the format of the body, JSON if it is absent.
+func (s *PostbackSpec) GetFormat() PayloadFormat {
+	if s.Format == "" {
+		return FormatJSON
+	}
+	return s.Format
+}
+
+// GetMaxConcurrent returns the number of requests in flight at a time that is asked for; 0 means none in particular.
+func (s *PostbackSpec) GetMaxConcurrent() int32 {
+	if s.Limits == nil || s.Limits.MaxConcurrent == nil {
+		return 0
+	}
+	return *s.Limits.MaxConcurrent
+}
+
+// GetPerSecond returns the number of requests that may begin in a second; 0 means no limit.
+func (s *PostbackSpec) GetPerSecond() int32 {
+	if s.Limits == nil || s.Limits.PerSecond == nil {
+		return 0
+	}
+	return *s.Limits.PerSecond
+}
+
+// GetHistory returns how many delivered and failed deliveries are kept, and for how long.
+func (s *PostbackSpec) GetHistory() (delivered, failed int32, ttl time.Duration) {
+	delivered, failed, ttl = DefaultHistoryDelivered, DefaultHistoryFailed, DefaultHistoryTTL
+	if h := s.History; h != nil {
+		if h.Delivered != nil {
+			delivered = *h.Delivered
+		}
+		if h.Failed != nil {
+			failed = *h.Failed
+		}
+		if h.TTL != nil {
+			ttl = h.TTL.Duration
+		}
+	}
+	return delivered, failed, ttl
 }
 
 // GetState returns the state, Enabled if it is absent.
@@ -326,7 +579,7 @@ func (s *PostbackSpec) GetMaxPending() int32 {
 
 // PostbackStatus is what the operator has observed of a Postback.
 type PostbackStatus struct {
-	// conditions are Ready, Reconciling, Stalled and TestEvent.
+	// conditions are Ready, Reconciling, Stalled, EndpointHealthy, TestEvent and Redelivery.
 	//
 	// +optional
 	// +listType=map
@@ -367,6 +620,37 @@ type PostbackStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledSendTest string `json:"lastHandledSendTest,omitempty"`
+
+	// redelivery is the newest request of the annotation postback.dev/redeliver-since.
+	//
+	// +optional
+	Redelivery *Redelivery `json:"redelivery,omitempty"`
+}
+
+// Redelivery is how far a request to redeliver many has come.
+type Redelivery struct {
+	// request is the value of the annotation.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Request string `json:"request,omitempty"`
+
+	// since is the time from which on deliveries are sent again, counted from when they were made.
+	//
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+
+	// requested is the number of deliveries that have been asked for again so far.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Requested int32 `json:"requested,omitempty"`
+
+	// completionTime is when all had been asked for.
+	//
+	// +optional
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
 
 // Postback sends the events of its namespace whose types match its triggers to an endpoint, each signed and retried
@@ -379,6 +663,7 @@ type PostbackStatus struct {
 // +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether an event posted now would be routed"
 // +kubebuilder:printcolumn:name="Reason",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].reason",description="Why it is ready or not"
 // +kubebuilder:printcolumn:name="State",type="string",JSONPath=".spec.state",description="Enabled, Paused or Disabled"
+// +kubebuilder:printcolumn:name="Healthy",type="string",JSONPath=".status.conditions[?(@.type==\"EndpointHealthy\")].status",description="Whether the endpoint takes events; empty if there was never any trouble"
 // +kubebuilder:printcolumn:name="Host",type="string",JSONPath=".status.endpointHost",description="Host of the endpoint"
 // +kubebuilder:printcolumn:name="Triggers",type="string",JSONPath=".spec.triggers",priority=1,description="Event types that are sent"
 // +kubebuilder:printcolumn:name="Secret",type="string",JSONPath=".status.secretName",priority=1,description="Secret that holds the signing key"

@@ -31,6 +31,9 @@ const (
 	RetryScheduledReason   = "RetryScheduled"
 	MaxAttemptsReason      = "MaxAttemptsReached"
 	GaveUpReason           = "GiveUpAfterReached"
+	// WaitingForEndpointReason says that the endpoint answered 410, so that the delivery waits until the Postback's spec
+	// changes or somebody asks for a redelivery.
+	WaitingForEndpointReason = "WaitingForEndpoint"
 )
 
 // Reasons of the events on a Postback that speak of its deliveries.
@@ -38,6 +41,7 @@ const (
 	AttemptFailedReason         = "AttemptFailed"
 	DeliveryFailedReason        = "DeliveryFailed"
 	DeliveredAfterRetriesReason = "DeliveredAfterRetries"
+	FilterFailedReason          = "FilterFailed"
 )
 
 const (
@@ -75,7 +79,7 @@ func (p DeliveryPhase) Finished() bool {
 
 // Outcome says how an attempt ended. The set is closed: status, metrics and logs use the same words.
 //
-// +kubebuilder:validation:Enum=Succeeded;Redirected;Rejected4xx;Failed5xx;UnexpectedStatus;Timeout;ConnectionRefused;ConnectionReset;ConnectionFailed;NameNotResolved;TLSFailed;InvalidResponse;InvalidRequest;Interrupted
+// +kubebuilder:validation:Enum=Succeeded;Redirected;Rejected4xx;Gone;Failed5xx;UnexpectedStatus;Timeout;ConnectionRefused;ConnectionReset;ConnectionFailed;NameNotResolved;AddressBlocked;TLSFailed;ProxyFailed;AuthenticationFailed;InvalidResponse;InvalidRequest;Interrupted
 type Outcome string
 
 const (
@@ -83,8 +87,10 @@ const (
 	OutcomeSucceeded Outcome = "Succeeded"
 	// OutcomeRedirected is a 3xx answer; redirects are not followed.
 	OutcomeRedirected Outcome = "Redirected"
-	// OutcomeRejected4xx is a 4xx answer.
+	// OutcomeRejected4xx is a 4xx answer other than 410.
 	OutcomeRejected4xx Outcome = "Rejected4xx"
+	// OutcomeGone is the answer 410: the endpoint wants no more events.
+	OutcomeGone Outcome = "Gone"
 	// OutcomeFailed5xx is a 5xx answer.
 	OutcomeFailed5xx Outcome = "Failed5xx"
 	// OutcomeUnexpectedStatus is an answer with any other status.
@@ -99,8 +105,14 @@ const (
 	OutcomeConnectionFailed Outcome = "ConnectionFailed"
 	// OutcomeNameNotResolved is a host name without an address.
 	OutcomeNameNotResolved Outcome = "NameNotResolved"
+	// OutcomeAddressBlocked is a host all of whose addresses, or a port, the dispatcher may not reach.
+	OutcomeAddressBlocked Outcome = "AddressBlocked"
 	// OutcomeTLSFailed is a TLS handshake or certificate that was not accepted.
 	OutcomeTLSFailed Outcome = "TLSFailed"
+	// OutcomeProxyFailed is a fault of the egress proxy, not of the endpoint.
+	OutcomeProxyFailed Outcome = "ProxyFailed"
+	// OutcomeAuthenticationFailed is an authorisation server that gave no token; nothing was sent.
+	OutcomeAuthenticationFailed Outcome = "AuthenticationFailed"
 	// OutcomeInvalidResponse is an answer that is not HTTP.
 	OutcomeInvalidResponse Outcome = "InvalidResponse"
 	// OutcomeInvalidRequest is a request that could not be made or signed; nothing was sent.
@@ -114,6 +126,7 @@ var Outcomes = []Outcome{
 	OutcomeSucceeded,
 	OutcomeRedirected,
 	OutcomeRejected4xx,
+	OutcomeGone,
 	OutcomeFailed5xx,
 	OutcomeUnexpectedStatus,
 	OutcomeTimeout,
@@ -121,10 +134,19 @@ var Outcomes = []Outcome{
 	OutcomeConnectionReset,
 	OutcomeConnectionFailed,
 	OutcomeNameNotResolved,
+	OutcomeAddressBlocked,
 	OutcomeTLSFailed,
+	OutcomeProxyFailed,
+	OutcomeAuthenticationFailed,
 	OutcomeInvalidResponse,
 	OutcomeInvalidRequest,
 	OutcomeInterrupted,
+}
+
+// Ours reports whether the fault is the installation's own. Such an attempt is on record, but does not count against
+// spec.retry and the schedule.
+func (o Outcome) Ours() bool {
+	return o == OutcomeProxyFailed || o == OutcomeInterrupted
 }
 
 // PostbackReference names a Postback of the same namespace.
@@ -191,6 +213,12 @@ type PostbackDeliverySpec struct {
 	// +kubebuilder:validation:MaxLength=1048576
 	Body string `json:"body,omitempty"`
 
+	// format of the body.
+	//
+	// +optional
+	// +default="JSON"
+	Format PayloadFormat `json:"format,omitempty"`
+
 	// test is true for a test event that somebody asked for by annotation.
 	//
 	// +optional
@@ -244,12 +272,24 @@ type Attempt struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	RemoteIP string `json:"remoteIP,omitempty"`
+
+	// retryAfterTime is the earliest time for another attempt that the endpoint asked for (Retry-After), at most 24h
+	// ahead.
+	//
+	// +optional
+	RetryAfterTime *metav1.MicroTime `json:"retryAfterTime,omitempty"`
+
+	// postbackGeneration is the generation of the Postback by which the attempt was made.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	PostbackGeneration int64 `json:"postbackGeneration,omitempty"`
 }
 
 // DeliveryRound counts the attempts since the delivery was made, or since somebody last asked for it again. The
 // schedule and spec.retry of the Postback count within a round.
 type DeliveryRound struct {
-	// attempts made in this round.
+	// attempts made in this round that count: faults of the installation itself do not.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -318,6 +358,13 @@ type PostbackDeliveryStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledRedeliver string `json:"lastHandledRedeliver,omitempty"`
+
+	// lastHandledRedeliverFromPostback is the newest value of the annotation postback.dev/redeliver-from-postback that
+	// was acted on.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledRedeliverFromPostback string `json:"lastHandledRedeliverFromPostback,omitempty"`
 }
 
 // PostbackDelivery is one event on its way to one Postback's endpoint, and the log of its attempts. The operator makes

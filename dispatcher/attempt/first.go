@@ -67,9 +67,20 @@ func NewFirst(attempter *Attempter, routes Routes, c clock.Clock) *First {
 	return &First{attempter: attempter, routes: routes, clock: c, queue: make(chan offer, firstQueueLength)}
 }
 
-// Offer hands over a delivery that has been stored since the given time. It never blocks: what there is no room for is
-// left to the elected replica.
-func (f *First) Offer(d *v1alpha1.PostbackDelivery, since time.Time) {
+// Reserve implements ingest.FirstAttempts.
+func (f *First) Reserve(r *route.Route) func(*v1alpha1.PostbackDelivery) {
+	if r.State != v1alpha1.PostbackEnabled || len(f.queue) == cap(f.queue) {
+		return nil
+	}
+	since := f.clock.Now()
+	return func(d *v1alpha1.PostbackDelivery) {
+		if d != nil {
+			f.offer(d, since)
+		}
+	}
+}
+
+func (f *First) offer(d *v1alpha1.PostbackDelivery, since time.Time) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if f.closed {

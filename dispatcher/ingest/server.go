@@ -76,9 +76,12 @@ type Backlog interface {
 	Pending(namespace string, postback types.UID) int
 }
 
-// FirstAttempts takes over a delivery that was just stored. Offer must not block.
+// FirstAttempts makes the first attempts of what is stored.
 type FirstAttempts interface {
-	Offer(d *v1alpha1.PostbackDelivery, since time.Time)
+	// Reserve takes a place for the first attempt of a delivery to the endpoint of a route, and returns what has to be
+	// called once, with the delivery when it is stored, or with nil if it is not. Without a place it returns nil: then the
+	// elected replica makes the first attempt. Neither blocks.
+	Reserve(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
 }
 
 // Store reads and writes PostbackDeliveries at the API server, not in a cache.

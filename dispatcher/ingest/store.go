@@ -109,15 +109,22 @@ func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted
 		return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonBacklogFull}
 	}
 	reference := v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}
+	var stored *v1alpha1.PostbackDelivery
+	begin := s.options.FirstAttempts.Reserve(r)
+	if begin != nil {
+		defer func() { begin(stored) }()
+	}
 	for range createTries {
 		d := delivery.New(namespace, reference, &e.Event)
+		if begin == nil {
+			d.Annotations = map[string]string{v1alpha1.DeferredAnnotation: "true"}
+		}
 		if leavesNoRoom(d) {
 			return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonTooLarge}
 		}
-		began := s.options.Clock.Now()
 		err := s.options.Store.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
 		if err == nil {
-			s.options.FirstAttempts.Offer(d, began)
+			stored = d
 			return deliveryResult{Postback: r.Name, Delivery: d.Name, Result: resultStored}
 		}
 		// The API server counts against a quota before it looks whether the name is taken.

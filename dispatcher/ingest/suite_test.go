@@ -118,10 +118,15 @@ type offers struct {
 	names []string
 }
 
-func (o *offers) Offer(d *v1alpha1.PostbackDelivery, _ time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.names = append(o.names, d.Name)
+func (o *offers) Reserve(*route.Route) func(*v1alpha1.PostbackDelivery) {
+	return func(d *v1alpha1.PostbackDelivery) {
+		if d == nil {
+			return
+		}
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.names = append(o.names, d.Name)
+	}
 }
 
 func (o *offers) sorted() []string {

@@ -47,14 +47,19 @@ const (
 
 // Route is one Postback as the dispatcher sees it.
 type Route struct {
-	Namespace  string                     `json:"namespace"`
-	Name       string                     `json:"name"`
-	UID        types.UID                  `json:"uid"`
-	Generation int64                      `json:"generation"`
-	URL        string                     `json:"url"`
-	Triggers   []v1alpha1.Trigger         `json:"triggers"`
-	State      v1alpha1.PostbackState     `json:"state"`
+	Namespace  string                 `json:"namespace"`
+	Name       string                 `json:"name"`
+	UID        types.UID              `json:"uid"`
+	Generation int64                  `json:"generation"`
+	URL        string                 `json:"url"`
+	Triggers   []v1alpha1.Trigger     `json:"triggers"`
+	State      v1alpha1.PostbackState `json:"state"`
+	// Filter is a CEL expression, or "" if every event is sent.
+	Filter     string                     `json:"filter,omitempty"`
+	Format     v1alpha1.PayloadFormat     `json:"format,omitempty"` // "": JSON
 	Headers    []Header                   `json:"headers,omitempty"`
+	Auth       *Auth                      `json:"auth,omitempty"`
+	TLS        *TLS                       `json:"tls,omitempty"`
 	Signatures []v1alpha1.SignatureScheme `json:"signatures"`
 	// Keys are the signing keys as they are shown to partners ("whsec_…"): the current one, then the previous ones that
 	// are in their overlap, newest first. There is at least one.
@@ -63,6 +68,52 @@ type Route struct {
 	MaxAttempts int32           `json:"maxAttempts,omitempty"` // 0: no limit
 	GiveUpAfter metav1.Duration `json:"giveUpAfter,omitzero"`  // 0: no limit
 	MaxPending  int32           `json:"maxPending"`
+	// MaxConcurrent and PerSecond are 0 if the Postback asks for no limit of its own.
+	MaxConcurrent int32   `json:"maxConcurrent,omitempty"`
+	PerSecond     int32   `json:"perSecond,omitempty"`
+	History       History `json:"history"`
+}
+
+// Exclusive reports whether one replica has to make all attempts, so that limits hold exactly.
+func (r *Route) Exclusive() bool { return r.MaxConcurrent > 0 || r.PerSecond > 0 }
+
+// History is how many finished deliveries are kept, and for how long.
+type History struct {
+	Delivered int32           `json:"delivered"`
+	Failed    int32           `json:"failed"`
+	TTL       metav1.Duration `json:"ttl"`
+}
+
+// Auth is what the header Authorization holds. Exactly one field is set.
+type Auth struct {
+	Basic *BasicAuth `json:"basic,omitempty"`
+	// Bearer is a token.
+	Bearer string  `json:"bearer,omitempty"`
+	OAuth2 *OAuth2 `json:"oauth2,omitempty"`
+}
+
+// BasicAuth is a user name and password.
+type BasicAuth struct {
+	Username string `json:"username"`
+	Password string `json:"password"`
+}
+
+// OAuth2 is how a token is got by client credentials.
+type OAuth2 struct {
+	TokenURL     string   `json:"tokenURL"`
+	ClientID     string   `json:"clientID"`
+	ClientSecret string   `json:"clientSecret"`
+	Scopes       []string `json:"scopes,omitempty"`
+	Audience     string   `json:"audience,omitempty"`
+}
+
+// TLS is what the handshake with the endpoint uses. All fields are PEM; "" means the default.
+type TLS struct {
+	// CA holds the certificates that the endpoint's has to chain to, instead of the public authorities.
+	CA string `json:"ca,omitempty"`
+	// Certificate and Key are those of the dispatcher.
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"`
 }
 
 // Header is an HTTP header with its value resolved.
