@@ -66,7 +66,9 @@ type Options struct {
 	SignatureHeader, UserAgent string
 	// MaxBodyBytes bounds a request to ingest.
 	MaxBodyBytes int64
-	Log          logr.Logger
+	// MaxFinished is the number of finished deliveries that the cluster keeps; 0 means any number.
+	MaxFinished int
+	Log         logr.Logger
 }
 
 // Run runs a replica until ctx ends, and then finishes what is in flight.

@@ -35,6 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
+	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
@@ -108,9 +109,13 @@ func (r *replica) addRetries(ctx context.Context) error {
 	if r.pending, err = backlog.New(ctx, cache); err != nil {
 		return err
 	}
+	finished, err := retention.New(retention.Options{Client: r.live, Routes: r.routes, Clock: r.clock, MaxFinished: r.options.MaxFinished})
+	if err != nil {
+		return err
+	}
 	r.wake = &retry.Wake{Cache: cache}
 	r.election = &retry.Election{
-		Client: r.clientset, Namespace: r.options.Namespace, Identity: r.options.Identity, Finished: r.live, Wake: r.wake,
+		Client: r.clientset, Namespace: r.options.Namespace, Identity: r.options.Identity, Finished: finished, Wake: r.wake,
 	}
 	r.election.Reconciler = &retry.Reconciler{
 		Cache: cache, Live: r.live, Routes: r.routes, Attempter: r.attempter, Clock: r.clock,
@@ -120,7 +125,7 @@ func (r *replica) addRetries(ctx context.Context) error {
 		return err
 	}
 	collector := &retry.Collector{Cache: cache, Routes: r.routes, Elected: r.election.Elected, Clock: r.clock}
-	if err := metrics.Registry.Register(collector); err != nil {
+	if err := errors.Join(metrics.Registry.Register(collector), metrics.Registry.Register(finished)); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	return r.mgr.Add(r.election)

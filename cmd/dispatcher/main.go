@@ -31,6 +31,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/dispatcher"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
 )
 
@@ -47,6 +48,7 @@ func main() {
 	flag.StringVar(&o.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub. The manager needs the same value.")
 	flag.StringVar(&o.UserAgent, "user-agent", "Postback/"+version, "Header User-Agent of the requests.")
 	flag.Int64Var(&o.MaxBodyBytes, "max-body-bytes", ingest.DefaultMaxBodyBytes, "Largest body of a request to ingest, in bytes.")
+	flag.IntVar(&o.MaxFinished, "max-finished-deliveries", retention.DefaultMaxFinished, "Number of finished PostbackDeliveries that the cluster keeps, or 0 for any number. The oldest beyond it are deleted, whatever spec.history of their Postbacks says.")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()

@@ -27,7 +27,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
@@ -43,8 +42,8 @@ type Election struct {
 	Namespace string
 	// Identity of this replica, unique among them.
 	Identity string
-	// Finished watches deliveries for requests of redelivery.
-	Finished client.WithWatch
+	// Finished finds the requests of redelivery that the cache does not show.
+	Finished Finished
 	// Reconciler and Wake are told what an elected replica has to do.
 	Reconciler *Reconciler
 	Wake       *Wake
@@ -124,7 +123,7 @@ func (e *Election) lead(ctx context.Context) {
 		logf.FromContext(ctx).Error(err, "Cannot list what is unfinished")
 		return
 	}
-	watchFinished(ctx, e.Finished, func(key types.NamespacedName) {
+	e.Finished.Follow(ctx, func(key types.NamespacedName) {
 		e.Reconciler.Request(key)
 		e.Wake.Add(key)
 	})

@@ -36,6 +36,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
+	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
 )
 
@@ -67,9 +68,11 @@ func newReplica(t *testing.T, r *rig, identity string) *replica {
 	clientset, err := kubernetes.NewForConfig(cp.Config)
 	g.Expect(err).NotTo(HaveOccurred())
 
+	finished, err := retention.New(retention.Options{Client: r.client, Routes: r.routes, Clock: clock.RealClock{}})
+	g.Expect(err).NotTo(HaveOccurred())
 	wake := &retry.Wake{Cache: mgr.GetCache()}
 	election := &retry.Election{
-		Client: clientset, Namespace: r.postback.Namespace, Identity: identity, Finished: r.client, Wake: wake,
+		Client: clientset, Namespace: r.postback.Namespace, Identity: identity, Finished: finished, Wake: wake,
 		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 500 * time.Millisecond,
 	}
 	reconciler := r.reconciler(t, clock.RealClock{})

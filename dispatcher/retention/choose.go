@@ -1,0 +1,238 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package retention
+
+import (
+	"container/heap"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// duplicateWindow is how long a finished delivery is kept whatever spec.history counts: as long as it is there, a
+// producer that sends its event again is answered that it is a duplicate. Producers that got no answer send again within
+// seconds or a few minutes.
+const duplicateWindow = 5 * time.Minute
+
+// Reasons why a delivery is deleted, as the metric has them.
+const (
+	// reasonCount is spec.history.delivered or .failed.
+	reasonCount = "Count"
+	// reasonTTL is spec.history.ttl.
+	reasonTTL = "TTL"
+	// reasonClusterLimit is --max-finished-deliveries.
+	reasonClusterLimit = "ClusterLimit"
+)
+
+// limit is what a Postback wants to keep in one phase.
+type limit struct {
+	keep int
+	ttl  time.Duration
+}
+
+// bounds are those of one look.
+type bounds struct {
+	// total is the number of finished deliveries that the cluster keeps; 0 means any number.
+	total int
+	// batch is the number of deliveries that are chosen at most.
+	batch int
+}
+
+// victim is a delivery that is to be deleted, as it was when that was decided.
+type victim struct {
+	key             types.NamespacedName
+	phase           v1alpha1.DeliveryPhase
+	uid             types.UID
+	resourceVersion string
+	asked           bool
+	reason          string
+}
+
+// choose returns the deliveries that are to be deleted now. Those that a Postback does not want come first, one of each
+// Postback in turn, so that a large log holds up no other. Then come those that are too many for the cluster: first those
+// beyond the counts of their Postbacks, which are there for duplicates alone, then any, the oldest first each time. So a
+// Postback with many events costs the others nothing of what they want to keep, as long as that has room.
+func (x *index) choose(of func(owner, v1alpha1.DeliveryPhase) (limit, bool), b bounds, now time.Time) []victim {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.allSynced() || len(x.order) == 0 {
+		return nil
+	}
+	x.next %= len(x.order)
+	cursors := make([]cursor, len(x.order))
+	for i := range x.order {
+		// The one that is served first begins, so that each has its turn however many there are.
+		g := x.order[(x.next+i)%len(x.order)]
+		cursors[i] = newCursor(g, of)
+	}
+	victims, served := unwanted(cursors, b.batch, now)
+	x.next += served
+	total := 0
+	for _, deliveries := range x.byKey {
+		total += len(deliveries)
+	}
+	if b.total > 0 {
+		excess := total - b.total - len(victims)
+		for _, end := range []func(*cursor) int{(*cursor).surplus, (*cursor).all} {
+			n := min(excess, b.batch-len(victims))
+			more := oldest(cursors, end, n, now)
+			victims, excess = append(victims, more...), excess-len(more)
+		}
+	}
+	return victims
+}
+
+// cursor goes through a group, the oldest first.
+type cursor struct {
+	group *group
+	limit limit
+	// known says whether there is a limit.
+	known bool
+	at    int
+}
+
+func newCursor(g *group, of func(owner, v1alpha1.DeliveryPhase) (limit, bool)) cursor {
+	c := cursor{group: g}
+	c.limit, c.known = of(g.owner, g.phase)
+	return c
+}
+
+// surplus returns how many of a group are beyond the count of its Postback.
+func (c *cursor) surplus() int {
+	if !c.known {
+		return 0
+	}
+	return max(len(c.group.entries)-c.limit.keep, 0)
+}
+
+func (c *cursor) all() int { return len(c.group.entries) }
+
+// peek moves to the next entry before end that may be looked at now, and returns it, or nil.
+func (c *cursor) peek(end int, now time.Time) *entry {
+	for ; c.at < end; c.at++ {
+		if e := c.group.entries[c.at]; !e.notBefore.After(now) {
+			return e
+		}
+	}
+	return nil
+}
+
+func (c *cursor) take(reason string) victim {
+	e := c.group.entries[c.at]
+	c.at++
+	return victim{key: e.key(), phase: c.group.phase, uid: e.uid, resourceVersion: e.resourceVersion, asked: e.asked, reason: reason}
+}
+
+// unwanted returns the reason why the Postback does not want the next entry, or "".
+func (c *cursor) unwanted(now time.Time) string {
+	if !c.known {
+		return ""
+	}
+	e := c.peek(len(c.group.entries), now)
+	switch {
+	case e == nil:
+		return ""
+	case now.Sub(e.at) >= c.limit.ttl:
+		return reasonTTL
+	case c.at < c.surplus() && now.Sub(e.at) >= duplicateWindow:
+		return reasonCount
+	}
+	return ""
+}
+
+// unwanted takes at most n deliveries that their Postbacks do not want, one of each in turn. It returns how many of the
+// cursors have had a turn in the last round.
+func unwanted(cursors []cursor, n int, now time.Time) (victims []victim, served int) {
+	active := make([]int, len(cursors))
+	for i := range active {
+		active[i] = i
+	}
+	for len(active) > 0 {
+		var left []int
+		for _, i := range active {
+			if len(victims) == n {
+				return victims, i
+			}
+			if reason := cursors[i].unwanted(now); reason != "" {
+				victims = append(victims, cursors[i].take(reason))
+				left = append(left, i)
+			}
+		}
+		active = left
+	}
+	return victims, 0
+}
+
+// oldest takes the n oldest deliveries that stand before end in their groups.
+func oldest(cursors []cursor, end func(*cursor) int, n int, now time.Time) []victim {
+	if n <= 0 {
+		return nil
+	}
+	var heads byAge
+	for i := range cursors {
+		if e := cursors[i].peek(end(&cursors[i]), now); e != nil {
+			heads = append(heads, head{e, &cursors[i]})
+		}
+	}
+	heap.Init(&heads)
+	var victims []victim
+	for len(heads) > 0 && len(victims) < n {
+		c := heads[0].cursor
+		victims = append(victims, c.take(reasonClusterLimit))
+		if e := c.peek(end(c), now); e != nil {
+			heads[0].entry = e
+			heap.Fix(&heads, 0)
+		} else {
+			heap.Pop(&heads)
+		}
+	}
+	return victims
+}
+
+// head is the next entry of a cursor.
+type head struct {
+	entry  *entry
+	cursor *cursor
+}
+
+// byAge is a heap, the oldest on top.
+type byAge []head
+
+// Len implements heap.Interface.
+func (h byAge) Len() int { return len(h) }
+
+// Less implements heap.Interface.
+func (h byAge) Less(i, j int) bool { return older(h[i].entry, h[j].entry) < 0 }
+
+// Swap implements heap.Interface.
+func (h byAge) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface.
+func (h *byAge) Push(x any) {
+	if added, ok := x.(head); ok {
+		*h = append(*h, added)
+	}
+}
+
+// Pop implements heap.Interface.
+func (h *byAge) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
+}

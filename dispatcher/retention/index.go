@@ -1,0 +1,227 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package retention
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// phases are those in which a delivery is finished.
+var phases = []v1alpha1.DeliveryPhase{v1alpha1.DeliveryDelivered, v1alpha1.DeliveryFailed}
+
+// owner is the Postback that controls a delivery.
+type owner struct {
+	namespace string
+	postback  v1alpha1.PostbackReference
+}
+
+// entry is what memory holds of a finished delivery, some 200 bytes.
+type entry struct {
+	group           *group
+	name            string
+	uid             types.UID
+	resourceVersion string
+	// at is when it finished, to the second.
+	at time.Time
+	// asked says that it carries a redeliver annotation, answered or not.
+	asked bool
+	// notBefore is when it may be looked at again, after it could not be deleted.
+	notBefore time.Time
+}
+
+func (e *entry) key() types.NamespacedName {
+	return types.NamespacedName{Namespace: e.group.owner.namespace, Name: e.name}
+}
+
+// older orders entries by when they finished; equal times by name, so that the order is the same everywhere.
+func older(a, b *entry) int {
+	if c := a.at.Compare(b.at); c != 0 {
+		return c
+	}
+	return strings.Compare(a.name, b.name)
+}
+
+// group holds the deliveries of one Postback that finished in one phase.
+type group struct {
+	owner owner
+	phase v1alpha1.DeliveryPhase
+	// entries are ordered, the oldest first.
+	entries []*entry
+	// position is that in index.order.
+	position int
+}
+
+type groupKey struct {
+	owner owner
+	phase v1alpha1.DeliveryPhase
+}
+
+// index holds all finished deliveries. It is safe for concurrent use.
+type index struct {
+	mu     sync.Mutex
+	groups map[groupKey]*group
+	// order holds the groups in the order in which they are served; next is the one that is served first.
+	order []*group
+	next  int
+	// byKey holds the phases apart: an object that leaves one phase for the other is deleted from one watch and added
+	// to the other, in either order.
+	byKey  map[v1alpha1.DeliveryPhase]map[types.NamespacedName]*entry
+	synced map[v1alpha1.DeliveryPhase]bool
+}
+
+func newIndex() *index {
+	x := &index{
+		groups: map[groupKey]*group{},
+		byKey:  map[v1alpha1.DeliveryPhase]map[types.NamespacedName]*entry{},
+		synced: map[v1alpha1.DeliveryPhase]bool{},
+	}
+	for _, phase := range phases {
+		x.byKey[phase] = map[types.NamespacedName]*entry{}
+	}
+	return x
+}
+
+// count returns the number of deliveries that finished in a phase.
+func (x *index) count(phase v1alpha1.DeliveryPhase) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.byKey[phase])
+}
+
+// hasSynced reports whether everything has been listed. What is not known yet may be older than what is.
+func (x *index) hasSynced() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.allSynced()
+}
+
+func (x *index) allSynced() bool { return len(x.synced) == len(phases) }
+
+// set adds a delivery or replaces what was known of it.
+func (x *index) set(of owner, phase v1alpha1.DeliveryPhase, e *entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.remove(phase, types.NamespacedName{Namespace: of.namespace, Name: e.name})
+	g := x.group(of, phase)
+	e.group = g
+	at, _ := slices.BinarySearchFunc(g.entries, e, older)
+	g.entries = slices.Insert(g.entries, at, e)
+	x.byKey[phase][e.key()] = e
+}
+
+// group returns the group of a Postback and phase; a new one is empty.
+func (x *index) group(of owner, phase v1alpha1.DeliveryPhase) *group {
+	key := groupKey{of, phase}
+	g := x.groups[key]
+	if g == nil {
+		g = &group{owner: of, phase: phase, position: len(x.order)}
+		x.groups[key] = g
+		x.order = append(x.order, g)
+	}
+	return g
+}
+
+// delete forgets a delivery.
+func (x *index) delete(phase v1alpha1.DeliveryPhase, key types.NamespacedName) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.remove(phase, key)
+}
+
+// deleted forgets a delivery that was deleted. Another one of the same name is not it.
+func (x *index) deleted(v *victim) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e := x.byKey[v.phase][v.key]; e != nil && e.uid == v.uid {
+		x.remove(v.phase, v.key)
+	}
+}
+
+// setAside leaves a delivery alone until a time, or until it changes.
+func (x *index) setAside(v *victim, until time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e := x.byKey[v.phase][v.key]; e != nil && e.uid == v.uid && e.resourceVersion == v.resourceVersion {
+		e.notBefore = until
+	}
+}
+
+func (x *index) remove(phase v1alpha1.DeliveryPhase, key types.NamespacedName) {
+	e := x.byKey[phase][key]
+	if e == nil {
+		return
+	}
+	delete(x.byKey[phase], key)
+	g := e.group
+	at, found := slices.BinarySearchFunc(g.entries, e, older)
+	if !found {
+		return
+	}
+	if at == 0 {
+		// As a rule it is the oldest that goes. Then nothing has to move.
+		g.entries[0] = nil
+		g.entries = g.entries[1:]
+	} else {
+		g.entries = slices.Delete(g.entries, at, at+1)
+	}
+	if len(g.entries) == 0 {
+		x.drop(g)
+	}
+}
+
+// drop forgets an empty group. The last one takes its place.
+func (x *index) drop(g *group) {
+	last := x.order[len(x.order)-1]
+	x.order[g.position], last.position = last, g.position
+	x.order[len(x.order)-1] = nil
+	x.order = x.order[:len(x.order)-1]
+	delete(x.groups, groupKey{g.owner, g.phase})
+}
+
+// replace puts what a list has found in place of what was known of a phase.
+func (x *index) replace(phase v1alpha1.DeliveryPhase, owners []owner, entries []*entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	before := x.byKey[phase]
+	for key, g := range x.groups {
+		if key.phase == phase {
+			x.drop(g)
+		}
+	}
+	after := make(map[types.NamespacedName]*entry, len(entries))
+	for i, e := range entries {
+		e.group = x.group(owners[i], phase)
+		e.group.entries = append(e.group.entries, e)
+		if old := before[e.key()]; old != nil && old.uid == e.uid && old.resourceVersion == e.resourceVersion {
+			e.notBefore = old.notBefore
+		}
+		after[e.key()] = e
+	}
+	for key, g := range x.groups {
+		if key.phase == phase {
+			slices.SortFunc(g.entries, older)
+		}
+	}
+	x.byKey[phase], x.synced[phase] = after, true
+}

@@ -1,0 +1,54 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package retention
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+var pruned = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "postback_pruned_deliveries_total",
+	Help: "Finished deliveries that were deleted because they need not be kept, by reason: Count, TTL or ClusterLimit.",
+}, []string{"reason"})
+
+var finished = prometheus.NewDesc("postback_finished_deliveries",
+	"Finished deliveries in the cluster, by phase. Reported by the elected replica.", []string{"phase"}, nil)
+
+func init() {
+	// Series that are there from the start let a rate be true for the first of its kind, too.
+	for _, reason := range []string{reasonCount, reasonTTL, reasonClusterLimit} {
+		pruned.WithLabelValues(reason)
+	}
+	metrics.Registry.MustRegister(pruned)
+}
+
+// Describe implements prometheus.Collector.
+func (k *Keeper) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- finished
+}
+
+// Collect implements prometheus.Collector. It reports nothing until everything has been listed.
+func (k *Keeper) Collect(values chan<- prometheus.Metric) {
+	x := k.index.Load()
+	if x == nil || !x.hasSynced() {
+		return
+	}
+	for _, phase := range phases {
+		values <- prometheus.MustNewConstMetric(finished, prometheus.GaugeValue, float64(x.count(phase)), string(phase))
+	}
+}

@@ -1,0 +1,142 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package retention follows the finished deliveries on the elected replica: it finds those that somebody asks to send
+// again, and deletes those that need not be kept.
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// DefaultMaxFinished is the number of finished deliveries that a cluster keeps. It is what Kubernetes aims at for custom
+// objects of one kind.
+const DefaultMaxFinished = 10000
+
+const (
+	// lookInterval is how often the loop looks for what is due. It is no event that makes a delivery due, but time.
+	lookInterval = time.Second
+	// batchSize bounds what is decided in one look, so that nothing is deleted on an old decision.
+	batchSize = 200
+	// firstPause and longestPause bound how long nothing is deleted after a batch that failed. The pause doubles each time.
+	firstPause   = 500 * time.Millisecond
+	longestPause = 30 * time.Second
+)
+
+// Routes finds the route of a Postback, or nil.
+type Routes interface {
+	Of(namespace string, postback v1alpha1.PostbackReference) *route.Route
+}
+
+// Options of a Keeper.
+type Options struct {
+	// Client reads and writes past the cache.
+	Client client.WithWatch
+	Routes Routes
+	Clock  clock.Clock
+	// MaxFinished is the number of finished deliveries that the cluster keeps at most; 0 means any number.
+	MaxFinished int
+}
+
+// Keeper keeps as many finished deliveries as their Postbacks and the cluster want.
+type Keeper struct {
+	options Options
+	// index is that of the term in which this replica is elected, or nil.
+	index atomic.Pointer[index]
+}
+
+// New returns a Keeper, or an error if an option is out of range.
+func New(o Options) (*Keeper, error) {
+	if o.MaxFinished < 0 {
+		return nil, fmt.Errorf("--max-finished-deliveries is %d: it must be 0, for any number, or more", o.MaxFinished)
+	}
+	if o.Client == nil || o.Routes == nil || o.Clock == nil {
+		return nil, errors.New("retention needs a client, routes and a clock")
+	}
+	return &Keeper{options: o}, nil
+}
+
+// Follow watches the finished deliveries until ctx ends. It calls request for each that carries a redeliver annotation,
+// now and whenever it changes, and deletes what need not be kept. Nothing of it goes on when Follow has returned.
+func (k *Keeper) Follow(ctx context.Context, request func(types.NamespacedName)) {
+	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("retention"))
+	x := newIndex()
+	k.index.Store(x)
+	defer k.index.Store(nil)
+	var parts sync.WaitGroup
+	for _, phase := range phases {
+		parts.Go(func() { follow(ctx, k.options.Client, &shelf{index: x, phase: phase, request: request}) })
+	}
+	parts.Go(func() { k.prune(ctx, x) })
+	parts.Wait()
+}
+
+// prune deletes what need not be kept, batch by batch, until ctx ends.
+func (k *Keeper) prune(ctx context.Context, x *index) {
+	pause := time.Duration(0)
+	for ctx.Err() == nil {
+		now := k.options.Clock.Now()
+		batch := x.choose(k.limitOf, bounds{total: k.options.MaxFinished, batch: batchSize}, now)
+		if len(batch) == 0 {
+			k.sleep(ctx, lookInterval)
+			continue
+		}
+		if err := k.deleteAll(ctx, x, batch); err == nil {
+			pause = 0
+			continue
+		} else if ctx.Err() == nil {
+			pause = min(max(2*pause, firstPause), longestPause)
+			logf.FromContext(ctx).Error(err, "Cannot delete finished deliveries: waiting", "pause", pause.String())
+		}
+		k.sleep(ctx, pause)
+	}
+}
+
+func (k *Keeper) sleep(ctx context.Context, d time.Duration) {
+	timer := k.options.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-ctx.Done():
+	}
+}
+
+// limitOf returns what a Postback wants to keep. It returns false if that is not known: without a route, or with one
+// that a manager wrote which knew no limits yet. Then the Postback's log stays, up to the bound of the cluster.
+func (k *Keeper) limitOf(of owner, phase v1alpha1.DeliveryPhase) (limit, bool) {
+	r := k.options.Routes.Of(of.namespace, of.postback)
+	if r == nil || r.History.TTL.Duration <= 0 {
+		return limit{}, false
+	}
+	keep := r.History.Delivered
+	if phase == v1alpha1.DeliveryFailed {
+		keep = r.History.Failed
+	}
+	return limit{keep: int(keep), ttl: r.History.TTL.Duration}, true
+}
