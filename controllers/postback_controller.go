@@ -59,7 +59,8 @@ type PostbackReconciler struct {
 	// PollInterval is how often a Secret is looked at whose changes are not watched.
 	PollInterval time.Duration
 
-	published publications
+	published    publications
+	redeliveries redeliveries
 }
 
 // postbackScope is one pass over one Postback.
@@ -86,6 +87,8 @@ type postbackScope struct {
 	// routeAmiss says that the route was found absent, or another than it ought to be, and is not known to be mended.
 	routeAmiss bool
 	testEvent  *testEventResult
+	// redeliveryEvent tells what became of the redeliver-since annotation.
+	redeliveryEvent *redeliveryEvent
 }
 
 // phase is a step of a pass. It may end the pass with a verdict or an error.
@@ -114,6 +117,7 @@ func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 
 	failures := r.walk(ctx, s)
 	failures = append(failures, r.reconcileTestEvent(ctx, s))
+	failures = append(failures, r.reconcileRedelivery(ctx, s))
 	failures = append(failures, r.updateStatus(ctx, s))
 	return finish(ctx, s.alarm, failures...)
 }
@@ -162,6 +166,7 @@ func (r *PostbackReconciler) reconcileDelete(ctx context.Context, s *postbackSco
 	if !controllerutil.ContainsFinalizer(s.postback, v1alpha1.RouteFinalizer) {
 		return nil
 	}
+	r.redeliveries.forget(s.postback.UID)
 	if err := r.removeRoute(ctx, s.postback); err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ func (r *PostbackReconciler) updateStatus(ctx context.Context, s *postbackScope)
 		r.Events.Eventf(s.postback, nil, corev1.EventTypeWarning, s.verdict.reason, "Check", "%s", s.verdict.message)
 	}
 	r.tellTestEvent(s)
+	r.tellRedelivery(s)
 	return nil
 }
 

@@ -29,7 +29,8 @@ import (
 
 // postbackChanged lets a change of a Postback through that the controller has to look at.
 func postbackChanged() predicate.Predicate {
-	return toLookAt(func(p *v1alpha1.Postback) any { return p.Status }, v1alpha1.RotateSecretAnnotation, v1alpha1.SendTestAnnotation)
+	return toLookAt(func(p *v1alpha1.Postback) any { return p.Status },
+		v1alpha1.RotateSecretAnnotation, v1alpha1.SendTestAnnotation, v1alpha1.RedeliverSinceAnnotation)
 }
 
 // postbackSecretChanged lets a change of a PostbackSecret through that its own controller has to look at.

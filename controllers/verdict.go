@@ -49,7 +49,7 @@ func ready(reason, message string) *verdict   { return &verdict{stateReady, reas
 // conditionOrder is the order in which conditions stand, whatever came first.
 var conditionOrder = []string{
 	v1alpha1.ReadyCondition, v1alpha1.ReconcilingCondition, v1alpha1.StalledCondition,
-	v1alpha1.OverlapCondition, v1alpha1.TestEventCondition,
+	v1alpha1.OverlapCondition, v1alpha1.EndpointHealthyCondition, v1alpha1.TestEventCondition, v1alpha1.RedeliveryCondition,
 }
 
 // conditionSetter sets conditions of one object for one pass.

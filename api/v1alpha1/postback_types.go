@@ -76,10 +76,23 @@ const (
 	EndpointGoneReason = "Gone"
 )
 
+// Reasons of the condition Redelivery.
+const (
+	// RedeliveryInProgressReason says that deliveries are being asked for again.
+	RedeliveryInProgressReason = "InProgress"
+	// RedeliveryCompleteReason says that all have been asked for.
+	RedeliveryCompleteReason = "Complete"
+	// RedeliveryInvalidReason says that the annotation's value was refused.
+	RedeliveryInvalidReason = "Invalid"
+)
+
 // Reasons of events about a Postback, beside those of its conditions.
 const (
 	TestEventReason        = "TestEventStored"
 	TestEventRefusedReason = "TestEventRefused"
+	// RedeliveryRequestedReason and RedeliveryRefusedReason tell what became of the redeliver-since annotation.
+	RedeliveryRequestedReason = "RedeliveryRequested"
+	RedeliveryRefusedReason   = "RedeliveryRefused"
 )
 
 // Defaults that the getters of PostbackSpec return for absent fields.

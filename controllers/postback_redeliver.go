@@ -1,0 +1,139 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// longestRedelivery bounds how far back a request may reach. Nothing is kept for longer than spec.history.ttl allows.
+const longestRedelivery = 8760 * time.Hour
+
+// redeliverSinceForm is the remedy in messages about a value that is refused.
+const redeliverSinceForm = "The value has the form <since>/<token>, where <since> is a duration before now, such as 24h, or a time " +
+	"in RFC 3339, such as 2026-03-01T12:00:00Z, at most a year ago; the token may be left out. Set another value."
+
+// reconcileRedelivery answers the redeliver-since annotation: it marks the Postback's deliveries, a bounded number in a
+// pass, and notes in the status how far it has come. The status alone says what is to be done, so that a new manager goes
+// on where the old one ended.
+func (r *PostbackReconciler) reconcileRedelivery(ctx context.Context, s *postbackScope) error {
+	status := &s.postback.Status
+	value := s.postback.Annotations[v1alpha1.RedeliverSinceAnnotation]
+	if request := v1alpha1.HandledToken(value); value != "" && (status.Redelivery == nil || status.Redelivery.Request != request) {
+		r.redeliveries.forget(s.postback.UID)
+		s.acceptRedelivery(value)
+		if status.Redelivery.Since != nil {
+			// What is meant is fixed by the status before anything is done: a duration counts from now.
+			s.alarm.in(shortestWait)
+		}
+		return nil
+	}
+	if status.Redelivery == nil || status.Redelivery.Since == nil || status.Redelivery.CompletionTime != nil {
+		r.redeliveries.forget(s.postback.UID)
+		return nil
+	}
+	progress := r.redeliveries.of(s.postback.UID, status.Redelivery)
+	done, err := r.redeliverStep(ctx, s.postback, progress)
+	status.Redelivery.Requested = max(status.Redelivery.Requested, progress.requested())
+	if err != nil {
+		return err
+	}
+	if !done {
+		s.alarm.in(shortestWait)
+		return nil
+	}
+	s.completeRedelivery()
+	return nil
+}
+
+// acceptRedelivery notes a new request in the status. One that is refused is noted, too, so that it is refused once.
+func (s *postbackScope) acceptRedelivery(value string) {
+	status := &s.postback.Status
+	status.Redelivery = &v1alpha1.Redelivery{Request: v1alpha1.HandledToken(value)}
+	since, err := redeliverSince(value, s.now)
+	if err != nil {
+		message := fmt.Sprintf("%q in the annotation %s is refused: %s. %s", shortened(value), v1alpha1.RedeliverSinceAnnotation, err, redeliverSinceForm)
+		s.setRedelivery(metav1.ConditionFalse, v1alpha1.RedeliveryInvalidReason, message)
+		s.redeliveryEvent = &redeliveryEvent{corev1.EventTypeWarning, v1alpha1.RedeliveryRefusedReason, message}
+		return
+	}
+	status.Redelivery.Since = &metav1.Time{Time: since}
+	s.setRedelivery(metav1.ConditionFalse, v1alpha1.RedeliveryInProgressReason, fmt.Sprintf(
+		"The deliveries made since %s that have not been delivered are being asked for again.", since.Format(time.RFC3339)))
+}
+
+// completeRedelivery notes that everything has been asked for.
+func (s *postbackScope) completeRedelivery() {
+	redelivery := s.postback.Status.Redelivery
+	redelivery.CompletionTime = &metav1.Time{Time: s.now.Truncate(time.Second)}
+	message := fmt.Sprintf("All deliveries made since %s that had not been delivered have been asked for again: %d. They go out as the endpoint takes them.",
+		redelivery.Since.UTC().Format(time.RFC3339), redelivery.Requested)
+	s.setRedelivery(metav1.ConditionTrue, v1alpha1.RedeliveryCompleteReason, message)
+	s.redeliveryEvent = &redeliveryEvent{corev1.EventTypeNormal, v1alpha1.RedeliveryRequestedReason, message}
+}
+
+func (s *postbackScope) setRedelivery(status metav1.ConditionStatus, reason, message string) {
+	conditionSetter{&s.postback.Status.Conditions, s.postback.Generation, s.now}.set(v1alpha1.RedeliveryCondition, status, reason, message)
+}
+
+// redeliveryEvent is an event to emit once the status says the same.
+type redeliveryEvent struct{ eventType, reason, message string }
+
+// tellRedelivery emits the event on what became of a request, once the status says so too.
+func (r *PostbackReconciler) tellRedelivery(s *postbackScope) {
+	if e := s.redeliveryEvent; e != nil {
+		r.Events.Eventf(s.postback, nil, e.eventType, e.reason, "RedeliverSince", "%s", e.message)
+	}
+}
+
+// redeliverSince returns the time that a value of the annotation means, to the second as creation times are. The errors
+// repeat nothing of the value.
+func redeliverSince(value string, now time.Time) (time.Time, error) {
+	text, _, _ := strings.Cut(value, "/")
+	since, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		back, err := time.ParseDuration(text)
+		if err != nil {
+			return time.Time{}, errors.New("it begins with neither a duration nor a time")
+		}
+		if back <= 0 {
+			return time.Time{}, errors.New("the duration is not positive")
+		}
+		since = now.Add(-back)
+	}
+	switch {
+	case since.After(now):
+		return time.Time{}, errors.New("the time lies in the future")
+	case now.Sub(since) > longestRedelivery:
+		return time.Time{}, errors.New("it reaches back more than a year")
+	}
+	return since.UTC().Truncate(time.Second), nil
+}
+
+// shortened returns the beginning of an annotation's value, for a message.
+func shortened(value string) string {
+	return strings.ToValidUTF8(value[:min(len(value), maxShownType)], "")
+}

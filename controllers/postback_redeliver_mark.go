@@ -1,0 +1,184 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+)
+
+const (
+	// redeliverPage is how many deliveries are read in one request.
+	redeliverPage = 100
+	// enoughMarks and enoughPages end a step. It takes about a second then, so that other Postbacks are not held up.
+	enoughMarks = 100
+	enoughPages = 10
+)
+
+// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=list;patch
+
+// redelivery is how far the work on a request has come. It is in memory only: without it the work begins at the first
+// page again, and what is marked is not marked twice.
+type redelivery struct {
+	token string
+	since metav1.Time
+	// next is where the next page begins; "" is the first page, where a round begins.
+	next string
+	// again says that another round is needed: a delivery changed while it was being marked.
+	again bool
+	// counted is the number of deliveries known to have been asked for; seen is that of those that this round has found
+	// to be marked, whoever did it. A manager that died may have marked some without counting them.
+	counted, seen int32
+}
+
+func (p *redelivery) requested() int32 { return max(p.counted, p.seen) }
+
+// redeliverStep marks some of a Postback's deliveries. It reports whether all are marked.
+func (r *PostbackReconciler) redeliverStep(ctx context.Context, postback *v1alpha1.Postback, p *redelivery) (done bool, err error) {
+	before := p.counted
+	for range enoughPages {
+		if err := r.markPage(ctx, postback, p); err != nil {
+			return false, err
+		}
+		if done = p.next == "" && !p.again; done || p.counted-before >= enoughMarks {
+			break
+		}
+	}
+	if marked := p.counted - before; marked > 0 || done {
+		logf.FromContext(ctx).Info("Deliveries asked for again", "inThisStep", marked, "complete", done)
+	}
+	return done, nil
+}
+
+// markPage marks the next page of a Postback's deliveries.
+func (r *PostbackReconciler) markPage(ctx context.Context, postback *v1alpha1.Postback, p *redelivery) error {
+	page := &metav1.PartialObjectMetadataList{}
+	page.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDeliveryList"))
+	err := r.Live.List(ctx, page, client.InNamespace(postback.Namespace), client.Limit(redeliverPage), client.Continue(p.next),
+		client.MatchingFieldsSelector{Selector: fields.AndSelectors(
+			fields.OneTermEqualSelector("spec.postbackRef.name", postback.Name),
+			fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryDelivered)),
+		)})
+	if apierrors.IsResourceExpired(err) {
+		// The API server no longer has the state that the first page was taken from. Another round begins.
+		p.next, p.again = "", true
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list PostbackDeliveries: %w", err)
+	}
+	if p.next == "" {
+		p.again, p.seen = false, 0
+	}
+	seen := int32(0)
+	for i := range page.Items {
+		d := &page.Items[i]
+		if !p.concerns(postback, d) {
+			continue
+		}
+		marked, err := r.mark(ctx, d, p)
+		if err != nil {
+			return err // The page is looked at again.
+		}
+		if marked {
+			seen++
+		}
+	}
+	p.seen += seen
+	p.next = page.Continue
+	return nil
+}
+
+// concerns reports whether a delivery is the Postback's, and as new as the request says.
+func (p *redelivery) concerns(postback *v1alpha1.Postback, d *metav1.PartialObjectMetadata) bool {
+	controller := metav1.GetControllerOfNoCopy(d)
+	return controller != nil && controller.UID == postback.UID && d.DeletionTimestamp.IsZero() && !d.CreationTimestamp.Before(&p.since)
+}
+
+// mark puts the annotation on a delivery by which the dispatcher sends it again, and reports whether it is there.
+func (r *PostbackReconciler) mark(ctx context.Context, d *metav1.PartialObjectMetadata, p *redelivery) (bool, error) {
+	if d.Annotations[v1alpha1.PassedRedeliverAnnotation] == p.token {
+		return true, nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		// With the version: one that was delivered meanwhile must not be sent again.
+		"resourceVersion": d.ResourceVersion,
+		"annotations":     map[string]string{v1alpha1.PassedRedeliverAnnotation: p.token},
+	}})
+	if err != nil {
+		return false, fmt.Errorf("encode the mark of PostbackDelivery %s: %w", d.Name, err)
+	}
+	patched := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name}}
+	patched.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDelivery"))
+	err = r.Client.Patch(ctx, patched, client.RawPatch(types.MergePatchType, patch))
+	switch {
+	case err == nil:
+		p.counted++
+		return true, nil
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case apierrors.IsConflict(err):
+		p.again = true
+		return false, nil
+	case apierrors.IsInvalid(err) || delivery.IsTooLarge(err):
+		// It will never be accepted, and must not hold up the others.
+		logf.FromContext(ctx).Error(err, "Cannot ask for a delivery again: post its event again", "postbackDelivery", d.Name)
+		return false, nil
+	}
+	return false, fmt.Errorf("annotate PostbackDelivery %s: %w", d.Name, err)
+}
+
+// redeliveries holds the requests that are being worked on, by the UID of their Postback. It is safe for concurrent use;
+// what it returns is for one pass at a time, as a controller works on one object.
+type redeliveries struct {
+	mu         sync.Mutex
+	byPostback map[types.UID]*redelivery
+}
+
+// of returns the work on a Postback's request, which may have begun in an earlier pass.
+func (m *redeliveries) of(postback types.UID, request *v1alpha1.Redelivery) *redelivery {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.byPostback[postback]; p != nil && p.token == request.Request && p.since.Equal(request.Since) {
+		return p
+	}
+	if m.byPostback == nil {
+		m.byPostback = map[types.UID]*redelivery{}
+	}
+	p := &redelivery{token: request.Request, since: *request.Since, counted: request.Requested}
+	m.byPostback[postback] = p
+	return p
+}
+
+// forget drops the work on a Postback's request.
+func (m *redeliveries) forget(postback types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.byPostback, postback)
+}
