@@ -1,0 +1,150 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package filter
+
+import (
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/overloads"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+)
+
+const (
+	// charactersPerUnit is how many bytes of text are read for one unit of cost.
+	charactersPerUnit = 10
+	// stepsPerUnit is how many steps of a regular expression, or comparisons of characters, are made for one.
+	stepsPerUnit = 16
+)
+
+// cost is what a call costs, known from its arguments. It is never more than about maxCall by much, so that finding it
+// is cheap as well.
+func (g *guards) cost(function string, args []ref.Val) int {
+	cost := 1
+	for _, arg := range args {
+		cost += textLength(arg) / charactersPerUnit
+	}
+	if len(args) < 2 {
+		return cost
+	}
+	switch function {
+	case operators.Equals, operators.NotEquals:
+		cost += comparison(args[0], args[1])
+	case operators.In:
+		cost += search(args[0], args[1])
+	case setsContains, setsIntersects:
+		cost += searches(args[0], args[1])
+	case setsEquivalent:
+		cost += 2 * searches(args[0], args[1])
+	case "indexOf", "lastIndexOf":
+		cost += textLength(args[0]) * textLength(args[1]) / stepsPerUnit
+	case "split":
+		cost += textLength(args[0])
+	case overloads.Matches:
+		if p := g.patternOf(args); p != nil {
+			cost += textLength(args[0]) * p.size / stepsPerUnit
+		}
+	}
+	return cost
+}
+
+func textLength(v ref.Val) int {
+	switch text := v.(type) {
+	case types.String:
+		return len(text)
+	case types.Bytes:
+		return len(text)
+	default:
+		return 0
+	}
+}
+
+// comparison is what it costs to find out whether two values are equal, beyond the length of texts.
+func comparison(a, b ref.Val) int {
+	if size := length(a); size < 0 || size != length(b) {
+		return 0
+	}
+	return weight(a, 0)
+}
+
+// search is what it costs to look for a value in a list. In a map it is looked up.
+func search(v, in ref.Val) int {
+	list, ok := in.(traits.Lister)
+	if !ok {
+		return 0
+	}
+	return multiply(length(list), weight(v, 0))
+}
+
+// searches is the same for each element of a list.
+func searches(a, b ref.Val) int {
+	return max(multiply(length(a), weight(b, 0)), multiply(length(b), weight(a, 0)))
+}
+
+func multiply(a, b int) int {
+	if a > 0 && b > maxCall/a {
+		return maxCall + 1
+	}
+	return max(a, 0) * b
+}
+
+// length is the number of elements, or -1 for a value that has none. That of an optional value is its value's.
+func length(v ref.Val) int {
+	switch v := v.(type) {
+	case *types.Optional:
+		if v.HasValue() {
+			return length(v.GetValue())
+		}
+	case traits.Lister:
+		return sizeOf(v)
+	case traits.Mapper:
+		return sizeOf(v)
+	}
+	return -1
+}
+
+func sizeOf(v traits.Sizer) int {
+	if size, ok := v.Size().(types.Int); ok {
+		return int(size)
+	}
+	return maxCall + 1
+}
+
+// weight counts the values that a value is made of, texts by their length. A value that stands at several places counts
+// at each, as a comparison visits it at each. It stops soon after maxCall.
+func weight(v ref.Val, sum int) int {
+	sum += 1 + textLength(v)/charactersPerUnit
+	if sum > maxCall {
+		return sum
+	}
+	switch v := v.(type) {
+	case *types.Optional:
+		if v.HasValue() {
+			return weight(v.GetValue(), sum)
+		}
+	case traits.Lister:
+		for it := v.Iterator(); it.HasNext() == types.True && sum <= maxCall; {
+			sum = weight(it.Next(), sum)
+		}
+	case traits.Mapper:
+		for it := v.Iterator(); it.HasNext() == types.True && sum <= maxCall; {
+			key := it.Next()
+			sum = weight(v.Get(key), sum+1)
+		}
+	}
+	return sum
+}
