@@ -19,6 +19,8 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -37,8 +39,9 @@ const (
 	secretNameIndex = ".spec.secretName"
 	// secretRefIndex finds Postbacks by the name of their PostbackSecret.
 	secretRefIndex = ".spec.secretRef.name"
-	// headerSecretIndex finds Postbacks by the names of the Secrets that hold values of their headers.
-	headerSecretIndex = ".spec.headers.valueFrom.secretKeyRef.name"
+	// valueSecretIndex finds Postbacks by the names of the Secrets that hold values of their headers, credentials and
+	// certificates.
+	valueSecretIndex = ".valueSecretNames"
 	// routeSecretIndex finds a Postback by the name of its route Secret.
 	routeSecretIndex = ".routeSecretName"
 )
@@ -51,7 +54,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	}{
 		{&v1alpha1.PostbackSecret{}, secretNameIndex, indexPostbackSecret},
 		{&v1alpha1.Postback{}, secretRefIndex, indexPostback(func(p *v1alpha1.Postback) []string { return []string{postbackSecretName(p)} })},
-		{&v1alpha1.Postback{}, headerSecretIndex, indexPostback(headerSecrets)},
+		{&v1alpha1.Postback{}, valueSecretIndex, indexPostback(valueSecrets)},
 		{&v1alpha1.Postback{}, routeSecretIndex, indexPostback(func(p *v1alpha1.Postback) []string { return []string{route.SecretName(p.UID)} })},
 	} {
 		if err := indexer.IndexField(ctx, index.object, index.name, index.extract); err != nil {
@@ -79,14 +82,33 @@ func indexPostback(extract func(*v1alpha1.Postback) []string) client.IndexerFunc
 	}
 }
 
-func headerSecrets(postback *v1alpha1.Postback) []string {
-	var names []string
+// valueSecrets returns the names of the Secrets of which a Postback takes values, each once.
+func valueSecrets(postback *v1alpha1.Postback) []string {
+	names := map[string]bool{}
 	for _, header := range postback.Spec.Headers {
 		if header.ValueFrom != nil && header.ValueFrom.SecretKeyRef != nil {
-			names = append(names, header.ValueFrom.SecretKeyRef.Name)
+			names[header.ValueFrom.SecretKeyRef.Name] = true
 		}
 	}
-	return names
+	if auth := postback.Spec.Auth; auth != nil {
+		switch {
+		case auth.Basic != nil:
+			names[auth.Basic.SecretRef.Name] = true
+		case auth.Bearer != nil:
+			names[auth.Bearer.SecretKeyRef.Name] = true
+		case auth.OAuth2 != nil:
+			names[auth.OAuth2.ClientSecretRef.Name] = true
+		}
+	}
+	if tls := postback.Spec.TLS; tls != nil {
+		if tls.CASecretRef != nil {
+			names[tls.CASecretRef.Name] = true
+		}
+		if tls.ClientCertificateSecretRef != nil {
+			names[tls.ClientCertificateSecretRef.Name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 // lookup maps changed objects to those that depend on them.
@@ -107,10 +129,10 @@ func (l lookup) postbacksForPostbackSecret(ctx context.Context, secret client.Ob
 }
 
 // postbacksForSecret maps a core Secret to the Postbacks that it concerns: as their signing key, as the value of a
-// header, or as their route.
+// header, credential or certificate, or as their route.
 func (l lookup) postbacksForSecret(ctx context.Context, secret client.Object) []reconcile.Request {
 	namespace, name := secret.GetNamespace(), secret.GetName()
-	requests := l.find(ctx, &v1alpha1.PostbackList{}, namespace, headerSecretIndex, name)
+	requests := l.find(ctx, &v1alpha1.PostbackList{}, namespace, valueSecretIndex, name)
 	for _, r := range l.find(ctx, &v1alpha1.PostbackSecretList{}, namespace, secretNameIndex, name) {
 		requests = append(requests, l.find(ctx, &v1alpha1.PostbackList{}, namespace, secretRefIndex, r.Name)...)
 	}

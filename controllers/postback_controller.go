@@ -32,6 +32,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/filter"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -60,6 +61,7 @@ type PostbackReconciler struct {
 	PollInterval time.Duration
 
 	published    publications
+	filters      filter.Cache
 	redeliveries redeliveries
 }
 
@@ -78,7 +80,13 @@ type postbackScope struct {
 	// handledRotate is the token of a request for rotation that has been passed on.
 	handledRotate string
 	keys          []string
-	headers       []route.Header
+	// secrets are those that the spec names and that this pass has read, nil for one that does not exist.
+	secrets map[string]*corev1.Secret
+	headers []route.Header
+	auth    *route.Auth
+	tls     *route.TLS
+	// remark is what Ready tells beside the verdict.
+	remark string
 	// route is the route in force; routeSecret holds it. Both are nil if there is none, or if it is not known.
 	route       *route.Route
 	routeSecret *corev1.Secret
@@ -126,7 +134,8 @@ func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 // what went wrong, one by one, for finish tells them apart.
 func (r *PostbackReconciler) walk(ctx context.Context, s *postbackScope) []error {
 	for _, step := range []phase{
-		r.checkSpec, r.reconcilePostbackSecret, r.passOnRotation, r.reconcileKeys, r.reconcileHeaders,
+		r.checkSpec, r.reconcilePostbackSecret, r.passOnRotation, r.checkFilter, r.reconcileKeys, r.reconcileHeaders,
+		r.reconcileAuth, r.reconcileTLS,
 	} {
 		err := step(ctx, s)
 		switch {

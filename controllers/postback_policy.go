@@ -18,8 +18,10 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -27,10 +29,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/filter"
 )
-
-// maxHeaderValue bounds the value of a header, wherever it comes from.
-const maxHeaderValue = 4096
 
 // What the parts of a URL's host are at most: a domain name, by RFC 1035, and a port.
 const (
@@ -47,8 +47,7 @@ type Policy struct {
 }
 
 // checkSpec takes the route away if the spec breaks the policy, or the part of the API's own rules that is repeated here
-// because a broken one could do harm: an object may have been stored before the rules. The rules have it alone that
-// names of headers which HTTP or the operator sets are reserved; only the signature's is known here, for it can be chosen.
+// because a broken one could do harm: an object may have been stored before the rules.
 func (r *PostbackReconciler) checkSpec(ctx context.Context, s *postbackScope) error {
 	v := r.Policy.check(&s.postback.Spec)
 	if v == nil {
@@ -61,9 +60,24 @@ func (r *PostbackReconciler) checkSpec(ctx context.Context, s *postbackScope) er
 	return nil
 }
 
+// checkFilter sees to it that a filter compiles. If it does not, the last good route stays in force, with the filter of
+// before: what the new one was meant to let through or to hold back nobody can know, and without a route every event
+// that is posted meanwhile would be lost.
+func (r *PostbackReconciler) checkFilter(_ context.Context, s *postbackScope) error {
+	if s.postback.Spec.Filter == "" {
+		return nil
+	}
+	_, err := r.filters.Get(s.postback.Spec.Filter)
+	if mistake := (*filter.CompileError)(nil); errors.As(err, &mistake) {
+		s.verdict = stalled(v1alpha1.InvalidFilterReason, fmt.Sprintf("spec.filter is not a valid filter: %s. Correct it.", mistake))
+		return nil
+	}
+	return err
+}
+
 // check returns a verdict if the spec must not be routed. It repeats no part of the URL, which may hold a token.
 func (p Policy) check(spec *v1alpha1.PostbackSpec) *verdict {
-	if v := p.checkURL(spec.URL); v != nil {
+	if v := p.checkURL("spec.url", v1alpha1.InvalidURLReason, spec.URL); v != nil {
 		return v
 	}
 	for i := range spec.Headers {
@@ -71,19 +85,20 @@ func (p Policy) check(spec *v1alpha1.PostbackSpec) *verdict {
 			return v
 		}
 	}
-	return nil
+	return p.checkAuth(spec)
 }
 
-func (p Policy) checkURL(raw string) *verdict {
+// checkURL checks the URL of a field. It repeats no part of it.
+func (p Policy) checkURL(field, reason, raw string) *verdict {
 	u, err := url.Parse(raw)
 	if err != nil || !validHost(u.Hostname()) || u.Scheme != "https" && u.Scheme != "http" || !validPort(u.Port()) {
-		return stalled(v1alpha1.InvalidURLReason, "spec.url is not an absolute https URL with a host of at most 253 characters, such as https://example.com/hooks: correct it.")
+		return stalled(reason, field+" is not an absolute https URL with a host of at most 253 characters, such as https://example.com/hooks: correct it.")
 	}
 	if u.User != nil {
-		return stalled(v1alpha1.InvalidURLReason, "spec.url must not hold a user name or password: use a header with valueFrom.secretKeyRef instead.")
+		return stalled(reason, field+" must not hold a user name or password: keep them in a Secret, and name it in spec.auth.")
 	}
 	if u.Scheme == "http" && !p.AllowPlainHTTP {
-		return stalled(v1alpha1.PlainHTTPNotAllowedReason, "spec.url must begin with https://: "+
+		return stalled(v1alpha1.PlainHTTPNotAllowedReason, field+" must begin with https://: "+
 			"this installation does not allow plain http (the manager's flag --allow-plain-http).")
 	}
 	return nil
@@ -109,6 +124,8 @@ func (p Policy) checkHeader(header *v1alpha1.Header) *verdict {
 	switch {
 	case !httpguts.ValidHeaderFieldName(header.Name):
 		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("%q in spec.headers is not an HTTP header name: correct it.", header.Name))
+	case reservedHeader(header.Name):
+		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers is set by HTTP or the operator: choose another name.", header.Name))
 	case strings.EqualFold(header.Name, p.SignatureHeader):
 		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers carries the signature in this installation: choose another name.", header.Name))
 	case header.Value == nil && (header.ValueFrom == nil || header.ValueFrom.SecretKeyRef == nil):
@@ -119,17 +136,20 @@ func (p Policy) checkHeader(header *v1alpha1.Header) *verdict {
 	return nil
 }
 
-// headerValueMistake says what is wrong with the value of a header, without showing it, or "".
-func headerValueMistake(value string) string {
-	switch {
-	case strings.ContainsAny(value, "\r\n"):
-		return "contains a line break: remove it (printf instead of echo)"
-	case !httpguts.ValidHeaderFieldValue(value):
-		return "contains a control character: remove it"
-	case len(value) > maxHeaderValue:
-		return fmt.Sprintf("is longer than %d bytes: shorten it", maxHeaderValue)
+// reservedHeaders, and those that begin with one of reservedPrefixes, are set by HTTP or the operator. The API's rules
+// have the same.
+var (
+	reservedHeaders = []string{
+		"host", "user-agent", "dub-signature", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
+		"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect", "accept-encoding",
 	}
-	return ""
+	reservedPrefixes = []string{"content-", "webhook-"}
+)
+
+func reservedHeader(name string) bool {
+	name = strings.ToLower(name)
+	return slices.Contains(reservedHeaders, name) ||
+		slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // endpointHost returns the host, and port if one is given, of a URL.

@@ -20,7 +20,6 @@ import (
 	"context"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,7 +31,6 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/controllers/keyring"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
 // postbackSecretName returns the name of the PostbackSecret that a Postback uses.
@@ -165,51 +163,5 @@ func (r *PostbackReconciler) reconcileKeys(ctx context.Context, s *postbackScope
 	if s.keys, err = read(core); err != nil {
 		s.verdict = waiting(v1alpha1.SecretNotReadyReason, "There is no key to sign with: "+err.Error()+".")
 	}
-	return nil
-}
-
-// reconcileHeaders resolves the values of the headers.
-func (r *PostbackReconciler) reconcileHeaders(ctx context.Context, s *postbackScope) error {
-	secrets := map[string]*corev1.Secret{}
-	for i := range s.postback.Spec.Headers {
-		header := &s.postback.Spec.Headers[i]
-		if header.Value != nil {
-			s.headers = append(s.headers, route.Header{Name: header.Name, Value: *header.Value})
-			continue
-		}
-		ref := header.ValueFrom.SecretKeyRef
-		secret, known := secrets[ref.Name]
-		if !known {
-			var err error
-			if secret, err = getSecret(ctx, r.Live, types.NamespacedName{Namespace: s.postback.Namespace, Name: ref.Name}); err != nil {
-				return err
-			}
-			secrets[ref.Name] = secret
-			if secret == nil || !watched(secret) {
-				s.alarm.in(r.PollInterval)
-			}
-		}
-		if s.verdict = resolveHeader(s, header.Name, ref, secret); s.verdict != nil {
-			return nil
-		}
-	}
-	return nil
-}
-
-func resolveHeader(s *postbackScope, name string, ref *v1alpha1.SecretKeySelector, secret *corev1.Secret) *verdict {
-	if secret == nil {
-		return waiting(v1alpha1.HeaderSecretNotFoundReason,
-			fmt.Sprintf("Secret %q with the value of the header %q does not exist: make it, or correct the reference.", ref.Name, name))
-	}
-	value, ok := secret.Data[ref.Key]
-	if !ok {
-		return waiting(v1alpha1.HeaderSecretNotFoundReason,
-			fmt.Sprintf("Secret %q has no data key %q with the value of the header %q: add it, or correct the reference.", ref.Name, ref.Key, name))
-	}
-	if mistake := headerValueMistake(string(value)); mistake != "" {
-		return stalled(v1alpha1.InvalidHeaderReason,
-			fmt.Sprintf("The value of the header %q (Secret %q, data key %q) %s.", name, ref.Name, ref.Key, mistake))
-	}
-	s.headers = append(s.headers, route.Header{Name: name, Value: string(value)})
 	return nil
 }

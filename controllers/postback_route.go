@@ -37,7 +37,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-// desiredRoute returns the route of a pass that has its keys and headers.
+// desiredRoute returns the route of a pass that has its keys, headers, credentials and certificates.
 func desiredRoute(s *postbackScope) *route.Route {
 	spec := &s.postback.Spec
 	triggers := slices.Clone(spec.Triggers)
@@ -52,6 +52,8 @@ func desiredRoute(s *postbackScope) *route.Route {
 		Triggers:      triggers,
 		State:         spec.GetState(),
 		Headers:       s.headers,
+		Auth:          s.auth,
+		TLS:           s.tls,
 		Signatures:    spec.GetSignatures(),
 		Keys:          s.keys,
 		Timeout:       metav1.Duration{Duration: spec.GetTimeout()},
@@ -159,7 +161,7 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 
 // sameButKeys reports whether two routes are the same, but perhaps for keys and values from Secrets.
 func sameButKeys(have route.Route, want *route.Route) bool {
-	have.Keys, have.Headers = want.Keys, want.Headers
+	have.Keys, have.Headers, have.Auth, have.TLS = want.Keys, want.Headers, want.Auth, want.TLS
 	return equality.Semantic.DeepEqual(&have, want)
 }
 
@@ -259,7 +261,11 @@ func (r *PostbackReconciler) judgeRoute(s *postbackScope) {
 		s.verdict = waiting(v1alpha1.WaitingForDispatcherReason,
 			fmt.Sprintf("The route is published; %d of %d dispatcher replicas have loaded it.", a.Loaded, a.Live))
 	default:
-		s.verdict = ready(v1alpha1.RoutedReason, routedMessage(s.postback.Spec.GetState()))
+		message := routedMessage(s.postback.Spec.GetState())
+		if s.remark != "" {
+			message += " " + s.remark
+		}
+		s.verdict = ready(v1alpha1.RoutedReason, message)
 	}
 }
 

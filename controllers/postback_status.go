@@ -18,9 +18,11 @@ package controllers
 
 import (
 	"context"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
@@ -37,9 +39,21 @@ func (r *PostbackReconciler) updateStatus(ctx context.Context, s *postbackScope)
 	if newTrouble(s.before.Status.Conditions, s.verdict) {
 		r.Events.Eventf(s.postback, nil, corev1.EventTypeWarning, s.verdict.reason, "Check", "%s", s.verdict.message)
 	}
+	r.tellRemark(s)
 	r.tellTestEvent(s)
 	r.tellRedelivery(s)
 	return nil
+}
+
+// tellRemark warns once of what Ready tells beside its verdict.
+func (r *PostbackReconciler) tellRemark(s *postbackScope) {
+	if s.remark == "" || s.verdict.state != stateReady {
+		return
+	}
+	before := meta.FindStatusCondition(s.before.Status.Conditions, v1alpha1.ReadyCondition)
+	if before == nil || !strings.HasSuffix(before.Message, s.remark) {
+		r.Events.Eventf(s.postback, nil, corev1.EventTypeWarning, v1alpha1.ClientCertificateInvalidReason, "Check", "%s", s.remark)
+	}
 }
 
 // observePostback derives the status from the pass.

@@ -97,7 +97,10 @@ func judged(conditions []metav1.Condition, generation int64) bool {
 }
 
 // lossReasons are those of what is worth a warning when it was there before.
-var lossReasons = []string{v1alpha1.KeyNotFoundReason, v1alpha1.SecretNotFoundReason, v1alpha1.HeaderSecretNotFoundReason}
+var lossReasons = []string{
+	v1alpha1.KeyNotFoundReason, v1alpha1.SecretNotFoundReason, v1alpha1.HeaderSecretNotFoundReason, v1alpha1.AuthSecretNotFoundReason,
+	v1alpha1.TLSSecretNotFoundReason,
+}
 
 // newTrouble reports whether a verdict is a mistake, or a loss, that the conditions before did not tell.
 func newTrouble(before []metav1.Condition, v *verdict) bool {

@@ -33,8 +33,8 @@ const (
 	StalledCondition = "Stalled"
 	// TestEventCondition tells what became of the newest value of the send-test annotation.
 	TestEventCondition = "TestEvent"
-	// EndpointHealthyCondition is False while deliveries to the endpoint are held back or fail one after the other, and
-	// True when they have recovered. It is absent before the first trouble. The dispatcher sets it.
+	// EndpointHealthyCondition is False while deliveries to the endpoint are held back or fail one after the other. It is
+	// absent until there was trouble. The dispatcher replica that owns the retries sets it.
 	EndpointHealthyCondition = "EndpointHealthy"
 	// RedeliveryCondition tells how far the newest value of the redeliver-since annotation has come.
 	RedeliveryCondition = "Redelivery"
@@ -63,10 +63,10 @@ const (
 	AuthSecretNotFoundReason     = "AuthSecretNotFound"
 )
 
-// Reasons of the condition EndpointHealthy.
+// Reasons of the condition EndpointHealthy, and of the events that tell of its changes.
 const (
-	// EndpointRecoveredReason says that the endpoint takes events again.
-	EndpointRecoveredReason = "Recovered"
+	// EndpointRespondingReason says that the endpoint takes events.
+	EndpointRespondingReason = "Responding"
 	// EndpointFailingReason says that attempts fail one after the other, and go on as scheduled.
 	EndpointFailingReason = "Failing"
 	// CircuitOpenReason says that attempts fail one after the other, so that deliveries wait but for one probe at a time.
@@ -90,6 +90,8 @@ const (
 const (
 	TestEventReason        = "TestEventStored"
 	TestEventRefusedReason = "TestEventRefused"
+	// ClientCertificateInvalidReason warns of a client certificate that is out of its time. It is used nevertheless.
+	ClientCertificateInvalidReason = "ClientCertificateInvalid"
 	// RedeliveryRequestedReason and RedeliveryRefusedReason tell what became of the redeliver-since annotation.
 	RedeliveryRequestedReason = "RedeliveryRequested"
 	RedeliveryRefusedReason   = "RedeliveryRefused"
@@ -210,6 +212,7 @@ type Header struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\x00-\\x08\\x0a-\\x1f\\x7f]')",message="must not contain line breaks or other control characters"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[ \\t]|[ \\t]$')",message="must not begin or end with a space or tab, which HTTP takes away: remove it"
 	Value *string `json:"value,omitempty"`
 
 	// valueFrom takes the value from a Secret. The value must not be longer than 4,096 bytes.
@@ -676,7 +679,7 @@ type Redelivery struct {
 // +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether an event posted now would be routed"
 // +kubebuilder:printcolumn:name="Reason",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].reason",description="Why it is ready or not"
 // +kubebuilder:printcolumn:name="State",type="string",JSONPath=".spec.state",description="Enabled, Paused or Disabled"
-// +kubebuilder:printcolumn:name="Healthy",type="string",JSONPath=".status.conditions[?(@.type==\"EndpointHealthy\")].status",description="Whether the endpoint takes events; empty if there was never any trouble"
+// +kubebuilder:printcolumn:name="Healthy",type="string",JSONPath=".status.conditions[?(@.type==\"EndpointHealthy\")].status",description="Whether the endpoint takes events; empty if there was no trouble"
 // +kubebuilder:printcolumn:name="Host",type="string",JSONPath=".status.endpointHost",description="Host of the endpoint"
 // +kubebuilder:printcolumn:name="Triggers",type="string",JSONPath=".spec.triggers",priority=1,description="Event types that are sent"
 // +kubebuilder:printcolumn:name="Secret",type="string",JSONPath=".status.secretName",priority=1,description="Secret that holds the signing key"

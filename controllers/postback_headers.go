@@ -1,0 +1,144 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/http/httpguts"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// maxHeaderValue bounds the value of a header, wherever it comes from.
+const maxHeaderValue = 4096
+
+// wanted is a value that a Secret of the Postback's namespace is to hold.
+type wanted struct {
+	secret, key string
+	// what it is, as in "with the value of the header X".
+	what string
+	// missing is the reason if it is not there.
+	missing string
+}
+
+// where names the place of a value.
+func (w wanted) where() string {
+	return fmt.Sprintf("%s (Secret %q, data key %q)", w.what, w.secret, w.key)
+}
+
+// fetch reads a value from a Secret. There is a verdict if it is not there.
+func (r *PostbackReconciler) fetch(ctx context.Context, s *postbackScope, w wanted) (string, *verdict, error) {
+	secret, err := r.referenced(ctx, s, w.secret)
+	if err != nil {
+		return "", nil, err
+	}
+	if secret == nil {
+		return "", waiting(w.missing, fmt.Sprintf("Secret %q with %s does not exist: make it, or correct the reference.", w.secret, w.what)), nil
+	}
+	value, ok := secret.Data[w.key]
+	if !ok {
+		return "", waiting(w.missing,
+			fmt.Sprintf("Secret %q has no data key %q with %s: add it, or correct the reference.", w.secret, w.key, w.what)), nil
+	}
+	return string(value), nil, nil
+}
+
+// referenced returns a Secret that the spec names, or nil, and reads each but once a pass. One whose changes are not
+// watched is looked at again.
+func (r *PostbackReconciler) referenced(ctx context.Context, s *postbackScope, name string) (*corev1.Secret, error) {
+	if secret, known := s.secrets[name]; known {
+		return secret, nil
+	}
+	secret, err := getSecret(ctx, r.Live, types.NamespacedName{Namespace: s.postback.Namespace, Name: name})
+	if err != nil {
+		return nil, err
+	}
+	if secret == nil || !watched(secret) {
+		s.alarm.in(r.PollInterval)
+	}
+	if s.secrets == nil {
+		s.secrets = map[string]*corev1.Secret{}
+	}
+	s.secrets[name] = secret
+	return secret, nil
+}
+
+// reconcileHeaders resolves the values of the headers.
+func (r *PostbackReconciler) reconcileHeaders(ctx context.Context, s *postbackScope) error {
+	for i := range s.postback.Spec.Headers {
+		header := &s.postback.Spec.Headers[i]
+		if header.Value != nil {
+			s.headers = append(s.headers, route.Header{Name: header.Name, Value: *header.Value})
+			continue
+		}
+		ref := header.ValueFrom.SecretKeyRef
+		w := wanted{ref.Name, ref.Key, fmt.Sprintf("the value of the header %q", header.Name), v1alpha1.HeaderSecretNotFoundReason}
+		value, v, err := r.fetch(ctx, s, w)
+		if err != nil {
+			return err
+		}
+		if mistake := headerValueMistake(value); v == nil && mistake != "" {
+			v = stalled(v1alpha1.InvalidHeaderReason, capital(w.where())+" "+mistake+".")
+		}
+		if v != nil {
+			s.verdict = v
+			return nil
+		}
+		s.headers = append(s.headers, route.Header{Name: header.Name, Value: value})
+	}
+	return nil
+}
+
+// capital begins a sentence.
+func capital(text string) string {
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// headerValueMistake says what is wrong with the value of a header, without showing it, or "".
+func headerValueMistake(value string) string {
+	if mistake := textMistake(value, maxHeaderValue); mistake != "" {
+		return mistake
+	}
+	if strings.Trim(value, " \t") != value {
+		// HTTP would take it away.
+		return "begins or ends with a space or tab: remove it"
+	}
+	return ""
+}
+
+// textMistake says what is wrong with a text from a user or a Secret that is sent on, without showing it, or "".
+func textMistake(value string, longest int) string {
+	switch {
+	case strings.ContainsAny(value, "\r\n"):
+		return "contains a line break: remove it (printf instead of echo)"
+	case !utf8.ValidString(value):
+		// A route is JSON, which would change it.
+		return "is not UTF-8 text: encode it so"
+	case !httpguts.ValidHeaderFieldValue(value):
+		return "contains a control character: remove it"
+	case len(value) > longest:
+		return fmt.Sprintf("is longer than %d bytes: shorten it", longest)
+	}
+	return ""
+}

@@ -1,0 +1,156 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+const (
+	// maxCA bounds the authorities' certificates, in bytes: all public ones are about 200 KiB. maxPair bounds the client
+	// certificate with its chain, and its key. A route has to fit a Secret.
+	maxCA   = 256 << 10
+	maxPair = 64 << 10
+)
+
+// reconcileTLS resolves the certificates of the handshake.
+func (r *PostbackReconciler) reconcileTLS(ctx context.Context, s *postbackScope) error {
+	spec := s.postback.Spec.TLS
+	if spec == nil {
+		return nil
+	}
+	s.tls = &route.TLS{}
+	if ref := spec.CASecretRef; ref != nil {
+		w := wanted{ref.Name, ref.Key, "the certificates of spec.tls.caSecretRef", v1alpha1.TLSSecretNotFoundReason}
+		text, v, err := r.fetch(ctx, s, w)
+		if err != nil {
+			return err
+		}
+		if mistake := certificatesMistake(text, maxCA); v == nil && mistake != "" {
+			v = stalled(v1alpha1.InvalidTLSReason, capital(w.where())+" "+mistake+".")
+		}
+		if v != nil {
+			s.verdict = v
+			return nil
+		}
+		s.tls.CA = text
+	}
+	if ref := spec.ClientCertificateSecretRef; ref != nil {
+		return r.resolveClientCertificate(ctx, s, ref.Name)
+	}
+	return nil
+}
+
+func (r *PostbackReconciler) resolveClientCertificate(ctx context.Context, s *postbackScope, secret string) error {
+	const field = "spec.tls.clientCertificateSecretRef"
+	certificate := wanted{secret, corev1.TLSCertKey, "the certificate of " + field, v1alpha1.TLSSecretNotFoundReason}
+	key := wanted{secret, corev1.TLSPrivateKeyKey, "the key of " + field, v1alpha1.TLSSecretNotFoundReason}
+	for _, part := range []struct {
+		wanted
+		into *string
+	}{{certificate, &s.tls.Certificate}, {key, &s.tls.Key}} {
+		text, v, err := r.fetch(ctx, s, part.wanted)
+		if err != nil {
+			return err
+		}
+		if v != nil {
+			s.verdict = v
+			return nil
+		}
+		*part.into = text
+	}
+	if mistake := certificatesMistake(s.tls.Certificate, maxPair); mistake != "" {
+		s.verdict = stalled(v1alpha1.InvalidTLSReason, capital(certificate.where())+" "+mistake+".")
+		return nil
+	}
+	pair, mistake := keyPair(s.tls.Certificate, s.tls.Key)
+	if mistake != "" {
+		s.verdict = stalled(v1alpha1.InvalidTLSReason, capital(key.where())+" "+mistake+".")
+		return nil
+	}
+	watchValidity(s, secret, pair)
+	return nil
+}
+
+// watchValidity warns of a client certificate that most endpoints refuse. It is sent nevertheless, for theirs is the
+// decision, and their clock.
+func watchValidity(s *postbackScope, secret string, leaf *x509.Certificate) {
+	switch {
+	case s.now.Before(leaf.NotBefore):
+		s.alarm.at(leaf.NotBefore)
+		s.remark = fmt.Sprintf("The client certificate in Secret %q is not valid before %s.", secret, leaf.NotBefore.UTC().Format(time.RFC3339))
+	case s.now.After(leaf.NotAfter):
+		s.remark = fmt.Sprintf("The client certificate in Secret %q was valid until %s: renew it.", secret, leaf.NotAfter.UTC().Format(time.RFC3339))
+	default:
+		s.alarm.at(leaf.NotAfter.Add(time.Second))
+	}
+}
+
+// certificatesMistake says what is wrong with PEM certificates, or "".
+func certificatesMistake(text string, longest int) string {
+	if len(text) > longest {
+		return fmt.Sprintf("is longer than %d bytes: leave out what is not needed", longest)
+	}
+	number := 0
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		number++
+		if block.Type != "CERTIFICATE" {
+			return fmt.Sprintf("holds as its PEM block number %d something else than a certificate: remove that", number)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return fmt.Sprintf("holds as its PEM block number %d a certificate that cannot be read: replace it", number)
+		}
+	}
+	switch {
+	case number == 0:
+		return "holds no PEM certificate: it must begin with -----BEGIN CERTIFICATE-----"
+	// A block that is cut off, or whose base64 is not right, is passed over when the others are read.
+	case strings.Count(text, "-----BEGIN ") != number:
+		return "holds a PEM block that is not whole: replace it"
+	}
+	return ""
+}
+
+// keyPair returns the certificate to which a key belongs, or says what is wrong with the key without showing it.
+func keyPair(certificate, key string) (leaf *x509.Certificate, mistake string) {
+	if len(key) > maxPair {
+		return nil, fmt.Sprintf("is longer than %d bytes: it must be one private key", maxPair)
+	}
+	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
+	switch {
+	case err != nil && strings.Contains(err.Error(), "does not match"):
+		return nil, "does not belong to the certificate: the first certificate in tls.crt must be that of the key"
+	case err != nil:
+		return nil, "is not a PEM private key without a passphrase: replace it"
+	}
+	return pair.Leaf, ""
+}
