@@ -62,6 +62,8 @@ type Options struct {
 	Pod *metav1.OwnerReference
 	// IngestAddress, MetricsAddress and ProbeAddress are listened on. "0" for the latter two means none.
 	IngestAddress, MetricsAddress, ProbeAddress string
+	// MaxInFlight is how many attempts are made at a time, to all endpoints.
+	MaxInFlight int
 	// SignatureHeader is the header of the signature scheme Dub, UserAgent the header User-Agent.
 	SignatureHeader, UserAgent string
 	// MaxBodyBytes bounds a request to ingest.

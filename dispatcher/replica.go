@@ -34,6 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
@@ -56,6 +57,7 @@ type replica struct {
 	wake      *retry.Wake
 	election  *retry.Election
 	attempter *attempt.Attempter
+	lanes     *lane.Lanes
 	// stop is done when attempts in flight have to be cut short.
 	stop context.Context //nolint:containedctx // It outlives the contexts of those who attempt.
 }
@@ -83,7 +85,20 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 			Events:   mgr.GetEventRecorder("postback-dispatcher"),
 		},
 	}
+	health := &health{
+		client: live, events: r.attempter.Events, log: o.Log.WithName("endpoint"),
+		elected: func() bool { return r.election.Elected() },
+	}
+	r.lanes = lane.New(logr.NewContext(stop, o.Log.WithName("attempt")), lane.Options{
+		MaxInFlight: o.MaxInFlight, Clock: r.clock, Report: health.report, Unfinished: r.unfinished,
+	})
+	if err := metrics.Registry.Register(r.lanes); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	if err := r.addRetries(ctx); err != nil {
+		return err
+	}
+	if err := r.observe(ctx); err != nil {
 		return err
 	}
 	watch, err := route.NewWatch(ctx, mgr.GetCache(), r.routes, o.Log.WithName("route"), func(postback types.UID) { r.wakeOf(ctx, postback) })
@@ -91,6 +106,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 		return err
 	}
 	return errors.Join(
+		mgr.Add(everyReplica(health.run)),
 		r.addIngest(func() bool { return watch.HasSynced() && r.pending.HasSynced() }),
 		mgr.Add(&presence.Presence{
 			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod,
@@ -118,8 +134,8 @@ func (r *replica) addRetries(ctx context.Context) error {
 		Client: r.clientset, Namespace: r.options.Namespace, Identity: r.options.Identity, Finished: finished, Wake: r.wake,
 	}
 	r.election.Reconciler = &retry.Reconciler{
-		Cache: cache, Live: r.live, Routes: r.routes, Attempter: r.attempter, Clock: r.clock,
-		Elected: r.election.Elected, Stop: r.stop,
+		Cache: cache, Live: r.live, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, Clock: r.clock,
+		Wake: r.wake, Elected: r.election.Elected,
 	}
 	if err := retry.Setup(r.mgr, r.election.Reconciler, r.wake); err != nil {
 		return err
@@ -131,8 +147,13 @@ func (r *replica) addRetries(ctx context.Context) error {
 	return r.mgr.Add(r.election)
 }
 
-// wakeOf looks again at the deliveries of a Postback whose route has changed.
+// wakeOf has a changed route taken over, and looks again at the deliveries of its Postback.
 func (r *replica) wakeOf(ctx context.Context, postback types.UID) {
+	if changed := r.routes.Get(postback); changed != nil {
+		r.lanes.SetRoute(changed)
+	} else {
+		r.lanes.Delete(postback)
+	}
 	if !r.election.Elected() {
 		return
 	}
@@ -143,7 +164,7 @@ func (r *replica) wakeOf(ctx context.Context, postback types.UID) {
 
 // addIngest adds the server for events, the first attempts of what it stores, and the probes.
 func (r *replica) addIngest(synced func() bool) error {
-	first := attempt.NewFirst(r.attempter, r.routes, r.clock)
+	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
 	server := ingest.New(ingest.Options{
 		Address: r.options.IngestAddress, MaxBodyBytes: r.options.MaxBodyBytes, Store: r.live, Routes: r.routes,
 		Backlog: r.pending, FirstAttempts: first, Synced: synced, Clock: r.clock, Log: r.options.Log.WithName("ingest"),
@@ -153,12 +174,11 @@ func (r *replica) addIngest(synced func() bool) error {
 		r.mgr.AddReadyzCheck("ingest", server.Ready),
 		r.mgr.Add(everyReplica(func(ctx context.Context) error {
 			// What ingest has stored is attempted before the replica ends.
-			defer first.Close()
+			defer r.lanes.Close()
 			return server.Start(ctx)
 		})),
 		r.mgr.Add(everyReplica(func(context.Context) error {
-			//nolint:contextcheck // It ends by Close, after ingest.
-			first.Run(logr.NewContext(r.stop, r.options.Log.WithName("first-attempt")))
+			r.lanes.Run() // It ends by Close, after ingest.
 			return nil
 		})),
 	)

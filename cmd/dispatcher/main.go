@@ -31,6 +31,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/dispatcher"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
 )
@@ -49,6 +50,7 @@ func main() {
 	flag.StringVar(&o.UserAgent, "user-agent", "Postback/"+version, "Header User-Agent of the requests.")
 	flag.Int64Var(&o.MaxBodyBytes, "max-body-bytes", ingest.DefaultMaxBodyBytes, "Largest body of a request to ingest, in bytes.")
 	flag.IntVar(&o.MaxFinished, "max-finished-deliveries", retention.DefaultMaxFinished, "Number of finished PostbackDeliveries that the cluster keeps, or 0 for any number. The oldest beyond it are deleted, whatever spec.history of their Postbacks says.")
+	flag.IntVar(&o.MaxInFlight, "max-in-flight", lane.DefaultMaxInFlight, "Attempts that are made at a time, to all endpoints together.")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()

@@ -33,6 +33,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 )
@@ -42,15 +43,15 @@ var ErrInFlight = errors.New("an attempt of this delivery is in flight")
 
 // Cause says why an attempt is made, where that matters for the log.
 type Cause struct {
-	// Redeliver is the token of the request that the attempt answers, or "".
-	Redeliver string
-	// TakenOver says that the first attempt was another replica's, which has recorded none in its time.
+	// Request is what the attempt answers.
+	Request delivery.Request
+	// TakenOver says that the attempt was another replica's, which has recorded none in its time.
 	TakenOver bool
 }
 
 // takenOverNote stands in the log of an attempt that was taken over, for the endpoint may have seen one more than the
 // log shows.
-const takenOverNote = "made by the elected replica, because the one that stored the event was busy or gone and recorded no attempt " +
+const takenOverNote = "made by another replica than the one whose turn it was, because that was busy or gone and recorded no attempt " +
 	"in its time; the endpoint may have received the event before"
 
 const deliverAction = "Deliver"
@@ -79,6 +80,10 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 
 	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Name, "eventID", d.Spec.Event.ID)
 	result := a.Sender.Send(ctx, r, d.Spec.Event.ID, []byte(d.Spec.Body))
+	result.PostbackGeneration = r.Generation
+	if result.Outcome == v1alpha1.OutcomeInterrupted && errors.Is(context.Cause(ctx), lane.ErrDeleted) {
+		result.Message = "the Postback was deleted during the attempt; the endpoint may have received it"
+	}
 	observe(result)
 	if cause.TakenOver {
 		result.Message = noteTakeover(result.Message)
@@ -88,7 +93,7 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 	var before v1alpha1.PostbackDeliveryStatus
 	recorded, err := a.Recorder.Record(logf.IntoContext(record, log), d, func(d *v1alpha1.PostbackDelivery) {
 		before = d.Status
-		delivery.Apply(d, r, result, cause.Redeliver)
+		delivery.Apply(d, r, result, cause.Request)
 	})
 	if err != nil {
 		return nil, err

@@ -19,26 +19,22 @@ package attempt
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-const (
-	// FirstAttemptWindow is the time, from storing a delivery, within which its replica may begin the first attempt.
-	// Afterwards the elected replica may.
-	FirstAttemptWindow = 5 * time.Second
-
-	firstQueueLength = 1024
-	firstWorkers     = 64
-)
+// FirstAttemptWindow is the time, from storing a delivery, within which its replica may begin the first attempt.
+// Afterwards the elected replica may.
+const FirstAttemptWindow = 5 * time.Second
 
 // Routes finds the route of a delivery.
 type Routes interface {
@@ -48,86 +44,56 @@ type Routes interface {
 
 // First makes the first attempts of the deliveries that this replica has stored, from memory.
 type First struct {
-	attempter *Attempter
-	routes    Routes
-	clock     clock.Clock
-	queue     chan offer
-
-	mu     sync.RWMutex
-	closed bool
+	Attempter *Attempter
+	Routes    Routes
+	Lanes     *lane.Lanes
+	Clock     clock.PassiveClock
 }
 
-type offer struct {
-	delivery *v1alpha1.PostbackDelivery
-	since    time.Time
-}
-
-// NewFirst returns a First that does nothing until Run.
-func NewFirst(attempter *Attempter, routes Routes, c clock.Clock) *First {
-	return &First{attempter: attempter, routes: routes, clock: c, queue: make(chan offer, firstQueueLength)}
-}
-
-// Reserve implements ingest.FirstAttempts.
+// Reserve implements ingest.FirstAttempts. What this replica cannot begin at once, what is not to be sent now, and what
+// has limits that only one replica can hold is left to the elected replica.
 func (f *First) Reserve(r *route.Route) func(*v1alpha1.PostbackDelivery) {
-	if r.State != v1alpha1.PostbackEnabled || len(f.queue) == cap(f.queue) {
+	if r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
 		return nil
 	}
-	since := f.clock.Now()
+	begin := f.Lanes.Reserve(r)
+	if begin == nil {
+		firstAttemptsLeft.Inc()
+		return nil
+	}
+	since := f.Clock.Now()
 	return func(d *v1alpha1.PostbackDelivery) {
-		if d != nil {
-			f.offer(d, since)
+		if d == nil {
+			begin(nil)
+			return
 		}
-	}
-}
-
-func (f *First) offer(d *v1alpha1.PostbackDelivery, since time.Time) {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if f.closed {
-		firstAttemptsLeft.Inc()
-		return
-	}
-	select {
-	case f.queue <- offer{delivery: d, since: since}:
-	default:
-		firstAttemptsLeft.Inc()
-	}
-}
-
-// Close takes no further deliveries; Run returns when those that it has are done.
-func (f *First) Close() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.closed {
-		f.closed = true
-		close(f.queue)
-	}
-}
-
-// Run makes attempts until Close. When ctx ends, the attempts in flight are cut short.
-func (f *First) Run(ctx context.Context) {
-	var workers sync.WaitGroup
-	for range firstWorkers {
-		workers.Go(func() {
-			for o := range f.queue {
-				f.attempt(ctx, o)
-			}
+		begin(&lane.Work{
+			Key: client.ObjectKeyFromObject(d), Due: since,
+			Do: func(ctx context.Context) *v1alpha1.Attempt { return f.attempt(ctx, d, since) },
 		})
 	}
-	workers.Wait()
 }
 
-func (f *First) attempt(ctx context.Context, o offer) {
-	if ctx.Err() != nil || f.clock.Since(o.since) > FirstAttemptWindow {
+func (f *First) attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, since time.Time) *v1alpha1.Attempt {
+	r := f.Routes.Of(d.Namespace, d.Spec.PostbackRef)
+	if ctx.Err() != nil || r == nil || r.State != v1alpha1.PostbackEnabled || f.Clock.Since(since) > FirstAttemptWindow {
 		firstAttemptsLeft.Inc()
-		return
+		return nil
 	}
-	r := f.routes.Of(o.delivery.Namespace, o.delivery.Spec.PostbackRef)
-	if r == nil || r.State != v1alpha1.PostbackEnabled {
-		return
+	recorded, err := f.Attempter.Attempt(ctx, d, r, Cause{})
+	switch {
+	case err == nil:
+		return Newest(recorded)
+	case !errors.Is(err, delivery.ErrGone) && !errors.Is(err, ErrInFlight):
+		logf.FromContext(ctx).Error(err, "First attempt not recorded; it will be repeated", "delivery", klog.KObj(d))
 	}
-	_, err := f.attempter.Attempt(ctx, o.delivery, r, Cause{})
-	if err != nil && !errors.Is(err, delivery.ErrGone) && !errors.Is(err, ErrInFlight) {
-		logf.FromContext(ctx).Error(err, "First attempt not recorded; it will be repeated", "delivery", klog.KObj(o.delivery))
+	return nil
+}
+
+// Newest returns the newest attempt of a delivery, or nil.
+func Newest(d *v1alpha1.PostbackDelivery) *v1alpha1.Attempt {
+	if last := len(d.Status.Attempts) - 1; last >= 0 {
+		return &d.Status.Attempts[last]
 	}
+	return nil
 }

@@ -28,6 +28,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/dispatcher/format"
 )
 
 var nameEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
@@ -39,8 +40,13 @@ func Name(postback v1alpha1.PostbackReference, eventID string) string {
 	return postback.Name + "-" + strings.ToLower(nameEncoding.EncodeToString(sum[:16]))
 }
 
-// New returns the delivery of an event for a Postback of a namespace, owned by the Postback.
-func New(namespace string, postback v1alpha1.PostbackReference, e *event.Event) *v1alpha1.PostbackDelivery {
+// New returns the delivery of an event for a Postback of a namespace, owned by the Postback, with the body in a format;
+// "" means JSON. It fails if it does not know the format.
+func New(namespace string, postback v1alpha1.PostbackReference, f v1alpha1.PayloadFormat, e *event.Event) (*v1alpha1.PostbackDelivery, error) {
+	body, err := format.Body(f, namespace, e)
+	if err != nil {
+		return nil, err
+	}
 	labels := v1alpha1.OwnLabels()
 	labels[v1alpha1.PostbackLabel], labels[v1alpha1.EventTypeLabel] = postback.Name, e.Type
 	return &v1alpha1.PostbackDelivery{
@@ -63,7 +69,8 @@ func New(namespace string, postback v1alpha1.PostbackReference, e *event.Event) 
 				Type:      e.Type,
 				CreatedAt: metav1.NewMicroTime(e.CreatedAt.UTC()),
 			},
-			Body: string(e.Body()),
+			Body:   string(body),
+			Format: f,
 		},
-	}
+	}, nil
 }

@@ -28,17 +28,37 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-// Apply adds an attempt to the status of a delivery and says what follows from it. redeliver is the value of the
-// redeliver annotation that the attempt answers, as HandledToken returns it, or "": a new value begins a new round. An
+// Request is what an attempt answers: the values of the annotations by which it was asked for, as HandledToken returns
+// them, or "".
+type Request struct {
+	// Redeliver is of RedeliverAnnotation, FromPostback of PassedRedeliverAnnotation.
+	Redeliver, FromPostback string
+}
+
+// handle notes a request, and reports whether it is new.
+func (q Request) handle(status *v1alpha1.PostbackDeliveryStatus) bool {
+	fresh := false
+	for _, token := range []struct {
+		asked   string
+		handled *string
+	}{{q.Redeliver, &status.LastHandledRedeliver}, {q.FromPostback, &status.LastHandledRedeliverFromPostback}} {
+		if token.asked != "" && token.asked != *token.handled {
+			*token.handled = token.asked
+			fresh = true
+		}
+	}
+	return fresh
+}
+
+// Apply adds an attempt to the status of a delivery and says what follows from it. A new request begins a new round. An
 // attempt that is in the log already changes nothing.
-func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attempt, redeliver string) {
+func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attempt, request Request) {
 	status := &d.Status
 	if recorded(status, attempt) {
 		return
 	}
-	newRound := redeliver != "" && redeliver != status.LastHandledRedeliver
+	newRound := request.handle(status)
 	if newRound {
-		status.LastHandledRedeliver = redeliver
 		status.Round = v1alpha1.DeliveryRound{}
 		status.CompletionTime = nil
 	}
@@ -48,7 +68,9 @@ func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attemp
 	if extra := len(status.Attempts) - v1alpha1.MaxRecordedAttempts; extra > 0 {
 		status.Attempts = append([]v1alpha1.Attempt(nil), status.Attempts[extra:]...)
 	}
-	status.Round.Attempts++
+	if !attempt.Outcome.Ours() {
+		status.Round.Attempts++
+	}
 	if status.Round.StartTime == nil {
 		status.Round.StartTime = ptr.To(attempt.Time)
 	}
@@ -92,15 +114,12 @@ func setDelivered(d *v1alpha1.PostbackDelivery, attempt v1alpha1.Attempt, end ti
 func setFailure(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attempt, end time.Time) {
 	status := &d.Status
 	next := end.Add(Delay(status.Round.Attempts))
+	if at := attempt.RetryAfterTime; at != nil && at.After(next) {
+		next = at.Time
+	}
 	reason, message := giveUp(status.Round, r, next)
 	if reason == "" {
-		status.Phase = v1alpha1.DeliveryRetrying
-		status.NextAttemptTime = ptr.To(metav1.NewMicroTime(next))
-		status.CompletionTime = nil
-		message = fmt.Sprintf("Attempt %d: %s. It will be tried again.", attempt.Number, cause(attempt))
-		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.StalledCondition)
-		setCondition(d, v1alpha1.DeliveredCondition, metav1.ConditionFalse, v1alpha1.RetryScheduledReason, message, end)
-		setCondition(d, v1alpha1.ReconcilingCondition, metav1.ConditionTrue, v1alpha1.RetryScheduledReason, message, end)
+		setWaiting(d, attempt, next, end)
 		return
 	}
 	message = fmt.Sprintf("Attempt %d: %s. %s", attempt.Number, cause(attempt), message)
@@ -110,6 +129,24 @@ func setFailure(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.A
 	meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ReconcilingCondition)
 	setCondition(d, v1alpha1.DeliveredCondition, metav1.ConditionFalse, reason, message, end)
 	setCondition(d, v1alpha1.StalledCondition, metav1.ConditionTrue, reason, message, end)
+}
+
+// setWaiting says when the next attempt is due. That of an endpoint that is gone is, once it is tried again, due at once.
+func setWaiting(d *v1alpha1.PostbackDelivery, attempt v1alpha1.Attempt, next, end time.Time) {
+	status := &d.Status
+	reason, outlook := v1alpha1.RetryScheduledReason, "It will be tried again."
+	status.NextAttemptTime = ptr.To(metav1.NewMicroTime(next))
+	if attempt.Outcome == v1alpha1.OutcomeGone {
+		reason = v1alpha1.WaitingForEndpointReason
+		outlook = fmt.Sprintf("It waits until the spec of the Postback changes, or somebody annotates it with %s.", v1alpha1.RedeliverAnnotation)
+		status.NextAttemptTime = nil
+	}
+	status.Phase = v1alpha1.DeliveryRetrying
+	status.CompletionTime = nil
+	message := fmt.Sprintf("Attempt %d: %s. %s", attempt.Number, cause(attempt), outlook)
+	meta.RemoveStatusCondition(&status.Conditions, v1alpha1.StalledCondition)
+	setCondition(d, v1alpha1.DeliveredCondition, metav1.ConditionFalse, reason, message, end)
+	setCondition(d, v1alpha1.ReconcilingCondition, metav1.ConditionTrue, reason, message, end)
 }
 
 // cause says why an attempt failed.

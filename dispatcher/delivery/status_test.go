@@ -133,7 +133,7 @@ func applyStep(t *testing.T, d *v1alpha1.PostbackDelivery, r *route.Route, i int
 	const took = 250 * time.Millisecond
 	Apply(d, r, v1alpha1.Attempt{
 		Time: metav1.NewMicroTime(begin), Duration: metav1.Duration{Duration: took}, Outcome: s.outcome, StatusCode: ptr.To[int32](200),
-	}, s.redeliver)
+	}, Request{Redeliver: s.redeliver})
 	status := d.Status
 	if status.Phase != s.phase || status.Round.Attempts != s.round || status.AttemptCount != int32(i+1) {
 		t.Errorf("after attempt %d: phase %s, round %d, count %d; want %s, %d, %d", i+1,
@@ -167,10 +167,10 @@ func TestApplyKeepsTheNewestAttempts(t *testing.T) {
 	d := &v1alpha1.PostbackDelivery{}
 	for i := range 3 * v1alpha1.MaxRecordedAttempts {
 		at := metav1.NewMicroTime(start.Add(time.Duration(i) * time.Hour))
-		Apply(d, &route.Route{}, v1alpha1.Attempt{Time: at, Outcome: v1alpha1.OutcomeTimeout}, "")
+		Apply(d, &route.Route{}, v1alpha1.Attempt{Time: at, Outcome: v1alpha1.OutcomeTimeout}, Request{})
 	}
 	before := d.DeepCopy()
-	Apply(d, &route.Route{}, d.Status.Attempts[5], "")
+	Apply(d, &route.Route{}, d.Status.Attempts[5], Request{})
 	if !equality.Semantic.DeepEqual(before, d) {
 		t.Error("an attempt that is in the log is added again")
 	}

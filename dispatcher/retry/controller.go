@@ -43,8 +43,8 @@ const (
 	maxErrorDelay = 5 * time.Second
 )
 
-// maxConcurrent bounds the attempts that the elected replica makes at a time.
-const maxConcurrent = 128
+// maxConcurrent is how many deliveries are looked at a time; the attempts are made in their lanes.
+const maxConcurrent = 8
 
 // Setup adds the Reconciler to a manager. It runs on every replica, and does nothing where Elected says no, so that the
 // one that is elected next has everything in memory.

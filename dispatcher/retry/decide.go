@@ -34,6 +34,9 @@ const (
 	routeWait = 30 * time.Second
 	// clockSlack is by how much a due time may lie beyond the longest delay before the clock is taken to have jumped.
 	clockSlack = 5 * time.Minute
+	// longestWait bounds the time between two looks at a delivery, so that a clock that is set forward delays it by no
+	// more.
+	longestWait = 10 * time.Minute
 )
 
 // decision says what to do with a delivery now. With neither Attempt nor After, nothing is to be done until the delivery
@@ -41,6 +44,8 @@ const (
 type decision struct {
 	Attempt bool
 	Cause   attempt.Cause
+	// Asked says that a person asked for the attempt.
+	Asked bool
 	// After is the time until the next look.
 	After time.Duration
 }
@@ -52,8 +57,9 @@ type sighting struct {
 	at time.Time
 	// timeout is that of the Postback then. It bounds a first attempt that began then, though it may be shortened since.
 	timeout time.Duration
-	// held says that the Postback was not Enabled then, so that no other replica makes the first attempt.
-	held bool
+	// inherited is when this replica took the retries over from one that did not hand them over, or zero: that one may
+	// have made an attempt that was due before, and not recorded it.
+	inherited time.Time
 }
 
 // decide says what to do with a delivery now. r is its route, or nil.
@@ -61,15 +67,18 @@ func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now tim
 	if !d.DeletionTimestamp.IsZero() {
 		return decision{}
 	}
-	token := redeliverToken(d)
+	request := requestOf(d)
+	asked := request != (delivery.Request{})
 	switch {
-	case r == nil && token != "":
+	case r == nil && asked:
 		// A finished delivery is not in the cache by which a new route wakes the others.
 		return decision{After: routeWait}
 	case r == nil:
 		return decision{}
-	case token != "":
-		return decision{Attempt: true, Cause: attempt.Cause{Redeliver: token}}
+	case asked && (request.Redeliver != "" || r.State == v1alpha1.PostbackEnabled):
+		return decision{Attempt: true, Asked: request.Redeliver != "", Cause: attempt.Cause{Request: request}}
+	case asked && d.Status.Phase.Finished():
+		return decision{After: routeWait}
 	}
 	if d.Status.Phase.Finished() {
 		return decision{}
@@ -79,10 +88,31 @@ func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now tim
 	}
 	wait := dueIn(d, r, seen, now)
 	if wait <= 0 {
-		takenOver := d.Status.AttemptCount == 0 && !d.Spec.Test && !seen.held
-		return decision{Attempt: true, Cause: attempt.Cause{TakenOver: takenOver}}
+		return decision{Attempt: true, Asked: d.Spec.Test && d.Status.AttemptCount == 0, Cause: attempt.Cause{TakenOver: takenOver(d, seen)}}
 	}
-	return decision{After: wait}
+	return decision{After: min(wait, longestWait)}
+}
+
+// takenOver reports whether another replica may have made the attempt that is due, without a record of it.
+func takenOver(d *v1alpha1.PostbackDelivery, seen sighting) bool {
+	if !atOnce(d) {
+		return true
+	}
+	return dueSince(d).Before(seen.inherited)
+}
+
+// atOnce reports whether no other replica makes the attempt that is due next: it is not the first, or was left to the
+// elected replica when it was stored.
+func atOnce(d *v1alpha1.PostbackDelivery) bool {
+	return d.Status.AttemptCount > 0 || d.Spec.Test || d.Annotations[v1alpha1.DeferredAnnotation] == "true"
+}
+
+// dueSince returns since when a delivery is due, or from when on.
+func dueSince(d *v1alpha1.PostbackDelivery) time.Time {
+	if next := d.Status.NextAttemptTime; next != nil {
+		return next.Time
+	}
+	return d.CreationTimestamp.Time
 }
 
 // dueIn returns the time until a delivery is due; it may be negative.
@@ -94,20 +124,26 @@ func dueIn(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now time
 		}
 		return wait
 	}
-	if d.Spec.Test || d.Status.AttemptCount > 0 || seen.held {
+	if atOnce(d) {
 		return 0
 	}
 	// The replica that stored it makes the first attempt. If it is gone, this one takes over.
 	return seen.at.Add(attempt.FirstAttemptWindow + max(r.Timeout.Duration, seen.timeout) + recordGrace).Sub(now)
 }
 
-// redeliverToken returns the token of a redelivery that was asked for and not made yet, or "".
-func redeliverToken(d *v1alpha1.PostbackDelivery) string {
-	value := d.Annotations[v1alpha1.RedeliverAnnotation]
+// requestOf returns the requests for redelivery that were made and not answered yet.
+func requestOf(d *v1alpha1.PostbackDelivery) delivery.Request {
+	return delivery.Request{
+		Redeliver:    unanswered(d.Annotations[v1alpha1.RedeliverAnnotation], d.Status.LastHandledRedeliver),
+		FromPostback: unanswered(d.Annotations[v1alpha1.PassedRedeliverAnnotation], d.Status.LastHandledRedeliverFromPostback),
+	}
+}
+
+func unanswered(value, handled string) string {
 	if value == "" {
 		return ""
 	}
-	if token := v1alpha1.HandledToken(value); token != d.Status.LastHandledRedeliver {
+	if token := v1alpha1.HandledToken(value); token != handled {
 		return token
 	}
 	return ""

@@ -25,6 +25,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -50,39 +51,48 @@ func TestDecide(t *testing.T) {
 		handled    string
 		deleting   bool
 		seen       time.Duration // before now
-		held       bool
+		deferred   bool
+		passed     string
+		passedDone string
+		inherited  bool
 		timeout    time.Duration
 		want       decision
 	}{
-		"due":                               {route: enabled, phase: retrying, attempts: 1, next: at(0), want: decision{Attempt: true}},
-		"overdue by a year":                 {route: enabled, phase: retrying, attempts: 1, next: at(-8760 * time.Hour), want: decision{Attempt: true}},
-		"not due":                           {route: enabled, phase: retrying, attempts: 1, next: at(12 * time.Second), want: decision{After: 12 * time.Second}},
-		"a microsecond early":               {route: enabled, phase: retrying, attempts: 1, next: at(time.Microsecond), want: decision{After: time.Microsecond}},
-		"due in a day":                      {route: enabled, phase: retrying, attempts: 9, next: at(24 * time.Hour), want: decision{After: 24 * time.Hour}},
-		"clock jumped back":                 {route: enabled, phase: retrying, attempts: 9, next: at(240 * time.Hour), want: decision{Attempt: true}},
-		"no route":                          {phase: retrying, attempts: 1, next: at(0)},
-		"paused":                            {route: paused, phase: retrying, attempts: 1, next: at(0)},
-		"disabled":                          {route: disabled, phase: retrying, attempts: 1, next: at(0)},
-		"being deleted":                     {route: enabled, phase: retrying, attempts: 1, next: at(0), deleting: true},
-		"delivered":                         {route: enabled, phase: delivered, attempts: 1},
-		"failed":                            {route: enabled, phase: failed, attempts: 1},
-		"first attempt is another's":        {route: enabled, phase: pending, want: decision{After: 20 * time.Second}},
-		"first attempt is another's, still": {route: enabled, phase: pending, seen: 19 * time.Second, want: decision{After: time.Second}},
-		"first attempt is taken over":       {route: enabled, phase: pending, seen: 20 * time.Second, want: decision{Attempt: true, Cause: attempt.Cause{TakenOver: true}}},
-		"timeout shortened meanwhile":       {route: enabled, phase: pending, seen: 20 * time.Second, timeout: 30 * time.Second, want: decision{After: 20 * time.Second}},
-		"stored while paused":               {route: enabled, phase: pending, held: true, want: decision{Attempt: true}},
-		"stored while paused, and still is": {route: paused, phase: pending, held: true},
-		"test event":                        {route: enabled, phase: pending, test: true, want: decision{Attempt: true}},
-		"test event of a paused one":        {route: paused, phase: pending, test: true, want: decision{Attempt: true}},
-		"test event of a disabled one":      {route: disabled, phase: pending, test: true, want: decision{Attempt: true}},
-		"test event without a route":        {phase: pending, test: true},
-		"redeliver a delivered one":         {route: enabled, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Redeliver: "a"}}},
-		"redeliver a failed one":            {route: enabled, phase: failed, attempts: 1, annotation: "b", handled: "a", want: decision{Attempt: true, Cause: attempt.Cause{Redeliver: "b"}}},
-		"redeliver a waiting one":           {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Redeliver: "a"}}},
-		"redeliver while paused":            {route: paused, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Redeliver: "a"}}},
-		"redeliver without a route":         {phase: delivered, attempts: 1, annotation: "a", want: decision{After: routeWait}},
-		"redelivered already":               {route: enabled, phase: delivered, attempts: 1, annotation: "a", handled: "a"},
-		"redelivered, and waiting again":    {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", handled: "a", want: decision{After: time.Hour}},
+		"due":                                    {route: enabled, phase: retrying, attempts: 1, next: at(0), want: decision{Attempt: true}},
+		"overdue by a year":                      {route: enabled, phase: retrying, attempts: 1, next: at(-8760 * time.Hour), want: decision{Attempt: true}},
+		"not due":                                {route: enabled, phase: retrying, attempts: 1, next: at(12 * time.Second), want: decision{After: 12 * time.Second}},
+		"a microsecond early":                    {route: enabled, phase: retrying, attempts: 1, next: at(time.Microsecond), want: decision{After: time.Microsecond}},
+		"due in a day":                           {route: enabled, phase: retrying, attempts: 9, next: at(24 * time.Hour), want: decision{After: longestWait}},
+		"clock jumped back":                      {route: enabled, phase: retrying, attempts: 9, next: at(240 * time.Hour), want: decision{Attempt: true}},
+		"no route":                               {phase: retrying, attempts: 1, next: at(0)},
+		"paused":                                 {route: paused, phase: retrying, attempts: 1, next: at(0)},
+		"disabled":                               {route: disabled, phase: retrying, attempts: 1, next: at(0)},
+		"being deleted":                          {route: enabled, phase: retrying, attempts: 1, next: at(0), deleting: true},
+		"delivered":                              {route: enabled, phase: delivered, attempts: 1},
+		"failed":                                 {route: enabled, phase: failed, attempts: 1},
+		"first attempt is another's":             {route: enabled, phase: pending, want: decision{After: 20 * time.Second}},
+		"first attempt is another's, still":      {route: enabled, phase: pending, seen: 19 * time.Second, want: decision{After: time.Second}},
+		"first attempt is taken over":            {route: enabled, phase: pending, seen: 20 * time.Second, want: decision{Attempt: true, Cause: attempt.Cause{TakenOver: true}}},
+		"timeout shortened meanwhile":            {route: enabled, phase: pending, seen: 20 * time.Second, timeout: 30 * time.Second, want: decision{After: 20 * time.Second}},
+		"deferred, such as while paused":         {route: enabled, phase: pending, deferred: true, want: decision{Attempt: true}},
+		"deferred, and still paused":             {route: paused, phase: pending, deferred: true},
+		"test event":                             {route: enabled, phase: pending, test: true, want: decision{Attempt: true, Asked: true}},
+		"test event of a paused one":             {route: paused, phase: pending, test: true, want: decision{Attempt: true, Asked: true}},
+		"test event of a disabled one":           {route: disabled, phase: pending, test: true, want: decision{Attempt: true, Asked: true}},
+		"test event without a route":             {phase: pending, test: true},
+		"redeliver a delivered one":              {route: enabled, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "a"}}, Asked: true}},
+		"redeliver a failed one":                 {route: enabled, phase: failed, attempts: 1, annotation: "b", handled: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "b"}}, Asked: true}},
+		"redeliver a waiting one":                {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "a"}}, Asked: true}},
+		"redeliver while paused":                 {route: paused, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "a"}}, Asked: true}},
+		"redeliver without a route":              {phase: delivered, attempts: 1, annotation: "a", want: decision{After: routeWait}},
+		"redelivered already":                    {route: enabled, phase: delivered, attempts: 1, annotation: "a", handled: "a"},
+		"redelivered, and waiting again":         {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", handled: "a", want: decision{After: longestWait}},
+		"asked for by the Postback":              {route: enabled, phase: failed, attempts: 3, passed: "p", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{FromPostback: "p"}}}},
+		"asked for by the Postback while paused": {route: paused, phase: failed, attempts: 3, passed: "p", want: decision{After: routeWait}},
+		"waiting, asked for by the Postback while paused": {route: paused, phase: retrying, attempts: 3, next: at(time.Hour), passed: "p"},
+		"answered the Postback":                           {route: enabled, phase: failed, attempts: 3, passed: "p", passedDone: "p"},
+		"due before a takeover":                           {route: enabled, phase: retrying, attempts: 1, next: at(-time.Second), inherited: true, want: decision{Attempt: true, Cause: attempt.Cause{TakenOver: true}}},
+		"due after a takeover":                            {route: enabled, phase: retrying, attempts: 1, next: at(0), inherited: true, want: decision{Attempt: true}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -90,15 +100,21 @@ func TestDecide(t *testing.T) {
 				Spec: v1alpha1.PostbackDeliverySpec{Test: test.test},
 				Status: v1alpha1.PostbackDeliveryStatus{
 					Phase: test.phase, AttemptCount: test.attempts, NextAttemptTime: test.next, LastHandledRedeliver: test.handled,
+					LastHandledRedeliverFromPostback: test.passedDone,
 				},
 			}
-			if test.annotation != "" {
-				d.Annotations = map[string]string{v1alpha1.RedeliverAnnotation: test.annotation}
+			d.Annotations = map[string]string{v1alpha1.RedeliverAnnotation: test.annotation, v1alpha1.PassedRedeliverAnnotation: test.passed}
+			if test.deferred {
+				d.Annotations[v1alpha1.DeferredAnnotation] = "true"
+			}
+			seen := sighting{at: now.Add(-test.seen), timeout: test.timeout}
+			if test.inherited {
+				seen.inherited = now
 			}
 			if test.deleting {
 				d.DeletionTimestamp = ptr.To(metav1.NewTime(now))
 			}
-			if got := decide(d, test.route, sighting{at: now.Add(-test.seen), held: test.held, timeout: test.timeout}, now); got != test.want {
+			if got := decide(d, test.route, seen, now); got != test.want {
 				t.Errorf("decide() = %+v, want %+v", got, test.want)
 			}
 		})

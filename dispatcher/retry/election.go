@@ -81,12 +81,13 @@ func (e *Election) Start(ctx context.Context) error {
 func (e *Election) term(ctx context.Context) error {
 	log := logf.FromContext(ctx)
 	over := make(chan struct{})
+	lock := &predecessorLock{LeaseLock: &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: LeaseName},
+		Client:     e.Client.CoordinationV1(),
+		LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
+	}}
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: LeaseName},
-			Client:     e.Client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
-		},
+		Lock:            lock,
 		Name:            LeaseName,
 		ReleaseOnCancel: true,
 		LeaseDuration:   orDefault(e.LeaseDuration, 15*time.Second),
@@ -95,7 +96,11 @@ func (e *Election) term(ctx context.Context) error {
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
 				defer close(over)
-				log.Info("Elected: this replica owns the retries")
+				log.Info("Elected: this replica owns the retries", "predecessor", lock.predecessor)
+				if lock.predecessor != "" {
+					// It has not released the Lease, so it may have made attempts that are not on record.
+					e.Reconciler.Inherit(time.Now())
+				}
 				e.lead(ctx)
 				log.Info("No longer elected")
 			},
@@ -112,6 +117,22 @@ func (e *Election) term(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return nil
+}
+
+// predecessorLock remembers who held the Lease before this replica took it; "" if it was released.
+type predecessorLock struct {
+	*resourcelock.LeaseLock
+
+	predecessor string
+}
+
+// Get implements resourcelock.Interface. The elector asks before it takes the Lease, and not again while it renews it.
+func (l *predecessorLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	record, raw, err := l.LeaseLock.Get(ctx)
+	if err == nil {
+		l.predecessor = record.HolderIdentity
+	}
+	return record, raw, err
 }
 
 // lead makes this replica the owner of the retries until ctx ends.

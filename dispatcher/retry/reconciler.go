@@ -35,72 +35,96 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-// inFlightRetry is when to look again at a delivery that this replica is attempting.
-const inFlightRetry = time.Second
+const (
+	// inFlightRetry is when to look again at a delivery that this replica is attempting.
+	inFlightRetry = time.Second
+	// errorRetry is when to look again at a delivery that the API server could not be asked about.
+	errorRetry = 2 * time.Second
+)
 
 // Attempter makes and records an attempt.
 type Attempter interface {
 	Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause attempt.Cause) (*v1alpha1.PostbackDelivery, error)
 }
 
+// Lanes have the attempts of each endpoint made in their turn.
+type Lanes interface {
+	Submit(r *route.Route, w *lane.Work)
+}
+
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;list;watch
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries/status,verbs=update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Reconciler attempts the deliveries that are due, while this replica is elected.
+// Reconciler has the deliveries that are due attempted, while this replica is elected.
 type Reconciler struct {
 	// Cache holds the unfinished deliveries, without their bodies.
 	Cache client.Reader
 	// Live reads from the API server: what is about to be sent must not be decided on a stale copy.
 	Live      client.Reader
 	Routes    attempt.Routes
+	Lanes     Lanes
 	Attempter Attempter
 	Clock     clock.PassiveClock
+	// Wake has a delivery looked at again.
+	Wake *Wake
 	// Elected reports whether this replica owns the retries.
 	Elected func() bool
-	// Stop is done when attempts in flight have to be cut short. It outlives an election.
-	Stop context.Context //nolint:containedctx // It bounds attempts, which outlive the reconcile call's context.
 
 	mu sync.Mutex
 	// attempts are those that this replica is making as the owner of the retries. None begins once draining is set.
 	attempts sync.WaitGroup
 	draining bool
+	// inherited is when this replica took the retries over from one that did not hand them over, or zero.
+	inherited time.Time
 	// seen is the first sight of each delivery that has no attempt on record.
 	seen map[types.NamespacedName]sighting
 	// requested are deliveries with a redeliver annotation that are to be looked at although they are not in the cache.
 	requested map[types.NamespacedName]struct{}
 }
 
-// Reconcile attempts a delivery if that is due and says when to look again.
+// Reconcile hands a delivery that is due over to the lane of its endpoint, and says when to look again at one that is
+// not.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	requested := r.takeRequest(request.NamespacedName)
-	if !r.Elected() || r.Stop.Err() != nil {
-		r.forget(request.NamespacedName)
+	key := request.NamespacedName
+	requested := r.takeRequest(key)
+	if !r.Elected() {
+		r.forget(key)
 		return ctrl.Result{}, nil
 	}
-	result, err := r.reconcile(ctx, request.NamespacedName, requested)
-	if requested && (err != nil || result.RequeueAfter > 0) {
-		// The next look must find a finished delivery, too.
-		r.Request(request.NamespacedName)
-	}
-	return result, err
-}
-
-func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName, requested bool) (ctrl.Result, error) {
 	d, err := r.find(ctx, key, requested)
-	if err != nil || d == nil {
+	if err != nil {
+		if requested {
+			r.Request(key)
+		}
 		return ctrl.Result{}, err
 	}
+	if d == nil {
+		return ctrl.Result{}, nil
+	}
+	target, next := r.decide(d)
+	if !next.Attempt {
+		if requested && next.After > 0 {
+			// The next look must find a finished delivery, too.
+			r.Request(key)
+		}
+		return ctrl.Result{RequeueAfter: next.After}, nil
+	}
+	r.Lanes.Submit(target, &lane.Work{
+		Key: key, Due: dueSince(d), Asked: next.Asked,
+		Do: func(ctx context.Context) *v1alpha1.Attempt { return r.attempt(ctx, key) },
+	})
+	return ctrl.Result{}, nil
+}
+
+func (r *Reconciler) decide(d *v1alpha1.PostbackDelivery) (*route.Route, decision) {
 	now := r.Clock.Now()
 	target := r.Routes.Of(d.Namespace, d.Spec.PostbackRef)
-	first := decide(d, target, r.firstSeen(d, target, now), now)
-	if !first.Attempt {
-		return ctrl.Result{RequeueAfter: first.After}, nil
-	}
-	return r.attempt(ctx, key)
+	return target, decide(d, target, r.firstSeen(d, target, now), now)
 }
 
 // find returns the delivery as the cache has it. A finished one is not there: it is read only if somebody asked for its
@@ -134,47 +158,66 @@ func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*v1alp
 }
 
 // attempt decides once more, on the delivery as the API server has it, and makes the attempt.
-func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) (ctrl.Result, error) {
-	d, err := r.read(ctx, key)
-	if err != nil || d == nil {
-		return ctrl.Result{}, err
-	}
-	now := r.Clock.Now()
-	target := r.Routes.Of(d.Namespace, d.Spec.PostbackRef)
-	next := decide(d, target, r.firstSeen(d, target, now), now)
-	if !next.Attempt {
-		return ctrl.Result{RequeueAfter: next.After}, nil
-	}
-	if !r.begin() {
-		return ctrl.Result{}, nil
+func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1alpha1.Attempt {
+	if !r.Elected() || ctx.Err() != nil || !r.begin() {
+		r.forget(key)
+		return nil
 	}
 	defer r.attempts.Done()
-	// The attempt goes on when the election is lost, for the endpoint has seen it.
-	outliving, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	defer context.AfterFunc(r.Stop, cancel)() //nolint:contextcheck // See above: it outlives ctx on purpose.
-	recorded, err := r.Attempter.Attempt(outliving, d, target, next.Cause)
+	log := logf.FromContext(ctx).WithValues("delivery", key)
+	d, err := r.read(ctx, key)
+	if err != nil {
+		log.Error(err, "Cannot read what is due; trying again")
+		r.lookAgain(key, errorRetry)
+		return nil
+	}
+	if d == nil {
+		return nil
+	}
+	target, next := r.decide(d)
+	if !next.Attempt {
+		r.lookAgain(key, next.After)
+		return nil
+	}
+	recorded, err := r.Attempter.Attempt(ctx, d, target, next.Cause)
 	switch {
-	case errors.Is(err, attempt.ErrInFlight):
-		return ctrl.Result{RequeueAfter: inFlightRetry}, nil
+	case err == nil:
+		r.forget(key)
+		if _, next = r.decide(recorded); next.Attempt {
+			// Somebody asked again during the attempt, or the clock jumped.
+			next.After = time.Millisecond
+		}
+		r.lookAgain(key, next.After)
+		return attempt.Newest(recorded)
 	case errors.Is(err, delivery.ErrGone):
 		r.forget(key)
-		return ctrl.Result{}, nil
+	case errors.Is(err, attempt.ErrInFlight):
+		r.lookAgain(key, inFlightRetry)
 	case errors.Is(err, delivery.ErrUnrecordable):
 		// Nothing can be written down of it, not even that it was sent: it must not go out again and again.
-		logf.FromContext(ctx).Error(err, "Setting a delivery aside", "delivery", key)
-		return ctrl.Result{RequeueAfter: delivery.MaxDelay}, nil
-	case err != nil:
-		return ctrl.Result{}, err
+		log.Error(err, "Setting a delivery aside")
+		r.lookAgain(key, delivery.MaxDelay)
+	default:
+		log.Error(err, "Attempt not recorded; it will be repeated")
+		r.lookAgain(key, errorRetry)
 	}
-	r.forget(key)
-	now = r.Clock.Now()
-	after := decide(recorded, target, sighting{}, now)
-	if after.Attempt {
-		// Somebody asked again during the attempt, or the clock jumped.
-		after.After = time.Millisecond
+	return nil
+}
+
+// lookAgain has a delivery looked at after a time, finished or not; 0 means not at all.
+func (r *Reconciler) lookAgain(key types.NamespacedName, after time.Duration) {
+	if after > 0 {
+		r.Request(key)
+		r.Wake.AddAfter(key, after)
 	}
-	return ctrl.Result{RequeueAfter: after.After}, nil
+}
+
+// Inherit says that this replica is elected, and since when, if the one before did not hand the retries over; else at is
+// zero.
+func (r *Reconciler) Inherit(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inherited = at
 }
 
 // begin reports whether an attempt may begin; then attempts has to be told when it is done.
@@ -199,11 +242,11 @@ func (r *Reconciler) Drain() {
 
 // firstSeen returns the first sight of a delivery that has no attempt on record.
 func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, target *route.Route, now time.Time) sighting {
-	if d.Status.AttemptCount > 0 {
-		return sighting{}
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if d.Status.AttemptCount > 0 {
+		return sighting{inherited: r.inherited}
+	}
 	if r.seen == nil {
 		r.seen = map[types.NamespacedName]sighting{}
 	}
@@ -212,10 +255,11 @@ func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, target *route.Route
 	if !ok || seen.of != d.UID {
 		seen = sighting{of: d.UID, at: now}
 		if target != nil {
-			seen.held, seen.timeout = target.State != v1alpha1.PostbackEnabled, target.Timeout.Duration
+			seen.timeout = target.Timeout.Duration
 		}
 		r.seen[key] = seen
 	}
+	seen.inherited = r.inherited
 	return seen
 }
 

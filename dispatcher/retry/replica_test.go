@@ -36,6 +36,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
 )
@@ -76,7 +77,9 @@ func newReplica(t *testing.T, r *rig, identity string) *replica {
 		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 500 * time.Millisecond,
 	}
 	reconciler := r.reconciler(t, clock.RealClock{})
-	reconciler.Cache, reconciler.Elected = mgr.GetCache(), election.Elected
+	reconciler.Cache, reconciler.Elected, reconciler.Wake = mgr.GetCache(), election.Elected, wake
+	lanes := lane.New(t.Context(), lane.Options{Clock: clock.RealClock{}})
+	reconciler.Lanes = lanes
 	election.Reconciler = reconciler
 	g.Expect(retry.Setup(mgr, reconciler, wake)).To(Succeed())
 	g.Expect(mgr.Add(election)).To(Succeed())

@@ -20,6 +20,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -67,11 +68,14 @@ func (w *Wake) Source() source.Source {
 
 // Add puts one delivery into the queue. Before the queue is there, it does nothing: the controller looks at every
 // delivery when it starts.
-func (w *Wake) Add(key types.NamespacedName) {
+func (w *Wake) Add(key types.NamespacedName) { w.AddAfter(key, 0) }
+
+// AddAfter puts one delivery into the queue after a time.
+func (w *Wake) AddAfter(key types.NamespacedName, after time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.queue != nil {
-		w.queue.Add(reconcile.Request{NamespacedName: key})
+		w.queue.AddAfter(reconcile.Request{NamespacedName: key}, after)
 	}
 }
 
@@ -83,6 +87,20 @@ func (w *Wake) All(ctx context.Context) error {
 // Of wakes the unfinished deliveries of a Postback.
 func (w *Wake) Of(ctx context.Context, postback types.UID) error {
 	return w.list(ctx, client.MatchingFields{postbackIndex: string(postback)})
+}
+
+// Unfinished returns the unfinished deliveries of a Postback. They are the cache's own and must not be changed.
+func (w *Wake) Unfinished(ctx context.Context, postback types.UID) ([]*v1alpha1.PostbackDelivery, error) {
+	list := &v1alpha1.PostbackDeliveryList{}
+	err := w.Cache.List(ctx, list, client.MatchingFields{postbackIndex: string(postback)}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list unfinished PostbackDeliveries: %w", err)
+	}
+	deliveries := make([]*v1alpha1.PostbackDelivery, len(list.Items))
+	for i := range list.Items {
+		deliveries[i] = &list.Items[i]
+	}
+	return deliveries, nil
 }
 
 func (w *Wake) list(ctx context.Context, options ...client.ListOption) error {

@@ -76,6 +76,13 @@ func (x *Index) Of(namespace string, postback v1alpha1.PostbackReference) *Route
 	return r
 }
 
+// Get returns the route of a Postback, or nil.
+func (x *Index) Get(postback types.UID) *Route {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.byUID[postback]
+}
+
 // Match returns the routes of a namespace that are subscribed to an event type, whatever their state, in no order.
 func (x *Index) Match(namespace, eventType string) []*Route {
 	x.mu.RLock()

@@ -44,6 +44,8 @@ func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 		return v1alpha1.OutcomeSucceeded, ""
 	case code >= 300 && code < 400:
 		return v1alpha1.OutcomeRedirected, answered + ": redirects are not followed" + redirectTarget(response)
+	case code == http.StatusGone:
+		return v1alpha1.OutcomeGone, answered + ": it wants no more events"
 	case code >= 400 && code < 500:
 		return v1alpha1.OutcomeRejected4xx, answered
 	case code >= 500 && code < 600:

@@ -112,6 +112,9 @@ func (s *Sender) Send(ctx context.Context, r *route.Route, eventID string, body 
 		attempt.Outcome, attempt.Message = classifyError(ctx, err)
 	} else {
 		take(response, &attempt)
+		if attempt.Outcome != v1alpha1.OutcomeSucceeded {
+			attempt.RetryAfterTime = retryAfter(response.Header, s.clock.Now())
+		}
 	}
 	attempt.Message = tidy(attempt.Message)
 	attempt.Duration = metav1.Duration{Duration: time.Since(began).Round(time.Microsecond)}

@@ -167,7 +167,7 @@ func TestOutcomes(t *testing.T) {
 		"301":                    {url: status(301), want: v1alpha1.OutcomeRedirected, code: 301, message: "moved.example.com"},
 		"304":                    {url: status(304), want: v1alpha1.OutcomeRedirected, code: 304, message: "304 Not Modified"},
 		"400":                    {url: status(400), want: v1alpha1.OutcomeRejected4xx, code: 400, message: "400 Bad Request"},
-		"410":                    {url: status(410), want: v1alpha1.OutcomeRejected4xx, code: 410, message: "410 Gone"},
+		"410":                    {url: status(410), want: v1alpha1.OutcomeGone, code: 410, message: "410 Gone"},
 		"503":                    {url: status(503), want: v1alpha1.OutcomeFailed5xx, code: 503, message: "503 Service Unavailable"},
 		"999":                    {url: status(999), want: v1alpha1.OutcomeUnexpectedStatus, code: 999},
 		"refused":                {url: "http://" + closed, want: v1alpha1.OutcomeConnectionRefused, message: "refused"},

@@ -1,0 +1,160 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package dispatcher
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// healthPause is the time between two rounds of writing: an endpoint that flaps costs no more writes than that.
+const healthPause = 2 * time.Second
+
+// healthTimeout bounds one write.
+const healthTimeout = 5 * time.Second
+
+// +kubebuilder:rbac:groups=postback.dev,resources=postbacks/status,verbs=patch
+
+// health writes the condition EndpointHealthy of Postbacks, and an event with each change. Only the replica that owns
+// the retries does: it meets every endpoint in trouble.
+type health struct {
+	client  client.Client
+	events  events.EventRecorder
+	elected func() bool
+	log     logr.Logger
+
+	mu      sync.Mutex
+	pending map[types.UID]healthReport
+}
+
+type healthReport struct {
+	route  *route.Route
+	health lane.Health
+	at     time.Time
+}
+
+// report implements lane.Report. The newest report on an endpoint replaces one that is not written yet.
+func (h *health) report(r *route.Route, state lane.Health) {
+	h.log.Info("Endpoint", "postback", r.Key(), "healthy", state.Healthy, "reason", state.Reason)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pending == nil {
+		h.pending = map[types.UID]healthReport{}
+	}
+	h.pending[r.UID] = healthReport{r, state, time.Now()}
+}
+
+// run writes what was reported until ctx ends.
+func (h *health) run(ctx context.Context) error {
+	ticker := time.NewTicker(healthPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		for _, report := range h.take() {
+			if ctx.Err() == nil && h.elected() {
+				h.write(ctx, report)
+			}
+		}
+	}
+}
+
+func (h *health) take() map[types.UID]healthReport {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	taken := h.pending
+	h.pending = nil
+	return taken
+}
+
+func (h *health) write(ctx context.Context, report healthReport) {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	err := h.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(healthy(report)),
+		client.FieldOwner(v1alpha1.DispatcherFieldOwner), client.ForceOwnership)
+	switch {
+	case err == nil:
+		h.tell(report)
+	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
+		// The Postback is gone, or another one has its name.
+	default:
+		h.log.Info("Cannot write the health of an endpoint yet", "postback", report.route.Key(), "error", err.Error())
+		h.putBack(report)
+	}
+}
+
+func (h *health) putBack(report healthReport) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pending == nil {
+		h.pending = map[types.UID]healthReport{}
+	}
+	if _, newer := h.pending[report.route.UID]; !newer {
+		h.pending[report.route.UID] = report
+	}
+}
+
+// healthy returns the part of a Postback that the dispatcher owns. With the UID, another Postback of the same name is
+// left alone.
+func healthy(report healthReport) *unstructured.Unstructured {
+	status := metav1.ConditionFalse
+	if report.health.Healthy {
+		status = metav1.ConditionTrue
+	}
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(),
+		"kind":       "Postback",
+		"metadata":   map[string]any{"namespace": report.route.Namespace, "name": report.route.Name, "uid": string(report.route.UID)},
+		"status": map[string]any{"conditions": []any{map[string]any{
+			"type":               v1alpha1.EndpointHealthyCondition,
+			"status":             string(status),
+			"reason":             report.health.Reason,
+			"message":            report.health.Message,
+			"observedGeneration": report.route.Generation,
+			"lastTransitionTime": report.at.UTC().Format(time.RFC3339),
+		}}},
+	}}
+}
+
+func (h *health) tell(report healthReport) {
+	eventType := corev1.EventTypeWarning
+	if report.health.Healthy {
+		eventType = corev1.EventTypeNormal
+	}
+	postback := &v1alpha1.Postback{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: report.route.Namespace, Name: report.route.Name, UID: report.route.UID},
+	}
+	h.events.Eventf(postback, nil, eventType, report.health.Reason, "Deliver", "%s", report.health.Message)
+}

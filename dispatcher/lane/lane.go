@@ -1,0 +1,186 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package lane
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// DefaultMaxConcurrent is how many attempts of an endpoint a replica makes at a time if its Postback asks for no limit.
+const DefaultMaxConcurrent = 16
+
+// maxWaiting is how many first attempts may wait in a lane beyond those that can begin at once: each will begin in time,
+// or the lane is no place for it.
+const maxWaiting = 4 * DefaultMaxConcurrent
+
+// lane is the way to one endpoint. Lanes guards it.
+type lane struct {
+	route *route.Route
+	// ctx ends when the Postback is deleted.
+	ctx    context.Context //nolint:containedctx // It is the lane's lifetime, not that of a call.
+	cancel context.CancelCauseFunc
+
+	due, asked *queue
+	// running holds what is being done, with the work of the same delivery that came meanwhile, or nil.
+	running map[types.NamespacedName]*Work
+	// reserved are places for first attempts that are being stored.
+	reserved int
+
+	breaker *breaker
+	pace    pace
+	// holdUntil is when the endpoint asked to be left alone until.
+	holdUntil time.Time
+	// gone is the generation of the Postback whose endpoint answered 410, or 0.
+	gone int64
+	// failures are those in a row.
+	failures int
+	// reported is the reason that was reported last, or "".
+	reported string
+
+	// wakeAt is when the lane has to be looked at again, or zero. starved says that it waits for a place among all lanes.
+	wakeAt  time.Time
+	starved bool
+}
+
+func newLane(ctx context.Context, r *route.Route) *lane {
+	l := &lane{route: r, due: newQueue(), asked: newQueue(), running: map[types.NamespacedName]*Work{}, breaker: newBreaker()}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	return l
+}
+
+// setRoute takes over a route. A change of the spec is a reason to try an endpoint that was set aside, and another
+// endpoint has asked for nothing.
+func (l *lane) setRoute(now time.Time, r *route.Route) {
+	if l.route.Generation != r.Generation {
+		l.gone = 0
+		l.breaker.probeNow()
+	}
+	if l.route.URL != r.URL {
+		l.holdUntil = time.Time{}
+	}
+	l.route = r
+	l.pace.setLimit(now, r.PerSecond)
+}
+
+func (l *lane) maxConcurrent() int {
+	if l.route.MaxConcurrent > 0 {
+		return int(l.route.MaxConcurrent)
+	}
+	return DefaultMaxConcurrent
+}
+
+func (l *lane) waiting() int { return l.due.Len() + l.asked.Len() }
+
+// put adds work.
+func (l *lane) put(w *Work) {
+	if _, running := l.running[w.Key]; running {
+		l.running[w.Key] = w
+		return
+	}
+	if w.Asked {
+		l.due.remove(w.Key)
+		l.asked.put(w)
+	} else if !l.asked.has(w.Key) {
+		l.due.put(w)
+	}
+}
+
+// promises reports whether a first attempt that is stored now would begin at once, or nearly so.
+func (l *lane) promises(now time.Time) bool {
+	if l.gone != 0 || now.Before(l.holdUntil) || l.pace.recovering(now) || l.reserved+l.waiting() >= maxWaiting {
+		return false
+	}
+	if l.breaker.closed() {
+		return true
+	}
+	ok, _ := l.breaker.allows(now)
+	return ok && l.reserved == 0 // one probe
+}
+
+// next takes the work that may begin now, or nil. Then wakeAt says when to look again, unless something else has to
+// happen first.
+func (l *lane) next(now time.Time) *Work {
+	l.wakeAt = time.Time{}
+	from := l.asked
+	if l.asked.empty() {
+		from = l.due
+	}
+	if from.empty() {
+		return nil
+	}
+	if now.Before(l.holdUntil) {
+		l.wakeAt = l.holdUntil
+		return nil
+	}
+	if from == l.due {
+		if l.gone != 0 {
+			return nil
+		}
+		if ok, at := l.breaker.allows(now); !ok {
+			l.wakeAt = at
+			return nil
+		}
+	}
+	if wait := l.pace.take(now); wait > 0 {
+		l.wakeAt = now.Add(wait)
+		return nil
+	}
+	return from.take()
+}
+
+// observe takes in what an attempt says about the endpoint, whoever made it.
+func (l *lane) observe(a *v1alpha1.Attempt) {
+	if at := a.RetryAfterTime; at != nil && at.After(l.holdUntil) {
+		l.holdUntil = at.Time
+	}
+	if a.Outcome == v1alpha1.OutcomeGone && a.PostbackGeneration == l.route.Generation {
+		l.gone = a.PostbackGeneration
+	}
+}
+
+// end takes in how work of this lane ended.
+func (l *lane) end(now time.Time, probe bool, a *v1alpha1.Attempt) {
+	if a == nil {
+		l.breaker.end(now, probe, false, false)
+		return
+	}
+	wasClosed, troubled := l.breaker.closed(), trouble(a)
+	l.breaker.end(now, probe, a.Outcome != v1alpha1.OutcomeInterrupted, troubled)
+	l.observe(a)
+	switch {
+	case a.Outcome == v1alpha1.OutcomeSucceeded:
+		l.failures = 0
+		if l.gone != 0 {
+			l.gone = 0
+			l.pace.recover(now)
+		}
+	case !a.Outcome.Ours():
+		l.failures++
+	}
+	if troubled {
+		l.pace.trouble(now)
+	}
+	if !wasClosed && l.breaker.closed() {
+		l.pace.recover(now)
+	}
+}

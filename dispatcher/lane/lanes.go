@@ -1,0 +1,343 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package lane keeps one endpoint from harming another. Every attempt goes through the lane of its endpoint, which bounds
+// how many are made at a time and in a second, lets them wait while the endpoint is in trouble or has asked for a pause,
+// and begins them in the order in which they are due. All lanes together have a bound, of which none can take so much
+// that nothing is left for the others.
+package lane
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// DefaultMaxInFlight is how many attempts a replica makes at a time, to all endpoints.
+const DefaultMaxInFlight = 512
+
+// ErrDeleted is why the context of an attempt ends when its Postback is deleted.
+var ErrDeleted = errors.New("the Postback was deleted")
+
+// Options of Lanes.
+type Options struct {
+	// MaxInFlight is how many attempts are made at a time. The default is DefaultMaxInFlight.
+	MaxInFlight int
+	Clock       clock.WithTicker
+	// Report may be nil.
+	Report Report
+	// Unfinished returns the unfinished deliveries of a Postback that are known, for what they tell about its endpoint when
+	// its lane is made. It may be nil.
+	Unfinished func(postback types.UID) []*v1alpha1.PostbackDelivery
+}
+
+// Lanes are the ways to all endpoints. They are safe for concurrent use.
+type Lanes struct {
+	options Options
+	// stop ends what is in flight.
+	stop context.Context //nolint:containedctx // It bounds attempts, which outlive the calls that ask for them.
+	// changed tells Run that something happened.
+	changed chan struct{}
+	working sync.WaitGroup
+
+	mu       sync.Mutex
+	lanes    map[types.UID]*lane
+	inFlight int
+	// starved are lanes that wait for a place among all, in the order in which they came.
+	starved []*lane
+	closed  bool
+	reports []report
+}
+
+type report struct {
+	route  *route.Route
+	health Health
+}
+
+// New returns Lanes in which nothing is made before Run. Attempts in flight are cut short when stop ends.
+func New(stop context.Context, o Options) *Lanes {
+	if o.MaxInFlight == 0 {
+		o.MaxInFlight = DefaultMaxInFlight
+	}
+	return &Lanes{options: o, stop: stop, changed: make(chan struct{}, 1), lanes: map[types.UID]*lane{}}
+}
+
+// Submit has work done when its endpoint's lane allows it. Work for a delivery that waits already replaces it.
+func (l *Lanes) Submit(r *route.Route, w *Work) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	lane := l.of(r)
+	lane.put(w)
+	l.pump(lane)
+}
+
+// Reserve takes a place for a first attempt of a delivery that is about to be stored, and returns what has to be called
+// once, with the work, or with nil if there is none after all. It returns nil if the lane could not begin the attempt at
+// once, or nearly so.
+func (l *Lanes) Reserve(r *route.Route) (begin func(*Work)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	lane := l.of(r)
+	if !lane.promises(l.options.Clock.Now()) || !l.room(lane) {
+		return nil
+	}
+	lane.reserved++
+	return func(w *Work) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		lane.reserved--
+		if w != nil && lane.ctx.Err() == nil {
+			lane.put(w)
+			l.pump(lane)
+		}
+	}
+}
+
+// Observe takes in what an attempt of another replica says about an endpoint.
+func (l *Lanes) Observe(postback types.UID, a *v1alpha1.Attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if lane := l.lanes[postback]; lane != nil {
+		lane.observe(a)
+	}
+}
+
+// SetRoute takes over a route that has changed, and lets what waits go if that is a reason to.
+func (l *Lanes) SetRoute(r *route.Route) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if lane := l.lanes[r.UID]; lane != nil {
+		lane.setRoute(l.options.Clock.Now(), r)
+		l.pump(lane)
+	}
+}
+
+// Delete ends everything about an endpoint whose Postback is gone.
+func (l *Lanes) Delete(postback types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if lane := l.lanes[postback]; lane != nil {
+		lane.due, lane.asked = newQueue(), newQueue()
+		lane.cancel(ErrDeleted)
+		delete(l.lanes, postback)
+	}
+}
+
+// Close takes no further work. What waits for an endpoint rather than for a place is dropped.
+func (l *Lanes) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for _, lane := range l.lanes {
+		l.pump(lane)
+	}
+	l.tell()
+}
+
+// Run lets work begin whose time has come, until Close and the end of what is left, or until stop ends.
+func (l *Lanes) Run() {
+	defer l.working.Wait()
+	for {
+		wait, done := l.look()
+		if done {
+			return
+		}
+		timer := l.options.Clock.NewTimer(wait)
+		select {
+		case <-l.stop.Done():
+		case <-l.changed:
+		case <-timer.C():
+		}
+		timer.Stop()
+	}
+}
+
+// longestLook bounds the time between two looks at the lanes.
+const longestLook = time.Minute
+
+// look lets go what may go, and returns the time until the next look.
+func (l *Lanes) look() (wait time.Duration, done bool) {
+	l.mu.Lock()
+	now := l.options.Clock.Now()
+	wait = longestLook
+	left := l.inFlight
+	for _, lane := range l.lanes {
+		if !lane.wakeAt.IsZero() && !now.Before(lane.wakeAt) {
+			l.pump(lane)
+		}
+		if !lane.wakeAt.IsZero() {
+			wait = min(wait, lane.wakeAt.Sub(now))
+		}
+		left += lane.waiting()
+	}
+	done = l.closed && left == 0 || l.stop.Err() != nil
+	reports := l.reports
+	l.reports = nil
+	l.mu.Unlock()
+	for _, r := range reports {
+		l.options.Report(r.route, r.health)
+	}
+	return max(wait, time.Millisecond), done
+}
+
+// tell wakes Run.
+func (l *Lanes) tell() {
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+// of returns the lane of a route, and makes it if it is not there.
+func (l *Lanes) of(r *route.Route) *lane {
+	now := l.options.Clock.Now()
+	if found := l.lanes[r.UID]; found != nil {
+		if found.route != r && found.route.Generation <= r.Generation {
+			found.setRoute(now, r)
+		}
+		return found
+	}
+	made := newLane(l.stop, r)
+	made.pace.setLimit(now, r.PerSecond)
+	l.lanes[r.UID] = made
+	if l.options.Unfinished != nil {
+		for _, d := range l.options.Unfinished(r.UID) {
+			if last := len(d.Status.Attempts) - 1; last >= 0 {
+				made.observe(&d.Status.Attempts[last])
+			}
+		}
+	}
+	return made
+}
+
+// room reports whether there is a place for one more attempt of a lane. Half of all places are for the first attempt of a
+// lane that has none in flight, so that however many attempts hang, an endpoint that does not hang gets its turn; of the
+// other half a lane may hold at most as many as are free, as in a switch whose queues share a memory (Choudhury and
+// Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
+func (l *Lanes) room(lane *lane) bool {
+	free := l.options.MaxInFlight - l.inFlight
+	if len(lane.running) == 0 {
+		return free > 0
+	}
+	return len(lane.running) < free-l.options.MaxInFlight/2
+}
+
+// pump begins what a lane may begin now.
+func (l *Lanes) pump(lane *lane) {
+	now := l.options.Clock.Now()
+	before := lane.wakeAt
+	for lane.ctx.Err() == nil && lane.waiting() > 0 && len(lane.running) < lane.maxConcurrent() {
+		if !l.room(lane) {
+			if !lane.starved {
+				lane.starved = true
+				l.starved = append(l.starved, lane)
+			}
+			break
+		}
+		w := lane.next(now)
+		if w == nil {
+			if l.closed {
+				lane.due, lane.asked, lane.wakeAt = newQueue(), newQueue(), time.Time{}
+			}
+			break
+		}
+		l.begin(lane, w)
+	}
+	if lane.wakeAt != before && !lane.wakeAt.IsZero() {
+		l.tell()
+	}
+}
+
+func (l *Lanes) begin(lane *lane, w *Work) {
+	probe := lane.breaker.begin()
+	lane.running[w.Key] = nil
+	l.inFlight++
+	l.working.Go(func() {
+		l.end(lane, w, probe, w.Do(lane.ctx))
+	})
+}
+
+// end gives the place of work back, and lets others go.
+func (l *Lanes) end(lane *lane, w *Work, probe bool, a *v1alpha1.Attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	again := lane.running[w.Key]
+	delete(lane.running, w.Key)
+	l.inFlight--
+	lane.end(l.options.Clock.Now(), probe, a)
+	if a != nil && l.options.Report != nil {
+		l.note(lane, a)
+	}
+	if again != nil && lane.ctx.Err() == nil {
+		lane.put(again)
+	}
+	l.pump(lane)
+	starved := l.starved
+	l.starved = nil
+	for _, other := range starved {
+		other.starved = false
+		l.pump(other)
+	}
+	if l.closed {
+		l.tell()
+	}
+}
+
+// note has a change of an endpoint's health reported.
+func (l *Lanes) note(lane *lane, a *v1alpha1.Attempt) {
+	h, known := lane.health(a.Outcome)
+	if !known || h.Reason == lane.reported || h.Healthy && lane.reported == "" {
+		return
+	}
+	lane.reported = h.Reason
+	l.reports = append(l.reports, report{lane.route, h})
+	l.tell()
+}
+
+// Stats are counts over all lanes.
+type Stats struct {
+	// InFlight are attempts that are being made, Waiting are due and wait for their endpoint or for a place.
+	InFlight, Waiting int
+	// HeldBack are endpoints to which nothing goes but a probe: the circuit is open, or they are gone.
+	HeldBack int
+}
+
+// Stats counts.
+func (l *Lanes) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := Stats{InFlight: l.inFlight}
+	for _, lane := range l.lanes {
+		s.Waiting += lane.waiting()
+		if lane.gone != 0 || !lane.breaker.closed() {
+			s.HeldBack++
+		}
+	}
+	return s
+}

@@ -1,0 +1,42 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package lane
+
+import "github.com/prometheus/client_golang/prometheus"
+
+var (
+	inFlightDesc = prometheus.NewDesc("postback_attempts_in_flight", "Attempts that this replica is making.", nil, nil)
+	waitingDesc  = prometheus.NewDesc("postback_attempts_waiting",
+		"Attempts that are due at this replica and wait for their endpoint, or for a place among all attempts.", nil, nil)
+	heldBackDesc = prometheus.NewDesc("postback_endpoints_held_back",
+		"Endpoints to which this replica sends nothing but a probe at a time, because they fail or answered 410.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (l *Lanes) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- inFlightDesc
+	descriptions <- waitingDesc
+	descriptions <- heldBackDesc
+}
+
+// Collect implements prometheus.Collector.
+func (l *Lanes) Collect(values chan<- prometheus.Metric) {
+	s := l.Stats()
+	values <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(s.InFlight))
+	values <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, float64(s.Waiting))
+	values <- prometheus.MustNewConstMetric(heldBackDesc, prometheus.GaugeValue, float64(s.HeldBack))
+}

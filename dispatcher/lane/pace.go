@@ -1,0 +1,115 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package lane
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	// rampStart is how many attempts a second an endpoint gets at first when it has recovered. Each rampStep without
+	// trouble doubles that; beyond rampEnd there is no bound any more but the limits.
+	rampStart = 5
+	rampEnd   = 2000
+	rampStep  = time.Second
+)
+
+// pace bounds how many attempts of an endpoint begin in a second. It is not safe for concurrent use.
+type pace struct {
+	perSecond int32
+	limit     *rate.Limiter // nil: none
+
+	ramp     *rate.Limiter // nil: none
+	rampRate float64
+	stepAt   time.Time
+}
+
+// setLimit changes the limit; 0 means none.
+func (p *pace) setLimit(now time.Time, perSecond int32) {
+	if perSecond == p.perSecond {
+		return
+	}
+	p.perSecond = perSecond
+	if perSecond == 0 {
+		p.limit = nil
+		return
+	}
+	// A burst lets the rate be held in spite of timers that are late. What it allows in a second is taken off the rate,
+	// and a thousandth for rounding, so that no second has more than the limit.
+	burst := 1 + int(perSecond)/100
+	p.limit = rate.NewLimiter(rate.Limit(0.999*float64(int(perSecond)-burst+1)), burst)
+	p.limit.SetLimitAt(now, p.limit.Limit())
+}
+
+// recover begins to raise the rate from low.
+func (p *pace) recover(now time.Time) {
+	p.rampRate, p.stepAt = rampStart, now.Add(rampStep)
+	p.ramp = rate.NewLimiter(rampStart, 1)
+}
+
+// trouble halves the rate while it is being raised.
+func (p *pace) trouble(now time.Time) {
+	if p.ramp != nil {
+		p.setRamp(now, max(p.rampRate/2, rampStart))
+		p.stepAt = now.Add(rampStep)
+	}
+}
+
+// recovering reports whether the rate is still being raised.
+func (p *pace) recovering(now time.Time) bool {
+	p.step(now)
+	return p.ramp != nil
+}
+
+func (p *pace) step(now time.Time) {
+	for p.ramp != nil && !now.Before(p.stepAt) {
+		if p.rampRate *= 2; p.rampRate > rampEnd {
+			p.ramp = nil
+			return
+		}
+		p.setRamp(now, p.rampRate)
+		p.stepAt = p.stepAt.Add(rampStep)
+	}
+}
+
+func (p *pace) setRamp(now time.Time, perSecond float64) {
+	p.rampRate = perSecond
+	p.ramp.SetLimitAt(now, rate.Limit(perSecond))
+	p.ramp.SetBurstAt(now, 1+int(perSecond)/50)
+}
+
+// take takes the place of one attempt that begins now, or returns how long to wait for one.
+func (p *pace) take(now time.Time) (wait time.Duration) {
+	p.step(now)
+	var taken []*rate.Reservation
+	for _, limiter := range []*rate.Limiter{p.limit, p.ramp} {
+		if limiter == nil {
+			continue
+		}
+		reservation := limiter.ReserveN(now, 1)
+		taken = append(taken, reservation)
+		wait = max(wait, reservation.DelayFrom(now))
+	}
+	if wait > 0 {
+		for _, reservation := range taken {
+			reservation.CancelAt(now)
+		}
+	}
+	return wait
+}

@@ -1,0 +1,46 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package send
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+)
+
+// maxRetryAfter bounds what an endpoint may ask for: the longest time between two attempts.
+const maxRetryAfter = 24 * time.Hour
+
+// retryAfter returns the earliest time for another attempt that an answer asks for (RFC 9110, section 10.2.3: seconds or
+// a date), at most 24 hours ahead, or nil if it asks for nothing, for the past, or for what makes no sense.
+func retryAfter(header http.Header, now time.Time) *metav1.MicroTime {
+	value := strings.TrimSpace(header.Get("Retry-After"))
+	var wait time.Duration
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+		wait = time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second //nolint:gosec // It is bounded.
+	} else if date, err := http.ParseTime(value); err == nil {
+		wait = min(date.Sub(now), maxRetryAfter)
+	}
+	if wait <= 0 {
+		return nil
+	}
+	return ptr.To(metav1.NewMicroTime(now.Add(wait).UTC().Truncate(time.Microsecond)))
+}
