@@ -27,27 +27,39 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
 )
 
 // storeDeliveries makes n deliveries of a Postback in a phase; "" is that of a new one.
 func (b *bench) storeDeliveries(postback *v1alpha1.Postback, prefix string, n int, phase v1alpha1.DeliveryPhase) {
 	b.t.Helper()
 	for i := range n {
-		d := delivery.New(b.ns, v1alpha1.PostbackReference{Name: postback.Name, UID: postback.UID}, &event.Event{
-			ID: fmt.Sprintf("%s-%d", prefix, i), Type: "lead.created", CreatedAt: time.Now(), Data: []byte(`{}`),
-		})
+		d := newStoredDelivery(b.ns, v1alpha1.PostbackReference{Name: postback.Name, UID: postback.UID}, fmt.Sprintf("%s-%d", prefix, i))
 		b.must(b.direct.Create(b.ctx, d))
 		if phase != "" {
 			d.Status.Phase = phase
 			b.must(b.direct.Status().Update(b.ctx, d))
 		}
+	}
+}
+
+func newStoredDelivery(namespace string, of v1alpha1.PostbackReference, id string) *v1alpha1.PostbackDelivery {
+	return &v1alpha1.PostbackDelivery{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: delivery.Name(of, id),
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback", Name: of.Name, UID: of.UID, Controller: ptr.To(true),
+			}},
+		},
+		Spec: v1alpha1.PostbackDeliverySpec{
+			PostbackRef: of, Body: "{}", Event: v1alpha1.EventReference{ID: id, Type: "lead.created", CreatedAt: metav1.NowMicro()},
+		},
 	}
 }
 
@@ -113,9 +125,7 @@ func TestRedeliverSince(t *testing.T) {
 	b.storeDeliveries(crm, "delivered", 10, v1alpha1.DeliveryDelivered)
 	b.storeDeliveries(b.postback("crm-2"), "other", 5, v1alpha1.DeliveryFailed)
 	// One that names the Postback and is another's, as after the Postback was made anew.
-	foreign := delivery.New(b.ns, v1alpha1.PostbackReference{Name: "crm", UID: "gone"}, &event.Event{
-		ID: "foreign-0", Type: "lead.created", CreatedAt: time.Now(), Data: []byte(`{}`),
-	})
+	foreign := newStoredDelivery(b.ns, v1alpha1.PostbackReference{Name: "crm", UID: "gone"}, "foreign-0")
 	foreign.OwnerReferences[0].Name, foreign.OwnerReferences[0].UID = "crm-2", b.postback("crm-2").UID
 	b.create(foreign)
 	b.told()

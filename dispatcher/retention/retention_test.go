@@ -309,6 +309,35 @@ func TestOneRefusalKeepsNoOther(t *testing.T) {
 	b.g.Consistently(b.deletes.Load).WithTimeout(time.Second).Should(Equal(tries), "without the clock nothing is tried again")
 }
 
+// The API server goes away in the middle and comes back: what is known is still true, and the deletes go on.
+func TestRetentionOutlivesTheAPIServer(t *testing.T) {
+	b := newBench(t)
+	p := b.postback("outage", history(7, 0, time.Hour))
+	b.store(p, "d", 500, isDelivered, nil)
+	before := b.all()
+	var halfway sync.Once
+	stopped := make(chan error, 1)
+	b.refuse = func(client.Object) error {
+		if b.deletes.Load() > 250 {
+			halfway.Do(func() { stopped <- cp.StopAPIServer() })
+		}
+		return nil
+	}
+	k, _ := b.follow(0)
+	b.clock.SetTime(time.Now().Add(duplicateWindow + time.Second))
+	b.g.Eventually(func() int { b.kept(k); return len(stopped) }).WithTimeout(patience).WithPolling(5 * time.Millisecond).Should(Equal(1))
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	// A delete that cannot be made is left for a minute, and the next batch for some seconds, of its clock.
+	b.g.Consistently(func() int { return b.kept(k) }).WithTimeout(time.Second).WithPolling(50 * time.Millisecond).Should(BeNumerically(">", 7))
+	if err := cp.StartAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	b.g.Eventually(func() int { b.clock.Step(10 * time.Second); return b.kept(k) }).WithTimeout(patience).WithPolling(50 * time.Millisecond).Should(Equal(7))
+	b.checkKept(before, b.all(), map[string]int{"outage/Delivered": 7})
+}
+
 func TestOptions(t *testing.T) {
 	if _, err := New(Options{MaxFinished: -1}); err == nil {
 		t.Error("a negative bound is taken")

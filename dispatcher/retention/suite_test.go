@@ -32,12 +32,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
@@ -109,7 +109,7 @@ func (b *bench) store(of v1alpha1.PostbackReference, prefix string, n int, phase
 	for range 16 {
 		makers.Go(func() {
 			for i := range numbers {
-				d := delivery.New(of.Name, of, &event.Event{ID: fmt.Sprintf("%s-%d", prefix, i), Type: "lead.created", CreatedAt: time.Now(), Data: []byte(`{}`)})
+				d := newDelivery(of.Name, of, fmt.Sprintf("%s-%d", prefix, i))
 				if change != nil {
 					change(d)
 				}
@@ -130,6 +130,20 @@ func (b *bench) store(of v1alpha1.PostbackReference, prefix string, n int, phase
 	}
 	close(numbers)
 	makers.Wait()
+}
+
+func newDelivery(namespace string, of v1alpha1.PostbackReference, id string) *v1alpha1.PostbackDelivery {
+	return &v1alpha1.PostbackDelivery{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: delivery.Name(of, id),
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback", Name: of.Name, UID: of.UID, Controller: ptr.To(true),
+			}},
+		},
+		Spec: v1alpha1.PostbackDeliverySpec{
+			PostbackRef: of, Body: "{}", Event: v1alpha1.EventReference{ID: id, Type: "lead.created", CreatedAt: metav1.NowMicro()},
+		},
+	}
 }
 
 // all returns every delivery on the API server by its key.
