@@ -64,9 +64,12 @@ func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postback
 	if s.routeSecret == nil {
 		return nil
 	}
-	d := newTestDelivery(s.postback, value, eventType, s.now)
+	d, err := newTestDelivery(s.postback, value, eventType, s.now)
+	if err != nil {
+		return fmt.Errorf("make a test event: %w", err)
+	}
 	message := fmt.Sprintf("The test event %s is stored as PostbackDelivery %q.", eventType, d.Name)
-	err := r.Client.Create(ctx, d)
+	err = r.Client.Create(ctx, d)
 	switch {
 	case err == nil:
 		logf.FromContext(ctx).Info("Test event stored", "postbackDelivery", klog.KObj(d), "eventType", eventType)
@@ -104,15 +107,19 @@ func refuseTestEvent(postback *v1alpha1.Postback, eventType string) *testEventRe
 }
 
 // newTestDelivery returns the delivery of a test event. Its name depends on the Postback and the annotation's value alone.
-func newTestDelivery(postback *v1alpha1.Postback, value, eventType string, now time.Time) *v1alpha1.PostbackDelivery {
-	d := delivery.New(postback.Namespace, v1alpha1.PostbackReference{Name: postback.Name, UID: postback.UID}, &event.Event{
+func newTestDelivery(postback *v1alpha1.Postback, value, eventType string, now time.Time) (*v1alpha1.PostbackDelivery, error) {
+	reference := v1alpha1.PostbackReference{Name: postback.Name, UID: postback.UID}
+	d, err := delivery.New(postback.Namespace, reference, postback.Spec.GetFormat(), &event.Event{
 		ID:        event.DerivedID("test", string(postback.UID), value),
 		Type:      eventType,
 		CreatedAt: now.UTC().Truncate(time.Millisecond),
 		Data:      event.Sample(eventType),
 	})
+	if err != nil {
+		return nil, err
+	}
 	d.Spec.Test = true
-	return d
+	return d, nil
 }
 
 // tellTestEvent emits the event on what became of the request, once the status says so too.

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"strconv"
 	"time"
@@ -47,14 +48,46 @@ type Posted struct {
 // gets newID(its index), one without createdAt gets now to the millisecond. Data is a copy of the posted bytes. All is
 // refused if any of it is not right: the error is an *InvalidError.
 func Decode(body []byte, now time.Time, newID func(index int) string) ([]Posted, error) {
-	d := &decoder{
-		// The decoder takes a bytes.Buffer as it is, so that offsets are places in body, and does not write to it.
-		json:  jsontext.NewDecoder(bytes.NewBuffer(body)),
-		body:  body,
-		now:   now.UTC().Truncate(time.Millisecond),
-		newID: newID,
+	d := newDecoder(body, now)
+	d.newID = newID
+	var events []Posted
+	var err error
+	switch d.json.PeekKind() {
+	case jsontext.KindBeginObject:
+		events = make([]Posted, 1)
+		events[0], err = d.event(0)
+	case jsontext.KindBeginArray:
+		events, err = d.array(d.event)
+	default:
+		if _, err := d.json.ReadToken(); err != nil {
+			return nil, d.syntaxError(err)
+		}
+		return nil, invalid("", "must be an event, which is an object, or an array of 1 to %d events", MaxEvents)
 	}
-	events, err := d.events()
+	return d.finish(events, err)
+}
+
+type decoder struct {
+	json  *jsontext.Decoder
+	body  []byte
+	now   time.Time
+	newID func(index int) string
+	// maxDepth is how deep the data may be nested, counted from the document.
+	maxDepth int
+}
+
+func newDecoder(body []byte, now time.Time) *decoder {
+	return &decoder{
+		// The decoder takes a bytes.Buffer as it is, so that offsets are places in body, and does not write to it.
+		json:     jsontext.NewDecoder(bytes.NewBuffer(body)),
+		body:     body,
+		now:      now.UTC().Truncate(time.Millisecond),
+		maxDepth: MaxDepth,
+	}
+}
+
+// finish makes sure that nothing follows the events, and that their ids are their own.
+func (d *decoder) finish(events []Posted, err error) ([]Posted, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -67,28 +100,9 @@ func Decode(body []byte, now time.Time, newID func(index int) string) ([]Posted,
 	return events, nil
 }
 
-type decoder struct {
-	json  *jsontext.Decoder
-	body  []byte
-	now   time.Time
-	newID func(index int) string
-	// array is true if the events stand in an array.
-	array bool
-}
-
-func (d *decoder) events() ([]Posted, error) {
-	switch d.json.PeekKind() {
-	case jsontext.KindBeginObject:
-		e, err := d.event(0)
-		return []Posted{e}, err
-	case jsontext.KindBeginArray:
-		d.array = true
-	default:
-		if _, err := d.json.ReadToken(); err != nil {
-			return nil, d.syntaxError(err)
-		}
-		return nil, invalid("", "must be an event, which is an object, or an array of 1 to %d events", MaxEvents)
-	}
+// array reads an array of 1 to MaxEvents events, each with one.
+func (d *decoder) array(one func(index int) (Posted, error)) ([]Posted, error) {
+	d.maxDepth++
 	if _, err := d.json.ReadToken(); err != nil {
 		return nil, d.syntaxError(err)
 	}
@@ -98,7 +112,7 @@ func (d *decoder) events() ([]Posted, error) {
 		if index == MaxEvents {
 			return nil, invalid(fmt.Sprintf("/%d", index), "more than %d events: send them in several requests", MaxEvents)
 		}
-		e, err := d.event(index)
+		e, err := one(index)
 		if err != nil {
 			return nil, err
 		}
@@ -127,25 +141,10 @@ func (d *decoder) end() error {
 
 func (d *decoder) event(index int) (Posted, error) {
 	var e Posted
-	if kind := d.json.PeekKind(); kind != jsontext.KindBeginObject {
-		if _, err := d.json.ReadToken(); err != nil {
-			return e, d.syntaxError(err)
-		}
-		return e, invalid(string(d.json.StackPointer()), "must be an event, which is an object")
-	}
-	if _, err := d.json.ReadToken(); err != nil {
-		return e, d.syntaxError(err)
-	}
-	pointer := string(d.json.StackPointer())
-	for d.json.PeekKind() != jsontext.KindEndObject {
-		if err := d.field(&e); err != nil {
-			return e, err
-		}
-	}
-	if _, err := d.json.ReadToken(); err != nil {
-		return e, d.syntaxError(err)
-	}
+	pointer, err := d.members(func(name string) error { return d.field(&e, name) })
 	switch {
+	case err != nil:
+		return e, err
 	case e.Type == "":
 		return e, invalid(pointer+"/event", "is missing: name the type of the event, such as lead.created")
 	case e.Data == nil:
@@ -160,13 +159,38 @@ func (d *decoder) event(index int) (Posted, error) {
 	return e, nil
 }
 
-// field reads a member of an event. The decoder refuses one that comes twice.
-func (d *decoder) field(e *Posted) error {
-	name, err := d.json.ReadToken()
-	if err != nil {
-		return d.syntaxError(err)
+// members reads an object that is an event, and each of its members with one. It returns the pointer of the object. The
+// decoder refuses a member that comes twice.
+func (d *decoder) members(one func(name string) error) (pointer string, err error) {
+	if kind := d.json.PeekKind(); kind != jsontext.KindBeginObject {
+		if _, err := d.json.ReadToken(); err != nil {
+			return "", d.syntaxError(err)
+		}
+		return "", invalid(string(d.json.StackPointer()), "must be an event, which is an object")
 	}
-	switch name.String() {
+	if _, err := d.json.ReadToken(); err != nil {
+		return "", d.syntaxError(err)
+	}
+	pointer = string(d.json.StackPointer())
+	for d.json.PeekKind() != jsontext.KindEndObject {
+		name, err := d.json.ReadToken()
+		if err != nil {
+			return "", d.syntaxError(err)
+		}
+		if err := one(name.String()); err != nil {
+			return "", err
+		}
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return "", d.syntaxError(err)
+	}
+	return pointer, nil
+}
+
+// field reads the value of a member of an event.
+func (d *decoder) field(e *Posted, name string) error {
+	var err error
+	switch name {
 	case "id":
 		e.ID, err = d.text(ValidID, "must be a string of 1 to 128 letters, digits and _ : / + = @ ~ -; or leave it out and one is made")
 	case "event":
@@ -204,14 +228,21 @@ var timePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.]\d+)?(Z
 func (d *decoder) time() (time.Time, error) {
 	var at time.Time
 	_, err := d.text(func(s string) bool {
-		parsed, err := time.Parse(time.RFC3339, s)
-		if err != nil || !timePattern.MatchString(s) {
-			return false
-		}
-		at = parsed.UTC().Truncate(time.Millisecond)
-		return at.Year() >= 1970 && at.Year() <= 9999
+		var ok bool
+		at, ok = parseTime(s)
+		return ok
 	}, timeDetail)
 	return at, err
+}
+
+// parseTime reads a time of the years 1970 to 9999 in RFC 3339 and cuts it to milliseconds.
+func parseTime(s string) (at time.Time, ok bool) {
+	parsed, err := time.Parse(time.RFC3339, s)
+	if err != nil || !timePattern.MatchString(s) {
+		return at, false
+	}
+	at = parsed.UTC().Truncate(time.Millisecond)
+	return at, at.Year() >= 1970 && at.Year() <= 9999
 }
 
 // object reads an object whole and returns a copy of its bytes.
@@ -225,16 +256,12 @@ func (d *decoder) object() (json.RawMessage, error) {
 		return nil, invalid(pointer, "must be an object: put the value into one")
 	}
 	start := d.json.InputOffset() - 1
-	maxDepth := MaxDepth
-	if d.array {
-		maxDepth++
-	}
 	for depth := d.json.StackDepth(); d.json.StackDepth() >= depth; {
 		token, err := d.json.ReadToken()
 		if err != nil {
 			return nil, d.syntaxError(err)
 		}
-		if d.json.StackDepth() > maxDepth {
+		if d.json.StackDepth() > d.maxDepth {
 			return nil, invalid(string(d.json.StackPointer()), "is nested more than %d deep: flatten it", MaxDepth)
 		}
 		if token.Kind() == jsontext.KindNumber && !inRange(token.String()) {
@@ -268,15 +295,16 @@ func checkIDs(events []Posted) error {
 
 func (e *Posted) sameContent(other *Posted) bool {
 	return e.Type == other.Type && bytes.Equal(e.Data, other.Data) &&
-		e.CreatedAtGiven == other.CreatedAtGiven && e.CreatedAt.Equal(other.CreatedAt)
+		e.CreatedAtGiven == other.CreatedAtGiven && e.CreatedAt.Equal(other.CreatedAt) &&
+		reflect.DeepEqual(e.CloudEvent, other.CloudEvent)
 }
 
-// Same reports whether a body that was stored under the id of an event holds this event. The time of storing counts
-// only if it came with the event.
-func (e *Posted) Same(body string, createdAt time.Time) bool {
+// StoredAt returns the event as it would have been stored at a time: the time of storing counts only if it came with the
+// event.
+func (e *Posted) StoredAt(createdAt time.Time) *Event {
 	stored := e.Event
 	if !e.CreatedAtGiven {
 		stored.CreatedAt = createdAt
 	}
-	return string(stored.Body()) == body
+	return &stored
 }

@@ -38,6 +38,8 @@ type Event struct {
 	CreatedAt time.Time
 	// Data is a JSON object, byte for byte as the producer sent it.
 	Data json.RawMessage
+	// CloudEvent is what more the event had if it arrived as a CloudEvent, or nil.
+	CloudEvent *CloudEvent
 }
 
 // Body returns the bytes that endpoints get, and that signatures cover. ID and Type have to be valid, so that they need

@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -88,7 +87,11 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.options.requestTimeout)
 	defer cancel()
-	namespace, a = target(r)
+	namespace, a = s.target(r)
+	if a != nil {
+		return namespace, nil, a
+	}
+	caller, a := s.admit(ctx, r, namespace)
 	if a != nil {
 		return namespace, nil, a
 	}
@@ -97,14 +100,21 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 		a.retryAfter = retryNotReady
 		return namespace, nil, a
 	}
-	posted, a := s.read(w, r, namespace)
+	posted, cloudEvents, a := s.read(w, r, namespace)
 	if a != nil {
 		eventsTotal.WithLabelValues(resultInvalid).Inc()
+		return namespace, nil, a
+	}
+	// The first event was charged before the body was read.
+	if a = s.charge(caller, len(posted)-1, 1); a != nil {
 		return namespace, nil, a
 	}
 	events = s.store(ctx, namespace, posted)
 	countEvents(events)
 	a = answerTo(events)
+	if cloudEvents && a.problem == nil && !wantsBody(r.Header) {
+		a.body = nil
+	}
 	s.report(r, namespace, events, a)
 	return namespace, events, a
 }
@@ -123,13 +133,16 @@ func (s *Server) report(r *http.Request, namespace string, events []eventResult,
 		"unstored", count, "instance", a.problem.Instance)
 }
 
-// target returns the namespace for which events are posted, or a refusal.
-func target(r *http.Request) (string, *answer) {
+// target returns the namespace for which events are posted, or an answer if none are.
+func (s *Server) target(r *http.Request) (string, *answer) {
 	// Not http.ServeMux, which answers with redirects and plain text of its own.
 	rest, ok := strings.CutPrefix(r.URL.Path, "/v1/namespaces/")
 	namespace, resource, two := strings.Cut(rest, "/")
 	if !ok || !two || resource != "events" {
 		return "", refuse(notFound, "Post events to /v1/namespaces/{namespace}/events.")
+	}
+	if a := s.handshake(r); a != nil {
+		return "", a
 	}
 	if r.Method != http.MethodPost {
 		return "", refuse(methodNotAllowed, "Events are posted: use POST.").with("Allow", http.MethodPost)
@@ -140,24 +153,24 @@ func target(r *http.Request) (string, *answer) {
 	return namespace, nil
 }
 
-// read returns the events that a request holds, or a refusal.
-func (s *Server) read(w http.ResponseWriter, r *http.Request, namespace string) ([]event.Posted, *answer) {
-	if a := checkMediaType(r.Header); a != nil {
-		return nil, a
+// read returns the events that a request holds, and whether they are CloudEvents, or a refusal.
+func (s *Server) read(w http.ResponseWriter, r *http.Request, namespace string) (posted []event.Posted, cloudEvents bool, a *answer) {
+	if a := checkEncoding(r.Header); a != nil {
+		return nil, false, a
 	}
-	newID, a := idMaker(r.Header, namespace)
+	d, a := newDecoder(r.Header, namespace)
 	if a != nil {
-		return nil, a
+		return nil, false, a
 	}
 	body, a := s.readBody(w, r)
 	if a != nil {
-		return nil, a
+		return nil, false, a
 	}
-	posted, err := event.Decode(body, s.options.Clock.Now(), newID)
+	posted, err := d.decode(body, s.options.Clock.Now())
 	if err != nil {
-		return nil, invalidAnswer(err)
+		return nil, false, invalidAnswer(err)
 	}
-	return posted, nil
+	return posted, d.cloudEvents, nil
 }
 
 func invalidAnswer(err error) *answer {
@@ -170,16 +183,11 @@ func invalidAnswer(err error) *answer {
 	return a
 }
 
-func checkMediaType(header http.Header) *answer {
+func checkEncoding(header http.Header) *answer {
 	for _, encoding := range header.Values("Content-Encoding") {
 		if !strings.EqualFold(encoding, "identity") {
 			return refuse(unsupportedEncoding, "Send the body as it is, without Content-Encoding.").with("Accept-Encoding", "identity")
 		}
-	}
-	mediaType, parameters, err := mime.ParseMediaType(header.Get("Content-Type"))
-	charset, ok := parameters["charset"]
-	if err != nil || mediaType != "application/json" || ok && !strings.EqualFold(charset, "utf-8") || len(header.Values("Content-Type")) > 1 {
-		return refuse(unsupportedMediaType, "Send JSON in UTF-8, with Content-Type: application/json.").with("Accept-Post", "application/json")
 	}
 	return nil
 }

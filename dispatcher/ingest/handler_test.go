@@ -83,7 +83,7 @@ func TestRefusedRequests(t *testing.T) {
 		"namespace with a slash": {path: "/v1/namespaces/a%2Fb/events", code: 404, kind: "not-found"},
 		"namespace too long":     {path: "/v1/namespaces/" + strings.Repeat("a", 64) + "/events", code: 400, kind: "invalid-namespace"},
 		"namespace traversal":    {path: "/v1/namespaces/../events", code: 400, kind: "invalid-namespace"},
-		"form":                   {header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, code: 415, kind: "unsupported-media-type", answerHeader: [2]string{"Accept-Post", jsonType}},
+		"form":                   {header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, code: 415, kind: "unsupported-media-type", answerHeader: [2]string{"Accept-Post", acceptedTypes}},
 		"no type":                {header: http.Header{}, code: 415, kind: "unsupported-media-type"},
 		"two types":              {header: http.Header{"Content-Type": {jsonType, jsonType}}, code: 415, kind: "unsupported-media-type"},
 		"malformed type":         {header: http.Header{"Content-Type": {"application/json; charset"}}, code: 415, kind: "unsupported-media-type"},

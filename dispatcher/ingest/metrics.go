@@ -38,10 +38,15 @@ var (
 		Name: "postback_ingest_requests_total",
 		Help: "Requests to post events, by the HTTP status of the answer.",
 	}, []string{"code"})
+
+	filterFailures = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "postback_filter_failures_total",
+		Help: "Evaluations of spec.filter that failed, so that the event was not sent to that Postback.",
+	})
 )
 
 func init() {
-	metrics.Registry.MustRegister(eventsTotal, requestsTotal)
+	metrics.Registry.MustRegister(eventsTotal, requestsTotal, filterFailures)
 	for _, result := range []string{
 		string(resultStored), string(resultDuplicate), string(resultSkipped), string(resultRefused),
 		string(resultConflict), string(resultUnstored), resultNoMatch, resultInvalid,

@@ -38,6 +38,9 @@ type problemKind struct {
 var (
 	invalidNamespace      = problemKind{"invalid-namespace", http.StatusBadRequest, "The namespace is not a valid name"}
 	invalidEvent          = problemKind{"invalid-event", http.StatusBadRequest, "The request holds something that is not an event"}
+	invalidOrigin         = problemKind{"invalid-origin", http.StatusBadRequest, "The origin is not valid"}
+	unauthenticated       = problemKind{"unauthenticated", http.StatusUnauthorized, "The caller is not known"}
+	forbiddenSender       = problemKind{"forbidden", http.StatusForbidden, "The caller may not post events for the namespace"}
 	invalidIdempotencyKey = problemKind{"invalid-idempotency-key", http.StatusBadRequest, "The Idempotency-Key is not valid"}
 	notFound              = problemKind{"not-found", http.StatusNotFound, "There is nothing at this path"}
 	methodNotAllowed      = problemKind{"method-not-allowed", http.StatusMethodNotAllowed, "The method is not allowed"}
@@ -45,11 +48,13 @@ var (
 	idConflict            = problemKind{"id-conflict", http.StatusConflict, "Another event has the same id"}
 	bodyTooLarge          = problemKind{"body-too-large", http.StatusRequestEntityTooLarge, "The request is too large"}
 	eventTooLarge         = problemKind{"event-too-large", http.StatusRequestEntityTooLarge, "The event is too large to be stored"}
-	unsupportedMediaType  = problemKind{"unsupported-media-type", http.StatusUnsupportedMediaType, "The request is not application/json"}
+	unsupportedMediaType  = problemKind{"unsupported-media-type", http.StatusUnsupportedMediaType, "The request is neither application/json nor CloudEvents in JSON"}
 	unsupportedEncoding   = problemKind{"unsupported-content-encoding", http.StatusUnsupportedMediaType, "The request is compressed"}
 	overloaded            = problemKind{"overloaded", http.StatusTooManyRequests, "Too many requests at once"}
+	rateLimited           = problemKind{"rate-limited", http.StatusTooManyRequests, "The sender posts too many events"}
 	noRoom                = problemKind{"no-room", http.StatusTooManyRequests, "No Postback has room for the events"}
 	internalError         = problemKind{"internal", http.StatusInternalServerError, "Something went wrong here"}
+	accessUnknown         = problemKind{"access-unknown", http.StatusServiceUnavailable, "It is not known whether the caller may post"}
 	notReady              = problemKind{"not-ready", http.StatusServiceUnavailable, "The server has just started"}
 	notStored             = problemKind{"not-stored", http.StatusServiceUnavailable, "The events could not be stored"}
 )
@@ -67,7 +72,8 @@ type problem struct {
 
 // answer is the answer to a request.
 type answer struct {
-	status     int
+	status int
+	// body is nil if the answer has none.
 	body       any
 	problem    *problem
 	header     http.Header
@@ -100,16 +106,18 @@ func (a *answer) closing() *answer { return a.with("Connection", "close") }
 // write sends the answer. It fails only if the client is gone, about which nothing can be done.
 func (a *answer) write(w http.ResponseWriter) error {
 	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(a.body); err != nil {
-		return fmt.Errorf("encode answer: %w", err)
-	}
 	header := w.Header()
 	for name, values := range a.header {
 		header[name] = values
 	}
-	header.Set("Content-Type", "application/json")
+	if a.body != nil {
+		encoder := json.NewEncoder(&body)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(a.body); err != nil {
+			return fmt.Errorf("encode answer: %w", err)
+		}
+		header.Set("Content-Type", "application/json")
+	}
 	if a.problem != nil {
 		header.Set("Content-Type", "application/problem+json")
 	}

@@ -47,7 +47,7 @@ const (
 	resultStored result = "Stored"
 	// resultDuplicate: the same event was stored before.
 	resultDuplicate result = "Duplicate"
-	// resultSkipped: the Postback does not take events.
+	// resultSkipped: the Postback does not take events, or not this one.
 	resultSkipped result = "Skipped"
 	// resultRefused: there is no room.
 	resultRefused result = "Refused"
@@ -61,6 +61,8 @@ type reason string
 
 const (
 	reasonDisabled             reason = "Disabled"
+	reasonFilteredOut          reason = "FilteredOut"
+	reasonFilterFailed         reason = "FilterFailed"
 	reasonNamespaceTerminating reason = "NamespaceTerminating"
 	reasonNamespaceNotFound    reason = "NamespaceNotFound"
 	reasonBacklogFull          reason = "BacklogFull"

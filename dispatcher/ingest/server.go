@@ -23,17 +23,22 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/dispatcher/ingest/pace"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -42,6 +47,8 @@ const (
 	DefaultAddress      = "127.0.0.1:8080"
 	DefaultMaxBodyBytes = 256 << 10
 	DefaultMaxInFlight  = 256
+	DefaultRate         = 1000.0
+	DefaultBurst        = 2000
 )
 
 // LargestMaxBodyBytes is the largest value of Options.MaxBodyBytes: the body that endpoints get may be longer by what
@@ -103,6 +110,20 @@ type Options struct {
 	Routes        Routes
 	Backlog       Backlog
 	FirstAttempts FirstAttempts
+	// Access says who may post. Without it everybody may, which is refused unless Address is of the loopback interface.
+	Access Access
+	// Filters evaluates the filters of the Postbacks. Without it every filter fails.
+	Filters Filters
+	// Events, if it is there, gets the events on Postbacks whose filter fails.
+	Events events.EventRecorder
+	// CertFile and KeyFile hold the certificate and its key, in PEM, for HTTPS. They are read again when they change.
+	// Without them the server speaks plain HTTP, which is refused unless Address is of the loopback interface or PlainHTTP
+	// is true.
+	CertFile, KeyFile string
+	PlainHTTP         bool
+	// Rate is how many events per second each caller may post, or 0 for any number; Burst how many at once.
+	Rate  float64
+	Burst int
 	// Synced reports whether Routes and Backlog hold what was there at the start. Until then requests are refused: their
 	// events would match no Postback and be lost. Without it they are taken to be complete.
 	Synced func() bool
@@ -129,6 +150,9 @@ func (o *Options) setDefaults() {
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
 	}
+	if o.Filters == nil {
+		o.Filters = noFilters{}
+	}
 }
 
 func setDefault[T comparable](value *T, fallback T) {
@@ -146,8 +170,37 @@ func (o *Options) validate() error {
 		return fmt.Errorf("the limit of a body must be from 1 to %d bytes, not %d", LargestMaxBodyBytes, o.MaxBodyBytes)
 	case o.MaxInFlight < 1:
 		return fmt.Errorf("the limit of requests in flight must be at least 1, not %d", o.MaxInFlight)
+	case o.Rate < 0 || math.IsNaN(o.Rate) || math.IsInf(o.Rate, 0):
+		return fmt.Errorf("the rate of a caller (--ingest-rate) must be a number of events per second, or 0 for no limit, not %v", o.Rate)
+	case o.Rate > 0 && o.Burst < event.MaxEvents:
+		return fmt.Errorf("the burst of a caller (--ingest-burst) must be at least %d, the number of events that one request may hold, not %d", event.MaxEvents, o.Burst)
+	}
+	return o.validateReach()
+}
+
+// validateReach refuses what would let everybody send, or have tokens read on their way.
+func (o *Options) validateReach() error {
+	switch {
+	case (o.CertFile == "") != (o.KeyFile == ""):
+		return errors.New("a certificate and its key belong together: give both of --ingest-tls-cert-file and --ingest-tls-private-key-file, or neither")
+	case isLoopback(o.Address):
+		return nil
+	case o.Access == nil:
+		return fmt.Errorf("whoever reaches %s could send events as anybody: use --ingest-auth=Kubernetes, or a loopback address such as %s as --ingest-bind-address", o.Address, DefaultAddress)
+	case o.CertFile == "" && !o.PlainHTTP:
+		return fmt.Errorf("tokens would go to %s in clear: give --ingest-tls-cert-file and --ingest-tls-private-key-file, or a loopback address such as %s as --ingest-bind-address; or, if something in front of it speaks TLS, --ingest-plain-http", o.Address, DefaultAddress)
 	}
 	return nil
+}
+
+// isLoopback reports whether an address to listen on is reached from this machine (or Pod) only.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // Server takes events over HTTP. It is a manager.Runnable of every replica.
@@ -155,6 +208,7 @@ type Server struct {
 	options Options
 	// inFlight and creates hold one element for each request in flight and each delivery that is being stored.
 	inFlight, creates chan struct{}
+	pace              *pace.Limit
 
 	listening chan struct{}
 	addr      net.Addr
@@ -168,6 +222,7 @@ func New(o Options) *Server {
 		options:   o,
 		inFlight:  make(chan struct{}, max(o.MaxInFlight, 0)),
 		creates:   make(chan struct{}, o.serverCreates),
+		pace:      pace.New(o.Rate, o.Burst, o.Clock),
 		listening: make(chan struct{}),
 	}
 }
@@ -210,17 +265,29 @@ func (s *Server) Start(ctx context.Context) error {
 		return fmt.Errorf("listen for events: %w", err)
 	}
 	server := s.httpServer(ctx)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	served := make(chan error, 2)
+	serve := server.Serve
+	if s.options.CertFile != "" {
+		certificates, err := s.watchCertificates(server)
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		// The certificates are watched as long as requests are in flight.
+		watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+		defer stop()
+		go func() { served <- certificates.run(watching) }()
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	go func() { served <- serve(listener) }()
 	s.addr = listener.Addr()
 	close(s.listening)
 	s.ready.Store(true)
-	s.options.Log.Info("Taking events", "address", s.addr.String())
+	s.options.Log.Info("Taking events", "address", s.addr.String(), "tls", s.options.CertFile != "", "authentication", s.options.Access != nil)
 
 	select {
 	case err := <-served:
 		s.ready.Store(false)
-		return fmt.Errorf("serve events: %w", err)
+		return errors.Join(fmt.Errorf("serve events: %w", err), server.Close())
 	case <-ctx.Done():
 	}
 	s.ready.Store(false)

@@ -33,6 +33,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/dispatcher/format"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -57,6 +58,7 @@ func (s *Server) store(ctx context.Context, namespace string, events []event.Pos
 		slices.SortFunc(routes, func(a, b *route.Route) int {
 			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
 		})
+		evaluator := s.evaluator(&e.Event)
 		deliveries := make([]deliveryResult, len(routes))
 		results[i] = eventResult{ID: e.ID, Event: e.Type, Deliveries: deliveries}
 		for j, r := range routes {
@@ -65,7 +67,7 @@ func (s *Server) store(ctx context.Context, namespace string, events []event.Pos
 			} else {
 				stores.Go(func() {
 					defer release(inRequest, s.creates)
-					deliveries[j] = s.storeOne(ctx, namespace, e, r)
+					deliveries[j] = s.storeOne(ctx, namespace, e, r, evaluator)
 				})
 			}
 		}
@@ -100,14 +102,22 @@ func release(first, second chan struct{}) {
 
 // storeOne stores the delivery of an event for one Postback and hands it over to be attempted. That does not wait for
 // the rest of the request: the elected replica counts from the storing, and would make the same attempt.
-func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted, r *route.Route) (result deliveryResult) {
+func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted, r *route.Route, evaluator func() evaluate) (result deliveryResult) {
 	defer s.unstoredOnPanic(r, &result)
-	switch {
-	case r.State == v1alpha1.PostbackDisabled:
+	if r.State == v1alpha1.PostbackDisabled {
 		return deliveryResult{Postback: r.Name, Result: resultSkipped, Reason: reasonDisabled}
-	case s.options.Backlog.Pending(namespace, r.UID) >= int(r.MaxPending):
+	}
+	if skipped := s.skippedByFilter(ctx, e, r, evaluator); skipped != nil {
+		return *skipped
+	}
+	if s.options.Backlog.Pending(namespace, r.UID) >= int(r.MaxPending) {
 		return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonBacklogFull}
 	}
+	return s.create(ctx, namespace, e, r)
+}
+
+// create makes the delivery of an event for a Postback, and has it attempted.
+func (s *Server) create(ctx context.Context, namespace string, e *event.Posted, r *route.Route) deliveryResult {
 	reference := v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}
 	var stored *v1alpha1.PostbackDelivery
 	begin := s.options.FirstAttempts.Reserve(r)
@@ -115,14 +125,17 @@ func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted
 		defer func() { begin(stored) }()
 	}
 	for range createTries {
-		d := delivery.New(namespace, reference, &e.Event)
+		d, err := delivery.New(namespace, reference, r.Format, &e.Event)
+		if err != nil {
+			return deliveryResult{Postback: r.Name, Result: resultUnstored, err: err}
+		}
 		if begin == nil {
 			d.Annotations = map[string]string{v1alpha1.DeferredAnnotation: "true"}
 		}
 		if leavesNoRoom(d) {
 			return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonTooLarge}
 		}
-		err := s.options.Store.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
+		err = s.options.Store.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
 		if err == nil {
 			stored = d
 			return deliveryResult{Postback: r.Name, Delivery: d.Name, Result: resultStored}
@@ -153,13 +166,15 @@ func (s *Server) unstoredOnPanic(r *route.Route, result *deliveryResult) {
 	}
 }
 
-// compare says whether what exists under an event's id is that event.
+// compare says whether what exists under an event's id is that event. What exists keeps the format in which it was stored,
+// whatever the Postback asks for now.
 func compare(postback string, d *v1alpha1.PostbackDelivery, e *event.Posted, existing *v1alpha1.PostbackDelivery) deliveryResult {
-	same := existing.Spec.PostbackRef == d.Spec.PostbackRef &&
-		existing.Spec.Event.ID == e.ID &&
-		existing.Spec.Event.Type == e.Type &&
-		e.Same(existing.Spec.Body, existing.Spec.Event.CreatedAt.Time)
-	if same {
+	stored := &existing.Spec
+	body, err := format.Body(stored.Format, existing.Namespace, e.StoredAt(stored.Event.CreatedAt.Time))
+	if err != nil {
+		return deliveryResult{Postback: postback, Result: resultUnstored, err: err}
+	}
+	if stored.PostbackRef == d.Spec.PostbackRef && stored.Event.ID == e.ID && stored.Event.Type == e.Type && stored.Body == string(body) {
 		return deliveryResult{Postback: postback, Delivery: existing.Name, Result: resultDuplicate}
 	}
 	return deliveryResult{Postback: postback, Delivery: existing.Name, Result: resultConflict}
@@ -202,11 +217,17 @@ const (
 	maxRest = 16 << 10
 	// worstEscape is how many bytes JSON can make of one: "<" becomes \u003c.
 	worstEscape = 6
+	// maxBody is the most that the API takes as a body.
+	maxBody = 1 << 20
 )
 
-// leavesNoRoom reports whether a delivery leaves no room for its log: it could be stored, but no attempt be recorded.
+// leavesNoRoom reports whether a delivery leaves no room for its log: it could be stored, but no attempt be recorded; or
+// has a larger body than the API takes.
 func leavesNoRoom(d *v1alpha1.PostbackDelivery) bool {
 	const room = maxStored - maxStatus
+	if len(d.Spec.Body) > maxBody {
+		return true
+	}
 	if len(d.Spec.Body)*worstEscape+maxRest < room {
 		return false // the usual case, for nothing
 	}

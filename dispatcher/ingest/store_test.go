@@ -274,7 +274,10 @@ func TestQuotaExceeded(t *testing.T) {
 	if err := c.Status().Update(t.Context(), quota); err != nil {
 		t.Fatal(err)
 	}
-	probe := delivery.New(namespace, v1alpha1.PostbackReference{Name: crm.Name, UID: crm.UID}, &event.Event{ID: "p", Type: "x", Data: []byte(`{}`), CreatedAt: testNow})
+	probe, err := delivery.New(namespace, v1alpha1.PostbackReference{Name: crm.Name, UID: crm.UID}, v1alpha1.FormatJSON, &event.Event{ID: "p", Type: "x", Data: []byte(`{}`), CreatedAt: testNow})
+	if err != nil {
+		t.Fatal(err)
+	}
 	g.Eventually(func() bool {
 		err := c.Create(t.Context(), probe.DeepCopy(), client.DryRunAll)
 		return err != nil && isQuotaExceeded(err)

@@ -1,0 +1,91 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package format
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf16"
+)
+
+const ellipsis = "…"
+
+// slackText makes a text safe for Slack: & < and > are escaped as Slack asks, so that neither links nor mentions such as
+// <!channel> remain; control characters become spaces, but for line breaks; what is invisible and changes how the rest
+// is shown, such as a change of the direction of writing, goes. The result has at most limit characters, as Slack counts
+// them or fewer, and is not empty.
+func slackText(text string, limit int) string {
+	var b strings.Builder
+	length, fits := 0, 0
+	for _, r := range text {
+		piece := slackRune(r)
+		length += utf16Length(piece)
+		if length > limit {
+			return cut(b.String(), fits)
+		}
+		b.WriteString(piece)
+		if length <= limit-utf16Length(ellipsis) {
+			fits = b.Len()
+		}
+	}
+	if strings.TrimSpace(b.String()) == "" {
+		return "-" // Slack refuses an empty text.
+	}
+	return b.String()
+}
+
+// cut ends a text after so many bytes.
+func cut(text string, at int) string { return text[:at] + ellipsis }
+
+// clip returns at most limit characters of a text that is not escaped yet.
+func clip(text string, limit int) string {
+	count := 0
+	for i := range text {
+		if count == limit {
+			return text[:i] + ellipsis
+		}
+		count++
+	}
+	return text
+}
+
+func slackRune(r rune) string {
+	switch {
+	case r == '&':
+		return "&amp;"
+	case r == '<':
+		return "&lt;"
+	case r == '>':
+		return "&gt;"
+	case r == '\n':
+		return "\n"
+	case unicode.IsControl(r) || r == '\u2028' || r == '\u2029':
+		return " "
+	case unicode.Is(unicode.Cf, r):
+		return ""
+	}
+	return string(r)
+}
+
+// utf16Length counts as JavaScript does, which is at least as many as there are characters.
+func utf16Length(s string) int {
+	n := 0
+	for _, r := range s {
+		n += max(utf16.RuneLen(r), 1)
+	}
+	return n
+}

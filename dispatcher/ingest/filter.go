@@ -1,0 +1,71 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package ingest
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/dispatcher/filter"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// skippedByFilter says that an event is not for a Postback, or returns nil. An event on which a filter fails is not sent:
+// nobody knows whether it was meant to be.
+func (s *Server) skippedByFilter(ctx context.Context, e *event.Posted, in *filter.Input, r *route.Route) *deliveryResult {
+	if r.Filter == "" {
+		return nil
+	}
+	matches, err := s.matches(ctx, r.Filter, in)
+	switch {
+	case err == nil && matches:
+		return nil
+	case err == nil:
+		return &deliveryResult{Postback: r.Name, Result: resultSkipped, Reason: reasonFilteredOut}
+	case ctx.Err() != nil:
+		// Not the filter failed: there was no time left.
+		return &deliveryResult{Postback: r.Name, Result: resultUnstored, err: ctx.Err()}
+	}
+	filterFailures.Inc()
+	s.tellFilterFailed(e.Type, r, err)
+	return &deliveryResult{Postback: r.Name, Result: resultSkipped, Reason: reasonFilterFailed}
+}
+
+func (s *Server) matches(ctx context.Context, expression string, in *filter.Input) (bool, error) {
+	f, err := s.filters.Get(expression)
+	if err != nil {
+		return false, err
+	}
+	return f.Matches(ctx, in)
+}
+
+// tellFilterFailed emits an event on the Postback. The error holds no value of the event that was posted.
+func (s *Server) tellFilterFailed(eventType string, r *route.Route, err error) {
+	if s.options.Events == nil {
+		return
+	}
+	postback := &v1alpha1.Postback{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name, UID: r.UID},
+	}
+	s.options.Events.Eventf(postback, nil, corev1.EventTypeWarning, v1alpha1.FilterFailedReason, "Filter",
+		"spec.filter fails on an event of type %s, which is not sent: %v. If a field may be missing, ask for it first, by has(event.data.field).", eventType, err)
+}
