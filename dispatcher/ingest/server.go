@@ -38,6 +38,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/dispatcher/filter"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest/pace"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
@@ -112,8 +113,6 @@ type Options struct {
 	FirstAttempts FirstAttempts
 	// Access says who may post. Without it everybody may, which is refused unless Address is of the loopback interface.
 	Access Access
-	// Filters evaluates the filters of the Postbacks. Without it every filter fails.
-	Filters Filters
 	// Events, if it is there, gets the events on Postbacks whose filter fails.
 	Events events.EventRecorder
 	// CertFile and KeyFile hold the certificate and its key, in PEM, for HTTPS. They are read again when they change.
@@ -149,9 +148,6 @@ func (o *Options) setDefaults() {
 	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
-	}
-	if o.Filters == nil {
-		o.Filters = noFilters{}
 	}
 }
 
@@ -209,6 +205,7 @@ type Server struct {
 	// inFlight and creates hold one element for each request in flight and each delivery that is being stored.
 	inFlight, creates chan struct{}
 	pace              *pace.Limit
+	filters           filter.Cache
 
 	listening chan struct{}
 	addr      net.Addr

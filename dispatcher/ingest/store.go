@@ -33,6 +33,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/dispatcher/filter"
 	"github.com/postback-dev/postback-operator/dispatcher/format"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
@@ -58,7 +59,7 @@ func (s *Server) store(ctx context.Context, namespace string, events []event.Pos
 		slices.SortFunc(routes, func(a, b *route.Route) int {
 			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
 		})
-		evaluator := s.evaluator(&e.Event)
+		in := filter.NewInput(&e.Event)
 		deliveries := make([]deliveryResult, len(routes))
 		results[i] = eventResult{ID: e.ID, Event: e.Type, Deliveries: deliveries}
 		for j, r := range routes {
@@ -67,7 +68,7 @@ func (s *Server) store(ctx context.Context, namespace string, events []event.Pos
 			} else {
 				stores.Go(func() {
 					defer release(inRequest, s.creates)
-					deliveries[j] = s.storeOne(ctx, namespace, e, r, evaluator)
+					deliveries[j] = s.storeOne(ctx, namespace, e, in, r)
 				})
 			}
 		}
@@ -102,12 +103,12 @@ func release(first, second chan struct{}) {
 
 // storeOne stores the delivery of an event for one Postback and hands it over to be attempted. That does not wait for
 // the rest of the request: the elected replica counts from the storing, and would make the same attempt.
-func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted, r *route.Route, evaluator func() evaluate) (result deliveryResult) {
+func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted, in *filter.Input, r *route.Route) (result deliveryResult) {
 	defer s.unstoredOnPanic(r, &result)
 	if r.State == v1alpha1.PostbackDisabled {
 		return deliveryResult{Postback: r.Name, Result: resultSkipped, Reason: reasonDisabled}
 	}
-	if skipped := s.skippedByFilter(ctx, e, r, evaluator); skipped != nil {
+	if skipped := s.skippedByFilter(ctx, e, in, r); skipped != nil {
 		return *skipped
 	}
 	if s.options.Backlog.Pending(namespace, r.UID) >= int(r.MaxPending) {
