@@ -34,6 +34,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/test/operator"
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
@@ -42,6 +43,10 @@ const (
 	shownData = 44
 	// learnTimeout bounds the look for a new key while a request waits.
 	learnTimeout = 2 * time.Second
+
+	// sender is the ServiceAccount that posts.
+	sender      = "shop"
+	createToken = "$(kubectl -n " + namespace + " create token " + sender + ")"
 )
 
 // posted is an event that ingest has taken.
@@ -123,8 +128,30 @@ func (d *demo) declare(ctx context.Context) error {
 	return err
 }
 
+// allowSender makes the ServiceAccount that posts, as README does.
+func (d *demo) allowSender(ctx context.Context) error {
+	d.out.say("Who posts is a ServiceAccount that may: of this namespace or any other.")
+	if err := d.kubectl(ctx, "-n", namespace, "create", "serviceaccount", sender); err != nil {
+		return err
+	}
+	if err := d.kubectl(ctx, "-n", namespace, "create", "rolebinding", sender,
+		"--clusterrole="+operator.SenderRole, "--serviceaccount="+namespace+":"+sender); err != nil {
+		return err
+	}
+	d.out.command("export TOKEN=" + createToken)
+	config, err := d.cp.ServiceAccountConfig(ctx, namespace, sender)
+	if err != nil {
+		return fmt.Errorf("make a token: %w", err)
+	}
+	d.token = config.BearerToken
+	return nil
+}
+
 func (d *demo) postEvents(ctx context.Context) error {
 	d.out.step("Post one event of each type")
+	if err := d.allowSender(ctx); err != nil {
+		return err
+	}
 	before := posted{when: "before the rotation", standard: []string{"key 1"}, dub: []string{"key 1"}, attempts: 1}
 	for i, eventType := range []string{"lead.created", "sale.created", "commission.created"} {
 		p := before
@@ -160,7 +187,7 @@ type answer struct {
 func (d *demo) post(ctx context.Context, p posted) error {
 	data := event.Sample(p.eventType)
 	url := d.dispatcher.IngestURL() + "/v1/namespaces/" + namespace + "/events"
-	d.out.command(fmt.Sprintf("curl %s -H 'Content-Type: application/json' \\\n-d '{\"event\":%q,\"data\":%s…}'", url, p.eventType, data[:min(len(data), shownData)]))
+	d.out.command(fmt.Sprintf("curl %s -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n-d '{\"event\":%q,\"data\":%s…}'", url, p.eventType, data[:min(len(data), shownData)]))
 	body, err := json.Marshal(map[string]any{"event": p.eventType, "data": data})
 	if err != nil {
 		return fmt.Errorf("encode an event: %w", err)
@@ -172,6 +199,7 @@ func (d *demo) post(ctx context.Context, p posted) error {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Authorization", "Bearer "+d.token)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return fmt.Errorf("post %s: %w", p.eventType, err)

@@ -61,6 +61,8 @@ type demo struct {
 	dispatcher *operator.Process
 	endpoint   *receiver.Receiver
 
+	// token is the sender's.
+	token  string
 	keys   keys
 	events []posted
 	// kept says that the story is over and the reader may change things.

@@ -31,14 +31,14 @@ func (d *demo) keep(ctx context.Context) {
 	d.out.say("In another terminal:")
 	d.out.command("export KUBECONFIG=" + d.cp.Kubeconfig)
 	d.out.command("alias kubectl=" + d.kubectlPath() + "   # or your own")
-	d.out.command("export INGEST=" + d.dispatcher.IngestURL())
+	d.out.command("export INGEST=" + d.dispatcher.IngestURL() + " TOKEN=" + createToken)
 	d.out.say("Then, for example:")
 	d.out.command("kubectl -n " + namespace + " get postback-all")
 	d.out.command("kubectl -n " + namespace + " annotate --overwrite postback " + postback + " postback.dev/send-test=sale.created/1")
 	d.out.command("kubectl -n " + namespace + " annotate --overwrite postbackdeliveries --all postback.dev/redeliver=again")
 	d.out.command("kubectl -n " + namespace + " annotate --overwrite postback " + postback + " postback.dev/rotate-secret=2")
 	d.out.command("kubectl -n " + namespace + ` patch postback ` + postback + ` --type=merge -p '{"spec":{"state":"Paused"}}'`)
-	d.out.command("curl -i $INGEST/v1/namespaces/" + namespace + "/events \\\n" +
+	d.out.command("curl -i $INGEST/v1/namespaces/" + namespace + "/events -H \"Authorization: Bearer $TOKEN\" \\\n" +
 		`-H 'Content-Type: application/json' -d '{"event":"lead.created","data":{"eventName":"Signup"}}'`)
 	d.out.say("")
 	d.out.table([][]string{

@@ -50,6 +50,8 @@ type tenant struct {
 	t         *testing.T
 	namespace string
 	endpoint  *receiver.Receiver
+	// token is of a ServiceAccount that may post events for the namespace.
+	token string
 
 	mu sync.Mutex
 	// keys holds every signing key that was ever in a Secret of the namespace, by Secret and version: "crm/2".
@@ -69,6 +71,9 @@ func newTenant(t *testing.T) *tenant {
 	}
 	var err error
 	if n.endpoint, err = receiver.Start(n.secrets); err != nil {
+		t.Fatal(err)
+	}
+	if n.token, err = op.SenderToken(t.Context(), n.namespace); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -300,6 +305,7 @@ func (n *tenant) tryPost(ctx context.Context, to *operator.Process, events ...ev
 		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Authorization", "Bearer "+n.token)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, err

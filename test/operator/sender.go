@@ -1,0 +1,56 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package operator
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// Sender is the ServiceAccount that SenderToken makes.
+	Sender = "events-sender"
+	// SenderRole is the shipped role for those who post events.
+	SenderRole = "postback-event-sender"
+)
+
+// SenderToken returns a new token for posting events in a namespace: of a ServiceAccount of that namespace, to which the
+// shipped role is bound there. Both are made if they are not there.
+func (o *Operator) SenderToken(ctx context.Context, namespace string) (string, error) {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: Sender}}
+	if _, err := o.clients.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return "", fmt.Errorf("create ServiceAccount %s/%s: %w", namespace, Sender, err)
+	}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: Sender},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: SenderRole},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: namespace, Name: Sender}},
+	}
+	if _, err := o.clients.RbacV1().RoleBindings(namespace).Create(ctx, binding, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return "", fmt.Errorf("create RoleBinding %s/%s: %w", namespace, Sender, err)
+	}
+	config, err := o.ControlPlane.ServiceAccountConfig(ctx, namespace, Sender)
+	if err != nil {
+		return "", err
+	}
+	return config.BearerToken, nil
+}
