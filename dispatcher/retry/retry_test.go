@@ -43,6 +43,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
@@ -115,6 +116,8 @@ func newRig(t *testing.T, c clock.PassiveClock) *rig {
 
 	signer, err := sign.New(sign.DefaultDubHeader)
 	g.Expect(err).NotTo(HaveOccurred())
+	out, err := egress.New(egress.Options{AllowCIDRs: egress.List{"127.0.0.0/8"}})
+	g.Expect(err).NotTo(HaveOccurred())
 	e := &endpoint{now: c.Now}
 	e.status.Store(http.StatusOK)
 	server := httptest.NewServer(e)
@@ -131,7 +134,7 @@ func newRig(t *testing.T, c clock.PassiveClock) *rig {
 	r := &rig{
 		client: live, postback: postback, routes: route.NewIndex(), endpoint: e,
 		attempter: &attempt.Attempter{
-			Sender:   send.New(signer, "Postback/test", c),
+			Sender:   send.New(send.Options{Signer: signer, UserAgent: "Postback/test", Clock: c, Egress: out}),
 			Recorder: &delivery.Recorder{Client: live},
 			Events:   events.NewFakeRecorder(1000),
 		},
