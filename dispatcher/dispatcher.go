@@ -40,6 +40,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
+	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/internal/start"
@@ -68,10 +69,36 @@ type Options struct {
 	SignatureHeader, UserAgent string
 	// MaxBodyBytes bounds a request to ingest.
 	MaxBodyBytes int64
+	// Egress says what may be reached.
+	Egress egress.Options
+	// Ingest says who may post, and how.
+	Ingest IngestOptions
 	// MaxFinished is the number of finished deliveries that the cluster keeps; 0 means any number.
 	MaxFinished int
 	Log         logr.Logger
 }
+
+// IngestOptions say who may post events, and how.
+type IngestOptions struct {
+	// Auth is AuthKubernetes or AuthNone.
+	Auth string
+	// Audience is what tokens have to be made for; "" means the API server.
+	Audience string
+	// CertFile and KeyFile are for HTTPS. PlainHTTP allows to do without on other addresses than loopback.
+	CertFile, KeyFile string
+	PlainHTTP         bool
+	// Rate is how many events per second each caller may post, or 0 for any number; Burst how many at once.
+	Rate  float64
+	Burst int
+}
+
+// Values of IngestOptions.Auth.
+const (
+	// AuthKubernetes has the API server say who posts, and whether they may.
+	AuthKubernetes = "Kubernetes"
+	// AuthNone lets everybody post who reaches the address, which has to be of the loopback interface.
+	AuthNone = "None"
+)
 
 // Run runs a replica until ctx ends, and then finishes what is in flight.
 func Run(ctx context.Context, config *rest.Config, o Options) error {

@@ -33,7 +33,9 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/ingest/access"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
@@ -68,6 +70,10 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	out, err := egress.New(o.Egress)
+	if err != nil {
+		return err
+	}
 	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient(), Mapper: mgr.GetRESTMapper()})
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)
@@ -80,7 +86,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 	r := &replica{
 		mgr: mgr, options: o, live: live, clientset: clientset, stop: stop, routes: route.NewIndex(),
 		attempter: &attempt.Attempter{
-			Sender:   send.New(signer, o.UserAgent, clock.RealClock{}),
+			Sender:   send.New(send.Options{Signer: signer, UserAgent: o.UserAgent, Clock: clock.RealClock{}, Egress: out}),
 			Recorder: &delivery.Recorder{Client: live},
 			Events:   mgr.GetEventRecorder("postback-dispatcher"),
 		},
@@ -165,10 +171,21 @@ func (r *replica) wakeOf(ctx context.Context, postback types.UID) {
 // addIngest adds the server for events, the first attempts of what it stores, and the probes.
 func (r *replica) addIngest(synced func() bool) error {
 	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
-	server := ingest.New(ingest.Options{
+	options := ingest.Options{
 		Address: r.options.IngestAddress, MaxBodyBytes: r.options.MaxBodyBytes, Store: r.live, Routes: r.routes,
 		Backlog: r.pending, FirstAttempts: first, Synced: synced, Clock: r.clock, Log: r.options.Log.WithName("ingest"),
-	})
+		Events:   r.attempter.Events,
+		CertFile: r.options.Ingest.CertFile, KeyFile: r.options.Ingest.KeyFile, PlainHTTP: r.options.Ingest.PlainHTTP,
+		Rate: r.options.Ingest.Rate, Burst: r.options.Ingest.Burst,
+	}
+	switch r.options.Ingest.Auth {
+	case AuthKubernetes:
+		options.Access = access.New(r.clientset, r.options.Ingest.Audience, r.clock)
+	case AuthNone:
+	default:
+		return fmt.Errorf("--ingest-auth must be %s or %s, not %q", AuthKubernetes, AuthNone, r.options.Ingest.Auth)
+	}
+	server := ingest.New(options)
 	return errors.Join(
 		r.mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
 		r.mgr.AddReadyzCheck("ingest", server.Ready),

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the built manager and dispatcher against the cluster of the current kubeconfig, until Ctrl-C or until one ends.
-# Arguments go to the manager: make run ARGS=--allow-plain-http. Beside a manager that runs there already, it waits.
+# Arguments go to the manager: make run ARGS=--allow-plain-http. The dispatcher may reach endpoints on this machine. Beside a manager that runs there already, it waits.
 # The CustomResourceDefinitions (make install) and the namespace postback-system must be there.
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ namespace=${POD_NAMESPACE:-postback-system}
 
 bin/manager --namespace="$namespace" --leader-elect --health-probe-bind-address=127.0.0.1:8081 "$@" &
 manager=$!
-bin/dispatcher --namespace="$namespace" --health-probe-bind-address=127.0.0.1:8083 &
+bin/dispatcher --namespace="$namespace" --allow-cidr=127.0.0.0/8,::1/128 --health-probe-bind-address=127.0.0.1:8083 &
 dispatcher=$!
 
 # Each gets the signal once and ends in order.

@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/postback-dev/postback-operator/dispatcher"
+	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
@@ -43,7 +44,14 @@ func main() {
 	var o dispatcher.Options
 	flag.StringVar(&o.Namespace, "namespace", envOr("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
 	flag.StringVar(&o.Identity, "identity", envOr("POD_NAME", hostname()), "Name of this replica, unique among the replicas, and the same after a restart.")
-	flag.StringVar(&o.IngestAddress, "ingest-bind-address", ingest.DefaultAddress, "Address on which events are taken in. Anybody who reaches it can send events, so the default is loopback.")
+	flag.StringVar(&o.IngestAddress, "ingest-bind-address", ingest.DefaultAddress, "Address on which events are taken in. Any other than loopback needs --ingest-auth=Kubernetes, and either a certificate or --ingest-plain-http.")
+	flag.StringVar(&o.Ingest.Auth, "ingest-auth", dispatcher.AuthKubernetes, "Who may post events: Kubernetes (senders with a token of a ServiceAccount that may create postbackevents.postback.dev in the namespace) or None (everybody; on loopback only).")
+	flag.StringVar(&o.Ingest.Audience, "ingest-audience", "", "Audience that tokens of senders are made for. The default is that of the API server; one of its own keeps a token that is sent here from being used there.")
+	flag.StringVar(&o.Ingest.CertFile, "ingest-tls-cert-file", "", "File with the certificate for HTTPS, in PEM. It is read again when it changes.")
+	flag.StringVar(&o.Ingest.KeyFile, "ingest-tls-private-key-file", "", "File with the private key of --ingest-tls-cert-file, in PEM.")
+	flag.BoolVar(&o.Ingest.PlainHTTP, "ingest-plain-http", false, "Take events without TLS on another address than loopback. The tokens of senders go in clear then: only if something in front of it speaks TLS.")
+	flag.Float64Var(&o.Ingest.Rate, "ingest-rate", ingest.DefaultRate, "Events per second that one sender may post to this replica, or 0 for any number.")
+	flag.IntVar(&o.Ingest.Burst, "ingest-burst", ingest.DefaultBurst, "Events that one sender may post at once to this replica after a pause, at least 100.")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", "127.0.0.1:8082", "Address of the metrics, or 0 for none.")
 	flag.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8083", "Address of the probes /healthz and /readyz, or 0 for none.")
 	flag.StringVar(&o.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub. The manager needs the same value.")
@@ -51,6 +59,12 @@ func main() {
 	flag.Int64Var(&o.MaxBodyBytes, "max-body-bytes", ingest.DefaultMaxBodyBytes, "Largest body of a request to ingest, in bytes.")
 	flag.IntVar(&o.MaxFinished, "max-finished-deliveries", retention.DefaultMaxFinished, "Number of finished PostbackDeliveries that the cluster keeps, or 0 for any number. The oldest beyond it are deleted, whatever spec.history of their Postbacks says.")
 	flag.IntVar(&o.MaxInFlight, "max-in-flight", lane.DefaultMaxInFlight, "Attempts that are made at a time, to all endpoints together.")
+	flag.Var(&o.Egress.AllowCIDRs, "allow-cidr", "Addresses to open that are refused otherwise, such as 10.0.0.0/8 for all namespaces, or partner-acme=10.1.0.0/16 for one. May be repeated, or hold several between commas.")
+	flag.Var(&o.Egress.ClusterCIDRs, "cluster-cidr", "Addresses of the cluster's own Services and Pods, refused even where they are public. May be repeated, or hold several between commas.")
+	flag.StringVar(&o.Egress.AllowPorts, "allow-ports", egress.DefaultPorts, "Ports of endpoints that are open: ports and ranges between commas.")
+	flag.StringVar(&o.Egress.Proxy, "egress-proxy", "", "URL of the proxy for all requests to endpoints, of scheme http, https, socks5 (names are resolved here) or socks5h (by the proxy).")
+	flag.StringVar(&o.Egress.ProxyCredentialsFile, "egress-proxy-credentials-file", "", "File with user:password for the proxy in its first line, read at each connection.")
+	flag.StringVar(&o.Egress.NoProxy, "no-proxy", "", "Hosts, domains and CIDRs that are reached without the proxy, between commas, as in the environment variable NO_PROXY.")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()

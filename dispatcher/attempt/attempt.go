@@ -79,7 +79,7 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 	defer a.end(d.UID)
 
 	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Name, "eventID", d.Spec.Event.ID)
-	result := a.Sender.Send(ctx, r, d.Spec.Event.ID, []byte(d.Spec.Body))
+	result := a.Sender.Send(ctx, r, d)
 	result.PostbackGeneration = r.Generation
 	if result.Outcome == v1alpha1.OutcomeInterrupted && errors.Is(context.Cause(ctx), lane.ErrDeleted) {
 		result.Message = "the Postback was deleted during the attempt; the endpoint may have received it"

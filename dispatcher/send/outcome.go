@@ -18,8 +18,6 @@ package send
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +29,7 @@ import (
 	"syscall"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/egress"
 )
 
 // classifyResponse says what an answer means, and, for a failure, why.
@@ -43,7 +42,9 @@ func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 	case code >= 200 && code < 300:
 		return v1alpha1.OutcomeSucceeded, ""
 	case code >= 300 && code < 400:
-		return v1alpha1.OutcomeRedirected, answered + ": redirects are not followed" + redirectTarget(response)
+		return v1alpha1.OutcomeRedirected, answered + ": redirects are not followed" + redirectTarget(response, "spec.url")
+	case code == http.StatusGone:
+		return v1alpha1.OutcomeGone, answered + ": it wants no more events"
 	case code == http.StatusGone:
 		return v1alpha1.OutcomeGone, answered + ": it wants no more events"
 	case code >= 400 && code < 500:
@@ -55,24 +56,31 @@ func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 	}
 }
 
-// redirectTarget names the host alone: the rest of a Location may hold a token.
-func redirectTarget(response *http.Response) string {
+// redirectTarget names the host alone: the rest of a Location may hold a token. field is what to change.
+func redirectTarget(response *http.Response, field string) string {
 	location, err := response.Location()
 	if err != nil || location.Host == "" {
 		return ""
 	}
-	return "; if the endpoint has moved to " + location.Host + ", change spec.url"
+	return "; if the endpoint has moved to " + location.Host + ", change " + field
 }
 
 // classifyError says why there was no answer. ctx is the attempt's context without its timeout.
 func classifyError(ctx context.Context, err error) (v1alpha1.Outcome, string) {
 	err = withoutURL(err)
 	outcome := outcomeOf(ctx, err)
-	switch outcome {
-	case v1alpha1.OutcomeInterrupted:
+	var upstream *egress.UpstreamError
+	var dns *net.DNSError
+	switch {
+	case outcome == v1alpha1.OutcomeInterrupted:
 		return outcome, "the dispatcher had to stop during the attempt; the endpoint may have received it"
-	case v1alpha1.OutcomeTimeout:
+	case outcome == v1alpha1.OutcomeTimeout && !errors.As(err, &upstream):
 		return outcome, "no answer within spec.timeout"
+	case outcome == v1alpha1.OutcomeNameNotResolved && errors.As(err, &dns):
+		// The error itself names the cluster's DNS server.
+		return outcome, fmt.Sprintf("the host %s was not resolved: %s", dns.Name, dns.Err)
+	case outcome == v1alpha1.OutcomeTLSFailed:
+		return outcome, tlsMessage(err)
 	default:
 		return outcome, err.Error()
 	}
@@ -81,9 +89,15 @@ func classifyError(ctx context.Context, err error) (v1alpha1.Outcome, string) {
 func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
 	var dns *net.DNSError
 	var timeout net.Error
+	var blocked *egress.BlockedError
+	var proxy *egress.ProxyError
 	switch {
 	case ctx.Err() != nil:
 		return v1alpha1.OutcomeInterrupted
+	case errors.As(err, &blocked):
+		return v1alpha1.OutcomeAddressBlocked
+	case errors.As(err, &proxy):
+		return v1alpha1.OutcomeProxyFailed
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return v1alpha1.OutcomeTimeout
 	case errors.As(err, &dns):
@@ -96,7 +110,7 @@ func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
 		return v1alpha1.OutcomeTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return v1alpha1.OutcomeConnectionRefused
-	case isReset(err):
+	case isReset(err), isGoAway(err):
 		return v1alpha1.OutcomeConnectionReset
 	case isMalformed(err):
 		return v1alpha1.OutcomeInvalidResponse
@@ -105,24 +119,19 @@ func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
 	}
 }
 
-func isTLS(err error) bool {
-	var (
-		record      tls.RecordHeaderError
-		certificate *tls.CertificateVerificationError
-		alert       tls.AlertError
-		authority   x509.UnknownAuthorityError
-		host        x509.HostnameError
-		invalid     x509.CertificateInvalidError
-	)
-	return errors.As(err, &record) || errors.As(err, &certificate) || errors.As(err, &alert) ||
-		errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) ||
-		errors.Is(err, http.ErrSchemeMismatch) || strings.Contains(err.Error(), "tls: ")
-}
-
 func isReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		strings.Contains(err.Error(), "server closed idle connection")
+		strings.Contains(err.Error(), "server closed idle connection") ||
+		strings.Contains(err.Error(), "http2: client connection lost") ||
+		strings.Contains(err.Error(), "REFUSED_STREAM")
+}
+
+// isGoAway reports whether an endpoint has ended a connection of HTTP/2 in order (RFC 9113, section 6.8). The errors of
+// net/http have no exported type.
+func isGoAway(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "GOAWAY") && strings.Contains(text, "http2: ")
 }
 
 // isMalformed knows by their texts the errors of net/http that have no type.

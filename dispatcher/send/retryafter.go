@@ -24,23 +24,40 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 )
 
 // maxRetryAfter bounds what an endpoint may ask for: the longest time between two attempts.
-const maxRetryAfter = 24 * time.Hour
+const maxRetryAfter = delivery.MaxDelay
 
-// retryAfter returns the earliest time for another attempt that an answer asks for (RFC 9110, section 10.2.3: seconds or
+// retryAfter returns the earliest time for another attempt that an answer asks for (RFC 9110, section 10.2.3: seconds, or
 // a date), at most 24 hours ahead, or nil if it asks for nothing, for the past, or for what makes no sense.
 func retryAfter(header http.Header, now time.Time) *metav1.MicroTime {
 	value := strings.TrimSpace(header.Get("Retry-After"))
-	var wait time.Duration
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-		wait = time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second //nolint:gosec // It is bounded.
-	} else if date, err := http.ParseTime(value); err == nil {
-		wait = min(date.Sub(now), maxRetryAfter)
+	latest := now.Add(maxRetryAfter)
+	at := latest
+	if value != "" && strings.Trim(value, "0123456789") == "" {
+		// The only error is that there are too many digits, which is more than a day.
+		if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
+			at = now.Add(time.Duration(seconds) * time.Second)
+		}
+	} else {
+		var err error
+		if at, err = http.ParseTime(value); err != nil {
+			return nil
+		}
 	}
-	if wait <= 0 {
+	if !at.After(now) {
 		return nil
 	}
-	return ptr.To(metav1.NewMicroTime(now.Add(wait).UTC().Truncate(time.Microsecond)))
+	if at.After(latest) {
+		at = latest
+	}
+	// A status has microseconds. To round down would be earlier than asked.
+	stored := at.UTC().Truncate(time.Microsecond)
+	if stored.Before(at) {
+		stored = stored.Add(time.Microsecond)
+	}
+	return ptr.To(metav1.NewMicroTime(stored))
 }

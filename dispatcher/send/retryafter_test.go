@@ -20,6 +20,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestRetryAfter(t *testing.T) {
@@ -35,7 +37,9 @@ func TestRetryAfter(t *testing.T) {
 		"86400":                          24 * time.Hour,
 		"86401":                          24 * time.Hour,
 		"4294967295":                     24 * time.Hour,
-		"99999999999999999999":           0,
+		"99999999999999999999":           24 * time.Hour,
+		"0x10":                           0,
+		"1 2":                            0,
 		"Sun, 01 Mar 2026 12:10:00 GMT":  10 * time.Minute,
 		"Sun, 01 Mar 2026 11:00:00 GMT":  0,
 		"Mon, 01 Mar 2027 12:00:00 GMT":  24 * time.Hour,
@@ -51,6 +55,15 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// What is stored is never earlier than what was asked for, though a status has microseconds only.
+func TestRetryAfterIsRoundedUp(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 1, time.UTC)
+	got := retryAfter(http.Header{"Retry-After": {"1"}}, now)
+	if got == nil || got.Before(&metav1.MicroTime{Time: now.Add(time.Second)}) {
+		t.Errorf("Retry-After of 1s at %s is %s", now, got)
+	}
+}
+
 func FuzzRetryAfter(f *testing.F) {
 	for _, seed := range []string{"", "120", "-1", "1e9", "Sun, 01 Mar 2026 12:10:00 GMT", "Sunday, 01-Mar-26 12:10:00 GMT", "99999999999999999999"} {
 		f.Add(seed)
@@ -58,7 +71,7 @@ func FuzzRetryAfter(f *testing.F) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, value string) {
 		got := retryAfter(http.Header{"Retry-After": {value}}, now)
-		if got != nil && (!got.After(now) || got.Sub(now) > maxRetryAfter) {
+		if got != nil && (!got.After(now) || got.Sub(now) > maxRetryAfter || got.Nanosecond()%1000 != 0) {
 			t.Errorf("Retry-After %q gives %s", value, got)
 		}
 	})

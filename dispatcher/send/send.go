@@ -20,20 +20,19 @@ package send
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"io"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"time"
-	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
 )
@@ -41,143 +40,200 @@ import (
 const (
 	// maxDrain is how much of a body is read so that its connection can be used again; a longer one is cut off.
 	maxDrain = 64 << 10
-	// maxResponseHeader bounds the header of an answer.
-	maxResponseHeader = 64 << 10
-	maxIdleConns      = 512
-	idempotencyKey    = "Idempotency-Key"
-	maxIdlePerHost    = 32
-	idleTimeout       = 90 * time.Second
+	// maxStale is how many connections that turn out to be dead are replaced within one attempt.
+	maxStale            = 3
+	idempotencyKey      = "Idempotency-Key"
+	authorizationHeader = "Authorization"
 	// minStatusCode and maxStatusCode bound what may stand in a status; net/http lets others through.
 	minStatusCode = 100
 	maxStatusCode = 999
 )
 
+// Options of a Sender. All are needed.
+type Options struct {
+	Signer *sign.Signer
+	// UserAgent is the value of the header User-Agent.
+	UserAgent string
+	Clock     clock.PassiveClock
+	// Egress says what may be reached.
+	Egress *egress.Egress
+}
+
 // Sender sends requests. It is safe for concurrent use.
 type Sender struct {
-	client    *http.Client
-	signer    *sign.Signer
-	userAgent string
-	clock     clock.PassiveClock
+	signer     *sign.Signer
+	userAgent  string
+	clock      clock.PassiveClock
+	transports *transports
+	tokens     *tokens
 }
 
-// New returns a Sender. userAgent is the value of the header User-Agent.
-func New(signer *sign.Signer, userAgent string, c clock.PassiveClock) *Sender {
-	dialer := &net.Dialer{KeepAlive: 30 * time.Second}
+// New returns a Sender.
+func New(o Options) *Sender {
 	return &Sender{
-		signer:    signer,
-		userAgent: userAgent,
-		clock:     c,
-		client: &http.Client{
-			Transport: &http.Transport{
-				DialContext:            dialer.DialContext,
-				ForceAttemptHTTP2:      true,
-				MaxIdleConns:           maxIdleConns,
-				MaxIdleConnsPerHost:    maxIdlePerHost,
-				IdleConnTimeout:        idleTimeout,
-				MaxResponseHeaderBytes: maxResponseHeader,
-				// An endpoint is not asked for compressed answers, so there is nothing to blow up.
-				DisableCompression: true,
-				TLSClientConfig:    &tls.Config{MinVersion: tls.VersionTLS12},
-			},
-			// A redirect would turn a POST into a GET, or send the event where nobody declared it.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		signer: o.Signer, userAgent: o.UserAgent, clock: o.Clock,
+		transports: newTransports(o.Egress), tokens: newTokens(o.Clock),
 	}
 }
 
-// Send posts a body to the endpoint of a route, signed anew, and returns the record of the attempt, without its number.
-// The route's timeout covers everything from the dial to the end of the answer. If ctx ends first, the outcome is
-// Interrupted.
-func (s *Sender) Send(ctx context.Context, r *route.Route, eventID string, body []byte) v1alpha1.Attempt {
+// Send posts a delivery to the endpoint of a route, signed anew, and returns the record of the attempt, without its
+// number. The route's timeout covers everything from getting a token to the end of the answer. If ctx ends first, the
+// outcome is Interrupted.
+func (s *Sender) Send(ctx context.Context, r *route.Route, d *v1alpha1.PostbackDelivery) v1alpha1.Attempt {
 	// The wall clock may jump, so the duration is measured apart from it.
 	start, began := s.clock.Now(), time.Now()
-	attempt := v1alpha1.Attempt{Time: metav1.NewMicroTime(start.UTC().Truncate(time.Microsecond))}
-
+	attempt := v1alpha1.Attempt{
+		Time: metav1.NewMicroTime(start.UTC().Truncate(time.Microsecond)), PostbackGeneration: r.Generation,
+	}
 	bounded, cancel := context.WithTimeout(ctx, r.Timeout.Duration)
 	defer cancel()
-	bounded = httptrace.WithClientTrace(bounded, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			if host, _, err := net.SplitHostPort(info.Conn.RemoteAddr().String()); err == nil {
-				attempt.RemoteIP = host
-			}
-		},
-	})
-	request, err := s.request(bounded, r, eventID, start, body)
-	if err != nil {
-		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, tidy(err.Error())
-		return attempt
-	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		attempt.Outcome, attempt.Message = classifyError(ctx, err)
-	} else {
-		take(response, &attempt)
-		if attempt.Outcome != v1alpha1.OutcomeSucceeded {
-			attempt.RetryAfterTime = retryAfter(response.Header, s.clock.Now())
-		}
-	}
+	s.exchange(ctx, egress.WithDialDeadline(bounded), r, d, &attempt)
 	attempt.Message = tidy(attempt.Message)
 	attempt.Duration = metav1.Duration{Duration: time.Since(began).Round(time.Microsecond)}
 	return attempt
 }
 
-func (s *Sender) request(ctx context.Context, r *route.Route, eventID string, now time.Time, body []byte) (*http.Request, error) {
+// exchange sends the request and fills in how it ended. ctx is the attempt's, bounded the same with its deadline.
+func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alpha1.PostbackDelivery, attempt *v1alpha1.Attempt) {
+	transport, err := s.transports.forRoute(r)
+	if err != nil {
+		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
+		return
+	}
+	authorization, err := s.authorization(ctx, bounded, r)
+	if err != nil {
+		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
+		var fault *authError
+		if errors.As(err, &fault) {
+			attempt.Outcome = fault.outcome
+		}
+		return
+	}
+	var connection trace
+	request, err := s.request(httptrace.WithClientTrace(bounded, connection.hooks()), r, d, authorization, attempt.Time.Time)
+	if err != nil {
+		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
+		return
+	}
+	response, err := do(&http.Client{Transport: transport, CheckRedirect: noRedirect}, request, &connection)
+	attempt.RemoteIP = connection.remoteIP()
+	if err != nil {
+		attempt.Outcome, attempt.Message = classifyError(ctx, err)
+		return
+	}
+	take(response, s.clock.Now(), attempt)
+	if response.StatusCode == http.StatusUnauthorized {
+		s.tokens.drop(bounded, r, authorization)
+	}
+}
+
+// do sends a request, and once more on another connection each time that one turns out to be dead. net/http does so
+// itself where it is sure that the endpoint has not begun to read; an endpoint that has will know the event by its id.
+func do(client *http.Client, request *http.Request, connection *trace) (*http.Response, error) {
+	for try := 0; ; try++ {
+		response, err := client.Do(request)
+		if err == nil || try == maxStale || request.Context().Err() != nil || !connection.stale(err) {
+			return response, err
+		}
+		body, bodyErr := request.GetBody()
+		if bodyErr != nil {
+			return nil, err
+		}
+		request = request.Clone(request.Context())
+		request.Body = body
+	}
+}
+
+// noRedirect keeps an answer that redirects: to follow it would turn a POST into a GET, or send the event where nobody
+// declared it.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+func (s *Sender) request(ctx context.Context, r *route.Route, d *v1alpha1.PostbackDelivery, authorization string, now time.Time) (*http.Request, error) {
+	body := []byte(d.Spec.Body)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(body))
 	if err != nil {
 		return nil, withoutURL(err)
 	}
 	for _, h := range r.Headers {
-		request.Header.Set(h.Name, h.Value)
+		if !reserved(h.Name) {
+			request.Header.Set(h.Name, h.Value)
+		}
 	}
 	if request.Header.Get(idempotencyKey) == "" {
 		// Not sent, for it has no value, but it tells net/http that this POST may be sent again on a new connection
 		// when an idle one turns out to be closed. The event's id makes it so.
 		request.Header[idempotencyKey] = nil
 	}
-	request.Header.Set("Content-Type", "application/json")
+	if authorization != "" {
+		request.Header.Set(authorizationHeader, authorization)
+	}
+	request.Header.Set("Content-Type", contentType(d.Spec.Format))
 	request.Header.Set("User-Agent", s.userAgent)
-	signed := sign.Request{ID: eventID, Time: now, Body: body}
+	signed := sign.Request{ID: d.Spec.Event.ID, Time: now, Body: body}
 	return request, s.signer.Sign(request.Header, r.Signatures, r.Keys, signed)
 }
 
-// take reads an answer. Its status decides: what follows it is only for the log.
-func take(response *http.Response, attempt *v1alpha1.Attempt) {
-	defer response.Body.Close()
-	if code := response.StatusCode; code >= minStatusCode && code <= maxStatusCode {
-		attempt.StatusCode = ptr.To(int32(code))
+// contentType returns the media type of a format. Slack's messages are plain JSON.
+func contentType(format v1alpha1.PayloadFormat) string {
+	if format == v1alpha1.FormatCloudEvents {
+		return "application/cloudevents+json; charset=UTF-8"
 	}
-	attempt.Outcome, attempt.Message = classifyResponse(response)
-	excerpt, err := io.ReadAll(io.LimitReader(response.Body, v1alpha1.MaxResponseBody))
-	attempt.ResponseBody = validUTF8(excerpt, v1alpha1.MaxResponseBody)
+	return "application/json"
+}
+
+// reserved reports whether a header is HTTP's or the dispatcher's to set. The API refuses such names; here they are left
+// out once more, for a route may be older than a rule.
+func reserved(name string) bool {
+	name = strings.ToLower(name)
+	switch name {
+	case "host", "user-agent", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect", "accept-encoding",
+		strings.ToLower(sign.DefaultDubHeader):
+		return true
+	}
+	return strings.HasPrefix(name, "content-") || strings.HasPrefix(name, "proxy-") || strings.HasPrefix(name, "webhook-")
+}
+
+// trace knows what became of the connection of a request. net/http calls its hooks from several goroutines.
+type trace struct {
+	mu       sync.Mutex
+	remote   net.Addr
+	reused   bool
+	answered bool
+}
+
+func (t *trace) hooks() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.remote, t.reused, t.answered = info.Conn.RemoteAddr(), info.Reused, false
+		},
+		GotFirstResponseByte: func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.answered = true
+		},
+	}
+}
+
+// remoteIP returns the address of the endpoint, or "" if it is not known.
+func (t *trace) remoteIP() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.remote == nil {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(t.remote.String())
 	if err != nil {
-		return
+		return "" // An egress proxy does not say which address it connected to.
 	}
-	// An answer that goes on beyond this, or fails, has its connection closed instead of reused.
-	_, _ = io.CopyN(io.Discard, response.Body, maxDrain)
+	return host
 }
 
-// validUTF8 returns at most limit bytes of b as a valid string. A character that is cut in two at the end is left out;
-// bytes that are no UTF-8 are replaced.
-func validUTF8(b []byte, limit int) string {
-	s := strings.ToValidUTF8(string(b), "\uFFFD")
-	// NUL is valid UTF-8, but unwelcome in terminals and in some clients.
-	s = strings.ReplaceAll(s, "\x00", "\uFFFD")
-	if len(s) <= limit {
-		return s
-	}
-	for limit > 0 && !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return s[:limit]
-}
-
-// tidy makes a message one line of bounded length.
-func tidy(message string) string {
-	message = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, message)
-	return validUTF8([]byte(message), v1alpha1.MaxMessage)
+// stale reports whether a request failed because its connection was dead before, or was about to be ended: it had
+// served others, and no byte of an answer came, or the endpoint said that it takes no further requests on it (GOAWAY).
+func (t *trace) stale(err error) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.answered && (isGoAway(err) || t.reused && isReset(err))
 }

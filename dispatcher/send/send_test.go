@@ -35,6 +35,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
@@ -47,7 +48,16 @@ func newSender() *send.Sender {
 	if err != nil {
 		panic(err)
 	}
-	return send.New(signer, "Postback/test", clock.RealClock{})
+	out, err := egress.New(egress.Options{AllowCIDRs: egress.List{"127.0.0.0/8", "::1/128"}})
+	if err != nil {
+		panic(err)
+	}
+	return send.New(send.Options{Signer: signer, UserAgent: "Postback/test", Clock: clock.RealClock{}, Egress: out})
+}
+
+// event returns the delivery of an event with a body.
+func event(body string) *v1alpha1.PostbackDelivery {
+	return &v1alpha1.PostbackDelivery{Spec: v1alpha1.PostbackDeliverySpec{Event: v1alpha1.EventReference{ID: "evt_1"}, Body: body}}
 }
 
 func routeTo(url string) *route.Route {
@@ -75,7 +85,7 @@ func TestRequest(t *testing.T) {
 	r := routeTo(server.URL)
 	r.Headers = []route.Header{{Name: "X-Tenant", Value: "acme"}, {Name: "user-agent", Value: "other"}}
 	body := []byte(`{"data":{"name":"Zoë","n":12345678901234567890}}`)
-	attempt := newSender().Send(t.Context(), r, "evt_1", body)
+	attempt := newSender().Send(t.Context(), r, event(string(body)))
 	if attempt.Outcome != v1alpha1.OutcomeSucceeded || *attempt.StatusCode != 200 || attempt.RemoteIP != "127.0.0.1" ||
 		attempt.Message != "" || attempt.Duration.Duration <= 0 {
 		t.Errorf("attempt is %+v", attempt)
@@ -194,7 +204,7 @@ func TestOutcomes(t *testing.T) {
 			if test.timeout > 0 {
 				r.Timeout.Duration = test.timeout
 			}
-			attempt := sender.Send(t.Context(), r, "evt_1", []byte("{}"))
+			attempt := sender.Send(t.Context(), r, event("{}"))
 			if attempt.Outcome != test.want {
 				t.Errorf("outcome is %s (%s), want %s", attempt.Outcome, attempt.Message, test.want)
 			}
@@ -222,7 +232,7 @@ func TestInvalidRequestIsNotSent(t *testing.T) {
 	defer server.Close()
 	r := routeTo(server.URL)
 	r.Keys = []string{"whsec_bm90!!YmFzZTY0"}
-	attempt := newSender().Send(t.Context(), r, "evt_1", []byte("{}"))
+	attempt := newSender().Send(t.Context(), r, event("{}"))
 	if attempt.Outcome != v1alpha1.OutcomeInvalidRequest || strings.Contains(attempt.Message, "bm90") {
 		t.Errorf("attempt is %+v", attempt)
 	}
@@ -236,7 +246,7 @@ func TestInterrupted(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer server.Close()
-	attempt := newSender().Send(ctx, routeTo(server.URL), "evt_1", []byte("{}"))
+	attempt := newSender().Send(ctx, routeTo(server.URL), event("{}"))
 	if attempt.Outcome != v1alpha1.OutcomeInterrupted {
 		t.Errorf("outcome is %s (%s)", attempt.Outcome, attempt.Message)
 	}
@@ -257,7 +267,7 @@ func TestResponseBodyIsBoundedAndValid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }))
 			defer server.Close()
-			attempt := sender.Send(t.Context(), routeTo(server.URL), "evt_1", []byte("{}"))
+			attempt := sender.Send(t.Context(), routeTo(server.URL), event("{}"))
 			got := attempt.ResponseBody
 			if len(got) > v1alpha1.MaxResponseBody || !utf8.ValidString(got) || got == "" || strings.Contains(got, "\x00") {
 				t.Errorf("response body of %d bytes, valid %t", len(got), utf8.ValidString(got))
@@ -284,7 +294,7 @@ func TestEndlessBodyEndsAtTheDeadline(t *testing.T) {
 	defer server.Close()
 	r := routeTo(server.URL)
 	r.Timeout.Duration = time.Second
-	attempt := newSender().Send(t.Context(), r, "evt_1", []byte("{}"))
+	attempt := newSender().Send(t.Context(), r, event("{}"))
 	if attempt.Outcome != v1alpha1.OutcomeSucceeded || attempt.Duration.Duration > 5*time.Second {
 		t.Errorf("outcome %s after %s", attempt.Outcome, attempt.Duration.Duration)
 	}
@@ -299,7 +309,7 @@ func TestStaleConnectionIsReplaced(t *testing.T) {
 	defer server.Close()
 	sender := newSender()
 	for i := range 5 {
-		attempt := sender.Send(t.Context(), routeTo(server.URL), "evt_1", []byte(`{"n":1}`))
+		attempt := sender.Send(t.Context(), routeTo(server.URL), event(`{"n":1}`))
 		if attempt.Outcome != v1alpha1.OutcomeSucceeded || attempt.ResponseBody != `{"n":1}` {
 			t.Fatalf("attempt %d is %+v", i, attempt)
 		}

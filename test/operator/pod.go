@@ -107,7 +107,7 @@ func (p *Process) arguments(container *corev1.Container, values map[string]strin
 	}
 	args = append(args, "--metrics-bind-address="+p.metrics, "--health-probe-bind-address="+p.probes)
 	if p.ingests {
-		args = append(args, "--ingest-bind-address="+p.ingest)
+		args = append(args, "--ingest-bind-address="+p.ingest, "--allow-cidr="+loopbackCIDRs)
 	}
 	return append(args, p.args...)
 }

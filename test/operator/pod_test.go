@@ -54,7 +54,8 @@ func TestContainerAsAKubeletWouldRunIt(t *testing.T) {
 	WithArgs("--last")(p)
 	wantArgs := []string{
 		"--first", "--namespace=postback-system", "--unknown=$(NOT_THERE)",
-		"--metrics-bind-address=127.0.0.1:2", "--health-probe-bind-address=127.0.0.1:3", "--ingest-bind-address=127.0.0.1:1", "--last",
+		"--metrics-bind-address=127.0.0.1:2", "--health-probe-bind-address=127.0.0.1:3", "--ingest-bind-address=127.0.0.1:1",
+		"--allow-cidr=127.0.0.0/8,::1/128", "--last",
 	}
 	if args := p.arguments(container, values); !slices.Equal(args, wantArgs) {
 		t.Errorf("the arguments are %q, want %q", args, wantArgs)

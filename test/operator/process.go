@@ -39,6 +39,8 @@ import (
 
 const (
 	loopback = "127.0.0.1"
+	// Endpoints of tests listen on this machine, which a dispatcher refuses to reach by itself.
+	loopbackCIDRs = "127.0.0.0/8,::1/128"
 	// Ports are chosen below the range that Linux gives to outgoing connections.
 	firstPort, lastPort = 20000, 32000
 	portTries           = 100

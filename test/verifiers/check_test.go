@@ -26,9 +26,11 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
@@ -53,11 +55,11 @@ func sent(t *testing.T, keys []string, at time.Time, content []byte) request {
 		}
 	}))
 	defer endpoint.Close()
-	sender := send.New(newSigner(t), "Postback/test", clocktesting.NewFakePassiveClock(at))
+	sender := newSender(t, clocktesting.NewFakePassiveClock(at))
 	attempt := sender.Send(t.Context(), &route.Route{
 		URL: endpoint.URL, Keys: keys, Timeout: metav1.Duration{Duration: 10 * time.Second},
 		Signatures: []v1alpha1.SignatureScheme{v1alpha1.SignatureDub, v1alpha1.SignatureStandardWebhooks},
-	}, eventID, content)
+	}, delivery(eventID, content))
 	if attempt.Outcome != v1alpha1.OutcomeSucceeded {
 		t.Fatalf("send: %s: %s", attempt.Outcome, attempt.Message)
 	}
@@ -218,6 +220,20 @@ func TestOverlapSignsWithEachKey(t *testing.T) {
 	if strings.Contains(r.Headers[dub], " ") {
 		t.Error("Dub-Signature has more than one signature")
 	}
+}
+
+// newSender returns a Sender that may reach this machine.
+func newSender(t *testing.T, c clock.PassiveClock) *send.Sender {
+	t.Helper()
+	out, err := egress.New(egress.Options{AllowCIDRs: egress.List{"127.0.0.0/8"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return send.New(send.Options{Signer: newSigner(t), UserAgent: "Postback/test", Clock: c, Egress: out})
+}
+
+func delivery(eventID string, body []byte) *v1alpha1.PostbackDelivery {
+	return &v1alpha1.PostbackDelivery{Spec: v1alpha1.PostbackDeliverySpec{Event: v1alpha1.EventReference{ID: eventID}, Body: string(body)}}
 }
 
 func newSigner(t *testing.T) *sign.Signer {

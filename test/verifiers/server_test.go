@@ -30,7 +30,6 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
-	"github.com/postback-dev/postback-operator/dispatcher/send"
 )
 
 // server is one of the endpoints of docs/receivers, running.
@@ -90,11 +89,10 @@ func (s *server) line(t *testing.T) string {
 // deliver sends an event as the dispatcher does.
 func (s *server) deliver(t *testing.T, eventID, data string, keys ...string) v1alpha1.Attempt {
 	t.Helper()
-	sender := send.New(newSigner(t), "Postback/test", clock.RealClock{})
-	return sender.Send(t.Context(), &route.Route{
+	return newSender(t, clock.RealClock{}).Send(t.Context(), &route.Route{
 		URL: s.url, Keys: keys, Timeout: metav1.Duration{Duration: 10 * time.Second},
 		Signatures: []v1alpha1.SignatureScheme{v1alpha1.SignatureStandardWebhooks},
-	}, eventID, body(eventID, data))
+	}, delivery(eventID, body(eventID, data)))
 }
 
 func TestEndpointsTakeEachEventOnce(t *testing.T) {

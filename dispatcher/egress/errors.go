@@ -1,0 +1,107 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package egress
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// BlockedError says that the policy forbids a connection. Its text is fit for whoever owns the Postback: it names what
+// kind of target it is and the remedy, and not the address that a name has, for that would let a tenant read the names
+// of a private DNS.
+type BlockedError struct {
+	// Host as the URL names it, without its port.
+	Host string
+	// Kind of address or spelling, in words.
+	Kind string
+	// Remedy in words.
+	Remedy string
+}
+
+// Error implements error.
+func (e *BlockedError) Error() string {
+	return fmt.Sprintf("the dispatcher may not reach %s: %s; %s", e.Host, e.Kind, e.Remedy)
+}
+
+const (
+	openAddress = "use a public address, or have the operator of this installation open this one (the dispatcher's flag --allow-cidr)"
+	openPort    = "use another port, or have the operator of this installation open this one (the dispatcher's flag --allow-ports)"
+	spellIPv4   = "write it as four decimal numbers, such as 192.0.2.1"
+	dropZone    = "use an address without a zone"
+)
+
+// ProxyError is a fault of the egress proxy itself, not of the endpoint behind it.
+type ProxyError struct {
+	// What went wrong, in words without a secret.
+	What string
+	// Err is the cause, or nil.
+	Err error
+	// waiting says that the proxy had all that it needs to reach the endpoint.
+	waiting bool
+}
+
+// Error implements error.
+func (e *ProxyError) Error() string {
+	text := "the egress proxy failed: " + e.What
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *ProxyError) Unwrap() error { return e.Err }
+
+// UpstreamError is what a proxy says about the endpoint that it could not reach.
+type UpstreamError struct {
+	// Said is the proxy's answer, in words.
+	Said string
+	// Err is what the dispatcher would have seen without the proxy, such as syscall.ECONNREFUSED.
+	Err error
+}
+
+// Error implements error.
+func (e *UpstreamError) Error() string {
+	return fmt.Sprintf("the egress proxy could not reach the endpoint: it answered %q", e.Said)
+}
+
+// Unwrap returns what the dispatcher would have seen without the proxy.
+func (e *UpstreamError) Unwrap() error { return e.Err }
+
+// viaProxy is the remote address of a tunnel to a host whose address only the proxy knows.
+type viaProxy struct{}
+
+func (viaProxy) Network() string { return "tcp" }
+func (viaProxy) String() string  { return "" }
+
+// tunnel is a connection through a proxy. It names the endpoint as its other side, not the proxy.
+type tunnel struct {
+	net.Conn
+	remote net.Addr
+}
+
+func newTunnel(conn net.Conn, target netip.AddrPort) net.Conn {
+	if !target.IsValid() {
+		return &tunnel{Conn: conn, remote: viaProxy{}}
+	}
+	return &tunnel{Conn: conn, remote: net.TCPAddrFromAddrPort(target)}
+}
+
+// RemoteAddr returns the endpoint's address, or one without a text if only the proxy knows it.
+func (t *tunnel) RemoteAddr() net.Addr { return t.remote }

@@ -1,0 +1,222 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package send
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/egress"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+const (
+	// maxTokens is the number of Postbacks whose OAuth 2.0 tokens are kept.
+	maxTokens = 4096
+	// maxTokenLife is how long a token is used whose authorisation server does not say how long it lives.
+	maxTokenLife = time.Hour
+	// A token is not used in the last part of its life, so that it does not end on its way.
+	maxTokenMargin    = 30 * time.Second
+	tokenMarginOfLife = 10
+)
+
+// authError says why there is no header Authorization. Nothing was sent to the endpoint.
+type authError struct {
+	outcome v1alpha1.Outcome
+	text    string
+}
+
+func (e *authError) Error() string { return e.text }
+
+// authorization returns the value of the header Authorization for a route, or "" for none. ctx is the attempt's, bounded
+// the same with its deadline.
+func (s *Sender) authorization(ctx, bounded context.Context, r *route.Route) (string, error) {
+	switch {
+	case r.Auth == nil:
+		return "", nil
+	case r.Auth.Basic != nil:
+		pair := r.Auth.Basic.Username + ":" + r.Auth.Basic.Password
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair)), nil
+	case r.Auth.Bearer != "":
+		return "Bearer " + r.Auth.Bearer, nil
+	case r.Auth.OAuth2 != nil:
+		token, err := s.tokens.get(bounded, r, s.transports.forNamespace(r.Namespace))
+		if err != nil {
+			return "", tokenFault(ctx, err)
+		}
+		return "Bearer " + token, nil
+	default:
+		return "", errors.New("spec.auth holds no way to authenticate")
+	}
+}
+
+// tokens are those of OAuth 2.0, by the Postback's UID.
+type tokens struct {
+	clock clock.PassiveClock
+	mu    sync.Mutex
+	cache *lru.Cache
+}
+
+func newTokens(c clock.PassiveClock) *tokens {
+	return &tokens{clock: c, cache: lru.New(maxTokens)}
+}
+
+// grant is one Postback's token, and how it is got.
+type grant struct {
+	settings [sha256.Size]byte
+	config   clientcredentials.Config
+
+	// turn is held while a token is looked at or got, so that the attempts of a Postback ask once. It is a channel, for
+	// who waits has a deadline.
+	turn    chan struct{}
+	token   string
+	expires time.Time
+}
+
+// of returns the grant of a route, a new one if its settings have changed.
+func (t *tokens) of(r *route.Route) (*grant, error) {
+	text, err := json.Marshal(r.Auth.OAuth2)
+	if err != nil {
+		return nil, errors.New("spec.auth.oauth2 cannot be read")
+	}
+	settings := sha256.Sum256(text)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	cached, _ := t.cache.Get(r.UID)
+	if g, _ := cached.(*grant); g != nil && g.settings == settings {
+		return g, nil
+	}
+	o := r.Auth.OAuth2
+	g := &grant{settings: settings, turn: make(chan struct{}, 1), config: clientcredentials.Config{
+		ClientID: o.ClientID, ClientSecret: o.ClientSecret, TokenURL: o.TokenURL, Scopes: o.Scopes,
+	}}
+	if o.Audience != "" {
+		g.config.EndpointParams = url.Values{"audience": {o.Audience}}
+	}
+	t.cache.Add(r.UID, g)
+	return g, nil
+}
+
+// get returns a token for a route.
+func (t *tokens) get(ctx context.Context, r *route.Route, transport http.RoundTripper) (string, error) {
+	g, err := t.of(r)
+	if err != nil {
+		return "", err
+	}
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	now := t.clock.Now()
+	if g.token != "" && now.Before(g.expires) {
+		return g.token, nil
+	}
+	g.token = ""
+	// A redirect could send the client's secret elsewhere.
+	client := &http.Client{Transport: transport, CheckRedirect: noRedirect}
+	token, err := g.config.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
+	if err != nil {
+		return "", err
+	}
+	if !strings.EqualFold(token.Type(), "Bearer") || !httpguts.ValidHeaderFieldValue(token.AccessToken) {
+		return "", errNoBearer
+	}
+	life := maxTokenLife
+	if !token.Expiry.IsZero() {
+		life = time.Until(token.Expiry)
+	}
+	g.token, g.expires = token.AccessToken, now.Add(life-min(maxTokenMargin, life/tokenMarginOfLife))
+	return g.token, nil
+}
+
+// drop forgets a route's token, if the header that was sent holds it: the endpoint does not accept it.
+func (t *tokens) drop(ctx context.Context, r *route.Route, sent string) {
+	if r.Auth == nil || r.Auth.OAuth2 == nil {
+		return
+	}
+	g, err := t.of(r)
+	if err != nil {
+		return
+	}
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return
+	}
+	if "Bearer "+g.token == sent {
+		g.token = ""
+	}
+}
+
+var errNoBearer = errors.New("no bearer token in the answer")
+
+// tokenErrors are the codes of RFC 6749, section 5.2. Whatever else an authorisation server says is not shown.
+var tokenErrors = map[string]string{
+	"invalid_request":        "",
+	"invalid_client":         ": see spec.auth.oauth2.clientID and clientSecretRef",
+	"invalid_grant":          "",
+	"unauthorized_client":    ": the client may not use the client credentials grant",
+	"unsupported_grant_type": ": the server does not know the client credentials grant",
+	"invalid_scope":          ": see spec.auth.oauth2.scopes",
+}
+
+// tokenFault says why there is no token, without anything that the authorisation server wrote but a code.
+func tokenFault(ctx context.Context, err error) error {
+	fault := &authError{outcome: v1alpha1.OutcomeAuthenticationFailed}
+	const server = "no token from spec.auth.oauth2.tokenURL: "
+	var answer *oauth2.RetrieveError
+	var request *url.Error
+	var proxy *egress.ProxyError
+	switch {
+	case ctx.Err() != nil:
+		fault.outcome, fault.text = v1alpha1.OutcomeInterrupted, "the dispatcher had to stop before the attempt; nothing was sent"
+	case errors.As(err, &proxy):
+		fault.outcome, fault.text = v1alpha1.OutcomeProxyFailed, server+proxy.Error()
+	case errors.As(err, &answer) && answer.Response != nil:
+		fault.text = fmt.Sprintf("%sit answered %d %s", server, answer.Response.StatusCode, http.StatusText(answer.Response.StatusCode))
+		if hint, ok := tokenErrors[answer.ErrorCode]; ok {
+			fault.text += " (" + answer.ErrorCode + ")" + hint
+		} else if answer.Response.StatusCode/100 == 3 {
+			fault.text += ": redirects are not followed" + redirectTarget(answer.Response, "spec.auth.oauth2.tokenURL")
+		}
+	case errors.As(err, &request), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		_, text := classifyError(ctx, err)
+		fault.text = server + text
+	default:
+		fault.text = server + "it answered with something that holds no bearer token (RFC 6749, section 5.1)"
+	}
+	return fault
+}
