@@ -247,8 +247,10 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		until := time.Now().Add(time.Hour)
 		e := &endpoint{attempt: func() *v1alpha1.Attempt {
-			return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeRejected4xx, StatusCode: ptr.To[int32](http.StatusTooManyRequests),
-				RetryAfterTime: ptr.To(metav1.NewMicroTime(until))}
+			return &v1alpha1.Attempt{
+				Outcome: v1alpha1.OutcomeRejected4xx, StatusCode: ptr.To[int32](http.StatusTooManyRequests),
+				RetryAfterTime: ptr.To(metav1.NewMicroTime(until)),
+			}
 		}}
 		l.Submit(target("a"), e.work("first", time.Now()))
 		synctest.Wait()

@@ -62,7 +62,7 @@ func (q *queue) put(w *Work) {
 
 // take removes and returns the oldest work.
 func (q *queue) take() *Work {
-	w, _ := heap.Pop(q).(*Work) //nolint:errcheck // Push takes nothing else.
+	w, _ := heap.Pop(q).(*Work)
 	return w
 }
 
