@@ -25,8 +25,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// TestRedeliverSince: after an outage of the endpoint one annotation sends everything again that it did not take. The
-// manager is killed in the middle of it.
+// TestRedeliverSince: a receiver has refused everything for a while, by a fault of its own. One annotation sends it all
+// again. The manager is killed in the middle of that.
 func TestRedeliverSince(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm", "retry: {maxAttempts: 1}")
@@ -34,7 +34,7 @@ func TestRedeliverSince(t *testing.T) {
 	n.waitPhase("evt_before", v1alpha1.DeliveryDelivered, 1)
 
 	const lost = 250
-	n.endpoint.Answer(hooks, receiver.Answer{Status: http.StatusServiceUnavailable})
+	n.endpoint.Answer(hooks, receiver.Answer{Status: http.StatusBadRequest})
 	for i := range lost {
 		n.post(lead(fmt.Sprintf("evt_%d", i)))
 	}
