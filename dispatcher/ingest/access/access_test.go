@@ -1,0 +1,285 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package access
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+var start = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+
+// server stands in for the API server and counts what it is asked.
+type server struct {
+	tokens, rights atomic.Int32
+	down, denied   atomic.Bool
+	mu             sync.Mutex
+	known          map[string]*authenticationv1.TokenReviewStatus
+	lastRight      authorizationv1.SubjectAccessReviewSpec
+}
+
+func (s *server) clients() *fake.Clientset {
+	clients := fake.NewClientset()
+	clients.PrependReactor("create", "tokenreviews", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		s.tokens.Add(1)
+		if s.down.Load() {
+			return true, nil, errors.New("connection refused")
+		}
+		review := action.(clienttesting.CreateAction).GetObject().(*authenticationv1.TokenReview).DeepCopy()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if status := s.known[review.Spec.Token]; status != nil {
+			review.Status = *status
+		}
+		return true, review, nil
+	})
+	clients.PrependReactor("create", "subjectaccessreviews", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		s.rights.Add(1)
+		if s.down.Load() {
+			return true, nil, errors.New("connection refused")
+		}
+		review := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lastRight = review.Spec
+		review.Status.Allowed = !s.denied.Load()
+		return true, review, nil
+	})
+	return clients
+}
+
+func accepted(name string, audiences ...string) *authenticationv1.TokenReviewStatus {
+	return &authenticationv1.TokenReviewStatus{
+		Authenticated: true, Audiences: audiences,
+		User: authenticationv1.UserInfo{Username: name, UID: "u1", Groups: []string{"g1"}, Extra: map[string]authenticationv1.ExtraValue{"x": {"y"}}},
+	}
+}
+
+func newTest(t *testing.T, audience string) (*server, *Reviewer, *clocktesting.FakePassiveClock) {
+	t.Helper()
+	s := &server{known: map[string]*authenticationv1.TokenReviewStatus{"good": accepted("shop")}}
+	clock := clocktesting.NewFakePassiveClock(start)
+	return s, New(s.clients(), audience, clock), clock
+}
+
+func (s *server) asked(t *testing.T, tokens, rights int32) {
+	t.Helper()
+	if s.tokens.Load() != tokens || s.rights.Load() != rights {
+		t.Errorf("asked for %d tokens and %d rights, want %d and %d", s.tokens.Load(), s.rights.Load(), tokens, rights)
+	}
+}
+
+func TestAllowedIsRememberedForAMinute(t *testing.T) {
+	s, r, clock := newTest(t, "")
+	for range 3 {
+		if user, err := r.Check(t.Context(), "acme", "good"); err != nil || user != "shop" {
+			t.Fatalf("got %q, %v", user, err)
+		}
+	}
+	s.asked(t, 1, 1)
+	want := authorizationv1.ResourceAttributes{Namespace: "acme", Verb: "create", Group: "postback.dev", Version: "v1alpha1", Resource: "postbackevents"}
+	if got := s.lastRight; *got.ResourceAttributes != want || got.User != "shop" || got.UID != "u1" || got.Groups[0] != "g1" || got.Extra["x"][0] != "y" {
+		t.Errorf("asked %+v", got)
+	}
+	if _, err := r.Check(t.Context(), "globex", "good"); err != nil {
+		t.Fatal(err)
+	}
+	s.asked(t, 1, 2) // a right is of a namespace
+	clock.SetTime(start.Add(allowedFor + time.Second))
+	if _, err := r.Check(t.Context(), "acme", "good"); err != nil {
+		t.Fatal(err)
+	}
+	s.asked(t, 2, 3)
+}
+
+func TestDenialIsRememberedBriefly(t *testing.T) {
+	s, r, clock := newTest(t, "")
+	s.denied.Store(true)
+	for range 3 {
+		_, err := r.Check(t.Context(), "acme", "good")
+		if forbidden, ok := errors.AsType[*ForbiddenError](err); !ok || forbidden.User != "shop" || forbidden.Namespace != "acme" ||
+			err.Error() != "shop may not create postbackevents.postback.dev in namespace acme" {
+			t.Fatalf("got %v", err)
+		}
+		if _, err := r.Check(t.Context(), "acme", "made-up"); !isUnauthenticated(err) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	s.asked(t, 2, 1)
+	s.denied.Store(false)
+	clock.SetTime(start.Add(deniedFor + time.Second))
+	if _, err := r.Check(t.Context(), "acme", "good"); err != nil {
+		t.Errorf("a new right does not serve: %v", err)
+	}
+}
+
+func isUnauthenticated(err error) bool {
+	_, ok := errors.AsType[*UnauthenticatedError](err)
+	return ok
+}
+
+// An outage is no reason to refuse who is known, and none to let in who is not.
+func TestOutage(t *testing.T) {
+	s, r, clock := newTest(t, "")
+	if _, err := r.Check(t.Context(), "acme", "good"); err != nil {
+		t.Fatal(err)
+	}
+	s.down.Store(true)
+	clock.SetTime(start.Add(allowedFor - time.Second))
+	if _, err := r.Check(t.Context(), "acme", "good"); err != nil {
+		t.Errorf("a caller whose review is remembered: %v", err)
+	}
+	for name, token := range map[string]string{"another namespace": "good", "another token": "other"} {
+		if user, err := r.Check(t.Context(), "globex", token); !errors.Is(err, ErrUnavailable) || user != "" {
+			t.Errorf("%s: got %q, %v", name, user, err)
+		}
+	}
+	clock.SetTime(start.Add(allowedFor + time.Second))
+	if _, err := r.Check(t.Context(), "acme", "good"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("after its time: %v", err)
+	}
+	s.down.Store(false)
+	if _, err := r.Check(t.Context(), "acme", "good"); err != nil {
+		t.Errorf("an outage is remembered: %v", err)
+	}
+}
+
+func TestAudience(t *testing.T) {
+	s, r, _ := newTest(t, "postback")
+	// {"aud":["api"],"exp":…} and so on: of the form of a token, unsigned.
+	other := jwt(`{"aud":["api"],"exp":1893456000}`)
+	s.known["for-us"] = accepted("shop", "postback")
+	s.known["for-others"] = accepted("shop", "elsewhere")
+	if _, err := r.Check(t.Context(), "acme", "for-us"); err != nil {
+		t.Error(err)
+	}
+	for name, token := range map[string]string{"another audience": "for-others", "no audiences known": "good"} {
+		if _, err := r.Check(t.Context(), "acme", token); !isUnauthenticated(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := r.Check(t.Context(), "acme", other); !isUnauthenticated(err) || !strings.Contains(err.Error(), `request one for "postback"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	s, r, clock := newTest(t, "")
+	expired := jwt(`{"exp":` + unix(start.Add(-2*leeway)) + `}`)
+	if _, err := r.Check(t.Context(), "acme", expired); !isUnauthenticated(err) || !strings.Contains(err.Error(), "The token expired at 2026-01-31T11:58:00Z.") {
+		t.Errorf("got %v", err)
+	}
+	s.asked(t, 0, 0)
+	// An answer is not remembered beyond the token's time.
+	soon := jwt(`{"exp":` + unix(start.Add(10*time.Second)) + `}`)
+	s.known[soon] = accepted("shop")
+	if _, err := r.Check(t.Context(), "acme", soon); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	delete(s.known, soon)
+	s.mu.Unlock()
+	clock.SetTime(start.Add(11 * time.Second))
+	if _, err := r.Check(t.Context(), "acme", soon); !isUnauthenticated(err) {
+		t.Errorf("after its time: %v", err)
+	}
+}
+
+func TestOneAsksForAll(t *testing.T) {
+	g := gomega.NewWithT(t)
+	s, _, clock := newTest(t, "")
+	clients, hold := s.clients(), make(chan struct{})
+	clients.PrependReactor("create", "tokenreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
+		<-hold
+		return false, nil, nil
+	})
+	r := New(clients, "", clock)
+	impatient, leave := context.WithCancel(t.Context())
+	var results sync.WaitGroup
+	var allowed atomic.Int32
+	left := make(chan error, 1)
+	go func() {
+		_, err := r.Check(impatient, "acme", "good")
+		left <- err
+	}()
+	for range 20 {
+		results.Go(func() {
+			if _, err := r.Check(t.Context(), "acme", "good"); err == nil {
+				allowed.Add(1)
+			}
+		})
+	}
+	g.Eventually(func() int { return len(r.open) }, "5s", "1ms").Should(gomega.Equal(1))
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) || !errors.Is(err, ErrUnavailable) {
+		t.Errorf("who leaves gets %v", err)
+	}
+	close(hold)
+	results.Wait()
+	if allowed.Load() != 20 {
+		t.Errorf("%d of 20 are allowed", allowed.Load())
+	}
+	s.asked(t, 1, 1)
+}
+
+func TestQuestionsAreBounded(t *testing.T) {
+	s, _, clock := newTest(t, "")
+	clients, hold := s.clients(), make(chan struct{})
+	clients.PrependReactor("create", "tokenreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
+		<-hold
+		return false, nil, nil
+	})
+	r := New(clients, "", clock)
+	r.timeout = 50 * time.Millisecond
+	var results sync.WaitGroup
+	var unavailable atomic.Int32
+	for i := range maxReviews + 10 {
+		results.Go(func() {
+			if _, err := r.Check(t.Context(), "acme", strings.Repeat("x", i+1)); errors.Is(err, ErrUnavailable) {
+				unavailable.Add(1)
+			}
+		})
+	}
+	gomega.NewWithT(t).Eventually(unavailable.Load, "5s", "1ms").Should(gomega.BeNumerically(">=", 10))
+	close(hold)
+	results.Wait()
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	s, r, _ := newTest(t, "")
+	s.denied.Store(true)
+	r.tokens = newMemory[*caller](r.clock, 10)
+	for i := range 50 {
+		_, _ = r.Check(t.Context(), "acme", strings.Repeat("x", i+1))
+	}
+	if n := len(r.tokens.answers.Keys()); n != 10 {
+		t.Errorf("%d answers are remembered", n)
+	}
+}
