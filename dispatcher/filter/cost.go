@@ -31,9 +31,8 @@ const (
 	stepsPerUnit = 16
 )
 
-// cost is what a call costs, known from its arguments. It is never more than about maxCall by much, so that finding it
-// is cheap as well.
-func (g *guards) cost(function string, args []ref.Val) int {
+// cost is what a call costs, known from its arguments. To find it out takes no longer than what it says.
+func (c *calls) cost(function string, args []ref.Val) int {
 	cost := 1
 	for _, arg := range args {
 		cost += textLength(arg) / charactersPerUnit
@@ -55,7 +54,7 @@ func (g *guards) cost(function string, args []ref.Val) int {
 	case "split":
 		cost += textLength(args[0])
 	case overloads.Matches:
-		if p := g.patternOf(args); p != nil {
+		if p := c.patternOf(args); p != nil {
 			cost += textLength(args[0]) * p.size / stepsPerUnit
 		}
 	}
@@ -96,8 +95,8 @@ func searches(a, b ref.Val) int {
 }
 
 func multiply(a, b int) int {
-	if a > 0 && b > maxCall/a {
-		return maxCall + 1
+	if a > 0 && b > maxCost/a {
+		return maxCost + 1
 	}
 	return max(a, 0) * b
 }
@@ -121,14 +120,15 @@ func sizeOf(v traits.Sizer) int {
 	if size, ok := v.Size().(types.Int); ok {
 		return int(size)
 	}
-	return maxCall + 1
+	return maxCost + 1
 }
 
 // weight counts the values that a value is made of, texts by their length. A value that stands at several places counts
-// at each, as a comparison visits it at each. It stops soon after maxCall.
+// at each, as a comparison visits it at each. It stops soon after
+// maxCost.
 func weight(v ref.Val, sum int) int {
 	sum += 1 + textLength(v)/charactersPerUnit
-	if sum > maxCall {
+	if sum > maxCost {
 		return sum
 	}
 	switch v := v.(type) {
@@ -137,11 +137,11 @@ func weight(v ref.Val, sum int) int {
 			return weight(v.GetValue(), sum)
 		}
 	case traits.Lister:
-		for it := v.Iterator(); it.HasNext() == types.True && sum <= maxCall; {
+		for it := v.Iterator(); it.HasNext() == types.True && sum <= maxCost; {
 			sum = weight(it.Next(), sum)
 		}
 	case traits.Mapper:
-		for it := v.Iterator(); it.HasNext() == types.True && sum <= maxCall; {
+		for it := v.Iterator(); it.HasNext() == types.True && sum <= maxCost; {
 			key := it.Next()
 			sum = weight(v.Get(key), sum+1)
 		}

@@ -56,7 +56,7 @@ const (
 	setsEquivalent = "sets.equivalent"
 )
 
-// sets is the sets extension of CEL without its rewriting of constants, which would go around the guards.
+// sets is the sets extension of CEL without its rewriting of constants into other expressions.
 func sets() cel.EnvOption {
 	list := cel.ListType(cel.TypeParamType("T"))
 	function := func(name, overload string, holds func(a, b traits.Lister) bool) cel.EnvOption {
@@ -65,7 +65,7 @@ func sets() cel.EnvOption {
 				x, ok := a.(traits.Lister)
 				y, fits := b.(traits.Lister)
 				if !ok || !fits {
-					return types.NoSuchOverloadErr()
+					return noSuchOverload()
 				}
 				return types.Bool(holds(x, y))
 			})))

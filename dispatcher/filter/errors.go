@@ -73,11 +73,7 @@ func shorten(text string) string {
 
 // evalError says what failed in words of our own: those of the library quote values of the event.
 func (f *Filter) evalError(ctx context.Context, err error) error {
-	var cancelled interpreter.EvalCancelledError
-	switch {
-	case errors.As(err, &cancelled), errors.Is(err, errCost):
-		return errCost
-	case errors.Is(err, interpreter.InterruptError{}):
+	if errors.Is(err, interpreter.InterruptError{}) {
 		return fmt.Errorf("not evaluated in time: %w", context.Cause(ctx))
 	}
 	detail := f.classify(err.Error())

@@ -26,7 +26,6 @@ import (
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/interpreter"
 )
 
 const (
@@ -36,11 +35,9 @@ const (
 	maxNesting = 4
 	// maxParseDepth is how deep an expression may be nested otherwise.
 	maxParseDepth = 100
-	// maxCost is what one evaluation may cost, in the units of CEL: about one for each operator, each element that a
-	// macro visits and each ten characters of text. Kubernetes grants a validation rule the same.
+	// maxCost is what one evaluation may cost: about one for each operator, each value that is looked up or compared, and
+	// each ten characters of text. It is some tens of milliseconds.
 	maxCost = 1_000_000
-	// interruptEvery is after how many elements a macro asks whether its context has ended.
-	interruptEvery = 100
 )
 
 // Filter is a compiled expression. It is safe for concurrent use.
@@ -72,17 +69,11 @@ func Compile(expression string) (*Filter, error) {
 	if out := checked.OutputType(); !out.IsExactType(cel.BoolType) && !out.IsExactType(cel.DynType) {
 		return nil, &CompileError{Line: 1, Column: 1, Detail: fmt.Sprintf("gives a value of type %s: it must give true or false", out)}
 	}
-	guards, err := newGuards(env, r.patterns)
+	calls, err := newCalls(env, r.patterns)
 	if err != nil {
 		return nil, err
 	}
-	program, err := env.Program(checked,
-		cel.EvalOptions(cel.OptOptimize, cel.OptTrackCost),
-		cel.CustomDecoratorV2(guards.decorate),
-		cel.CostTracking(guards),
-		cel.CostTrackerOptions(interpreter.PresenceTestHasCost(false)),
-		cel.CostLimit(maxCost),
-		cel.InterruptCheckFrequency(interruptEvery))
+	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(calls.decorate), cel.InterruptCheckFrequency(1))
 	if err != nil {
 		// What is wrong with a constant, such as int("x"), shows only here. The text may be long, and has no position.
 		return nil, &CompileError{Line: 1, Column: 1, Detail: shorten(err.Error())}
@@ -97,8 +88,14 @@ func (f *Filter) Matches(ctx context.Context, in *Input) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	out, _, err := f.program.ContextEval(ctx, vars)
-	if err != nil {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := &budget{Activation: vars, left: maxCost, end: cancel}
+	out, _, err := f.program.ContextEval(ctx, b)
+	switch {
+	case b.exhausted():
+		return false, errCost
+	case err != nil:
 		return false, f.evalError(ctx, err)
 	}
 	matches, ok := out.(types.Bool)

@@ -20,6 +20,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -157,22 +158,13 @@ func decodeObject(d *jsontext.Decoder, depth int) (ref.Val, error) {
 // event.data.map(k, k)[0] == "a" would match at one time and not at another.
 type object struct {
 	traits.Mapper
-	members map[string]any
+	keys traits.Iterable
 }
 
 func newObject(members map[string]any) ref.Val {
-	return object{types.NewStringInterfaceMap(types.DefaultTypeAdapter, members), members}
+	keys := slices.Sorted(maps.Keys(members))
+	return object{types.NewStringInterfaceMap(types.DefaultTypeAdapter, members), types.NewStringList(types.DefaultTypeAdapter, keys)}
 }
 
 // Iterator visits the keys in order.
-func (o object) Iterator() traits.Iterator {
-	keys := make([]ref.Val, 0, len(o.members))
-	for key := range o.members {
-		keys = append(keys, types.String(key))
-	}
-	slices.SortFunc(keys, func(a, b ref.Val) int {
-		return bytes.Compare([]byte(a.(types.String)), []byte(b.(types.String)))
-	})
-	list, _ := types.NewRefValList(types.DefaultTypeAdapter, keys).(traits.Lister)
-	return list.Iterator()
-}
+func (o object) Iterator() traits.Iterator { return o.keys.Iterator() }
