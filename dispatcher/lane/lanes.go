@@ -36,6 +36,9 @@ import (
 // DefaultMaxInFlight is how many attempts a replica makes at a time, to all endpoints.
 const DefaultMaxInFlight = 512
 
+// unknown stands for what another replica may have reported of an endpoint.
+const unknown = "Unknown"
+
 // ErrDeleted is why the context of an attempt ends when its Postback is deleted.
 var ErrDeleted = errors.New("the Postback was deleted")
 
@@ -230,6 +233,8 @@ func (l *Lanes) of(r *route.Route) *lane {
 		for _, d := range l.options.Unfinished(r.UID) {
 			if last := len(d.Status.Attempts) - 1; last >= 0 {
 				made.observe(&d.Status.Attempts[last])
+				// It has failed, and who owned the retries before may have told so: tell when it succeeds.
+				made.reported = unknown
 			}
 		}
 	}

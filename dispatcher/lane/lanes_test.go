@@ -308,6 +308,24 @@ func TestGoneSetsTheEndpointAside(t *testing.T) {
 	}
 }
 
+// What a replica that owned the retries before said of an endpoint is put right.
+func TestHealthThatAnotherReplicaReportedIsCleared(t *testing.T) {
+	var reasons []string
+	report := func(_ *route.Route, h Health) { reasons = append(reasons, h.Reason) }
+	unfinished := func(postback types.UID) []*v1alpha1.PostbackDelivery {
+		if postback == "b" {
+			return nil
+		}
+		return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*timedOut()}}}}
+	}
+	inBubble(t, Options{Unfinished: unfinished, Report: report}, func(t *testing.T, l *Lanes) {
+		l.Submit(target("a"), (&endpoint{}).work("1", time.Now()))
+		l.Submit(target("b"), (&endpoint{}).work("1", time.Now()))
+		synctest.Wait()
+		want(t, "reasons", fmt.Sprint(reasons), fmt.Sprint([]string{v1alpha1.EndpointRespondingReason}))
+	})
+}
+
 // What other replicas recorded, before or after the lane is made, holds here, too.
 func TestWhatOtherReplicasSawCounts(t *testing.T) {
 	gone := v1alpha1.Attempt{Outcome: v1alpha1.OutcomeGone, PostbackGeneration: 1}

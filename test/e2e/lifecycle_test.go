@@ -81,7 +81,7 @@ func checkTables(t *testing.T, n *tenant) {
 	t.Helper()
 	tables := n.kubectl("get", "pb,pbs,pbd")
 	for _, want := range []string{
-		`NAME +READY +REASON +STATE +HOST +AGE`,
+		`NAME +READY +REASON +STATE +HEALTHY +HOST +AGE`,
 		`postback\.postback\.dev/crm +True +Routed +Enabled +` + regexp.QuoteMeta(n.endpoint.Address()) + ` +\d+s`,
 		`NAME +READY +REASON +SOURCE +VERSION +ROTATED +NEXT ROTATION +OVERLAP UNTIL +AGE`,
 		`postbacksecret\.postback\.dev/crm +True +KeyAvailable +Generated +1 +\d+s +\d+s`,
