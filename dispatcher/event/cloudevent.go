@@ -40,8 +40,8 @@ const (
 type CloudEvent struct {
 	// ID is the event's own. Event.ID is derived from it and Source, which together identify a CloudEvent.
 	ID, Source string
-	// Subject, DataSchema and DataContentType are "" if the event has none.
-	Subject, DataSchema, DataContentType string
+	// Subject and DataSchema are "" if the event has none.
+	Subject, DataSchema string
 	// Extensions are in the order of their names.
 	Extensions []Extension
 }
@@ -78,7 +78,8 @@ func (c *cloudEvent) set(name, value string) (problem string) {
 		c.more.ID = value
 	case "source":
 		c.more.Source = value
-		if _, err := url.Parse(value); err != nil {
+		// "#" refers to nothing, and receivers take it for no source.
+		if source, err := url.Parse(value); err != nil || source.String() == "" {
 			return "must be a URI reference (RFC 3986), such as /shop/orders"
 		}
 	case "type":
@@ -99,7 +100,6 @@ func (c *cloudEvent) set(name, value string) (problem string) {
 			return "must be an absolute URI (RFC 3986)"
 		}
 	case "datacontenttype":
-		c.more.DataContentType = value
 		if !isJSON(value) {
 			return "must be application/json, or end in +json, in UTF-8: endpoints get the data as JSON"
 		}

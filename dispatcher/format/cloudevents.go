@@ -27,14 +27,12 @@ import (
 
 // cloudEvent returns an event as a CloudEvent in structured mode, by the JSON format of CloudEvents 1.0. An event that
 // arrived as a CloudEvent keeps its id, source and further attributes; the source of any other is Source. The time is
-// cut to milliseconds. Data is byte for byte what was posted.
+// cut to milliseconds, and the type of the data is application/json, also where a narrower one was given, because widely used
+// receivers do not read JSON of another type. Data is byte for byte what was posted.
 func cloudEvent(namespace string, e *event.Event) ([]byte, error) {
 	more := event.CloudEvent{ID: e.ID, Source: Source(namespace)}
 	if e.CloudEvent != nil {
 		more = *e.CloudEvent
-	}
-	if more.DataContentType == "" {
-		more.DataContentType = "application/json"
 	}
 	body := make([]byte, 0, len(e.Data)+512)
 	body = append(body, `{"specversion":"`+event.CloudEventsVersion+`"`...)
@@ -45,7 +43,7 @@ func cloudEvent(namespace string, e *event.Event) ([]byte, error) {
 		{"subject", more.Subject},
 		{"time", e.CreatedAt.UTC().Format(event.TimeFormat)},
 		{"dataschema", more.DataSchema},
-		{"datacontenttype", more.DataContentType},
+		{"datacontenttype", "application/json"},
 	} {
 		if attribute.value == "" {
 			continue
