@@ -137,7 +137,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 
 // Every field of a spec and a status is on the page of its kind.
 func TestFieldsAreDocumented(t *testing.T) {
-	field := regexp.MustCompile("`json:\"([a-zA-Z]+)")
+	field := regexp.MustCompile("`json:\"([a-zA-Z0-9]+)")
 	skip := map[string]bool{"metadata": true, "spec": true, "status": true, "items": true}
 	for kind, page := range map[string]string{
 		"postback": "postbacks.md", "postbacksecret": "postbacksecrets.md", "postbackdelivery": "postbackdeliveries.md",
