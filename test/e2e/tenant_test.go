@@ -305,7 +305,9 @@ func (n *tenant) tryPost(ctx context.Context, to *operator.Process, events ...ev
 		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Authorization", "Bearer "+n.token)
+	if n.token != "" {
+		request.Header.Set("Authorization", "Bearer "+n.token)
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, err
