@@ -267,13 +267,21 @@ func TestManagerSeesForeignSecrets(t *testing.T) {
 			l.create(newPostback("crm", func(p *v1alpha1.Postback) {
 				p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "vault"}
 				p.Spec.Headers = []v1alpha1.Header{{Name: "X-Key", ValueFrom: &v1alpha1.HeaderSource{SecretKeyRef: &v1alpha1.SecretKeySelector{Name: "tokens", Key: "key"}}}}
+				p.Spec.Auth, p.Spec.TLS = bearer("credential", "token"), tlsOf("authorities", "")
 			}))
 			l.expectPostback("crm", stateWaiting, v1alpha1.SecretNotReadyReason, "")
 			key := keyring.New()
 			l.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "vault", Labels: labels}, Data: map[string][]byte{"secret": []byte(key)}})
 			l.expectPostback("crm", stateWaiting, v1alpha1.HeaderSecretNotFoundReason, "")
 			l.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "tokens", Labels: labels}, Data: map[string][]byte{"key": []byte("k1")}})
+			l.expectPostback("crm", stateWaiting, v1alpha1.AuthSecretNotFoundReason, "")
+			l.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "credential", Labels: labels}, Data: map[string][]byte{"token": []byte("t1")}})
+			l.expectPostback("crm", stateWaiting, v1alpha1.TLSSecretNotFoundReason, "")
+			crt, _ := certificate(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+			l.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "authorities", Labels: labels}, Data: map[string][]byte{"ca.crt": []byte(crt)}})
 			l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
+			modify(l.bench, &corev1.Secret{}, "credential", func(s *corev1.Secret) { s.Data["token"] = []byte("t2") })
+			l.gomega.Eventually(func() string { return l.route("crm").Auth.Bearer }).Should(Equal("t2"))
 			next := keyring.New()
 			modify(l.bench, &corev1.Secret{}, "vault", func(s *corev1.Secret) { s.Data["secret"] = []byte(next) })
 			modify(l.bench, &corev1.Secret{}, "tokens", func(s *corev1.Secret) { s.Data["key"] = []byte("k2") })

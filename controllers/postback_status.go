@@ -30,7 +30,10 @@ import (
 // updateStatus writes what a pass has found out, if it differs from what the status says, and then tells of it.
 func (r *PostbackReconciler) updateStatus(ctx context.Context, s *postbackScope) error {
 	observePostback(s)
-	if equality.Semantic.DeepEqual(s.before.Status, s.postback.Status) {
+	// The dispatcher's condition comes last in the list at first. That alone is no reason to write.
+	before := s.before.Status.DeepCopy()
+	inOrder(before.Conditions)
+	if equality.Semantic.DeepEqual(*before, s.postback.Status) {
 		return nil
 	}
 	if written, err := patchStatus(ctx, r.Client, s.before, s.postback); !written {

@@ -67,8 +67,9 @@ func TestPostbackIsRouted(t *testing.T) {
 		p.Spec.Headers = []v1alpha1.Header{{Name: "X-Tenant", Value: ptr.To("acme")}}
 		p.Spec.Retry = &v1alpha1.RetryPolicy{MaxAttempts: ptr.To[int32](5), GiveUpAfter: &metav1.Duration{Duration: time.Hour}}
 		p.Spec.Timeout = &metav1.Duration{Duration: 3 * time.Second}
-		p.Spec.Limits = &v1alpha1.Limits{MaxPending: ptr.To[int32](7)}
-		p.Spec.State = v1alpha1.PostbackPaused
+		p.Spec.Limits = &v1alpha1.Limits{MaxPending: ptr.To[int32](7), MaxConcurrent: ptr.To[int32](2), PerSecond: ptr.To[int32](5)}
+		p.Spec.State, p.Spec.Format, p.Spec.Filter = v1alpha1.PostbackPaused, v1alpha1.FormatSlack, "event.id != ''"
+		p.Spec.History = &v1alpha1.History{Failed: ptr.To[int32](0)}
 	}))
 	b.settle("crm")
 	b.checkPostback("crm", stateWaiting, v1alpha1.NoDispatcherReason, "no dispatcher replica")
@@ -91,6 +92,8 @@ func TestPostbackIsRouted(t *testing.T) {
 		Signatures: []v1alpha1.SignatureScheme{v1alpha1.SignatureDub, v1alpha1.SignatureStandardWebhooks},
 		Keys:       []string{b.keyring("crm").Current},
 		Timeout:    metav1.Duration{Duration: 3 * time.Second}, MaxAttempts: 5, GiveUpAfter: metav1.Duration{Duration: time.Hour}, MaxPending: 7,
+		MaxConcurrent: 2, PerSecond: 5, Format: v1alpha1.FormatSlack, Filter: "event.id != ''",
+		History: route.History{Delivered: 25, TTL: metav1.Duration{Duration: 168 * time.Hour}},
 	}
 	wantSecret, err := want.ToSecret("x")
 	b.must(err)

@@ -17,6 +17,8 @@ limitations under the License.
 package controllers
 
 import (
+	"slices"
+
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,9 +29,16 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// postbackChanged lets a change of a Postback through that the controller has to look at.
+// postbackChanged lets a change of a Postback through that the controller has to look at. The condition of the endpoint's
+// health is the dispatcher's alone, and may come and go often.
 func postbackChanged() predicate.Predicate {
-	return toLookAt(func(p *v1alpha1.Postback) any { return p.Status },
+	return toLookAt(func(p *v1alpha1.Postback) any {
+		status := p.Status
+		status.Conditions = slices.DeleteFunc(slices.Clone(status.Conditions), func(c metav1.Condition) bool {
+			return c.Type == v1alpha1.EndpointHealthyCondition
+		})
+		return status
+	},
 		v1alpha1.RotateSecretAnnotation, v1alpha1.SendTestAnnotation, v1alpha1.RedeliverSinceAnnotation)
 }
 

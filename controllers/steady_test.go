@@ -87,11 +87,18 @@ func TestSteadyStateMakesNoWrites(t *testing.T) {
 		p.Annotations = map[string]string{v1alpha1.SendTestAnnotation: "lead.created/1", v1alpha1.RotateSecretAnnotation: "1"}
 		p.Spec.Headers = []v1alpha1.Header{{Name: "X-Key", ValueFrom: &v1alpha1.HeaderSource{SecretKeyRef: &v1alpha1.SecretKeySelector{Name: "tokens", Key: "auth"}}}}
 	}))
+	crt, key := certificate(t, b.clock.Now().Add(-2*time.Hour), b.clock.Now().Add(-time.Hour))
+	b.create(secretOf("client", map[string]string{"tls.crt": crt, "tls.key": key, "ca.crt": crt, "token": "x"}))
+	b.create(newPostback("guarded", func(p *v1alpha1.Postback) {
+		p.Spec.Filter, p.Spec.Auth, p.Spec.TLS = "event.data.amount > 1", bearer("client", "token"), tlsOf("client", "client")
+	}))
+	b.create(newPostback("misfiltered", func(p *v1alpha1.Postback) { p.Spec.Filter = "event.data.amount >" }))
+	b.tellHealth("guarded", metav1.ConditionFalse, "it fails")
 	b.create(newPostbackSecret("scheduled", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(2*time.Hour, time.Hour) }))
 	b.create(newPostbackSecret("external", func(s *v1alpha1.PostbackSecret) { s.Spec.Source = v1alpha1.SecretExternal }))
 	b.create(newPostbackSecret("tokens", nil))
 	b.create(newPostback("plain", func(p *v1alpha1.Postback) { p.Spec.URL = "http://x.example.com" }))
-	names := []string{"crm", "scheduled", "external", "tokens", "plain"}
+	names := []string{"crm", "scheduled", "external", "tokens", "plain", "guarded", "misfiltered"}
 	b.heartbeat("a", loadedEverything)
 	for _, name := range names {
 		b.settle(name)

@@ -85,7 +85,12 @@ func (c conditionSetter) set(conditionType string, status metav1.ConditionStatus
 		Reason:             reason,
 		Message:            message,
 	})
-	slices.SortStableFunc(*c.conditions, func(a, b metav1.Condition) int {
+	inOrder(*c.conditions)
+}
+
+// inOrder puts conditions into their order.
+func inOrder(conditions []metav1.Condition) {
+	slices.SortStableFunc(conditions, func(a, b metav1.Condition) int {
 		return slices.Index(conditionOrder, a.Type) - slices.Index(conditionOrder, b.Type)
 	})
 }

@@ -390,7 +390,7 @@ type OAuth2ClientCredentials struct {
 //
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=256
-// +kubebuilder:validation:XValidation:rule="self.matches('^[\\x21\\x23-\\x5b\\x5d-\\x7e]+$')",message="must be a scope: printable characters without space, quotation mark and backslash"
+// +kubebuilder:validation:XValidation:rule="self.matches(r'^[\\x21\\x23-\\x5b\\x5d-\\x7e]+$')",message="must be a scope: printable characters without space, quotation mark and backslash"
 type OAuth2Scope string
 
 // PostbackSpec says which events go to which endpoint, and how.
