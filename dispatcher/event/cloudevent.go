@@ -64,47 +64,52 @@ type cloudEvent struct {
 var extensionPattern = regexp.MustCompile(`^[a-z0-9]{1,64}$`)
 
 // set takes an attribute whose value is a string. It returns what is wrong with it, or "".
-func (c *cloudEvent) set(name, value string) (problem string) {
+func (c *cloudEvent) set(name, value string) (problem string) { //nolint:gocyclo // One case an attribute.
 	if problem := checkAttribute(value); problem != "" {
 		return problem
 	}
 	switch name {
 	case "specversion":
 		c.specVersion = value
-		if value != CloudEventsVersion {
-			return "must be " + CloudEventsVersion + ", the version of CloudEvents that is understood here"
-		}
+		return unless(value == CloudEventsVersion, "must be "+CloudEventsVersion+", the version of CloudEvents that is understood here")
 	case "id":
 		c.more.ID = value
 	case "source":
 		c.more.Source = value
-		// "#" refers to nothing, and receivers take it for no source.
-		if source, err := url.Parse(value); err != nil || source.String() == "" {
-			return "must be a URI reference (RFC 3986), such as /shop/orders"
-		}
+		return unless(isReference(value), "must be a URI reference (RFC 3986), such as /shop/orders")
 	case "type":
 		c.Type = value
-		if !ValidType(value) {
-			return "must be an event type such as lead.created: at most 63 letters, digits, _ and -, in segments joined by full stops"
-		}
+		return unless(ValidType(value), "must be an event type such as lead.created: at most 63 letters, digits, _ and -, in segments joined by full stops")
 	case "time":
 		c.CreatedAt, c.CreatedAtGiven = parseTime(value)
-		if !c.CreatedAtGiven {
-			return timeDetail
-		}
+		return unless(c.CreatedAtGiven, timeDetail)
 	case "subject":
 		c.more.Subject = value
 	case "dataschema":
 		c.more.DataSchema = value
-		if schema, err := url.Parse(value); err != nil || !schema.IsAbs() {
-			return "must be an absolute URI (RFC 3986)"
-		}
+		return unless(isAbsoluteURI(value), "must be an absolute URI (RFC 3986)")
 	case "datacontenttype":
-		if !isJSON(value) {
-			return "must be application/json, or end in +json, in UTF-8: endpoints get the data as JSON"
-		}
+		return unless(isJSON(value), "must be application/json, or end in +json, in UTF-8: endpoints get the data as JSON")
 	}
 	return ""
+}
+
+func unless(ok bool, problem string) string {
+	if ok {
+		return ""
+	}
+	return problem
+}
+
+// isReference reports whether a string is a URI reference to something: "#" is none, and receivers take it for no source.
+func isReference(s string) bool {
+	reference, err := url.Parse(s)
+	return err == nil && reference.String() != ""
+}
+
+func isAbsoluteURI(s string) bool {
+	uri, err := url.Parse(s)
+	return err == nil && uri.IsAbs()
 }
 
 // extend takes an extension attribute, whose value is JSON. It returns what is wrong with it, or "".

@@ -170,7 +170,7 @@ func (d *decoder) extension(c *cloudEvent, name string) (problem string, err err
 	if err != nil {
 		return "", d.syntaxError(err)
 	}
-	switch value.Kind() {
+	switch value.Kind() { //nolint:exhaustive // Everything else is refused below.
 	case jsontext.KindString:
 		if problem := checkAttribute(value.String()); problem != "" {
 			return problem, nil
@@ -188,6 +188,7 @@ func (d *decoder) extension(c *cloudEvent, name string) (problem string, err err
 			return form, nil
 		}
 		return c.extend(name, value.String()), nil
+	default:
+		return form, nil
 	}
-	return form, nil
 }

@@ -105,7 +105,7 @@ func (a *authority) client(keepAlive bool, versions uint16) *http.Client {
 	roots := x509.NewCertPool()
 	roots.AddCert(a.certificate)
 	return &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
-		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: versions}, //nolint:gosec // It tests what the server takes.
+		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: versions},
 		ForceAttemptHTTP2: keepAlive, DisableKeepAlives: !keepAlive,
 	}}
 }
