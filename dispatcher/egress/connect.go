@@ -46,11 +46,11 @@ func httpConnect(conn net.Conn, t target, user, password string) (net.Conn, erro
 	}
 	limited := &io.LimitedReader{R: conn, N: maxConnectHeader}
 	reader := bufio.NewReader(limited)
+	//nolint:bodyclose // A tunnel begins where a body would, and to close that would wait for its end.
 	response, err := http.ReadResponse(reader, request)
 	if err != nil {
 		return nil, &ProxyError{What: "it gave no HTTP answer to CONNECT", Err: err, waiting: true}
 	}
-	_ = response.Body.Close() // It is of no interest, and a tunnel has none.
 	if err := judgeConnect(response.StatusCode); err != nil {
 		return nil, err
 	}

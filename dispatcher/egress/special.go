@@ -85,13 +85,13 @@ func specialKind(address netip.Addr) string {
 	return ""
 }
 
-// inside returns the IPv4 addresses that an IPv6 address leads to behind NAT64, 6to4 or Teredo. For the local-use prefix
+// inside returns the IPv4 addresses that an IPv6 address leads to behind NAT64, 6to4, Teredo and the like. For the local-use prefix
 // of NAT64 (RFC 8215) that is known only where /96 prefixes are made of it.
 func inside(address netip.Addr) []netip.Addr {
 	b := address.As16()
 	low := netip.AddrFrom4([4]byte(b[12:]))
 	switch {
-	case !address.Is6() || address.Is4In6():
+	case !address.Is6(), address.Is4In6(), address.IsLoopback(), address.IsUnspecified():
 		return nil
 	case nat64.Contains(address), nat64Local.Contains(address), compatible.Contains(address), translated.Contains(address):
 		return []netip.Addr{low}

@@ -64,7 +64,7 @@ type cloudEvent struct {
 var extensionPattern = regexp.MustCompile(`^[a-z0-9]{1,64}$`)
 
 // set takes an attribute whose value is a string. It returns what is wrong with it, or "".
-func (c *cloudEvent) set(name, value string) (problem string) { //nolint:gocyclo // One case an attribute.
+func (c *cloudEvent) set(name, value string) (problem string) {
 	if problem := checkAttribute(value); problem != "" {
 		return problem
 	}

@@ -170,7 +170,7 @@ func (d *decoder) extension(c *cloudEvent, name string) (problem string, err err
 	if err != nil {
 		return "", d.syntaxError(err)
 	}
-	switch value.Kind() { //nolint:exhaustive // Everything else is refused below.
+	switch value.Kind() {
 	case jsontext.KindString:
 		if problem := checkAttribute(value.String()); problem != "" {
 			return problem, nil

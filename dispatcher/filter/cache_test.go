@@ -81,3 +81,31 @@ func TestCacheAndInputTakeManyAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// The library marks the place in an error; one error must not be shared by evaluations that run at a time.
+func TestErrorsAreNotShared(t *testing.T) {
+	in := input(sale)
+	var wg sync.WaitGroup
+	for _, expression := range []string{
+		`event.data.personal > 1`, `event.data.sale.amount.exists(x, true)`, `1 in event.data.sale.amount`, `event.data.items[7] == 1`,
+		`event.data.personal.matches("a") && event.data.sale.matches("a")`, `size(event.data.items + event.data.items) > 1`,
+		`event.data.personal ? true : false`, `-event.data.personal == 1`, `event.data.sale.amount.startsWith("a")`,
+	} {
+		f, err := Compile(expression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, want := f.Matches(t.Context(), in)
+		for range 4 {
+			wg.Go(func() {
+				for range 200 {
+					if _, err := f.Matches(t.Context(), in); err == nil || err.Error() != want.Error() {
+						t.Errorf("%s: got %v, want %v", expression, err, want)
+						return
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+}

@@ -229,9 +229,18 @@ func TestSlackIsNoMarkup(t *testing.T) {
 
 func TestMoney(t *testing.T) {
 	for _, tt := range [][3]string{
-		{"4900", "usd", "USD 49.00"}, {"5", "usd", "USD 0.05"}, {"-5", "eur", "EUR -0.05"}, {"0", "usd", "USD 0.00"}, {"4900", "jpy", "JPY 4900"},
-		{"4900", "bhd", "BHD 4.900"}, {"4900", "doge", "4900 doge"}, {"49.5", "usd", "49.5 usd"}, {"4900", "", "4900"}, {"", "usd", ""},
-		{"99999999999999999999", "usd", "99999999999999999999 usd"}, {"-9223372036854775808", "usd", "USD -92233720368547758.08"},
+		{"4900", "usd", "USD 49.00"},
+		{"5", "usd", "USD 0.05"},
+		{"-5", "eur", "EUR -0.05"},
+		{"0", "usd", "USD 0.00"},
+		{"4900", "jpy", "JPY 4900"},
+		{"4900", "bhd", "BHD 4.900"},
+		{"4900", "doge", "4900 doge"},
+		{"49.5", "usd", "49.5 usd"},
+		{"4900", "", "4900"},
+		{"", "usd", ""},
+		{"99999999999999999999", "usd", "99999999999999999999 usd"},
+		{"-9223372036854775808", "usd", "USD -92233720368547758.08"},
 	} {
 		if got := money(scalar(tt[0]), scalar(tt[1])); got != tt[2] {
 			t.Errorf("%s %s: got %q, want %q", tt[0], tt[1], got, tt[2])
@@ -245,8 +254,17 @@ func TestSlackText(t *testing.T) {
 		limit int
 		want  string
 	}{
-		{"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"a&b", 10, "a&amp;b"}, {"a&b", 5, "a…"}, {"a\tb\r\nc", 10, "a b \nc"},
-		{"", 10, "-"}, {"\u200b", 10, "-"}, {" ", 10, "-"}, {"😀😀", 4, "😀😀"}, {"😀😀😀", 5, "😀😀…"}, {"\xff", 5, "\ufffd"},
+		{"abc", 3, "abc"},
+		{"abcd", 3, "ab…"},
+		{"a&b", 10, "a&amp;b"},
+		{"a&b", 5, "a…"},
+		{"a\tb\r\nc", 10, "a b \nc"},
+		{"", 10, "-"},
+		{"\u200b", 10, "-"},
+		{" ", 10, "-"},
+		{"😀😀", 4, "😀😀"},
+		{"😀😀😀", 5, "😀😀…"},
+		{"\xff", 5, "\ufffd"},
 	} {
 		if got := slackText(tt.text, tt.limit); got != tt.want {
 			t.Errorf("%q to %d: got %q, want %q", tt.text, tt.limit, got, tt.want)

@@ -20,7 +20,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -104,17 +103,13 @@ type grant struct {
 }
 
 // of returns the grant of a route, a new one if its settings have changed.
-func (t *tokens) of(r *route.Route) (*grant, error) {
-	text, err := json.Marshal(r.Auth.OAuth2)
-	if err != nil {
-		return nil, errors.New("spec.auth.oauth2 cannot be read")
-	}
-	settings := sha256.Sum256(text)
+func (t *tokens) of(r *route.Route) *grant {
+	settings := sha256.Sum256(fmt.Appendf(nil, "%q", *r.Auth.OAuth2))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	cached, _ := t.cache.Get(r.UID)
 	if g, _ := cached.(*grant); g != nil && g.settings == settings {
-		return g, nil
+		return g
 	}
 	o := r.Auth.OAuth2
 	g := &grant{settings: settings, turn: make(chan struct{}, 1), config: clientcredentials.Config{
@@ -124,15 +119,12 @@ func (t *tokens) of(r *route.Route) (*grant, error) {
 		g.config.EndpointParams = url.Values{"audience": {o.Audience}}
 	}
 	t.cache.Add(r.UID, g)
-	return g, nil
+	return g
 }
 
 // get returns a token for a route.
 func (t *tokens) get(ctx context.Context, r *route.Route, transport http.RoundTripper) (string, error) {
-	g, err := t.of(r)
-	if err != nil {
-		return "", err
-	}
+	g := t.of(r)
 	select {
 	case g.turn <- struct{}{}:
 		defer func() { <-g.turn }()
@@ -166,10 +158,7 @@ func (t *tokens) drop(ctx context.Context, r *route.Route, sent string) {
 	if r.Auth == nil || r.Auth.OAuth2 == nil {
 		return
 	}
-	g, err := t.of(r)
-	if err != nil {
-		return
-	}
+	g := t.of(r)
 	select {
 	case g.turn <- struct{}{}:
 		defer func() { <-g.turn }()

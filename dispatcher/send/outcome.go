@@ -110,7 +110,7 @@ func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
 		return v1alpha1.OutcomeTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return v1alpha1.OutcomeConnectionRefused
-	case isReset(err), isGoAway(err):
+	case isReset(err), isGoAway(err), errors.Is(err, errAlwaysEnds):
 		return v1alpha1.OutcomeConnectionReset
 	case isMalformed(err):
 		return v1alpha1.OutcomeInvalidResponse
@@ -120,7 +120,7 @@ func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
 }
 
 func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		strings.Contains(err.Error(), "server closed idle connection") ||
 		strings.Contains(err.Error(), "http2: client connection lost") ||
@@ -137,7 +137,7 @@ func isGoAway(err error) bool {
 // isMalformed knows by their texts the errors of net/http that have no type.
 func isMalformed(err error) bool {
 	text := err.Error()
-	for _, part := range []string{"malformed", "response headers exceeded", "bad Content-Length", "invalid ", "unsupported transfer encoding", "too many"} {
+	for _, part := range []string{"malformed", "response headers exceeded", "Content-Length", "invalid ", "unsupported transfer encoding", "too many"} {
 		if strings.Contains(text, part) {
 			return true
 		}

@@ -41,7 +41,10 @@ const (
 	// maxDrain is how much of a body is read so that its connection can be used again; a longer one is cut off.
 	maxDrain = 64 << 10
 	// maxStale is how many connections that turn out to be dead are replaced within one attempt.
-	maxStale            = 3
+	maxStale = 3
+	// maxConnections is how many connections one attempt may use, those that net/http replaces by itself included: it
+	// knows no bound where an endpoint of HTTP/2 ends each with GOAWAY.
+	maxConnections      = 10
 	idempotencyKey      = "Idempotency-Key"
 	authorizationHeader = "Authorization"
 	// minStatusCode and maxStatusCode bound what may stand in a status; net/http lets others through.
@@ -109,7 +112,9 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 		}
 		return
 	}
-	var connection trace
+	bounded, stop := context.WithCancelCause(bounded)
+	defer stop(nil)
+	connection := trace{stop: stop}
 	request, err := s.request(httptrace.WithClientTrace(bounded, connection.hooks()), r, d, authorization, attempt.Time.Time)
 	if err != nil {
 		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
@@ -118,6 +123,9 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 	response, err := do(&http.Client{Transport: transport, CheckRedirect: noRedirect}, request, &connection)
 	attempt.RemoteIP = connection.remoteIP()
 	if err != nil {
+		if errors.Is(context.Cause(bounded), errAlwaysEnds) {
+			err = errAlwaysEnds
+		}
 		attempt.Outcome, attempt.Message = classifyError(ctx, err)
 		return
 	}
@@ -193,12 +201,18 @@ func reserved(name string) bool {
 	return strings.HasPrefix(name, "content-") || strings.HasPrefix(name, "proxy-") || strings.HasPrefix(name, "webhook-")
 }
 
+var errAlwaysEnds = errors.New("the endpoint ended every connection before it answered")
+
 // trace knows what became of the connection of a request. net/http calls its hooks from several goroutines.
 type trace struct {
+	// stop ends the request.
+	stop context.CancelCauseFunc
+
 	mu       sync.Mutex
 	remote   net.Addr
 	reused   bool
 	answered bool
+	used     int
 }
 
 func (t *trace) hooks() *httptrace.ClientTrace {
@@ -207,6 +221,9 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			t.remote, t.reused, t.answered = info.Conn.RemoteAddr(), info.Reused, false
+			if t.used++; t.used > maxConnections {
+				t.stop(errAlwaysEnds)
+			}
 		},
 		GotFirstResponseByte: func() {
 			t.mu.Lock()

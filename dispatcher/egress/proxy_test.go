@@ -1,0 +1,480 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package egress
+
+import (
+	"bufio"
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	proxyUser   = "egress"
+	proxySecret = "pr0xy-s3cret"
+)
+
+// serve answers each connection to loopback with f, and returns its address.
+func serve(t *testing.T, f func(net.Conn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				f(conn)
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// connectProxy is an HTTP proxy of the test's own. It knows one name that the DNS does not.
+type connectProxy struct {
+	mu     sync.Mutex
+	asked  []string
+	wantIn string // the header Proxy-Authorization that it wants
+	knows  map[string]string
+}
+
+func (p *connectProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	p.asked = append(p.asked, r.Method+" "+r.Host)
+	p.mu.Unlock()
+	if r.Method != http.MethodConnect {
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	if p.wantIn != "" && r.Header.Get("Proxy-Authorization") != p.wantIn {
+		w.WriteHeader(http.StatusProxyAuthRequired)
+		return
+	}
+	address := r.Host
+	if known, ok := p.knows[address]; ok {
+		address = known
+	}
+	endpoint, err := net.Dial("tcp", address)
+	if err != nil {
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+	conn, early, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	splice(conn, endpoint, early.Reader)
+}
+
+// splice passes bytes on in both directions until one side ends.
+func splice(a, b net.Conn, fromA io.Reader) {
+	defer a.Close()
+	defer b.Close()
+	go func() {
+		defer b.Close()
+		_, _ = io.Copy(b, fromA)
+	}()
+	_, _ = io.Copy(a, b)
+}
+
+func (p *connectProxy) requests() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.asked...)
+}
+
+// socksProxy is a SOCKS5 proxy of the test's own. reply is its answer; 0 connects.
+func socksProxy(t *testing.T, wantLogin bool, reply byte, knows map[string]string) (address string, asked func() []string) {
+	t.Helper()
+	var mu sync.Mutex
+	var all []string
+	address = serve(t, func(conn net.Conn) {
+		r := bufio.NewReader(conn)
+		head := make([]byte, 2)
+		_, _ = io.ReadFull(r, head)
+		methods := make([]byte, head[1])
+		_, _ = io.ReadFull(r, methods)
+		if wantLogin {
+			if !strings.Contains(string(methods), "\x02") {
+				_, _ = conn.Write([]byte{5, 0xff})
+				return
+			}
+			_, _ = conn.Write([]byte{5, 2})
+			login := make([]byte, 3+len(proxyUser)+len(proxySecret))
+			_, _ = io.ReadFull(r, login)
+			if string(login) != "\x01"+string(rune(len(proxyUser)))+proxyUser+string(rune(len(proxySecret)))+proxySecret {
+				_, _ = conn.Write([]byte{1, 1})
+				return
+			}
+			_, _ = conn.Write([]byte{1, 0})
+		} else {
+			_, _ = conn.Write([]byte{5, 0})
+		}
+		request := make([]byte, 4)
+		_, _ = io.ReadFull(r, request)
+		var host string
+		switch request[3] {
+		case 1:
+			ip := make([]byte, 4)
+			_, _ = io.ReadFull(r, ip)
+			host = net.IP(ip).String()
+		case 4:
+			ip := make([]byte, 16)
+			_, _ = io.ReadFull(r, ip)
+			host = net.IP(ip).String()
+		case 3:
+			length, _ := r.ReadByte()
+			name := make([]byte, length)
+			_, _ = io.ReadFull(r, name)
+			host = string(name)
+		}
+		port := make([]byte, 2)
+		_, _ = io.ReadFull(r, port)
+		target := net.JoinHostPort(host, strconv.Itoa(int(binary.BigEndian.Uint16(port))))
+		mu.Lock()
+		all = append(all, target)
+		mu.Unlock()
+		if known, ok := knows[target]; ok {
+			target = known
+		}
+		if reply != 0 {
+			_, _ = conn.Write([]byte{5, reply, 0, 1, 0, 0, 0, 0, 0, 0})
+			return
+		}
+		endpoint, err := net.Dial("tcp", target)
+		if err != nil {
+			_, _ = conn.Write([]byte{5, 5, 0, 1, 0, 0, 0, 0, 0, 0})
+			return
+		}
+		_, _ = conn.Write(append([]byte{5, 0, 0, 3, 4}, "here\x00\x01"...))
+		splice(conn, endpoint, r)
+	})
+	return address, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return append([]string(nil), all...)
+	}
+}
+
+// credentialsFile holds what the proxies want.
+func credentialsFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "credentials")
+	if err := os.WriteFile(path, []byte(proxyUser+":"+proxySecret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func dialer(t *testing.T, o Options) *Dialer {
+	t.Helper()
+	e, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e.Dialer("partner-acme")
+}
+
+// post sends a request through a dialer and returns the answer's body and the address that the connection names.
+func post(t *testing.T, d *Dialer, url string) (body string, remote string, err error) {
+	t.Helper()
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := d.DialContext(ctx, network, address)
+		if err == nil {
+			remote = conn.RemoteAddr().String()
+		}
+		return conn, err
+	}}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader("event"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return "", remote, err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	return string(content), remote, err
+}
+
+func endpoint(t *testing.T) (url, address string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = w.Write([]byte("got " + string(body)))
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, server.Listener.Addr().String()
+}
+
+func TestHTTPProxy(t *testing.T) {
+	_, address := endpoint(t)
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(proxyUser+":"+proxySecret))
+	for name, secure := range map[string]bool{"http": false, "https": true} {
+		t.Run(name, func(t *testing.T) {
+			p := &connectProxy{wantIn: basic, knows: map[string]string{"inner.test:8080": address, "8.8.8.8:443": address}}
+			server := httptest.NewUnstartedServer(p)
+			if secure {
+				server.StartTLS()
+			} else {
+				server.Start()
+			}
+			defer server.Close()
+			d := dialer(t, Options{Proxy: server.URL, ProxyCredentialsFile: credentialsFile(t)})
+			if secure {
+				d.proxy.tls.RootCAs = x509.NewCertPool()
+				d.proxy.tls.RootCAs.AddCert(server.Certificate())
+			}
+			for url, want := range map[string]string{"http://inner.test:8080": "", "http://8.8.8.8:443": "8.8.8.8:443"} {
+				body, remote, err := post(t, d, url)
+				if err != nil || body != "got event" || remote != want {
+					t.Errorf("%s gives %q from %q, %v", url, body, remote, err)
+				}
+			}
+			if len(p.requests()) != 2 {
+				t.Errorf("the proxy was asked for %q", p.requests())
+			}
+			// What is refused by its looks does not come to the proxy.
+			for _, url := range []string{"http://127.0.0.1:8080", "http://[::1]:8080", "http://0x7f.1:8080", "http://169.254.169.254", "http://inner.test:25"} {
+				_, _, err := post(t, d, url)
+				if blocked := (*BlockedError)(nil); !errors.As(err, &blocked) {
+					t.Errorf("%s gives %v", url, err)
+				}
+			}
+			if len(p.requests()) != 2 {
+				t.Errorf("the proxy was asked for %q", p.requests())
+			}
+		})
+	}
+}
+
+func TestSOCKSProxy(t *testing.T) {
+	_, address := endpoint(t)
+	dns, resolver := newDNS(t)
+	dns.set("public.test", []string{"8.8.8.8"})
+	dns.set("private.test", []string{"10.0.0.1"})
+	dns.set("mixed.test", []string{"10.0.0.1", "2606:4700:4700::1111"})
+	knows := map[string]string{
+		"8.8.8.8:8080": address, "[2606:4700:4700::1111]:8080": address, "public.test:8080": address, "private.test:8080": address,
+	}
+	tests := map[string]struct {
+		scheme, host, want, asked, remote string
+	}{
+		"resolved here":               {"socks5", "public.test", "", "8.8.8.8:8080", "8.8.8.8:8080"},
+		"resolved here, IPv6":         {"socks5", "mixed.test", "", "[2606:4700:4700::1111]:8080", "[2606:4700:4700::1111]:8080"},
+		"resolved here, and refused":  {"socks5", "private.test", "RFC 1918", "", ""},
+		"address":                     {"socks5", "8.8.8.8", "", "8.8.8.8:8080", "8.8.8.8:8080"},
+		"address, refused":            {"socks5", "127.0.0.1", "loopback", "", ""},
+		"resolved by the proxy":       {"socks5h", "public.test", "", "public.test:8080", ""},
+		"the proxy's to police":       {"socks5h", "private.test", "", "private.test:8080", ""},
+		"address, with socks5h":       {"socks5h", "8.8.8.8", "", "8.8.8.8:8080", "8.8.8.8:8080"},
+		"IPv6 address, with socks5h":  {"socks5h", "[2606:4700:4700::1111]", "", "[2606:4700:4700::1111]:8080", "[2606:4700:4700::1111]:8080"},
+		"address, refused by socks5h": {"socks5h", "10.0.0.1", "RFC 1918", "", ""},
+		"spelling, with socks5h":      {"socks5h", "127.1", "unusual", "", ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			proxy, asked := socksProxy(t, true, 0, knows)
+			d := dialer(t, Options{Proxy: test.scheme + "://" + proxy, ProxyCredentialsFile: credentialsFile(t), Resolver: resolver})
+			body, remote, err := post(t, d, "http://"+test.host+":8080")
+			if got := strings.Join(asked(), " "); got != test.asked {
+				t.Errorf("the proxy was asked for %q, want %q", got, test.asked)
+			}
+			if test.want == "" && (err != nil || body != "got event" || remote != test.remote) {
+				t.Errorf("answer is %q from %q, %v", body, remote, err)
+			}
+			if blocked := (*BlockedError)(nil); test.want != "" && (!errors.As(err, &blocked) || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("error is %v", err)
+			}
+		})
+	}
+}
+
+// Faults of the proxy are told from what it says about the endpoint.
+func TestProxyFaults(t *testing.T) {
+	saying := func(text string) string {
+		return "http://" + serve(t, func(conn net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				_, _ = io.WriteString(conn, text)
+			}
+		})
+	}
+	socksSaying := func(reply byte) string {
+		address, _ := socksProxy(t, false, reply, nil)
+		return "socks5h://" + address
+	}
+	raw := func(bytes string) string {
+		return "socks5h://" + serve(t, func(conn net.Conn) {
+			_, _ = conn.Read(make([]byte, 100))
+			_, _ = io.WriteString(conn, bytes)
+		})
+	}
+	gone := serve(t, nil)
+	if listener, err := net.Listen("tcp4", "127.0.0.1:0"); err == nil {
+		gone = listener.Addr().String()
+		listener.Close()
+	}
+	wantsLogin, _ := socksProxy(t, true, 0, nil)
+	tests := map[string]struct {
+		proxy string
+		// cause is that of an UpstreamError; without it, a ProxyError is meant.
+		cause error
+		text  string
+	}{
+		"not there":                 {"http://" + gone, nil, "cannot connect"},
+		"not there, TLS":            {"https://" + gone, nil, "cannot connect"},
+		"not there, SOCKS":          {"socks5://" + gone, nil, "cannot connect"},
+		"no TLS":                    {strings.Replace(saying("x"), "http:", "https:", 1), nil, "TLS"},
+		"name unknown":              {"http://no-such-proxy.invalid:3128", nil, "cannot connect"},
+		"407":                       {saying("HTTP/1.1 407 x\r\n\r\n"), nil, "credentials"},
+		"403":                       {saying("HTTP/1.1 403 x\r\n\r\n"), nil, "forbids"},
+		"400":                       {saying("HTTP/1.1 400 x\r\n\r\n"), nil, "400 Bad Request"},
+		"302":                       {saying("HTTP/1.1 302 x\r\nLocation: http://login/\r\n\r\n"), nil, "302"},
+		"500":                       {saying("HTTP/1.1 500 x\r\n\r\n"), nil, "500"},
+		"malformed":                 {saying("SSH-2.0-OpenSSH\r\n\r\n"), nil, "no HTTP answer"},
+		"nothing":                   {saying(""), nil, "no HTTP answer"},
+		"endless header":            {saying("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 200<<10)), nil, "no HTTP answer"},
+		"502":                       {saying("HTTP/1.1 502 x\r\n\r\n"), syscall.EHOSTUNREACH, "502 Bad Gateway"},
+		"503":                       {saying("HTTP/1.1 503 x\r\n\r\n"), syscall.EHOSTUNREACH, "503"},
+		"504":                       {saying("HTTP/1.1 504 x\r\n\r\n"), context.DeadlineExceeded, "504"},
+		"SOCKS general failure":     {socksSaying(1), nil, "general failure"},
+		"SOCKS rules":               {socksSaying(2), nil, "rules"},
+		"SOCKS network unreachable": {socksSaying(3), syscall.ENETUNREACH, "network unreachable"},
+		"SOCKS host unreachable":    {socksSaying(4), syscall.EHOSTUNREACH, "host unreachable"},
+		"SOCKS refused":             {socksSaying(5), syscall.ECONNREFUSED, "connection refused"},
+		"SOCKS TTL expired":         {socksSaying(6), context.DeadlineExceeded, "TTL expired"},
+		"SOCKS no such command":     {socksSaying(7), nil, "answered with 7"},
+		"SOCKS wants a login":       {"socks5h://" + wantsLogin, nil, "credentials"},
+		"SOCKS 4":                   {raw("\x00\x5a"), nil, "does not speak SOCKS5"},
+		"HTTP on a SOCKS port":      {raw("HTTP/1.1 400 Bad Request\r\n\r\n"), nil, "does not speak SOCKS5"},
+		"SOCKS silent":              {raw(""), nil, "ended the connection"},
+		"SOCKS unknown method":      {raw("\x05\x01"), nil, "unknown method"},
+		"SOCKS cut":                 {raw("\x05\x00\x05\x00"), nil, "ended the connection"},
+		"SOCKS unknown address":     {raw("\x05\x00\x05\x00\x00\x09\x01"), nil, "unknown kind of address"},
+		"SOCKS cut in the address":  {raw("\x05\x00\x05\x00\x00\x04\x01\x02"), nil, "cut short"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := post(t, dialer(t, Options{Proxy: test.proxy}), "http://8.8.8.8:8080")
+			var fault *ProxyError
+			var upstream *UpstreamError
+			if isProxy, isUpstream := errors.As(err, &fault), errors.As(err, &upstream); isProxy == isUpstream || isProxy != (test.cause == nil) {
+				t.Fatalf("error is %v", err)
+			}
+			if !strings.Contains(err.Error(), test.text) {
+				t.Errorf("error %q does not say %q", err, test.text)
+			}
+			if test.cause != nil && !errors.Is(err, test.cause) {
+				t.Errorf("%v is not %v", err, test.cause)
+			}
+		})
+	}
+}
+
+// A proxy that took the request and waits for the endpoint is not at fault; one that does not greet is.
+func TestSlowProxies(t *testing.T) {
+	hang := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	for scheme, wantProxy := range map[string]bool{"http": false, "socks5h": true, "https": true} {
+		d := dialer(t, Options{Proxy: scheme + "://" + hang})
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		began := time.Now()
+		_, err := d.DialContext(ctx, "tcp", "8.8.8.8:443")
+		cancel()
+		var fault *ProxyError
+		if errors.As(err, &fault) != wantProxy || time.Since(began) > 5*time.Second {
+			t.Errorf("%s gives %v after %s", scheme, err, time.Since(began))
+		}
+		if !wantProxy && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s gives %v", scheme, err)
+		}
+	}
+}
+
+func TestWrongCredentials(t *testing.T) {
+	path := credentialsFile(t)
+	proxy, asked := socksProxy(t, true, 0, nil)
+	d := dialer(t, Options{Proxy: "socks5h://" + proxy, ProxyCredentialsFile: path})
+	// The file may change: a Secret that is mounted does.
+	for content, want := range map[string]string{
+		"egress:wr0ng-s3cret1\n": "does not accept the credentials",
+		"no colon":               "user:password",
+		":" + proxySecret:        "user:password",
+		strings.Repeat("x", 256) + ":" + proxySecret: "255 bytes",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := post(t, d, "http://8.8.8.8:8080")
+		var fault *ProxyError
+		if !errors.As(err, &fault) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("error is %v, want one with %q", err, want)
+		}
+	}
+	if len(asked()) > 0 {
+		t.Errorf("the proxy was asked for %q", asked())
+	}
+}
+
+func TestNoProxy(t *testing.T) {
+	_, address := endpoint(t)
+	p := &connectProxy{}
+	server := httptest.NewServer(p)
+	defer server.Close()
+	d := dialer(t, Options{Proxy: server.URL, NoProxy: "127.0.0.0/8,.direct.test", AllowCIDRs: List{"127.0.0.0/8"}})
+	if body, _, err := post(t, d, "http://"+address); err != nil || body != "got event" {
+		t.Errorf("answer is %q, %v", body, err)
+	}
+	if len(p.requests()) > 0 {
+		t.Errorf("the proxy was asked for %q", p.requests())
+	}
+	for host, want := range map[string]bool{"a.direct.test": false, "other.test": true, "8.8.8.8": true} {
+		if got := d.proxy.wanted(target{host: host, port: 443}); got != want {
+			t.Errorf("through the proxy to %s: %t", host, got)
+		}
+	}
+	// What goes past the proxy is under the rules.
+	d = dialer(t, Options{Proxy: server.URL, NoProxy: "127.0.0.0/8"})
+	_, _, err := post(t, d, "http://"+address)
+	if blocked := (*BlockedError)(nil); !errors.As(err, &blocked) {
+		t.Errorf("error is %v", err)
+	}
+}
