@@ -79,6 +79,8 @@ func classifyError(ctx context.Context, err error) (v1alpha1.Outcome, string) {
 	case outcome == v1alpha1.OutcomeNameNotResolved && errors.As(err, &dns):
 		// The error itself names the cluster's DNS server.
 		return outcome, fmt.Sprintf("the host %s was not resolved: %s", dns.Name, dns.Err)
+	case outcome == v1alpha1.OutcomeInvalidResponse && isUnsolicited(err):
+		return outcome, "the endpoint answered before it was asked"
 	case outcome == v1alpha1.OutcomeTLSFailed:
 		return outcome, tlsMessage(err)
 	default:
@@ -112,7 +114,7 @@ func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
 		return v1alpha1.OutcomeConnectionRefused
 	case isReset(err), isGoAway(err), errors.Is(err, errAlwaysEnds):
 		return v1alpha1.OutcomeConnectionReset
-	case isMalformed(err):
+	case isMalformed(err), isUnsolicited(err):
 		return v1alpha1.OutcomeInvalidResponse
 	default:
 		return v1alpha1.OutcomeConnectionFailed
@@ -133,6 +135,9 @@ func isGoAway(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "GOAWAY") && strings.Contains(text, "http2: ")
 }
+
+// isUnsolicited reports whether an endpoint wrote to a connection before there was a request.
+func isUnsolicited(err error) bool { return strings.Contains(err.Error(), "readLoopPeekFailLocked") }
 
 // isMalformed knows by their texts the errors of net/http that have no type.
 func isMalformed(err error) bool {

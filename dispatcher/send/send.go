@@ -252,5 +252,5 @@ func (t *trace) remoteIP() string {
 func (t *trace) stale(err error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return !t.answered && (isGoAway(err) || t.reused && isReset(err))
+	return !t.answered && (isGoAway(err) || t.reused && (isReset(err) || isUnsolicited(err)))
 }

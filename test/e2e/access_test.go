@@ -38,6 +38,7 @@ const (
 func TestAccess(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
+	sender := "system:serviceaccount:" + n.namespace + ":" + operator.Sender
 	tests := []struct {
 		user      string
 		args      []string
@@ -62,6 +63,13 @@ func TestAccess(t *testing.T) {
 		{dispatcherUser, []string{"delete", "postbackdeliveries.postback.dev"}, n.namespace, true},
 		{dispatcherUser, []string{"patch", "postbacks.postback.dev", "--subresource=status"}, n.namespace, true},
 		{dispatcherUser, []string{"list", "secrets"}, operator.Namespace, true},
+		{dispatcherUser, []string{"create", "tokenreviews.authentication.k8s.io"}, "", true},
+		{dispatcherUser, []string{"create", "subjectaccessreviews.authorization.k8s.io"}, "", true},
+		{dispatcherUser, []string{"create", "postbackevents.postback.dev"}, n.namespace, false},
+		{sender, []string{"create", "postbackevents.postback.dev"}, n.namespace, true},
+		{sender, []string{"create", "postbackevents.postback.dev"}, operator.Namespace, false},
+		{sender, []string{"create", "postbackdeliveries.postback.dev"}, n.namespace, false},
+		{sender, []string{"get", "postbacks.postback.dev"}, n.namespace, false},
 		{managerUser, []string{"delete", "namespaces"}, "", false},
 		{managerUser, []string{"create", "pods"}, n.namespace, false},
 		{managerUser, []string{"create", "serviceaccounts/token"}, operator.Namespace, false},
