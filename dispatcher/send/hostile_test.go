@@ -208,4 +208,3 @@ func TestConnectionIsDroppedAfterALongBody(t *testing.T) {
 		}
 	}
 }
-
