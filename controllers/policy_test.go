@@ -24,6 +24,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers/header"
 )
 
 // Whatever the API takes gets a status.
@@ -40,7 +41,7 @@ func TestLongestSpecGetsAStatus(t *testing.T) {
 		}
 		for i := range 32 {
 			p.Spec.Headers = append(p.Spec.Headers, v1alpha1.Header{
-				Name: fmt.Sprintf("X-%02d", i) + strings.Repeat("h", 60), Value: ptr.To(strings.Repeat("v", maxHeaderValue)),
+				Name: fmt.Sprintf("X-%02d", i) + strings.Repeat("h", 60), Value: ptr.To(strings.Repeat("v", header.MaxValue)),
 			})
 		}
 	}
@@ -61,7 +62,7 @@ var longestHost = strings.Repeat(strings.Repeat("a", 62)+".", 4) + "a"
 func TestPolicy(t *testing.T) {
 	strict := Policy{SignatureHeader: "Acme-Signature"}
 	lax := Policy{SignatureHeader: "Acme-Signature", AllowPlainHTTP: true}
-	header := func(name, value string) []v1alpha1.Header {
+	one := func(name, value string) []v1alpha1.Header {
 		return []v1alpha1.Header{{Name: name, Value: ptr.To(value)}}
 	}
 	const good = "https://crm.example.com/hooks"
@@ -93,12 +94,12 @@ func TestPolicy(t *testing.T) {
 		"host not UTF-8":          {strict, "https://%ff.example.com/", nil, v1alpha1.InvalidURLReason},
 		"host beyond ASCII":       {strict, "https://bücher.example.com/", nil, ""},
 		"user":                    {strict, "https://me:pw@crm.example.com/", nil, v1alpha1.InvalidURLReason},
-		"header":                  {strict, good, header("X-Tenant", "acme ä"), ""},
-		"renamed signature":       {strict, good, header("acme-signature", "x"), v1alpha1.InvalidHeaderReason},
-		"header name with space":  {strict, good, header("X Tenant", "x"), v1alpha1.InvalidHeaderReason},
-		"header with a line":      {strict, good, header("X-Tenant", "a\r\nX-Other: b"), v1alpha1.InvalidHeaderReason},
-		"header with a NUL":       {strict, good, header("X-Tenant", "a\x00"), v1alpha1.InvalidHeaderReason},
-		"long header":             {strict, good, header("X-Tenant", strings.Repeat("a", 4097)), v1alpha1.InvalidHeaderReason},
+		"header":                  {strict, good, one("X-Tenant", "acme ä"), ""},
+		"renamed signature":       {strict, good, one("acme-signature", "x"), v1alpha1.InvalidHeaderReason},
+		"header name with space":  {strict, good, one("X Tenant", "x"), v1alpha1.InvalidHeaderReason},
+		"header with a line":      {strict, good, one("X-Tenant", "a\r\nX-Other: b"), v1alpha1.InvalidHeaderReason},
+		"header with a NUL":       {strict, good, one("X-Tenant", "a\x00"), v1alpha1.InvalidHeaderReason},
+		"long header":             {strict, good, one("X-Tenant", strings.Repeat("a", 4097)), v1alpha1.InvalidHeaderReason},
 		"header without a value":  {strict, good, []v1alpha1.Header{{Name: "X-Tenant"}}, v1alpha1.InvalidHeaderReason},
 		"header with half source": {strict, good, []v1alpha1.Header{{Name: "X-Tenant", ValueFrom: &v1alpha1.HeaderSource{}}}, v1alpha1.InvalidHeaderReason},
 	}

@@ -24,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers/header"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -94,7 +95,7 @@ func (r *PostbackReconciler) credential(ctx context.Context, s *postbackScope, w
 	return value, nil
 }
 
-func credentialMistake(value string) string { return textMistake(value, maxCredential) }
+func credentialMistake(value string) string { return header.TextMistake(value, maxCredential) }
 
 // usernameMistake knows that the colon ends a user name (RFC 7617, section 2).
 func usernameMistake(value string) string {

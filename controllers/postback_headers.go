@@ -20,18 +20,14 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
-	"golang.org/x/net/http/httpguts"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers/header"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
-
-// maxHeaderValue bounds the value of a header, wherever it comes from.
-const maxHeaderValue = 4096
 
 // wanted is a value that a Secret of the Postback's namespace is to hold.
 type wanted struct {
@@ -87,25 +83,25 @@ func (r *PostbackReconciler) referenced(ctx context.Context, s *postbackScope, n
 // reconcileHeaders resolves the values of the headers.
 func (r *PostbackReconciler) reconcileHeaders(ctx context.Context, s *postbackScope) error {
 	for i := range s.postback.Spec.Headers {
-		header := &s.postback.Spec.Headers[i]
-		if header.Value != nil {
-			s.headers = append(s.headers, route.Header{Name: header.Name, Value: *header.Value})
+		h := &s.postback.Spec.Headers[i]
+		if h.Value != nil {
+			s.headers = append(s.headers, route.Header{Name: h.Name, Value: *h.Value})
 			continue
 		}
-		ref := header.ValueFrom.SecretKeyRef
-		w := wanted{ref.Name, ref.Key, fmt.Sprintf("the value of the header %q", header.Name), v1alpha1.HeaderSecretNotFoundReason}
+		ref := h.ValueFrom.SecretKeyRef
+		w := wanted{ref.Name, ref.Key, fmt.Sprintf("the value of the header %q", h.Name), v1alpha1.HeaderSecretNotFoundReason}
 		value, v, err := r.fetch(ctx, s, w)
 		if err != nil {
 			return err
 		}
-		if mistake := headerValueMistake(value); v == nil && mistake != "" {
+		if mistake := header.ValueMistake(value); v == nil && mistake != "" {
 			v = stalled(v1alpha1.InvalidHeaderReason, capital(w.where())+" "+mistake+".")
 		}
 		if v != nil {
 			s.verdict = v
 			return nil
 		}
-		s.headers = append(s.headers, route.Header{Name: header.Name, Value: value})
+		s.headers = append(s.headers, route.Header{Name: h.Name, Value: value})
 	}
 	return nil
 }
@@ -113,32 +109,4 @@ func (r *PostbackReconciler) reconcileHeaders(ctx context.Context, s *postbackSc
 // capital begins a sentence.
 func capital(text string) string {
 	return strings.ToUpper(text[:1]) + text[1:]
-}
-
-// headerValueMistake says what is wrong with the value of a header, without showing it, or "".
-func headerValueMistake(value string) string {
-	if mistake := textMistake(value, maxHeaderValue); mistake != "" {
-		return mistake
-	}
-	if strings.Trim(value, " \t") != value {
-		// HTTP would take it away.
-		return "begins or ends with a space or tab: remove it"
-	}
-	return ""
-}
-
-// textMistake says what is wrong with a text from a user or a Secret that is sent on, without showing it, or "".
-func textMistake(value string, longest int) string {
-	switch {
-	case strings.ContainsAny(value, "\r\n"):
-		return "contains a line break: remove it (printf instead of echo)"
-	case !utf8.ValidString(value):
-		// A route is JSON, which would change it.
-		return "is not UTF-8 text: encode it so"
-	case !httpguts.ValidHeaderFieldValue(value):
-		return "contains a control character: remove it"
-	case len(value) > longest:
-		return fmt.Sprintf("is longer than %d bytes: shorten it", longest)
-	}
-	return ""
 }

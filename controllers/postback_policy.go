@@ -21,14 +21,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/net/http/httpguts"
-
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/controllers/header"
 	"github.com/postback-dev/postback-operator/dispatcher/filter"
 )
 
@@ -120,36 +118,20 @@ func validPort(port string) bool {
 	return err == nil && number > 0
 }
 
-func (p Policy) checkHeader(header *v1alpha1.Header) *verdict {
+func (p Policy) checkHeader(h *v1alpha1.Header) *verdict {
 	switch {
-	case !httpguts.ValidHeaderFieldName(header.Name):
-		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("%q in spec.headers is not an HTTP header name: correct it.", header.Name))
-	case reservedHeader(header.Name):
-		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers is set by HTTP or the operator: choose another name.", header.Name))
-	case strings.EqualFold(header.Name, p.SignatureHeader):
-		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers carries the signature in this installation: choose another name.", header.Name))
-	case header.Value == nil && (header.ValueFrom == nil || header.ValueFrom.SecretKeyRef == nil):
-		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers has no value: set value or valueFrom.", header.Name))
-	case header.Value != nil && headerValueMistake(*header.Value) != "":
-		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The value of the header %q in spec.headers %s.", header.Name, headerValueMistake(*header.Value)))
+	case !header.ValidName(h.Name):
+		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("%q in spec.headers is not an HTTP header name: correct it.", h.Name))
+	case header.Reserved(h.Name):
+		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers is set by HTTP or the operator: choose another name.", h.Name))
+	case strings.EqualFold(h.Name, p.SignatureHeader):
+		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers carries the signature in this installation: choose another name.", h.Name))
+	case h.Value == nil && (h.ValueFrom == nil || h.ValueFrom.SecretKeyRef == nil):
+		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers has no value: set value or valueFrom.", h.Name))
+	case h.Value != nil && header.ValueMistake(*h.Value) != "":
+		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The value of the header %q in spec.headers %s.", h.Name, header.ValueMistake(*h.Value)))
 	}
 	return nil
-}
-
-// reservedHeaders, and those that begin with one of reservedPrefixes, are set by HTTP or the operator. The API's rules
-// have the same.
-var (
-	reservedHeaders = []string{
-		"host", "user-agent", "dub-signature", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
-		"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect", "accept-encoding",
-	}
-	reservedPrefixes = []string{"content-", "webhook-"}
-)
-
-func reservedHeader(name string) bool {
-	name = strings.ToLower(name)
-	return slices.Contains(reservedHeaders, name) ||
-		slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // endpointHost returns the host, and port if one is given, of a URL.

@@ -88,7 +88,7 @@ func TestErrorsAreNotShared(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, expression := range []string{
 		`event.data.personal > 1`, `event.data.sale.amount.exists(x, true)`, `1 in event.data.sale.amount`, `event.data.items[7] == 1`,
-		`event.data.personal.matches("a") && event.data.sale.matches("a")`, `size(event.data.items + event.data.items) > 1`,
+		`event.data.personal.matches("M") && event.data.sale.matches("a")`, `size(event.data.items + event.data.items) > 1`,
 		`event.data.personal ? true : false`, `-event.data.personal == 1`, `event.data.sale.amount.startsWith("a")`,
 	} {
 		f, err := Compile(expression)
