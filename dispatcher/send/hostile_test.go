@@ -208,3 +208,21 @@ func TestConnectionIsDroppedAfterALongBody(t *testing.T) {
 		}
 	}
 }
+
+// Which of the two comes first, the answer or the request, is chance.
+func TestAnswerBeforeTheRequest(t *testing.T) {
+	address := raw(t, func(conn net.Conn) {
+		_, _ = io.WriteString(conn, ok)
+		if request, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			_, _ = io.Copy(io.Discard, request.Body)
+		}
+	})
+	sender := newSender()
+	for range 10 {
+		attempt := sender.Send(t.Context(), routeTo("http://"+address), event("{}"))
+		early := attempt.Outcome == v1alpha1.OutcomeInvalidResponse && strings.Contains(attempt.Message, "before it was asked")
+		if attempt.Outcome != v1alpha1.OutcomeSucceeded && !early {
+			t.Errorf("outcome is %s (%s)", attempt.Outcome, attempt.Message)
+		}
+	}
+}
