@@ -36,6 +36,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/test/operator"
@@ -188,5 +189,37 @@ func TestCloudEventsFromEndToEnd(t *testing.T) {
 	}
 	if all := n.deliveries(); len(all) != 1 || all[got.ID()].Spec.Format != v1alpha1.FormatCloudEvents {
 		t.Errorf("%d deliveries", len(all))
+	}
+}
+
+// TestSendersRole asks the API server what it allows, as the dispatcher does: "kubectl auth can-i" cannot ask for a
+// resource that stands in roles only.
+func TestSendersRole(t *testing.T) {
+	n := newTenant(t)
+	sender := "system:serviceaccount:" + n.namespace + ":" + operator.Sender
+	for _, tt := range []struct {
+		user, verb, resource, namespace string
+		want                            bool
+	}{
+		{sender, "create", "postbackevents", n.namespace, true},
+		{sender, "create", "postbackevents", operator.Namespace, false},
+		{sender, "get", "postbackevents", n.namespace, false},
+		{sender, "create", "postbackdeliveries", n.namespace, false},
+		{sender, "get", "postbacks", n.namespace, false},
+		{dispatcherUser, "create", "postbackevents", n.namespace, false},
+		{managerUser, "create", "postbackevents", n.namespace, false},
+	} {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: tt.user,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Namespace: tt.namespace, Verb: tt.verb, Group: v1alpha1.GroupVersion.Group, Resource: tt.resource,
+			},
+		}}
+		if err := api.Create(t.Context(), review); err != nil {
+			t.Fatal(err)
+		}
+		if review.Status.Allowed != tt.want {
+			t.Errorf("%s may %s %s in %s: %t, want %t", tt.user, tt.verb, tt.resource, tt.namespace, review.Status.Allowed, tt.want)
+		}
 	}
 }
