@@ -35,6 +35,7 @@ func TestFinishedDeliveriesAreDeleted(t *testing.T) {
 	without(t, dispatcher)
 	const bound = 20
 	// Other tests' deliveries count, too, as long as their namespaces are not gone.
+	awaitNamespacesGone(t)
 	eventually(t, func() error {
 		if left := n.finishedInCluster(); len(left) > 0 {
 			return fmt.Errorf("there are %d deliveries of other tests", len(left))
