@@ -228,6 +228,9 @@ func TestDeadReplica(t *testing.T) {
 
 // TestAPIServerOutage: while nothing can be stored ingest says so, and what is sent again afterwards comes once.
 func TestAPIServerOutage(t *testing.T) {
+	// An API server that has just started may not know yet of our kinds: then Kubernetes lets a namespace go with all that
+	// is in it, and other tests would find that.
+	awaitNamespacesGone(t)
 	n := newTenant(t)
 	n.postback("crm")
 	n.post(lead("evt_before"))

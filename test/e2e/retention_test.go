@@ -38,7 +38,11 @@ func TestFinishedDeliveriesAreDeleted(t *testing.T) {
 	awaitNamespacesGone(t)
 	eventually(t, func() error {
 		if left := n.finishedInCluster(); len(left) > 0 {
-			return fmt.Errorf("there are %d deliveries of other tests", len(left))
+			namespaces := map[string]int{}
+			for i := range left {
+				namespaces[left[i].Namespace]++
+			}
+			return fmt.Errorf("there are %d deliveries of other tests: %v", len(left), namespaces)
 		}
 		return nil
 	})

@@ -19,8 +19,8 @@ package e2e
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"testing"
