@@ -35,35 +35,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
 const (
 	proxyUser   = "egress"
 	proxySecret = "pr0xy-s3cret"
 )
-
-// serve answers each connection to loopback with f, and returns its address.
-func serve(t *testing.T, f func(net.Conn)) string {
-	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				f(conn)
-			}()
-		}
-	}()
-	return listener.Addr().String()
-}
 
 // connectProxy is an HTTP proxy of the test's own. It knows one name that the DNS does not.
 type connectProxy struct {
@@ -124,7 +103,7 @@ func socksProxy(t *testing.T, wantLogin bool, reply byte, knows map[string]strin
 	t.Helper()
 	var mu sync.Mutex
 	var all []string
-	address = serve(t, func(conn net.Conn) {
+	address = receiver.Raw(t, func(conn net.Conn) {
 		r := bufio.NewReader(conn)
 		head := make([]byte, 2)
 		_, _ = io.ReadFull(r, head)
@@ -332,7 +311,7 @@ func TestSOCKSProxy(t *testing.T) {
 // Faults of the proxy are told from what it says about the endpoint.
 func TestProxyFaults(t *testing.T) {
 	saying := func(text string) string {
-		return "http://" + serve(t, func(conn net.Conn) {
+		return "http://" + receiver.Raw(t, func(conn net.Conn) {
 			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
 				_, _ = io.WriteString(conn, text)
 			}
@@ -343,12 +322,12 @@ func TestProxyFaults(t *testing.T) {
 		return "socks5h://" + address
 	}
 	raw := func(bytes string) string {
-		return "socks5h://" + serve(t, func(conn net.Conn) {
+		return "socks5h://" + receiver.Raw(t, func(conn net.Conn) {
 			_, _ = conn.Read(make([]byte, 100))
 			_, _ = io.WriteString(conn, bytes)
 		})
 	}
-	gone := serve(t, nil)
+	gone := receiver.Raw(t, nil)
 	if listener, err := net.Listen("tcp4", "127.0.0.1:0"); err == nil {
 		gone = listener.Addr().String()
 		listener.Close()
@@ -412,7 +391,7 @@ func TestProxyFaults(t *testing.T) {
 
 // A proxy that took the request and waits for the endpoint is not at fault; one that does not greet is.
 func TestSlowProxies(t *testing.T) {
-	hang := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	hang := receiver.Raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	for scheme, wantProxy := range map[string]bool{"http": false, "socks5h": true, "https": true} {
 		d := dialer(t, Options{Proxy: scheme + "://" + hang})
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

@@ -17,12 +17,9 @@ limitations under the License.
 package retry_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -40,6 +37,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
 // Whatever an endpoint answers, the API server takes the record: one that it refused would be no record, and the
@@ -63,7 +61,7 @@ func TestEveryAnswerCanBeRecorded(t *testing.T) {
 	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			r.setRoute(func(target *route.Route) { target.URL = "http://" + rawEndpoint(t, answer) })
+			r.setRoute(func(target *route.Route) { target.URL = "http://" + receiver.Raw(t, receiver.Answering(answer)) })
 			d := r.store(t, fmt.Sprintf("evt_%d", time.Now().UnixNano()))
 			recorded, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{TakenOver: true})
 			g.Expect(err).NotTo(HaveOccurred())
@@ -71,30 +69,6 @@ func TestEveryAnswerCanBeRecorded(t *testing.T) {
 			g.Expect(recorded.Status.Attempts[0].Message).NotTo(ContainSubstring("refused the texts"), "the texts fit")
 		})
 	}
-}
-
-// rawEndpoint answers each request with a text, and returns its address.
-func rawEndpoint(t *testing.T, answer string) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			if request, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-				_, _ = io.Copy(io.Discard, request.Body)
-				_, _ = io.WriteString(conn, answer)
-			}
-			_ = conn.Close()
-		}
-	}()
-	return listener.Addr().String()
 }
 
 // withStatusUpdates returns the rig's attempter with a client whose status updates go through f.

@@ -34,6 +34,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -79,7 +80,7 @@ func TestStaleConnectionIsReplacedWithTheWholeBody(t *testing.T) {
 		} {
 			t.Run(name+", "+how, func(t *testing.T) {
 				var got received
-				address := raw(t, func(conn net.Conn) {
+				address := receiver.Raw(t, func(conn net.Conn) {
 					reader := bufio.NewReader(conn)
 					request, err := http.ReadRequest(reader)
 					if err != nil {
@@ -111,7 +112,7 @@ func TestStaleConnectionIsReplacedWithTheWholeBody(t *testing.T) {
 // A fresh connection that ends without an answer is a failure on record: a try for free each time would never end.
 func TestFreshConnectionIsNotReplaced(t *testing.T) {
 	var got received
-	address := raw(t, func(conn net.Conn) {
+	address := receiver.Raw(t, func(conn net.Conn) {
 		if request, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
 			content, _ := io.ReadAll(request.Body)
 			got.add(string(content))

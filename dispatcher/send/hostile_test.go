@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
 func compress(t *testing.T, content string, to func(io.Writer) io.WriteCloser) []byte {
@@ -142,7 +143,7 @@ func TestHostileAnswers(t *testing.T) {
 		"endless header":          {forever("HTTP/1.1 200 OK\r\n", strings.Repeat("X: y\r\n", 1000), 0), v1alpha1.OutcomeInvalidResponse, "headers exceeded", "", false},
 		"endless header line":     {forever("HTTP/1.1 200 OK\r\nX: ", strings.Repeat("y", 10000), 0), v1alpha1.OutcomeInvalidResponse, "", "", false},
 		"flood of 1xx":            {forever("", "HTTP/1.1 102 Processing\r\n\r\n", 0), v1alpha1.OutcomeInvalidResponse, "exceeded", "", false},
-		"many 1xx":                {answering(strings.Repeat("HTTP/1.1 103 x\r\n\r\n", 20) + ok), v1alpha1.OutcomeSucceeded, "", "ok", false},
+		"many 1xx":                {receiver.Answering(strings.Repeat("HTTP/1.1 103 x\r\n\r\n", 20) + ok), v1alpha1.OutcomeSucceeded, "", "ok", false},
 		"dripping 1xx":            {forever("", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 200*time.Millisecond), v1alpha1.OutcomeTimeout, "", "", true},
 		"endless body":            {forever("HTTP/1.1 200 OK\r\n\r\n", strings.Repeat("b", 10000), 0), v1alpha1.OutcomeSucceeded, "", "bbb", false},
 		"dripping body":           {forever("HTTP/1.1 200 OK\r\n\r\n", "b", drip), v1alpha1.OutcomeSucceeded, "", "bbb", true},
@@ -150,22 +151,22 @@ func TestHostileAnswers(t *testing.T) {
 		"endless chunks":          {forever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "4\r\nbbbb\r\n", 0), v1alpha1.OutcomeSucceeded, "", "bbb", false},
 		"endless chunk extension": {forever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;", strings.Repeat("e", 1000), 0), v1alpha1.OutcomeSucceeded, "", "", false},
 		"endless trailers":        {forever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbbbb\r\n0\r\n", "X: y\r\n", 0), v1alpha1.OutcomeSucceeded, "", "bbbb", false},
-		"trailers":                {answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n4\r\nbbbb\r\n0\r\nX: y\r\n\r\n"), v1alpha1.OutcomeSucceeded, "", "bbbb", false},
-		"malformed chunk":         {answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nbbbb\r\n"), v1alpha1.OutcomeSucceeded, "", "", false},
-		"shorter than it says":    {answering("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nbbbb"), v1alpha1.OutcomeSucceeded, "", "bbbb", false},
-		"longer than it says":     {answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nbbbb"), v1alpha1.OutcomeSucceeded, "", "bb", false},
-		"two lengths":             {answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nbbb"), v1alpha1.OutcomeInvalidResponse, "", "", false},
-		"length and chunks":       {answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbbbb\r\n0\r\n\r\n"), v1alpha1.OutcomeSucceeded, "", "bbbb", false},
-		"unknown coding":          {answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nbbbb"), v1alpha1.OutcomeInvalidResponse, "transfer encoding", "", false},
-		"closed in the header":    {answering("HTTP/1.1 200 OK\r\nContent-Le"), v1alpha1.OutcomeInvalidResponse, "malformed", "", false},
-		"HTTP/2 unasked":          {answering("\x00\x00\x00\x04\x00\x00\x00\x00\x00"), v1alpha1.OutcomeInvalidResponse, "malformed", "", false},
-		"HTTP/0.9":                {answering("<html>"), v1alpha1.OutcomeInvalidResponse, "malformed", "", false},
+		"trailers":                {receiver.Answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n4\r\nbbbb\r\n0\r\nX: y\r\n\r\n"), v1alpha1.OutcomeSucceeded, "", "bbbb", false},
+		"malformed chunk":         {receiver.Answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nbbbb\r\n"), v1alpha1.OutcomeSucceeded, "", "", false},
+		"shorter than it says":    {receiver.Answering("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nbbbb"), v1alpha1.OutcomeSucceeded, "", "bbbb", false},
+		"longer than it says":     {receiver.Answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nbbbb"), v1alpha1.OutcomeSucceeded, "", "bb", false},
+		"two lengths":             {receiver.Answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nbbb"), v1alpha1.OutcomeInvalidResponse, "", "", false},
+		"length and chunks":       {receiver.Answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbbbb\r\n0\r\n\r\n"), v1alpha1.OutcomeSucceeded, "", "bbbb", false},
+		"unknown coding":          {receiver.Answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nbbbb"), v1alpha1.OutcomeInvalidResponse, "transfer encoding", "", false},
+		"closed in the header":    {receiver.Answering("HTTP/1.1 200 OK\r\nContent-Le"), v1alpha1.OutcomeInvalidResponse, "malformed", "", false},
+		"HTTP/2 unasked":          {receiver.Answering("\x00\x00\x00\x04\x00\x00\x00\x00\x00"), v1alpha1.OutcomeInvalidResponse, "malformed", "", false},
+		"HTTP/0.9":                {receiver.Answering("<html>"), v1alpha1.OutcomeInvalidResponse, "malformed", "", false},
 	}
 	sender := newSender()
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := routeTo("http://" + raw(t, test.serve))
+			r := routeTo("http://" + receiver.Raw(t, test.serve))
 			r.Timeout.Duration = 4 * time.Second
 			if test.atDeadline {
 				r.Timeout.Duration = time.Second
@@ -211,7 +212,7 @@ func TestConnectionIsDroppedAfterALongBody(t *testing.T) {
 
 // Which of the two comes first, the answer or the request, is chance.
 func TestAnswerBeforeTheRequest(t *testing.T) {
-	address := raw(t, func(conn net.Conn) {
+	address := receiver.Raw(t, func(conn net.Conn) {
 		_, _ = io.WriteString(conn, ok)
 		if request, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
 			_, _ = io.Copy(io.Discard, request.Body)

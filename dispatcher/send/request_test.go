@@ -31,6 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
 func senderWith(t *testing.T, c *clocktesting.FakePassiveClock, o egress.Options) *send.Sender {
@@ -85,7 +86,7 @@ func TestProxyOutcomes(t *testing.T) {
 		// After this, the endpoint speaks: here, it closes.
 		"HTTP/1.1 200 x\r\n\r\n": v1alpha1.OutcomeConnectionReset,
 	} {
-		sender := senderWith(t, clocktesting.NewFakePassiveClock(time.Now()), egress.Options{Proxy: "http://" + raw(t, answering(answer))})
+		sender := senderWith(t, clocktesting.NewFakePassiveClock(time.Now()), egress.Options{Proxy: "http://" + receiver.Raw(t, receiver.Answering(answer))})
 		attempt := sender.Send(t.Context(), routeTo("http://crm.example.com/?"+secretInURL), event("{}"))
 		if attempt.Outcome != want || attempt.RemoteIP != "" || strings.Contains(attempt.Message, secretInURL) {
 			t.Errorf("after %q attempt is %s (%s) from %q, want %s", answer, attempt.Outcome, attempt.Message, attempt.RemoteIP, want)

@@ -17,7 +17,6 @@ limitations under the License.
 package send_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -39,6 +38,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
 const secretInURL = "token=s3cret"
@@ -108,41 +108,8 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// raw serves one TCP connection after another with f, and returns its address.
-func raw(t *testing.T, f func(net.Conn)) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				f(conn)
-			}()
-		}
-	}()
-	return listener.Addr().String()
-}
-
-// answering reads a request and writes text.
-func answering(text string) func(net.Conn) {
-	return func(conn net.Conn) {
-		if request, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-			_, _ = io.Copy(io.Discard, request.Body)
-			_, _ = io.WriteString(conn, text)
-		}
-	}
-}
-
 func TestOutcomes(t *testing.T) {
-	closed := raw(t, nil)
+	closed := receiver.Raw(t, nil)
 	if listener, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
 		closed = listener.Addr().String()
 		listener.Close()
@@ -163,7 +130,7 @@ func TestOutcomes(t *testing.T) {
 	oldTLS.StartTLS()
 	t.Cleanup(oldTLS.Close)
 	plain := status(200)
-	hang := raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	hang := receiver.Raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 
 	tests := map[string]struct {
 		url     string
@@ -182,20 +149,20 @@ func TestOutcomes(t *testing.T) {
 		"999":                    {url: status(999), want: v1alpha1.OutcomeUnexpectedStatus, code: 999},
 		"refused":                {url: "http://" + closed, want: v1alpha1.OutcomeConnectionRefused, message: "refused"},
 		"hang":                   {url: "http://" + hang, timeout: time.Second, want: v1alpha1.OutcomeTimeout, message: "spec.timeout"},
-		"closed":                 {url: "http://" + raw(t, func(net.Conn) {}), want: v1alpha1.OutcomeConnectionReset},
-		"closed after request":   {url: "http://" + raw(t, answering("")), want: v1alpha1.OutcomeConnectionReset, message: "EOF"},
-		"cut header":             {url: "http://" + raw(t, answering("HTTP/1.1 200 O")), want: v1alpha1.OutcomeConnectionReset},
-		"not HTTP":               {url: "http://" + raw(t, answering("SSH-2.0-OpenSSH_9.6\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse, message: "malformed"},
-		"huge header":            {url: "http://" + raw(t, answering("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 100<<10)+"\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse},
-		"long line":              {url: "http://" + raw(t, answering(strings.Repeat("X", 3000)+"\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse, message: "malformed"},
-		"status 042":             {url: "http://" + raw(t, answering("HTTP/1.1 042 odd\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse, message: "042 odd"},
-		"switching protocols":    {url: "http://" + raw(t, answering("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")), want: v1alpha1.OutcomeUnexpectedStatus, code: 101},
-		"bad length":             {url: "http://" + raw(t, answering("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse},
+		"closed":                 {url: "http://" + receiver.Raw(t, func(net.Conn) {}), want: v1alpha1.OutcomeConnectionReset},
+		"closed after request":   {url: "http://" + receiver.Raw(t, receiver.Answering("")), want: v1alpha1.OutcomeConnectionReset, message: "EOF"},
+		"cut header":             {url: "http://" + receiver.Raw(t, receiver.Answering("HTTP/1.1 200 O")), want: v1alpha1.OutcomeConnectionReset},
+		"not HTTP":               {url: "http://" + receiver.Raw(t, receiver.Answering("SSH-2.0-OpenSSH_9.6\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse, message: "malformed"},
+		"huge header":            {url: "http://" + receiver.Raw(t, receiver.Answering("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 100<<10)+"\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse},
+		"long line":              {url: "http://" + receiver.Raw(t, receiver.Answering(strings.Repeat("X", 3000)+"\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse, message: "malformed"},
+		"status 042":             {url: "http://" + receiver.Raw(t, receiver.Answering("HTTP/1.1 042 odd\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse, message: "042 odd"},
+		"switching protocols":    {url: "http://" + receiver.Raw(t, receiver.Answering("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")), want: v1alpha1.OutcomeUnexpectedStatus, code: 101},
+		"bad length":             {url: "http://" + receiver.Raw(t, receiver.Answering("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n")), want: v1alpha1.OutcomeInvalidResponse},
 		"no such name":           {url: "http://no-such-host.invalid/", want: v1alpha1.OutcomeNameNotResolved},
 		"unknown authority":      {url: untrusted.URL, want: v1alpha1.OutcomeTLSFailed, message: "unknown authority"},
 		"old TLS":                {url: oldTLS.URL, want: v1alpha1.OutcomeTLSFailed},
 		"TLS to plain port":      {url: strings.Replace(plain, "http://", "https://", 1), want: v1alpha1.OutcomeTLSFailed},
-		"body shorter than said": {url: "http://" + raw(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort")), want: v1alpha1.OutcomeSucceeded, code: 200},
+		"body shorter than said": {url: "http://" + receiver.Raw(t, receiver.Answering("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort")), want: v1alpha1.OutcomeSucceeded, code: 200},
 	}
 	sender := newSender()
 	for name, test := range tests {
