@@ -24,7 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/header"
+	"github.com/postback-dev/postback-operator/dispatcher/header"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -88,7 +88,7 @@ func (r *PostbackReconciler) credential(ctx context.Context, s *postbackScope, w
 	}
 	if v == nil {
 		if mistake := mistakeIn(value); mistake != "" {
-			v = stalled(v1alpha1.InvalidAuthReason, capital(w.where())+" "+mistake+".")
+			v = w.mistaken(v1alpha1.InvalidAuthReason, mistake)
 		}
 	}
 	s.verdict = v

@@ -25,7 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/header"
+	"github.com/postback-dev/postback-operator/dispatcher/header"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -41,6 +41,12 @@ type wanted struct {
 // where names the place of a value.
 func (w wanted) where() string {
 	return fmt.Sprintf("%s (Secret %q, data key %q)", w.what, w.secret, w.key)
+}
+
+// mistaken is the verdict on a value that may not be used.
+func (w wanted) mistaken(reason, mistake string) *verdict {
+	where := w.where()
+	return stalled(reason, strings.ToUpper(where[:1])+where[1:]+" "+mistake+".")
 }
 
 // fetch reads a value from a Secret. There is a verdict if it is not there.
@@ -95,7 +101,7 @@ func (r *PostbackReconciler) reconcileHeaders(ctx context.Context, s *postbackSc
 			return err
 		}
 		if mistake := header.ValueMistake(value); v == nil && mistake != "" {
-			v = stalled(v1alpha1.InvalidHeaderReason, capital(w.where())+" "+mistake+".")
+			v = w.mistaken(v1alpha1.InvalidHeaderReason, mistake)
 		}
 		if v != nil {
 			s.verdict = v
@@ -104,9 +110,4 @@ func (r *PostbackReconciler) reconcileHeaders(ctx context.Context, s *postbackSc
 		s.headers = append(s.headers, route.Header{Name: h.Name, Value: value})
 	}
 	return nil
-}
-
-// capital begins a sentence.
-func capital(text string) string {
-	return strings.ToUpper(text[:1]) + text[1:]
 }

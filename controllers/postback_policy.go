@@ -26,8 +26,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/header"
 	"github.com/postback-dev/postback-operator/dispatcher/filter"
+	"github.com/postback-dev/postback-operator/dispatcher/header"
 )
 
 // What the parts of a URL's host are at most: a domain name, by RFC 1035, and a port.

@@ -132,8 +132,3 @@ func redeliverSince(value string, now time.Time) (time.Time, error) {
 	}
 	return since.UTC().Truncate(time.Second), nil
 }
-
-// shortened returns the beginning of an annotation's value, for a message.
-func shortened(value string) string {
-	return strings.ToValidUTF8(value[:min(len(value), maxShownType)], "")
-}

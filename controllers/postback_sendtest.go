@@ -34,8 +34,13 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-// maxShownType bounds how much of an annotation a message repeats.
-const maxShownType = 80
+// maxShown bounds how much of an annotation a message repeats.
+const maxShown = 80
+
+// shortened returns the beginning of an annotation's value, for a message.
+func shortened(value string) string {
+	return strings.ToValidUTF8(value[:min(len(value), maxShown)], "")
+}
 
 // sendTestForm is for those who take the annotation's value for a mere token: "1" is a valid event type, too.
 const sendTestForm = "The value has the form <event type>/<token>, such as lead.created/1; the token may be left out."
@@ -90,10 +95,9 @@ func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postback
 // refuseTestEvent says why there is no test event of a type for a Postback, or returns nil.
 func refuseTestEvent(postback *v1alpha1.Postback, eventType string) *testEventResult {
 	if !event.ValidType(eventType) {
-		shown := strings.ToValidUTF8(eventType[:min(len(eventType), maxShownType)], "")
 		return &testEventResult{
 			reason:  v1alpha1.TestEventInvalidReason,
-			message: fmt.Sprintf("%q in the annotation %s is not an event type. %s", shown, v1alpha1.SendTestAnnotation, sendTestForm),
+			message: fmt.Sprintf("%q in the annotation %s is not an event type. %s", shortened(eventType), v1alpha1.SendTestAnnotation, sendTestForm),
 		}
 	}
 	if !route.Subscribed(postback.Spec.Triggers, eventType) {

@@ -52,7 +52,7 @@ func (r *PostbackReconciler) reconcileTLS(ctx context.Context, s *postbackScope)
 			return err
 		}
 		if mistake := certificatesMistake(text, maxCA); v == nil && mistake != "" {
-			v = stalled(v1alpha1.InvalidTLSReason, capital(w.where())+" "+mistake+".")
+			v = w.mistaken(v1alpha1.InvalidTLSReason, mistake)
 		}
 		if v != nil {
 			s.verdict = v
@@ -85,12 +85,12 @@ func (r *PostbackReconciler) resolveClientCertificate(ctx context.Context, s *po
 		*part.into = text
 	}
 	if mistake := certificatesMistake(s.tls.Certificate, maxPair); mistake != "" {
-		s.verdict = stalled(v1alpha1.InvalidTLSReason, capital(certificate.where())+" "+mistake+".")
+		s.verdict = certificate.mistaken(v1alpha1.InvalidTLSReason, mistake)
 		return nil
 	}
 	pair, mistake := keyPair(s.tls.Certificate, s.tls.Key)
 	if mistake != "" {
-		s.verdict = stalled(v1alpha1.InvalidTLSReason, capital(key.where())+" "+mistake+".")
+		s.verdict = key.mistaken(v1alpha1.InvalidTLSReason, mistake)
 		return nil
 	}
 	watchValidity(s, secret, pair)

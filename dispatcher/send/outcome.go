@@ -45,8 +45,6 @@ func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 		return v1alpha1.OutcomeRedirected, answered + ": redirects are not followed" + redirectTarget(response, "spec.url")
 	case code == http.StatusGone:
 		return v1alpha1.OutcomeGone, answered + ": it wants no more events"
-	case code == http.StatusGone:
-		return v1alpha1.OutcomeGone, answered + ": it wants no more events"
 	case code >= 400 && code < 500:
 		return v1alpha1.OutcomeRejected4xx, answered
 	case code >= 500 && code < 600:

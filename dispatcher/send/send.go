@@ -33,6 +33,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
+	"github.com/postback-dev/postback-operator/dispatcher/header"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
 )
@@ -189,16 +190,10 @@ func contentType(format v1alpha1.PayloadFormat) string {
 	return "application/json"
 }
 
-// reserved reports whether a header is HTTP's or the dispatcher's to set. The API refuses such names; here they are left
-// out once more, for a route may be older than a rule.
+// reserved reports whether a header is HTTP's or the dispatcher's to set, or a proxy's. The API refuses such names but
+// those that merely begin like a proxy's; here they are left out once more, for a route may be older than a rule.
 func reserved(name string) bool {
-	name = strings.ToLower(name)
-	switch name {
-	case "host", "user-agent", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect", "accept-encoding",
-		strings.ToLower(sign.DefaultDubHeader):
-		return true
-	}
-	return strings.HasPrefix(name, "content-") || strings.HasPrefix(name, "proxy-") || strings.HasPrefix(name, "webhook-")
+	return header.Reserved(name) || strings.HasPrefix(strings.ToLower(name), "proxy-")
 }
 
 var errAlwaysEnds = errors.New("the endpoint ended every connection before it answered")
