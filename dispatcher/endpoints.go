@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/attempt"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 )
 
 // observe lets the lanes know what the attempts of other replicas say about endpoints.
@@ -36,7 +36,7 @@ func (r *replica) observe(ctx context.Context) error {
 	}
 	look := func(object any) {
 		if d, ok := object.(*v1alpha1.PostbackDelivery); ok {
-			if a := attempt.Newest(d); a != nil {
+			if a := delivery.Newest(d); a != nil {
 				r.lanes.Observe(d.Spec.PostbackRef.UID, a)
 			}
 		}

@@ -66,9 +66,6 @@ func (h *health) report(r *route.Route, state lane.Health) {
 	h.log.Info("Endpoint", "postback", r.Key(), "healthy", state.Healthy, "reason", state.Reason)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.pending == nil {
-		h.pending = map[types.UID]healthReport{}
-	}
 	h.pending[r.UID] = healthReport{r, state, time.Now()}
 }
 
@@ -94,7 +91,7 @@ func (h *health) take() map[types.UID]healthReport {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	taken := h.pending
-	h.pending = nil
+	h.pending = map[types.UID]healthReport{}
 	return taken
 }
 
@@ -117,9 +114,6 @@ func (h *health) write(ctx context.Context, report healthReport) {
 func (h *health) putBack(report healthReport) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.pending == nil {
-		h.pending = map[types.UID]healthReport{}
-	}
 	if _, newer := h.pending[report.route.UID]; !newer {
 		h.pending[report.route.UID] = report
 	}
@@ -152,9 +146,5 @@ func (h *health) tell(report healthReport) {
 	if report.health.Healthy {
 		eventType = corev1.EventTypeNormal
 	}
-	postback := &v1alpha1.Postback{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: report.route.Namespace, Name: report.route.Name, UID: report.route.UID},
-	}
-	h.events.Eventf(postback, nil, eventType, report.health.Reason, "Deliver", "%s", report.health.Message)
+	h.events.Eventf(report.route.Postback(), nil, eventType, report.health.Reason, "Deliver", "%s", report.health.Message)
 }

@@ -94,6 +94,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 	health := &health{
 		client: live, events: r.attempter.Events, log: o.Log.WithName("endpoint"),
 		elected: func() bool { return r.election.Elected() },
+		pending: map[types.UID]healthReport{},
 	}
 	r.lanes = lane.New(logr.NewContext(stop, o.Log.WithName("attempt")), lane.Options{
 		MaxInFlight: o.MaxInFlight, Clock: r.clock, Report: health.report, Unfinished: r.unfinished,

@@ -25,7 +25,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
@@ -80,7 +79,6 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 
 	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Name, "eventID", d.Spec.Event.ID)
 	result := a.Sender.Send(ctx, r, d)
-	result.PostbackGeneration = r.Generation
 	if result.Outcome == v1alpha1.OutcomeInterrupted && errors.Is(context.Cause(ctx), lane.ErrDeleted) {
 		result.Message = "the Postback was deleted during the attempt; the endpoint may have received it"
 	}
@@ -134,10 +132,7 @@ func (a *Attempter) announce(r *route.Route, before *v1alpha1.PostbackDeliverySt
 		return
 	}
 	deliveries.WithLabelValues(string(after.Status.Phase)).Inc()
-	postback := &v1alpha1.Postback{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name, UID: r.UID},
-	}
+	postback := r.Postback()
 	switch {
 	case after.Status.Phase == v1alpha1.DeliveryFailed:
 		a.Events.Eventf(postback, nil, corev1.EventTypeWarning, v1alpha1.DeliveryFailedReason, deliverAction,

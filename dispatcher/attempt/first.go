@@ -83,17 +83,9 @@ func (f *First) attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, since
 	recorded, err := f.Attempter.Attempt(ctx, d, r, Cause{})
 	switch {
 	case err == nil:
-		return Newest(recorded)
+		return delivery.Newest(recorded)
 	case !errors.Is(err, delivery.ErrGone) && !errors.Is(err, ErrInFlight):
 		logf.FromContext(ctx).Error(err, "First attempt not recorded; it will be repeated", "delivery", klog.KObj(d))
-	}
-	return nil
-}
-
-// Newest returns the newest attempt of a delivery, or nil.
-func Newest(d *v1alpha1.PostbackDelivery) *v1alpha1.Attempt {
-	if last := len(d.Status.Attempts) - 1; last >= 0 {
-		return &d.Status.Attempts[last]
 	}
 	return nil
 }

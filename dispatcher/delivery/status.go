@@ -35,6 +35,27 @@ type Request struct {
 	Redeliver, FromPostback string
 }
 
+// RequestOf returns the requests for redelivery of a delivery that were made and not answered yet.
+func RequestOf(d *v1alpha1.PostbackDelivery) Request {
+	return Request{
+		Redeliver:    unanswered(d.Annotations[v1alpha1.RedeliverAnnotation], d.Status.LastHandledRedeliver),
+		FromPostback: unanswered(d.Annotations[v1alpha1.PassedRedeliverAnnotation], d.Status.LastHandledRedeliverFromPostback),
+	}
+}
+
+func unanswered(value, handled string) string {
+	if value == "" {
+		return ""
+	}
+	if token := v1alpha1.HandledToken(value); token != handled {
+		return token
+	}
+	return ""
+}
+
+// None reports whether nothing is asked for.
+func (q Request) None() bool { return q == Request{} }
+
 // handle notes a request, and reports whether it is new.
 func (q Request) handle(status *v1alpha1.PostbackDeliveryStatus) bool {
 	fresh := false
@@ -85,6 +106,14 @@ func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attemp
 	default:
 		setFailure(d, r, attempt, end)
 	}
+}
+
+// Newest returns the newest attempt on record of a delivery, or nil.
+func Newest(d *v1alpha1.PostbackDelivery) *v1alpha1.Attempt {
+	if last := len(d.Status.Attempts) - 1; last >= 0 {
+		return &d.Status.Attempts[last]
+	}
+	return nil
 }
 
 // recorded reports whether an attempt is in the log: an earlier write of it may have succeeded without an answer. Two

@@ -24,6 +24,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // CloudEventsVersion is the version of the CloudEvents specification that is read and written.
@@ -62,6 +64,9 @@ type cloudEvent struct {
 
 // extensionPattern is what the specification asks of the name of an attribute; it recommends at most 20 characters.
 var extensionPattern = regexp.MustCompile(`^[a-z0-9]{1,64}$`)
+
+// contextAttributes are those that the specification names.
+var contextAttributes = []string{"specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype"}
 
 // set takes an attribute whose value is a string. It returns what is wrong with it, or "".
 func (c *cloudEvent) set(name, value string) (problem string) {
@@ -122,6 +127,18 @@ func (c *cloudEvent) extend(name, value string) (problem string) {
 	}
 	c.more.Extensions = append(c.more.Extensions, Extension{name, value})
 	return ""
+}
+
+// extendText takes an extension attribute whose value is a string. It returns what is wrong with it, or "".
+func (c *cloudEvent) extendText(name, value string) (problem string) {
+	if problem := checkAttribute(value); problem != "" {
+		return problem
+	}
+	quoted, err := jsontext.AppendQuote(nil, value)
+	if err != nil {
+		return "must be text in UTF-8"
+	}
+	return c.extend(name, string(quoted))
 }
 
 // missing returns the first required attribute that is missing, and what to do, or "".

@@ -92,18 +92,10 @@ func headerOf(attribute string) string {
 }
 
 func (c *cloudEvent) setHeader(name, value string) (problem string) {
-	switch name {
-	case "specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype":
+	if slices.Contains(contextAttributes, name) {
 		return c.set(name, value)
 	}
-	if problem := checkAttribute(value); problem != "" {
-		return problem
-	}
-	quoted, err := jsontext.AppendQuote(nil, value)
-	if err != nil {
-		return "must be text in UTF-8"
-	}
-	return c.extend(name, string(quoted))
+	return c.extendText(name, value)
 }
 
 // posted returns the event when all attributes are known.
@@ -144,12 +136,12 @@ func (d *decoder) attribute(c *cloudEvent, name string) error {
 	}
 	var err error
 	problem := ""
-	switch name {
-	case "data":
+	switch {
+	case name == "data":
 		c.Data, err = d.object()
-	case "data_base64":
+	case name == "data_base64":
 		problem = `is binary data, which endpoints could not read: send a JSON object as "data"`
-	case "specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype":
+	case slices.Contains(contextAttributes, name):
 		var value string
 		if value, err = d.text(func(string) bool { return true }, "must be a string"); err == nil {
 			problem = c.set(name, value)
@@ -172,14 +164,7 @@ func (d *decoder) extension(c *cloudEvent, name string) (problem string, err err
 	}
 	switch value.Kind() {
 	case jsontext.KindString:
-		if problem := checkAttribute(value.String()); problem != "" {
-			return problem, nil
-		}
-		quoted, err := jsontext.AppendQuote(nil, value.String())
-		if err != nil {
-			return form, nil
-		}
-		return c.extend(name, string(quoted)), nil
+		return c.extendText(name, value.String()), nil
 	case jsontext.KindTrue, jsontext.KindFalse:
 		return c.extend(name, value.String()), nil
 	case jsontext.KindNumber:

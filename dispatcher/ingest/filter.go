@@ -20,7 +20,6 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
@@ -62,10 +61,6 @@ func (s *Server) tellFilterFailed(eventType string, r *route.Route, err error) {
 	if s.options.Events == nil {
 		return
 	}
-	postback := &v1alpha1.Postback{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name, UID: r.UID},
-	}
-	s.options.Events.Eventf(postback, nil, corev1.EventTypeWarning, v1alpha1.FilterFailedReason, "Filter",
+	s.options.Events.Eventf(r.Postback(), nil, corev1.EventTypeWarning, v1alpha1.FilterFailedReason, "Filter",
 		"spec.filter fails on an event of type %s, which is not sent: %v. If a field may be missing, ask for it first, by has(event.data.field).", eventType, err)
 }

@@ -148,6 +148,11 @@ func (l *lane) next(now time.Time) *Work {
 	return from.take()
 }
 
+// telling reports whether observe has anything to take in.
+func telling(a *v1alpha1.Attempt) bool {
+	return a.RetryAfterTime != nil || a.Outcome == v1alpha1.OutcomeGone
+}
+
 // observe takes in what an attempt says about the endpoint, whoever made it.
 func (l *lane) observe(a *v1alpha1.Attempt) {
 	if at := a.RetryAfterTime; at != nil && at.After(l.holdUntil) {

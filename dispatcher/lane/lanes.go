@@ -30,6 +30,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -124,6 +125,9 @@ func (l *Lanes) Reserve(r *route.Route) (begin func(*Work)) {
 
 // Observe takes in what an attempt of another replica says about an endpoint.
 func (l *Lanes) Observe(postback types.UID, a *v1alpha1.Attempt) {
+	if !telling(a) {
+		return // as most, for nothing
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if lane := l.lanes[postback]; lane != nil {
@@ -231,8 +235,8 @@ func (l *Lanes) of(r *route.Route) *lane {
 	l.lanes[r.UID] = made
 	if l.options.Unfinished != nil {
 		for _, d := range l.options.Unfinished(r.UID) {
-			if last := len(d.Status.Attempts) - 1; last >= 0 {
-				made.observe(&d.Status.Attempts[last])
+			if newest := delivery.Newest(d); newest != nil {
+				made.observe(newest)
 				// It has failed, and who owned the retries before may have told so: tell when it succeeds.
 				made.reported = unknown
 			}

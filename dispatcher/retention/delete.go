@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 )
 
 const (
@@ -120,23 +121,10 @@ func (k *Keeper) unanswered(ctx context.Context, v *victim) (time.Duration, erro
 		return 0, fmt.Errorf("get PostbackDelivery %s: %w", v.key, err)
 	case d.UID != v.uid || d.ResourceVersion != v.resourceVersion:
 		return staleRest, nil
-	case !answered(d):
+	case !delivery.RequestOf(d).None():
 		return askedRest, nil
 	}
 	return 0, nil
-}
-
-// answered reports whether every request to send a delivery again has been acted on.
-func answered(d *v1alpha1.PostbackDelivery) bool {
-	for annotation, handled := range map[string]string{
-		v1alpha1.RedeliverAnnotation:       d.Status.LastHandledRedeliver,
-		v1alpha1.PassedRedeliverAnnotation: d.Status.LastHandledRedeliverFromPostback,
-	} {
-		if value := d.Annotations[annotation]; value != "" && v1alpha1.HandledToken(value) != handled {
-			return false
-		}
-	}
-	return true
 }
 
 // tally counts how the deletes of a batch ended.

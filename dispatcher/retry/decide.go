@@ -67,8 +67,8 @@ func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now tim
 	if !d.DeletionTimestamp.IsZero() {
 		return decision{}
 	}
-	request := requestOf(d)
-	asked := request != (delivery.Request{})
+	request := delivery.RequestOf(d)
+	asked := !request.None()
 	switch {
 	case r == nil && asked:
 		// A finished delivery is not in the cache by which a new route wakes the others.
@@ -129,22 +129,4 @@ func dueIn(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now time
 	}
 	// The replica that stored it makes the first attempt. If it is gone, this one takes over.
 	return seen.at.Add(attempt.FirstAttemptWindow + max(r.Timeout.Duration, seen.timeout) + recordGrace).Sub(now)
-}
-
-// requestOf returns the requests for redelivery that were made and not answered yet.
-func requestOf(d *v1alpha1.PostbackDelivery) delivery.Request {
-	return delivery.Request{
-		Redeliver:    unanswered(d.Annotations[v1alpha1.RedeliverAnnotation], d.Status.LastHandledRedeliver),
-		FromPostback: unanswered(d.Annotations[v1alpha1.PassedRedeliverAnnotation], d.Status.LastHandledRedeliverFromPostback),
-	}
-}
-
-func unanswered(value, handled string) string {
-	if value == "" {
-		return ""
-	}
-	if token := v1alpha1.HandledToken(value); token != handled {
-		return token
-	}
-	return ""
 }

@@ -188,7 +188,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1a
 			next.After = time.Millisecond
 		}
 		r.lookAgain(key, next.After)
-		return attempt.Newest(recorded)
+		return delivery.Newest(recorded)
 	case errors.Is(err, delivery.ErrGone):
 		r.forget(key)
 	case errors.Is(err, attempt.ErrInFlight):

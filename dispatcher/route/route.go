@@ -74,6 +74,14 @@ type Route struct {
 	History       History `json:"history"`
 }
 
+// Postback returns the Postback as far as an event about it needs to know it.
+func (r *Route) Postback() *v1alpha1.Postback {
+	return &v1alpha1.Postback{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name, UID: r.UID},
+	}
+}
+
 // Exclusive reports whether one replica has to make all attempts, so that limits hold exactly.
 func (r *Route) Exclusive() bool { return r.MaxConcurrent > 0 || r.PerSecond > 0 }
 
