@@ -42,6 +42,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/controllers/keyring"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
 const inTime = 20 * time.Second
@@ -286,7 +287,7 @@ func TestManagerSeesForeignSecrets(t *testing.T) {
 			modify(l.bench, &corev1.Secret{}, "vault", func(s *corev1.Secret) { s.Data["secret"] = []byte(next) })
 			modify(l.bench, &corev1.Secret{}, "tokens", func(s *corev1.Secret) { s.Data["key"] = []byte("k2") })
 			l.expectKeys("crm", func() []string { return []string{next} })
-			l.gomega.Eventually(func() string { return l.route("crm").Headers[0].Value }).Should(Equal("k2"))
+			l.gomega.Eventually(func() route.Header { return l.route("crm").Headers[0] }).Should(Equal(route.Header{Name: "X-Key", Value: "k2", Secret: true}))
 		})
 	}
 }

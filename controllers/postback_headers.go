@@ -107,7 +107,7 @@ func (r *PostbackReconciler) reconcileHeaders(ctx context.Context, s *postbackSc
 			s.verdict = v
 			return nil
 		}
-		s.headers = append(s.headers, route.Header{Name: h.Name, Value: value})
+		s.headers = append(s.headers, route.Header{Name: h.Name, Value: value, Secret: true})
 	}
 	return nil
 }

@@ -25,7 +25,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -35,6 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/start"
 )
 
 // version is set when the program is built.
@@ -68,9 +68,7 @@ func main() {
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()
-	o.Log = zap.New(zap.UseFlagOptions(&logging))
-	ctrl.SetLogger(o.Log)
-	klog.SetLogger(o.Log)
+	o.Log = start.Log(logging)
 	o.Pod = pod(o.Identity)
 
 	if err := run(o); err != nil {

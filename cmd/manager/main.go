@@ -27,7 +27,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -67,10 +66,7 @@ func main() {
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()
-	log := zap.New(zap.UseFlagOptions(&logging))
-	ctrl.SetLogger(log)
-	klog.SetLogger(log)
-
+	log := start.Log(logging)
 	log.Info("Starting", "version", version)
 	if err := run(ctrl.SetupSignalHandler(), o); err != nil {
 		log.Error(err, "The manager ends")

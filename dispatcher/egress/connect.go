@@ -20,6 +20,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -49,7 +50,7 @@ func httpConnect(conn net.Conn, t target, user, password string) (net.Conn, erro
 	//nolint:bodyclose // A tunnel begins where a body would, and to close that would wait for its end.
 	response, err := http.ReadResponse(reader, request)
 	if err != nil {
-		return nil, &ProxyError{What: "it gave no HTTP answer to CONNECT", Err: err, waiting: true}
+		return nil, &ProxyError{What: "it gave no HTTP answer to CONNECT", Err: unquoted(err), waiting: true}
 	}
 	if err := judgeConnect(response.StatusCode); err != nil {
 		return nil, err
@@ -61,6 +62,16 @@ func httpConnect(conn net.Conn, t target, user, password string) (net.Conn, erro
 		return newTunnel(&unread{Conn: conn, early: append([]byte(nil), early...)}, address), nil
 	}
 	return newTunnel(conn, address), nil
+}
+
+var errMalformed = errors.New("its answer is malformed")
+
+// unquoted keeps the errors of the connection. Those of net/http quote the answer, which may repeat the credentials.
+func unquoted(err error) error {
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return errMalformed
 }
 
 // judgeConnect tells faults of the proxy from what it says about the endpoint: 502, 503 and 504 are what proxies answer

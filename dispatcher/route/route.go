@@ -128,6 +128,8 @@ type TLS struct {
 type Header struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
+	// Secret says that the value comes from a Secret.
+	Secret bool `json:"secret,omitempty"`
 }
 
 // Key identifies a Postback across the cluster.

@@ -32,7 +32,7 @@ import (
 )
 
 // take reads an answer. Its status decides: what follows it is only for the log.
-func take(response *http.Response, now time.Time, attempt *v1alpha1.Attempt) {
+func take(response *http.Response, now time.Time, hidden *secrets, attempt *v1alpha1.Attempt) {
 	defer response.Body.Close()
 	if code := response.StatusCode; code >= minStatusCode && code <= maxStatusCode {
 		attempt.StatusCode = ptr.To(int32(code))
@@ -45,22 +45,23 @@ func take(response *http.Response, now time.Time, attempt *v1alpha1.Attempt) {
 		// What follows is no body, and may never come.
 		return
 	}
-	attempt.ResponseBody = excerpt(response)
+	attempt.ResponseBody = excerpt(response, hidden)
 }
 
-// excerpt returns the beginning of a body. An answer that goes on beyond maxDrain, or fails, has its connection closed
-// instead of reused: net/http does that when a body is closed before its end.
-func excerpt(response *http.Response) string {
+// excerpt returns the beginning of a body, without the secrets. An answer that goes on beyond maxDrain, or fails, has its
+// connection closed instead of reused: net/http does that when a body is closed before its end.
+func excerpt(response *http.Response, hidden *secrets) string {
 	// The bound counts what comes over the wire; the excerpt counts what comes out of the decompression.
 	wire := io.LimitReader(response.Body, maxDrain)
-	text := make([]byte, v1alpha1.MaxResponseBody)
+	// A secret that goes on beyond the excerpt has to be known.
+	text := make([]byte, v1alpha1.MaxResponseBody+hidden.longest())
 	n, err := io.ReadFull(decoded(wire, response.Header.Get("Content-Encoding")), text)
 	if err == nil || err == io.ErrUnexpectedEOF || err == io.EOF {
 		_, _ = io.Copy(io.Discard, wire)
 		// The end of the body is seen only by a read beyond it.
 		_, _ = response.Body.Read(make([]byte, 1))
 	}
-	return validUTF8(text[:n], v1alpha1.MaxResponseBody)
+	return validUTF8([]byte(hidden.redact(string(text[:n]), v1alpha1.MaxResponseBody)), v1alpha1.MaxResponseBody)
 }
 
 // decoded returns what a reader gives, decompressed if an endpoint compresses though it was not asked to. It buffers a

@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -80,14 +81,20 @@ func (s *tokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// echo answers with the header Authorization.
+// echo answers with the header Authorization, backwards: the record of an attempt leaves out a credential.
 func echo(t *testing.T) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Header.Get("Authorization"))
+		fmt.Fprint(w, backwards(r.Header.Get("Authorization")))
 	}))
 	t.Cleanup(server.Close)
 	return server
+}
+
+func backwards(text string) string {
+	letters := []byte(text)
+	slices.Reverse(letters)
+	return string(letters)
 }
 
 func withToken(endpoint, tokenURL string) *route.Route {
@@ -105,8 +112,8 @@ func TestBasicAndBearer(t *testing.T) {
 	} {
 		r := routeTo(endpoint.URL)
 		r.Auth = auth
-		if attempt := newSender().Send(t.Context(), r, event("{}")); attempt.ResponseBody != want {
-			t.Errorf("Authorization is %q, want %q", attempt.ResponseBody, want)
+		if attempt := newSender().Send(t.Context(), r, event("{}")); backwards(attempt.ResponseBody) != want {
+			t.Errorf("Authorization is %q, want %q", backwards(attempt.ResponseBody), want)
 		}
 	}
 	r := routeTo(endpoint.URL)
@@ -126,7 +133,7 @@ func TestTokenIsKeptUntilItEnds(t *testing.T) {
 	r.Auth.OAuth2.Scopes, r.Auth.OAuth2.Audience = []string{"events.write", "x"}, "https://crm.example.com"
 	want := func(token string) {
 		t.Helper()
-		if attempt := sender.Send(t.Context(), r, event("{}")); attempt.ResponseBody != "Bearer "+token || attempt.Outcome != v1alpha1.OutcomeSucceeded {
+		if attempt := sender.Send(t.Context(), r, event("{}")); backwards(attempt.ResponseBody) != "Bearer "+token || attempt.Outcome != v1alpha1.OutcomeSucceeded {
 			t.Errorf("attempt is %s (%s) with %q, want %s", attempt.Outcome, attempt.Message, attempt.ResponseBody, token)
 		}
 	}
@@ -173,7 +180,7 @@ func TestTokenIsAskedForOnce(t *testing.T) {
 	var done sync.WaitGroup
 	for range 20 {
 		done.Go(func() {
-			if attempt := sender.Send(t.Context(), r, event("{}")); attempt.ResponseBody != "Bearer token-1" {
+			if attempt := sender.Send(t.Context(), r, event("{}")); backwards(attempt.ResponseBody) != "Bearer token-1" {
 				t.Errorf("attempt is %s (%s) with %q", attempt.Outcome, attempt.Message, attempt.ResponseBody)
 			}
 		})

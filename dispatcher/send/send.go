@@ -99,6 +99,9 @@ func (s *Sender) Send(ctx context.Context, r *route.Route, d *v1alpha1.PostbackD
 
 // exchange sends the request and fills in how it ended. ctx is the attempt's, bounded the same with its deadline.
 func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alpha1.PostbackDelivery, attempt *v1alpha1.Attempt) {
+	hidden := secretsOf(r)
+	// An error may quote what the other side wrote.
+	defer func() { attempt.Message = hidden.redact(attempt.Message, len(attempt.Message)) }()
 	transport, err := s.transports.forRoute(r)
 	if err != nil {
 		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
@@ -121,6 +124,8 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
 		return
 	}
+	hidden.addHeader(request.Header, authorizationHeader)
+	hidden.addHeader(request.Header, s.signer.Headers()...)
 	response, err := do(&http.Client{Transport: transport, CheckRedirect: noRedirect}, request, &connection)
 	attempt.RemoteIP = connection.remoteIP()
 	if err != nil {
@@ -130,7 +135,7 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 		attempt.Outcome, attempt.Message = classifyError(ctx, err)
 		return
 	}
-	take(response, s.clock.Now(), attempt)
+	take(response, s.clock.Now(), hidden, attempt)
 	if response.StatusCode == http.StatusUnauthorized {
 		s.tokens.drop(bounded, r, authorization)
 	}

@@ -60,6 +60,9 @@ func New(dubHeader string) (*Signer, error) {
 	return &Signer{dubHeader: dubHeader}, nil
 }
 
+// Headers returns the names of the headers that may hold a signature.
+func (s *Signer) Headers() []string { return []string{s.dubHeader, webhookSignatureHeader} }
+
 // DecodeKey returns the bytes of a signing key: "whsec_" and their padded standard base64. The errors show nothing of
 // the key.
 func DecodeKey(key string) ([]byte, error) {

@@ -1,0 +1,158 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package send
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"html"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/dispatcher/sign"
+)
+
+const (
+	// redacted stands in a record for a secret.
+	redacted = "[redacted]"
+	// minSecret is the length from which on a text can be a secret. A shorter one is in many texts by chance.
+	minSecret = 4
+)
+
+// secrets are what must not get into the record of an attempt, though the other side may repeat it: many endpoints that
+// are used to try things out answer with what they got. Who wants to can write it so that it is not recognised; but that
+// is the other side's own credential.
+type secrets struct {
+	texts []string
+	// written holds the texts as they may be written. It is made when it is needed.
+	written []string
+}
+
+// secretsOf returns what a route holds that the endpoint or its authorisation server know. The key of a client
+// certificate never leaves the dispatcher.
+func secretsOf(r *route.Route) *secrets {
+	s := &secrets{}
+	for _, key := range r.Keys {
+		s.add(key, strings.TrimPrefix(key, sign.KeyPrefix))
+	}
+	for _, h := range r.Headers {
+		if h.Secret {
+			s.add(h.Value)
+		}
+	}
+	if r.Auth == nil {
+		return s
+	}
+	s.add(r.Auth.Bearer)
+	if basic := r.Auth.Basic; basic != nil {
+		s.add(basic.Password)
+	}
+	if o := r.Auth.OAuth2; o != nil {
+		pair := url.QueryEscape(o.ClientID) + ":" + url.QueryEscape(o.ClientSecret) // RFC 6749, section 2.3.1
+		s.add(o.ClientSecret, base64.StdEncoding.EncodeToString([]byte(pair)))
+	}
+	return s
+}
+
+// addHeader adds what proves who sends a request, and that it is unchanged.
+func (s *secrets) addHeader(header http.Header, names ...string) {
+	for _, name := range names {
+		for _, part := range strings.Fields(header.Get(name)) {
+			s.add(strings.TrimPrefix(part, "v1,"))
+		}
+	}
+}
+
+func (s *secrets) add(texts ...string) {
+	for _, text := range texts {
+		if len(text) >= minSecret && !strings.EqualFold(text, "Bearer") && !strings.EqualFold(text, "Basic") {
+			s.texts, s.written = append(s.texts, text), nil
+		}
+	}
+}
+
+// forms returns the secrets as they may be written.
+func (s *secrets) forms() []string {
+	if s.written != nil {
+		return s.written
+	}
+	for _, text := range s.texts {
+		s.written = append(s.written, text, url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text),
+			strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(text)), "="),
+			strings.TrimRight(base64.URLEncoding.EncodeToString([]byte(text)), "="),
+			hex.EncodeToString([]byte(text)))
+		if quoted, err := json.Marshal(text); err == nil {
+			s.written = append(s.written, strings.Trim(string(quoted), `"`))
+		}
+		// Many encoders leave <, > and & as they are, and some escape the slash.
+		plain := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text)
+		s.written = append(s.written, plain, strings.ReplaceAll(plain, "/", `\/`))
+	}
+	slices.Sort(s.written)
+	s.written = slices.Compact(s.written)
+	return s.written
+}
+
+// longest is more than the length of any form of a secret, known without making them.
+func (s *secrets) longest() int {
+	const worst = 6 // bytes for one, as in \u003c
+	longest := 0
+	for _, text := range s.texts {
+		longest = max(longest, worst*len(text))
+	}
+	return longest
+}
+
+// redact returns at least the first limit bytes of a text without the secrets. One that begins within them must be whole
+// in the text, or it is not known.
+func (s *secrets) redact(text string, limit int) string {
+	type span struct{ from, to int }
+	limit = min(limit, len(text))
+	if limit < minSecret {
+		return text[:limit]
+	}
+	var found []span
+	for _, form := range s.forms() {
+		for from := 0; ; {
+			at := strings.Index(text[from:], form)
+			if at < 0 || from+at >= limit {
+				break
+			}
+			found = append(found, span{from + at, from + at + len(form)})
+			from += at + 1
+		}
+	}
+	slices.SortFunc(found, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	var b strings.Builder
+	done := 0
+	for _, f := range found {
+		if f.from >= done {
+			b.WriteString(text[done:f.from])
+			b.WriteString(redacted)
+		}
+		done = max(done, f.to)
+	}
+	if done < limit {
+		b.WriteString(text[done:limit])
+	}
+	return b.String()
+}
