@@ -198,13 +198,13 @@ type HeaderSource struct {
 // +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.valueFrom)",message="must have exactly one of value and valueFrom"
 type Header struct {
 	// name of the header, in any case. Names that HTTP or the operator sets are reserved: Host, Content-*, User-Agent,
-	// Dub-Signature, webhook-*, and those of one hop (RFC 9110, section 7.6.1).
+	// Dub-Signature, webhook-*, Proxy-*, and those of one hop (RFC 9110, section 7.6.1).
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[-!#$%&\\'*+.^_`|~0-9A-Za-z]+$')",message="must be an HTTP header name: letters, digits and -"
-	// +kubebuilder:validation:XValidation:rule="!(self.lowerAscii() in ['host', 'user-agent', 'dub-signature', 'connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'expect', 'accept-encoding']) && !self.lowerAscii().startsWith('content-') && !self.lowerAscii().startsWith('webhook-')",message="is reserved: choose another name (HTTP and the operator set Host, Content-*, User-Agent, Dub-Signature, webhook-*, and the hop-by-hop headers themselves)"
+	// +kubebuilder:validation:XValidation:rule="!(self.lowerAscii() in ['host', 'user-agent', 'dub-signature', 'connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'expect', 'accept-encoding']) && !self.lowerAscii().startsWith('content-') && !self.lowerAscii().startsWith('proxy-') && !self.lowerAscii().startsWith('webhook-')",message="is reserved: choose another name (HTTP and the operator set Host, Content-*, User-Agent, Dub-Signature, webhook-*, and the hop-by-hop headers themselves; Proxy-* is for proxies)"
 	Name string `json:"name,omitempty"`
 
 	// value of the header.

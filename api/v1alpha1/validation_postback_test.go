@@ -134,7 +134,7 @@ func TestPostbackHeaders(t *testing.T) {
 	}
 	for _, reserved := range []string{
 		"Host", "host", "HOST", "content-length", "Content-Type", "CONTENT-ENCODING", "User-Agent", "Dub-Signature",
-		"dub-signature", "webhook-id", "WEBHOOK-x", "Webhook-Signature", "Connection", "Keep-Alive", "Proxy-Authorization",
+		"dub-signature", "webhook-id", "WEBHOOK-x", "Webhook-Signature", "Connection", "Keep-Alive", "Proxy-Authorization", "Proxy-Tenant", "proxy-x",
 		"TE", "Trailer", "transfer-encoding", "Upgrade", "Expect",
 	} {
 		cases = append(cases, manifestCase{

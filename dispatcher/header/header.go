@@ -29,20 +29,20 @@ import (
 // MaxValue bounds the value of a header in bytes, wherever it comes from.
 const MaxValue = 4096
 
-// reserved headers, and those that begin with one of reservedPrefixes, are set by HTTP or the operator. The API's rules
-// have the same.
+// reserved headers, and those that begin with one of reservedPrefixes, are set by HTTP or the operator, or are a proxy's.
+// The API's rules have the same.
 var (
 	reserved = []string{
-		"host", "user-agent", "dub-signature", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
-		"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect", "accept-encoding",
+		"host", "user-agent", "dub-signature", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+		"expect", "accept-encoding",
 	}
-	reservedPrefixes = []string{"content-", "webhook-"}
+	reservedPrefixes = []string{"content-", "proxy-", "webhook-"}
 )
 
 // ValidName reports whether a text is the name of a header (RFC 9110, section 5.1).
 func ValidName(name string) bool { return httpguts.ValidHeaderFieldName(name) }
 
-// Reserved reports whether HTTP or the operator sets a header itself.
+// Reserved reports whether a header is HTTP's or the operator's to set, or a proxy's.
 func Reserved(name string) bool {
 	name = strings.ToLower(name)
 	return slices.Contains(reserved, name) ||

@@ -61,6 +61,7 @@ func FuzzHeaders(f *testing.F) {
 		{"WEBHOOK-id", "1"},
 		{"X-Tenant", strings.Repeat("a", MaxValue)},
 		{"Te", "trailers"},
+		{"Proxy-Tenant", "acme"},
 		{"Range", "bytes=0-"},
 	} {
 		f.Add(seed[0], seed[1])
