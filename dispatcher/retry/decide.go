@@ -30,12 +30,10 @@ import (
 const (
 	// recordGrace is how long the replica that stored a delivery has, after its first attempt, to record it.
 	recordGrace = 5 * time.Second
-	// routeWait is when to look again for the route of a delivery that is to be sent again.
-	routeWait = 30 * time.Second
 	// clockSlack is by how much a due time may lie beyond the longest delay before the clock is taken to have jumped.
 	clockSlack = 5 * time.Minute
 	// longestWait bounds the time between two looks at a delivery, so that a clock that is set forward delays it by no
-	// more.
+	// more, and one that waits for its route is found to be gone.
 	longestWait = 10 * time.Minute
 )
 
@@ -46,6 +44,9 @@ type decision struct {
 	Cause   attempt.Cause
 	// Asked says that a person asked for the attempt.
 	Asked bool
+	// ForRoute says that the route has to change first. The delivery was asked for, so it may be finished, and not be in
+	// the cache by which a new route wakes the others.
+	ForRoute bool
 	// After is the time until the next look.
 	After time.Duration
 }
@@ -71,14 +72,13 @@ func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now tim
 	asked := !request.None()
 	switch {
 	case r == nil && asked:
-		// A finished delivery is not in the cache by which a new route wakes the others.
-		return decision{After: routeWait}
+		return decision{ForRoute: true, After: longestWait}
 	case r == nil:
 		return decision{}
 	case asked && (request.Redeliver != "" || r.State == v1alpha1.PostbackEnabled):
 		return decision{Attempt: true, Asked: request.Redeliver != "", Cause: attempt.Cause{Request: request}}
 	case asked && d.Status.Phase.Finished():
-		return decision{After: routeWait}
+		return decision{ForRoute: true, After: longestWait}
 	}
 	if d.Status.Phase.Finished() {
 		return decision{}

@@ -91,6 +91,7 @@ type Reconciler struct {
 // not.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	key := request.NamespacedName
+	r.Wake.Release(key)
 	requested := r.takeRequest(key)
 	if !r.Elected() {
 		r.forget(key)
@@ -111,6 +112,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		if requested && next.After > 0 {
 			// The next look must find a finished delivery, too.
 			r.Request(key)
+		}
+		if next.ForRoute {
+			r.hold(d, target)
 		}
 		return ctrl.Result{RequeueAfter: next.After}, nil
 	}
@@ -176,18 +180,18 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1a
 	}
 	target, next := r.decide(d)
 	if !next.Attempt {
-		r.lookAgain(key, next.After)
+		r.wait(d, target, next)
 		return nil
 	}
 	recorded, err := r.Attempter.Attempt(ctx, d, target, next.Cause)
 	switch {
 	case err == nil:
 		r.forget(key)
-		if _, next = r.decide(recorded); next.Attempt {
+		if target, next = r.decide(recorded); next.Attempt {
 			// Somebody asked again during the attempt, or the clock jumped.
 			next.After = time.Millisecond
 		}
-		r.lookAgain(key, next.After)
+		r.wait(recorded, target, next)
 		return delivery.Newest(recorded)
 	case errors.Is(err, delivery.ErrGone):
 		r.forget(key)
@@ -209,6 +213,23 @@ func (r *Reconciler) lookAgain(key types.NamespacedName, after time.Duration) {
 	if after > 0 {
 		r.Request(key)
 		r.Wake.AddAfter(key, after)
+	}
+}
+
+// wait has a delivery looked at again when a decision says so.
+func (r *Reconciler) wait(d *v1alpha1.PostbackDelivery, decided *route.Route, next decision) {
+	r.lookAgain(client.ObjectKeyFromObject(d), next.After)
+	if next.ForRoute {
+		r.hold(d, decided)
+	}
+}
+
+// hold has a delivery looked at again when its route is no longer the one that was decided on.
+func (r *Reconciler) hold(d *v1alpha1.PostbackDelivery, decided *route.Route) {
+	key := client.ObjectKeyFromObject(d)
+	r.Wake.Hold(key, d.Spec.PostbackRef.UID)
+	if r.Routes.Of(d.Namespace, d.Spec.PostbackRef) != decided {
+		r.Wake.Add(key) // It changed before the delivery was held.
 	}
 }
 

@@ -54,6 +54,8 @@ type Wake struct {
 
 	mu    sync.Mutex
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+	// held are deliveries that wait for the route of their Postback, and may be finished, with the UID of that Postback.
+	held map[types.NamespacedName]types.UID
 }
 
 // Source gives Wake the queue.
@@ -79,13 +81,46 @@ func (w *Wake) AddAfter(key types.NamespacedName, after time.Duration) {
 	}
 }
 
+// Hold has Of wake a delivery, too, although it may be finished, until Release.
+func (w *Wake) Hold(key types.NamespacedName, postback types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held == nil {
+		w.held = map[types.NamespacedName]types.UID{}
+	}
+	w.held[key] = postback
+}
+
+// Release ends what Hold began.
+func (w *Wake) Release(key types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.held, key)
+}
+
+// heldFor returns the deliveries that are held for a Postback.
+func (w *Wake) heldFor(postback types.UID) []types.NamespacedName {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var keys []types.NamespacedName
+	for key, of := range w.held {
+		if of == postback {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // All wakes every unfinished delivery.
 func (w *Wake) All(ctx context.Context) error {
 	return w.list(ctx)
 }
 
-// Of wakes the unfinished deliveries of a Postback.
+// Of wakes the unfinished deliveries of a Postback, and those that are held.
 func (w *Wake) Of(ctx context.Context, postback types.UID) error {
+	for _, key := range w.heldFor(postback) {
+		w.Add(key)
+	}
 	return w.list(ctx, client.MatchingFields{postbackIndex: string(postback)})
 }
 

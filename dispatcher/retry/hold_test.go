@@ -1,0 +1,162 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package retry_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/util/workqueue"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/attempt"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
+	"github.com/postback-dev/postback-operator/dispatcher/retry"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+func paused(r *route.Route) { r.State = v1alpha1.PostbackPaused }
+
+// markedFailure is a failed delivery that redeliver-since of its paused Postback has marked, and the Reconciler whose
+// cache does not hold it.
+type markedFailure struct {
+	*rig
+	*retry.Reconciler
+	failed  *v1alpha1.PostbackDelivery
+	request ctrl.Request
+	queue   workqueue.TypedRateLimitingInterface[reconcile.Request]
+}
+
+func newMarkedFailure(t *testing.T) *markedFailure {
+	t.Helper()
+	g := NewWithT(t)
+	c := clocktesting.NewFakeClock(time.Now())
+	r := newRig(t, c)
+	r.endpoint.status.Store(http.StatusServiceUnavailable)
+	r.setRoute(func(target *route.Route) { target.MaxAttempts = 1 })
+	d := r.store(t, "evt_failed")
+	failed, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(failed.Status.Phase).To(Equal(v1alpha1.DeliveryFailed))
+	r.endpoint.status.Store(http.StatusOK)
+	r.setRoute(paused)
+	failed.Annotations = map[string]string{v1alpha1.PassedRedeliverAnnotation: "24h"}
+	g.Expect(r.client.Update(t.Context(), failed)).To(Succeed())
+	c.Step(time.Second)
+
+	m := &markedFailure{rig: r, Reconciler: r.reconciler(t, c), failed: failed}
+	m.Cache, m.Wake = nothingUnfinished{emptyCache{r.client}}, &retry.Wake{Cache: nothingUnfinished{emptyCache{r.client}}}
+	m.request.NamespacedName = client.ObjectKeyFromObject(d)
+	m.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	t.Cleanup(m.queue.ShutDown)
+	g.Expect(m.Wake.Source().Start(t.Context(), m.queue)).To(Succeed())
+	m.Request(m.request.NamespacedName)
+	return m
+}
+
+// nothingUnfinished is a cache without a delivery.
+type nothingUnfinished struct{ emptyCache }
+
+func (nothingUnfinished) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return nil
+}
+
+// takeFromQueue looks at the delivery if it has been woken, as the controller does.
+func (m *markedFailure) takeFromQueue(t *testing.T) {
+	t.Helper()
+	g := NewWithT(t)
+	g.Expect(m.queue.Len()).To(Equal(1), "it is woken")
+	key, _ := m.queue.Get()
+	g.Expect(key).To(Equal(m.request))
+	m.queue.Done(key)
+	_, err := m.Reconcile(t.Context(), key)
+	g.Expect(err).NotTo(HaveOccurred())
+}
+
+func TestMarkedFailureOfAPausedPostbackWaitsForItsRoute(t *testing.T) {
+	g := NewWithT(t)
+	m := newMarkedFailure(t)
+	result, err := m.Reconcile(t.Context(), m.request)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(BeNumerically(">=", 10*time.Minute), "it costs the API server next to nothing")
+	g.Expect(m.Wake.Of(t.Context(), "another")).To(Succeed())
+	g.Expect(m.queue.Len()).To(BeZero(), "another Postback's route is no reason to look")
+
+	// A change that does not help lets it wait on.
+	g.Expect(m.Wake.Of(t.Context(), m.postback.UID)).To(Succeed())
+	m.takeFromQueue(t)
+	g.Expect(m.endpoint.got()).To(HaveLen(1))
+
+	m.setRoute(func(*route.Route) {})
+	g.Expect(m.Wake.Of(t.Context(), m.postback.UID)).To(Succeed())
+	m.takeFromQueue(t)
+	g.Expect(m.endpoint.got()).To(HaveLen(2))
+	g.Expect(m.read(t, m.failed).Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
+	g.Expect(m.Wake.Of(t.Context(), m.postback.UID)).To(Succeed())
+	g.Expect(m.queue.Len()).To(BeZero(), "it is no longer held")
+}
+
+func TestMarkedFailureIsPausedAgainBeforeItsTurn(t *testing.T) {
+	g := NewWithT(t)
+	m := newMarkedFailure(t)
+	m.setRoute(func(*route.Route) {})
+	m.Lanes = pausingLanes{m.rig}
+	_, err := m.Reconcile(t.Context(), m.request)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(m.endpoint.got()).To(HaveLen(1), "paused before its turn")
+
+	m.Lanes = atOnce{t.Context()}
+	m.setRoute(func(*route.Route) {})
+	g.Expect(m.Wake.Of(t.Context(), m.postback.UID)).To(Succeed())
+	m.takeFromQueue(t)
+	g.Expect(m.endpoint.got()).To(HaveLen(2))
+}
+
+// pausingLanes pause the Postback before they begin.
+type pausingLanes struct{ *rig }
+
+func (p pausingLanes) Submit(_ *route.Route, w *lane.Work) {
+	p.setRoute(paused)
+	w.Do(context.Background())
+}
+
+func TestRouteThatChangesBeforeADeliveryIsHeldWakesIt(t *testing.T) {
+	g := NewWithT(t)
+	m := newMarkedFailure(t)
+	m.Routes = &enablingRoutes{m.rig}
+	_, err := m.Reconcile(t.Context(), m.request)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(m.endpoint.got()).To(HaveLen(1))
+	m.takeFromQueue(t)
+	g.Expect(m.endpoint.got()).To(HaveLen(2))
+}
+
+// enablingRoutes enable the Postback as soon as somebody has asked for its route, when nothing is held yet.
+type enablingRoutes struct{ *rig }
+
+func (e *enablingRoutes) Of(namespace string, postback v1alpha1.PostbackReference) *route.Route {
+	found := e.routes.Of(namespace, postback)
+	e.setRoute(func(*route.Route) {})
+	return found
+}
