@@ -166,7 +166,7 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 		const most, takes = 2, 300 * time.Millisecond
 		n := newTenant(t)
 		n.postback("crm", fmt.Sprintf("limits: {maxConcurrent: %d}", most))
-		times := n.overload(other, takes)
+		times := n.overload(other, 16, takes)
 		for i := range times[:len(times)-most] {
 			// Each is in flight for as long as its answer takes, at least.
 			if between := times[i+most].Sub(times[i]); between < takes {
@@ -176,10 +176,10 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 	})
 	t.Run("perSecond", func(t *testing.T) {
 		t.Parallel()
-		const rate = 5
+		const rate = 10
 		n := newTenant(t)
 		n.postback("crm", fmt.Sprintf("limits: {perSecond: %d}", rate))
-		times := n.overload(other, 0)
+		times := n.overload(other, 60, 0)
 		// A second is for what is late; two replicas, each at this rate, would need half the time.
 		least := time.Duration(len(times)-1)*time.Second/rate - time.Second
 		if took := times[len(times)-1].Sub(times[0]); took < least {
@@ -190,9 +190,9 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 
 // overload posts to both replicas at once, has some refused by the endpoint and asks for those again, and returns when
 // each request came, once all is delivered.
-func (n *tenant) overload(other *operator.Process, takes time.Duration) []time.Time {
+func (n *tenant) overload(other *operator.Process, events int, takes time.Duration) []time.Time {
 	n.t.Helper()
-	const events, refused = 16, 4
+	const refused = 4
 	refusal := unavailable(refused)
 	refusal.Delay = takes
 	n.endpoint.Answer(hooks, refusal, receiver.Answer{Delay: takes})
