@@ -91,7 +91,7 @@ func forms(text string) map[string]string {
 		"hex":        hex.EncodeToString(raw),
 		"upper hex":  strings.ToUpper(hex.EncodeToString(raw)),
 		"spaced hex": strings.Trim(fmt.Sprintf("% x", raw), " "),
-		"bytes":      strings.Trim(fmt.Sprint(raw), "[]"),
+		"bytes":      strings.Trim(fmt.Sprintf("%d", raw), "[]"),
 		"Go":         unquoted(fmt.Sprintf("%q", text)),
 		"slashes":    strings.ReplaceAll(text, "/", `\/`),
 	}
@@ -159,7 +159,7 @@ func TestSearchFindsSecrets(t *testing.T) {
 		"upper hex":          strings.ToUpper(hex.EncodeToString(raw)),
 		"a query":            "?key=" + url.QueryEscape(key),
 		"an escaped slash":   strings.ReplaceAll(key, "/", `\/`),
-		"bytes":              fmt.Sprint(raw),
+		"bytes":              fmt.Sprintf("%d", raw),
 		"a dump":             hex.Dump(route),
 		"a dump of bytes":    hex.Dump(append([]byte("123"), raw...)),
 		"HTML":               html.EscapeString("<b>" + key),
