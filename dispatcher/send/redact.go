@@ -38,6 +38,9 @@ const (
 	minSecret = 4
 )
 
+// quoter escapes what has to be escaped in JSON, and no more.
+var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // secrets are what must not get into the record of an attempt, though the other side may repeat it: many endpoints that
 // are used to try things out answer with what they got. Who wants to can write it so that it is not recognised; but that
 // is the other side's own credential.
@@ -104,7 +107,7 @@ func (s *secrets) forms() []string {
 			s.written = append(s.written, strings.Trim(string(quoted), `"`))
 		}
 		// Many encoders leave <, > and & as they are, and some escape the slash.
-		plain := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text)
+		plain := quoter.Replace(text)
 		s.written = append(s.written, plain, strings.ReplaceAll(plain, "/", `\/`))
 	}
 	slices.Sort(s.written)
