@@ -119,6 +119,29 @@ func (c *ControlPlane) RestartAPIServer() error {
 	return c.StartAPIServer()
 }
 
+// StopEtcd ends etcd only, at once, as a crash does: the API server runs on, and can neither read nor write until
+// StartEtcd.
+func (c *ControlPlane) StopEtcd() error {
+	if !c.etcd.running() {
+		return nil
+	}
+	return c.etcd.kill()
+}
+
+// StartEtcd starts etcd again, on the same data, and returns when the API server, if it runs, serves again.
+func (c *ControlPlane) StartEtcd() error {
+	ctx := context.Background()
+	if err := c.etcd.start(ctx); err != nil {
+		return err
+	}
+	if c.apiServer.running() {
+		if err := c.apiServer.waitReady(ctx); err != nil {
+			return fmt.Errorf("wait for %s: %w", c.apiServer.name(), err)
+		}
+	}
+	return c.controllerManager.start(ctx)
+}
+
 // prepare makes the folder, the keys, and the processes, without starting any.
 func (c *ControlPlane) prepare() error {
 	if err := c.makeDir(); err != nil {

@@ -158,6 +158,25 @@ func TestAPIServerStopsAndStarts(t *testing.T) {
 	g.Expect(configMaps.Delete(t.Context(), "kept", metav1.DeleteOptions{})).To(Succeed())
 }
 
+func TestEtcdStopsAndStarts(t *testing.T) {
+	g := NewWithT(t)
+	configMaps := clients(t, cp.Config).CoreV1().ConfigMaps(namespace(t, "etcd"))
+	before, err := configMaps.Create(t.Context(), configMap("kept"), metav1.CreateOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+
+	g.Expect(cp.StopEtcd()).To(Succeed())
+	limited, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = configMaps.Create(limited, configMap("lost"), metav1.CreateOptions{})
+	g.Expect(err).To(HaveOccurred())
+
+	g.Expect(cp.StartEtcd()).To(Succeed())
+	after, err := configMaps.Get(t.Context(), "kept", metav1.GetOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(after.UID).To(Equal(before.UID))
+	g.Expect(configMaps.Delete(t.Context(), "kept", metav1.DeleteOptions{})).To(Succeed())
+}
+
 func TestKubectlReturnsWhatWentWrong(t *testing.T) {
 	g := NewWithT(t)
 	_, stderr, err := cp.Kubectl(t.Context(), "", "get", "nonsense")

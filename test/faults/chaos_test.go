@@ -1,0 +1,182 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/dispatcher/presence"
+	"github.com/postback-dev/postback-operator/dispatcher/retry"
+	"github.com/postback-dev/postback-operator/test/operator"
+)
+
+const (
+	// maxPause is the longest time between two faults, or that something is down, unless it is a long outage: that is
+	// longer than the Leases.
+	maxPause   = 3 * time.Second
+	longOutage = 17 * time.Second
+	// stopPatience bounds the time in which the other replica has to take a Lease that expires.
+	stopPatience = 90 * time.Second
+)
+
+// chaos does harm to the installation, and notes it.
+type chaos struct {
+	random *rand.Rand
+	faults []fault
+}
+
+// harm is one kind of it.
+type harm struct {
+	name string
+	do   func(context.Context, *chaos) error
+}
+
+var harms = []harm{
+	{"kill dispatcher 0", func(ctx context.Context, c *chaos) error { return c.kill(ctx, dispatchers[0]) }},
+	{"kill dispatcher 1", func(ctx context.Context, c *chaos) error { return c.kill(ctx, dispatchers[1]) }},
+	{"kill both dispatchers", func(ctx context.Context, c *chaos) error { return c.kill(ctx, dispatchers...) }},
+	{"kill the manager", func(ctx context.Context, c *chaos) error { return c.kill(ctx, manager) }},
+	{"restart the API server", func(ctx context.Context, c *chaos) error { return c.outage(ctx, cp.StopAPIServer, cp.StartAPIServer) }},
+	{"restart etcd", func(ctx context.Context, c *chaos) error { return c.outage(ctx, cp.StopEtcd, cp.StartEtcd) }},
+	{"delete the Leases", func(ctx context.Context, c *chaos) error { return c.deleteLeases(ctx) }},
+	{"stop the owner of the retries until its Leases expire", func(ctx context.Context, c *chaos) error { return c.expire(ctx) }},
+}
+
+// round does each kind of harm once, in random order, at random moments.
+func (c *chaos) round(ctx context.Context, say func(format string, args ...any)) error {
+	for _, i := range c.random.Perm(len(harms)) {
+		if !pause(ctx, c.upTo(maxPause)) {
+			return ctx.Err()
+		}
+		began := time.Now()
+		if err := harms[i].do(ctx, c); err != nil {
+			return fmt.Errorf("%s: %w", harms[i].name, err)
+		}
+		say("%s, %s", harms[i].name, time.Since(began).Round(100*time.Millisecond))
+	}
+	return nil
+}
+
+func (c *chaos) upTo(d time.Duration) time.Duration { return time.Duration(c.random.Float64() * float64(d)) }
+
+func (c *chaos) note(kind faultKind, replica string, from time.Time) {
+	c.faults = append(c.faults, fault{kind: kind, replica: replica, from: from, to: time.Now()})
+}
+
+// kill kills processes, and starts them again after a while.
+func (c *chaos) kill(ctx context.Context, processes ...*operator.Process) error {
+	for _, p := range processes {
+		if err := p.Kill(); err != nil {
+			return err
+		}
+		c.note(killed, p.Name, time.Now())
+	}
+	pause(ctx, c.upTo(maxPause))
+	var errs []error
+	for _, p := range processes {
+		errs = append(errs, p.Restart(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// outage leaves the cluster without an API server that works; one in three times for longer than a Lease lasts.
+func (c *chaos) outage(ctx context.Context, stop, start func() error) error {
+	down := c.upTo(maxPause)
+	if c.random.IntN(3) == 0 {
+		down = longOutage
+	}
+	from := time.Now()
+	if err := stop(); err != nil {
+		return err
+	}
+	pause(ctx, down)
+	err := start()
+	c.note(outage, "", from)
+	return err
+}
+
+// deleteLeases deletes the Lease of the election and those by which the replicas are known.
+func (c *chaos) deleteLeases(ctx context.Context) error {
+	names := []string{retry.LeaseName}
+	for _, d := range dispatchers {
+		names = append(names, presence.LeaseName(d.Name))
+	}
+	for _, name := range names {
+		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name}}
+		if err := client.IgnoreNotFound(api.Delete(ctx, lease)); err != nil {
+			return err
+		}
+		c.note(leaseLost, name, time.Now())
+	}
+	return nil
+}
+
+// expire stops the replica that owns the retries (SIGSTOP) until another one owns them, and lets it go on, in the belief
+// that it still does.
+func (c *chaos) expire(ctx context.Context) error {
+	owner, err := c.owner(ctx)
+	if err != nil {
+		return err
+	}
+	from := time.Now()
+	if err := owner.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	waitErr := wait.PollUntilContextTimeout(ctx, pollEvery, stopPatience, true, func(ctx context.Context) (bool, error) {
+		now, err := c.owner(ctx)
+		return err == nil && now != owner, nil
+	})
+	if err := owner.Signal(syscall.SIGCONT); err != nil {
+		return err
+	}
+	c.note(stopped, owner.Name, from)
+	if waitErr != nil {
+		return fmt.Errorf("no other replica took the retries over: %w", waitErr)
+	}
+	return nil
+}
+
+// owner returns the replica that owns the retries by its Lease. After a fault there may be none for a while.
+func (c *chaos) owner(ctx context.Context) (*operator.Process, error) {
+	var owner *operator.Process
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, stopPatience, true, func(ctx context.Context) (bool, error) {
+		lease := &coordinationv1.Lease{}
+		if err := api.Get(ctx, client.ObjectKey{Namespace: operator.Namespace, Name: retry.LeaseName}, lease); err != nil || lease.Spec.HolderIdentity == nil {
+			return false, nil
+		}
+		for _, d := range dispatchers {
+			if d.Name == *lease.Spec.HolderIdentity {
+				owner = d
+			}
+		}
+		return owner != nil, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("no replica owns the retries: %w", err)
+	}
+	return owner, nil
+}

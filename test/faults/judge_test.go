@@ -1,0 +1,339 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package faults
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// faultKind is a kind of what TestFaults does to the installation.
+type faultKind string
+
+const (
+	// killed is a replica that was killed at the end of the fault's time, and started again.
+	killed faultKind = "killed"
+	// stopped is a replica that did not run for a while (SIGSTOP), so that its Leases expired.
+	stopped faultKind = "stopped"
+	// outage is a time without a working API server; leaseLost a Lease that was deleted.
+	outage    faultKind = "outage"
+	leaseLost faultKind = "lease lost"
+)
+
+// fault is one that happened.
+type fault struct {
+	kind    faultKind
+	replica string
+	// from and to bound it; for killed, both are the moment.
+	from, to time.Time
+}
+
+const (
+	// recordGrace is how long after an answer its record may be on its way.
+	recordGrace = 5 * time.Second
+	// aftermath is how long a fault works on: an election's Lease runs out, backoffs end.
+	aftermath = 30 * time.Second
+	// takenOver is in the log of an attempt that was taken over.
+	takenOver = "the endpoint may have received the event before"
+)
+
+// schedule is what README promises: the times from a failed attempt to the next.
+var schedule = []time.Duration{12 * time.Second, 148 * time.Second, 1808 * time.Second, 22026 * time.Second, 24 * time.Hour}
+
+// evidence is all that is known at the end of a run.
+type evidence struct {
+	// accepted holds the data of each event whose acceptance a producer saw, by its id.
+	accepted   map[string]string
+	arrivals   map[string][]*arrival
+	deliveries map[string]*v1alpha1.PostbackDelivery
+	faults     []fault
+	// asked is when what was left was asked for by redeliver-since; zero if it was not.
+	asked time.Time
+}
+
+// verdict is what follows from it.
+type verdict struct {
+	accepted, delivered, arrivals, attempts int
+	// unrecorded are arrivals that no log shows, overlaps are attempts that began before another one had ended, seenLate
+	// are answers in time that the dispatcher did not see in time.
+	lost, duplicates, unrecorded, overlaps, early, different, seenLate int
+	// reasons counts the duplicates by what explains them.
+	reasons map[string]int
+	// problems are what must not be.
+	problems []string
+}
+
+func (v *verdict) problem(counter *int, format string, args ...any) {
+	*counter++
+	v.problems = append(v.problems, fmt.Sprintf(format, args...))
+}
+
+// judge holds what endpoints saw against what the log says and what was promised.
+func judge(e evidence) *verdict {
+	v := &verdict{accepted: len(e.accepted), reasons: map[string]int{}}
+	for _, id := range slices.Sorted(maps.Keys(e.accepted)) {
+		v.judgeAccepted(e, id)
+	}
+	for _, id := range slices.Sorted(maps.Keys(e.arrivals)) {
+		if e.deliveries[id] == nil {
+			v.problem(&v.different, "%s arrived, and there is no delivery of it", id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(e.deliveries)) {
+		d := e.deliveries[id]
+		v.arrivals += len(e.arrivals[id])
+		v.attempts += len(d.Status.Attempts)
+		matched := match(d.Status.Attempts, e.arrivals[id])
+		v.judgeLog(e, d, matched)
+		v.judgeTimes(e, d)
+		v.judgeDuplicates(e, d, matched)
+	}
+	return v
+}
+
+// judgeAccepted checks that an event that was accepted has arrived.
+func (v *verdict) judgeAccepted(e evidence, id string) {
+	d := e.deliveries[id]
+	switch {
+	case d == nil:
+		v.problem(&v.lost, "%s was accepted, and there is no delivery of it", id)
+		return
+	case d.Status.Phase != v1alpha1.DeliveryDelivered:
+		v.problem(&v.lost, "%s is %s after %d attempts", id, cmp.Or(d.Status.Phase, "unattempted"), d.Status.AttemptCount)
+		return
+	case !slices.ContainsFunc(e.arrivals[id], (*arrival).succeeded):
+		v.problem(&v.lost, "%s is recorded as delivered, and its endpoint accepted none", id)
+		return
+	case !strings.Contains(d.Spec.Body, e.accepted[id]):
+		v.problem(&v.different, "%s was stored with other data than it was posted with", id)
+	}
+	v.delivered++
+}
+
+// succeeded reports whether an arrival got an answer that means success.
+func (a *arrival) succeeded() bool { return outcomes[a.behaviour] == v1alpha1.OutcomeSucceeded }
+
+// record is an attempt with the requests of it that arrived.
+type record struct {
+	*v1alpha1.Attempt
+
+	arrivals []*arrival
+}
+
+func (r *record) end() time.Time { return r.Time.Add(r.Duration.Duration) }
+
+// matching holds the attempts of a delivery in the order of their records, and the arrivals that belong to none.
+type matching struct {
+	records    []*record
+	of         map[*arrival]*record
+	unrecorded []*arrival
+}
+
+// match assigns each arrival to the attempt in whose time it came: the last to begin, if there are several.
+func match(attempts []v1alpha1.Attempt, arrivals []*arrival) *matching {
+	const slack = 2 * time.Millisecond
+	m := &matching{of: map[*arrival]*record{}}
+	for i := range attempts {
+		m.records = append(m.records, &record{Attempt: &attempts[i]})
+	}
+	byTime := slices.SortedFunc(slices.Values(m.records), func(a, b *record) int { return b.Time.Compare(a.Time.Time) })
+	for _, a := range arrivals {
+		i := slices.IndexFunc(byTime, func(r *record) bool {
+			return !a.at.Before(r.Time.Add(-slack)) && !a.at.After(r.end().Add(slack))
+		})
+		if i < 0 {
+			m.unrecorded = append(m.unrecorded, a)
+			continue
+		}
+		byTime[i].arrivals = append(byTime[i].arrivals, a)
+		m.of[a] = byTime[i]
+	}
+	return m
+}
+
+// judgeLog holds the log of a delivery against what its endpoint saw.
+func (v *verdict) judgeLog(e evidence, d *v1alpha1.PostbackDelivery, m *matching) {
+	id := d.Spec.Event.ID
+	want := sha256.Sum256([]byte(d.Spec.Body))
+	for _, a := range e.arrivals[id] {
+		if a.body != want || a.problem != "" {
+			v.problem(&v.different, "%s arrived with another body than was stored, or badly signed (%s)", id, a.problem)
+		}
+	}
+	if n := len(m.records); int32(n) != d.Status.AttemptCount {
+		v.problem(&v.different, "%s: %d attempts are listed, %d counted", id, n, d.Status.AttemptCount)
+	}
+	for _, r := range m.records {
+		if problem := v.compare(e, r); problem != "" {
+			v.problem(&v.different, "%s: attempt %d at %s is recorded as %s (%s) after %s: %s", id, r.Number,
+				r.Time.Format(time.TimeOnly), r.Outcome, r.Message, r.Duration.Duration, problem)
+		}
+	}
+	for _, a := range m.unrecorded {
+		v.unrecorded++
+		if !e.lostRecord(a) {
+			v.problem(&v.different, "%s arrived at %s from %s, and no log shows it though that replica was not killed", id, a.at.Format(time.TimeOnly), a.replica)
+		}
+	}
+}
+
+// compare returns what is wrong with the record of one attempt, or "".
+func (v *verdict) compare(e evidence, r *record) string {
+	if len(r.arrivals) == 0 {
+		switch {
+		case r.Outcome == v1alpha1.OutcomeConnectionRefused, r.Outcome == v1alpha1.OutcomeConnectionReset && r.StatusCode == nil:
+			return ""
+		case r.Outcome == v1alpha1.OutcomeTimeout && e.during(r.Time.Time, r.end(), stopped, ""):
+			return ""
+		}
+		return "nothing arrived"
+	}
+	last := len(r.arrivals) - 1
+	for _, a := range r.arrivals[:last] {
+		if a.behaviour != resetting {
+			return fmt.Sprintf("%d requests arrived, and the first was answered (%s)", last+1, a.behaviour)
+		}
+	}
+	a := r.arrivals[last]
+	if r.Outcome == outcomes[a.behaviour] {
+		code := ptr.Deref(r.StatusCode, 0)
+		switch a.behaviour {
+		case well, lying:
+			return differs(code == 200 && r.ResponseBody == a.answer, r, a)
+		case unwell:
+			return differs(code == 503 && r.ResponseBody == a.answer, r, a)
+		case busy:
+			return differs(code == 429 && r.ResponseBody == a.answer && r.RetryAfterTime != nil, r, a)
+		}
+		return differs(code == 0 && r.ResponseBody == "", r, a)
+	}
+	if r.Outcome == v1alpha1.OutcomeTimeout && r.Duration.Duration >= timeout &&
+		(!a.answered.Before(r.Time.Add(timeout-recordSlack)) || e.during(r.Time.Time, r.end(), stopped, a.replica)) {
+		v.seenLate++
+		return ""
+	}
+	return fmt.Sprintf("the endpoint was %s", a.behaviour)
+}
+
+// recordSlack is how long before the deadline an answer is as good as late.
+const recordSlack = 500 * time.Millisecond
+
+func differs(same bool, r *record, a *arrival) string {
+	if same {
+		return ""
+	}
+	return fmt.Sprintf("status %d and %q, but the endpoint was %s and said %q", ptr.Deref(r.StatusCode, 0), r.ResponseBody, a.behaviour, a.answer)
+}
+
+// judgeTimes checks that no attempt was made before its time.
+func (v *verdict) judgeTimes(e evidence, d *v1alpha1.PostbackDelivery) {
+	counted := 0
+	for i := range d.Status.Attempts {
+		next := &d.Status.Attempts[i]
+		if i > 0 && (e.asked.IsZero() || next.Time.Time.Before(e.asked)) {
+			previous := &d.Status.Attempts[i-1]
+			end := previous.Time.Add(previous.Duration.Duration)
+			due := end.Add(schedule[min(max(counted, 1), len(schedule))-1])
+			if at := previous.RetryAfterTime; at != nil && at.After(due) {
+				due = at.Time
+			}
+			switch {
+			case next.Time.Time.Before(end):
+				v.overlaps++
+				if !e.during(next.Time.Time, end, "", "") {
+					v.problem(&v.early, "%s: attempt %d began before attempt %d had ended, without a fault", d.Spec.Event.ID, next.Number, previous.Number)
+				}
+			case next.Time.Time.Before(due):
+				v.problem(&v.early, "%s: attempt %d began at %s, %s before its time", d.Spec.Event.ID, next.Number,
+					next.Time.Format(time.TimeOnly), due.Sub(next.Time.Time))
+			}
+		}
+		if !next.Outcome.Ours() {
+			counted++
+		}
+	}
+}
+
+// judgeDuplicates explains each arrival of an event that its endpoint had accepted before.
+func (v *verdict) judgeDuplicates(e evidence, d *v1alpha1.PostbackDelivery, m *matching) {
+	var accepted *arrival
+	for _, a := range e.arrivals[d.Spec.Event.ID] {
+		if accepted != nil {
+			v.duplicates++
+			reason := e.explain(m, accepted, a)
+			if reason == "" {
+				v.problem(&v.different, "%s arrived again at %s, though it was accepted at %s", d.Spec.Event.ID, a.at.Format(time.TimeOnly), accepted.at.Format(time.TimeOnly))
+				reason = "unexplained"
+			}
+			v.reasons[reason]++
+		}
+		if a.succeeded() {
+			accepted = a
+		}
+	}
+}
+
+// explain says why an event came again.
+func (e evidence) explain(m *matching, before, again *arrival) string {
+	first, second := m.of[before], m.of[again]
+	switch {
+	case first == nil:
+		return "the replica was killed before it recorded the answer"
+	case first.Outcome != v1alpha1.OutcomeSucceeded:
+		return "the answer came too late"
+	case second == nil && e.during(before.at, again.at, "", ""):
+		return "taken over during a fault, and the replica killed before the record"
+	case second == nil:
+		return ""
+	case strings.Contains(second.Message, takenOver), strings.Contains(first.Message, takenOver):
+		return "taken over from a replica that did not record in time; the log says so"
+	case !e.asked.IsZero() && again.at.After(e.asked):
+		return "asked for by redeliver-since before it was recorded as delivered"
+	case e.during(before.at, again.at, leaseLost, ""):
+		return "two replicas took each other for dead, as the Lease was deleted"
+	}
+	return ""
+}
+
+// during reports whether a fault of a kind ("" for any) that concerns a replica ("" for any) works in a time.
+func (e evidence) during(from, to time.Time, kind faultKind, replica string) bool {
+	return slices.ContainsFunc(e.faults, func(f fault) bool {
+		return (kind == "" || f.kind == kind) && (replica == "" || f.replica == replica) &&
+			!f.from.After(to) && !f.to.Add(aftermath).Before(from)
+	})
+}
+
+// lostRecord reports whether the record of an arrival was lost with the replica that made the attempt.
+func (e evidence) lostRecord(a *arrival) bool {
+	return slices.ContainsFunc(e.faults, func(f fault) bool {
+		if f.kind != killed || f.replica != a.replica || f.from.Before(a.at) {
+			return false
+		}
+		// While there is no API server a record waits for it.
+		return f.from.Sub(a.at) <= timeout+recordGrace || e.during(a.at.Add(-aftermath), f.from, outage, "") ||
+			e.during(a.at, f.from, stopped, a.replica)
+	})
+}

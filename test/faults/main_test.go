@@ -1,0 +1,217 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package faults tests delivery while everything around it fails: the built programs with the shipped manifests, on a
+// real control plane whose parts are killed, and endpoints that are anything but well. "make test-faults" runs it at full
+// length, "make test" in a short form.
+package faults
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/operator"
+)
+
+var (
+	rounds    = flag.Int("rounds", 1, "rounds of TestFaults, in each of which every fault comes once")
+	events    = flag.Int("events", 1500, "events of TestFaults, over all rounds")
+	seed      = flag.Uint64("seed", 0, "seed of TestFaults; 0 takes one at random")
+	settle    = flag.Duration("settle", 20*time.Second, "how long TestFaults leaves retries to their schedule before it asks for what is left by redeliver-since")
+	backlog   = flag.Int("backlog", 1000, "deliveries that wait for one endpoint in TestBlackhole and TestRecovery")
+	endpoints = flag.Int("endpoints", 20, "healthy endpoints beside the one of TestBlackhole")
+	samples   = flag.Int("samples", 1000, "events for the healthy endpoints in each phase of TestBlackhole")
+)
+
+const (
+	// interrupted is the exit code of a shell command that Ctrl-C ended.
+	interrupted = 130
+	pollEvery   = 100 * time.Millisecond
+	// startPatience bounds what takes a moment; the machine may be busy.
+	startPatience = 60 * time.Second
+)
+
+// The installation that all tests share.
+var (
+	cp          *controlplane.ControlPlane
+	op          *operator.Operator
+	api         client.Client
+	manager     *operator.Process
+	dispatchers []*operator.Process
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) (code int) {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	defer func() {
+		if err := stop(); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}()
+	if err := start(ctx); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	result := make(chan int, 1)
+	go func() { result <- m.Run() }()
+	select {
+	case code := <-result:
+		return code
+	case <-ctx.Done():
+		return interrupted
+	}
+}
+
+func start(ctx context.Context) error {
+	var err error
+	if cp, err = controlplane.Start(ctx, controlplane.Options{Log: os.Stderr}); err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	if api, err = client.New(cp.Config, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	if op, err = operator.Install(ctx, cp, operator.Options{}); err != nil {
+		return err
+	}
+	if manager, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http")); err != nil {
+		return err
+	}
+	for i := range 2 {
+		name := fmt.Sprintf("postback-dispatcher-%d", i)
+		// Endpoints see by the User-Agent which replica sent a request. Nothing is deleted, for it is compared in the end.
+		p, err := op.StartDispatcher(ctx, name,
+			operator.WithArgs("--user-agent="+name, "--ingest-rate=0", "--max-finished-deliveries=0"))
+		if err != nil {
+			return err
+		}
+		dispatchers = append(dispatchers, p)
+	}
+	return nil
+}
+
+func stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	var errs []error
+	if op != nil {
+		errs = append(errs, op.Stop(ctx))
+	}
+	if cp != nil {
+		errs = append(errs, cp.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// newNamespace makes a namespace, and returns a token that may post events for it.
+func newNamespace(t *testing.T, name string) (token string) {
+	t.Helper()
+	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+		t.Fatal(err)
+	}
+	token, err := op.SenderToken(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// create makes Postbacks and waits until all are ready.
+func create(t *testing.T, postbacks ...*v1alpha1.Postback) {
+	t.Helper()
+	for _, p := range postbacks {
+		if err := api.Create(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range postbacks {
+		await(t, startPatience, func(ctx context.Context) error {
+			if err := api.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
+				return err
+			}
+			ready := slices.ContainsFunc(p.Status.Conditions, func(c metav1.Condition) bool {
+				return c.Type == v1alpha1.ReadyCondition && c.Status == metav1.ConditionTrue && c.ObservedGeneration == p.Generation
+			})
+			if !ready {
+				return fmt.Errorf("Postback %s is not ready: %+v", p.Name, p.Status.Conditions)
+			}
+			return nil
+		})
+	}
+}
+
+// await repeats a check until it returns nil.
+func await(t *testing.T, patience time.Duration, check func(context.Context) error) {
+	t.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), pollEvery, patience, true, func(ctx context.Context) (bool, error) {
+		last = check(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("within %s: %v", patience, last)
+	}
+}
+
+// dumpOnFailure shows the programs' logs if the test fails.
+func dumpOnFailure(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			op.DumpLogs(os.Stderr, 60)
+		}
+	})
+}
+
+// unfinished counts the deliveries of a namespace that are not delivered.
+func unfinished(ctx context.Context, namespace string) (int, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDeliveryList"))
+	err := api.List(ctx, list, client.InNamespace(namespace), client.MatchingFieldsSelector{
+		Selector: fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryDelivered)),
+	})
+	if err != nil {
+		return 0, fmt.Errorf("list deliveries: %w", err)
+	}
+	return len(list.Items), nil
+}
