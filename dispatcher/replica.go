@@ -142,7 +142,7 @@ func (r *replica) addRetries(ctx context.Context) error {
 	}
 	r.election.Reconciler = &retry.Reconciler{
 		Cache: cache, Live: r.live, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, Clock: r.clock,
-		Wake: r.wake, Elected: r.election.Elected,
+		Wake: r.wake, Elected: r.election.Elected, Held: r.election.Held,
 	}
 	if err := retry.Setup(r.mgr, r.election.Reconciler, r.wake); err != nil {
 		return err

@@ -120,3 +120,15 @@ func TestDecide(t *testing.T) {
 		})
 	}
 }
+
+func TestLeaseRunsOut(t *testing.T) {
+	e := &Election{LeaseDuration: time.Minute}
+	if e.Held() {
+		t.Error("a Lease that was never written is held")
+	}
+	for age, want := range map[time.Duration]bool{0: true, 59 * time.Second: true, time.Minute: false, time.Hour: false} {
+		if e.renewed(time.Now().Add(-age)); e.Held() != want {
+			t.Errorf("a Lease that was renewed %s ago is held: %t, want %t", age, e.Held(), want)
+		}
+	}
+}

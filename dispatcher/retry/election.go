@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -32,6 +33,9 @@ import (
 
 // LeaseName is the Lease by which the replica that owns the retries is elected.
 const LeaseName = "postback-dispatcher-retries"
+
+// unknownHolder stands for the holder of a Lease that is not there.
+const unknownHolder = "unknown"
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
 
@@ -51,10 +55,19 @@ type Election struct {
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
 	elected atomic.Bool
+	// validUntil is when the Lease runs out unless it is renewed, by this machine's clock.
+	validUntil atomic.Pointer[time.Time]
 }
 
 // Elected reports whether this replica owns the retries.
 func (e *Election) Elected() bool { return e.elected.Load() }
+
+// Held reports whether the Lease has not run out, by this machine's clock. A replica that did not run for a while may
+// not have noticed yet that it did, and that another one was elected.
+func (e *Election) Held() bool {
+	until := e.validUntil.Load()
+	return until != nil && time.Now().Before(*until)
+}
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: it is an election itself.
 func (e *Election) NeedLeaderElection() bool { return false }
@@ -69,8 +82,13 @@ func (e *Election) Start(ctx context.Context) error {
 		e.Reconciler.Drain()
 		release()
 	})()
+	lock := &watchedLock{renewed: e.renewed, LeaseLock: &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: LeaseName},
+		Client:     e.Client.CoordinationV1(),
+		LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
+	}}
 	for drained.Err() == nil {
-		if err := e.term(drained); err != nil {
+		if err := e.term(drained, lock); err != nil {
 			return err
 		}
 	}
@@ -78,19 +96,14 @@ func (e *Election) Start(ctx context.Context) error {
 }
 
 // term waits to be elected and returns when that is over.
-func (e *Election) term(ctx context.Context) error {
+func (e *Election) term(ctx context.Context, lock *watchedLock) error {
 	log := logf.FromContext(ctx)
 	over := make(chan struct{})
-	lock := &predecessorLock{LeaseLock: &resourcelock.LeaseLock{
-		LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: LeaseName},
-		Client:     e.Client.CoordinationV1(),
-		LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
-	}}
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock:            lock,
 		Name:            LeaseName,
 		ReleaseOnCancel: true,
-		LeaseDuration:   orDefault(e.LeaseDuration, 15*time.Second),
+		LeaseDuration:   e.leaseDuration(),
 		RenewDeadline:   orDefault(e.RenewDeadline, 10*time.Second),
 		RetryPeriod:     orDefault(e.RetryPeriod, 2*time.Second),
 		Callbacks: leaderelection.LeaderCallbacks{
@@ -119,20 +132,56 @@ func (e *Election) term(ctx context.Context) error {
 	return nil
 }
 
-// predecessorLock remembers who held the Lease before this replica took it; "" if it was released.
-type predecessorLock struct {
+func (e *Election) leaseDuration() time.Duration { return orDefault(e.LeaseDuration, 15*time.Second) }
+
+// renewed says that the Lease was written by a request that began at a time.
+func (e *Election) renewed(at time.Time) {
+	until := at.Add(e.leaseDuration())
+	e.validUntil.Store(&until)
+}
+
+// watchedLock tells when the Lease was written, and remembers who held it before this replica took it: "" if it was
+// released.
+type watchedLock struct {
 	*resourcelock.LeaseLock
 
+	renewed     func(at time.Time)
 	predecessor string
+	// seen says that the Lease was there.
+	seen bool
 }
 
 // Get implements resourcelock.Interface. The elector asks before it takes the Lease, and not again while it renews it.
-func (l *predecessorLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+func (l *watchedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	record, raw, err := l.LeaseLock.Get(ctx)
-	if err == nil {
-		l.predecessor = record.HolderIdentity
+	switch {
+	case err == nil:
+		l.predecessor, l.seen = record.HolderIdentity, true
+	case apierrors.IsNotFound(err) && l.seen:
+		// Somebody has deleted it, maybe under its holder.
+		l.predecessor = unknownHolder
 	}
 	return record, raw, err
+}
+
+// Create implements resourcelock.Interface.
+func (l *watchedLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	began := time.Now()
+	err := l.LeaseLock.Create(ctx, record)
+	if err == nil {
+		l.renewed(began)
+	}
+	return err
+}
+
+// Update implements resourcelock.Interface.
+func (l *watchedLock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	began := time.Now()
+	err := l.LeaseLock.Update(ctx, record)
+	if err == nil {
+		l.renewed(began)
+	}
+	return err
 }
 
 // lead makes this replica the owner of the retries until ctx ends.

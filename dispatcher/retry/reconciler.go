@@ -74,6 +74,8 @@ type Reconciler struct {
 	Wake *Wake
 	// Elected reports whether this replica owns the retries.
 	Elected func() bool
+	// Held reports whether its Lease has not run out since.
+	Held func() bool
 
 	mu sync.Mutex
 	// attempts are those that this replica is making as the owner of the retries. None begins once draining is set.
@@ -168,6 +170,10 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1a
 		return nil
 	}
 	defer r.attempts.Done()
+	if !r.Held() {
+		r.lookAgain(key, errorRetry)
+		return nil
+	}
 	log := logf.FromContext(ctx).WithValues("delivery", key)
 	d, err := r.read(ctx, key)
 	if err != nil {

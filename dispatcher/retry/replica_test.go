@@ -77,7 +77,8 @@ func newReplica(t *testing.T, r *rig, identity string) *replica {
 		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 500 * time.Millisecond,
 	}
 	reconciler := r.reconciler(t, clock.RealClock{})
-	reconciler.Cache, reconciler.Elected, reconciler.Wake = mgr.GetCache(), election.Elected, wake
+	reconciler.Cache, reconciler.Wake = mgr.GetCache(), wake
+	reconciler.Elected, reconciler.Held = election.Elected, election.Held
 	lanes := lane.New(t.Context(), lane.Options{Clock: clock.RealClock{}})
 	reconciler.Lanes = lanes
 	election.Reconciler = reconciler

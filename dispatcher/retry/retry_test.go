@@ -195,7 +195,7 @@ func (r *rig) read(t *testing.T, d *v1alpha1.PostbackDelivery) *v1alpha1.Postbac
 func (r *rig) reconciler(t *testing.T, c clock.PassiveClock) *retry.Reconciler {
 	return &retry.Reconciler{
 		Cache: r.client, Live: r.client, Routes: r.routes, Lanes: atOnce{t.Context()}, Attempter: r.attempter, Clock: c,
-		Wake: &retry.Wake{Cache: r.client}, Elected: func() bool { return true },
+		Wake: &retry.Wake{Cache: r.client}, Elected: func() bool { return true }, Held: func() bool { return true },
 	}
 }
 
@@ -282,6 +282,30 @@ func TestFirstAttemptThatWasNeverRecordedIsTakenOver(t *testing.T) {
 	log := r.read(t, d).Status
 	g.Expect(log.Phase).To(Equal(v1alpha1.DeliveryDelivered))
 	g.Expect(log.Attempts[0].Message).To(ContainSubstring("may have received the event before"), "the log says what it cannot know")
+}
+
+// A replica that did not run for longer than its Lease lasts (paused, starved) goes on in the belief that it owns the
+// retries, while another one does.
+func TestNoAttemptBeyondTheLease(t *testing.T) {
+	g := NewWithT(t)
+	c := clocktesting.NewFakeClock(time.Now())
+	r := newRig(t, c)
+	d := r.store(t, "evt_lease")
+	c.Step(time.Hour)
+	reconciler := r.reconciler(t, c)
+	held := false
+	reconciler.Held = func() bool { return held }
+	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(d)}
+	_, err := reconciler.Reconcile(t.Context(), request)
+	g.Expect(err).NotTo(HaveOccurred())
+	c.Step(time.Hour)
+	_, err = reconciler.Reconcile(t.Context(), request)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(r.endpoint.got()).To(BeEmpty())
+	held = true
+	_, err = reconciler.Reconcile(t.Context(), request)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(r.endpoint.got()).To(HaveLen(1), "it is looked at again once the Lease is renewed")
 }
 
 func TestStaleCopyMakesNoSecondAttempt(t *testing.T) {

@@ -266,6 +266,7 @@ func (v *verdict) judgeTimes(e evidence, d *v1alpha1.PostbackDelivery) {
 				if !e.during(next.Time.Time, end, "", "") {
 					v.problem(&v.early, "%s: attempt %d began before attempt %d had ended, without a fault", d.Spec.Event.ID, next.Number, previous.Number)
 				}
+			case previous.Outcome == v1alpha1.OutcomeSucceeded: // a duplicate
 			case next.Time.Time.Before(due):
 				v.problem(&v.early, "%s: attempt %d began at %s, %s before its time", d.Spec.Event.ID, next.Number,
 					next.Time.Format(time.TimeOnly), due.Sub(next.Time.Time))
