@@ -65,6 +65,14 @@ test: verify vet ## Run all tests, on a real API server that is built first (min
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test $(RACE) -count 1 -timeout 20m ./...
 
+# Ten rounds, and a backlog of 5,000 for one endpoint. The figures are in the output.
+FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000
+
+.PHONY: test-faults
+test-faults: ## Test delivery at full length while everything fails (about half an hour). FAULTS="-seed N ..." for other lengths.
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
+		go test -count 1 -timeout 60m -v ./test/faults $(FAULTS)
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s).
 	@hack/fuzz.sh $(FUZZTIME)

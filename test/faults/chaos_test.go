@@ -81,7 +81,9 @@ func (c *chaos) round(ctx context.Context, say func(format string, args ...any))
 	return nil
 }
 
-func (c *chaos) upTo(d time.Duration) time.Duration { return time.Duration(c.random.Float64() * float64(d)) }
+func (c *chaos) upTo(d time.Duration) time.Duration {
+	return time.Duration(c.random.Float64() * float64(d))
+}
 
 func (c *chaos) note(kind faultKind, replica string, from time.Time) {
 	c.faults = append(c.faults, fault{kind: kind, replica: replica, from: from, to: time.Now()})

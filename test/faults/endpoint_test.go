@@ -102,10 +102,16 @@ var tempers = map[string]temper{
 		}
 		return well
 	},
-	"busy":      func(random func() float64, n int, _ time.Duration) behaviour { return sometimes(random, n, 0.02, busy) },
-	"hanging":   func(random func() float64, n int, _ time.Duration) behaviour { return sometimes(random, n, 0.05, hanging, late) },
-	"resetting": func(random func() float64, n int, _ time.Duration) behaviour { return sometimes(random, n, 0.3, resetting, cut) },
-	"lying":     func(random func() float64, n int, _ time.Duration) behaviour { return sometimes(random, n, 0.3, lying, garbled) },
+	"busy": func(random func() float64, n int, _ time.Duration) behaviour { return sometimes(random, n, 0.02, busy) },
+	"hanging": func(random func() float64, n int, _ time.Duration) behaviour {
+		return sometimes(random, n, 0.05, hanging, late)
+	},
+	"resetting": func(random func() float64, n int, _ time.Duration) behaviour {
+		return sometimes(random, n, 0.3, resetting, cut)
+	},
+	"lying": func(random func() float64, n int, _ time.Duration) behaviour {
+		return sometimes(random, n, 0.3, lying, garbled)
+	},
 	// down refuses connections for a while: see endpoint.flap.
 	"down": func(func() float64, int, time.Duration) behaviour { return well },
 }

@@ -61,6 +61,8 @@ type source struct {
 	mu sync.Mutex
 	// accepted holds the data of each event that was.
 	accepted map[string]string
+	// began is when the request began that was accepted.
+	began map[string]time.Time
 	// refused counts the requests that were not accepted.
 	refused int
 }
@@ -68,7 +70,7 @@ type source struct {
 func newSource(namespace, token string, replicas ...*operator.Process) *source {
 	transport := &http.Transport{MaxIdleConnsPerHost: producers}
 	return &source{
-		namespace: namespace, token: token, replicas: replicas, accepted: map[string]string{},
+		namespace: namespace, token: token, replicas: replicas, accepted: map[string]string{}, began: map[string]time.Time{},
 		client: &http.Client{Transport: transport, Timeout: postTimeout},
 	}
 }
@@ -114,11 +116,12 @@ func (s *source) post(ctx context.Context, first int, events []posted) error {
 		return err
 	}
 	for try := first; ctx.Err() == nil; try++ {
+		began := time.Now()
 		err = s.try(ctx, s.replicas[try%len(s.replicas)], body.Bytes())
 		var fatal *refusedError
 		switch {
 		case err == nil:
-			s.note(events)
+			s.note(events, began)
 			return nil
 		case errors.As(err, &fatal):
 			return err
@@ -131,12 +134,19 @@ func (s *source) post(ctx context.Context, first int, events []posted) error {
 	return fmt.Errorf("%w; the last answer: %w", context.Cause(ctx), err)
 }
 
-func (s *source) note(events []posted) {
+func (s *source) note(events []posted, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range events {
-		s.accepted[e.ID] = string(e.Data)
+		s.accepted[e.ID], s.began[e.ID] = string(e.Data), began
 	}
+}
+
+// postedAt returns when the request began by which an event was accepted.
+func (s *source) postedAt(id string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.began[id]
 }
 
 // refusedError says that a request will never be accepted.
