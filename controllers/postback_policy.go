@@ -123,7 +123,7 @@ func (p Policy) checkHeader(h *v1alpha1.Header) *verdict {
 	case !header.ValidName(h.Name):
 		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("%q in spec.headers is not an HTTP header name: correct it.", h.Name))
 	case header.Reserved(h.Name):
-		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers is set by HTTP or the operator: choose another name.", h.Name))
+		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers is set by HTTP, the operator or a proxy: choose another name.", h.Name))
 	case strings.EqualFold(h.Name, p.SignatureHeader):
 		return stalled(v1alpha1.InvalidHeaderReason, fmt.Sprintf("The header %q in spec.headers carries the signature in this installation: choose another name.", h.Name))
 	case h.Value == nil && (h.ValueFrom == nil || h.ValueFrom.SecretKeyRef == nil):

@@ -24,7 +24,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"strings"
 	"sync"
 	"time"
 
@@ -169,7 +168,8 @@ func (s *Sender) request(ctx context.Context, r *route.Route, d *v1alpha1.Postba
 		return nil, withoutURL(err)
 	}
 	for _, h := range r.Headers {
-		if !reserved(h.Name) {
+		// A route may be older than a rule of the API.
+		if !header.Reserved(h.Name) {
 			request.Header.Set(h.Name, h.Value)
 		}
 	}
@@ -193,12 +193,6 @@ func contentType(format v1alpha1.PayloadFormat) string {
 		return "application/cloudevents+json; charset=UTF-8"
 	}
 	return "application/json"
-}
-
-// reserved reports whether a header is HTTP's or the dispatcher's to set, or a proxy's. The API refuses such names but
-// those that merely begin like a proxy's; here they are left out once more, for a route may be older than a rule.
-func reserved(name string) bool {
-	return header.Reserved(name) || strings.HasPrefix(strings.ToLower(name), "proxy-")
 }
 
 var errAlwaysEnds = errors.New("the endpoint ended every connection before it answered")
