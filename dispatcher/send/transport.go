@@ -76,7 +76,7 @@ func newTransports(e *egress.Egress) *transports {
 }
 
 // forRoute returns the transport to the endpoint of a route.
-func (t *transports) forRoute(r *route.Route) (*http.Transport, error) {
+func (t *transports) forRoute(r *route.Route) (http.RoundTripper, error) {
 	if r.TLS == nil {
 		return t.forNamespace(r.Namespace), nil
 	}
@@ -90,7 +90,7 @@ func (t *transports) forRoute(r *route.Route) (*http.Transport, error) {
 	cached, _ := t.own.Get(r.UID)
 	old, _ := cached.(*ownTransport)
 	if old != nil && old.settings == settings {
-		return old.Transport, nil
+		return unfollowed{old.Transport}, nil
 	}
 	config, err := tlsConfig(r.TLS)
 	if err != nil {
@@ -101,11 +101,11 @@ func (t *transports) forRoute(r *route.Route) (*http.Transport, error) {
 	}
 	own := newTransport(t.egress.Dialer(r.Namespace), config)
 	t.own.Add(r.UID, &ownTransport{settings: settings, Transport: own})
-	return own, nil
+	return unfollowed{own}, nil
 }
 
 // forNamespace returns the transport for what has no TLS settings of its own.
-func (t *transports) forNamespace(namespace string) *http.Transport {
+func (t *transports) forNamespace(namespace string) http.RoundTripper {
 	dialer := t.egress.Dialer(namespace)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -114,7 +114,23 @@ func (t *transports) forNamespace(namespace string) *http.Transport {
 		transport = newTransport(dialer, &tls.Config{MinVersion: tls.VersionTLS12})
 		t.shared[dialer] = transport
 	}
-	return transport
+	return unfollowed{transport}
+}
+
+// unfollowed leaves a Location that is no URL out of an answer. A client of net/http reads it though it follows no
+// redirect, and fails with an error that quotes all of it, where a token may stand.
+type unfollowed struct{ *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (u unfollowed) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := u.Transport.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := response.Location(); err != nil {
+		response.Header.Del("Location")
+	}
+	return response, nil
 }
 
 func newTransport(dialer *egress.Dialer, config *tls.Config) *http.Transport {
