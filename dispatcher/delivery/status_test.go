@@ -127,6 +127,28 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// knative/eventing#4453, hookdeck/outpost#571: no kind of failure ends a delivery, and the installation's own faults cost
+// it nothing.
+func TestEveryFailureIsTriedAgain(t *testing.T) {
+	for _, outcome := range v1alpha1.Outcomes {
+		if outcome == v1alpha1.OutcomeSucceeded {
+			continue
+		}
+		t.Run(string(outcome), func(t *testing.T) {
+			d := &v1alpha1.PostbackDelivery{}
+			Apply(d, &route.Route{}, v1alpha1.Attempt{Time: metav1.NewMicroTime(start), Outcome: outcome}, Request{})
+			// An endpoint that is gone is waited for without a time.
+			waits := outcome == v1alpha1.OutcomeGone
+			if next := d.Status.NextAttemptTime; d.Status.Phase != v1alpha1.DeliveryRetrying || (next == nil) != waits {
+				t.Errorf("phase %s, next attempt at %v", d.Status.Phase, next)
+			}
+			if want := map[bool]int32{true: 0, false: 1}[outcome.Ours()]; d.Status.Round.Attempts != want {
+				t.Errorf("%d attempts count, want %d", d.Status.Round.Attempts, want)
+			}
+		})
+	}
+}
+
 func applyStep(t *testing.T, d *v1alpha1.PostbackDelivery, r *route.Route, i int, s step) {
 	t.Helper()
 	begin := start.Add(s.after + time.Duration(i)*time.Millisecond)

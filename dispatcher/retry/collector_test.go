@@ -1,0 +1,78 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package retry_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/retry"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// frain-dev/convoy#1667, svix/svix-webhooks#1511: a program that runs and delivers nothing looks well, unless somebody
+// measures for how long what is due has waited.
+func TestOldestDueIsMeasured(t *testing.T) {
+	g := NewWithT(t)
+	c := clocktesting.NewFakeClock(time.Now().Truncate(time.Second))
+	r := newRig(t, c)
+	for id, due := range map[string]time.Duration{"evt_overdue": -10 * time.Minute, "evt_due": -time.Minute, "evt_later": time.Hour} {
+		d := r.store(t, id)
+		d.Status.Phase, d.Status.AttemptCount = v1alpha1.DeliveryRetrying, 1
+		d.Status.NextAttemptTime = ptr.To(metav1.NewMicroTime(c.Now().Add(due)))
+		g.Expect(r.client.Status().Update(t.Context(), d)).To(Succeed())
+	}
+	replica := newReplica(t, r, "collector")
+	replica.start(t)
+	g.Eventually(func() int { return replica.pending.Pending(r.postback.Namespace, r.postback.UID) }).WithTimeout(30 * time.Second).Should(Equal(3))
+
+	elected, enabled := true, r.route()
+	paused := *enabled
+	paused.State = v1alpha1.PostbackPaused
+	routes := &oneRoute{enabled}
+	collector := &retry.Collector{Cache: replica.mgr.GetCache(), Routes: routes, Elected: func() bool { return elected }, Clock: c}
+	oldest := func(want string) {
+		t.Helper()
+		text := ""
+		if want != "" {
+			text = "# HELP postback_oldest_due_age_seconds How long the delivery that is due for longest has been due; 0 if none is. " +
+				"Paused and disabled Postbacks do not count. Reported by the elected replica.\n" +
+				"# TYPE postback_oldest_due_age_seconds gauge\npostback_oldest_due_age_seconds " + want + "\n"
+		}
+		g.Expect(testutil.CollectAndCompare(collector, strings.NewReader(text), "postback_oldest_due_age_seconds")).To(Succeed())
+	}
+	oldest("600")
+	c.Step(time.Minute)
+	oldest("660")
+	routes.Route = &paused
+	oldest("0")
+	elected = false
+	oldest("")
+}
+
+// oneRoute finds one route for every delivery.
+type oneRoute struct{ *route.Route }
+
+func (o *oneRoute) Of(string, v1alpha1.PostbackReference) *route.Route { return o.Route }
