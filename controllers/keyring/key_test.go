@@ -18,6 +18,7 @@ package keyring
 
 import (
 	"encoding/base64"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -79,16 +80,20 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// What is wrong with a key is said in texts that are the same for every key, but for its length.
 func FuzzValidateShowsNothing(f *testing.F) {
+	number := regexp.MustCompile(`[0-9]+`)
+	text := func(err error) string { return number.ReplaceAllString(err.Error(), "N") }
+	known := map[string]bool{}
+	for _, key := range []string{"", "x", " x", "x\n", "whsec_x", encode(23), encode(65)} {
+		f.Add(key)
+		known[text(Validate(key))] = true
+	}
 	f.Add("whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0\n")
-	f.Add("c2VjcmV0c2VjcmV0")
+	f.Add("000000whsec_")
 	f.Fuzz(func(t *testing.T, key string) {
-		err := Validate(key)
-		if err == nil || len(key) < 12 || strings.Contains("whsec_ and the base64 of 24 to 64 bytes: use the standard alphabet, with padding", key) {
-			return
-		}
-		if strings.Contains(err.Error(), key) || strings.Contains(err.Error(), key[6:]) {
-			t.Errorf("the error shows the key: %v", err)
+		if err := Validate(key); err != nil && !known[text(err)] {
+			t.Errorf("the error is like none of the others: %v", err)
 		}
 	})
 }

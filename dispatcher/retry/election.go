@@ -18,6 +18,7 @@ package retry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -28,14 +29,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/utils/ptr"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // LeaseName is the Lease by which the replica that owns the retries is elected.
 const LeaseName = "postback-dispatcher-retries"
-
-// unknownHolder stands for the holder of a Lease that is not there.
-const unknownHolder = "unknown"
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
 
@@ -62,8 +61,8 @@ type Election struct {
 // Elected reports whether this replica owns the retries.
 func (e *Election) Elected() bool { return e.elected.Load() }
 
-// Held reports whether the Lease has not run out, by this machine's clock. A replica that did not run for a while may
-// not have noticed yet that it did, and that another one was elected.
+// Held reports whether the Lease is this replica's and has not run out, by this machine's clock. One that did not run for a
+// while may not have noticed yet that another one was elected.
 func (e *Election) Held() bool {
 	until := e.validUntil.Load()
 	return until != nil && time.Now().Before(*until)
@@ -82,7 +81,7 @@ func (e *Election) Start(ctx context.Context) error {
 		e.Reconciler.Drain()
 		release()
 	})()
-	lock := &watchedLock{renewed: e.renewed, LeaseLock: &resourcelock.LeaseLock{
+	lock := &watchedLock{election: e, LeaseLock: &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: LeaseName},
 		Client:     e.Client.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
@@ -109,8 +108,9 @@ func (e *Election) term(ctx context.Context, lock *watchedLock) error {
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
 				defer close(over)
-				log.Info("Elected: this replica owns the retries", "predecessor", lock.predecessor)
-				if lock.predecessor != "" {
+				predecessor := ptr.Deref(lock.predecessor.Load(), "")
+				log.Info("Elected: this replica owns the retries", "predecessor", predecessor)
+				if predecessor != "" {
 					// It has not released the Lease, so it may have made attempts that are not on record.
 					e.Reconciler.Inherit(time.Now())
 				}
@@ -140,26 +140,38 @@ func (e *Election) renewed(at time.Time) {
 	e.validUntil.Store(&until)
 }
 
-// watchedLock tells when the Lease was written, and remembers who held it before this replica took it: "" if it was
-// released.
+// lost says that the Lease is another's.
+func (e *Election) lost() { e.validUntil.Store(nil) }
+
+// watchedLock tells an Election what becomes of its Lease, which client-go's elector does not in time: it goes on to lead
+// until RenewDeadline when somebody else holds the Lease, and takes one that was deleted although its holder lives.
 type watchedLock struct {
 	*resourcelock.LeaseLock
 
-	renewed     func(at time.Time)
-	predecessor string
-	// seen says that the Lease was there.
-	seen bool
+	election *Election
+	// holder is who held the Lease when it was last read, at seenAt; "" if nobody did.
+	holder string
+	seenAt time.Time
+	// predecessor is who held the Lease before this replica took it, or "" if it was released.
+	predecessor atomic.Pointer[string]
 }
 
-// Get implements resourcelock.Interface. The elector asks before it takes the Lease, and not again while it renews it.
+// errMayBeHeld says that a Lease is gone whose holder may not know it yet.
+var errMayBeHeld = errors.New("the Lease was deleted, and its holder may still count on it")
+
+// Get implements resourcelock.Interface. The elector asks before it takes the Lease, and while it leads only when it
+// could not renew it.
 func (l *watchedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	record, raw, err := l.LeaseLock.Get(ctx)
 	switch {
 	case err == nil:
-		l.predecessor, l.seen = record.HolderIdentity, true
-	case apierrors.IsNotFound(err) && l.seen:
-		// Somebody has deleted it, maybe under its holder.
-		l.predecessor = unknownHolder
+		l.holder, l.seenAt = record.HolderIdentity, time.Now()
+		l.predecessor.Store(&record.HolderIdentity)
+		if l.holder != l.election.Identity {
+			l.election.lost()
+		}
+	case apierrors.IsNotFound(err):
+		l.predecessor.Store(ptr.To(l.holder))
 	}
 	return record, raw, err
 }
@@ -167,10 +179,11 @@ func (l *watchedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionReco
 // Create implements resourcelock.Interface.
 func (l *watchedLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	began := time.Now()
-	err := l.LeaseLock.Create(ctx, record)
-	if err == nil {
-		l.renewed(began)
+	if l.holder != "" && l.holder != l.election.Identity && began.Sub(l.seenAt) < l.election.leaseDuration() {
+		return errMayBeHeld
 	}
+	err := l.LeaseLock.Create(ctx, record)
+	l.written(&record, began, err)
 	return err
 }
 
@@ -178,10 +191,16 @@ func (l *watchedLock) Create(ctx context.Context, record resourcelock.LeaderElec
 func (l *watchedLock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	began := time.Now()
 	err := l.LeaseLock.Update(ctx, record)
-	if err == nil {
-		l.renewed(began)
-	}
+	l.written(&record, began, err)
 	return err
+}
+
+// written takes in that a write of the Lease, which began at a time, ended with err.
+func (l *watchedLock) written(record *resourcelock.LeaderElectionRecord, began time.Time, err error) {
+	if err == nil {
+		l.holder, l.seenAt = record.HolderIdentity, began
+		l.election.renewed(began)
+	}
 }
 
 // lead makes this replica the owner of the retries until ctx ends.

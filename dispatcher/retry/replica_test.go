@@ -18,6 +18,8 @@ package retry_test
 
 import (
 	"context"
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,12 +27,13 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
+	controllerconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -47,6 +50,21 @@ type replica struct {
 	election *retry.Election
 	wake     *retry.Wake
 	pending  *backlog.Backlog
+	// looked counts the requests about the Lease.
+	looked *atomic.Int32
+}
+
+// counting counts the requests that it sends on.
+type counting struct {
+	http.RoundTripper
+
+	n *atomic.Int32
+}
+
+func (c counting) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := c.RoundTripper.RoundTrip(request)
+	c.n.Add(1)
+	return response, err
 }
 
 func newReplica(t *testing.T, r *rig, identity string) *replica {
@@ -60,13 +78,16 @@ func newReplica(t *testing.T, r *rig, identity string) *replica {
 			DefaultNamespaces: map[string]cache.Config{r.postback.Namespace: {}},
 			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.PostbackDelivery{}: backlog.CacheOptions()},
 		},
-		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Controller: controllerconfig.Controller{SkipNameValidation: ptr.To(true)},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(retry.IndexCache(t.Context(), mgr.GetCache())).To(Succeed())
 	pending, err := backlog.New(t.Context(), mgr.GetCache())
 	g.Expect(err).NotTo(HaveOccurred())
-	clientset, err := kubernetes.NewForConfig(cp.Config)
+	looked := &atomic.Int32{}
+	config := rest.CopyConfig(cp.Config)
+	config.Wrap(func(transport http.RoundTripper) http.RoundTripper { return counting{transport, looked} })
+	clientset, err := kubernetes.NewForConfig(config)
 	g.Expect(err).NotTo(HaveOccurred())
 
 	finished, err := retention.New(retention.Options{Client: r.client, Routes: r.routes, Clock: clock.RealClock{}})
@@ -84,7 +105,7 @@ func newReplica(t *testing.T, r *rig, identity string) *replica {
 	election.Reconciler = reconciler
 	g.Expect(retry.Setup(mgr, reconciler, wake)).To(Succeed())
 	g.Expect(mgr.Add(election)).To(Succeed())
-	return &replica{mgr: mgr, election: election, wake: wake, pending: pending}
+	return &replica{mgr: mgr, election: election, wake: wake, pending: pending, looked: looked}
 }
 
 // start runs the replica until the returned function, or the end of the test.
@@ -163,4 +184,41 @@ func TestRetriesAreHandedOverAfterTheLastRecord(t *testing.T) {
 	<-stopped
 	g.Expect(holder()).To(BeEmpty(), "and is released at once then")
 	g.Expect(r.read(t, d).Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
+}
+
+// A Lease that is deleted stays its holder's, and one that somebody else holds ends all attempts at once: two replicas never
+// own the retries at a time.
+func TestLeaseIsDeletedOrTaken(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, clock.RealClock{})
+	owner, other := newReplica(t, r, "owner"), newReplica(t, r, "other")
+	for _, replica := range []*replica{owner, other} {
+		replica.election.LeaseDuration, replica.election.RenewDeadline, replica.election.RetryPeriod = time.Minute, 40*time.Second, 200*time.Millisecond
+	}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: r.postback.Namespace, Name: retry.LeaseName}}
+	holder := func() string {
+		if err := r.client.Get(t.Context(), client.ObjectKeyFromObject(lease), lease); err != nil {
+			return err.Error()
+		}
+		return ptr.Deref(lease.Spec.HolderIdentity, "")
+	}
+	owner.start(t)
+	g.Eventually(owner.election.Held).WithTimeout(30 * time.Second).Should(BeTrue())
+	other.start(t)
+	g.Eventually(other.looked.Load).WithTimeout(30 * time.Second).Should(BeNumerically(">", 1))
+
+	// Both see at about the same time that it is gone; so once would show little.
+	for range 8 {
+		g.Expect(r.client.Delete(t.Context(), lease)).To(Succeed())
+		g.Eventually(holder).WithTimeout(10 * time.Second).Should(Equal("owner"))
+		g.Expect(owner.election.Held() && !other.election.Elected()).To(BeTrue())
+	}
+
+	g.Eventually(func() error {
+		holder()
+		lease.Spec.HolderIdentity = ptr.To("usurper")
+		return r.client.Update(t.Context(), lease)
+	}).WithTimeout(10 * time.Second).Should(Succeed())
+	g.Eventually(owner.election.Held).WithTimeout(10 * time.Second).Should(BeFalse())
+	g.Expect(owner.election.Elected()).To(BeTrue(), "client-go has not noticed yet, or the test shows nothing")
 }
