@@ -52,6 +52,16 @@ func noted(a v1alpha1.Attempt) v1alpha1.Attempt {
 	return a
 }
 
+func answered(a v1alpha1.Attempt, with string) v1alpha1.Attempt {
+	a.ResponseBody = with
+	return a
+}
+
+func saying(a *arrival, answer string) *arrival {
+	a.answer = answer
+	return a
+}
+
 func delivered(attempts ...v1alpha1.Attempt) *v1alpha1.PostbackDelivery {
 	d := &v1alpha1.PostbackDelivery{}
 	d.Spec.Event.ID, d.Spec.Body = "evt_1", "{data}"
@@ -118,6 +128,11 @@ func TestJudge(t *testing.T) {
 		"other body": {
 			delivery: delivered(ok), want: "another body",
 			arrivals: []*arrival{{id: "evt_1", replica: "one", at: at(50 * ms), behaviour: well, answer: "said"}},
+		},
+		"two at a time": {
+			delivery: delivered(noted(answered(attempted(1, 0, succeeded, 200), "first")), noted(answered(attempted(2, 1*ms, succeeded, 200), "second"))),
+			arrivals: []*arrival{saying(arrived(51*ms, well), "second"), saying(arrived(52*ms, well), "first")},
+			faults:   []fault{killedAt(0)}, duplicates: 1,
 		},
 		"a free retry": {delivery: delivered(ok), arrivals: []*arrival{arrived(40*ms, resetting), arrived(50*ms, well)}},
 		"nothing came": {delivery: delivered(attempted(1, 0, failed, 503), attempted(2, 13*time.Second, succeeded, 200)), arrivals: []*arrival{arrived(13050*ms, well)}, want: "nothing arrived"},

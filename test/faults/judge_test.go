@@ -152,26 +152,44 @@ type matching struct {
 	unrecorded []*arrival
 }
 
-// match assigns each arrival to the attempt in whose time it came: the last to begin, if there are several.
+// match assigns each arrival to the attempt that recorded its answer, or else to one in whose time it came: one without
+// an arrival first, and the last to begin.
 func match(attempts []v1alpha1.Attempt, arrivals []*arrival) *matching {
-	const slack = 2 * time.Millisecond
 	m := &matching{of: map[*arrival]*record{}}
 	for i := range attempts {
 		m.records = append(m.records, &record{Attempt: &attempts[i]})
 	}
 	byTime := slices.SortedFunc(slices.Values(m.records), func(a, b *record) int { return b.Time.Compare(a.Time.Time) })
-	for _, a := range arrivals {
-		i := slices.IndexFunc(byTime, func(r *record) bool {
-			return !a.at.Before(r.Time.Add(-slack)) && !a.at.After(r.end().Add(slack))
-		})
-		if i < 0 {
-			m.unrecorded = append(m.unrecorded, a)
-			continue
+	for _, fits := range []func(*record, *arrival) bool{
+		func(r *record, a *arrival) bool { return r.ResponseBody == a.answer },
+		func(r *record, _ *arrival) bool { return len(r.arrivals) == 0 && r.ResponseBody == "" },
+		func(*record, *arrival) bool { return true },
+	} {
+		for _, a := range arrivals {
+			if m.of[a] != nil {
+				continue
+			}
+			if i := slices.IndexFunc(byTime, func(r *record) bool { return r.covers(a) && fits(r, a) }); i >= 0 {
+				byTime[i].arrivals = append(byTime[i].arrivals, a)
+				m.of[a] = byTime[i]
+			}
 		}
-		byTime[i].arrivals = append(byTime[i].arrivals, a)
-		m.of[a] = byTime[i]
+	}
+	for _, r := range m.records {
+		slices.SortFunc(r.arrivals, func(a, b *arrival) int { return a.at.Compare(b.at) })
+	}
+	for _, a := range arrivals {
+		if m.of[a] == nil {
+			m.unrecorded = append(m.unrecorded, a)
+		}
 	}
 	return m
+}
+
+// covers reports whether an arrival came in the time of an attempt.
+func (r *record) covers(a *arrival) bool {
+	const slack = 2 * time.Millisecond
+	return !a.at.Before(r.Time.Add(-slack)) && !a.at.After(r.end().Add(slack))
 }
 
 // judgeLog holds the log of a delivery against what its endpoint saw.
