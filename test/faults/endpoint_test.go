@@ -133,7 +133,7 @@ type endpoint struct {
 	// verifies checks a signature.
 	verifies func(body []byte, header http.Header) error
 	started  time.Time
-	closing  context.Context //nolint:containedctx // It is the server's lifetime, not that of a call.
+	closing  context.Context
 
 	mu       sync.Mutex
 	server   *http.Server
@@ -284,6 +284,7 @@ func (e *endpoint) raw(w http.ResponseWriter, a *arrival) {
 		text = fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", 1000+len(a.answer), a.answer)
 	case garbled:
 		text = "220 mail.example.com ESMTP\r\n"
+	case well, unwell, busy, hanging, late: // a server says them
 	}
 	if _, err := io.WriteString(conn, text); err == nil {
 		e.note(a)

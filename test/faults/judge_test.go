@@ -245,8 +245,9 @@ func (v *verdict) compare(e evidence, r *record) string {
 			return differs(code == 503 && r.ResponseBody == a.answer, r, a)
 		case busy:
 			return differs(code == 429 && r.ResponseBody == a.answer && r.RetryAfterTime != nil, r, a)
+		case hanging, late, resetting, cut, garbled:
+			return differs(code == 0 && r.ResponseBody == "", r, a)
 		}
-		return differs(code == 0 && r.ResponseBody == "", r, a)
 	}
 	if r.Outcome == v1alpha1.OutcomeTimeout && r.Duration.Duration >= timeout &&
 		(!a.answered.Before(r.Time.Add(timeout-recordSlack)) || e.during(r.Time.Time, r.end(), stopped, a.replica)) {

@@ -31,7 +31,7 @@ import (
 // silent gets no answer, what comes on one in failing gets 503.
 type sink struct {
 	address string
-	closing context.Context //nolint:containedctx // It is the server's lifetime, not that of a call.
+	closing context.Context
 
 	mu      sync.Mutex
 	silent  map[string]bool
