@@ -284,30 +284,6 @@ func TestFirstAttemptThatWasNeverRecordedIsTakenOver(t *testing.T) {
 	g.Expect(log.Attempts[0].Message).To(ContainSubstring("may have received the event before"), "the log says what it cannot know")
 }
 
-// A replica that did not run for longer than its Lease lasts (paused, starved) goes on in the belief that it owns the
-// retries, while another one does.
-func TestNoAttemptBeyondTheLease(t *testing.T) {
-	g := NewWithT(t)
-	c := clocktesting.NewFakeClock(time.Now())
-	r := newRig(t, c)
-	d := r.store(t, "evt_lease")
-	c.Step(time.Hour)
-	reconciler := r.reconciler(t, c)
-	held := false
-	reconciler.Held = func() bool { return held }
-	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(d)}
-	_, err := reconciler.Reconcile(t.Context(), request)
-	g.Expect(err).NotTo(HaveOccurred())
-	c.Step(time.Hour)
-	_, err = reconciler.Reconcile(t.Context(), request)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(r.endpoint.got()).To(BeEmpty())
-	held = true
-	_, err = reconciler.Reconcile(t.Context(), request)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(r.endpoint.got()).To(HaveLen(1), "it is looked at again once the Lease is renewed")
-}
-
 func TestStaleCopyMakesNoSecondAttempt(t *testing.T) {
 	g := NewWithT(t)
 	c := clocktesting.NewFakeClock(time.Now())
@@ -415,36 +391,6 @@ func TestFirstAttemptsLeaveWhatIsNotTheirs(t *testing.T) {
 	lanes.Close()
 	lanes.Run()
 	g.Expect(r.endpoint.got()).To(BeEmpty())
-}
-
-func TestElectionAndRedelivery(t *testing.T) {
-	g := NewWithT(t)
-	r := newRig(t, clock.RealClock{})
-	d := r.store(t, "evt_again")
-	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
-	g.Expect(err).NotTo(HaveOccurred())
-	stop := startReplica(t, r, "a")
-
-	annotate := func(token string) {
-		patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.RedeliverAnnotation, token))
-		g.Expect(r.client.Patch(t.Context(), d, patch)).To(Succeed())
-	}
-	attempts := func() int32 { return r.read(t, d).Status.AttemptCount }
-	annotate("1")
-	g.Eventually(attempts).WithTimeout(30 * time.Second).Should(Equal(int32(2)))
-
-	// Another replica takes over, does not repeat what was handled, and handles what was asked for in between.
-	stop()
-	annotate("2")
-	startReplica(t, r, "b")
-	g.Eventually(attempts).WithTimeout(30 * time.Second).Should(Equal(int32(3)))
-	g.Consistently(attempts).WithTimeout(2 * time.Second).Should(Equal(int32(3)))
-	requests := r.endpoint.got()
-	g.Expect(requests).To(HaveLen(3))
-	for _, request := range requests {
-		g.Expect(request.id).To(Equal("evt_again"))
-		g.Expect(request.body).To(Equal(d.Spec.Body))
-	}
 }
 
 func TestPausedWaitsAndWakes(t *testing.T) {
