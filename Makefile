@@ -66,7 +66,7 @@ test: verify vet ## Run all tests, on a real API server that is built first (min
 		go test $(RACE) -count 1 -timeout 20m ./...
 
 # Ten rounds, and a backlog of 5,000 for one endpoint. The figures are in the output.
-FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000
+FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2
 
 .PHONY: test-faults
 test-faults: ## Test delivery at full length while everything fails (about half an hour). FAULTS="-seed N ..." for other lengths.

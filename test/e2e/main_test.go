@@ -21,10 +21,7 @@ package e2e
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"testing"
 	"time"
 
@@ -40,9 +37,7 @@ import (
 const (
 	// patience bounds what takes a moment; the machine may be busy.
 	patience = 30 * time.Second
-	// interrupted is the exit code of a shell command that Ctrl-C ended.
-	interrupted = 130
-	logLines    = 60
+	logLines = 60
 )
 
 // The installation that all tests share. Tests that end one of its processes start it again.
@@ -55,45 +50,17 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
+	os.Exit(operator.RunTests(m, start))
 }
 
-func run(m *testing.M) (code int) {
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
-	defer func() {
-		if err := stop(); err != nil {
-			_, _ = fmt.Fprintln(os.Stderr, err)
-			code = max(code, 1)
-		}
-	}()
-	if err := start(ctx); err != nil {
-		_, _ = fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	result := make(chan int, 1)
-	go func() { result <- m.Run() }()
-	select {
-	case code := <-result:
-		return code
-	case <-ctx.Done():
-		return interrupted
-	}
-}
-
-func start(ctx context.Context) error {
-	var err error
-	if cp, err = controlplane.Start(ctx, controlplane.Options{Log: os.Stderr}); err != nil {
-		return err
-	}
+func start(ctx context.Context, installed *operator.Operator) error {
+	op, cp = installed, installed.ControlPlane
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
+	var err error
 	if api, err = client.New(cp.Config, client.Options{Scheme: scheme}); err != nil {
-		return err
-	}
-	if op, err = operator.Install(ctx, cp, operator.Options{}); err != nil {
 		return err
 	}
 	if manager, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http")); err != nil {
@@ -101,17 +68,4 @@ func start(ctx context.Context) error {
 	}
 	dispatcher, err = op.StartDispatcher(ctx, "postback-dispatcher-0")
 	return err
-}
-
-func stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	var errs []error
-	if op != nil {
-		errs = append(errs, op.Stop(ctx))
-	}
-	if cp != nil {
-		errs = append(errs, cp.Stop())
-	}
-	return errors.Join(errs...)
 }

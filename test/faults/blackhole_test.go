@@ -32,8 +32,6 @@ const (
 	blackhole = "/blackhole"
 	// healthyRate is the number of events per second for the healthy endpoints, fewer than the machine can do.
 	healthyRate = 50
-	// maxRatio is by how much the latency of the healthy endpoints may grow.
-	maxRatio = 2
 	// measurements are how often it is measured at most: the machine has other things to do.
 	measurements = 3
 	loadPatience = 5 * time.Minute
@@ -70,11 +68,11 @@ func TestBlackhole(t *testing.T) {
 		ratio := float64(beside) / float64(max(before, after))
 		t.Logf("%d endpoints at %d events/s: p99 from ingest to arrival %s before, %s (median %s) beside %d deliveries for one that does not answer (%d attempts), %s after: ratio %.2f",
 			*endpoints, healthyRate, ms(before), ms(beside), ms(median), *backlog, requests, ms(after), ratio)
-		if ratio <= maxRatio {
+		if ratio <= *maxRatio {
 			return
 		}
 	}
-	t.Errorf("in %d measurements an endpoint that does not answer made its neighbours more than %d times slower", measurements, maxRatio)
+	t.Errorf("in %d measurements an endpoint that does not answer made its neighbours more than %g times slower", measurements, *maxRatio)
 }
 
 func ms(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }

@@ -1,0 +1,77 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postback-dev/postback-operator/test/controlplane"
+)
+
+const (
+	// interrupted is the exit code of a shell command that Ctrl-C ended.
+	interrupted  = 130
+	stopPatience = 2 * time.Minute
+)
+
+// RunTests starts a control plane, installs the operator, calls start to start its processes, runs the tests, and stops
+// everything. It returns the exit code. What happens goes to standard error.
+func RunTests(m *testing.M, start func(context.Context, *Operator) error) (code int) {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	fail := func(err error) {
+		if err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	cp, err := controlplane.Start(ctx, controlplane.Options{Log: os.Stderr})
+	if err != nil {
+		fail(err)
+		return code
+	}
+	defer func() { fail(cp.Stop()) }()
+	op, err := Install(ctx, cp, Options{})
+	if err != nil {
+		fail(err)
+		return code
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+		defer cancel()
+		fail(op.Stop(ctx))
+	}()
+	if err := start(ctx, op); err != nil {
+		fail(errors.Join(errors.New("start the operator"), err))
+		return code
+	}
+	result := make(chan int, 1)
+	go func() { result <- m.Run() }()
+	select {
+	case code = <-result:
+	case <-ctx.Done():
+		code = interrupted
+	}
+	return code
+}
