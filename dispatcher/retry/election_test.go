@@ -17,6 +17,7 @@ limitations under the License.
 package retry_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -75,8 +76,10 @@ func TestNoAttemptBeyondTheLease(t *testing.T) {
 	d := r.store(t, "evt_lease")
 	c.Step(time.Hour)
 	reconciler := r.reconciler(t, c)
-	held := false
+	// The Lease runs out while the answer to the read is on its way.
+	held := true
 	reconciler.Held = func() bool { return held }
+	reconciler.Live = readThen{r.client, func() { held = false }}
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(d)}
 	_, err := reconciler.Reconcile(t.Context(), request)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -84,10 +87,22 @@ func TestNoAttemptBeyondTheLease(t *testing.T) {
 	_, err = reconciler.Reconcile(t.Context(), request)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.endpoint.got()).To(BeEmpty())
-	held = true
+	held, reconciler.Live = true, r.client
 	_, err = reconciler.Reconcile(t.Context(), request)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.endpoint.got()).To(HaveLen(1), "it is attempted once the Lease is held again")
+}
+
+// readThen calls then before it returns what it has read.
+type readThen struct {
+	client.Reader
+
+	then func()
+}
+
+func (r readThen) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	defer r.then()
+	return r.Reader.Get(ctx, key, object, options...)
 }
 
 // A Lease that is deleted stays its holder's, and one that somebody else holds ends all attempts at once: two replicas never

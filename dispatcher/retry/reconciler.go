@@ -74,7 +74,7 @@ type Reconciler struct {
 	Wake *Wake
 	// Elected reports whether this replica owns the retries.
 	Elected func() bool
-	// Held reports whether its Lease has not run out since.
+	// Held reports whether its Lease is certainly its own.
 	Held func() bool
 
 	mu sync.Mutex
@@ -170,10 +170,6 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1a
 		return nil
 	}
 	defer r.attempts.Done()
-	if !r.Held() {
-		r.lookAgain(key, errorRetry)
-		return nil
-	}
 	log := logf.FromContext(ctx).WithValues("delivery", key)
 	d, err := r.read(ctx, key)
 	if err != nil {
@@ -187,6 +183,11 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1a
 	target, next := r.decide(d)
 	if !next.Attempt {
 		r.wait(d, target, next)
+		return nil
+	}
+	// After the read, for this process may have been stopped while it waited for the answer.
+	if !r.Held() {
+		r.lookAgain(key, errorRetry)
 		return nil
 	}
 	recorded, err := r.Attempter.Attempt(ctx, d, target, next.Cause)

@@ -249,16 +249,18 @@ func (v *verdict) compare(e evidence, r *record) string {
 			return differs(code == 0 && r.ResponseBody == "", r, a)
 		}
 	}
+	// A deadline that fired late, or an answer right before it: the replica had no time to look.
+	starved := r.Duration.Duration > timeout+lateSlack || a.answered.After(r.Time.Add(timeout-lateSlack))
 	if r.Outcome == v1alpha1.OutcomeTimeout && r.Duration.Duration >= timeout &&
-		(!a.answered.Before(r.Time.Add(timeout-recordSlack)) || e.during(r.Time.Time, r.end(), stopped, a.replica)) {
+		(starved || e.during(r.Time.Time, r.end(), stopped, a.replica)) {
 		v.seenLate++
 		return ""
 	}
 	return fmt.Sprintf("the endpoint was %s", a.behaviour)
 }
 
-// recordSlack is how long before the deadline an answer is as good as late.
-const recordSlack = 500 * time.Millisecond
+// lateSlack is from when on a replica is taken to be starved.
+const lateSlack = 500 * time.Millisecond
 
 func differs(same bool, r *record, a *arrival) string {
 	if same {
