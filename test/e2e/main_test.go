@@ -36,7 +36,7 @@ import (
 
 const (
 	// patience bounds what takes a moment; the machine may be busy.
-	patience = 30 * time.Second
+	patience = time.Minute
 	logLines = 60
 )
 
