@@ -30,7 +30,8 @@ import (
 )
 
 const (
-	startTimeout = 60 * time.Second
+	// A machine with other tests on it takes its time.
+	startTimeout = 3 * time.Minute
 	stopTimeout  = 20 * time.Second
 	pollInterval = 50 * time.Millisecond
 	logTailLines = 40

@@ -87,8 +87,16 @@ func runRound(t *testing.T, s *source, harm *chaos, random *rand.Rand, round int
 	names := slices.Sorted(maps.Keys(tempers))
 	n := *events / *rounds
 	harmed := make(chan error, 1)
-	go func() { harmed <- harm.round(t.Context(), t.Logf) }()
-	err := s.load(t.Context(), random, n, float64(n)/roundTime.Seconds(), func(i int) posted {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	go func() {
+		err := harm.round(ctx, t.Logf)
+		if err != nil {
+			cancel(err) // What is left of the installation may accept nothing more.
+		}
+		harmed <- err
+	}()
+	err := s.load(ctx, random, n, float64(n)/roundTime.Seconds(), func(i int) posted {
 		id := fmt.Sprintf("evt_%d_%d", round, i)
 		data := fmt.Sprintf(`{"id":%q,"n":%d.0,"text":"Zoë <&>"}`, id, i)
 		return posted{ID: id, Type: names[random.IntN(len(names))] + ".created", Data: json.RawMessage(data)}
