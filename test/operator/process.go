@@ -46,7 +46,7 @@ const (
 	portTries           = 100
 	startTries          = 3
 
-	startTimeout  = 60 * time.Second
+	startTimeout  = 3 * time.Minute
 	pollInterval  = 50 * time.Millisecond
 	startLogLines = 40
 	// defaultGrace is what Kubernetes gives a Pod that does not say.
