@@ -18,6 +18,7 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -61,7 +62,8 @@ func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postback
 		return nil
 	}
 	eventType, _, _ := strings.Cut(value, "/")
-	if refused := refuseTestEvent(s.postback, eventType); refused != nil {
+	data, refused := testEventData(s.postback, eventType)
+	if refused != nil {
 		refused.handled = v1alpha1.HandledToken(value)
 		s.testEvent = refused
 		return nil
@@ -69,7 +71,7 @@ func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postback
 	if s.routeSecret == nil {
 		return nil
 	}
-	d, err := newTestDelivery(s.postback, value, eventType, s.now)
+	d, err := newTestDelivery(s.postback, value, eventType, data, s.now)
 	if err != nil {
 		return fmt.Errorf("make a test event: %w", err)
 	}
@@ -110,14 +112,34 @@ func refuseTestEvent(postback *v1alpha1.Postback, eventType string) *testEventRe
 	return nil
 }
 
+// testEventData returns the data of a test event of a type, or says why there is none.
+func testEventData(postback *v1alpha1.Postback, eventType string) (json.RawMessage, *testEventResult) {
+	if refused := refuseTestEvent(postback, eventType); refused != nil {
+		return nil, refused
+	}
+	given, ok := postback.Annotations[v1alpha1.SendTestDataAnnotation]
+	if !ok {
+		return event.Sample(eventType), nil
+	}
+	data, err := event.DecodeData([]byte(given))
+	if err != nil {
+		return nil, &testEventResult{
+			reason: v1alpha1.TestEventInvalidDataReason,
+			message: fmt.Sprintf("The annotation %s is not the data of an event: %s. Correct or remove it, and set another token.",
+				v1alpha1.SendTestDataAnnotation, err),
+		}
+	}
+	return data, nil
+}
+
 // newTestDelivery returns the delivery of a test event. Its name depends on the Postback and the annotation's value alone.
-func newTestDelivery(postback *v1alpha1.Postback, value, eventType string, now time.Time) (*v1alpha1.PostbackDelivery, error) {
+func newTestDelivery(postback *v1alpha1.Postback, value, eventType string, data json.RawMessage, now time.Time) (*v1alpha1.PostbackDelivery, error) {
 	reference := v1alpha1.PostbackReference{Name: postback.Name, UID: postback.UID}
 	d, err := delivery.New(postback.Namespace, reference, postback.Spec.GetFormat(), &event.Event{
-		ID:        event.DerivedID("test", string(postback.UID), value),
+		ID:        event.TestID(string(postback.UID), value),
 		Type:      eventType,
 		CreatedAt: now.UTC().Truncate(time.Millisecond),
-		Data:      event.Sample(eventType),
+		Data:      data,
 	})
 	if err != nil {
 		return nil, err

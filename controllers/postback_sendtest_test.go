@@ -102,6 +102,39 @@ func checkTestEvent(t *testing.T, b *bench, value, reason string, stored int) {
 	}
 }
 
+// Data of one's own come from an annotation, and go out byte for byte.
+func TestTestEventWithData(t *testing.T) {
+	tests := map[string]struct{ data, reason, says string }{
+		"as given":      {`{"b":1.00,  "a":12345678901234567890}`, v1alpha1.TestEventStoredReason, "is stored"},
+		"not an object": {`[1]`, v1alpha1.TestEventInvalidDataReason, "must be an object"},
+		"not JSON":      {`{"a":`, v1alpha1.TestEventInvalidDataReason, v1alpha1.SendTestDataAnnotation},
+		"more follows":  {`{} , "id": "mine"`, v1alpha1.TestEventInvalidDataReason, v1alpha1.SendTestDataAnnotation},
+		"empty":         {``, v1alpha1.TestEventInvalidDataReason, "empty"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.create(newPostback("crm", func(p *v1alpha1.Postback) {
+				p.Annotations = map[string]string{v1alpha1.SendTestAnnotation: "lead.created/1", v1alpha1.SendTestDataAnnotation: test.data}
+			}))
+			b.settle("crm")
+			condition := meta.FindStatusCondition(b.postback("crm").Status.Conditions, v1alpha1.TestEventCondition)
+			if condition == nil || condition.Reason != test.reason || !strings.Contains(condition.Message, test.says) {
+				t.Fatalf("condition %+v", condition)
+			}
+			deliveries := b.deliveries()
+			if stored := test.reason == v1alpha1.TestEventStoredReason; len(deliveries) != 0 != stored {
+				t.Fatalf("%d deliveries", len(deliveries))
+			}
+			for i := range deliveries {
+				if !strings.Contains(deliveries[i].Spec.Body, `"data":`+test.data+`}`) {
+					t.Errorf("body %s", deliveries[i].Spec.Body)
+				}
+			}
+		})
+	}
+}
+
 // The same request is answered once, also when the manager dies before it could say so.
 func TestTestEventIsStoredOnceDespiteACrash(t *testing.T) {
 	b := newBench(t)

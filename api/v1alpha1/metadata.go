@@ -34,6 +34,9 @@ const (
 	// slash and a token: "lead.created/2". Each value asks once for as long as the PostbackDelivery that it made is kept,
 	// also if another value came between.
 	SendTestAnnotation = "postback.dev/send-test"
+	// SendTestDataAnnotation, on a Postback, holds the data of test events, a JSON object, instead of the sample. It asks
+	// for nothing by itself.
+	SendTestDataAnnotation = "postback.dev/send-test-data"
 	// RedeliverAnnotation, on a PostbackDelivery in any phase, asks for a new attempt at once.
 	RedeliverAnnotation = "postback.dev/redeliver"
 	// RedeliverSinceAnnotation, on a Postback, asks for new attempts of all its failed or unfinished deliveries that were
@@ -73,6 +76,8 @@ const (
 const (
 	ManagerFieldOwner    = "postback-manager"
 	DispatcherFieldOwner = "postback-dispatcher"
+	// PluginFieldOwner is that of people who use the kubectl plugin or its console.
+	PluginFieldOwner = "kubectl-postback"
 )
 
 // SigningKeyName is the data key, in a core Secret that a PostbackSecret names, of the current signing key.

@@ -56,6 +56,7 @@ const (
 	TestEventStoredReason        = "Stored"
 	TestEventNotSubscribedReason = "NotSubscribed"
 	TestEventInvalidReason       = "InvalidEventType"
+	TestEventInvalidDataReason   = "InvalidData"
 	InvalidFilterReason          = "InvalidFilter"
 	InvalidTLSReason             = "InvalidTLS"
 	InvalidAuthReason            = "InvalidAuth"

@@ -67,6 +67,25 @@ func Decode(body []byte, now time.Time, newID func(index int) string) ([]Posted,
 	return d.finish(events, err)
 }
 
+// DecodeData reads the data of one event, an object, under the rules that Decode has for it. The error is an *InvalidError.
+func DecodeData(data []byte) (json.RawMessage, error) {
+	d := newDecoder(data, time.Time{})
+	// In an event it would stand one deeper.
+	d.maxDepth--
+	if d.json.PeekKind() == 0 {
+		_, err := d.json.ReadToken()
+		return nil, d.syntaxError(err)
+	}
+	object, err := d.object()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	return object, nil
+}
+
 type decoder struct {
 	json  *jsontext.Decoder
 	body  []byte

@@ -95,6 +95,9 @@ func DerivedID(parts ...string) string {
 	return idFrom(string(seed))
 }
 
+// TestID returns the id of the test event that a value of the send-test annotation asks for.
+func TestID(postbackUID, request string) string { return DerivedID("test", postbackUID, request) }
+
 func idFrom(seed string) string {
 	sum := sha256.Sum256([]byte(seed))
 	id := make([]byte, 0, len(idPrefix)+idLength)

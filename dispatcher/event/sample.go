@@ -31,6 +31,9 @@ var samples embed.FS
 // minimalSample is the data of a test event of any other type.
 const minimalSample = `{"message":"This is a test event."}`
 
+// SampleTypes are the types that have a complete sample.
+var SampleTypes = []string{"lead.created", "sale.created", "commission.created"}
+
 // sampleData holds the samples by event type, compact.
 var sampleData = loadSamples()
 
@@ -45,7 +48,7 @@ func Sample(eventType string) json.RawMessage {
 
 func loadSamples() map[string]json.RawMessage {
 	loaded := map[string]json.RawMessage{}
-	for _, eventType := range []string{"lead.created", "sale.created", "commission.created"} {
+	for _, eventType := range SampleTypes {
 		// The files are part of the binary and a test reads each: a sample that cannot be read is left out, so that
 		// Sample falls back to the minimal one.
 		file, err := samples.ReadFile("samples/" + eventType + ".json")
