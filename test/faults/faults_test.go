@@ -243,6 +243,7 @@ func report(t *testing.T, v *verdict, faults []fault) {
 		line("  "+reason, v.reasons[reason])
 	}
 	line("attempts before their time", v.early)
+	line("  taken over, as the log says", v.takenOver)
 	line("log differs from what arrived", v.different)
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		line("faults: "+string(kind), kinds[kind])

@@ -113,6 +113,10 @@ func TestJudge(t *testing.T) {
 			delivery: delivered(attempted(1, 0, failed, 503), attempted(2, 12099*ms, succeeded, 200)),
 			arrivals: []*arrival{arrived(50*ms, unwell), arrived(12150*ms, well)}, want: "1ms before its time",
 		},
+		"taken over before its time": {
+			delivery: delivered(attempted(1, 0, failed, 503), noted(attempted(2, 2*time.Second, succeeded, 200))),
+			arrivals: []*arrival{arrived(50*ms, unwell), arrived(2050*ms, well)},
+		},
 		"asked for": {
 			delivery: delivered(attempted(1, 0, failed, 503), attempted(2, 9*time.Second, succeeded, 200)), asked: at(8 * time.Second),
 			arrivals: []*arrival{arrived(50*ms, unwell), arrived(9050*ms, well)},

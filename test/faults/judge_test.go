@@ -78,8 +78,9 @@ type evidence struct {
 type verdict struct {
 	accepted, delivered, arrivals, attempts int
 	// unrecorded are arrivals that no log shows, overlaps are attempts that began before another one had ended, seenLate
-	// are answers in time that the dispatcher did not see in time.
-	lost, duplicates, unrecorded, overlaps, early, different, seenLate int
+	// are answers in time that the dispatcher did not see in time, takenOver are attempts before their time of which the log
+	// says that another replica's had not been recorded.
+	lost, duplicates, unrecorded, overlaps, early, takenOver, different, seenLate int
 	// reasons counts the duplicates by what explains them.
 	reasons map[string]int
 	// problems are what must not be.
@@ -288,9 +289,12 @@ func (v *verdict) judgeTimes(e evidence, d *v1alpha1.PostbackDelivery) {
 					v.problem(&v.early, "%s: attempt %d began before attempt %d had ended, without a fault", d.Spec.Event.ID, next.Number, previous.Number)
 				}
 			case previous.Outcome == v1alpha1.OutcomeSucceeded: // a duplicate
+			case strings.Contains(next.Message, takenOver):
+				// When it was made there was no record of the one before, and so no time for the next.
+				v.takenOver++
 			case next.Time.Time.Before(due):
-				v.problem(&v.early, "%s: attempt %d began at %s, %s before its time", d.Spec.Event.ID, next.Number,
-					next.Time.Format(time.TimeOnly), due.Sub(next.Time.Time))
+				v.problem(&v.early, "%s: attempt %d began at %s, %s before its time; the log: %+v", d.Spec.Event.ID, next.Number,
+					next.Time.Format(time.TimeOnly), due.Sub(next.Time.Time), d.Status.Attempts)
 			}
 		}
 		if !next.Outcome.Ours() {
