@@ -90,12 +90,13 @@ func words(reason string) string {
 	runes := []rune(reason)
 	isUpper := func(i int) bool { return i >= 0 && i < len(runes) && runes[i] >= 'A' && runes[i] <= 'Z' }
 	for i, r := range runes {
-		begins := isUpper(i) && i > 0 && (!isUpper(i-1) || i+1 < len(runes) && !isUpper(i+1))
+		isDigit := r >= '0' && r <= '9'
+		begins := isUpper(i) && i > 0 && (!isUpper(i-1) || i+1 < len(runes) && !isUpper(i+1)) || isDigit && i > 0
 		if begins {
 			b.WriteByte(' ')
 		}
 		// An abbreviation stays as it is.
-		if begins && !isUpper(i+1) {
+		if begins && !isDigit && !isUpper(i+1) {
 			r += 'a' - 'A'
 		}
 		b.WriteRune(r)

@@ -17,6 +17,7 @@ limitations under the License.
 package console
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -110,6 +111,7 @@ func (s *sheet) fill(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) {
 		shown := attempt{Attempt: a, Outcome: outcomeOf(a.Outcome), Duration: a.Duration.Duration, Response: text.Show(a.ResponseBody)}
 		if a.StatusCode != nil {
 			shown.Status = *a.StatusCode
+			shown.Outcome.Text = cmp.Or(http.StatusText(int(shown.Status)), shown.Outcome.Text)
 		}
 		s.Attempts = append(s.Attempts, shown)
 	}

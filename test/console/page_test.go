@@ -265,7 +265,7 @@ func (p *page) accessible(what string) {
 // fits fails the test if the page is wider than the window.
 func (p *page) fits(what string) {
 	p.t.Helper()
-	if wide := p.eval(`document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide != 0.0 {
+	if wide, _ := p.eval(`document.documentElement.scrollWidth - document.documentElement.clientWidth`).(float64); wide > 0 {
 		p.t.Errorf("%s is %v pixels wider than the window", what, wide)
 	}
 }

@@ -81,7 +81,7 @@ func TestFailingEndpoint(t *testing.T) {
 	p.see(".row-next", "s")
 	p.click(".row a")
 	p.see("#sheet .next", "Next attempt")
-	p.see("#sheet .timeline", "Failed 5xx")
+	p.see("#sheet .timeline", "503 Service Unavailable")
 	p.see("#sheet .body", "down for maintenance")
 	p.accessible("the sheet of a failure")
 	seconds := `parseInt(document.querySelector('#sheet .next time').innerText)`
