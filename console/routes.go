@@ -38,6 +38,11 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("GET /p/{namespace}/{name}/live", c.postbackLive)
 	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}", c.postback)
 	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}/body", c.body)
+	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}/curl", c.curl)
+	for _, method := range []string{"GET ", "POST "} {
+		mux.HandleFunc(method+"/new", c.create)
+		mux.HandleFunc(method+"/p/{namespace}/{name}/do/{action}", c.act)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "There is no such page.") })
 	return mux
 }

@@ -31,6 +31,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/console/text"
+	"github.com/postback-dev/postback-operator/dispatcher/format"
+	"github.com/postback-dev/postback-operator/internal/curl"
 )
 
 // sheet is all about one event. It is read anew, for the feed knows no bodies.
@@ -130,11 +132,7 @@ func outcomeOf(o v1alpha1.Outcome) label {
 
 // headersOf returns the headers of the request as it would be sent now.
 func headersOf(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) []headerLine {
-	contentType := "application/json"
-	if d.Spec.Format == v1alpha1.FormatCloudEvents {
-		contentType = "application/cloudevents+json"
-	}
-	lines := []headerLine{{Name: "Content-Type", Value: contentType}}
+	lines := []headerLine{{Name: "Content-Type", Value: format.ContentType(d.Spec.Format)}}
 	const signed = "signed anew for each attempt"
 	for _, scheme := range p.Spec.GetSignatures() {
 		switch scheme {
@@ -159,6 +157,21 @@ func headersOf(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) []headerLine 
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// curl answers with the request as a shell script.
+func (c *Console) curl(w http.ResponseWriter, r *http.Request) {
+	p, d := c.feed.Postback(keyOf(r)), &v1alpha1.PostbackDelivery{}
+	err := c.client.Get(r.Context(), types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("delivery")}, d)
+	switch {
+	case p == nil:
+		c.noPostback(w, keyOf(r))
+	case err != nil:
+		refuse(w, http.StatusBadGateway, explain(err))
+	default:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte(curl.Script(p, d)))
+	}
 }
 
 // body answers with the exact bytes of a request, to be stored: a browser must not take them for a page.

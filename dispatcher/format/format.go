@@ -37,3 +37,11 @@ func Body(f v1alpha1.PayloadFormat, namespace string, e *event.Event) ([]byte, e
 	}
 	return nil, fmt.Errorf("the format %q is not known: a newer version of this program may know it", f)
 }
+
+// ContentType returns the media type of a format. Slack's messages are plain JSON.
+func ContentType(f v1alpha1.PayloadFormat) string {
+	if f == v1alpha1.FormatCloudEvents {
+		return "application/cloudevents+json; charset=UTF-8"
+	}
+	return "application/json"
+}

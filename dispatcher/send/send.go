@@ -32,6 +32,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
+	"github.com/postback-dev/postback-operator/dispatcher/format"
 	"github.com/postback-dev/postback-operator/dispatcher/header"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
@@ -181,18 +182,10 @@ func (s *Sender) request(ctx context.Context, r *route.Route, d *v1alpha1.Postba
 	if authorization != "" {
 		request.Header.Set(authorizationHeader, authorization)
 	}
-	request.Header.Set("Content-Type", contentType(d.Spec.Format))
+	request.Header.Set("Content-Type", format.ContentType(d.Spec.Format))
 	request.Header.Set("User-Agent", s.userAgent)
 	signed := sign.Request{ID: d.Spec.Event.ID, Time: now, Body: body}
 	return request, s.signer.Sign(request.Header, r.Signatures, r.Keys, signed)
-}
-
-// contentType returns the media type of a format. Slack's messages are plain JSON.
-func contentType(format v1alpha1.PayloadFormat) string {
-	if format == v1alpha1.FormatCloudEvents {
-		return "application/cloudevents+json; charset=UTF-8"
-	}
-	return "application/json"
 }
 
 var errAlwaysEnds = errors.New("the endpoint ended every connection before it answered")

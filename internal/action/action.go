@@ -64,6 +64,14 @@ func SetState(ctx context.Context, c client.Client, p *v1alpha1.Postback, state 
 	return SetSpec(ctx, c, p, map[string]any{"state": state})
 }
 
+// URL completes a URL that people type: a bare host gets https://.
+func URL(text string) string {
+	if text == "" || strings.Contains(text, "://") {
+		return text
+	}
+	return "https://" + text
+}
+
 // Test is a test event that was asked for.
 type Test struct {
 	// Request is the annotation's value, which the status of the Postback repeats once it is handled.

@@ -1,0 +1,140 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package curl writes the request of a delivery as a shell script, for people who want to send it themselves.
+package curl
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/format"
+	"github.com/postback-dev/postback-operator/dispatcher/sign"
+)
+
+// Headers returns the lines of the request that do not change from attempt to attempt: the request line and what is not a
+// signature. In place of what comes from a Secret they name it.
+func Headers(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) []string {
+	lines := []string{"POST " + p.Spec.URL, "Content-Type: " + format.ContentType(d.Spec.Format)}
+	for _, scheme := range p.Spec.GetSignatures() {
+		if scheme == v1alpha1.SignatureStandardWebhooks {
+			lines = append(lines, "webhook-id: "+d.Spec.Event.ID)
+		}
+	}
+	for i := range p.Spec.Headers {
+		h := &p.Spec.Headers[i]
+		lines = append(lines, h.Name+": "+valueOr(h, "(from Secret %s, key %s)"))
+	}
+	if auth := authorization(p.Spec.Auth); auth != "" {
+		lines = append(lines, "Authorization: ("+auth+")")
+	}
+	return lines
+}
+
+func valueOr(h *v1alpha1.Header, reference string) string {
+	switch {
+	case h.Value != nil:
+		return *h.Value
+	case h.ValueFrom != nil && h.ValueFrom.SecretKeyRef != nil:
+		return fmt.Sprintf(reference, h.ValueFrom.SecretKeyRef.Name, h.ValueFrom.SecretKeyRef.Key)
+	}
+	return ""
+}
+
+func authorization(auth *v1alpha1.Authentication) string {
+	switch {
+	case auth == nil:
+		return ""
+	case auth.Basic != nil:
+		return "Basic, from Secret " + auth.Basic.SecretRef.Name
+	case auth.Bearer != nil:
+		return "Bearer, from Secret " + auth.Bearer.SecretKeyRef.Name
+	}
+	return "Bearer, by OAuth 2.0"
+}
+
+// Script returns a POSIX shell script that signs the delivery's body anew, with the present key, and posts it with curl. It
+// needs kubectl, openssl, od and base64, and holds no secret: it reads what it needs from the cluster when it runs. It sends to
+// the URL that stands in the Postback's spec, from wherever it runs.
+func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) string {
+	var s strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) }
+	line("#!/bin/sh")
+	line("# Sends event %s to %s again, signed anew.", d.Spec.Event.ID, p.Name)
+	line("set -eu")
+	line("secret() { kubectl -n %s get secret \"$1\" -o go-template=\"{{index .data \\\"$2\\\" | base64decode}}\"; }", quote(p.Namespace))
+	line("key=$(secret %s %s)", quote(secretName(p)), v1alpha1.SigningKeyName)
+	line("id=%s", quote(d.Spec.Event.ID))
+	line("timestamp=$(date +%%s)")
+	line("body=%s", quote(d.Spec.Body))
+	headers := []string{quote("Content-Type: " + format.ContentType(d.Spec.Format))}
+	for _, scheme := range p.Spec.GetSignatures() {
+		if scheme == v1alpha1.SignatureDub {
+			line(`dub=$(printf %%s "$body" | openssl dgst -sha256 -hmac "$key" -r | cut -d ' ' -f 1)`)
+			headers = append(headers, `"`+sign.DefaultDubHeader+`: $dub"`)
+			continue
+		}
+		line(`hexkey=$(printf %%s "${key#whsec_}" | base64 -d | od -An -v -tx1 | tr -d ' \n')`)
+		line(`signature=$(printf %%s "$id.$timestamp.$body" | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$hexkey" -binary | base64)`)
+		headers = append(headers, `"webhook-id: $id"`, `"webhook-timestamp: $timestamp"`, `"webhook-signature: v1,$signature"`)
+	}
+	for i := range p.Spec.Headers {
+		h := &p.Spec.Headers[i]
+		if h.Value != nil {
+			headers = append(headers, quote(h.Name+": "+*h.Value))
+			continue
+		}
+		headers = append(headers, `"`+shellText(h.Name)+": "+valueOr(h, "$(secret '%s' '%s')")+`"`)
+	}
+	switch auth := p.Spec.Auth; {
+	case auth == nil:
+	case auth.Basic != nil:
+		name := quote(auth.Basic.SecretRef.Name)
+		line(`basic=$(printf %%s:%%s "$(secret %s username)" "$(secret %s password)" | base64 | tr -d '\n')`, name, name)
+		headers = append(headers, `"Authorization: Basic $basic"`)
+	case auth.Bearer != nil:
+		headers = append(headers, fmt.Sprintf(`"Authorization: Bearer $(secret '%s' '%s')"`, auth.Bearer.SecretKeyRef.Name, auth.Bearer.SecretKeyRef.Key))
+	default:
+		line(`: "${ACCESS_TOKEN:?get an access token of %s first, and set ACCESS_TOKEN to it}"`, shellText(auth.OAuth2.TokenURL))
+		headers = append(headers, `"Authorization: Bearer $ACCESS_TOKEN"`)
+	}
+	line("printf %%s \"$body\" | curl -sS -i -X POST %s \\", quote(p.Spec.URL))
+	for _, header := range headers {
+		line("  -H %s \\", header)
+	}
+	line("  --data-binary @-")
+	return s.String()
+}
+
+// secretName returns the core Secret with the signing key.
+func secretName(p *v1alpha1.Postback) string {
+	switch {
+	case p.Status.SecretName != "":
+		return p.Status.SecretName
+	case p.Spec.SecretRef != nil:
+		return p.Spec.SecretRef.Name
+	}
+	return p.Name
+}
+
+// quote returns a text as one word of the shell.
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+// shellText returns a text for the inside of double quotes.
+func shellText(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "`", "\\`").Replace(text)
+}

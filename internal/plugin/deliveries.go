@@ -1,0 +1,182 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package plugin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// pageSize is how many deliveries are read at a time: one may be larger than a megabyte.
+const pageSize = 250
+
+// Fields of a PostbackDelivery that the API server selects by.
+const (
+	postbackField  = "spec.postbackRef.name"
+	eventTypeField = "spec.event.type"
+	eventIDField   = "spec.event.id"
+	phaseField     = "status.phase"
+)
+
+// eachDelivery gives deliveries to a function, in no particular order. It holds a page of them at a time.
+func (s *scope) eachDelivery(ctx context.Context, f func(*v1alpha1.PostbackDelivery), options ...client.ListOption) error {
+	next := ""
+	for {
+		page := &v1alpha1.PostbackDeliveryList{}
+		if err := s.List(ctx, page, append(slices.Clone(options), client.Limit(pageSize), client.Continue(next))...); err != nil {
+			return err
+		}
+		for i := range page.Items {
+			f(&page.Items[i])
+		}
+		if next = page.Continue; next == "" {
+			return nil
+		}
+	}
+}
+
+// query selects deliveries.
+type query struct {
+	namespace, postback, event string
+	failed                     bool
+	since                      time.Time
+	limit                      int
+}
+
+// selector returns the part of the query that the API server answers.
+func (q query) selector() fields.Selector {
+	set := fields.Set{}
+	if q.postback != "" {
+		set[postbackField] = q.postback
+	}
+	if q.event != "" {
+		set[eventTypeField] = q.event
+	}
+	selector := set.AsSelector()
+	if q.failed {
+		selector = fields.AndSelectors(selector, fields.OneTermNotEqualSelector(phaseField, string(v1alpha1.DeliveryDelivered)))
+	}
+	return selector
+}
+
+// takes reports whether a delivery that the selector found is meant.
+func (q query) takes(d *v1alpha1.PostbackDelivery) bool {
+	switch {
+	case d.CreationTimestamp.Time.Before(q.since):
+		return false
+	case q.failed:
+		return d.Status.Phase == v1alpha1.DeliveryFailed || d.Status.Phase == v1alpha1.DeliveryRetrying
+	}
+	return true
+}
+
+// newestFirst orders deliveries by when they were made. Creation times have a second's precision; the event's own time
+// decides among those of one second.
+func newestFirst(a, b *v1alpha1.PostbackDelivery) int {
+	return cmp.Or(
+		b.CreationTimestamp.Compare(a.CreationTimestamp.Time),
+		b.Spec.Event.CreatedAt.Compare(a.Spec.Event.CreatedAt.Time),
+		strings.Compare(a.Namespace, b.Namespace),
+		strings.Compare(a.Name, b.Name),
+	)
+}
+
+// deliveries returns the newest that a query selects, and how many it selects in all. Never more than a page beyond the limit
+// is held, and no bodies unless they are wanted. A function, if there is one, gets to see each.
+func (s *scope) deliveries(ctx context.Context, q query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (newest []*v1alpha1.PostbackDelivery, total int, err error) {
+	err = s.eachDelivery(ctx, func(d *v1alpha1.PostbackDelivery) {
+		if !q.takes(d) {
+			return
+		}
+		total++
+		if each != nil {
+			each(d)
+		}
+		if !bodies {
+			d.Spec.Body = ""
+		}
+		newest = append(newest, d.DeepCopy())
+		if q.limit > 0 && len(newest) >= q.limit+pageSize {
+			slices.SortFunc(newest, newestFirst)
+			newest = slices.Clip(newest[:q.limit])
+		}
+	}, client.InNamespace(q.namespace), client.MatchingFieldsSelector{Selector: q.selector()})
+	slices.SortFunc(newest, newestFirst)
+	if q.limit > 0 && len(newest) > q.limit {
+		newest = newest[:q.limit]
+	}
+	return newest, total, err
+}
+
+// delivery finds one by its name, by the id of its event, or by the unique beginning of either.
+func (s *scope) delivery(ctx context.Context, name string) (*v1alpha1.PostbackDelivery, error) {
+	for _, prefix := range []string{"postbackdelivery/", "pbd/"} {
+		name = strings.TrimPrefix(name, prefix)
+	}
+	name = strings.TrimSuffix(name, "…")
+	if name == "" {
+		return nil, errors.New("name a delivery or an event")
+	}
+	d := &v1alpha1.PostbackDelivery{}
+	if err := s.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, d); err == nil || !isMissing(err) {
+		return d, err
+	}
+	var found []*v1alpha1.PostbackDelivery
+	err := s.eachDelivery(ctx, func(d *v1alpha1.PostbackDelivery) {
+		if strings.HasPrefix(d.Spec.Event.ID, name) || strings.HasPrefix(d.Name, name) {
+			found = append(found, d.DeepCopy())
+		}
+	}, client.InNamespace(s.namespace))
+	if err != nil {
+		return nil, err
+	}
+	exact := slices.DeleteFunc(slices.Clone(found), func(d *v1alpha1.PostbackDelivery) bool { return d.Spec.Event.ID != name })
+	if len(exact) > 0 {
+		found = exact
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("there is no delivery and no event %q in namespace %s; \"kubectl postback events\" lists what is there. Finished ones are kept for as long as spec.history of their Postback says", name, s.namespace)
+	case 1:
+		return found[0], nil
+	}
+	slices.SortFunc(found, newestFirst)
+	var candidates []string
+	for _, d := range found[:min(len(found), maxSuggested)] {
+		candidates = append(candidates, d.Name)
+	}
+	return nil, fmt.Errorf("%q is the beginning of %s: name one of them: %s", name, plural(len(found), "delivery"), strings.Join(candidates, ", "))
+}
+
+// isMissingObject reports whether an object is not there.
+func isMissingObject(err error) bool { return apierrors.IsNotFound(err) && !isNoSuchKind(err) }
+
+// isMissing reports whether an object is not there, or cannot be by its name.
+func isMissing(err error) bool {
+	return isMissingObject(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
+}

@@ -1,0 +1,172 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/cli-runtime/pkg/printers"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/curl"
+)
+
+type eventOptions struct {
+	*env
+	output *output
+	curl   bool
+}
+
+func (e *env) eventCommand() *cobra.Command {
+	o := &eventOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "event DELIVERY|EVENT-ID",
+		Short: "Show all about one event: request, each attempt, response, next attempt, curl command",
+		Long: "Show all about one event of one Postback. It is named by its delivery or by the event's id, or by the beginning of either.\n\n" +
+			"With --curl, only a shell script is printed that signs and sends the same request again. It holds no secret: it reads the " +
+			"key with kubectl when it runs.",
+		Example: "  kubectl postback event evt_8W10G8\n  kubectl postback event evt_8W10G8 --curl | sh",
+		Args:    names(1, 1, "a delivery, or the id of an event"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
+	}
+	o.output = newOutput(cmd, false)
+	cmd.Flags().BoolVar(&o.curl, "curl", false, "Print only the request, as a shell script with curl.")
+	return cmd
+}
+
+func (o *eventOptions) run(ctx context.Context, name string) error {
+	print, err := o.output.printer()
+	if err != nil {
+		return err
+	}
+	s, err := o.scope()
+	if err != nil {
+		return err
+	}
+	d, err := s.delivery(ctx, name)
+	if err != nil {
+		return err
+	}
+	if print != nil {
+		return print(o.env, d)
+	}
+	p := &v1alpha1.Postback{}
+	if err := s.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}, p); err != nil {
+		return fmt.Errorf("read the postback of the event: %w", err)
+	}
+	script := curl.Script(p, d)
+	if o.curl {
+		_, err := fmt.Fprint(o.Out, script)
+		return err
+	}
+	o.print(p, d)
+	say(o.Out, "\nSend the same request yourself:  kubectl postback event %s -n %s --curl | sh", d.Name, d.Namespace)
+	return nil
+}
+
+func (o *eventOptions) print(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) {
+	now := o.clock.Now()
+	w := &description{out: o.Out, now: now}
+	test := ""
+	if d.Spec.Test {
+		test = " (test)"
+	}
+	w.field("Event", "%s%s", d.Spec.Event.Type, test)
+	w.field("ID", "%s", d.Spec.Event.ID)
+	w.field("Delivery", "%s", d.Name)
+	w.field("Postback", "%s, in namespace %s", p.Name, p.Namespace)
+	w.field("Created", "%s (%s)", d.CreationTimestamp.UTC().Format(time.RFC3339), ago(d.CreationTimestamp.Time, now))
+	status := phaseCell(d.Status.Phase)
+	text := status.text
+	if printers.AllowsColorOutput(o.Out) {
+		text = status.colour.of(text)
+	}
+	say(o.Out, "%-15s%s, %s", "Status:", text, plural(int(d.Status.AttemptCount), "attempt"))
+	if c := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.DeliveredCondition); c != nil {
+		w.field("Why", "%s: %s", c.Reason, c.Message)
+	}
+	if next := d.Status.NextAttemptTime; next != nil && !d.Status.Phase.Finished() {
+		w.field("Next attempt", "%s (%s)", next.UTC().Format(time.RFC3339), until(next.Time, now))
+		if state := p.Spec.GetState(); state != v1alpha1.PostbackEnabled && !d.Spec.Test {
+			w.field("Waits", "postback %s is %s: \"kubectl postback resume %s\"", p.Name, state, p.Name)
+		}
+	}
+	say(o.Out, "\nRequest:")
+	for _, line := range curl.Headers(p, d) {
+		say(o.Out, "  %s", visible(line))
+	}
+	say(o.Out, "")
+	indented(o.Out, pretty(d.Spec.Body))
+	o.printAttempts(d)
+}
+
+func (o *eventOptions) printAttempts(d *v1alpha1.PostbackDelivery) {
+	attempts := d.Status.Attempts
+	if len(attempts) == 0 {
+		say(o.Out, "\nNo attempt is on record yet.")
+		return
+	}
+	say(o.Out, "\nAttempts, newest first:")
+	for i := len(attempts) - 1; i >= 0; i-- {
+		a := &attempts[i]
+		answer := string(a.Outcome)
+		if a.StatusCode != nil {
+			answer = fmt.Sprintf("%d %s", *a.StatusCode, a.Outcome)
+		}
+		line := fmt.Sprintf("  %d. %s  %s, took %s", a.Number, a.Time.UTC().Format("2006-01-02T15:04:05.000Z"), answer, took(a.Duration.Duration))
+		if a.RemoteIP != "" {
+			line += ", from " + a.RemoteIP
+		}
+		say(o.Out, "%s", line)
+		if a.Message != "" {
+			say(o.Out, "     %s", visible(a.Message))
+		}
+		if at := a.RetryAfterTime; at != nil {
+			say(o.Out, "     The endpoint asks to be left alone until %s", at.UTC().Format(time.RFC3339))
+		}
+		if a.ResponseBody != "" {
+			indented(o.Out, pretty(a.ResponseBody))
+		}
+	}
+	if hidden := int(d.Status.AttemptCount) - len(attempts); hidden > 0 {
+		say(o.Out, "  and %s before", plural(hidden, "attempt"))
+	}
+}
+
+// pretty indents JSON; anything else stays as it is.
+func pretty(text string) string {
+	var indented bytes.Buffer
+	if json.Indent(&indented, []byte(text), "", "  ") != nil {
+		return text
+	}
+	return indented.String()
+}
+
+// indented writes a text from outside, whose lines are set off from ours.
+func indented(out interface{ Write([]byte) (int, error) }, text string) {
+	for line := range strings.Lines(strings.TrimRight(text, "\n")) {
+		say(out, "     | %s", visibleText(strings.TrimRight(line, "\r\n")))
+	}
+}

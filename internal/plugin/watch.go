@@ -1,0 +1,128 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// change is an object as the API server has it, or had it before it went.
+type change struct {
+	object client.Object
+	gone   bool
+}
+
+// watching says what is watched.
+type watching struct {
+	object    client.Object
+	list      client.ObjectList
+	namespace string
+	selector  fields.Selector
+}
+
+// watch gives each object that is there, and each change of one, to a function, until that is done or ctx ends. It goes on
+// when the connection is lost, and says so once.
+func (e *env) watch(ctx context.Context, s *scope, w watching, f func(change) (done bool, err error)) error {
+	ctx, stop := context.WithCancel(ctx)
+	changes := make(chan change)
+	send := func(object any, gone bool) {
+		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+			object = unknown.Obj
+		}
+		if o, ok := object.(client.Object); ok {
+			select {
+			case changes <- change{o, gone}:
+			case <-ctx.Done():
+			}
+		}
+	}
+	informer := cache.NewSharedInformer(s.listWatch(w), w.object, 0)
+	var told atomic.Bool
+	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
+		if ctx.Err() == nil && told.CompareAndSwap(false, true) {
+			say(e.ErrOut, "The API server does not answer; going on trying: %s", err)
+		}
+	}); err != nil {
+		stop()
+		return fmt.Errorf("watch: %w", err)
+	}
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { send(object, false) },
+		UpdateFunc: func(_, object any) { send(object, false) },
+		DeleteFunc: func(object any) { send(object, true) },
+	}); err != nil {
+		stop()
+		return fmt.Errorf("watch: %w", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		informer.RunWithContext(ctx)
+	}()
+	defer func() { stop(); <-ended }()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case c := <-changes:
+			told.Store(false)
+			if done, err := f(c); done || err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *scope) listWatch(w watching) *cache.ListWatch {
+	options := func(raw metav1.ListOptions) *client.ListOptions {
+		return &client.ListOptions{Namespace: w.namespace, FieldSelector: w.selector, Raw: &raw}
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, raw metav1.ListOptions) (runtime.Object, error) {
+			list, ok := w.list.DeepCopyObject().(client.ObjectList)
+			if !ok {
+				return nil, fmt.Errorf("%T is no list", w.list)
+			}
+			return list, s.List(ctx, list, options(raw))
+		},
+		WatchFuncWithContext: func(ctx context.Context, raw metav1.ListOptions) (watch.Interface, error) {
+			return s.Watch(ctx, w.list, options(raw))
+		},
+	}
+}
+
+// await watches one object until a function is done with it. It is an error if the object goes before.
+func (e *env) await(ctx context.Context, s *scope, object client.Object, list client.ObjectList, f func(client.Object) (done bool, err error)) error {
+	name := object.GetName()
+	return e.watch(ctx, s, watching{
+		object: object, list: list, namespace: object.GetNamespace(), selector: fields.OneTermEqualSelector("metadata.name", name),
+	}, func(c change) (bool, error) {
+		if c.gone {
+			return false, fmt.Errorf("%q was deleted", name)
+		}
+		return f(c.object)
+	})
+}
