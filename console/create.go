@@ -68,7 +68,7 @@ func doCreate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Postback"))
 	o.SetNamespace(d.P.Namespace)
 	o.SetName(d.P.Name)
-	d.to = pathOf(client.ObjectKeyFromObject(o)) 
+	d.to = pathOf(client.ObjectKeyFromObject(o))
 	return o, c.Create(ctx, o)
 }
 

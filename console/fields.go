@@ -270,6 +270,11 @@ func (d *dialog) fields(values map[string]string) {
 	}
 }
 
+// AdvancedErrors reports whether something is not right among the settings that are folded away.
+func (d *dialog) AdvancedErrors() bool {
+	return slices.ContainsFunc(d.Fields, func(f shownField) bool { return f.Advanced && f.Error != "" })
+}
+
 func prepareEdit(_ *Console, d *dialog) { d.fields(valuesOf(&d.P.Spec)) }
 
 // doEdit changes what differs from what the form showed, unless somebody else changed the Postback since then.

@@ -101,6 +101,31 @@ type logRow struct {
 	MayRedeliver string
 }
 
+// menuItem is an action in the menu of a Postback. Why says why it may not be done.
+type menuItem struct {
+	Text, Href, Why string
+	Danger          bool
+}
+
+// Menu returns the actions that have no button of their own.
+func (h head) Menu() []menuItem {
+	var items []menuItem
+	for _, s := range []struct {
+		state v1alpha1.PostbackState
+		text  string
+	}{{v1alpha1.PostbackEnabled, "Enable"}, {v1alpha1.PostbackPaused, "Pause"}, {v1alpha1.PostbackDisabled, "Disable"}} {
+		if h.P.Spec.GetState() != s.state {
+			items = append(items, menuItem{Text: s.text, Href: h.Path + "/do/state?state=" + string(s.state), Why: h.May.Edit})
+		}
+	}
+	return append(items,
+		menuItem{Text: "Redeliver many", Href: h.Path + "/do/again", Why: h.May.Edit},
+		menuItem{Text: "Rotate signing key", Href: h.Path + "/do/rotate", Why: h.May.Rotate},
+		menuItem{Text: "Show signing secret", Href: h.Path + "/do/secret", Why: h.May.Secret},
+		menuItem{Text: "Show YAML", Href: h.Path + "/do/yaml"},
+		menuItem{Text: "Delete", Href: h.Path + "/do/delete", Why: h.May.Delete, Danger: true})
+}
+
 var spans = []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}
 
 func (c *Console) postback(w http.ResponseWriter, r *http.Request) {

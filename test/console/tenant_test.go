@@ -175,4 +175,3 @@ func (n *tenant) as(role string) *rest.Config {
 	}
 	return config
 }
-

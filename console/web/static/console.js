@@ -1,4 +1,5 @@
 // What happens at clicks and keys.
+import * as dialog from './dialog.js';
 import { part, toast } from './page.js';
 import * as live from './live.js';
 import * as sheet from './sheet.js';
@@ -27,6 +28,9 @@ document.addEventListener('click', (e) => {
   if (target.dataset.copy !== undefined || target.dataset.copyFrom) copy(target);
   else if (target.dataset.sheet !== undefined) sheet.open(href);
   else if (target.dataset.close !== undefined) sheet.close();
+  else if (target.dataset.dialog !== undefined) dialog.ask(href);
+  else if (target.dataset.cancel !== undefined) dialog.close();
+  else if (target.dataset.clear !== undefined) dialog.clear();
   else if (target.id === 'pill') live.show(href, { top: true });
   else if (target.closest('#phases')) live.show(href);
   else if (target.closest('#paging')) live.show(href, { top: true });
@@ -51,7 +55,13 @@ document.addEventListener('input', (e) => {
   clearTimeout(typing);
   typing = setTimeout(() => live.show(address(form), { push: false }), e.target.type === 'search' ? 200 : 0);
 });
+document.addEventListener('change', (e) => { if (e.target.closest('#rows')) dialog.count(); });
 document.addEventListener('submit', (e) => {
+  if (e.target.matches('[data-do]')) {
+    e.preventDefault();
+    dialog.send(e.target, e.submitter);
+    return;
+  }
   const form = e.target.closest('[data-filters], form[role=search]');
   if (!form) return;
   e.preventDefault();
@@ -97,4 +107,5 @@ addEventListener('popstate', () => {
 
 time.start();
 live.start();
+dialog.start();
 sheet.mark();

@@ -1,4 +1,5 @@
 // Keeps a page current by what the server sends as it happens.
+import { count } from './dialog.js';
 import { make, part, swap } from './page.js';
 import * as sheet from './sheet.js';
 
@@ -82,8 +83,10 @@ function row(told) {
   sheet.changed(told.key);
   const old = document.getElementById(told.id);
   if (old) {
-    if (told.html) swap(old, told.html);
-    else old.remove();
+    const chosen = old.querySelector('input')?.checked;
+    if (!told.html) old.remove();
+    else if (chosen) swap(old, told.html).querySelector('input').checked = true;
+    else swap(old, told.html);
     return;
   }
   const rows = document.getElementById('rows');
@@ -110,6 +113,7 @@ function settle() {
   if (!rows) return;
   while (rows.children.length > most) rows.lastElementChild.remove();
   document.getElementById('no-rows').hidden = rows.children.length > 0;
+  count();
   const pill = document.getElementById('pill');
   pill.hidden = held.size === 0;
   pill.querySelector('span').textContent = held.size + ' new';
