@@ -71,7 +71,7 @@ func openConsole(t *testing.T, config *rest.Config, namespace string) *page {
 	t.Cleanup(cancel)
 	p := newPage(t, ctx, base)
 	p.do(chromedp.Navigate(link))
-	p.wait(`document.querySelector('#live')?.dataset.state === 'live'`)
+	p.wait(`['live', 'lost'].includes(document.querySelector('#live')?.dataset.state)`)
 	return p
 }
 

@@ -22,7 +22,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -120,8 +122,8 @@ func TestHostileResponse(t *testing.T) {
 	}
 
 	// A line of a mebibyte.
-	n.post("evt_2", "lead.created", `{"line": "`+strings.Repeat("x", 1<<20-200)+`"}`)
-	p.open(n.path("crm"))
+	n.record(n.postback("off", func(s *v1alpha1.PostbackSpec) { s.State = v1alpha1.PostbackDisabled }), "evt_2", strings.Repeat("x", 1<<20))
+	p.open(n.path("off"))
 	p.see(".row", "evt_2")
 	p.click(".row a")
 	p.see("#sheet", "Only the beginning is shown")
@@ -132,4 +134,108 @@ func TestHostileResponse(t *testing.T) {
 	if size, _ := p.eval(`document.querySelector('#sheet').textContent.length`).(float64); size > 100_000 {
 		t.Errorf("the sheet holds %v characters", size)
 	}
+}
+
+func TestTenThousandRows(t *testing.T) {
+	n := newTenant(t)
+	// What is stored for a disabled Postback waits.
+	off := n.postback("off", func(s *v1alpha1.PostbackSpec) { s.State = v1alpha1.PostbackDisabled })
+	const rows = 10_000
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(32)
+	for i := range rows {
+		group.Go(func() error { return api.Create(ctx, delivery(off, fmt.Sprintf("evt_%05d", i), `{"n": 1}`)) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	p := openConsole(t, cp.Config, n.namespace)
+	p.open(n.path("off"))
+	p.see("#paging", "1–50 of 10,000")
+	p.see("#phases", "Pending 10,000")
+	seen := map[string]bool{}
+	for range 5 {
+		ids, _ := p.eval(`[...document.querySelectorAll('.row')].map((r) => r.id)`).([]any)
+		for _, id := range ids {
+			seen[fmt.Sprint(id)] = true
+		}
+		first := p.text("#paging")
+		p.click("#paging a[rel=next]")
+		p.wait(fmt.Sprintf(`document.querySelector('#paging').innerText !== %q`, first))
+	}
+	if len(seen) != 250 {
+		t.Errorf("five pages of 50 show %d events", len(seen))
+	}
+	p.see("#paging", "251–300 of 10,000")
+
+	// New ones do not move what is read: they are offered.
+	p.eval(`window.firstRow = document.querySelector('.row').id`)
+	n.record(off, "evt_new", `{}`)
+	p.see("#pill", "1 new")
+	p.see("#paging", "of 10,001")
+	p.wait(`document.querySelector('.row').id === window.firstRow`)
+	p.click("#pill")
+	p.see(".row", "evt_new")
+	// And on the first page, scrolled.
+	p.eval(`window.scrollTo(0, 1200)`)
+	n.record(off, "evt_newer", `{}`)
+	p.see("#pill", "1 new")
+	p.gone(".row", "evt_newer")
+
+	p.eval(`document.querySelector('#search').focus()`)
+	p.press("evt_04242")
+	p.see("#paging", "1–1 of 1")
+	p.see(".row", "evt_04242")
+	p.wait(`document.activeElement.id === 'search' && document.querySelector('#search').value === 'evt_04242'`)
+}
+
+func TestAPIServerGoneAndBack(t *testing.T) {
+	n := newTenant(t)
+	n.postback("crm", nil)
+	p := openConsole(t, cp.Config, n.namespace)
+	p.open(n.path("crm"))
+	n.post("evt_1", "lead.created", `{}`)
+	p.see(".row", "evt_1")
+	if err := cp.StopAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	p.see("#problem", "The API server does not answer.")
+	p.see("#live", "API server away")
+	p.see(".row", "evt_1")
+	p.accessible("without an API server")
+	// A page that is opened meanwhile shows what is known, too.
+	p.do(chromedp.Navigate(p.base + n.path("crm")))
+	p.see("#problem", "The API server does not answer.")
+	p.see(".row", "evt_1")
+	if err := cp.StartAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	p.gone("#problem", "The API server does not answer.")
+	p.see("#live", "Live")
+	n.post("evt_2", "lead.created", `{}`)
+	p.see(".row", "evt_2")
+}
+
+func TestTwoTabs(t *testing.T) {
+	n := newTenant(t)
+	n.postback("crm", nil)
+	first := openConsole(t, cp.Config, n.namespace)
+	first.open(n.path("crm"))
+	second := first.tab()
+	second.open(n.path("crm"))
+	n.post("evt_1", "lead.created", `{}`)
+	first.see(".row", "evt_1")
+	second.see(".row", "evt_1")
+
+	// What one does, the other sees; and a form that was opened before says so instead of undoing it.
+	first.click("a[href$='/do/edit']")
+	first.see("#dialog-title", "Edit crm")
+	second.click("summary.button")
+	second.click(".menu-list a[href*='state=Paused']")
+	second.click("#dialog .primary")
+	first.see(".title .badge", "Paused")
+	second.see(".title .badge", "Paused")
+	first.eval(`document.querySelector('[name=displayName]').value = 'Renamed'`)
+	first.click("#dialog .primary")
+	first.see("#dialog", "somebody changed this Postback since you opened the form")
 }

@@ -127,8 +127,31 @@ func (n *tenant) post(id, eventType, data string) {
 	})
 }
 
-// delivery returns the delivery of an event as soon as it is as wanted.
-func (n *tenant) delivery(id string, ok func(*v1alpha1.PostbackDelivery) bool) *v1alpha1.PostbackDelivery {
+// delivery returns a delivery for a Postback, as the operator would store it.
+func delivery(p *v1alpha1.Postback, id, body string) *v1alpha1.PostbackDelivery {
+	d := &v1alpha1.PostbackDelivery{ObjectMeta: metav1.ObjectMeta{
+		Namespace: p.Namespace, Name: p.Name + "-" + strings.ReplaceAll(id, "_", "-"),
+		Labels:          map[string]string{v1alpha1.PostbackLabel: p.Name},
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback", Name: p.Name, UID: p.UID}},
+	}}
+	d.Spec.PostbackRef = v1alpha1.PostbackReference{Name: p.Name, UID: p.UID}
+	d.Spec.Event = v1alpha1.EventReference{ID: id, Type: "lead.created", CreatedAt: metav1.NowMicro()}
+	d.Spec.Body = body
+	return d
+}
+
+// record stores a delivery without the dispatcher.
+func (n *tenant) record(p *v1alpha1.Postback, id, body string) *v1alpha1.PostbackDelivery {
+	n.t.Helper()
+	d := delivery(p, id, body)
+	if err := api.Create(n.t.Context(), d); err != nil {
+		n.t.Fatal(err)
+	}
+	return d
+}
+
+// wait returns the delivery of an event as soon as it is as wanted.
+func (n *tenant) wait(id string, ok func(*v1alpha1.PostbackDelivery) bool) *v1alpha1.PostbackDelivery {
 	n.t.Helper()
 	var found *v1alpha1.PostbackDelivery
 	eventually(n.t, func() error {

@@ -52,7 +52,8 @@ async function retry() {
 
 // judge says in the corner whether what is shown is current.
 function judge() {
-  if (document.querySelector('#problem .problem')) state('lost', 'API server away');
+  if (document.querySelector('#problem .lost')) state('lost', 'API server away');
+  else if (document.querySelector('#problem .stuck')) state('lost', 'Not current');
   else state('live', 'Live');
 }
 
