@@ -37,6 +37,8 @@ const (
 	gatherTime = 100 * time.Millisecond
 	// headTime is how often the parts above the log are drawn anew at most.
 	headTime = time.Second
+	// maxRows is how many rows a page is told of at a time.
+	maxRows = 4 * pageSize
 )
 
 // stream writes Server-Sent Events.
@@ -193,7 +195,8 @@ func (l *logStream) tell(changes feed.Changes) time.Duration {
 // rows tells of the rows that changed since the page was told last.
 func (l *logStream) rows() {
 	changed, removed, now, ok := l.console.feed.Since(l.key, l.revision)
-	if !ok {
+	// What would fill several pages is cheaper to read anew.
+	if !ok || len(changed) > maxRows {
 		l.revision = now
 		l.send("reload", now, "main")
 		return

@@ -39,7 +39,7 @@ import (
 
 const (
 	// patience bounds what takes a moment; the machine may be busy.
-	patience = 15 * time.Second
+	patience = time.Minute
 	logLines = 60
 	required = "required"
 )

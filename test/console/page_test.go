@@ -121,7 +121,9 @@ func (p *page) takeProblems() []string {
 }
 
 func (p *page) dump() {
-	text, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText.slice(0, 1500)`))
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText.slice(0, 1500)`))
 	p.t.Logf("the page at the end (%v):\n%s", err, text)
 }
 

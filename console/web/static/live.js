@@ -99,6 +99,7 @@ function row(told) {
     const fresh = make(told.html);
     fresh.classList.add('new');
     rows.insertBefore(fresh, next ?? null);
+    if (rows.children.length > most) rows.lastElementChild.remove();
   }
 }
 
