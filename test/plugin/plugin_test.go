@@ -180,14 +180,14 @@ var varying = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.]\d+)?Z`), "<time>"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "<clock>"},
 	{regexp.MustCompile(`\b(\d+m)?\d+s ago\b`), "<ago>"},
-	{regexp.MustCompile(`\bin (\d+m)?\d+s\b`), "in <while>"},
-	{regexp.MustCompile(`(took )?(\b[\d.]+m?s\b|<1ms)`), "${1}<took>"},
+	{regexp.MustCompile(`\bin (\d+[hms])+`), "in <while>"},
+	{regexp.MustCompile(`\b[\d.]+ms\b|<1ms|\b\d+[.]\d+s\b`), "<took>"},
 	{regexp.MustCompile(`127[.]0[.]0[.]1:\d+`), "<host>"},
 	{regexp.MustCompile(`\bevt_[0-9A-Za-z]{25}\b`), "evt_<id>"},
 	{regexp.MustCompile(`\b([a-z]+)-[a-z2-7]{26}\b`), "$1-<hash>"},
 	{regexp.MustCompile(`whsec_…[0-9A-Za-z+/=]{4}`), "whsec_…<end>"},
 	{regexp.MustCompile(`(?m) +$`), ""},
-	{regexp.MustCompile(`   +`), "   "},
+	{regexp.MustCompile(`(\S)   +`), "$1   "},
 }
 
 // normalise FILE writes a file, or the last output ("stdout", "stderr"), with what varies replaced, to FILE.out.
@@ -210,10 +210,10 @@ func endpointOf(ts *testscript.TestScript) *receiver.Receiver {
 	return endpoint
 }
 
-// answer STATUS [TIMES [BODY]] says how the endpoint answers from now on.
+// answer STATUS [TIMES [BODY [RETRY-AFTER]]] says how the endpoint answers from now on.
 func answer(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 1 || len(args) > 3 {
-		ts.Fatalf("usage: answer STATUS [TIMES [BODY]]")
+	if neg || len(args) < 1 || len(args) > 4 {
+		ts.Fatalf("usage: answer STATUS [TIMES [BODY [RETRY-AFTER]]]")
 	}
 	var a receiver.Answer
 	var err error
@@ -226,6 +226,9 @@ func answer(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) > 2 {
 		a.Body, err = strconv.Unquote(`"` + args[2] + `"`)
 		ts.Check(err)
+	}
+	if len(args) > 3 {
+		a.Header = http.Header{"Retry-After": {args[3]}}
 	}
 	endpointOf(ts).Answer("/hooks", a)
 }
