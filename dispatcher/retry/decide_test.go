@@ -123,6 +123,7 @@ func TestDecide(t *testing.T) {
 
 func TestLeaseRunsOut(t *testing.T) {
 	e := &Election{LeaseDuration: time.Minute}
+	e.elected.Store(true)
 	if e.Held() {
 		t.Error("a Lease that was never written is held")
 	}

@@ -18,12 +18,10 @@ package retry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -54,18 +52,34 @@ type Election struct {
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
 	elected atomic.Bool
-	// validUntil is when the Lease runs out unless it is renewed, by this machine's clock.
-	validUntil atomic.Pointer[time.Time]
+	// validUntil is when the Lease runs out unless it is renewed, by this machine's clocks; nil if it is another's.
+	validUntil atomic.Pointer[deadline]
+	// led says that this process has owned the retries before.
+	led bool
+}
+
+// deadline is a point in time by both clocks: the monotonic one stands still while a machine is suspended, and the other
+// one may be set back.
+type deadline struct{ monotonic, wall time.Time }
+
+func deadlineAt(at time.Time) *deadline { return &deadline{at, at.Round(0)} }
+
+func (d *deadline) ahead() bool {
+	now := time.Now()
+	return now.Before(d.monotonic) && now.Before(d.wall)
 }
 
 // Elected reports whether this replica owns the retries.
 func (e *Election) Elected() bool { return e.elected.Load() }
 
-// Held reports whether the Lease is this replica's and has not run out, by this machine's clock. One that did not run for a
-// while may not have noticed yet that another one was elected.
-func (e *Election) Held() bool {
+// Held reports whether this replica is elected and its Lease has not run out. One that did not run for a while may not have
+// noticed yet that another one was elected.
+func (e *Election) Held() bool { return e.Elected() && e.valid() }
+
+// valid reports whether the Lease is this replica's and has not run out, by this machine's clocks.
+func (e *Election) valid() bool {
 	until := e.validUntil.Load()
-	return until != nil && time.Now().Before(*until)
+	return until != nil && until.ahead()
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: it is an election itself.
@@ -91,6 +105,9 @@ func (e *Election) Start(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := lock.release(ctx); err != nil {
+		logf.FromContext(ctx).Error(err, "Cannot release the Lease; it runs out")
+	}
 	return nil
 }
 
@@ -98,22 +115,22 @@ func (e *Election) Start(ctx context.Context) error {
 func (e *Election) term(ctx context.Context, lock *watchedLock) error {
 	log := logf.FromContext(ctx)
 	over := make(chan struct{})
+	lock.predecessor.Store(nil)
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock:            lock,
-		Name:            LeaseName,
-		ReleaseOnCancel: true,
-		LeaseDuration:   e.leaseDuration(),
-		RenewDeadline:   orDefault(e.RenewDeadline, 10*time.Second),
-		RetryPeriod:     orDefault(e.RetryPeriod, 2*time.Second),
+		Lock:          lock,
+		Name:          LeaseName,
+		LeaseDuration: e.leaseDuration(),
+		RenewDeadline: e.renewDeadline(),
+		RetryPeriod:   orDefault(e.RetryPeriod, 2*time.Second),
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
 				defer close(over)
 				predecessor := ptr.Deref(lock.predecessor.Load(), "")
 				log.Info("Elected: this replica owns the retries", "predecessor", predecessor)
-				if predecessor != "" {
-					// It has not released the Lease, so it may have made attempts that are not on record.
+				if e.inherits(predecessor) {
 					e.Reconciler.Inherit(time.Now())
 				}
+				e.led = true
 				e.lead(ctx)
 				log.Info("No longer elected")
 			},
@@ -132,76 +149,21 @@ func (e *Election) term(ctx context.Context, lock *watchedLock) error {
 	return nil
 }
 
+// inherits reports whether a predecessor may have made attempts that are not on record: it has not released the Lease. A
+// replica knows its own, but a container that was restarted has the name of the one before.
+func (e *Election) inherits(predecessor string) bool {
+	return predecessor != "" && (predecessor != e.Identity || !e.led)
+}
+
 func (e *Election) leaseDuration() time.Duration { return orDefault(e.LeaseDuration, 15*time.Second) }
 
+func (e *Election) renewDeadline() time.Duration { return orDefault(e.RenewDeadline, 10*time.Second) }
+
 // renewed says that the Lease was written by a request that began at a time.
-func (e *Election) renewed(at time.Time) {
-	until := at.Add(e.leaseDuration())
-	e.validUntil.Store(&until)
-}
+func (e *Election) renewed(at time.Time) { e.validUntil.Store(deadlineAt(at.Add(e.leaseDuration()))) }
 
-// lost says that the Lease is another's.
+// lost says that the Lease is another's, or may be from now on.
 func (e *Election) lost() { e.validUntil.Store(nil) }
-
-// watchedLock tells an Election what becomes of its Lease, which client-go's elector does not in time: it goes on to lead
-// until RenewDeadline when somebody else holds the Lease, and takes one that was deleted although its holder lives.
-type watchedLock struct {
-	*resourcelock.LeaseLock
-
-	election *Election
-	// holder is who held the Lease when it was last read, at seenAt; "" if nobody did.
-	holder string
-	seenAt time.Time
-	// predecessor is who held the Lease before this replica took it, or "" if it was released.
-	predecessor atomic.Pointer[string]
-}
-
-// errMayBeHeld says that a Lease is gone whose holder may not know it yet.
-var errMayBeHeld = errors.New("the Lease was deleted, and its holder may still count on it")
-
-// Get implements resourcelock.Interface. The elector asks before it takes the Lease, and while it leads only when it
-// could not renew it.
-func (l *watchedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
-	record, raw, err := l.LeaseLock.Get(ctx)
-	switch {
-	case err == nil:
-		l.holder, l.seenAt = record.HolderIdentity, time.Now()
-		l.predecessor.Store(&record.HolderIdentity)
-		if l.holder != l.election.Identity {
-			l.election.lost()
-		}
-	case apierrors.IsNotFound(err):
-		l.predecessor.Store(ptr.To(l.holder))
-	}
-	return record, raw, err
-}
-
-// Create implements resourcelock.Interface.
-func (l *watchedLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	began := time.Now()
-	if l.holder != "" && l.holder != l.election.Identity && began.Sub(l.seenAt) < l.election.leaseDuration() {
-		return errMayBeHeld
-	}
-	err := l.LeaseLock.Create(ctx, record)
-	l.written(&record, began, err)
-	return err
-}
-
-// Update implements resourcelock.Interface.
-func (l *watchedLock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	began := time.Now()
-	err := l.LeaseLock.Update(ctx, record)
-	l.written(&record, began, err)
-	return err
-}
-
-// written takes in that a write of the Lease, which began at a time, ended with err.
-func (l *watchedLock) written(record *resourcelock.LeaderElectionRecord, began time.Time, err error) {
-	if err == nil {
-		l.holder, l.seenAt = record.HolderIdentity, began
-		l.election.renewed(began)
-	}
-}
 
 // lead makes this replica the owner of the retries until ctx ends.
 func (e *Election) lead(ctx context.Context) {

@@ -72,9 +72,9 @@ type Reconciler struct {
 	Clock     clock.PassiveClock
 	// Wake has a delivery looked at again.
 	Wake *Wake
-	// Elected reports whether this replica owns the retries.
+	// Elected reports whether this replica owns the retries, and so looks at deliveries.
 	Elected func() bool
-	// Held reports whether its Lease is certainly its own.
+	// Held reports whether it does so certainly, and so may attempt them.
 	Held func() bool
 
 	mu sync.Mutex
@@ -165,11 +165,15 @@ func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*v1alp
 
 // attempt decides once more, on the delivery as the API server has it, and makes the attempt.
 func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1alpha1.Attempt {
-	if !r.Elected() || ctx.Err() != nil || !r.begin() {
+	if ctx.Err() != nil || !r.begin() {
 		r.forget(key)
 		return nil
 	}
 	defer r.attempts.Done()
+	if !r.Held() {
+		r.lookAgain(key, errorRetry)
+		return nil
+	}
 	log := logf.FromContext(ctx).WithValues("delivery", key)
 	d, err := r.read(ctx, key)
 	if err != nil {
@@ -185,7 +189,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1a
 		r.wait(d, target, next)
 		return nil
 	}
-	// After the read, for this process may have been stopped while it waited for the answer.
+	// Again, for this process may have been stopped while it waited for the answer.
 	if !r.Held() {
 		r.lookAgain(key, errorRetry)
 		return nil

@@ -202,7 +202,11 @@ func tokenFault(ctx context.Context, err error) error {
 			fault.text += ": redirects are not followed" + redirectTarget(answer.Response, "spec.auth.oauth2.tokenURL")
 		}
 	case errors.As(err, &request), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		_, text := classifyError(ctx, err)
+		outcome, text := classifyError(ctx, err)
+		if outcome == v1alpha1.OutcomeInvalidResponse {
+			// net/http quotes what is no HTTP, and a token that is granted there is not known yet.
+			text = "its answer is no valid HTTP"
+		}
 		fault.text = server + text
 	default:
 		fault.text = server + "it answered with something that holds no bearer token (RFC 6749, section 5.1)"

@@ -20,8 +20,6 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
-	"html"
 	"net/http"
 	"net/url"
 	"slices"
@@ -38,15 +36,15 @@ const (
 	minSecret = 4
 )
 
-// quoter escapes what has to be escaped in JSON, and no more.
-var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+// schemes are words that stand before a credential, and in many texts. They are no secrets.
+var schemes = []string{"Basic", "Bearer", "Token", "Digest", "Apikey", "Api-Key", "Key", "OAuth", "HMAC", "Signature"}
 
 // secrets are what must not get into the record of an attempt, though the other side may repeat it: many endpoints that
 // are used to try things out answer with what they got. Who wants to can write it so that it is not recognised; but that
 // is the other side's own credential.
 type secrets struct {
 	texts []string
-	// written holds the texts as they may be written. It is made when it is needed.
+	// written holds the texts and their encodings. It is made when it is needed.
 	written []string
 }
 
@@ -60,6 +58,7 @@ func secretsOf(r *route.Route) *secrets {
 	for _, h := range r.Headers {
 		if h.Secret {
 			s.add(h.Value)
+			s.addParts(h.Value)
 		}
 	}
 	if r.Auth == nil {
@@ -79,60 +78,60 @@ func secretsOf(r *route.Route) *secrets {
 // addHeader adds what proves who sends a request, and that it is unchanged.
 func (s *secrets) addHeader(header http.Header, names ...string) {
 	for _, name := range names {
-		for _, part := range strings.Fields(header.Get(name)) {
-			s.add(strings.TrimPrefix(part, "v1,"))
+		s.addParts(header.Get(name))
+	}
+}
+
+// addParts adds what a header's value consists of, which is what the other side works with: the credential without its
+// scheme, a signature without its version, a cookie or parameter without its name.
+func (s *secrets) addParts(value string) {
+	for _, part := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" \t,;", r) }) {
+		if slices.ContainsFunc(schemes, func(scheme string) bool { return strings.EqualFold(scheme, part) }) {
+			continue
 		}
+		_, named, _ := strings.Cut(part, "=")
+		s.add(part, strings.Trim(named, `"`))
 	}
 }
 
 func (s *secrets) add(texts ...string) {
 	for _, text := range texts {
-		if len(text) >= minSecret && !strings.EqualFold(text, "Bearer") && !strings.EqualFold(text, "Basic") {
+		if len(text) >= minSecret {
 			s.texts, s.written = append(s.texts, text), nil
 		}
 	}
 }
 
-// forms returns the secrets as they may be written.
+// forms returns the secrets and their encodings.
 func (s *secrets) forms() []string {
 	if s.written != nil {
 		return s.written
 	}
 	for _, text := range s.texts {
-		s.written = append(s.written, text, url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text),
+		digits := hex.EncodeToString([]byte(text))
+		s.written = append(s.written, text, digits, strings.ToUpper(digits),
 			strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(text)), "="),
-			strings.TrimRight(base64.URLEncoding.EncodeToString([]byte(text)), "="),
-			hex.EncodeToString([]byte(text)))
-		if quoted, err := json.Marshal(text); err == nil {
-			s.written = append(s.written, strings.Trim(string(quoted), `"`))
-		}
-		// Many encoders leave <, > and & as they are, and some escape the slash.
-		plain := quoter.Replace(text)
-		s.written = append(s.written, plain, strings.ReplaceAll(plain, "/", `\/`))
+			strings.TrimRight(base64.URLEncoding.EncodeToString([]byte(text)), "="))
 	}
 	slices.Sort(s.written)
 	s.written = slices.Compact(s.written)
 	return s.written
 }
 
-// longest is more than the length of any form of a secret, known without making them.
+// longest is at least the length of any way to write a secret, known without making them.
 func (s *secrets) longest() int {
-	const worst = 6 // bytes for one, as in \u003c
 	longest := 0
 	for _, text := range s.texts {
-		longest = max(longest, worst*len(text))
+		longest = max(longest, 2*longestEscape*len(text)) // Hexadecimal is twice as long.
 	}
 	return longest
 }
 
-// redact returns at least the first limit bytes of a text without the secrets. One that begins within them must be whole
-// in the text, or it is not known.
-func (s *secrets) redact(text string, limit int) string {
-	type span struct{ from, to int }
-	limit = min(limit, len(text))
-	if limit < minSecret {
-		return text[:limit]
-	}
+// span is a part of a text.
+type span struct{ from, to int }
+
+// find returns where secrets are in a text that begin before a limit.
+func (s *secrets) find(text string, limit int) []span {
 	var found []span
 	for _, form := range s.forms() {
 		for from := 0; ; {
@@ -143,11 +142,31 @@ func (s *secrets) redact(text string, limit int) string {
 			found = append(found, span{from + at, from + at + len(form)})
 			from += at + 1
 		}
+		for escape, in := range spellings {
+			if !strings.Contains(text, escape) && (escape != "%" || !strings.Contains(text, "+")) {
+				continue
+			}
+			for at := range limit {
+				if n := spelled(text[at:], form, in); n > 0 {
+					found = append(found, span{at, at + n})
+				}
+			}
+		}
 	}
 	slices.SortFunc(found, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	return found
+}
+
+// redact returns at least the first limit bytes of a text without the secrets. One that begins within them must be whole
+// in the text, or it is not known.
+func (s *secrets) redact(text string, limit int) string {
+	limit = min(limit, len(text))
+	if limit < minSecret {
+		return text[:limit]
+	}
 	var b strings.Builder
 	done := 0
-	for _, f := range found {
+	for _, f := range s.find(text, limit) {
 		if f.from >= done {
 			b.WriteString(text[done:f.from])
 			b.WriteString(redacted)

@@ -17,11 +17,7 @@ limitations under the License.
 package send_test
 
 import (
-	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -55,32 +51,69 @@ func withCredential(r *route.Route) {
 
 // However an honest endpoint writes a credential that it repeats, the record does not hold it.
 func TestCredentialIsLeftOutHoweverItIsWritten(t *testing.T) {
-	quoted, err := json.Marshal(credential)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, written := range map[string]string{
-		"as it is":        credential,
-		"JSON":            strings.Trim(string(quoted), `"`),
-		"JSON by others":  `p&ss\/w<rd+\"é\"` + "-of-the-endpoint",
-		"query":           url.QueryEscape(credential),
-		"path":            url.PathEscape(credential),
-		"HTML":            html.EscapeString(credential),
-		"base64":          base64.StdEncoding.EncodeToString([]byte(credential)),
-		"base64, for URL": base64.RawURLEncoding.EncodeToString([]byte(credential)),
-		"hex":             hex.EncodeToString([]byte(credential)),
-		"twice":           credential + " " + credential,
+		"as it is":                   `p&ss/w<rd+"é"-of-the-endpoint`,
+		"JSON":                       `p&ss/w<rd+\"é\"-of-the-endpoint`,
+		"JSON for HTML":              `p\u0026ss/w\u003crd+\"é\"-of-the-endpoint`,
+		"JSON, ASCII, as PHP has it": `p&ss\/w<rd+\"\u00e9\"-of-the-endpoint`,
+		"JSON, ASCII, in upper case": `p&ss/w<rd+\u0022\u00E9\u0022-of-the-endpoint`,
+		"query":                      `p%26ss%2Fw%3Crd%2B%22%C3%A9%22-of-the-endpoint`,
+		"query, in lower case":       `p%26ss%2fw%3crd%2b%22%c3%a9%22-of-the-endpoint`,
+		"path":                       `p&ss%2Fw%3Crd+%22%C3%A9%22-of-the-endpoint`,
+		"HTML, numbers":              `p&amp;ss/w&lt;rd+&#34;é&#34;-of-the-endpoint`,
+		"HTML, names":                `p&amp;ss/w&lt;rd+&quot;&eacute;&quot;-of-the-endpoint`,
+		"HTML, hexadecimal numbers":  `p&#x26;ss&#x2F;w&#x3c;rd&#x2B;&#x22;&#xE9;&#x22;-of-the-endpoint`,
+		"HTML, quotes left":          `p&amp;ss/w&lt;rd+"é"-of-the-endpoint`,
+		"base64":                     `cCZzcy93PHJkKyLDqSItb2YtdGhlLWVuZHBvaW50`,
+		"base64, in a query":         `cCZzcy93PHJkKyLDqSItb2YtdGhlLWVuZHBvaW50`,
+		"base64, for URL":            `cCZzcy93PHJkKyLDqSItb2YtdGhlLWVuZHBvaW50`,
+		"hexadecimal":                `702673732f773c72642b22c3a9222d6f662d7468652d656e64706f696e74`,
+		"hexadecimal, in upper case": `702673732F773C72642B22C3A9222D6F662D7468652D656E64706F696E74`,
 	} {
-		t.Run(name, func(t *testing.T) {
-			attempt := answering(t, withCredential, func(*http.Request) string { return "acme sent " + written + "!" })
-			want := strings.ReplaceAll("acme sent "+written+"!", written, "[redacted]")
-			if name == "twice" {
-				want = "acme sent [redacted] [redacted]!"
-			}
-			if got := strings.ReplaceAll(attempt.ResponseBody, "=", ""); got != want {
-				t.Errorf("body is %q, want %q", got, want)
-			}
-		})
+		t.Run(name, func(t *testing.T) { redactsTo(t, credential, "acme sent "+written+"!", "acme sent [redacted]!") })
+	}
+	redactsTo(t, credential, "acme sent "+credential+" "+credential, "acme sent [redacted] [redacted]")
+}
+
+func TestOtherCharactersAreEscapedToo(t *testing.T) {
+	for _, test := range []struct{ value, written string }{
+		{`it's s3cret`, `it&#39;s s3cret`},
+		{`it's s3cret`, `it&#039;s s3cret`},
+		{`it's s3cret`, `it&#x27;s s3cret`},
+		{`it's s3cret`, `it&apos;s s3cret`},
+		{`it's s3cret`, `it's+s3cret`},
+		{`it's s3cret`, `it%27s%20s3cret`},
+		{`s3cret\of\mine`, `s3cret\\of\\mine`},
+		{`s3cret🎉`, `s3cret\ud83c\udf89`},
+		{`s3cret🎉`, `s3cret\uD83C\uDF89`},
+		{`s3cret🎉`, `s3cret&#127881;`},
+		{`s3cret🎉`, `s3cret%f0%9f%8e%89`},
+	} {
+		t.Run(test.written, func(t *testing.T) { redactsTo(t, test.value, "<td>"+test.written+"</td>", "<td>[redacted]</td>") })
+	}
+}
+
+// What the other side works with is a part of what a header holds.
+func TestPartsOfASecretHeader(t *testing.T) {
+	for _, test := range []struct{ value, written, want string }{
+		{"Token s3cret", "token s3cret is unknown", "token [redacted] is unknown"},
+		{"session=s3cret; theme=x", "no session s3cret", "no session [redacted]"},
+		{`Digest username="x", response="s3cret"`, "response is not s3cret", "response is not [redacted]"},
+		{"a=s3cr&et", "a is s3cr&amp;et", "a is [redacted]"},
+		{"Token abc", "token abc is unknown", "token abc is unknown"},
+	} {
+		t.Run(test.value, func(t *testing.T) { redactsTo(t, test.value, test.written, test.want) })
+	}
+}
+
+// redactsTo sends with a secret header to an endpoint that answers with a text.
+func redactsTo(t *testing.T, secret, written, want string) {
+	t.Helper()
+	attempt := answering(t, func(r *route.Route) {
+		r.Headers = []route.Header{{Name: "X-Api-Key", Value: secret, Secret: true}}
+	}, func(*http.Request) string { return written })
+	if attempt.ResponseBody != want {
+		t.Errorf("body is %q, want %q", attempt.ResponseBody, want)
 	}
 }
 
@@ -163,17 +196,27 @@ func TestErrorsQuoteNoCredential(t *testing.T) {
 	}
 }
 
-// An authorisation server that speaks no HTTP may repeat what the client has shown it.
+// An authorisation server that speaks no HTTP may repeat what the client has shown it, or grant a token.
 func TestTokenErrorsQuoteNoCredential(t *testing.T) {
 	r := withToken("http://127.0.0.1:1", "")
 	basic := &http.Request{Header: http.Header{}}
 	basic.SetBasicAuth("dispatcher", url.QueryEscape(clientSecret))
 	pair := strings.TrimPrefix(basic.Header.Get("Authorization"), "Basic ")
-	for _, answer := range []string{pair, url.QueryEscape(clientSecret)} {
-		r.Auth.OAuth2.TokenURL = "http://" + receiver.Raw(t, receiver.Answering(answer+"\r\n\r\n"))
-		attempt := newSender().Send(t.Context(), r, event("{}"))
-		if attempt.Outcome != v1alpha1.OutcomeAuthenticationFailed || !strings.Contains(attempt.Message, `malformed HTTP response "[redacted]"`) {
-			t.Errorf("attempt is %s: %s", attempt.Outcome, attempt.Message)
-		}
+	for name, answer := range map[string]string{
+		"the pair":        pair,
+		"the secret":      url.QueryEscape(clientSecret),
+		"a token":         `{"access_token":"granted-t0ken","token_type":"Bearer"}`,
+		"token as header": "HTTP/1.1 200 OK\r\nSet-Cookie granted-t0ken",
+		"token as length": "HTTP/1.1 200 OK\r\nContent-Length: granted-t0ken",
+		"token as coding": "HTTP/1.1 200 OK\r\nTransfer-Encoding: granted-t0ken",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.Auth.OAuth2.TokenURL = "http://" + receiver.Raw(t, receiver.Answering(answer+"\r\n\r\n"))
+			attempt := newSender().Send(t.Context(), r, event("{}"))
+			const want = "no token from spec.auth.oauth2.tokenURL: its answer is no valid HTTP"
+			if attempt.Outcome != v1alpha1.OutcomeAuthenticationFailed || attempt.Message != want {
+				t.Errorf("attempt is %s: %s", attempt.Outcome, attempt.Message)
+			}
+		})
 	}
 }

@@ -99,8 +99,11 @@ func (e *env) disableCommand() *cobra.Command {
 func (e *env) setCommand() *cobra.Command {
 	set := &cobra.Command{
 		Use: "set", Short: "Change one setting of a Postback: url, triggers, filter, display-name, timeout",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, args []string) error { return usagef(cmd, "name the setting: url, triggers, filter, display-name or timeout") },
+		Args: func(*cobra.Command, []string) error {
+			return errors.New("name the setting: url, triggers, filter, display-name or timeout")
+		},
+		// Without it cobra asks nothing of the arguments.
+		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	sub := func(use, short, example string, least, most int, what string, fields func(cmd *cobra.Command, p *v1alpha1.Postback, values []string) (map[string]any, error)) *cobra.Command {
 		c := &cobra.Command{

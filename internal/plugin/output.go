@@ -21,6 +21,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 )
@@ -62,5 +63,10 @@ func (o *output) printer() (func(*env, runtime.Object) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(e *env, object runtime.Object) error { return p.PrintObj(object, e.Out) }, nil
+	return func(e *env, object runtime.Object) error {
+		if *o.flags.OutputFormat == "name" && meta.IsListType(object) {
+			return meta.EachListItem(object, func(item runtime.Object) error { return p.PrintObj(item, e.Out) })
+		}
+		return p.PrintObj(object, e.Out)
+	}, nil
 }

@@ -1,0 +1,298 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package verify checks a received request against a secret, offline, and says which part is wrong: for developers whose
+// verification fails and who do not see why.
+package verify
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postback-dev/postback-operator/dispatcher/sign"
+)
+
+// Tolerance is how far the timestamp of a request may be from now, as Standard Webhooks recommends.
+const Tolerance = 5 * time.Minute
+
+// Request is what was received.
+type Request struct {
+	Header http.Header
+	// Body is the raw body, byte for byte.
+	Body []byte
+}
+
+// Result is what one scheme says of a request.
+type Result struct {
+	// Scheme is Dub or StandardWebhooks.
+	Scheme string
+	// Present says that the request carries a signature of the scheme.
+	Present bool
+	// Valid says that it is signed with the secret, and in time.
+	Valid bool
+	// Reason says what is wrong, and Remedy what to do; both are empty if it is valid.
+	Reason, Remedy string
+}
+
+const (
+	dub      = "Dub"
+	standard = "StandardWebhooks"
+)
+
+// Check checks a request by both schemes. Now is the time of the check, tolerance how far the timestamp may be from it; 0 means
+// that the time does not matter. An error is a secret that no scheme can use.
+func Check(r Request, secret string, now time.Time, tolerance time.Duration) ([]Result, error) {
+	if strings.TrimSpace(secret) == "" {
+		return nil, errors.New("the secret is empty")
+	}
+	return []Result{checkStandard(r, secret, now, tolerance), checkDub(r, secret)}, nil
+}
+
+// mistake is a way in which a key or a body goes wrong, and its remedy.
+type mistake struct{ reason, remedy string }
+
+// key is what the HMAC is keyed with; mistake is nil if that is as the scheme wants it.
+type key struct {
+	bytes   []byte
+	mistake *mistake
+}
+
+// standardKeys returns the key that Standard Webhooks means, and those that come of common mistakes.
+func standardKeys(secret string) []key {
+	trimmed := strings.TrimSpace(secret)
+	encoded, prefixed := strings.CutPrefix(trimmed, "whsec_")
+	var keys []key
+	if decoded, err := base64.StdEncoding.DecodeString(encoded); err == nil {
+		k := key{bytes: decoded}
+		switch {
+		case trimmed != secret:
+			k.mistake = &mistake{"the secret has white space around it", "remove the white space, often a line break at the end of a file or variable"}
+		case !prefixed:
+			k.mistake = &mistake{"the secret has lost its prefix whsec_", "pass the secret whole, with whsec_: it belongs to it, though some libraries do without it"}
+		}
+		keys = append(keys, k)
+	}
+	raw := &mistake{"the key is the text of the secret, not what its base64 stands for", "remove whsec_ and decode the rest as base64; the bytes are the key"}
+	return append(keys, key{[]byte(trimmed), raw}, key{[]byte(encoded), raw})
+}
+
+// dubKeys returns the key that the scheme Dub means, and those that come of common mistakes.
+func dubKeys(secret string) []key {
+	trimmed := strings.TrimSpace(secret)
+	keys := []key{{bytes: []byte(secret)}}
+	if trimmed != secret {
+		keys = append(keys, key{[]byte(trimmed), &mistake{"the secret has white space around it", "remove the white space, often a line break at the end of a file or variable"}})
+	}
+	encoded, prefixed := strings.CutPrefix(trimmed, "whsec_")
+	if !prefixed {
+		keys = append(keys, key{[]byte("whsec_" + trimmed), &mistake{"the secret has lost its prefix whsec_", "key the HMAC with the whole secret, whsec_ included"}})
+	}
+	keys = append(keys, key{[]byte(encoded), &mistake{"the key is the secret without whsec_", "key the HMAC with the whole secret, whsec_ included"}})
+	if decoded, err := base64.StdEncoding.DecodeString(encoded); err == nil {
+		keys = append(keys, key{decoded, &mistake{"the key is what the base64 of the secret stands for, not its text", "key the HMAC with the text of the whole secret; only Standard Webhooks decodes it"}})
+	}
+	return keys
+}
+
+// body is what was signed, if a mistake is undone; mistake is nil for the body as it is.
+type body struct {
+	bytes   []byte
+	mistake *mistake
+}
+
+// bodies returns the body as it is, and as it may have been before something changed it.
+func bodies(raw []byte) []body {
+	found := []body{{bytes: raw}}
+	add := func(changed []byte, reason, remedy string) {
+		if !bytes.Equal(changed, raw) {
+			found = append(found, body{changed, &mistake{reason, remedy}})
+		}
+	}
+	add(bytes.TrimRight(raw, "\r\n"), "the body has a line break at its end that was not sent", "verify the bytes as they came: editors, and echo, add a line break")
+	add(append(bytes.Clone(raw), '\n'), "the body has lost the line break at its end", "verify the bytes as they came, before anything trims them")
+	add(bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n")), "line breaks in the body were changed to CR LF", "verify the bytes as they came, before anything changes line breaks")
+	const parsed, before = "the body was parsed and written again", "verify the raw bytes, before a framework parses them"
+	var compact bytes.Buffer
+	if json.Compact(&compact, raw) == nil {
+		add(compact.Bytes(), parsed, before)
+	}
+	add(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")), "the body has a byte order mark that was not sent", "save the body without a byte order mark")
+	return found
+}
+
+func sum(key, message []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write(message)
+	return mac.Sum(nil)
+}
+
+// search tries each key with each body until the digest of one is what the request carries. The pair without a mistake comes
+// first.
+func search(keys []key, bodies []body, message func(body []byte) []byte, fits func(digest []byte) bool) (found bool, mistakes []mistake) {
+	for _, b := range bodies {
+		for _, k := range keys {
+			if !fits(sum(k.bytes, message(b.bytes))) {
+				continue
+			}
+			for _, m := range []*mistake{k.mistake, b.mistake} {
+				if m != nil {
+					mistakes = append(mistakes, *m)
+				}
+			}
+			return true, mistakes
+		}
+	}
+	return false, nil
+}
+
+// judge turns what was found into a result.
+func (r Result) judge(found bool, mistakes []mistake) Result {
+	if !found {
+		r.Reason = "no signature fits: the secret is another one, or the body is not what was sent"
+		r.Remedy = "compare the secret with \"kubectl postback secret\", and the body with \"kubectl postback event\"; after a rotation the previous secret ends"
+		return r
+	}
+	var reasons, remedies []string
+	for _, m := range mistakes {
+		reasons, remedies = append(reasons, m.reason), append(remedies, m.remedy)
+	}
+	r.Reason, r.Remedy = strings.Join(reasons, "; and "), strings.Join(remedies, "; and ")
+	r.Valid = len(mistakes) == 0
+	return r
+}
+
+func (r Result) wrong(reason, remedy string) Result {
+	r.Reason, r.Remedy = reason, remedy
+	return r
+}
+
+func checkDub(r Request, secret string) Result {
+	result := Result{Scheme: dub}
+	signature := r.Header.Get(sign.DefaultDubHeader)
+	if signature == "" {
+		return result.wrong("there is no header "+sign.DefaultDubHeader, "look whether spec.signatures of the postback names Dub, and whether a proxy takes the header away")
+	}
+	result.Present = true
+	given, err := hex.DecodeString(signature)
+	if err != nil || len(given) != sha256.Size {
+		if _, err := base64.StdEncoding.DecodeString(signature); err == nil {
+			return result.wrong("the header "+sign.DefaultDubHeader+" is base64, not hexadecimal", "write the digest as 64 lower-case hexadecimal digits")
+		}
+		return result.wrong("the header "+sign.DefaultDubHeader+" is not 64 hexadecimal digits", "pass the header as it came; it has no prefix such as sha256=")
+	}
+	found, mistakes := search(dubKeys(secret), bodies(r.Body), func(body []byte) []byte { return body },
+		func(digest []byte) bool { return hmac.Equal(digest, given) })
+	if found && signature != strings.ToLower(signature) {
+		mistakes = append(mistakes, mistake{"the signature is in upper case", "compare lower-case hexadecimal digits"})
+	}
+	return result.judge(found, mistakes)
+}
+
+func checkStandard(r Request, secret string, now time.Time, tolerance time.Duration) Result {
+	result := Result{Scheme: standard}
+	id, timestamp, signatures := r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), r.Header.Get("webhook-signature")
+	var missing []string
+	for _, name := range []string{"webhook-id", "webhook-timestamp", "webhook-signature"} {
+		if r.Header.Get(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	switch {
+	case len(missing) == 3:
+		return result.wrong("there are no headers webhook-*", "look whether spec.signatures of the postback names StandardWebhooks, and whether a proxy takes the headers away")
+	case len(missing) > 0:
+		return result.wrong("a header is missing: "+strings.Join(missing, ", "), "pass all three: webhook-id, webhook-timestamp and webhook-signature")
+	}
+	result.Present = true
+	seconds, err := strconv.ParseInt(timestamp, 10, 64)
+	if err != nil {
+		return result.wrong("webhook-timestamp is not a number", "pass the header as it came: seconds since 1970")
+	}
+	given, problem := digests(signatures)
+	if problem != nil {
+		return result.wrong(problem.reason, problem.remedy)
+	}
+	found, mistakes := search(standardKeys(secret), bodies(r.Body),
+		func(body []byte) []byte { return append([]byte(id+"."+timestamp+"."), body...) },
+		func(digest []byte) bool {
+			for _, one := range given {
+				if hmac.Equal(digest, one) {
+					return true
+				}
+			}
+			return false
+		})
+	if late := timeMistake(seconds, now, tolerance); found && late != nil {
+		mistakes = append(mistakes, *late)
+	}
+	return result.judge(found, mistakes)
+}
+
+// digests returns the digests that the header webhook-signature lists.
+func digests(signatures string) ([][]byte, *mistake) {
+	var found [][]byte
+	for _, one := range strings.Fields(signatures) {
+		version, encoded, ok := strings.Cut(one, ",")
+		switch {
+		case !ok:
+			return nil, &mistake{"a signature in webhook-signature has lost its prefix v1,", "pass the header as it came: signatures of the form v1,<base64>, with spaces between them"}
+		case version != "v1":
+			continue
+		}
+		digest, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil || len(digest) != sha256.Size {
+			return nil, &mistake{"a signature in webhook-signature is not the base64 of 32 bytes", "write the digest in base64, not in hexadecimal, after v1,"}
+		}
+		found = append(found, digest)
+	}
+	if len(found) == 0 {
+		return nil, &mistake{"webhook-signature has no signature of version v1", "pass the header as it came"}
+	}
+	return found, nil
+}
+
+// timeMistake says why a timestamp is not accepted, or returns nil.
+func timeMistake(seconds int64, now time.Time, tolerance time.Duration) *mistake {
+	if tolerance == 0 {
+		return nil
+	}
+	at := time.Unix(seconds, 0)
+	const year5000 = 95617584000
+	switch {
+	case seconds > year5000:
+		return &mistake{"webhook-timestamp counts milliseconds", "it is in seconds since 1970: pass the header as it came"}
+	case at.Before(now.Add(-tolerance)):
+		return &mistake{
+			fmt.Sprintf("the timestamp is %s old, and %s are allowed", now.Sub(at).Round(time.Second), tolerance),
+			"verify requests as they arrive, and set the receiver's clock; --tolerance 0 leaves out this check for a request that was kept",
+		}
+	case at.After(now.Add(tolerance)):
+		return &mistake{
+			fmt.Sprintf("the timestamp is %s in the future, and %s are allowed", at.Sub(now).Round(time.Second), tolerance), "set the clock of the receiver",
+		}
+	}
+	return nil
+}
