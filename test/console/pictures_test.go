@@ -17,7 +17,9 @@ limitations under the License.
 package console
 
 import (
+	"bytes"
 	"fmt"
+	"image/png"
 	"os"
 	"path/filepath"
 	"testing"
@@ -59,37 +61,65 @@ func TestPictures(t *testing.T) {
 		p.scheme(scheme)
 		for _, width := range []int64{1440, 360} {
 			p.size(width, 900)
-			take := func(name string) {
+			p.tour(n.path("crm"), func(name string) {
 				what := fmt.Sprintf("%s-%s-%d", name, scheme, width)
 				p.fits(what)
 				p.accessible(what)
-				picture := p.shot()
-				dir := os.Getenv("POSTBACK_PICTURES")
-				if dir == "" {
-					return
-				}
-				if err := os.WriteFile(filepath.Join(dir, what+".png"), picture, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			p.open("/")
-			p.see(".card", "Acme CRM")
-			take("list")
-			p.open(n.path("crm"))
-			p.see(".row", "evt_")
-			take("log")
-			p.click(".row:has(.code.c5) > a")
-			p.see("#sheet .timeline", "503")
-			take("sheet")
-			p.click(".sheet-close")
-			p.click("a[href$='/do/edit']")
-			p.see("#dialog-title", "Edit crm")
-			take("edit")
-			p.click("#dialog [data-cancel]")
-			p.click("summary.button")
-			take("menu")
+				p.keep(what)
+			})
 		}
 	}
+	// Those of the documentation.
+	p.scheme("light")
+	p.size(1280, 800)
+	p.tour(n.path("crm"), p.keep)
+}
+
+// tour visits the pages of a Postback and calls take at each.
+func (p *page) tour(path string, take func(name string)) {
+	p.t.Helper()
+	p.open("/")
+	p.see(".card", "Acme CRM")
+	take("list")
+	p.open(path)
+	p.see(".row", "evt_")
+	take("log")
+	p.click(".row:has(.code.c5) > a")
+	p.see("#sheet .timeline", "503")
+	take("sheet")
+	p.click(".sheet-close")
+	p.click("a[href$='/do/edit']")
+	p.see("#dialog-title", "Edit crm")
+	take("edit")
+	p.click("#dialog [data-cancel]")
+	p.click("summary.button")
+	take("menu")
+}
+
+// keep takes a picture, if they are wanted.
+func (p *page) keep(name string) {
+	p.t.Helper()
+	dir := os.Getenv("POSTBACK_PICTURES")
+	if dir == "" {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), small(p.t, p.shot()), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// small writes a picture anew with the best compression, which Chromium does not use.
+func small(t *testing.T, picture []byte) []byte {
+	t.Helper()
+	decoded, err := png.Decode(bytes.NewReader(picture))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, decoded); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // partner makes a Postback with a day of history.
