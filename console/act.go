@@ -17,6 +17,7 @@ limitations under the License.
 package console
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -147,10 +148,7 @@ func (c *Console) answer(w http.ResponseWriter, r *http.Request, template string
 		status = http.StatusUnprocessableEntity
 	case d.finished && !d.Show:
 		if fragment(r) == "" {
-			to := d.to
-			if to == "" {
-				to = strings.SplitN(r.URL.Path, "/do/", 2)[0]
-			}
+			to := cmp.Or(d.to, pathOf(client.ObjectKeyFromObject(d.P)))
 			http.Redirect(w, r, to, http.StatusSeeOther)
 			return
 		}

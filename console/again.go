@@ -127,8 +127,11 @@ func prepareYAML(_ *Console, d *dialog) { d.YAML = manifest(d.P) }
 
 // overlaps are what can be chosen when a key is rotated.
 var overlaps = []choice{
-	{Value: "0s", Text: "None: the old key has leaked"}, {Value: "1h", Text: "1 hour"}, {Value: "24h", Text: "24 hours"},
-	{Value: "168h", Text: "7 days"}, {Value: "720h", Text: "30 days"},
+	{Value: "0s", Text: "None: the old key has leaked"},
+	{Value: "1h", Text: "1 hour"},
+	{Value: "24h", Text: "24 hours"},
+	{Value: "168h", Text: "7 days"},
+	{Value: "720h", Text: "30 days"},
 }
 
 // Overlaps returns what can be chosen, with what the key has now.

@@ -81,7 +81,7 @@ type Console struct {
 }
 
 // New returns a console that listens, to be served.
-func New(o Options) (*Console, error) {
+func New(ctx context.Context, o Options) (*Console, error) {
 	if o.Address == "" {
 		o.Address = "127.0.0.1:0"
 	}
@@ -106,7 +106,7 @@ func New(o Options) (*Console, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
-	listener, err := net.Listen("tcp", o.Address)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for the browser: %w", err)
 	}
@@ -114,7 +114,7 @@ func New(o Options) (*Console, error) {
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	started, end := context.WithCancel(context.Background())
+	started, end := context.WithCancel(context.WithoutCancel(ctx))
 	return &Console{
 		namespace: o.Namespace, context: o.Context, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
 		feed: feed.New(c, o.Namespace), rights: newRights(clients.AuthorizationV1(), o.Clock), guard: guard.New(port), clock: o.Clock,
@@ -156,7 +156,7 @@ func (c *Console) Serve(ctx context.Context) error {
 
 // Run serves a console until ctx ends, and prints the address that opens it.
 func Run(ctx context.Context, o Options) error {
-	c, err := New(o)
+	c, err := New(ctx, o)
 	if err != nil {
 		return err
 	}

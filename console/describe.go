@@ -19,6 +19,7 @@ package console
 import (
 	"net/url"
 	"strings"
+	"unicode"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -88,16 +89,14 @@ func message(c *metav1.Condition) string {
 func words(reason string) string {
 	var b strings.Builder
 	runes := []rune(reason)
-	isUpper := func(i int) bool { return i >= 0 && i < len(runes) && runes[i] >= 'A' && runes[i] <= 'Z' }
 	for i, r := range runes {
-		isDigit := r >= '0' && r <= '9'
-		begins := isUpper(i) && i > 0 && (!isUpper(i-1) || i+1 < len(runes) && !isUpper(i+1)) || isDigit && i > 0
-		if begins {
+		upper, next := unicode.IsUpper(r), i+1 < len(runes) && unicode.IsUpper(runes[i+1])
+		if i > 0 && (unicode.IsDigit(r) || upper && (!unicode.IsUpper(runes[i-1]) || !next && i+1 < len(runes))) {
 			b.WriteByte(' ')
-		}
-		// An abbreviation stays as it is.
-		if begins && !isDigit && !isUpper(i+1) {
-			r += 'a' - 'A'
+			// An abbreviation stays as it is.
+			if !next {
+				r = unicode.ToLower(r)
+			}
 		}
 		b.WriteRune(r)
 	}

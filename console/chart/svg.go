@@ -19,6 +19,7 @@ package chart
 import (
 	"fmt"
 	"html/template"
+	"strconv"
 	"strings"
 	"time"
 
@@ -92,7 +93,7 @@ func Outcomes(rows []*feed.Row, now time.Time, span time.Duration) Chart {
 	label := fmt.Sprintf("Attempts in the last %s: %d succeeded, %d failed", Span(span), s.Succeeded, s.Failed)
 	return Chart{
 		SVG: draw("chart", label, chartParts*chartStep, chartHeight, b.String()),
-		Top: fmt.Sprint(top), Empty: s.Attempts() == 0, Start: parts[0].from,
+		Top: strconv.Itoa(top), Empty: s.Attempts() == 0, Start: parts[0].from,
 	}
 }
 

@@ -108,16 +108,22 @@ func token(s string) (length int, class string) {
 			return n, "j-key"
 		}
 		return n, "j-str"
-	case c == '-' || c >= '0' && c <= '9':
-		return span(s, "-+.eE0123456789"), "j-num"
-	case c >= 'a' && c <= 'z':
-		return span(s, "aeflnrstu"), "j-word"
+	case strings.ContainsRune(numbers, rune(c)):
+		return span(s, numbers+"+.eE"), "j-num"
+	case strings.ContainsRune(letters, rune(c)):
+		return span(s, letters), "j-word"
 	}
-	n := strings.IndexFunc(s, func(r rune) bool { return r == '"' || r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' })
+	n := strings.IndexAny(s, `"`+numbers+letters)
 	if n < 0 {
 		n = len(s)
 	}
 	return n, ""
 }
+
+const (
+	numbers = "-0123456789"
+	// letters are those of true, false and null.
+	letters = "aeflnrstu"
+)
 
 func span(s, set string) int { return len(s) - len(strings.TrimLeft(s, set)) }

@@ -17,6 +17,7 @@ limitations under the License.
 package plugin
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os/exec"
@@ -73,13 +74,13 @@ func (o *consoleOptions) run(cmd *cobra.Command) error {
 		options.Context = *o.config.Context
 	}
 	if o.open {
-		options.Open = openBrowser
+		options.Open = func(url string) error { return openBrowser(cmd.Context(), url) }
 	}
 	return console.Run(cmd.Context(), options)
 }
 
 // openBrowser shows a page in the browser of the desktop.
-func openBrowser(url string) error {
+func openBrowser(ctx context.Context, url string) error {
 	name, args := "xdg-open", []string{url}
 	switch runtime.GOOS {
 	case "darwin":
@@ -87,5 +88,6 @@ func openBrowser(url string) error {
 	case "windows":
 		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", url}
 	}
-	return exec.Command(name, args...).Start() //nolint:noctx // The browser outlives the console.
+	// The browser outlives the console.
+	return exec.CommandContext(context.WithoutCancel(ctx), name, args...).Start()
 }

@@ -36,7 +36,7 @@ import (
 // serve runs a console for a test and returns the address of its pages and the link that opens it.
 func serve(t *testing.T, config *rest.Config, namespace string) (base, link string) {
 	t.Helper()
-	c, err := console.New(console.Options{Config: config, Namespace: namespace, Context: "demo"})
+	c, err := console.New(t.Context(), console.Options{Config: config, Namespace: namespace, Context: "demo"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,14 +69,14 @@ func openConsole(t *testing.T, config *rest.Config, namespace string) *page {
 	base, link := serve(t, config, namespace)
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	p := newPage(t, ctx, base)
+	p := newPage(ctx, t, base)
 	p.do(chromedp.Navigate(link))
 	p.wait(`['live', 'lost'].includes(document.querySelector('#live')?.dataset.state)`)
 	return p
 }
 
 // newPage returns a tab that is watched for errors. They fail the test when it ends.
-func newPage(t *testing.T, ctx context.Context, base string) *page {
+func newPage(ctx context.Context, t *testing.T, base string) *page {
 	p := &page{t: t, ctx: ctx, base: base}
 	messages := chromedp.Console(ctx)
 	go func() {
@@ -108,7 +108,7 @@ func (p *page) tab() *page {
 	p.t.Helper()
 	ctx, cancel := chromedp.NewContext(p.ctx)
 	p.t.Cleanup(cancel)
-	return newPage(p.t, ctx, p.base)
+	return newPage(ctx, p.t, p.base)
 }
 
 // takeProblems returns what went wrong in the browser so far, once.

@@ -102,7 +102,7 @@ func TestHostileResponse(t *testing.T) {
 	n.endpoint.Answer(hooks, receiver.Answer{Status: http.StatusBadRequest, Body: hostile + strings.Repeat("A", 1<<20)})
 	p := openConsole(t, cp.Config, n.namespace)
 	p.open(n.path("crm"))
-	n.post("evt_1", "lead.created", `{"html": "<script>document.title='owned'</script>", "mark": "‮abc", "tag": "</pre><h1>big</h1>"}`)
+	n.post("evt_1", "lead.created", `{"html": "<script>document.title='owned'</script>", "mark": "`+"\u202e"+`abc", "tag": "</pre><h1>big</h1>"}`)
 	p.see(".row .code", "400")
 	p.click(".row a")
 	p.see("#sheet .timeline .body", "<script>document.title='owned'</script>")
