@@ -279,6 +279,10 @@ func prepareEdit(_ *Console, d *dialog) { d.fields(valuesOf(&d.P.Spec)) }
 
 // doEdit changes what differs from what the form showed, unless somebody else changed the Postback since then.
 func doEdit(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
+	// What the watch has told may be a moment old.
+	if err := c.Get(ctx, client.ObjectKeyFromObject(d.P), d.P); err != nil {
+		return nil, err
+	}
 	patch, err := d.changes(valuesOf(&d.P.Spec))
 	switch {
 	case err != nil:

@@ -30,8 +30,13 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// rightsAge is how long an answer about rights is believed.
-const rightsAge = 30 * time.Second
+const (
+	// rightsAge is how long an answer about rights is believed.
+	rightsAge = 30 * time.Second
+	// reviewTimeout bounds a question, and retryAge is how long none is asked again after one that was not answered.
+	reviewTimeout = 5 * time.Second
+	retryAge      = 3 * time.Second
+)
 
 // right is something that a user may do or not.
 type right struct {
@@ -56,7 +61,8 @@ func newRights(reviews authorizationclient.AuthorizationV1Interface, c clock.Pas
 	return &rights{reviews: reviews, clock: c, known: map[right]verdict{}}
 }
 
-// may reports whether the user has a right. If that cannot be found out, they are let try: the API server decides.
+// may reports whether the user has a right. If that cannot be found out, what was known before counts, or else they are let
+// try: the API server decides.
 func (r *rights) may(ctx context.Context, wanted right) bool {
 	now := r.clock.Now()
 	r.mu.Lock()
@@ -65,18 +71,22 @@ func (r *rights) may(ctx context.Context, wanted right) bool {
 	if ok && now.Sub(v.at) < rightsAge {
 		return v.allowed
 	}
+	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
+	defer cancel()
 	review, err := r.reviews.SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
 			Verb: wanted.verb, Group: wanted.group, Resource: wanted.resource, Namespace: wanted.namespace, Name: wanted.name,
 		}},
 	}, metav1.CreateOptions{})
-	if err != nil {
-		return true
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.known[wanted] = verdict{review.Status.Allowed, now}
-	return review.Status.Allowed
+	if err != nil {
+		v = verdict{allowed: v.allowed || !ok, at: now.Add(retryAge - rightsAge)}
+	} else {
+		v = verdict{allowed: review.Status.Allowed, at: now}
+	}
+	r.known[wanted] = v
+	return v.allowed
 }
 
 // actions are what the user may do with one Postback. Each is "" if they may, or says why not.

@@ -17,9 +17,11 @@ limitations under the License.
 package console
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -32,19 +34,30 @@ import (
 func (c *Console) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+guard.StaticPath, http.StripPrefix(strings.TrimSuffix(guard.StaticPath, "/"), static()))
-	mux.HandleFunc("GET /{$}", c.list)
+	mux.HandleFunc("GET /{$}", bounded(c.list))
 	mux.HandleFunc("GET /live", c.listLive)
-	mux.HandleFunc("GET /p/{namespace}/{name}", c.postback)
+	mux.HandleFunc("GET /p/{namespace}/{name}", bounded(c.postback))
 	mux.HandleFunc("GET /p/{namespace}/{name}/live", c.postbackLive)
-	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}", c.postback)
-	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}/body", c.body)
-	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}/curl", c.curl)
+	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}", bounded(c.postback))
+	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}/body", bounded(c.body))
+	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}/curl", bounded(c.curl))
 	for _, method := range []string{"GET ", "POST "} {
-		mux.HandleFunc(method+"/new", c.create)
-		mux.HandleFunc(method+"/p/{namespace}/{name}/do/{action}", c.act)
+		mux.HandleFunc(method+"/new", bounded(c.create))
+		mux.HandleFunc(method+"/p/{namespace}/{name}/do/{action}", bounded(c.act))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "There is no such page.") })
 	return mux
+}
+
+// pageTimeout bounds what a page waits for: an API server may take a request and not answer.
+const pageTimeout = 30 * time.Second
+
+func bounded(page http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
+		defer cancel()
+		page(w, r.WithContext(ctx))
+	}
 }
 
 // keyOf returns the Postback that a request is about.
