@@ -133,7 +133,7 @@ func newCommand(o Options) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupSee, e.listCommand(), e.describeCommand(), e.eventsCommand(), e.eventCommand(), e.secretCommand())
+	add(groupSee, e.consoleCommand(), e.listCommand(), e.describeCommand(), e.eventsCommand(), e.eventCommand(), e.secretCommand())
 	add(groupSteer, e.createCommand(), e.setCommand(), e.pauseCommand(), e.resumeCommand(), e.disableCommand(),
 		e.deleteCommand(), e.redeliverCommand(), e.rotateCommand())
 	add(groupDevelop, e.testCommand(), e.sendCommand(), e.verifyCommand(), e.listenCommand(), e.doctorCommand())

@@ -1,0 +1,157 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/action"
+)
+
+// rotationPatience is how long the page waits for the operator to make a key.
+const rotationPatience = 20 * time.Second
+
+// doAgain asks for what failed or is unfinished to be sent again.
+func doAgain(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
+	span, err := time.ParseDuration(d.Form.Get("since"))
+	if err != nil || span <= 0 {
+		d.Errors = map[string]string{"since": "Choose how far back."}
+		return nil, errField
+	}
+	now, err := time.Parse(time.RFC3339Nano, d.token)
+	if err != nil {
+		return nil, err
+	}
+	d.done = "Redelivering"
+	_, err = action.RedeliverSince(ctx, c, d.P, now.Add(-span), now)
+	return d.P, err
+}
+
+// prepareRotate finds out who else signs with the key.
+func prepareRotate(c *Console, d *dialog) {
+	if d.Key == nil {
+		return
+	}
+	for _, p := range c.feed.Postbacks() {
+		if secretKey(p) == client.ObjectKeyFromObject(d.Key) && p.Name != d.P.Name {
+			d.Sharing = append(d.Sharing, p.Name)
+		}
+	}
+}
+
+// doRotate sets the overlap, if another is chosen, and asks for a new key.
+func doRotate(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
+	overlap := d.Key.Spec.GetOverlap()
+	if value := d.Form.Get("overlap"); value != "" {
+		var err error
+		if overlap, err = time.ParseDuration(value); err != nil {
+			return nil, errors.New("choose how long the old key goes on signing")
+		}
+	}
+	if overlap != d.Key.Spec.GetOverlap() {
+		if err := action.SetOverlap(ctx, c, d.Key, overlap); err != nil {
+			return nil, err
+		}
+	}
+	rotation := d.Key.Spec.Rotation
+	err := action.Rotate(ctx, c, d.Key, d.token)
+	if d.Form.Get("preview") != "" {
+		// What was tried out is not there for the second change to show.
+		d.Key.Spec.Rotation = rotation
+	}
+	return d.Key, err
+}
+
+// afterRotate waits for the new key and shows it.
+func afterRotate(ctx context.Context, c *Console, d *dialog) {
+	subscription := c.feed.Subscribe()
+	defer subscription.Close()
+	ctx, cancel := context.WithTimeout(ctx, rotationPatience)
+	defer cancel()
+	key := client.ObjectKeyFromObject(d.Key)
+	for {
+		if s := c.feed.Secret(key); s != nil && s.Status.LastHandledRotateSecret == v1alpha1.HandledToken(d.token) {
+			break
+		}
+		select {
+		case <-subscription.C:
+			subscription.Take()
+		case <-ctx.Done():
+			d.Show, d.Error = true, "The key has been asked for, but the operator has not made it yet. Look again in a moment with “Show signing secret”."
+			return
+		}
+	}
+	showSecret(ctx, c, d)
+}
+
+// showSecret reads the current key, for this one answer.
+func showSecret(ctx context.Context, c *Console, d *dialog) {
+	d.Show = true
+	if d.May.Secret != "" {
+		d.Error = d.May.Secret
+		return
+	}
+	secret := &corev1.Secret{}
+	if err := c.client.Get(ctx, types.NamespacedName{Namespace: d.P.Namespace, Name: d.P.Status.SecretName}, secret); err != nil {
+		d.Error = explain(err)
+		return
+	}
+	if d.Secret = string(secret.Data[v1alpha1.SigningKeyName]); d.Secret == "" {
+		d.Error = "The Secret " + secret.Name + " holds no key."
+	}
+}
+
+func prepareYAML(_ *Console, d *dialog) { d.YAML = manifest(d.P) }
+
+// overlaps are what can be chosen when a key is rotated.
+var overlaps = []choice{
+	{Value: "0s", Text: "None: the old key has leaked"},
+	{Value: "1h", Text: "1 hour"},
+	{Value: "24h", Text: "24 hours"},
+	{Value: "168h", Text: "7 days"},
+	{Value: "720h", Text: "30 days"},
+}
+
+// Overlaps returns what can be chosen, with what the key has now.
+func (d *dialog) Overlaps() []choice {
+	var choices []choice
+	now := v1alpha1.DefaultOverlap
+	if d.Key != nil {
+		now = d.Key.Spec.GetOverlap()
+	}
+	found := false
+	for _, o := range overlaps {
+		if span, err := time.ParseDuration(o.Value); err == nil {
+			o.Chosen = span == now
+		}
+		found = found || o.Chosen
+		choices = append(choices, o)
+	}
+	if !found {
+		text := metav1.Duration{Duration: now}.Duration.String()
+		choices = append(choices, choice{Value: text, Text: text + ", as now", Chosen: true})
+	}
+	return choices
+}

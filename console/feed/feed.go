@@ -1,0 +1,249 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package feed keeps what the console shows current: the Postbacks, PostbackSecrets and deliveries of one namespace, or of
+// all, as the API server's watches tell of them. It asks nobody at intervals, and tells its subscribers what changed.
+package feed
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// Feed is what is known. Its methods are safe for concurrent use, and what they return is not to be changed.
+type Feed struct {
+	client    client.WithWatch
+	namespace string
+	sources   []*source
+
+	mu            sync.RWMutex
+	postbacks     map[types.NamespacedName]*v1alpha1.Postback
+	secrets       map[types.NamespacedName]*v1alpha1.PostbackSecret
+	logs          *logs
+	subscriptions map[*Subscription]bool
+	changed       Changes
+}
+
+// New returns a feed of a namespace, or of all if it is empty.
+func New(c client.WithWatch, namespace string) *Feed {
+	f := &Feed{
+		client: c, namespace: namespace, logs: newLogs(),
+		postbacks: map[types.NamespacedName]*v1alpha1.Postback{}, secrets: map[types.NamespacedName]*v1alpha1.PostbackSecret{},
+		subscriptions: map[*Subscription]bool{},
+	}
+	f.sources = []*source{
+		objectsOf(f, "postbacks", f.postbacks, func(o *v1alpha1.Postback) types.NamespacedName { return client.ObjectKeyFromObject(o) }),
+		objectsOf(f, "postbacksecrets", f.secrets, func(o *v1alpha1.PostbackSecret) types.NamespacedName { return client.ObjectKeyFromObject(o) }),
+		f.deliveries(),
+	}
+	return f
+}
+
+// objectsOf returns a source that keeps whole objects in a map.
+func objectsOf[T any](f *Feed, kind string, objects map[types.NamespacedName]T, key func(T) types.NamespacedName) *source {
+	s := &source{feed: f, kind: kind}
+	s.put = func(o any) {
+		if object, ok := o.(T); ok {
+			objects[key(object)] = object
+			f.changed.add(key(object))
+		}
+	}
+	s.drop = func(o any) {
+		if object, ok := o.(T); ok {
+			delete(objects, key(object))
+			f.changed.add(key(object))
+		}
+	}
+	s.replace = func(all []any) {
+		for name := range objects {
+			f.changed.add(name)
+		}
+		clear(objects)
+		for _, o := range all {
+			s.put(o)
+		}
+	}
+	return s
+}
+
+func (f *Feed) deliveries() *source {
+	note := func(rows ...*Row) {
+		for _, r := range rows {
+			if r != nil {
+				f.changed.add(r.Log())
+				f.changed.addRow(r.NamespacedName, r.Log())
+			}
+		}
+	}
+	return &source{
+		feed: f, kind: "postbackdeliveries",
+		put: func(o any) {
+			if d, ok := o.(*v1alpha1.PostbackDelivery); ok {
+				r := NewRow(d)
+				f.logs.put(r)
+				note(r)
+			}
+		},
+		drop: func(o any) {
+			if d, ok := o.(*v1alpha1.PostbackDelivery); ok {
+				note(f.logs.drop(client.ObjectKeyFromObject(d)))
+			}
+		},
+		replace: func(all []any) {
+			rows := make([]*Row, 0, len(all))
+			for _, o := range all {
+				if d, ok := o.(*v1alpha1.PostbackDelivery); ok {
+					rows = append(rows, NewRow(d))
+				}
+			}
+			note(f.logs.replace(rows)...)
+		},
+	}
+}
+
+// Run watches until ctx ends.
+func (f *Feed) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	running.Go(func() { f.sources[0].run(ctx, f.client, f.namespace, &v1alpha1.PostbackList{}, &v1alpha1.Postback{}) })
+	running.Go(func() {
+		f.sources[1].run(ctx, f.client, f.namespace, &v1alpha1.PostbackSecretList{}, &v1alpha1.PostbackSecret{})
+	})
+	running.Go(func() {
+		f.sources[2].run(ctx, f.client, f.namespace, &v1alpha1.PostbackDeliveryList{}, &v1alpha1.PostbackDelivery{})
+	})
+	running.Wait()
+}
+
+// Status says whether the feed is current.
+type Status struct {
+	// Loading names a kind that was not read yet, "" if all were.
+	Loading string
+	// Kind is the one that could not be read, and Err why.
+	Kind string
+	Err  error
+}
+
+// Status returns whether the feed is current.
+func (f *Feed) Status() Status {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	var status Status
+	for _, s := range f.sources {
+		if s.err != nil && status.Err == nil {
+			status.Kind, status.Err = s.kind, s.err
+		}
+		if !s.synced && status.Loading == "" {
+			status.Loading = s.kind
+		}
+	}
+	return status
+}
+
+// Postbacks returns all, by namespace and name.
+func (f *Feed) Postbacks() []*v1alpha1.Postback {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	all := make([]*v1alpha1.Postback, 0, len(f.postbacks))
+	for _, p := range f.postbacks {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *v1alpha1.Postback) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return all
+}
+
+// Postback returns one, or nil.
+func (f *Feed) Postback(key types.NamespacedName) *v1alpha1.Postback {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.postbacks[key]
+}
+
+// Secret returns a PostbackSecret, or nil.
+func (f *Feed) Secret(key types.NamespacedName) *v1alpha1.PostbackSecret {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.secrets[key]
+}
+
+// Rows returns the log of a Postback, newest first.
+func (f *Feed) Rows(postback types.NamespacedName) []*Row {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return slices.Clone(f.logs.logs[postback])
+}
+
+// Row returns one delivery, or nil.
+func (f *Feed) Row(key types.NamespacedName) *Row {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.logs.rows[key]
+}
+
+// Page returns a part of a Postback's log: the rows after one cursor or before another, else the newest.
+func (f *Feed) Page(postback types.NamespacedName, filter Filter, after, before string, size int) Page {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	p := page(f.selected(postback, filter), after, before, size)
+	p.Revision = f.logs.revision
+	return p
+}
+
+// selected returns the rows of a log that a filter selects.
+func (f *Feed) selected(postback types.NamespacedName, filter Filter) []*Row {
+	var rows []*Row
+	for _, r := range f.logs.logs[postback] {
+		if filter.Match(r) {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// Neighbours returns the rows that stand before and after one in what a filter selects, or nil. The row itself need not
+// be selected.
+func (f *Feed) Neighbours(of *Row, filter Filter) (newer, older *Row) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	rows := f.selected(of.Log(), filter)
+	i, found := slices.BinarySearchFunc(rows, of, newestFirst)
+	if i > 0 {
+		newer = rows[i-1]
+	}
+	if found {
+		i++
+	}
+	if i < len(rows) {
+		older = rows[i]
+	}
+	return newer, older
+}
+
+// Since returns what changed in a log after a revision, and the present revision. ok is false if that is no longer known.
+func (f *Feed) Since(postback types.NamespacedName, revision uint64) (changed, removed []*Row, now uint64, ok bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	changed, removed, ok = f.logs.since(postback, revision)
+	return changed, removed, f.logs.revision, ok
+}

@@ -1,0 +1,198 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package feed
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// Row is what the log shows of a PostbackDelivery. It holds no body, so that ten thousand of them fit into a few megabytes.
+// It is never changed: a new state of the object is a new Row.
+type Row struct {
+	types.NamespacedName
+
+	// Postback is the name of the one that it is for.
+	Postback string
+	Event    string
+	EventID  string
+	Test     bool
+	// Created is when it was stored, EventTime what the event says.
+	Created, EventTime time.Time
+	Phase              v1alpha1.DeliveryPhase
+	Attempts           int32
+	// Recent are the attempts that are on record, oldest first.
+	Recent []Sample
+	// Next is when the next attempt is due, zero if none is.
+	Next time.Time
+	// Asked says that somebody asked for another attempt that the operator has not taken up yet.
+	Asked bool
+
+	version  string
+	revision uint64
+}
+
+// Sample is what the charts need of an attempt.
+type Sample struct {
+	Time     time.Time
+	Duration time.Duration
+	Outcome  v1alpha1.Outcome
+	Status   int32
+}
+
+// Succeeded reports whether the endpoint took the event.
+func (s Sample) Succeeded() bool { return s.Outcome == v1alpha1.OutcomeSucceeded }
+
+// Last returns the newest attempt; the zero value if there is none.
+func (r *Row) Last() Sample {
+	if len(r.Recent) == 0 {
+		return Sample{}
+	}
+	return r.Recent[len(r.Recent)-1]
+}
+
+// Log returns the Postback whose log it belongs to.
+func (r *Row) Log() types.NamespacedName {
+	return types.NamespacedName{Namespace: r.Namespace, Name: r.Postback}
+}
+
+// NewRow returns the row of a delivery.
+func NewRow(d *v1alpha1.PostbackDelivery) *Row {
+	r := &Row{
+		NamespacedName: types.NamespacedName{Namespace: d.Namespace, Name: d.Name},
+		Postback:       d.Spec.PostbackRef.Name, Event: d.Spec.Event.Type, EventID: d.Spec.Event.ID, Test: d.Spec.Test,
+		Created: d.CreationTimestamp.Time, EventTime: d.Spec.Event.CreatedAt.Time,
+		Phase: cmp.Or(d.Status.Phase, v1alpha1.DeliveryPending), Attempts: d.Status.AttemptCount,
+		Asked: asked(d), version: d.ResourceVersion,
+	}
+	if next := d.Status.NextAttemptTime; next != nil {
+		r.Next = next.Time
+	}
+	for i := range d.Status.Attempts {
+		a := &d.Status.Attempts[i]
+		s := Sample{Time: a.Time.Time, Duration: a.Duration.Duration, Outcome: a.Outcome}
+		if a.StatusCode != nil {
+			s.Status = *a.StatusCode
+		}
+		r.Recent = append(r.Recent, s)
+	}
+	return r
+}
+
+func asked(d *v1alpha1.PostbackDelivery) bool {
+	byPerson, byPostback := d.Annotations[v1alpha1.RedeliverAnnotation], d.Annotations[v1alpha1.PassedRedeliverAnnotation]
+	return byPerson != "" && v1alpha1.HandledToken(byPerson) != d.Status.LastHandledRedeliver ||
+		byPostback != "" && v1alpha1.HandledToken(byPostback) != d.Status.LastHandledRedeliverFromPostback
+}
+
+// strip drops what no page but the sheet shows, which reads the object anew.
+func strip(d *v1alpha1.PostbackDelivery) {
+	d.ManagedFields = nil
+	d.Spec.Body = ""
+	for i := range d.Status.Attempts {
+		d.Status.Attempts[i].ResponseBody, d.Status.Attempts[i].Message = "", ""
+	}
+}
+
+// newestFirst is the order of the log. It goes by what never changes, so that a row keeps its place.
+func newestFirst(a, b *Row) int {
+	return cmp.Or(b.Created.Compare(a.Created), b.EventTime.Compare(a.EventTime), cmp.Compare(a.Name, b.Name))
+}
+
+// Cursor names a row's place in the log; it holds although rows come and go.
+func (r *Row) Cursor() string {
+	return fmt.Sprintf("%d_%d_%s", r.Created.Unix(), r.EventTime.UnixMicro(), r.Name)
+}
+
+// parseCursor returns a row that stands at a cursor's place, or nil if it is none.
+func parseCursor(cursor string) *Row {
+	parts := strings.SplitN(cursor, "_", 3)
+	if len(parts) != 3 {
+		return nil
+	}
+	created, err := strconv.ParseInt(parts[0], 10, 64)
+	event, err2 := strconv.ParseInt(parts[1], 10, 64)
+	if err != nil || err2 != nil {
+		return nil
+	}
+	return &Row{
+		NamespacedName: types.NamespacedName{Name: parts[2]},
+		Created:        metav1.Unix(created, 0).Time, EventTime: time.UnixMicro(event),
+	}
+}
+
+// Filter selects rows. The zero value selects all.
+type Filter struct {
+	Phase v1alpha1.DeliveryPhase
+	Event string
+	// Since is the time from which on they were stored.
+	Since time.Time
+	// Text is part of the event's id or type, or of the delivery's name, in any case.
+	Text string
+}
+
+// Match reports whether a row is selected.
+func (f Filter) Match(r *Row) bool {
+	return (f.Phase == "" || f.Phase == r.Phase) && (f.Event == "" || f.Event == r.Event) &&
+		(f.Since.IsZero() || !r.Created.Before(f.Since)) &&
+		(f.Text == "" || contains(r.EventID, f.Text) || contains(r.Event, f.Text) || contains(r.Name, f.Text))
+}
+
+func contains(text, part string) bool {
+	return strings.Contains(strings.ToLower(text), strings.ToLower(part))
+}
+
+// Page is a part of a log.
+type Page struct {
+	Rows []*Row
+	// First is the place of the first of them among all that the filter selects, from 0; Total is how many those are.
+	First, Total int
+	// Revision is the state of the feed that it shows.
+	Revision uint64
+}
+
+// Newer and Older report whether there are more in either direction.
+func (p Page) Newer() bool { return p.First > 0 }
+
+// Older reports whether there are older ones.
+func (p Page) Older() bool { return p.First+len(p.Rows) < p.Total }
+
+// page cuts a page out of the rows that a filter selects: those after a cursor, those before one, or the first.
+func page(rows []*Row, after, before string, size int) Page {
+	start := 0
+	if at := parseCursor(after); at != nil {
+		i, found := slices.BinarySearchFunc(rows, at, newestFirst)
+		if found {
+			i++
+		}
+		start = i
+	} else if at := parseCursor(before); at != nil {
+		i, _ := slices.BinarySearchFunc(rows, at, newestFirst)
+		start = max(0, i-size)
+	}
+	start = min(start, len(rows))
+	return Page{Rows: rows[start:min(start+size, len(rows))], First: start, Total: len(rows)}
+}

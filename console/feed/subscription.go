@@ -1,0 +1,109 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package feed
+
+import (
+	"maps"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Changes are what changed since a subscriber asked last.
+type Changes struct {
+	// Objects are the names of Postbacks and PostbackSecrets that changed, and of Postbacks whose log did.
+	Objects map[types.NamespacedName]bool
+	// Rows are the deliveries that changed or went, with the Postback of each.
+	Rows map[types.NamespacedName]types.NamespacedName
+	// Status says that the feed's Status changed.
+	Status bool
+}
+
+func (c *Changes) add(key types.NamespacedName) {
+	if c.Objects == nil {
+		c.Objects = map[types.NamespacedName]bool{}
+	}
+	c.Objects[key] = true
+}
+
+func (c *Changes) addRow(row, postback types.NamespacedName) {
+	if c.Rows == nil {
+		c.Rows = map[types.NamespacedName]types.NamespacedName{}
+	}
+	c.Rows[row] = postback
+}
+
+func (c *Changes) merge(other Changes) {
+	for key := range other.Objects {
+		c.add(key)
+	}
+	if c.Rows == nil && len(other.Rows) > 0 {
+		c.Rows = map[types.NamespacedName]types.NamespacedName{}
+	}
+	maps.Copy(c.Rows, other.Rows)
+	c.Status = c.Status || other.Status
+}
+
+// Subscription gathers changes until they are taken, so that a slow subscriber holds nobody up.
+type Subscription struct {
+	// C gets a value when there is something to take.
+	C <-chan struct{}
+
+	feed    *Feed
+	signal  chan struct{}
+	pending Changes
+}
+
+// Subscribe returns a subscription, to be closed.
+func (f *Feed) Subscribe() *Subscription {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := &Subscription{feed: f, signal: make(chan struct{}, 1)}
+	s.C = s.signal
+	f.subscriptions[s] = true
+	return s
+}
+
+// Close ends the subscription.
+func (s *Subscription) Close() {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	delete(s.feed.subscriptions, s)
+}
+
+// Take returns what changed since it was called last.
+func (s *Subscription) Take() Changes {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	taken := s.pending
+	s.pending = Changes{}
+	return taken
+}
+
+// noteStatus notes that the Status changed. It is called with the lock.
+func (f *Feed) noteStatus() { f.changed.Status = true }
+
+// wake hands what changed to the subscribers. It is called with the lock.
+func (f *Feed) wake() {
+	for s := range f.subscriptions {
+		s.pending.merge(f.changed)
+		select {
+		case s.signal <- struct{}{}:
+		default:
+		}
+	}
+	f.changed = Changes{}
+}

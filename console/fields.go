@@ -1,0 +1,332 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/action"
+)
+
+// field is a field of spec in the form that adds or edits a Postback.
+type field struct {
+	// Path of it in spec, with full stops.
+	Path, Label, Hint, Placeholder string
+	// Kind is text, number, words (a list), area, headers, or choice.
+	Kind     string
+	Options  []choice
+	Advanced bool
+}
+
+var formFields = []field{
+	{Path: "displayName", Label: "Name for people", Kind: "text", Placeholder: "Acme CRM"},
+	{Path: "url", Label: "URL", Kind: "text", Placeholder: "https://example.com/hooks", Hint: "Gets a POST for each event."},
+	{Path: "triggers", Label: "Triggers", Kind: "words", Placeholder: "lead.created sale.*", Hint: "Event types, prefixes such as sale.*, or *, between spaces."},
+	{Path: "filter", Label: "Filter", Kind: "area", Placeholder: "event.data.sale.amount > 1000", Hint: "CEL over the event. Empty: all are sent.", Advanced: true},
+	{Path: "format", Label: "Format", Kind: "choice", Options: options("JSON", "CloudEvents", "Slack"), Advanced: true},
+	{Path: "headers", Label: "Headers", Kind: "headers", Placeholder: "X-Tenant: acme\nX-Token: secret my-secret key token", Hint: "One a line. A value from a Secret: “secret NAME key KEY”.", Advanced: true},
+	{Path: "signatures", Label: "Signatures", Kind: "choice", Options: []choice{{Text: "Both"}, {Value: "Dub", Text: "Dub"}, {Value: "StandardWebhooks", Text: "Standard Webhooks"}}, Advanced: true},
+	{Path: "secretRef.name", Label: "Shared signing key", Kind: "text", Hint: "Name of a PostbackSecret. Empty: a key of its own.", Advanced: true},
+	{Path: "timeout", Label: "Timeout", Kind: "text", Placeholder: "10s", Advanced: true},
+	{Path: "retry.maxAttempts", Label: "Attempts at most", Kind: "number", Placeholder: "no limit", Advanced: true},
+	{Path: "retry.giveUpAfter", Label: "Give up after", Kind: "text", Placeholder: "never", Advanced: true},
+	{Path: "limits.perSecond", Label: "Requests a second", Kind: "number", Placeholder: "no limit", Advanced: true},
+	{Path: "limits.maxConcurrent", Label: "Requests at a time", Kind: "number", Placeholder: "16 a replica", Advanced: true},
+	{Path: "limits.maxPending", Label: "Pending at most", Kind: "number", Placeholder: "10000", Advanced: true},
+	{Path: "history.delivered", Label: "Keep delivered", Kind: "number", Placeholder: "25", Advanced: true},
+	{Path: "history.failed", Label: "Keep failed", Kind: "number", Placeholder: "100", Advanced: true},
+	{Path: "history.ttl", Label: "Keep for", Kind: "text", Placeholder: "168h", Advanced: true},
+}
+
+func options(values ...string) []choice {
+	var all []choice
+	for _, v := range values {
+		all = append(all, choice{Value: v, Text: v})
+	}
+	return all
+}
+
+// shownField is a field with its value and what is wrong with it.
+type shownField struct {
+	field
+	Value, Error string
+}
+
+// errField says that what is wrong stands at the fields.
+var errField = errors.New("a field is not right")
+
+// fail notes what went wrong: at the fields that the API server names, or above them.
+func (d *dialog) fail(err error) {
+	if errors.Is(err, errField) {
+		return
+	}
+	d.Errors = map[string]string{}
+	var rest []string
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Details != nil {
+		for _, cause := range status.Status().Details.Causes {
+			if path := formPath(cause.Field); path != "" {
+				d.Errors[path] = strings.TrimPrefix(cause.Message+" ", "Invalid value: ")
+			} else {
+				rest = append(rest, cause.Field+": "+cause.Message)
+			}
+		}
+	}
+	if len(rest) > 0 || len(d.Errors) == 0 {
+		d.Error = explain(err)
+		if len(rest) > 0 {
+			d.Error = strings.Join(rest, "; ")
+		}
+	}
+	for i := range d.Fields {
+		d.Fields[i].Error = d.Errors[d.Fields[i].Path]
+	}
+}
+
+// formPath returns the field of the form that an API server's path is about, or "".
+func formPath(path string) string {
+	if path == "metadata.name" {
+		return "name"
+	}
+	inSpec, ok := strings.CutPrefix(path, "spec.")
+	for _, f := range formFields {
+		if ok && (inSpec == f.Path || strings.HasPrefix(inSpec, f.Path+"[") || strings.HasPrefix(inSpec, f.Path+".")) {
+			return f.Path
+		}
+	}
+	return ""
+}
+
+// valuesOf returns the values of the form for a spec.
+func valuesOf(spec *v1alpha1.PostbackSpec) map[string]string {
+	values := map[string]string{}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(spec)
+	if err != nil {
+		return values
+	}
+	for _, f := range formFields {
+		var at any = content
+		for part := range strings.SplitSeq(f.Path, ".") {
+			in, _ := at.(map[string]any)
+			at = in[part]
+		}
+		switch v := at.(type) {
+		case nil:
+		case []any:
+			values[f.Path] = listText(f, v, spec)
+		default:
+			values[f.Path] = fmt.Sprint(v)
+		}
+	}
+	return values
+}
+
+func listText(f field, list []any, spec *v1alpha1.PostbackSpec) string {
+	if f.Kind == "headers" {
+		var lines []string
+		for _, h := range spec.Headers {
+			switch {
+			case h.Value != nil:
+				lines = append(lines, h.Name+": "+*h.Value)
+			case h.ValueFrom != nil && h.ValueFrom.SecretKeyRef != nil:
+				lines = append(lines, h.Name+": secret "+h.ValueFrom.SecretKeyRef.Name+" key "+h.ValueFrom.SecretKeyRef.Key)
+			}
+		}
+		return strings.Join(lines, "\n")
+	}
+	if f.Kind == "choice" && len(list) > 1 {
+		return ""
+	}
+	var texts []string
+	for _, item := range list {
+		texts = append(texts, fmt.Sprint(item))
+	}
+	return strings.Join(texts, " ")
+}
+
+// parse returns a field's text as it stands in JSON; nil removes it.
+func (f field) parse(text string) (any, error) {
+	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
+	switch {
+	case text == "":
+		return nil, nil
+	case f.Kind == "number":
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil {
+			return nil, errors.New("must be a whole number")
+		}
+		return n, nil
+	case f.Kind == "words":
+		return anys(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })), nil
+	case f.Kind == "headers":
+		return parseHeaders(text)
+	case f.Path == "signatures":
+		return []any{text}, nil
+	}
+	return text, nil
+}
+
+func anys(texts []string) []any {
+	var all []any
+	for _, text := range texts {
+		all = append(all, text)
+	}
+	return all
+}
+
+func parseHeaders(text string) (any, error) {
+	var headers []any
+	for line := range strings.SplitSeq(text, "\n") {
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, ":")
+		if !ok {
+			return nil, fmt.Errorf("%q has no colon: write NAME: VALUE", line)
+		}
+		header := map[string]any{"name": strings.TrimSpace(name)}
+		value = strings.TrimSpace(value)
+		if words := strings.Fields(value); len(words) == 4 && words[0] == "secret" && words[2] == "key" {
+			header["valueFrom"] = map[string]any{"secretKeyRef": map[string]any{"name": words[1], "key": words[3]}}
+		} else {
+			header["value"] = value
+		}
+		headers = append(headers, header)
+	}
+	return headers, nil
+}
+
+// changes returns what the form changes of a spec, as a merge patch of it.
+func (d *dialog) changes(before map[string]string) (map[string]any, error) {
+	patch := map[string]any{}
+	d.Errors = map[string]string{}
+	for i := range d.Fields {
+		f := &d.Fields[i]
+		if f.Value == before[f.Path] {
+			continue
+		}
+		value, err := f.parse(f.Value)
+		if err != nil {
+			f.Error = err.Error()
+			d.Errors[f.Path] = f.Error
+			continue
+		}
+		at, path := patch, strings.Split(f.Path, ".")
+		for _, part := range path[:len(path)-1] {
+			if at[part] == nil {
+				at[part] = map[string]any{}
+			}
+			at, _ = at[part].(map[string]any)
+		}
+		at[path[len(path)-1]] = value
+	}
+	// A reference without a name is none.
+	if ref, ok := patch["secretRef"].(map[string]any); ok && ref["name"] == nil {
+		patch["secretRef"] = nil
+	}
+	if len(d.Errors) > 0 {
+		return nil, errField
+	}
+	return patch, nil
+}
+
+// fields fills the form with what was typed, or with values.
+func (d *dialog) fields(values map[string]string) {
+	for _, f := range formFields {
+		shown := shownField{field: f, Value: values[f.Path]}
+		if d.Form.Has(f.Path) {
+			shown.Value = strings.TrimSpace(strings.ReplaceAll(d.Form.Get(f.Path), "\r\n", "\n"))
+		}
+		shown.Options = slices.Clone(f.Options)
+		for i := range shown.Options {
+			shown.Options[i].Chosen = shown.Options[i].Value == shown.Value
+		}
+		d.Fields = append(d.Fields, shown)
+	}
+}
+
+// AdvancedErrors reports whether something is not right among the settings that are folded away.
+func (d *dialog) AdvancedErrors() bool {
+	return slices.ContainsFunc(d.Fields, func(f shownField) bool { return f.Advanced && f.Error != "" })
+}
+
+func prepareEdit(_ *Console, d *dialog) { d.fields(valuesOf(&d.P.Spec)) }
+
+// doEdit changes what differs from what the form showed, unless somebody else changed the Postback since then.
+func doEdit(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
+	// What the watch has told may be a moment old.
+	if err := c.Get(ctx, client.ObjectKeyFromObject(d.P), d.P); err != nil {
+		return nil, err
+	}
+	patch, err := d.changes(valuesOf(&d.P.Spec))
+	switch {
+	case err != nil:
+		return nil, err
+	case d.Form.Get("generation") != strconv.FormatInt(d.P.Generation, 10):
+		return nil, errors.New("somebody changed this Postback since you opened the form: close it and begin again")
+	}
+	d.done = "Saved"
+	return d.P, action.SetSpec(ctx, c, d.P, patch)
+}
+
+// manifest returns an object as it would stand in Git.
+func manifest(object client.Object) string {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return err.Error()
+	}
+	delete(content, "status")
+	if meta, ok := content["metadata"].(map[string]any); ok {
+		kept := map[string]any{}
+		for _, name := range []string{"name", "namespace", "labels", "annotations"} {
+			if meta[name] != nil {
+				kept[name] = meta[name]
+			}
+		}
+		if annotations, ok := kept["annotations"].(map[string]any); ok {
+			annotations = maps.Clone(annotations)
+			delete(annotations, "kubectl.kubernetes.io/last-applied-configuration")
+			if kept["annotations"] = annotations; len(annotations) == 0 {
+				delete(kept, "annotations")
+			}
+		}
+		content["metadata"] = kept
+	}
+	content["apiVersion"] = v1alpha1.GroupVersion.String()
+	switch object.(type) {
+	case *v1alpha1.Postback:
+		content["kind"] = "Postback"
+	case *v1alpha1.PostbackSecret:
+		content["kind"] = "PostbackSecret"
+	}
+	text, err := yaml.Marshal(content)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}

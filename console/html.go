@@ -1,0 +1,104 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postback-dev/postback-operator/console/chart"
+	"github.com/postback-dev/postback-operator/console/text"
+)
+
+//go:embed web
+var web embed.FS
+
+// static are the files of web/static.
+func static() http.Handler {
+	files, err := fs.Sub(web, "web/static")
+	if err != nil {
+		return http.NotFoundHandler()
+	}
+	return http.FileServerFS(files)
+}
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{
+	"visible":  text.Visible,
+	"plain":    text.Plain,
+	"duration": chart.Duration,
+	"span":     chart.Span,
+	"ago":      func(t time.Time) template.HTML { return moment(t, "ago", "") },
+	"until":    func(t time.Time) template.HTML { return moment(t, "until", "") },
+	"when":     func(t time.Time) template.HTML { return moment(t, "when", t.Local().Format("Jan 2, 15:04:05")) },
+	"number":   number,
+	"lower":    strings.ToLower,
+	"args":     func(args ...any) []any { return args },
+}).ParseFS(web, "web/templates/*.html"))
+
+// moment returns a time that the page keeps saying anew: how long ago it was, or how long until it comes.
+func moment(t time.Time, kind, said string) template.HTML {
+	if t.IsZero() {
+		return `<span class="faint">–</span>`
+	}
+	if said == "" {
+		said = t.Local().Format("15:04:05")
+	}
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" data-%s title="%s">%s</time>`, //nolint:gosec // It is made of a time.
+		t.UTC().Format(time.RFC3339Nano), kind, t.Local().Format("Mon, 2 Jan 2006 15:04:05.000 MST")+" · "+t.UTC().Format("15:04:05 UTC"), said))
+}
+
+// number returns a number with commas between thousands.
+func number(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// render returns what a template makes of data.
+func render(name string, data any) (template.HTML, error) {
+	var b bytes.Buffer
+	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+		return "", fmt.Errorf("show %s: %w", name, err)
+	}
+	return template.HTML(b.String()), nil //nolint:gosec // The template escaped it.
+}
+
+// write answers with a template. It is made whole before any of it is sent.
+func write(w http.ResponseWriter, status int, name string, data any) {
+	content, err := render(name, data)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(content))
+}
+
+// refuse answers with a page that says why there is nothing else.
+func refuse(w http.ResponseWriter, status int, why string) {
+	write(w, status, "refused", why)
+}

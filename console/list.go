@@ -1,0 +1,136 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"html/template"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/console/chart"
+	"github.com/postback-dev/postback-operator/console/feed"
+)
+
+// sparkSpan is what the small charts of the list show.
+const sparkSpan = 12 * time.Hour
+
+// listPage is the list of Postbacks.
+type listPage struct {
+	frame
+	Cards   []card
+	Query   string
+	Loading bool
+	// Create is "" if the user may add one, or says why not.
+	Create string
+}
+
+// card is one Postback of the list.
+type card struct {
+	ID, Href               string
+	Namespace, Name, Title string
+	Host                   string
+	State, Health          label
+	Triggers               []v1alpha1.Trigger
+	More                   int
+	Spark                  template.HTML
+	Counts                 feed.Counts
+	LastSuccess            time.Time
+	ShowNamespace          bool
+}
+
+// shownTriggers is how many triggers a card shows.
+const shownTriggers = 3
+
+func (c *Console) list(w http.ResponseWriter, r *http.Request) {
+	name := "list"
+	if fragment(r) != "" {
+		name = "cards"
+	}
+	write(w, http.StatusOK, name, c.listPage(r))
+}
+
+// listPage returns the list that a request asks for.
+func (c *Console) listPage(r *http.Request) listPage {
+	page := listPage{
+		frame: c.frame("Postbacks"), Query: strings.TrimSpace(r.FormValue("q")), Loading: c.feed.Status().Loading != "",
+		Create: c.rights.create(r.Context(), c.namespace),
+	}
+	for _, p := range c.feed.Postbacks() {
+		if found(p, page.Query) {
+			page.Cards = append(page.Cards, c.card(p))
+		}
+	}
+	return page
+}
+
+// members returns which Postbacks are shown.
+func (p *listPage) members() []types.NamespacedName {
+	var all []types.NamespacedName
+	for i := range p.Cards {
+		all = append(all, types.NamespacedName{Namespace: p.Cards[i].Namespace, Name: p.Cards[i].Name})
+	}
+	return all
+}
+
+// found reports whether a Postback is one that somebody searches for.
+func found(p *v1alpha1.Postback, query string) bool {
+	texts := []string{p.Namespace + "/" + p.Name, p.Spec.DisplayName, p.Spec.URL, string(p.Spec.GetState()), healthOf(p).Text}
+	for _, t := range p.Spec.Triggers {
+		texts = append(texts, string(t))
+	}
+	for _, word := range strings.Fields(strings.ToLower(query)) {
+		if !slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(strings.ToLower(text), word) }) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Console) card(p *v1alpha1.Postback) card {
+	key := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+	rows := c.feed.Rows(key)
+	shown := card{
+		ID: "p-" + p.Namespace + "-" + p.Name, Href: pathOf(key), Namespace: p.Namespace, Name: p.Name, Title: titleOf(p),
+		Host: hostOf(p), State: stateOf(p), Health: healthOf(p), Triggers: p.Spec.Triggers,
+		Spark: chart.Spark(rows, c.clock.Now(), sparkSpan), Counts: feed.Count(rows), LastSuccess: lastSuccess(rows),
+		ShowNamespace: c.namespace == "",
+	}
+	if n := len(shown.Triggers) - shownTriggers; n > 0 {
+		shown.Triggers, shown.More = shown.Triggers[:shownTriggers], n
+	}
+	return shown
+}
+
+// lastSuccess returns when the endpoint took an event last.
+func lastSuccess(rows []*feed.Row) (newest time.Time) {
+	for _, r := range rows {
+		for _, s := range r.Recent {
+			if s.Succeeded() && s.Time.After(newest) {
+				newest = s.Time
+			}
+		}
+	}
+	return newest
+}
+
+// pathOf returns the page of a Postback.
+func pathOf(key types.NamespacedName) string { return "/p/" + key.Namespace + "/" + key.Name }

@@ -1,0 +1,147 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/console/feed"
+)
+
+var (
+	phases = []v1alpha1.DeliveryPhase{
+		"", v1alpha1.DeliveryDelivered, v1alpha1.DeliveryRetrying, v1alpha1.DeliveryPending, v1alpha1.DeliveryFailed,
+	}
+	// times are the spans that the log can be narrowed to.
+	times = []struct{ value, text string }{
+		{"", "Any time"}, {"15m", "Last 15 minutes"}, {"1h", "Last hour"}, {"24h", "Last 24 hours"}, {"168h", "Last 7 days"},
+	}
+)
+
+// filterOf returns what the query of a page selects.
+func (c *Console) filterOf(query url.Values) feed.Filter {
+	f := feed.Filter{Event: query.Get("event"), Text: strings.TrimSpace(query.Get("text"))}
+	if phase := v1alpha1.DeliveryPhase(query.Get("phase")); slices.Contains(phases, phase) {
+		f.Phase = phase
+	}
+	if span, err := time.ParseDuration(query.Get("time")); err == nil && span > 0 {
+		f.Since = c.clock.Now().Add(-span)
+	}
+	return f
+}
+
+// log returns the part of a Postback's log that a request asks for.
+func (c *Console) log(p *v1alpha1.Postback, may actions, r *http.Request) logPage {
+	key := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+	filter := c.filterOf(r.Form)
+	path := pathOf(key)
+	all := c.feed.Rows(key)
+	log := logPage{
+		Path: path, Query: r.Form, Text: filter.Text, Filtered: filter != feed.Filter{}, Empty: len(all) == 0,
+		Page: c.feed.Page(key, filter, r.FormValue("after"), r.FormValue("before"), pageSize), MayRedeliver: may.Redeliver,
+		Newest: link(path, r.Form, "after", "", "before", ""),
+	}
+	for _, row := range log.Page.Rows {
+		log.Rows = append(log.Rows, logRowOf(row, path, r.Form, may))
+	}
+	if rows := log.Page.Rows; len(rows) > 0 {
+		if log.Page.Newer() {
+			log.Newer = link(path, r.Form, "after", "", "before", rows[0].Cursor())
+		}
+		if log.Page.Older() {
+			log.Older = link(path, r.Form, "before", "", "after", rows[len(rows)-1].Cursor())
+		}
+	}
+	log.choices(all, filter, r.Form)
+	return log
+}
+
+// choices fills in what can be filtered by. The numbers are those of the other filters together.
+func (p *logPage) choices(all []*feed.Row, filter feed.Filter, query url.Values) {
+	var rest []*feed.Row
+	events := map[string]bool{}
+	other := filter
+	other.Phase = ""
+	for _, row := range all {
+		events[row.Event] = true
+		if other.Match(row) {
+			rest = append(rest, row)
+		}
+	}
+	counts := feed.Count(rest)
+	for _, phase := range phases {
+		text := string(phase)
+		if phase == "" {
+			text = "All"
+		}
+		p.Phases = append(p.Phases, choice{
+			Value: string(phase), Text: text, Count: counts.Of(phase), Chosen: phase == filter.Phase,
+			Href: link(p.Path, query, "phase", string(phase), "after", "", "before", ""),
+		})
+	}
+	p.Events = []choice{{Text: "All events", Chosen: filter.Event == ""}}
+	if filter.Event != "" {
+		events[filter.Event] = true
+	}
+	for _, event := range slices.Sorted(maps.Keys(events)) {
+		p.Events = append(p.Events, choice{Value: event, Text: event, Chosen: event == filter.Event})
+	}
+	for _, t := range times {
+		p.Times = append(p.Times, choice{Value: t.value, Text: t.text, Chosen: t.value == query.Get("time")})
+	}
+}
+
+// logRowOf returns a line of the log. Its link keeps the filters, so that previous and next go by them.
+func logRowOf(row *feed.Row, path string, query url.Values, may actions) logRow {
+	return logRow{
+		Row: row, ID: "d-" + row.Name, Href: link(path+"/d/"+row.Name, query), Phase: phaseOf(row.Phase), Last: row.Last(),
+		MayRedeliver: may.Redeliver,
+	}
+}
+
+// Outcome returns how the newest attempt ended, in words.
+func (r logRow) Outcome() string { return words(string(r.Last.Outcome)) }
+
+// Waits reports whether another attempt is due some time.
+func (r logRow) Waits() bool { return !r.Row.Phase.Finished() && !r.Next.IsZero() }
+
+// LiveHref is the stream that keeps the page current.
+func (p logPage) LiveHref() string {
+	return link(p.Path+"/live", p.Query)
+}
+
+// Here is the page without a sheet.
+func (p logPage) Here() string { return link(p.Path, p.Query) }
+
+// Kept are the values that the form of the filters does not show.
+func (p logPage) Kept() []choice {
+	var kept []choice
+	for _, name := range []string{"phase", "span"} {
+		if v := p.Query.Get(name); v != "" {
+			kept = append(kept, choice{Value: name, Text: v})
+		}
+	}
+	return kept
+}

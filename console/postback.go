@@ -1,0 +1,232 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/console/chart"
+	"github.com/postback-dev/postback-operator/console/feed"
+	"github.com/postback-dev/postback-operator/internal/action"
+)
+
+// pageSize is how many rows of a log a page has.
+const pageSize = 50
+
+// postbackPage is one Postback with its log, and, if one is chosen, the sheet of an event.
+type postbackPage struct {
+	frame
+	Head  head
+	Log   logPage
+	Sheet *sheet
+}
+
+// head is what stands above the log.
+type head struct {
+	P             *v1alpha1.Postback
+	Path          string
+	Title         string
+	State, Health label
+	Counts        feed.Counts
+	Summary       chart.Summary
+	Span          time.Duration
+	Spans         []choice
+	Outcomes      chart.Chart
+	Latency       chart.Chart
+	Redelivery    *v1alpha1.Redelivery
+	May           actions
+	// Tool keeps the object, such as Argo CD, and ToolName is what it calls it.
+	Tool, ToolName string
+}
+
+// choice is one of several values of a filter.
+type choice struct {
+	Value, Text string
+	Count       int
+	Href        string
+	Chosen      bool
+}
+
+// logPage is a part of the log.
+type logPage struct {
+	Path     string
+	Query    url.Values
+	Phases   []choice
+	Events   []choice
+	Times    []choice
+	Text     string
+	Filtered bool
+	Rows     []logRow
+	Page     feed.Page
+	// Newer and Older are the pages around this one, "" if there is none; Newest is the first.
+	Newer, Older, Newest string
+	MayRedeliver         string
+	// Empty says that the Postback has no deliveries at all.
+	Empty bool
+}
+
+// From and To are the places of the first and last row, from 1.
+func (p logPage) From() int { return p.Page.First + 1 }
+
+// To is the place of the last row.
+func (p logPage) To() int { return p.Page.First + len(p.Page.Rows) }
+
+// logRow is one line of the log.
+type logRow struct {
+	*feed.Row
+	ID, Href string
+	Phase    label
+	Last     feed.Sample
+	// MayRedeliver is "" if the row can be chosen.
+	MayRedeliver string
+}
+
+// menuItem is an action in the menu of a Postback. Why says why it may not be done.
+type menuItem struct {
+	Text, Href, Why string
+	Danger          bool
+}
+
+// Menu returns the actions that have no button of their own.
+func (h head) Menu() []menuItem {
+	var items []menuItem
+	for _, s := range []struct {
+		state v1alpha1.PostbackState
+		text  string
+	}{{v1alpha1.PostbackEnabled, "Enable"}, {v1alpha1.PostbackPaused, "Pause"}, {v1alpha1.PostbackDisabled, "Disable"}} {
+		if h.P.Spec.GetState() != s.state {
+			items = append(items, menuItem{Text: s.text, Href: h.Path + "/do/state?state=" + string(s.state), Why: h.May.Edit})
+		}
+	}
+	return append(items,
+		menuItem{Text: "Redeliver many", Href: h.Path + "/do/again", Why: h.May.Edit},
+		menuItem{Text: "Rotate signing key", Href: h.Path + "/do/rotate", Why: h.May.Rotate},
+		menuItem{Text: "Show signing secret", Href: h.Path + "/do/secret", Why: h.May.Secret},
+		menuItem{Text: "Show YAML", Href: h.Path + "/do/yaml"},
+		menuItem{Text: "Delete", Href: h.Path + "/do/delete", Why: h.May.Delete, Danger: true})
+}
+
+var spans = []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}
+
+func (c *Console) postback(w http.ResponseWriter, r *http.Request) {
+	_ = r.ParseForm()
+	key := keyOf(r)
+	p := c.feed.Postback(key)
+	if p == nil {
+		c.noPostback(w, key)
+		return
+	}
+	may := c.rights.of(r.Context(), p, c.feed.Secret(secretKey(p)))
+	if fragment(r) == "sheet" {
+		c.sheetFragment(w, r, p, may)
+		return
+	}
+	page := postbackPage{frame: c.frame(titleOf(p)), Head: c.head(p, may, r.Form), Log: c.log(p, may, r)}
+	page.Head.Spans = c.spans(p, r)
+	if r.PathValue("delivery") != "" {
+		page.Sheet = c.sheet(r, p, may)
+	}
+	switch fragment(r) {
+	case "main":
+		write(w, http.StatusOK, "postback-main", page)
+	case "log":
+		write(w, http.StatusOK, "log", page.Log)
+	default:
+		write(w, http.StatusOK, "postback", page)
+	}
+}
+
+// noPostback answers a request about one that is not there, or not yet known.
+func (c *Console) noPostback(w http.ResponseWriter, key types.NamespacedName) {
+	status := c.feed.Status()
+	switch {
+	case status.Loading != "" && c.problem() == nil:
+		w.Header().Set("Refresh", "1")
+		refuse(w, http.StatusServiceUnavailable, "Loading.")
+	case status.Loading != "":
+		refuse(w, http.StatusServiceUnavailable, c.problem().Text+" "+c.problem().Hint)
+	default:
+		refuse(w, http.StatusNotFound, "There is no Postback "+key.Name+" in the namespace "+key.Namespace+".")
+	}
+}
+
+// secretKey returns the PostbackSecret that signs for a Postback.
+func secretKey(p *v1alpha1.Postback) types.NamespacedName {
+	key := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+	if p.Spec.SecretRef != nil {
+		key.Name = p.Spec.SecretRef.Name
+	}
+	return key
+}
+
+func (c *Console) head(p *v1alpha1.Postback, may actions, query url.Values) head {
+	key := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+	rows, now, span := c.feed.Rows(key), c.clock.Now(), spanOf(query.Get("span"))
+	h := head{
+		P: p, Path: pathOf(key), Title: titleOf(p), State: stateOf(p), Health: healthOf(p), Counts: feed.Count(rows), Span: span,
+		Summary: chart.Summarize(rows, now, span), Outcomes: chart.Outcomes(rows, now, span), Latency: chart.Latency(rows, now, span),
+		Redelivery: p.Status.Redelivery, May: may,
+	}
+	h.Tool, h.ToolName = action.ManagedBy(p)
+	return h
+}
+
+// spanOf returns the span of time that the charts show, 24 hours by default.
+func spanOf(value string) time.Duration {
+	if d, err := time.ParseDuration(value); err == nil && slices.Contains(spans, d) {
+		return d
+	}
+	return spans[1]
+}
+
+// spans returns the choice of spans for the charts.
+func (c *Console) spans(p *v1alpha1.Postback, r *http.Request) []choice {
+	names := []string{"1 h", "24 h", "7 d"}
+	var choices []choice
+	for i, span := range spans {
+		choices = append(choices, choice{
+			Text: names[i], Chosen: span == spanOf(r.FormValue("span")),
+			Href: link(pathOf(types.NamespacedName{Namespace: p.Namespace, Name: p.Name}), r.Form, "span", span.String()),
+		})
+	}
+	return choices
+}
+
+// link returns a path with a query in which some values are replaced; an empty one is left out.
+func link(path string, query url.Values, replaced ...string) string {
+	q := url.Values{}
+	for _, name := range []string{"phase", "event", "time", "text", "span", "after", "before"} {
+		if v := query.Get(name); v != "" {
+			q.Set(name, v)
+		}
+	}
+	for i := 0; i+1 < len(replaced); i += 2 {
+		if q.Del(replaced[i]); replaced[i+1] != "" {
+			q.Set(replaced[i], replaced[i+1])
+		}
+	}
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
+}

@@ -1,0 +1,114 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/console/guard"
+)
+
+// routes returns what answers those who may ask.
+func (c *Console) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+guard.StaticPath, http.StripPrefix(strings.TrimSuffix(guard.StaticPath, "/"), static()))
+	mux.HandleFunc("GET /{$}", bounded(c.list))
+	mux.HandleFunc("GET /live", c.listLive)
+	mux.HandleFunc("GET /p/{namespace}/{name}", bounded(c.postback))
+	mux.HandleFunc("GET /p/{namespace}/{name}/live", c.postbackLive)
+	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}", bounded(c.postback))
+	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}/body", bounded(c.body))
+	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}/curl", bounded(c.curl))
+	for _, method := range []string{"GET ", "POST "} {
+		mux.HandleFunc(method+"/new", bounded(c.create))
+		mux.HandleFunc(method+"/p/{namespace}/{name}/do/{action}", bounded(c.act))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "There is no such page.") })
+	return mux
+}
+
+// pageTimeout bounds what a page waits for: an API server may take a request and not answer.
+const pageTimeout = 30 * time.Second
+
+func bounded(page http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
+		defer cancel()
+		page(w, r.WithContext(ctx))
+	}
+}
+
+// keyOf returns the Postback that a request is about.
+func keyOf(r *http.Request) types.NamespacedName {
+	return types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
+}
+
+// fragment returns the part of a page that a script asks for; "" for the whole page.
+func fragment(r *http.Request) string { return r.Header.Get("X-Fragment") }
+
+// frame is what all pages have around them.
+type frame struct {
+	Title              string
+	Namespace, Context string
+	Problem            *problem
+}
+
+func (c *Console) frame(title string) frame {
+	return frame{Title: title, Namespace: c.namespace, Context: c.context, Problem: c.problem()}
+}
+
+// problem says what is wrong with the connection to the API server.
+type problem struct {
+	// Lost says that it will mend itself; else somebody has to do something.
+	Lost       bool
+	Text, Hint string
+}
+
+// problem returns what is wrong with the feed, or nil.
+func (c *Console) problem() *problem {
+	status := c.feed.Status()
+	err := status.Err
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsForbidden(err) && c.namespace == "":
+		return &problem{Text: "You may not list the " + status.Kind + " of all namespaces.", Hint: "Choose one: kubectl postback console -n NAMESPACE."}
+	case apierrors.IsForbidden(err):
+		return &problem{Text: "You may not list the " + status.Kind + " of the namespace " + c.namespace + ".", Hint: "The roles view, edit and admin of the namespace include it."}
+	case apierrors.IsUnauthorized(err):
+		return &problem{Text: "The API server does not know you any more.", Hint: "Log in again with kubectl; the console goes on by itself."}
+	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
+		return &problem{Text: "The cluster does not know Postbacks.", Hint: "Is the operator installed, and is this the right context? kubectl postback doctor tells more."}
+	}
+	return &problem{Lost: true, Text: "The API server does not answer.", Hint: "What you see is from before. The console goes on by itself as soon as it is back."}
+}
+
+// explain returns an error of the API server for people.
+func explain(err error) string {
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		return status.Status().Message
+	}
+	return "The API server does not answer: " + err.Error()
+}

@@ -1,0 +1,189 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/console/feed"
+	"github.com/postback-dev/postback-operator/console/text"
+	"github.com/postback-dev/postback-operator/dispatcher/format"
+	"github.com/postback-dev/postback-operator/internal/curl"
+)
+
+// sheet is all about one event. It is read anew, for the feed knows no bodies.
+type sheet struct {
+	Path, Name string
+	// Close leads back to the log; Newer and Older to the events beside this one, "" if there are none.
+	Close, Newer, Older string
+	// D is nil if there is no such delivery; Why says so, or what else is wrong. Waiting says that it is expected.
+	D       *v1alpha1.PostbackDelivery
+	Why     string
+	Waiting bool
+
+	Phase    label
+	URL      string
+	Headers  []headerLine
+	Request  text.Body
+	Attempts []attempt
+	Next     time.Time
+	Asked    bool
+	// Hidden is how many attempts are on record no more.
+	Hidden       int32
+	MayRedeliver string
+}
+
+// headerLine is a header of the request. Note stands for a value that is not shown or made anew for each attempt.
+type headerLine struct {
+	Name, Value, Note string
+}
+
+// attempt is one attempt for the timeline.
+type attempt struct {
+	*v1alpha1.Attempt
+	Outcome  label
+	Status   int32
+	Duration time.Duration
+	Response text.Body
+}
+
+func (c *Console) sheetFragment(w http.ResponseWriter, r *http.Request, p *v1alpha1.Postback, may actions) {
+	write(w, http.StatusOK, "sheet", c.sheet(r, p, may))
+}
+
+// sheet reads the delivery that a request names.
+func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *sheet {
+	path := pathOf(client.ObjectKeyFromObject(p))
+	s := &sheet{Path: path, Name: r.PathValue("delivery"), Close: link(path, r.Form), MayRedeliver: may.Redeliver}
+	key := types.NamespacedName{Namespace: p.Namespace, Name: s.Name}
+	row := c.feed.Row(key)
+	if row != nil {
+		newer, older := c.feed.Neighbours(row, c.filterOf(r.Form))
+		if newer != nil {
+			s.Newer = link(path+"/d/"+newer.Name, r.Form)
+		}
+		if older != nil {
+			s.Older = link(path+"/d/"+older.Name, r.Form)
+		}
+	}
+	d := &v1alpha1.PostbackDelivery{}
+	switch err := c.client.Get(r.Context(), key, d); {
+	case err == nil && d.Spec.PostbackRef.Name == p.Name:
+		s.fill(p, d)
+	case err == nil, apierrors.IsNotFound(err):
+		s.Waiting = r.FormValue("expected") != ""
+		s.Why = "There is no such event any more. Finished ones are kept as spec.history says."
+	default:
+		s.Why = explain(err)
+	}
+	return s
+}
+
+func (s *sheet) fill(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) {
+	row := feed.NewRow(d)
+	s.D, s.Phase, s.URL, s.Next, s.Asked = d, phaseOf(row.Phase), p.Spec.URL, row.Next, row.Asked
+	s.Request, s.Headers = text.Show(d.Spec.Body), headersOf(p, d)
+	s.Hidden = row.Attempts - int32(len(d.Status.Attempts))
+	for i := range slices.Backward(d.Status.Attempts) {
+		a := &d.Status.Attempts[i]
+		shown := attempt{Attempt: a, Outcome: outcomeOf(a.Outcome), Duration: a.Duration.Duration, Response: text.Show(a.ResponseBody)}
+		if a.StatusCode != nil {
+			shown.Status = *a.StatusCode
+			shown.Outcome.Text = cmp.Or(http.StatusText(int(shown.Status)), shown.Outcome.Text)
+		}
+		s.Attempts = append(s.Attempts, shown)
+	}
+}
+
+// outcomeOf returns how an attempt ended.
+func outcomeOf(o v1alpha1.Outcome) label {
+	if o == v1alpha1.OutcomeSucceeded {
+		return label{Kind: "good", Text: "Succeeded"}
+	}
+	if o.Ours() {
+		return label{Kind: "warn", Text: words(string(o))}
+	}
+	return label{Kind: "bad", Text: words(string(o))}
+}
+
+// headersOf returns the headers of the request as it would be sent now.
+func headersOf(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) []headerLine {
+	lines := []headerLine{{Name: "Content-Type", Value: format.ContentType(d.Spec.Format)}}
+	const signed = "signed anew for each attempt"
+	for _, scheme := range p.Spec.GetSignatures() {
+		switch scheme {
+		case v1alpha1.SignatureStandardWebhooks:
+			lines = append(lines, headerLine{Name: "webhook-id", Value: d.Spec.Event.ID},
+				headerLine{Name: "webhook-timestamp", Note: "the time of the attempt"}, headerLine{Name: "webhook-signature", Note: signed})
+		case v1alpha1.SignatureDub:
+			lines = append(lines, headerLine{Name: "Dub-Signature", Note: signed})
+		}
+	}
+	if p.Spec.Auth != nil {
+		lines = append(lines, headerLine{Name: "Authorization", Note: "from a Secret"})
+	}
+	for _, h := range p.Spec.Headers {
+		line := headerLine{Name: h.Name}
+		switch {
+		case h.Value != nil:
+			line.Value = *h.Value
+		case h.ValueFrom != nil && h.ValueFrom.SecretKeyRef != nil:
+			line.Note = "from the Secret " + h.ValueFrom.SecretKeyRef.Name + ", key " + h.ValueFrom.SecretKeyRef.Key
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// curl answers with the request as a shell script.
+func (c *Console) curl(w http.ResponseWriter, r *http.Request) {
+	p, d := c.feed.Postback(keyOf(r)), &v1alpha1.PostbackDelivery{}
+	err := c.client.Get(r.Context(), types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("delivery")}, d)
+	switch {
+	case p == nil:
+		c.noPostback(w, keyOf(r))
+	case err != nil:
+		refuse(w, http.StatusBadGateway, explain(err))
+	default:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte(curl.Script(p, d))) //nolint:gosec // It is plain text, and nosniff says so.
+	}
+}
+
+// body answers with the exact bytes of a request, to be stored: a browser must not take them for a page.
+func (c *Console) body(w http.ResponseWriter, r *http.Request) {
+	d := &v1alpha1.PostbackDelivery{}
+	key := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("delivery")}
+	if err := c.client.Get(r.Context(), key, d); err != nil {
+		refuse(w, http.StatusBadGateway, explain(err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Disposition", `attachment; filename="`+strings.ReplaceAll(d.Name, `"`, "")+`.json"`)
+	w.Header().Set("Content-Length", strconv.Itoa(len(d.Spec.Body)))
+	_, _ = w.Write([]byte(d.Spec.Body))
+}

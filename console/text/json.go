@@ -1,0 +1,129 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package text
+
+import (
+	"bytes"
+	"encoding/json"
+	"html/template"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxShown is how many bytes of a body are put into a page. Anyone who wants more takes the exact bytes.
+const MaxShown = 64 << 10
+
+// maxDepth bounds what is indented: a body of nothing but brackets would grow to its square.
+const maxDepth = 100
+
+// Body is a body for a page.
+type Body struct {
+	HTML template.HTML
+	// Size is that of the body; Cut says that not all of it is shown, JSON that it is indented.
+	Size      int
+	Cut, JSON bool
+}
+
+// Show returns a body for a page: JSON indented and coloured, anything else as it is.
+func Show(body string) Body {
+	shown := Body{Size: len(body)}
+	var indented bytes.Buffer
+	// Indent keeps names, order and numbers as they are.
+	if len(body) <= MaxShown && depth(body) <= maxDepth && json.Indent(&indented, []byte(body), "", "  ") == nil {
+		shown.JSON, shown.HTML = true, colour(indented.String())
+		return shown
+	}
+	text := body
+	if len(text) > MaxShown {
+		shown.Cut = true
+		for text = text[:MaxShown]; len(text) > 0; text = text[:len(text)-1] {
+			if r, _ := utf8.DecodeLastRuneInString(text); r != utf8.RuneError {
+				break
+			}
+		}
+	}
+	shown.HTML = Visible(text)
+	return shown
+}
+
+// depth returns how deep the brackets stand in one another, those within strings included.
+func depth(s string) (deepest int) {
+	now := 0
+	for i := range len(s) {
+		switch s[i] {
+		case '{', '[':
+			now++
+			deepest = max(deepest, now)
+		case '}', ']':
+			now--
+		}
+	}
+	return deepest
+}
+
+// colour marks the tokens of valid JSON.
+func colour(s string) template.HTML {
+	var b strings.Builder
+	for len(s) > 0 {
+		n, class := token(s)
+		if class != "" {
+			b.WriteString(`<span class="` + class + `">`)
+		}
+		writeVisible(&b, s[:n])
+		if class != "" {
+			b.WriteString("</span>")
+		}
+		s = s[n:]
+	}
+	return template.HTML(b.String()) //nolint:gosec // Every token was escaped.
+}
+
+// token returns the length of the token that a text begins with, and the class that it is shown in.
+func token(s string) (length int, class string) {
+	switch c := s[0]; {
+	case c == '"':
+		n := 1
+		for n < len(s) && s[n] != '"' {
+			if s[n] == '\\' {
+				n++
+			}
+			n++
+		}
+		n = min(n+1, len(s))
+		if strings.HasPrefix(s[n:], ":") {
+			return n, "j-key"
+		}
+		return n, "j-str"
+	case strings.ContainsRune(numbers, rune(c)):
+		return span(s, numbers+"+.eE"), "j-num"
+	case strings.ContainsRune(letters, rune(c)):
+		return span(s, letters), "j-word"
+	}
+	n := strings.IndexAny(s, `"`+numbers+letters)
+	if n < 0 {
+		n = len(s)
+	}
+	return n, ""
+}
+
+const (
+	numbers = "-0123456789"
+	// letters are those of true, false and null.
+	letters = "aeflnrstu"
+)
+
+func span(s, set string) int { return len(s) - len(strings.TrimLeft(s, set)) }

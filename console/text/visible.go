@@ -1,0 +1,99 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package text shows what strangers wrote: every byte escaped, and what would be invisible or would reorder the text around
+// it made visible.
+package text
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Visible returns text as HTML. Control characters, marks of direction and characters without width are shown by name.
+func Visible(s string) template.HTML {
+	var b strings.Builder
+	writeVisible(&b, s)
+	return template.HTML(b.String()) //nolint:gosec // Every character was escaped or replaced.
+}
+
+func writeVisible(b *strings.Builder, s string) {
+	from := 0
+	for i, r := range s {
+		name := hidden(r)
+		if name == "" {
+			continue
+		}
+		b.WriteString(template.HTMLEscapeString(s[from:i]))
+		fmt.Fprintf(b, `<span class="ctl" title="%s">%s</span>`, describe(r), name)
+		from = i + utf8.RuneLen(r)
+		if r == utf8.RuneError {
+			_, width := utf8.DecodeRuneInString(s[i:])
+			from = i + width
+		}
+	}
+	b.WriteString(template.HTMLEscapeString(s[from:]))
+}
+
+// Plain returns text for an attribute or a title, with the same characters replaced.
+func Plain(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if name := hidden(r); name != "" {
+			b.WriteString(name)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+const (
+	firstPicture = 0x2400 // SYMBOL FOR NULL: those of the other control characters follow it
+	pictureOfDEL = 0x2421
+)
+
+// hidden returns what stands for a character that is not seen, or "".
+func hidden(r rune) string {
+	switch {
+	case r == '\n' || r == '\t':
+		return ""
+	case r < ' ':
+		return string(firstPicture + r)
+	case r == 0x7f:
+		return string(rune(pictureOfDEL))
+	case unicode.Is(unicode.Cc, r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Zl, r), unicode.Is(unicode.Zp, r),
+		unicode.Is(unicode.Co, r), unicode.Is(unicode.Variation_Selector, r) && r != 0xfe0f,
+		r == 0x34f, r == 0x115f, r == 0x1160, r == 0x3164, r == 0xffa0, r == 0x2800:
+		return fmt.Sprintf("U+%04X", r)
+	}
+	return ""
+}
+
+func describe(r rune) string {
+	switch r {
+	case 0x1b:
+		return "escape, U+001B"
+	case '\r':
+		return "carriage return, U+000D"
+	case 0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x2066, 0x2067, 0x2068, 0x2069, 0x200e, 0x200f, 0x61c:
+		return fmt.Sprintf("mark of direction, U+%04X", r)
+	}
+	return fmt.Sprintf("U+%04X", r)
+}

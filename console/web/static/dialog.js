@@ -1,0 +1,73 @@
+// Forms that ask before something is done, and what comes of them.
+import { toast } from './page.js';
+
+const dialog = () => document.getElementById('dialog');
+
+// ask shows the form of an action.
+export async function ask(href) {
+  const response = await fetch(href, { headers: { 'X-Fragment': 'dialog' } });
+  show(await response.text());
+}
+
+function show(html) {
+  const box = dialog();
+  box.innerHTML = html;
+  if (!box.open) box.showModal();
+  box.scrollTop = 0;
+  const first = box.querySelector('[aria-invalid=true]') ?? box.querySelector('[role=alert], .yaml pre') ?? box.querySelector('input:not([type=hidden]), select, textarea, .dialog-end .primary:not(:disabled)');
+  first?.focus();
+  if (first?.matches('[aria-invalid], .note, pre')) first.scrollIntoView({ block: 'nearest' });
+}
+
+// close takes the form away, and whatever secret it shows.
+export function close() {
+  const box = dialog();
+  if (box.open) box.close();
+  box.textContent = '';
+}
+
+// send does what a form asks for. The answer is the form again, or that it is done.
+export async function send(form, button) {
+  const data = new URLSearchParams(new FormData(form, button));
+  const buttons = form.querySelectorAll('button:not(:disabled)');
+  for (const b of buttons) b.disabled = true;
+  try {
+    const response = await fetch(form.getAttribute('action'), { method: 'POST', body: data, headers: { 'X-Fragment': 'dialog' } });
+    if (response.status !== 204) {
+      show(await response.text());
+      return;
+    }
+    const to = response.headers.get('X-Go');
+    if (to) {
+      location.assign(to);
+      return;
+    }
+    close();
+    clear();
+    toast(response.headers.get('X-Done') || 'Done');
+  } catch {
+    toast('The console does not answer');
+  } finally {
+    for (const b of buttons) b.disabled = false;
+  }
+}
+
+// count says how many events are chosen.
+export function count() {
+  const bar = document.getElementById('chosen');
+  if (!bar) return;
+  const n = document.querySelectorAll('#rows input:checked').length;
+  bar.hidden = n === 0;
+  bar.querySelector('span').textContent = n === 1 ? '1 event chosen' : n + ' events chosen';
+}
+
+// clear chooses none.
+export function clear() {
+  for (const box of document.querySelectorAll('#rows input:checked')) box.checked = false;
+  count();
+}
+
+export function start() {
+  const box = dialog();
+  box?.addEventListener('close', () => { box.textContent = ''; });
+}

@@ -1,0 +1,147 @@
+// Keeps a page current by what the server sends as it happens.
+import { count } from './dialog.js';
+import { make, part, swap } from './page.js';
+import * as sheet from './sheet.js';
+
+const most = 50;
+let source;
+let revision = 0;
+const held = new Set();
+
+function state(name, text) {
+  const live = document.getElementById('live');
+  live.dataset.state = name;
+  live.querySelector('b').textContent = text;
+}
+
+// connect opens the stream of the page. A hidden page has none: browsers allow six connections to one host.
+export function connect() {
+  source?.close();
+  const on = document.querySelector('[data-live]');
+  if (!on || document.hidden) return;
+  const url = new URL(on.dataset.live, location.href);
+  if (on.dataset.revision) revision = Math.max(revision, Number(on.dataset.revision));
+  if (revision) url.searchParams.set('revision', revision);
+  source = new EventSource(url);
+  const mine = source;
+  source.onopen = () => { if (mine === source) judge(); };
+  source.onerror = () => {
+    if (mine !== source) return;
+    state('lost', 'Console not reached');
+    // The stream was refused: the console was started again, and knows this page no more.
+    if (source.readyState === EventSource.CLOSED) setTimeout(retry, 1000);
+  };
+  source.addEventListener('patch', (e) => JSON.parse(e.data).forEach(patch));
+  source.addEventListener('rows', (e) => {
+    revision = Number(e.lastEventId) || revision;
+    JSON.parse(e.data).forEach(row);
+    settle();
+  });
+  source.addEventListener('reload', (e) => reload(JSON.parse(e.data)));
+}
+
+async function retry() {
+  try {
+    const response = await fetch('/', { headers: { 'X-Fragment': 'none' } });
+    if (response.status === 401) state('lost', 'Console ended');
+    else if (source.readyState === EventSource.CLOSED) connect();
+  } catch {
+    if (source.readyState === EventSource.CLOSED) setTimeout(retry, 1000);
+  }
+}
+
+// judge says in the corner whether what is shown is current.
+function judge() {
+  if (document.querySelector('#problem .lost')) state('lost', 'API server away');
+  else if (document.querySelector('#problem .stuck')) state('lost', 'Not current');
+  else state('live', 'Live');
+}
+
+function patch({ id, html }) {
+  const old = document.getElementById(id);
+  if (old && html && !old.querySelector('details.menu[open]')) swap(old, html);
+  else if (old && !html) old.remove();
+  if (id === 'problem') judge();
+}
+
+async function reload(what) {
+  const main = document.getElementById('main');
+  if (what === 'page') location.reload();
+  else if (main) {
+    swap(main, await part(location.href, 'main'));
+    sheet.mark();
+  }
+}
+
+// before reports whether a row stands above another in the log.
+function before(a, b) {
+  const [createdA, eventA] = a.split('_').map(Number);
+  const [createdB, eventB] = b.split('_').map(Number);
+  return createdA - createdB || eventA - eventB || (a < b ? 1 : -1);
+}
+
+function row(told) {
+  sheet.changed(told.key);
+  const old = document.getElementById(told.id);
+  if (old) {
+    const chosen = old.querySelector('input')?.checked;
+    if (!told.html) old.remove();
+    else if (chosen) swap(old, told.html).querySelector('input').checked = true;
+    else swap(old, told.html);
+    return;
+  }
+  const rows = document.getElementById('rows');
+  if (!rows || !told.html) return;
+  const next = [...rows.children].find((r) => before(told.cursor, r.dataset.cursor) > 0);
+  const onTop = next ? next === rows.firstElementChild : rows.children.length === 0;
+  if (onTop && reading()) held.add(told.key);
+  else if (next || rows.children.length < most) {
+    const fresh = make(told.html);
+    fresh.classList.add('new');
+    rows.insertBefore(fresh, next ?? null);
+    if (rows.children.length > most) rows.lastElementChild.remove();
+  }
+}
+
+// reading reports whether a new row on top would move what is being read, or does not belong to this page.
+function reading() {
+  const log = document.getElementById('log');
+  return log.dataset.first !== 'yes' || log.getBoundingClientRect().top < 0;
+}
+
+// settle puts the log in order after rows have come or gone.
+function settle() {
+  const rows = document.getElementById('rows');
+  if (!rows) return;
+  while (rows.children.length > most) rows.lastElementChild.remove();
+  document.getElementById('no-rows').hidden = rows.children.length > 0;
+  count();
+  const pill = document.getElementById('pill');
+  pill.hidden = held.size === 0;
+  pill.querySelector('span').textContent = held.size + ' new';
+  sheet.mark();
+  document.dispatchEvent(new CustomEvent('swapped'));
+}
+
+// show replaces the log by that of another address.
+export async function show(href, { push = true, top = false } = {}) {
+  const log = document.getElementById('log') ?? document.getElementById('cards');
+  const html = await part(href, log.id);
+  held.clear();
+  swap(log, html);
+  if (push) history.pushState(null, '', href);
+  else history.replaceState(null, '', href);
+  if (top) document.getElementById(log.id).scrollIntoView({ block: 'start' });
+  sheet.mark();
+  connect();
+}
+
+export function start() {
+  connect();
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) source?.close();
+    else connect();
+  });
+  addEventListener('pagehide', () => source?.close());
+  addEventListener('pageshow', (e) => { if (e.persisted) connect(); });
+}

@@ -1,0 +1,93 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"runtime"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postback-dev/postback-operator/console"
+)
+
+type consoleOptions struct {
+	*env
+	port          uint16
+	open          bool
+	allNamespaces bool
+}
+
+func (e *env) consoleCommand() *cobra.Command {
+	o := &consoleOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "console",
+		Short: "Serve the web console on this machine",
+		Long: "Serve the web console on 127.0.0.1: Postbacks, what became of their events as it happens, and everything that can be done " +
+			"about them. It works with your kubeconfig and rights, and talks to the API server only.\n\n" +
+			"The link that is printed works once, and lets in one browser. The console ends with Ctrl-C.",
+		Example: "  kubectl postback console\n  kubectl postback console -n partner-acme --port 8080 --open",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.Uint16Var(&o.port, "port", 0, "Port of 127.0.0.1 to listen on. By default a free one is chosen.")
+	f.BoolVar(&o.open, "open", false, "Open the link in your browser.")
+	f.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Show the Postbacks of all namespaces.")
+	return cmd
+}
+
+func (o *consoleOptions) run(cmd *cobra.Command) error {
+	config, err := o.restConfig()
+	if err != nil {
+		return err
+	}
+	options := console.Options{Config: config, Out: o.Out, Clock: o.clock, Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(o.port)))}
+	if !o.allNamespaces {
+		if options.Namespace, err = o.namespace(); err != nil {
+			return err
+		}
+	}
+	raw, err := o.config.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	if options.Context = raw.CurrentContext; *o.config.Context != "" {
+		options.Context = *o.config.Context
+	}
+	if o.open {
+		options.Open = func(url string) error { return openBrowser(cmd.Context(), url) }
+	}
+	return console.Run(cmd.Context(), options)
+}
+
+// openBrowser shows a page in the browser of the desktop.
+func openBrowser(ctx context.Context, url string) error {
+	name, args := "xdg-open", []string{url}
+	switch runtime.GOOS {
+	case "darwin":
+		name = "open"
+	case "windows":
+		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", url}
+	}
+	// The browser outlives the console.
+	return exec.CommandContext(context.WithoutCancel(ctx), name, args...).Start()
+}

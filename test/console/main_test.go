@@ -1,0 +1,132 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package console drives the web console in a real browser, against a real API server and the real manager and dispatcher.
+package console
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/operator"
+)
+
+const (
+	// patience bounds what takes a moment; the machine may be busy.
+	patience = time.Minute
+	logLines = 60
+	required = "required"
+)
+
+// The installation and the browser that all tests share.
+var (
+	cp      *controlplane.ControlPlane
+	op      *operator.Operator
+	api     client.Client
+	browser context.Context
+)
+
+func TestMain(m *testing.M) {
+	path, err := findBrowser()
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "The browser tests are skipped:", err)
+		if os.Getenv("POSTBACK_BROWSER_TESTS") == required {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	stop, err := startBrowser(path)
+	code := 1
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "start the browser:", err)
+	} else {
+		code = operator.RunTests(m, start)
+	}
+	stop()
+	os.Exit(code)
+}
+
+func start(ctx context.Context, installed *operator.Operator) error {
+	op, cp = installed, installed.ControlPlane
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	var err error
+	if api, err = client.New(cp.Config, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	if _, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http")); err != nil {
+		return err
+	}
+	_, err = op.StartDispatcher(ctx, "postback-dispatcher-0")
+	return err
+}
+
+// findBrowser returns the path of a Chromium.
+func findBrowser() (string, error) {
+	for _, name := range []string{os.Getenv("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
+		if name == "" {
+			continue
+		}
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("no Chromium was found: install chromium, or name one in $CHROMIUM")
+}
+
+// startBrowser starts a browser and returns what ends it.
+func startBrowser(path string) (stop func(), err error) {
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.Flag("force-color-profile", "srgb"), chromedp.Flag("disable-dev-shm-usage", true))
+	if os.Geteuid() == 0 {
+		// Chromium's sandbox does not work for root.
+		options = append(options, chromedp.NoSandbox)
+	}
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	var cancelTab context.CancelFunc
+	browser, cancelTab = chromedp.NewContext(ctx)
+	return func() { cancelTab(); cancel() }, chromedp.Do(browser)
+}
+
+// axeSource returns axe-core, which looks for what people with disabilities cannot use; "" if it is not there.
+func axeSource(t *testing.T) string {
+	t.Helper()
+	path := cmp.Or(os.Getenv("AXE_CORE"), "node_modules/axe-core/axe.min.js")
+	source, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		return string(source)
+	case os.Getenv("POSTBACK_BROWSER_TESTS") == required:
+		t.Fatal("axe-core is required: name axe.min.js in $AXE_CORE:", err)
+	}
+	t.Log("accessibility is not tested: name axe.min.js of axe-core in $AXE_CORE")
+	return ""
+}

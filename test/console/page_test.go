@@ -1,0 +1,278 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/onsi/gomega"
+	"k8s.io/client-go/rest"
+
+	"github.com/postback-dev/postback-operator/console"
+)
+
+// serve runs a console for a test and returns the address of its pages and the link that opens it.
+func serve(t *testing.T, config *rest.Config, namespace string) (base, link string) {
+	t.Helper()
+	c, err := console.New(t.Context(), console.Options{Config: config, Namespace: namespace, Context: "demo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- c.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return c.Address(), c.URL()
+}
+
+// page is a tab of a browser without anybody else's cookies.
+type page struct {
+	t   *testing.T
+	ctx context.Context
+	// base is the address of the console.
+	base string
+
+	mu       sync.Mutex
+	problems []string
+}
+
+// openConsole serves a console of a namespace and opens it in a new browser profile.
+func openConsole(t *testing.T, config *rest.Config, namespace string) *page {
+	t.Helper()
+	base, link := serve(t, config, namespace)
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	p := newPage(ctx, t, base)
+	p.do(chromedp.Navigate(link))
+	p.wait(`['live', 'lost'].includes(document.querySelector('#live')?.dataset.state)`)
+	return p
+}
+
+// newPage returns a tab that is watched for errors. They fail the test when it ends.
+func newPage(ctx context.Context, t *testing.T, base string) *page {
+	p := &page{t: t, ctx: ctx, base: base}
+	messages := chromedp.Console(ctx)
+	go func() {
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			if m.IsException() || m.Type == chromedp.ConsoleError || m.Type == chromedp.ConsoleWarning {
+				p.mu.Lock()
+				p.problems = append(p.problems, m.String())
+				p.mu.Unlock()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		for _, problem := range p.takeProblems() {
+			t.Errorf("the browser's console says: %s", problem)
+		}
+		if t.Failed() {
+			p.dump()
+		}
+	})
+	p.size(1440, 900)
+	return p
+}
+
+// tab opens another tab of the same profile.
+func (p *page) tab() *page {
+	p.t.Helper()
+	ctx, cancel := chromedp.NewContext(p.ctx)
+	p.t.Cleanup(cancel)
+	return newPage(ctx, p.t, p.base)
+}
+
+// takeProblems returns what went wrong in the browser so far, once.
+func (p *page) takeProblems() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := p.problems
+	p.problems = nil
+	return taken
+}
+
+func (p *page) dump() {
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText.slice(0, 1500)`))
+	p.t.Logf("the page at the end (%v):\n%s", err, text)
+}
+
+func (p *page) do(actions ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// open goes to a path of the console and waits until it is live.
+func (p *page) open(path string) {
+	p.t.Helper()
+	p.do(chromedp.Navigate(p.base + path))
+	p.wait(`document.querySelector('#live')?.dataset.state === 'live'`)
+}
+
+// size sets the size of the window.
+func (p *page) size(width, height int64) {
+	p.t.Helper()
+	p.do(chromedp.EmulateViewport(width, height))
+}
+
+// scheme sets the colours that the reader prefers: dark or light.
+func (p *page) scheme(name string) {
+	p.t.Helper()
+	p.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}},
+		})
+		return err
+	}))
+}
+
+// eval returns the value of an expression.
+func (p *page) eval(expression string) any {
+	p.t.Helper()
+	value, err := p.tryEval(expression)
+	if err != nil {
+		p.t.Fatalf("%s: %v", expression, err)
+	}
+	return value
+}
+
+func (p *page) tryEval(expression string) (any, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`JSON.stringify(`+expression+`) ?? "null"`))
+	if err != nil {
+		return nil, err
+	}
+	var value any
+	return value, json.Unmarshal([]byte(text), &value)
+}
+
+// text returns the visible text of the first element that a selector names.
+func (p *page) text(selector string) string {
+	p.t.Helper()
+	text, _ := p.eval(fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ''`, selector)).(string)
+	return text
+}
+
+// wait returns when an expression is true.
+func (p *page) wait(expression string) {
+	p.t.Helper()
+	eventually(p.t, func() error {
+		switch value, err := p.tryEval(expression); {
+		case err != nil:
+			return err
+		case value != true:
+			return fmt.Errorf("%s is %v", expression, value)
+		}
+		return nil
+	})
+}
+
+// see returns when a text is visible in an element.
+func (p *page) see(selector, text string) {
+	p.t.Helper()
+	p.wait(fmt.Sprintf(`[...document.querySelectorAll(%q)].some((e) => e.checkVisibility() && e.innerText.includes(%q))`, selector, text))
+}
+
+// gone returns when no visible element of a selector holds a text.
+func (p *page) gone(selector, text string) {
+	p.t.Helper()
+	p.wait(fmt.Sprintf(`![...document.querySelectorAll(%q)].some((e) => e.checkVisibility() && e.innerText.includes(%q))`, selector, text))
+}
+
+// click clicks with the mouse on the first element of a selector.
+func (p *page) click(selector string) {
+	p.t.Helper()
+	p.wait(fmt.Sprintf(`document.querySelector(%q)?.checkVisibility() === true`, selector))
+	p.do(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// press presses a key.
+func (p *page) press(keys string) {
+	p.t.Helper()
+	p.do(chromedp.KeyEvent(keys))
+}
+
+// shot returns a picture of what the window shows.
+func (p *page) shot() []byte {
+	p.t.Helper()
+	picture, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return picture
+}
+
+// accessible fails the test if axe-core finds a violation on the page as it is.
+func (p *page) accessible(what string) {
+	p.t.Helper()
+	source := axeSource(p.t)
+	if source == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void](source)); err != nil {
+		p.t.Fatal(err)
+	}
+	const run = `axe.run(document, {resultTypes: ['violations']}).then((r) => JSON.stringify(r.violations.map((v) =>
+		v.id + ': ' + v.help + ' ' + v.nodes.map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary).slice(0, 3).join('; '))))`
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](run, chromedp.EvalAwaitPromise))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var violations []string
+	if err := json.Unmarshal([]byte(text), &violations); err != nil {
+		p.t.Fatal(err)
+	}
+	for _, v := range violations {
+		p.t.Errorf("%s: axe-core finds: %s", what, v)
+	}
+}
+
+// fits fails the test if the page is wider than the window.
+func (p *page) fits(what string) {
+	p.t.Helper()
+	if wide, _ := p.eval(`document.documentElement.scrollWidth - document.documentElement.clientWidth`).(float64); wide > 0 {
+		p.t.Errorf("%s is %v pixels wider than the window", what, wide)
+	}
+}
+
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	gomega.NewWithT(t).Eventually(check).WithTimeout(patience).WithPolling(50 * time.Millisecond).Should(gomega.Succeed())
+}
