@@ -40,7 +40,8 @@ func TestManagedBy(t *testing.T) {
 		},
 		"Flux with Helm": {
 			map[string]string{"helm.toolkit.fluxcd.io/name": "acme", "app.kubernetes.io/managed-by": "Helm"},
-			map[string]string{"meta.helm.sh/release-name": "acme"}, "Flux", "acme",
+			map[string]string{"meta.helm.sh/release-name": "acme"},
+			"Flux", "acme",
 		},
 		"Helm": {map[string]string{"app.kubernetes.io/managed-by": "Helm"}, map[string]string{"meta.helm.sh/release-name": "acme"}, "Helm", "acme"},
 	}

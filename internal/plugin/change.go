@@ -33,8 +33,9 @@ import (
 	"github.com/postback-dev/postback-operator/internal/action"
 )
 
-func conditionMessage(p *v1alpha1.Postback, conditionType string) string {
-	c := meta.FindStatusCondition(p.Status.Conditions, conditionType)
+// readyMessage says why a Postback is ready or not.
+func readyMessage(p *v1alpha1.Postback) string {
+	c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ReadyCondition)
 	if c == nil {
 		return ""
 	}

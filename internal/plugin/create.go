@@ -230,7 +230,7 @@ func (o *createOptions) waitReady(ctx context.Context, s *scope, p *v1alpha1.Pos
 			return false, nil
 		}
 		if last = readyCell(p); last.colour == red {
-			return false, fmt.Errorf("postback %q cannot become ready: %s", p.Name, conditionMessage(p, v1alpha1.ReadyCondition))
+			return false, fmt.Errorf("postback %q cannot become ready: %s", p.Name, readyMessage(p))
 		}
 		return last.colour == green, nil
 	})

@@ -57,7 +57,7 @@ func (e *env) eventCommand() *cobra.Command {
 }
 
 func (o *eventOptions) run(ctx context.Context, name string) error {
-	print, err := o.output.printer()
+	printObject, err := o.output.printer()
 	if err != nil {
 		return err
 	}
@@ -69,8 +69,8 @@ func (o *eventOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if print != nil {
-		return print(o.env, d)
+	if printObject != nil {
+		return printObject(o.env, d)
 	}
 	p := &v1alpha1.Postback{}
 	if err := s.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}, p); err != nil {

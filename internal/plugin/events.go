@@ -80,7 +80,7 @@ func (o *eventsOptions) query(cmd *cobra.Command, args []string) (query, error) 
 
 func (o *eventsOptions) run(cmd *cobra.Command, args []string) error {
 	ctx := cmd.Context()
-	print, err := o.output.printer()
+	printObject, err := o.output.printer()
 	if err != nil {
 		return err
 	}
@@ -103,14 +103,14 @@ func (o *eventsOptions) run(cmd *cobra.Command, args []string) error {
 		q.namespace = metav1.NamespaceAll
 	}
 	if o.follow {
-		return o.followLog(ctx, s, q, print)
+		return o.followLog(ctx, s, q, printObject)
 	}
-	newest, total, err := s.deliveries(ctx, q, print != nil, nil)
+	newest, total, err := s.deliveries(ctx, q, printObject != nil, nil)
 	if err != nil {
 		return err
 	}
-	if print != nil {
-		return print(o.env, listOf(newest))
+	if printObject != nil {
+		return printObject(o.env, listOf(newest))
 	}
 	return o.printLog(q, newest, total)
 }
@@ -207,6 +207,7 @@ func phaseCell(phase v1alpha1.DeliveryPhase) cell {
 		return cell{string(phase), red}
 	case v1alpha1.DeliveryRetrying:
 		return cell{string(phase), yellow}
+	case v1alpha1.DeliveryPending:
 	}
 	return plain(string(phase))
 }

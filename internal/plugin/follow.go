@@ -27,21 +27,21 @@ import (
 )
 
 // followLog prints the log, oldest first, and then each change as it happens, until ctx ends.
-func (o *eventsOptions) followLog(ctx context.Context, s *scope, q query, print func(*env, runtime.Object) error) error {
+func (o *eventsOptions) followLog(ctx context.Context, s *scope, q query, printObject func(*env, runtime.Object) error) error {
 	// Versions of what has been printed, or was there before and is not to be.
 	seen := map[types.UID]string{}
-	newest, _, err := s.deliveries(ctx, q, print != nil, func(d *v1alpha1.PostbackDelivery) { seen[d.UID] = d.ResourceVersion })
+	newest, _, err := s.deliveries(ctx, q, printObject != nil, func(d *v1alpha1.PostbackDelivery) { seen[d.UID] = d.ResourceVersion })
 	if err != nil {
 		return err
 	}
 	slices.Reverse(newest)
 	t := o.table(q)
 	show := func(deliveries ...*v1alpha1.PostbackDelivery) error {
-		if print == nil {
+		if printObject == nil {
 			return t.print(o.Out, logRows(deliveries, o.clock)...)
 		}
 		for _, d := range deliveries {
-			if err := print(o.env, d); err != nil {
+			if err := printObject(o.env, d); err != nil {
 				return err
 			}
 		}

@@ -51,7 +51,7 @@ func (e *env) listCommand() *cobra.Command {
 }
 
 func (o *listOptions) run(ctx context.Context) error {
-	print, err := o.output.printer()
+	printObject, err := o.output.printer()
 	if err != nil {
 		return err
 	}
@@ -66,8 +66,8 @@ func (o *listOptions) run(ctx context.Context) error {
 	if err := s.List(ctx, list, client.InNamespace(s.namespace)); err != nil {
 		return err
 	}
-	if print != nil {
-		return print(o.env, list)
+	if printObject != nil {
+		return printObject(o.env, list)
 	}
 	if len(list.Items) == 0 {
 		return o.none(s.namespace)

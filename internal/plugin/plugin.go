@@ -44,7 +44,7 @@ type Options struct {
 // Run runs the verb that the arguments name and returns the exit code: 0 if all went well, 1 if not, 2 if the command line is
 // not right.
 func Run(ctx context.Context, o Options) int {
-	root := newCommand(o)
+	root := newCommand(o) //nolint:contextcheck // ExecuteContext gives it to each verb
 	root.SetArgs(o.Args)
 	err := root.ExecuteContext(ctx)
 	usage, isUsage := errors.AsType[*usageError](err)
@@ -136,7 +136,7 @@ func newCommand(o Options) *cobra.Command {
 	add(groupSee, e.consoleCommand(), e.listCommand(), e.describeCommand(), e.eventsCommand(), e.eventCommand(), e.secretCommand())
 	add(groupSteer, e.createCommand(), e.setCommand(), e.pauseCommand(), e.resumeCommand(), e.disableCommand(),
 		e.deleteCommand(), e.redeliverCommand(), e.rotateCommand())
-	add(groupDevelop, e.testCommand())
+	add(groupDevelop, e.testCommand(), e.sendCommand(), e.verifyCommand(), e.listenCommand(), e.doctorCommand())
 	for _, c := range root.Commands() {
 		wrapArgs(c)
 	}

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ func (s *scope) postbackSecret(ctx context.Context, p *v1alpha1.Postback) (*v1al
 	secret := &v1alpha1.PostbackSecret{}
 	err := s.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: secretOf(p)}, secret)
 	if isMissingObject(err) {
-		return nil, fmt.Errorf("postback %q has no PostbackSecret %q: %s", p.Name, secretOf(p), conditionMessage(p, v1alpha1.ReadyCondition))
+		return nil, fmt.Errorf("postback %q has no PostbackSecret %q: %s", p.Name, secretOf(p), readyMessage(p))
 	}
 	return secret, err
 }
@@ -96,7 +97,7 @@ func (e *env) secret(ctx context.Context, name string, show bool) error {
 	now := e.clock.Now()
 	version, made := "", ""
 	if secret.Status.Version > 0 {
-		version = fmt.Sprint(secret.Status.Version)
+		version = strconv.FormatInt(secret.Status.Version, 10)
 	}
 	if at := secret.Status.LastRotationTime; at != nil {
 		made = ago(at.Time, now)
@@ -107,7 +108,7 @@ func (e *env) secret(ctx context.Context, name string, show bool) error {
 		ring := keyring.Read(core, keyring.Remembered{}, now)
 		for _, previous := range ring.Previous {
 			rows = append(rows, row{
-				plain(masked(previous.Key)), plain(fmt.Sprint(previous.Version)), plain(""),
+				plain(masked(previous.Key)), plain(strconv.FormatInt(previous.Version, 10)), plain(""),
 				cell{"until " + previous.RetiredAt.Add(overlap).UTC().Format(time.RFC3339), yellow},
 			})
 		}

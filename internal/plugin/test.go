@@ -99,8 +99,7 @@ func (e *env) readFile(name string, bound int64) ([]byte, error) {
 }
 
 func (o *testOptions) run(cmd *cobra.Command, args []string) error {
-	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
-	defer cancel()
+	ctx := cmd.Context()
 	var data []byte
 	if o.data != "" {
 		var err error
@@ -122,6 +121,13 @@ func (o *testOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	return o.send(ctx, s, p, eventType, data)
+}
+
+// send sends a test event and looks on.
+func (o *testOptions) send(ctx context.Context, s *scope, p *v1alpha1.Postback, eventType string, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
 	test, err := action.SendTest(ctx, s, p, eventType, data, action.Token(o.clock.Now()))
 	if err != nil {
 		return err
@@ -162,7 +168,7 @@ func (o *testOptions) stored(ctx context.Context, s *scope, p *v1alpha1.Postback
 		if !ok || p.Status.LastHandledSendTest != v1alpha1.HandledToken(test.Request) {
 			if ok && !told && !meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ReadyCondition) {
 				told = true
-				say(o.ErrOut, "  waits, for the postback is not ready: %s", conditionMessage(p, v1alpha1.ReadyCondition))
+				say(o.ErrOut, "  waits, for the postback is not ready: %s", readyMessage(p))
 			}
 			return false, nil
 		}

@@ -138,6 +138,11 @@ func TestJudge(t *testing.T) {
 			arrivals: []*arrival{saying(arrived(51*ms, well), "second"), saying(arrived(52*ms, well), "first")},
 			faults:   []fault{killedAt(0)}, duplicates: 1,
 		},
+		"two at a time, unsaid": {
+			delivery: delivered(answered(attempted(1, 0, failed, 503), "first"), answered(attempted(2, 1*ms, succeeded, 200), "second")),
+			arrivals: []*arrival{saying(arrived(50*ms, unwell), "first"), saying(arrived(52*ms, well), "second")},
+			faults:   []fault{killedAt(0)}, want: "the log does not say why",
+		},
 		"a free retry": {delivery: delivered(ok), arrivals: []*arrival{arrived(40*ms, resetting), arrived(50*ms, well)}},
 		"nothing came": {delivery: delivered(attempted(1, 0, failed, 503), attempted(2, 13*time.Second, succeeded, 200)), arrivals: []*arrival{arrived(13050*ms, well)}, want: "nothing arrived"},
 		"refused":      {delivery: delivered(attempted(1, 0, v1alpha1.OutcomeConnectionRefused, 0), attempted(2, 13*time.Second, succeeded, 200)), arrivals: []*arrival{arrived(13050*ms, well)}},

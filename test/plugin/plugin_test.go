@@ -108,11 +108,15 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"normalise": normalise,
-			"answer":    answer,
-			"received":  received,
-			"post":      post,
-			"until":     until,
+			"normalise":  normalise,
+			"answer":     answer,
+			"received":   received,
+			"post":       post,
+			"until":      until,
+			"token":      token,
+			"execplugin": execPlugin,
+			"kept":       kept,
+			"listening":  listening,
 		},
 	})
 }
@@ -148,8 +152,16 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	env.Values[endpointKey{}] = endpoint
+	// A port that was free a moment ago.
+	listen, err := receiver.Start(func() []receiver.Secret { return nil })
+	if err != nil {
+		return err
+	}
+	if err := listen.Close(); err != nil {
+		return err
+	}
 	for name, value := range map[string]string{
-		"NS": namespace, "URL": endpoint.URL("/hooks"), "HOST": endpoint.Address(), "TOKEN": token, "INGEST": dispatcher.IngestURL(),
+		"NS": namespace, "URL": endpoint.URL("/hooks"), "HOST": endpoint.Address(), "TOKEN": token, "INGEST": dispatcher.IngestURL(), "LISTEN": listen.Address(),
 		"KUBECONFIG": kubeconfig, "HOME": env.WorkDir, "TZ": "UTC", "PATH": op.Dir + ":" + cp.AssetsDir + ":" + os.Getenv("PATH"),
 	} {
 		env.Setenv(name, value)
