@@ -89,7 +89,7 @@ func TestFailingEndpoint(t *testing.T) {
 	p.accessible("the sheet of a failure")
 	seconds := `parseInt(document.querySelector('#sheet .next time').innerText)`
 	first := p.eval(seconds)
-	p.wait(fmt.Sprintf(`%s < %v`, seconds, first))
+	p.wait(fmt.Sprintf(`document.querySelector('#sheet .count').innerText === '1' && %s < %v`, seconds, first))
 	// The second attempt comes by itself, and the open sheet shows it.
 	p.see("#sheet .count", "2")
 }
