@@ -33,6 +33,7 @@ func TestVisible(t *testing.T) {
 		"zero\u200bwidth":                `zero<span class="ctl" title="U+200B">U+200B</span>width`,
 		"c1\u009b1m":                     `c1<span class="ctl" title="U+009B">U+009B</span>1m`,
 		"tag\U000e0041":                  `tag<span class="ctl" title="U+E0041">U+E0041</span>`,
+		"<b>\x1b</b>":                    `&lt;b&gt;<span class="ctl" title="escape, U+001B">␛</span>&lt;/b&gt;`,
 		"\x00\x7f":                       `<span class="ctl" title="U+0000">␀</span><span class="ctl" title="U+007F">␡</span>`,
 		"שלום العالم 日本 ❤️":              "שלום العالم 日本 ❤️",
 		"&\"'":                           "&amp;&#34;&#39;",

@@ -64,10 +64,16 @@ func TestPictures(t *testing.T) {
 			p.tour(n.path("crm"), func(name string) {
 				what := fmt.Sprintf("%s-%s-%d", name, scheme, width)
 				p.fits(what)
-				p.accessible(what)
+				// Colours are the same in small, and what is small is the same in dark.
+				if scheme == "light" || width == 1440 {
+					p.accessible(what)
+				}
 				p.keep(what)
 			})
 		}
+	}
+	if os.Getenv("POSTBACK_PICTURES") == "" {
+		return
 	}
 	// Those of the documentation.
 	p.scheme("light")
