@@ -62,7 +62,11 @@ func (c colour) of(text string) string {
 	return "\x1b[" + string(rune('0'+int(c)/10)) + string(rune('0'+int(c)%10)) + "m" + text + "\x1b[0m"
 }
 
-const columnGap = 3
+// columnGap is between columns, narrowGap where a terminal is too narrow for that.
+const (
+	columnGap = 3
+	narrowGap = 2
+)
 
 // table prints rows below the names of their columns. On a terminal it is made to fit, and coloured.
 type table struct {
@@ -72,13 +76,14 @@ type table struct {
 	// width of the terminal in characters; 0 is unlimited.
 	width    int
 	coloured bool
+	gap      int
 	// widths of the columns, once the first rows are printed: those that follow keep to them.
 	widths []int
 }
 
 // newTable returns a table for an output.
 func newTable(out io.Writer, wide bool, columns ...column) *table {
-	t := &table{coloured: printers.AllowsColorOutput(out)}
+	t := &table{coloured: printers.AllowsColorOutput(out), gap: columnGap}
 	for i, c := range columns {
 		if wide || !c.wide {
 			t.columns, t.shown = append(t.columns, c), append(t.shown, i)
@@ -130,16 +135,18 @@ func (t *table) print(out io.Writer, rows ...row) error {
 // measure returns the widths that rows need, cut to the terminal's as far as the columns allow.
 func (t *table) measure(rows []row) []int {
 	widths := make([]int, len(t.columns))
-	total := columnGap * (len(t.columns) - 1)
+	total := 0
 	for i := range t.columns {
 		for _, r := range rows {
 			widths[i] = max(widths[i], utf8.RuneCountInString(visible(r[i].text)))
 		}
 		total += widths[i]
 	}
-	if t.width == 0 {
+	if t.width == 0 || total+columnGap*(len(widths)-1) <= t.width {
 		return widths
 	}
+	t.gap = narrowGap
+	total += narrowGap * (len(widths) - 1)
 	// The widest gives first.
 	for total > t.width {
 		widest := -1
@@ -173,7 +180,7 @@ func (t *table) writeLine(out *strings.Builder, line row) {
 			out.WriteString(text)
 		}
 		if i < last {
-			out.WriteString(strings.Repeat(" ", max(t.widths[i]-utf8.RuneCountInString(text), 0)+columnGap))
+			out.WriteString(strings.Repeat(" ", max(t.widths[i]-utf8.RuneCountInString(text), 0)+t.gap))
 		}
 	}
 	out.WriteByte('\n')
