@@ -20,6 +20,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -217,9 +218,21 @@ func (p *page) gone(selector, text string) {
 // click clicks with the mouse on the first element of a selector.
 func (p *page) click(selector string) {
 	p.t.Helper()
-	p.wait(fmt.Sprintf(`document.querySelector(%q)?.checkVisibility() === true`, selector))
-	p.do(chromedp.Click(chromedp.CSS(selector)))
+	eventually(p.t, func() error {
+		p.wait(fmt.Sprintf(`document.querySelector(%q)?.checkVisibility() === true`, selector))
+		ctx, cancel := context.WithTimeout(p.ctx, patience)
+		defer cancel()
+		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(selector)))
+		// What is shown live may be replaced after it was found: nothing was clicked then.
+		if err != nil && !strings.Contains(err.Error(), nodeGone) {
+			p.t.Fatalf("click %s: %v", selector, err)
+		}
+		return err
+	})
 }
+
+// nodeGone is what the browser says of an element that is no longer in the page.
+const nodeGone = "Could not find node with given id"
 
 // press presses a key.
 func (p *page) press(keys string) {

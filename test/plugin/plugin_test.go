@@ -161,7 +161,7 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	for name, value := range map[string]string{
-		"NS": namespace, "URL": endpoint.URL("/hooks"), "HOST": endpoint.Address(), "TOKEN": token, "INGEST": dispatcher.IngestURL(), "LISTEN": listen.Address(),
+		"NS": namespace, "URL": endpoint.URL("/hooks"), "HOST": endpoint.Address(), "TOKEN": token, "INGEST": dispatcher.IngestURL(), "LISTEN": listen.Address(), "LISTENPORT": listen.Address()[strings.LastIndexByte(listen.Address(), ':')+1:],
 		"KUBECONFIG": kubeconfig, "HOME": env.WorkDir, "TZ": "UTC", "PATH": op.Dir + ":" + cp.AssetsDir + ":" + os.Getenv("PATH"),
 	} {
 		env.Setenv(name, value)
