@@ -63,7 +63,12 @@ verify: $(CONTROLLER_GEN) ## Check that the generated files are current.
 test: verify vet ## Run all tests, on a real API server that is built first (minutes, once).
 	@[ -n "$(RACE)" ] || echo "No C compiler: the tests run without the race detector."
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
-		go test $(RACE) -count 1 -timeout 20m ./...
+		go test $(RACE) -count 1 -timeout 20m $$(go list ./... | grep -v /test/console$$)
+
+.PHONY: test-console
+test-console: ## Test the console in Chromium. Apart from the others, for a browser needs the machine for itself.
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
+		go test -count 1 -timeout 15m ./test/console
 
 # Ten rounds, and a backlog of 5,000 for one endpoint. The figures are in the output.
 FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2

@@ -65,10 +65,17 @@ function patch({ id, html }) {
 }
 
 async function reload(what) {
+  if (what === 'page') {
+    location.reload();
+    return;
+  }
+  const href = location.href;
+  const html = await part(href, 'main');
   const main = document.getElementById('main');
-  if (what === 'page') location.reload();
+  // The reader has gone on meanwhile: what came is of the page before.
+  if (href !== location.href) reload(what);
   else if (main) {
-    swap(main, await part(location.href, 'main'));
+    swap(main, html);
     sheet.mark();
   }
 }
@@ -125,13 +132,14 @@ function settle() {
 
 // show replaces the log by that of another address.
 export async function show(href, { push = true, top = false } = {}) {
-  const log = document.getElementById('log') ?? document.getElementById('cards');
-  const html = await part(href, log.id);
+  const { id } = document.getElementById('log') ?? document.getElementById('cards');
+  const html = await part(href, id);
   held.clear();
-  swap(log, html);
+  // By now it may be another element than it was.
+  const log = swap(document.getElementById(id), html);
   if (push) history.pushState(null, '', href);
   else history.replaceState(null, '', href);
-  if (top) document.getElementById(log.id).scrollIntoView({ block: 'start' });
+  if (top) log.scrollIntoView({ block: 'start' });
   sheet.mark();
   connect();
 }
