@@ -88,6 +88,16 @@ var acts = map[string]act{
 
 func mayEdit(a actions) string { return a.Edit }
 
+// readForm reads what was sent, or refuses it.
+func readForm(w http.ResponseWriter, r *http.Request) bool {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	err := r.ParseForm()
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "The form could not be read: "+err.Error())
+	}
+	return err == nil
+}
+
 // act shows the form of an action, does it, or shows the object as it would be.
 func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	a, known := acts[r.PathValue("action")]
@@ -96,9 +106,7 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 		c.noPostback(w, keyOf(r))
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
-		refuse(w, http.StatusBadRequest, "The form could not be read: "+err.Error())
+	if !readForm(w, r) {
 		return
 	}
 	key := c.feed.Secret(secretKey(p))

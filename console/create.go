@@ -31,9 +31,7 @@ import (
 
 // create shows the form that adds a Postback, and adds it.
 func (c *Console) create(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
-		refuse(w, http.StatusBadRequest, "The form could not be read: "+err.Error())
+	if !readForm(w, r) {
 		return
 	}
 	d := &dialog{P: &v1alpha1.Postback{}, Path: r.URL.Path, Form: r.Form}

@@ -172,11 +172,7 @@ func (c *Console) noPostback(w http.ResponseWriter, key types.NamespacedName) {
 
 // secretKey returns the PostbackSecret that signs for a Postback.
 func secretKey(p *v1alpha1.Postback) types.NamespacedName {
-	key := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
-	if p.Spec.SecretRef != nil {
-		key.Name = p.Spec.SecretRef.Name
-	}
-	return key
+	return types.NamespacedName{Namespace: p.Namespace, Name: p.GetPostbackSecretName()}
 }
 
 func (c *Console) head(p *v1alpha1.Postback, may actions, query url.Values) head {

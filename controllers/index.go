@@ -53,7 +53,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		extract client.IndexerFunc
 	}{
 		{&v1alpha1.PostbackSecret{}, secretNameIndex, indexPostbackSecret},
-		{&v1alpha1.Postback{}, secretRefIndex, indexPostback(func(p *v1alpha1.Postback) []string { return []string{postbackSecretName(p)} })},
+		{&v1alpha1.Postback{}, secretRefIndex, indexPostback(func(p *v1alpha1.Postback) []string { return []string{p.GetPostbackSecretName()} })},
 		{&v1alpha1.Postback{}, valueSecretIndex, indexPostback(valueSecrets)},
 		{&v1alpha1.Postback{}, routeSecretIndex, indexPostback(func(p *v1alpha1.Postback) []string { return []string{route.SecretName(p.UID)} })},
 	} {

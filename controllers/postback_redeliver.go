@@ -29,9 +29,6 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// longestRedelivery bounds how far back a request may reach. Nothing is kept for longer than spec.history.ttl allows.
-const longestRedelivery = 8760 * time.Hour
-
 // redeliverSinceForm is the remedy in messages about a value that is refused.
 const redeliverSinceForm = "The value has the form <since>/<token>, where <since> is a duration before now, such as 24h, or a time " +
 	"in RFC 3339, such as 2026-03-01T12:00:00Z, at most a year ago; the token may be left out. Set another value."
@@ -127,7 +124,7 @@ func redeliverSince(value string, now time.Time) (time.Time, error) {
 	switch {
 	case since.After(now):
 		return time.Time{}, errors.New("the time lies in the future")
-	case now.Sub(since) > longestRedelivery:
+	case now.Sub(since) > v1alpha1.MaxRedeliverSince:
 		return time.Time{}, errors.New("it reaches back more than a year")
 	}
 	return since.UTC().Truncate(time.Second), nil

@@ -33,19 +33,11 @@ import (
 	"github.com/postback-dev/postback-operator/controllers/keyring"
 )
 
-// postbackSecretName returns the name of the PostbackSecret that a Postback uses.
-func postbackSecretName(postback *v1alpha1.Postback) string {
-	if postback.Spec.SecretRef != nil {
-		return postback.Spec.SecretRef.Name
-	}
-	return postback.Name
-}
-
 // reconcilePostbackSecret finds the PostbackSecret, and makes the Postback's own one if none is named. An own one that
 // is no longer used, because spec.secretRef was set later, stays until the Postback goes: whoever sets spec.secretRef
 // back gets the key that receivers know.
 func (r *PostbackReconciler) reconcilePostbackSecret(ctx context.Context, s *postbackScope) error {
-	key := types.NamespacedName{Namespace: s.postback.Namespace, Name: postbackSecretName(s.postback)}
+	key := types.NamespacedName{Namespace: s.postback.Namespace, Name: s.postback.GetPostbackSecretName()}
 	secret := &v1alpha1.PostbackSecret{}
 	err := r.Client.Get(ctx, key, secret)
 	switch {

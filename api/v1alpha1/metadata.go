@@ -19,6 +19,7 @@ package v1alpha1
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"time"
 )
 
 // Annotations that ask for an action. Each value is an opaque token: a value that differs from the one that the status
@@ -82,6 +83,9 @@ const (
 
 // SigningKeyName is the data key, in a core Secret that a PostbackSecret names, of the current signing key.
 const SigningKeyName = "secret"
+
+// MaxRedeliverSince bounds how far back RedeliverSinceAnnotation may reach: spec.history.ttl keeps nothing for longer.
+const MaxRedeliverSince = 8760 * time.Hour
 
 const maxTokenLength = 256
 

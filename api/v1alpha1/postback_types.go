@@ -707,6 +707,14 @@ type Postback struct {
 	Status PostbackStatus `json:"status,omitzero"`
 }
 
+// GetPostbackSecretName returns the name of the PostbackSecret whose key signs: one of its own name, if none is named.
+func (p *Postback) GetPostbackSecretName() string {
+	if p.Spec.SecretRef != nil {
+		return p.Spec.SecretRef.Name
+	}
+	return p.Name
+}
+
 // PostbackList is a list of Postbacks.
 //
 // +kubebuilder:object:root=true

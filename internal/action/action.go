@@ -150,16 +150,13 @@ func Redeliver(ctx context.Context, c client.Client, d *v1alpha1.PostbackDeliver
 	return annotate(ctx, c, d, map[string]any{v1alpha1.RedeliverAnnotation: token})
 }
 
-// longestSince bounds how far back RedeliverSince reaches, as the operator does.
-const longestSince = 365 * 24 * time.Hour
-
 // RedeliverSince asks for new attempts of all deliveries of a Postback that were made since a time and have failed or are
 // unfinished. It returns the annotation's value, which the status repeats in redelivery.request.
 func RedeliverSince(ctx context.Context, c client.Client, p *v1alpha1.Postback, since, now time.Time) (request string, err error) {
 	switch {
 	case since.After(now):
 		return "", errors.New("the time from which on to redeliver lies in the future")
-	case now.Sub(since) > longestSince:
+	case now.Sub(since) > v1alpha1.MaxRedeliverSince:
 		return "", errors.New("deliveries can be sent again for a year at most: choose a later time")
 	}
 	request = since.UTC().Format(time.RFC3339) + "/" + Token(now)

@@ -18,6 +18,7 @@ limitations under the License.
 package curl
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -122,13 +123,7 @@ func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) string {
 
 // secretName returns the core Secret with the signing key.
 func secretName(p *v1alpha1.Postback) string {
-	switch {
-	case p.Status.SecretName != "":
-		return p.Status.SecretName
-	case p.Spec.SecretRef != nil:
-		return p.Spec.SecretRef.Name
-	}
-	return p.Name
+	return cmp.Or(p.Status.SecretName, p.GetPostbackSecretName())
 }
 
 // quote returns a text as one word of the shell.

@@ -62,7 +62,7 @@ func (e *env) describe(ctx context.Context, name string) error {
 		return err
 	}
 	secret := &v1alpha1.PostbackSecret{}
-	if err := s.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: secretOf(p)}, secret); err != nil {
+	if err := s.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: p.GetPostbackSecretName()}, secret); err != nil {
 		secret = nil
 	}
 	d := &description{out: e.Out, now: e.clock.Now()}
@@ -76,14 +76,6 @@ func (e *env) describe(ctx context.Context, name string) error {
 	say(e.Out, "\nNewest events:")
 	o := &eventsOptions{env: e, output: &output{}}
 	return o.table(query{postback: p.Name}).print(e.Out, logRows(newest, e.clock)...)
-}
-
-// secretOf returns the name of the PostbackSecret of a Postback.
-func secretOf(p *v1alpha1.Postback) string {
-	if p.Spec.SecretRef != nil {
-		return p.Spec.SecretRef.Name
-	}
-	return p.Name
 }
 
 // description writes fields, one a line.
@@ -179,7 +171,7 @@ func limitsText(spec *v1alpha1.PostbackSpec) string {
 
 func (d *description) secret(p *v1alpha1.Postback, s *v1alpha1.PostbackSecret) {
 	if s == nil {
-		d.field("Key", "PostbackSecret %q, which cannot be read", secretOf(p))
+		d.field("Key", "PostbackSecret %q, which cannot be read", p.GetPostbackSecretName())
 		return
 	}
 	text := fmt.Sprintf("PostbackSecret %q in Secret %q", s.Name, s.GetSecretName())

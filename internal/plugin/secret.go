@@ -53,11 +53,21 @@ func (e *env) secretCommand() *cobra.Command {
 // postbackSecret reads the PostbackSecret of a Postback.
 func (s *scope) postbackSecret(ctx context.Context, p *v1alpha1.Postback) (*v1alpha1.PostbackSecret, error) {
 	secret := &v1alpha1.PostbackSecret{}
-	err := s.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: secretOf(p)}, secret)
+	err := s.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: p.GetPostbackSecretName()}, secret)
 	if isMissingObject(err) {
-		return nil, fmt.Errorf("postback %q has no PostbackSecret %q: %s", p.Name, secretOf(p), readyMessage(p))
+		return nil, fmt.Errorf("postback %q has no PostbackSecret %q: %s", p.Name, p.GetPostbackSecretName(), readyMessage(p))
 	}
 	return secret, err
+}
+
+// signing reads a Postback by its name, and its PostbackSecret.
+func (s *scope) signing(ctx context.Context, name string) (*v1alpha1.Postback, *v1alpha1.PostbackSecret, error) {
+	p, err := s.postback(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	secret, err := s.postbackSecret(ctx, p)
+	return p, secret, err
 }
 
 // keys reads the core Secret of a PostbackSecret.
@@ -77,11 +87,7 @@ func (e *env) secret(ctx context.Context, name string, show bool) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.postback(ctx, name)
-	if err != nil {
-		return err
-	}
-	secret, err := s.postbackSecret(ctx, p)
+	p, secret, err := s.signing(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -167,11 +173,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.postback(ctx, name)
-	if err != nil {
-		return err
-	}
-	secret, err := s.postbackSecret(ctx, p)
+	p, secret, err := s.signing(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -206,7 +208,7 @@ func (o *rotateOptions) tellOthers(ctx context.Context, s *scope, p *v1alpha1.Po
 	}
 	var others []string
 	for i := range list.Items {
-		if other := &list.Items[i]; other.UID != p.UID && secretOf(other) == secret.Name {
+		if other := &list.Items[i]; other.UID != p.UID && other.GetPostbackSecretName() == secret.Name {
 			others = append(others, other.Name)
 		}
 	}

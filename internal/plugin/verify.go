@@ -78,11 +78,7 @@ func (f *secretFlags) read(ctx context.Context, e *env) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p, err := s.postback(ctx, f.postback)
-	if err != nil {
-		return "", err
-	}
-	secret, err := s.postbackSecret(ctx, p)
+	_, secret, err := s.signing(ctx, f.postback)
 	if err != nil {
 		return "", err
 	}

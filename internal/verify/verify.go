@@ -74,6 +74,9 @@ func Check(r Request, secret string, now time.Time, tolerance time.Duration) ([]
 // mistake is a way in which a key or a body goes wrong, and its remedy.
 type mistake struct{ reason, remedy string }
 
+// whiteSpace goes wrong with both schemes alike.
+var whiteSpace = mistake{"the secret has white space around it", "remove the white space, often a line break at the end of a file or variable"}
+
 // key is what the HMAC is keyed with; mistake is nil if that is as the scheme wants it.
 type key struct {
 	bytes   []byte
@@ -89,7 +92,7 @@ func standardKeys(secret string) []key {
 		k := key{bytes: decoded}
 		switch {
 		case trimmed != secret:
-			k.mistake = &mistake{"the secret has white space around it", "remove the white space, often a line break at the end of a file or variable"}
+			k.mistake = &whiteSpace
 		case !prefixed:
 			k.mistake = &mistake{"the secret has lost its prefix whsec_", "pass the secret whole, with whsec_: it belongs to it, though some libraries do without it"}
 		}
@@ -104,7 +107,7 @@ func dubKeys(secret string) []key {
 	trimmed := strings.TrimSpace(secret)
 	keys := []key{{bytes: []byte(secret)}}
 	if trimmed != secret {
-		keys = append(keys, key{[]byte(trimmed), &mistake{"the secret has white space around it", "remove the white space, often a line break at the end of a file or variable"}})
+		keys = append(keys, key{[]byte(trimmed), &whiteSpace})
 	}
 	encoded, prefixed := strings.CutPrefix(trimmed, "whsec_")
 	if !prefixed {

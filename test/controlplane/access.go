@@ -19,6 +19,7 @@ package controlplane
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,11 +28,16 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 const (
@@ -54,6 +60,19 @@ func (c *ControlPlane) Kubectl(ctx context.Context, stdin string, args ...string
 		return out.String(), errOut.String(), err
 	}
 	return out.String(), errOut.String(), nil
+}
+
+// Client returns a client of the administrator for the kinds of Kubernetes and ours.
+func (c *ControlPlane) Client() (client.Client, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("make the scheme: %w", err)
+	}
+	made, err := client.New(c.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	return made, nil
 }
 
 // ServiceAccountConfig returns the configuration of a client that authenticates as a ServiceAccount, which must exist,

@@ -27,11 +27,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 	"github.com/postback-dev/postback-operator/test/operator"
 	"github.com/postback-dev/postback-operator/test/receiver"
@@ -95,12 +92,8 @@ func (d *demo) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return fmt.Errorf("make the scheme: %w", err)
-	}
-	if d.client, err = client.New(d.cp.Config, client.Options{Scheme: scheme}); err != nil {
-		return fmt.Errorf("make a client: %w", err)
+	if d.client, err = d.cp.Client(); err != nil {
+		return err
 	}
 	d.out.say("Ready after %.1fs.", time.Since(begun).Seconds())
 	return nil

@@ -20,16 +20,12 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"os"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 	"github.com/postback-dev/postback-operator/test/operator"
 )
@@ -55,12 +51,8 @@ func TestMain(m *testing.M) {
 
 func start(ctx context.Context, installed *operator.Operator) error {
 	op, cp = installed, installed.ControlPlane
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
 	var err error
-	if api, err = client.New(cp.Config, client.Options{Scheme: scheme}); err != nil {
+	if api, err = cp.Client(); err != nil {
 		return err
 	}
 	if manager, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http")); err != nil {

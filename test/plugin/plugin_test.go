@@ -21,7 +21,6 @@ package plugin
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -38,8 +37,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -65,12 +62,8 @@ func TestMain(m *testing.M) {
 
 func start(ctx context.Context, installed *operator.Operator) error {
 	op, cp = installed, installed.ControlPlane
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
 	var err error
-	if api, err = client.New(cp.Config, client.Options{Scheme: scheme}); err != nil {
+	if api, err = cp.Client(); err != nil {
 		return err
 	}
 	if err := build(ctx); err != nil {
