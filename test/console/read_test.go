@@ -225,11 +225,8 @@ func TestAPIServerGoneAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// A manager that cannot renew its Lease ends, as it has to. In a cluster its Pod starts again.
-		if manager := op.Processes()[0]; !manager.Running() {
-			if err := manager.Restart(context.Background()); err != nil {
-				t.Error(err)
-			}
+		if err := op.Processes()[0].RestartIfEnded(context.Background()); err != nil {
+			t.Error(err)
 		}
 	})
 	p.see("#problem", "The API server does not answer.")

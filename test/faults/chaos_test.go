@@ -118,7 +118,10 @@ func (c *chaos) outage(ctx context.Context, stop, start func() error) error {
 	pause(ctx, down)
 	err := start()
 	c.note(outage, "", from)
-	return err
+	if err != nil {
+		return err
+	}
+	return manager.RestartIfEnded(ctx)
 }
 
 // deleteLeases deletes the Lease of the election and those by which the replicas are known.

@@ -185,6 +185,9 @@ func finish(t *testing.T) (asked time.Time) {
 		}
 	}
 	await(t, finishPatience, func(ctx context.Context) error {
+		if err := manager.RestartIfEnded(ctx); err != nil {
+			return err
+		}
 		left, err := unfinished(ctx, faultsNamespace)
 		if err == nil && left > 0 {
 			err = fmt.Errorf("%d deliveries are not delivered", left)

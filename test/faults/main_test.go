@@ -115,6 +115,10 @@ func create(t *testing.T, postbacks ...*v1alpha1.Postback) {
 	}
 	for _, p := range postbacks {
 		await(t, startPatience, func(ctx context.Context) error {
+			// Faults before may have ended it.
+			if err := manager.RestartIfEnded(ctx); err != nil {
+				return err
+			}
 			if err := api.Get(ctx, client.ObjectKeyFromObject(p), p); err != nil {
 				return err
 			}

@@ -157,6 +157,15 @@ func (p *Process) Restart(ctx context.Context) error {
 	return nil
 }
 
+// RestartIfEnded starts the process again if it has ended by itself, as a kubelet does: a manager that cannot renew its
+// Lease ends.
+func (p *Process) RestartIfEnded(ctx context.Context) error {
+	if p.Running() {
+		return nil
+	}
+	return p.Restart(ctx)
+}
+
 func (p *Process) launch(ctx context.Context) error {
 	pod, err := p.ensurePod(ctx)
 	if err != nil {
