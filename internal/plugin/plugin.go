@@ -25,12 +25,14 @@ import (
 	"io"
 	"strings"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // Options are what a process gives to the plugin.
@@ -44,6 +46,8 @@ type Options struct {
 // Run runs the verb that the arguments name and returns the exit code: 0 if all went well, 1 if not, 2 if the command line is
 // not right.
 func Run(ctx context.Context, o Options) int {
+	// What people have to know is printed. Without a logger controller-runtime complains of that.
+	logf.SetLogger(logr.Discard())
 	root := newCommand(o) //nolint:contextcheck // ExecuteContext gives it to each verb
 	root.SetArgs(o.Args)
 	err := root.ExecuteContext(ctx)

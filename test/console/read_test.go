@@ -154,6 +154,8 @@ func TestTenThousandRows(t *testing.T) {
 	p.open(n.path("off"))
 	p.see("#paging", "1–50 of 10,000")
 	p.see("#phases", "Pending 10,000")
+	// The numbers may be there a moment before the rows.
+	p.wait(`document.querySelectorAll('.row').length === 50`)
 	seen := map[string]bool{}
 	for range 5 {
 		ids, _ := p.eval(`[...document.querySelectorAll('.row')].map((r) => r.id)`).([]any)
