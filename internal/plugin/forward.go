@@ -18,6 +18,8 @@ package plugin
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -35,17 +37,27 @@ import (
 // dispatcherSelector selects the Pods of the dispatcher.
 const dispatcherSelector = "app.kubernetes.io/name=postback-dispatcher"
 
-// ingestPort is where the shipped dispatcher takes events.
-const ingestPort = 8080
+const (
+	// ingestPort is the name of the container's port on which the dispatcher takes events.
+	ingestPort = "ingest"
+	// ingestService is the name that the certificate of ingest is for, and ingestAuthority the ConfigMap that holds what
+	// senders trust.
+	ingestService   = "postback-ingest"
+	ingestAuthority = "postback-ingest-ca"
+	authorityKey    = "ca.crt"
+)
 
 // forwarded is a port-forward to a Pod.
 type forwarded struct {
-	url  string
-	stop chan struct{}
-	done chan struct{}
+	url string
+	// transport checks the certificate of ingest by the name of its Service.
+	transport *http.Transport
+	stop      chan struct{}
+	done      chan struct{}
 }
 
 func (f *forwarded) close() {
+	f.transport.CloseIdleConnections()
 	close(f.stop)
 	<-f.done
 }
@@ -64,6 +76,14 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 	if pod == nil {
 		return nil, fmt.Errorf("namespace %s has no ready Pod with the label %s", o.installNamespace, dispatcherSelector)
 	}
+	port := containerPort(pod)
+	if port == 0 {
+		return nil, fmt.Errorf("Pod %s has no port named %s", pod.Name, ingestPort)
+	}
+	tlsConfig, err := ingestTLS(ctx, clients, o.installNamespace)
+	if err != nil {
+		return nil, err
+	}
 	transport, upgrader, err := spdy.RoundTripperFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: %w", err)
@@ -74,9 +94,9 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
 	dialer := portforward.NewFallbackDialer(websocket, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, address), func(error) bool { return true })
-	f := &forwarded{stop: make(chan struct{}), done: make(chan struct{})}
+	f := &forwarded{transport: &http.Transport{TLSClientConfig: tlsConfig}, stop: make(chan struct{}), done: make(chan struct{})}
 	ready := make(chan struct{})
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(ingestPort)}, f.stop, ready, io.Discard, o.ErrOut)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(int(port))}, f.stop, ready, io.Discard, o.ErrOut)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
@@ -98,8 +118,33 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 		f.close()
 		return nil, errors.Join(errors.New("port-forward"), err)
 	}
-	f.url = "http://127.0.0.1:" + strconv.Itoa(int(ports[0].Local))
+	f.url = "https://127.0.0.1:" + strconv.Itoa(int(ports[0].Local))
 	return f, nil
+}
+
+// containerPort returns the number of the port on which the Pod takes events, or 0.
+func containerPort(pod *corev1.Pod) int32 {
+	for i := range pod.Spec.Containers {
+		for _, p := range pod.Spec.Containers[i].Ports {
+			if p.Name == ingestPort {
+				return p.ContainerPort
+			}
+		}
+	}
+	return 0
+}
+
+// ingestTLS trusts the authority that the installation publishes for senders, for the name of the Service.
+func ingestTLS(ctx context.Context, clients kubernetes.Interface, namespace string) (*tls.Config, error) {
+	published, err := clients.CoreV1().ConfigMaps(namespace).Get(ctx, ingestAuthority, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate authority of ingest: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(published.Data[authorityKey])) {
+		return nil, fmt.Errorf("ConfigMap %s/%s has no certificate under %s", namespace, ingestAuthority, authorityKey)
+	}
+	return &tls.Config{RootCAs: roots, ServerName: ingestService + "." + namespace + ".svc", MinVersion: tls.VersionTLS12}, nil
 }
 
 func readyPod(pods []corev1.Pod) *corev1.Pod {

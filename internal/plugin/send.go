@@ -101,15 +101,16 @@ func (o *sendOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	base := o.ingestURL
+	client := &http.Client{}
 	if base == "" {
 		forward, err := o.forward(ctx, config)
 		if err != nil {
 			return fmt.Errorf("reach a dispatcher: %w; or name --ingest-url", err)
 		}
 		defer forward.close()
-		base = forward.url
+		base, client.Transport = forward.url, forward.transport
 	}
-	return o.post(ctx, base, namespace, token, body)
+	return o.post(ctx, client, base, namespace, token, body)
 }
 
 // token returns the token to send.
@@ -193,7 +194,7 @@ type answered struct {
 
 const maxAnswer = 4 << 20
 
-func (o *sendOptions) post(ctx context.Context, base, namespace, token string, body []byte) error {
+func (o *sendOptions) post(ctx context.Context, client *http.Client, base, namespace, token string, body []byte) error {
 	address, err := url.JoinPath(base, "v1", "namespaces", namespace, "events")
 	if err != nil {
 		return fmt.Errorf("--ingest-url: %w", err)
@@ -208,7 +209,7 @@ func (o *sendOptions) post(ctx context.Context, base, namespace, token string, b
 		request.Header.Set("Idempotency-Key", o.key)
 	}
 	// A redirect would carry the token elsewhere.
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("post the events: %w", err)
