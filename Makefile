@@ -100,6 +100,23 @@ build-installer: $(KUSTOMIZE) ## Write dist/install.yaml, with the images of VER
 	@hack/installer.sh '$(VERSION)' '$(REGISTRY)' >dist/install.yaml.part && mv dist/install.yaml.part dist/install.yaml
 	@echo "dist/install.yaml" >&2
 
+# A version as Helm takes it: v0.1.0 is 0.1.0, and a commit without a tag is 0.0.0-g7e5140b.
+CHART_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v([0-9]+\.[0-9]+\.[0-9]+)/\1/; t; s/^/0.0.0-g/')
+
+.PHONY: build-chart
+build-chart: $(HELM) ## Write the chart of VERSION into dist/.
+	@mkdir -p dist
+	@$(HELM) package charts/postback --version '$(CHART_VERSION)' --app-version '$(VERSION)' --destination dist
+
+.PHONY: release
+release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=ghcr.io/acme.
+	@find dist -mindepth 1 -maxdepth 1 ! -name images -exec rm -rf {} + 2>/dev/null || true
+	@$(MAKE) --no-print-directory build-installer build-chart
+	@for program in manager dispatcher kubectl-postback; do \
+		$(CYCLONEDX) app -json -output-version 1.6 -main cmd/$$program -output dist/$$program.cdx.json . || exit 1; done
+	@go run ./hack/release -version '$(VERSION)' -time "$$(git log -1 --format=%ct)"
+	@cd dist && ls -l && sha256sum --quiet --check checksums.txt
+
 ##@ Build and run
 
 .PHONY: build
