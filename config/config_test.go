@@ -204,6 +204,18 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// Senders learn which CAs to trust, and nothing else.
+func TestEverybodyReadsTheAuthorityOfIngest(t *testing.T) {
+	for object, want := range map[string]string{
+		"configmap/postback-ingest-ca": "yes", "configmap/other": "no", "secret/postback-ingest-ca": "no", "secret/postback-ingest-tls": "no",
+	} {
+		got, _, err := cp.Kubectl(t.Context(), "", "auth", "can-i", "get", object, "-n", installNamespace, "--as", "system:serviceaccount:shop:orders")
+		if strings.TrimSpace(got) != want {
+			t.Errorf("may get %s: %s, want %s (%v)", object, got, want, err)
+		}
+	}
+}
+
 func TestSamplesAreValid(t *testing.T) {
 	kubectl(t, "", "create", "namespace", "samples")
 	kubectl(t, "", "apply", "-n", "samples", "--validate=strict", "-k", "samples")

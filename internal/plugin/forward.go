@@ -32,32 +32,23 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 // dispatcherSelector selects the Pods of the dispatcher.
 const dispatcherSelector = "app.kubernetes.io/name=postback-dispatcher"
 
-const (
-	// ingestPort is the name of the container's port on which the dispatcher takes events.
-	ingestPort = "ingest"
-	// ingestService is the name that the certificate of ingest is for, and ingestAuthority the ConfigMap that holds what
-	// senders trust.
-	ingestService   = "postback-ingest"
-	ingestAuthority = "postback-ingest-ca"
-	authorityKey    = "ca.crt"
-)
-
 // forwarded is a port-forward to a Pod.
 type forwarded struct {
 	url string
-	// transport checks the certificate of ingest by the name of its Service.
-	transport *http.Transport
-	stop      chan struct{}
-	done      chan struct{}
+	// tls trusts the CA of the installation, and expects the Service's name in the certificate.
+	tls  *tls.Config
+	stop chan struct{}
+	done chan struct{}
 }
 
 func (f *forwarded) close() {
-	f.transport.CloseIdleConnections()
 	close(f.stop)
 	<-f.done
 }
@@ -76,11 +67,11 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 	if pod == nil {
 		return nil, fmt.Errorf("namespace %s has no ready Pod with the label %s", o.installNamespace, dispatcherSelector)
 	}
-	port := containerPort(pod)
-	if port == 0 {
-		return nil, fmt.Errorf("Pod %s has no port named %s", pod.Name, ingestPort)
+	port, ok := portOf(pod, v1alpha1.IngestPortName)
+	if !ok {
+		return nil, fmt.Errorf("pod %s has no port named %s: its ingest is not open to others", pod.Name, v1alpha1.IngestPortName)
 	}
-	tlsConfig, err := ingestTLS(ctx, clients, o.installNamespace)
+	trust, err := o.trust(ctx, clients)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +85,7 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
 	dialer := portforward.NewFallbackDialer(websocket, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, address), func(error) bool { return true })
-	f := &forwarded{transport: &http.Transport{TLSClientConfig: tlsConfig}, stop: make(chan struct{}), done: make(chan struct{})}
+	f := &forwarded{tls: trust, stop: make(chan struct{}), done: make(chan struct{})}
 	ready := make(chan struct{})
 	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(int(port))}, f.stop, ready, io.Discard, o.ErrOut)
 	if err != nil {
@@ -122,29 +113,54 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 	return f, nil
 }
 
-// containerPort returns the number of the port on which the Pod takes events, or 0.
-func containerPort(pod *corev1.Pod) int32 {
+// trust returns what a connection through a port-forward is checked with: the certificate is for the Service, and signed by a CA
+// of --ca-file, or of the ConfigMap in which the manager publishes its own.
+func (o *sendOptions) trust(ctx context.Context, clients kubernetes.Interface) (*tls.Config, error) {
+	config, err := o.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.ServerName = v1alpha1.IngestServiceName + "." + o.installNamespace + ".svc"
+	if config.RootCAs != nil {
+		return config, nil
+	}
+	bundle, err := clients.CoreV1().ConfigMaps(o.installNamespace).Get(ctx, v1alpha1.IngestCAName, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("learn which CA to trust: %w; or name --ca-file", err)
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM([]byte(bundle.Data[v1alpha1.CABundleKey])) {
+		return nil, fmt.Errorf("ConfigMap %s holds no certificate under %s: name --ca-file", v1alpha1.IngestCAName, v1alpha1.CABundleKey)
+	}
+	return config, nil
+}
+
+// tlsConfig returns what HTTPS is checked with: the CAs of --ca-file, or without it those of this machine.
+func (o *sendOptions) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.caFile == "" {
+		return config, nil
+	}
+	text, err := o.readFile(o.caFile, maxCAFile)
+	if err != nil {
+		return nil, err
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--ca-file: %s holds no certificate in PEM", o.caFile)
+	}
+	return config, nil
+}
+
+func portOf(pod *corev1.Pod, name string) (int32, bool) {
 	for i := range pod.Spec.Containers {
-		for _, p := range pod.Spec.Containers[i].Ports {
-			if p.Name == ingestPort {
-				return p.ContainerPort
+		for _, port := range pod.Spec.Containers[i].Ports {
+			if port.Name == name {
+				return port.ContainerPort, true
 			}
 		}
 	}
-	return 0
-}
-
-// ingestTLS trusts the authority that the installation publishes for senders, for the name of the Service.
-func ingestTLS(ctx context.Context, clients kubernetes.Interface, namespace string) (*tls.Config, error) {
-	published, err := clients.CoreV1().ConfigMaps(namespace).Get(ctx, ingestAuthority, metav1.GetOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("read the certificate authority of ingest: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(published.Data[authorityKey])) {
-		return nil, fmt.Errorf("ConfigMap %s/%s has no certificate under %s", namespace, ingestAuthority, authorityKey)
-	}
-	return &tls.Config{RootCAs: roots, ServerName: ingestService + "." + namespace + ".svc", MinVersion: tls.VersionTLS12}, nil
+	return 0, false
 }
 
 func readyPod(pods []corev1.Pod) *corev1.Pod {
