@@ -8,6 +8,7 @@ trap 'rm -rf "$fresh"' EXIT
 
 hack/generate.sh object "$fresh"
 hack/generate.sh manifests "$fresh"
+hack/generate.sh chart "$fresh"
 
 stale=0
 # compare FILES...: each file that is on disk or was generated must be both, and the same.
@@ -21,6 +22,8 @@ compare() {
 compare api/v1alpha1/zz_generated.deepcopy.go config/rbac/manager/role.yaml config/rbac/dispatcher/role.yaml
 crds=config/crd/bases
 compare $( (ls "$crds" "$fresh/$crds") | grep '\.yaml$' | sort -u | sed "s|^|$crds/|")
+chart=charts/postback/files
+compare $( (cd "$chart" && find . -type f; cd "$fresh/$chart" && find . -type f) | sort -u | sed "s|^\.|$chart|")
 
 if [ "$stale" -ne 0 ]; then
 	echo "Generated files are out of date; the difference is above. Run: make generate manifests" >&2
