@@ -38,6 +38,10 @@ generate: $(CONTROLLER_GEN) ## Generate deepcopy functions from api/v1alpha1.
 manifests: $(CONTROLLER_GEN) ## Generate CustomResourceDefinitions and roles from the code.
 	@hack/generate.sh manifests
 
+.PHONY: docs
+docs: ## Generate the tables of docs/metrics.md from the code.
+	@hack/generate.sh docs
+
 .PHONY: fmt
 fmt: ## Format the Go code.
 	@go fmt ./...

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Generates deepcopy functions (object), or CustomResourceDefinitions and roles (manifests), from the Go code.
-# Usage: hack/generate.sh object|manifests [OUTPUT ROOT]; the default output root is this repository.
+# Generates deepcopy functions (object), CustomResourceDefinitions and roles (manifests), or pages of the documentation
+# (docs), from the Go code. Usage: hack/generate.sh object|manifests|docs [OUTPUT ROOT]; the default output root is this repository.
 set -eu
 cd "$(dirname "$0")/.."
 what=$1
@@ -31,8 +31,11 @@ manifests)
 	$controller_gen rbac:roleName=postback-dispatcher paths=./dispatcher/... \
 		output:rbac:dir="$out/config/rbac/dispatcher"
 	;;
+docs)
+	go run ./hack/metrics "$out"
+	;;
 *)
-	echo "usage: $0 object|manifests [OUTPUT ROOT]" >&2
+	echo "usage: $0 object|manifests|docs [OUTPUT ROOT]" >&2
 	exit 2
 	;;
 esac
