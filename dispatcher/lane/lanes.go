@@ -329,13 +329,14 @@ func (l *Lanes) note(lane *lane, a *v1alpha1.Attempt) {
 	l.tell()
 }
 
-// HeldBack reports whether nothing but a probe goes to the endpoint of a Postback now: its circuit is open, it is gone,
-// or it asked to be left alone.
+// HeldBack reports whether what is due waits for the endpoint of a Postback: its circuit is open or it recovers from that,
+// it is gone, or it asked to be left alone.
 func (l *Lanes) HeldBack(postback types.UID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane, ok := l.lanes[postback]
-	return ok && (lane.gone != 0 || !lane.breaker.closed() || l.options.Clock.Now().Before(lane.holdUntil))
+	now := l.options.Clock.Now()
+	return ok && (lane.gone != 0 || !lane.breaker.closed() || lane.pace.recovering(now) || now.Before(lane.holdUntil))
 }
 
 // Stats are counts over all lanes.

@@ -186,7 +186,7 @@ var ourMetric = regexp.MustCompile(`\bpostback_[a-z_]+`)
 func checkNames(t *testing.T, where, query string) {
 	t.Helper()
 	known := map[string]bool{}
-	for _, d := range append(metric.Manager.Definitions(), metric.Dispatcher.Definitions()...) {
+	for _, d := range allDefinitions() {
 		known[d.Name] = true
 		if d.Type == metric.HistogramType {
 			known[d.Name+"_bucket"], known[d.Name+"_count"], known[d.Name+"_sum"] = true, true, true
@@ -197,4 +197,9 @@ func checkNames(t *testing.T, where, query string) {
 			t.Errorf("%s asks for %s, which there is not", where, name)
 		}
 	}
+}
+
+// allDefinitions returns the metrics of both programs.
+func allDefinitions() []metric.Definition {
+	return append(metric.Manager.Definitions(), metric.Dispatcher.Definitions()...)
 }
