@@ -44,6 +44,10 @@ manifests: $(CONTROLLER_GEN) ## Generate CustomResourceDefinitions and roles fro
 	@hack/generate.sh manifests
 	@hack/generate.sh chart
 
+.PHONY: docs
+docs: ## Generate the tables of docs/metrics.md from the code.
+	@hack/generate.sh docs
+
 .PHONY: fmt
 fmt: ## Format the Go code.
 	@go fmt ./...
