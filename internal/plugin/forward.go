@@ -18,6 +18,8 @@ package plugin
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -35,12 +37,21 @@ import (
 // dispatcherSelector selects the Pods of the dispatcher.
 const dispatcherSelector = "app.kubernetes.io/name=postback-dispatcher"
 
-// ingestPort is where the shipped dispatcher takes events.
-const ingestPort = 8080
+const (
+	// ingestPortName names the port where a dispatcher takes events from the cluster, by HTTPS. Without a port of that name
+	// it takes them on loopbackPort, for port-forwards only.
+	ingestPortName = "ingest"
+	loopbackPort   = 8080
+
+	// ingestService is the Service for which the certificate is made, ingestCA the ConfigMap with its authority, under caKey.
+	ingestService, ingestCA, caKey = "postback-ingest", "postback-ingest-ca", "ca.crt"
+)
 
 // forwarded is a port-forward to a Pod.
 type forwarded struct {
-	url  string
+	url string
+	// tls is how to speak TLS with it, or nil.
+	tls  *tls.Config
 	stop chan struct{}
 	done chan struct{}
 }
@@ -64,6 +75,10 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 	if pod == nil {
 		return nil, fmt.Errorf("namespace %s has no ready Pod with the label %s", o.installNamespace, dispatcherSelector)
 	}
+	port, security, err := o.ingestOf(ctx, clients, pod)
+	if err != nil {
+		return nil, err
+	}
 	transport, upgrader, err := spdy.RoundTripperFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: %w", err)
@@ -74,9 +89,9 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
 	dialer := portforward.NewFallbackDialer(websocket, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, address), func(error) bool { return true })
-	f := &forwarded{stop: make(chan struct{}), done: make(chan struct{})}
+	f := &forwarded{tls: security, stop: make(chan struct{}), done: make(chan struct{})}
 	ready := make(chan struct{})
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(ingestPort)}, f.stop, ready, io.Discard, o.ErrOut)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(port)}, f.stop, ready, io.Discard, o.ErrOut)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
@@ -98,8 +113,43 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 		f.close()
 		return nil, errors.Join(errors.New("port-forward"), err)
 	}
-	f.url = "http://127.0.0.1:" + strconv.Itoa(int(ports[0].Local))
+	scheme := "http"
+	if f.tls != nil {
+		scheme = "https"
+	}
+	f.url = scheme + "://127.0.0.1:" + strconv.Itoa(int(ports[0].Local))
 	return f, nil
+}
+
+// ingestOf returns the port of a dispatcher on which it takes events, and how to speak TLS with it, or nil: its
+// certificate is that of the Service, by the authority that the installation publishes for senders.
+func (o *sendOptions) ingestOf(ctx context.Context, clients kubernetes.Interface, pod *corev1.Pod) (int, *tls.Config, error) {
+	port := namedPort(pod, ingestPortName)
+	if port == 0 {
+		return loopbackPort, nil, nil
+	}
+	authority, err := clients.CoreV1().ConfigMaps(o.installNamespace).Get(ctx, ingestCA, metav1.GetOptions{})
+	if err != nil {
+		return 0, nil, fmt.Errorf("get the authority of ingest's certificate: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(authority.Data[caKey])) {
+		return 0, nil, fmt.Errorf("ConfigMap %s/%s has no certificate in %s", o.installNamespace, ingestCA, caKey)
+	}
+	security := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: ingestService + "." + o.installNamespace + ".svc"}
+	return port, security, nil
+}
+
+// namedPort returns the port of a Pod with a name, or 0.
+func namedPort(pod *corev1.Pod, name string) int {
+	for i := range pod.Spec.Containers {
+		for _, port := range pod.Spec.Containers[i].Ports {
+			if port.Name == name {
+				return int(port.ContainerPort)
+			}
+		}
+	}
+	return 0
 }
 
 func readyPod(pods []corev1.Pod) *corev1.Pod {

@@ -19,6 +19,7 @@ package plugin
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -101,15 +102,16 @@ func (o *sendOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	base := o.ingestURL
+	var security *tls.Config
 	if base == "" {
 		forward, err := o.forward(ctx, config)
 		if err != nil {
 			return fmt.Errorf("reach a dispatcher: %w; or name --ingest-url", err)
 		}
 		defer forward.close()
-		base = forward.url
+		base, security = forward.url, forward.tls
 	}
-	return o.post(ctx, base, namespace, token, body)
+	return o.post(ctx, base, security, namespace, token, body)
 }
 
 // token returns the token to send.
@@ -193,7 +195,8 @@ type answered struct {
 
 const maxAnswer = 4 << 20
 
-func (o *sendOptions) post(ctx context.Context, base, namespace, token string, body []byte) error {
+// post posts events to a base URL, by TLS as said, or as usual if security is nil.
+func (o *sendOptions) post(ctx context.Context, base string, security *tls.Config, namespace, token string, body []byte) error {
 	address, err := url.JoinPath(base, "v1", "namespaces", namespace, "events")
 	if err != nil {
 		return fmt.Errorf("--ingest-url: %w", err)
@@ -209,6 +212,9 @@ func (o *sendOptions) post(ctx context.Context, base, namespace, token string, b
 	}
 	// A redirect would carry the token elsewhere.
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if security != nil {
+		client.Transport = &http.Transport{TLSClientConfig: security, DisableKeepAlives: true}
+	}
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("post the events: %w", err)
