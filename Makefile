@@ -83,7 +83,9 @@ test-faults: ## Test delivery at full length while everything fails (about half 
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test -count 1 -timeout 60m -v ./test/faults $(FAULTS)
 
-# The machine is left as it was. FAULTS of its own: NODE_FLAGS="-seed N ..."; see test/node.
+# NODE_FLAGS="-seed N -events N ..." go to the tests.
+NODE_FLAGS ?=
+
 .PHONY: test-node
 test-node: ## Test the installation in real Pods, on a Kubernetes node of its own. Needs root and Linux; built first (minutes, once).
 	@hack/node/test.sh $(NODE_FLAGS)
