@@ -113,7 +113,7 @@ release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=ghc
 	@find dist -mindepth 1 -maxdepth 1 ! -name images -exec rm -rf {} + 2>/dev/null || true
 	@$(MAKE) --no-print-directory build-installer build-chart
 	@for program in manager dispatcher kubectl-postback; do \
-		$(CYCLONEDX) app -json -output-version 1.6 -main cmd/$$program -output dist/$$program.cdx.json . || exit 1; done
+		CGO_ENABLED=0 GOOS=linux $(CYCLONEDX) app -json -noserial -output-version 1.6 -main cmd/$$program -output dist/$$program.cdx.json . || exit 1; done
 	@go run ./hack/release -version '$(VERSION)' -time "$$(git log -1 --format=%ct)"
 	@cd dist && ls -l && sha256sum --quiet --check checksums.txt
 

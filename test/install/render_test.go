@@ -129,6 +129,26 @@ func TestChartIsTheInstaller(t *testing.T) {
 	same(t, want, objects(t, render(t, operator.Namespace, "--set", "image.tag=v1.2.3,image.registry="+registry)))
 }
 
+func TestChartWithCertManager(t *testing.T) {
+	want := objects(t, kustomize(t, "cert-manager"))
+	delete(want, "Namespace /"+operator.Namespace)
+	got := objects(t, render(t, operator.Namespace, "--set", "ingest.certificate.source=CertManager,ingest.certificate.issuerRef.name=postback-ingest"))
+	for name, object := range got {
+		withoutVersion(t, name, object)
+	}
+	same(t, want, got)
+}
+
+// withoutVersion takes out the label that the installer and the chart have and config/ has not.
+func withoutVersion(t *testing.T, name string, object map[string]any) {
+	t.Helper()
+	labels := (&unstructured.Unstructured{Object: object}).GetLabels()
+	if labels["app.kubernetes.io/version"] != "latest" {
+		t.Errorf("%s: version %q", name, labels["app.kubernetes.io/version"])
+	}
+	unstructured.RemoveNestedField(object, "metadata", "labels", "app.kubernetes.io/version")
+}
+
 // optional are the parts of config/ that config/default leaves out, and the values that turn them on.
 var optional = map[string]string{
 	"network-policy": "networkPolicy.enabled=true", "priority": "priority.enabled=true",
@@ -157,11 +177,7 @@ func TestChartHasTheOptionalParts(t *testing.T) {
 			delete(got, name)
 		}
 		for name, object := range got {
-			labels := (&unstructured.Unstructured{Object: object}).GetLabels()
-			if labels["app.kubernetes.io/version"] != "latest" {
-				t.Errorf("%s: version %q", name, labels["app.kubernetes.io/version"])
-			}
-			unstructured.RemoveNestedField(object, "metadata", "labels", "app.kubernetes.io/version")
+			withoutVersion(t, name, object)
 		}
 		same(t, want, got)
 	}
