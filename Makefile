@@ -2,11 +2,14 @@
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-# Where the images are, such as ghcr.io/acme; without it their names have no registry.
-REGISTRY ?=
 LDFLAGS ?= -s -w -X main.version=$(VERSION)
 KUBECTL ?= kubectl
 FUZZTIME ?= 30s
+# Images are named REGISTRY/postback-manager:VERSION; without a registry, postback-manager:VERSION.
+REGISTRY ?=
+ARCHITECTURES ?= amd64 arm64
+# What images tell as the time of their making: that of the commit, so that two builds of it are the same.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # The race detector needs a C compiler; without one the tests run without it.
 RACE ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
 
@@ -43,6 +46,10 @@ generate: $(CONTROLLER_GEN) ## Generate deepcopy functions from api/v1alpha1.
 manifests: $(CONTROLLER_GEN) ## Generate CustomResourceDefinitions and roles from the code, and the chart's copies of config.
 	@hack/generate.sh manifests
 	@hack/generate.sh chart
+
+.PHONY: docs
+docs: ## Generate the tables of docs/metrics.md from the code.
+	@hack/generate.sh docs
 
 .PHONY: fmt
 fmt: ## Format the Go code.
@@ -84,6 +91,13 @@ test-faults: ## Test delivery at full length while everything fails (about half 
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test -count 1 -timeout 60m -v ./test/faults $(FAULTS)
 
+# NODE_FLAGS="-seed N -events N ..." go to the tests.
+NODE_FLAGS ?=
+
+.PHONY: test-node
+test-node: ## Test the installation in real Pods, on a Kubernetes node of its own. Needs root and Linux; built first (minutes, once).
+	@hack/node/test.sh $(NODE_FLAGS)
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s).
 	@hack/fuzz.sh $(FUZZTIME)
@@ -114,7 +128,7 @@ release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=ghc
 	@$(MAKE) --no-print-directory build-installer build-chart
 	@for program in manager dispatcher kubectl-postback; do \
 		CGO_ENABLED=0 GOOS=linux $(CYCLONEDX) app -json -noserial -output-version 1.6 -main cmd/$$program -output dist/$$program.cdx.json . || exit 1; done
-	@go run ./hack/release -version '$(VERSION)' -time "$$(git log -1 --format=%ct)"
+	@go run ./hack/release -version '$(VERSION)' -time "$$SOURCE_DATE_EPOCH"
 	@cd dist && ls -l && sha256sum --quiet --check checksums.txt
 
 ##@ Build and run
@@ -124,6 +138,16 @@ build: ## Build the programs into bin/.
 	@mkdir -p bin
 	@echo "Building manager and dispatcher into bin/" >&2
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+IMAGES = hack/image/build.sh -a '$(ARCHITECTURES)' -r '$(REGISTRY)' -v '$(VERSION)' -l '$(LDFLAGS)'
+
+.PHONY: images
+images: ## Build container images into dist/images, as OCI archives. REGISTRY=... begins their names.
+	@$(IMAGES) -o dist/images postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher
+
+.PHONY: verify-images
+verify-images: images ## Check that the images are the same when they are built again, somewhere else.
+	@hack/image/reproducible.sh dist/images VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' ARCHITECTURES='$(ARCHITECTURES)'
 
 .PHONY: run
 run: build ## Run manager and dispatcher here, against the cluster of your kubeconfig.

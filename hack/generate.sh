@@ -1,7 +1,7 @@
 #!/bin/sh
-# Generates deepcopy functions (object), or CustomResourceDefinitions and roles (manifests), from the Go code; or copies
-# what the chart takes from config/ as it is (chart).
-# Usage: hack/generate.sh object|manifests|chart [OUTPUT ROOT]; the default output root is this repository.
+# Generates deepcopy functions (object), CustomResourceDefinitions and roles (manifests), or pages of the documentation
+# (docs), from the Go code; or copies what the chart takes from config/ as it is (chart).
+# Usage: hack/generate.sh object|manifests|docs|chart [OUTPUT ROOT]; the default output root is this repository.
 set -eu
 cd "$(dirname "$0")/.."
 what=$1
@@ -46,8 +46,11 @@ chart)
 		done
 	done
 	;;
+docs)
+	go run ./hack/metrics "$out"
+	;;
 *)
-	echo "usage: $0 object|manifests|chart [OUTPUT ROOT]" >&2
+	echo "usage: $0 object|manifests|docs|chart [OUTPUT ROOT]" >&2
 	exit 2
 	;;
 esac

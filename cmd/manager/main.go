@@ -32,6 +32,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -113,7 +114,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("make the manager: %w", err)
 	}
-	o.Clock = clock.RealClock{}
+	o.Clock, o.Metrics = clock.RealClock{}, metrics.Registry
 	if err := controllers.Setup(ctx, mgr, o.Options); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,9 +48,13 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// Namespace of the installation.
 	Namespace string
+
+	// notAfter is when the certificate ends, in seconds since 1970.
+	notAfter atomic.Int64
 }
 
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;update,namespace=postback-system
+// The Secrets are covered by what the manager may do with those of all namespaces.
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;update
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;update,namespace=postback-system
 
 // Reconcile replaces what is due, CA first: what the certificate needs stands before the certificate does.
@@ -72,7 +77,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	if err := r.writePair(ctx, server, s.server, s.bundle()); err != nil {
 		return ctrl.Result{}, err
 	}
-	expiry.Set(float64(s.server.certificate.NotAfter.Unix()))
+	r.notAfter.Store(s.server.certificate.NotAfter.Unix())
 	if reason != "" {
 		logf.FromContext(ctx).Info("Certificate of ingest issued", "reason", reason, "notAfter", s.server.certificate.NotAfter)
 	}

@@ -20,7 +20,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -36,18 +35,13 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-var expiry = prometheus.NewGauge(prometheus.GaugeOpts{
-	Name: "postback_ingest_certificate_expiration_timestamp_seconds",
-	Help: "When the certificate of ingest that the manager keeps ends, as a Unix time; 0 in a replica that is not the leader.",
-})
-
 // Setup adds the controller to a manager whose cache holds the metadata of Secrets with v1alpha1.WatchLabel.
 func Setup(mgr manager.Manager, namespace string, clock clock.PassiveClock) error {
-	if err := metrics.Registry.Register(expiry); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
 	r := &Reconciler{
 		Client: client.WithFieldOwner(mgr.GetClient(), v1alpha1.ManagerFieldOwner), Live: mgr.GetAPIReader(), Clock: clock, Namespace: namespace,
+	}
+	if err := metrics.Registry.Register(r); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
 	}
 	request := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: v1alpha1.IngestCertificateName}}
 	changed := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
