@@ -32,7 +32,13 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/test/node/report"
+)
+
+const (
+	ingestHost = v1alpha1.IngestServiceName + "." + system + ".svc"
+	ingestCA   = v1alpha1.IngestCAName
 )
 
 // production is a producer to be run.
