@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/onsi/gomega"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -179,8 +180,8 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 // checkLoss takes something away, uses the operator, and looks for a refusal in the log of the program.
 func checkLoss(t *testing.T, l *loss) {
 	all := slices.Clone(*l.role.rules())
-	setRules(t, l.role, l.rules)
-	defer setRules(t, l.role, all)
+	setRules(t, l, l.rules, false)
+	defer setRules(t, l, all, true)
 	r := begin(t)
 	ctx, cancel := context.WithTimeout(t.Context(), refusal)
 	used := make(chan error, 1)
@@ -206,13 +207,27 @@ func checkLoss(t *testing.T, l *loss) {
 	}
 }
 
-func setRules(t *testing.T, r *role, rules []rbacv1.PolicyRule) {
+// setRules gives a role other rules, and waits until the API server goes by them: whether it grants what is lost.
+func setRules(t *testing.T, l *loss, rules []rbacv1.PolicyRule, granted bool) {
 	t.Helper()
-	*r.rules() = rules
 	// The test may be over, and its context with it.
-	if err := api.Update(context.WithoutCancel(t.Context()), r.object); err != nil {
+	ctx := context.WithoutCancel(t.Context())
+	*l.role.rules() = rules
+	if err := api.Update(ctx, l.role.object); err != nil {
 		t.Fatal(err)
 	}
+	resource, subresource, _ := strings.Cut(l.lost.Resources[0], "/")
+	question := authorizationv1.SubjectAccessReviewSpec{
+		User: "system:serviceaccount:" + operator.Namespace + ":postback-" + l.role.program,
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: l.role.object.GetNamespace(), Group: l.lost.APIGroups[0], Resource: resource, Subresource: subresource, Verb: l.lost.Verbs[0],
+		},
+	}
+	gomega.NewWithT(t).Eventually(func() (bool, error) {
+		review := &authorizationv1.SubjectAccessReview{Spec: question}
+		err := api.Create(ctx, review)
+		return review.Status.Allowed, err
+	}).WithTimeout(patience).WithPolling(polling).Should(gomega.Equal(granted))
 }
 
 func linesWith(log, word string) string {
