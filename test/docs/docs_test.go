@@ -125,7 +125,7 @@ func TestCodeIsFromFiles(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, b := range blocks(t, page) {
 			if b.from == "" {
-				if slices.Contains([]string{"js", "python", "go"}, b.language) {
+				if slices.Contains([]string{"js", "python", "go", "ruby", "php", "java", "csharp", "rust"}, b.language) {
 					t.Errorf("%s: a block of %s does not say which file it is from:\n%s", page, b.language, b.text)
 				}
 				continue

@@ -177,9 +177,9 @@ func TestReceiversVerifyWhatIsSent(t *testing.T) {
 	ran := 0
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
-			check, _ := l.command(t, receiversDir(t))
+			check := l.check(t, receiversDir(t))
 			ran++
-			runCases(t, startProgram(t, check), cases)
+			runCases(t, startProgram(t, check, l.encode), cases)
 		})
 	}
 	if ran == 0 {
