@@ -21,19 +21,21 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
 // visible replaces what a terminal would act upon, or what would change the order of a line, by its code: control characters
-// and the marks of writing direction. Endpoints choose some of what is printed.
+// and the marks of writing direction. Bytes that are no UTF-8, which old terminals take for control characters, become U+FFFD.
+// Endpoints choose some of what is printed.
 func visible(text string) string { return visibleBut(text, "") }
 
 // visibleText is visible for a text of several lines.
 func visibleText(text string) string { return visibleBut(text, "\n\t") }
 
 func visibleBut(text, but string) string {
-	if strings.IndexFunc(text, hidden) < 0 {
+	if utf8.ValidString(text) && strings.IndexFunc(text, hidden) < 0 {
 		return text
 	}
 	var shown strings.Builder
