@@ -68,9 +68,12 @@ func TestPercentiles(t *testing.T) {
 
 func TestHeights(t *testing.T) {
 	for _, test := range []struct{ succeeded, failed, top, bad, good int }{
-		{10, 0, 10, 0, 100}, {0, 10, 10, 100, 0}, {5, 5, 20, 25, 25},
+		{10, 0, 10, 0, 100},
+		{0, 10, 10, 100, 0},
+		{5, 5, 20, 25, 25},
 		// One of many is seen, too.
-		{999, 1, 1000, shortest, 97}, {1, 999, 1000, 97, shortest},
+		{999, 1, 1000, shortest, 97},
+		{1, 999, 1000, 97, shortest},
 	} {
 		bad, good := heights(&bucket{succeeded: test.succeeded, failed: test.failed}, test.top, 100)
 		if bad != test.bad || good != test.good {

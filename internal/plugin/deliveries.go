@@ -26,7 +26,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -144,7 +143,8 @@ func (s *scope) delivery(ctx context.Context, name string) (*v1alpha1.PostbackDe
 		return nil, errors.New("name a delivery or an event")
 	}
 	// The id of an event may hold a slash, which no object's name does.
-	if d := (&v1alpha1.PostbackDelivery{}); len(path.IsValidPathSegmentName(name)) == 0 {
+	if !strings.Contains(name, "/") {
+		d := &v1alpha1.PostbackDelivery{}
 		if err := s.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, d); err == nil || !isMissing(err) {
 			return d, err
 		}
