@@ -69,8 +69,8 @@ func objects(t *testing.T, manifests string) map[string]map[string]any {
 	}
 }
 
-// comparable takes out what only Helm adds, and checks that it is there.
-func comparable(t *testing.T, name string, object map[string]any) {
+// withoutHelm takes out what only Helm adds, and checks that it is there.
+func withoutHelm(t *testing.T, name string, object map[string]any) {
 	t.Helper()
 	o := unstructured.Unstructured{Object: object}
 	labels := o.GetLabels()
@@ -106,7 +106,7 @@ func kustomize(t *testing.T, folder string) string {
 func same(t *testing.T, want, got map[string]map[string]any) {
 	t.Helper()
 	for name, object := range got {
-		comparable(t, name, object)
+		withoutHelm(t, name, object)
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); diff != "" {
 		t.Errorf("the chart has other objects (-kustomize +chart):\n%s", diff)
