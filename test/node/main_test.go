@@ -23,8 +23,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,8 +108,31 @@ func install(ctx context.Context) error {
 	if _, err := kubectl(ctx, "", "apply", "-f", "testdata/partner.yaml"); err != nil {
 		return err
 	}
-	_, err := kubectl(ctx, "", "-n", partner, "wait", "--for=condition=Ready", "--timeout=90s", "postback/shop", "pod/receiver")
-	return err
+	if _, err := kubectl(ctx, "", "-n", partner, "wait", "--for=condition=Ready", "--timeout=90s", "postback/shop", "pod/receiver"); err != nil {
+		return err
+	}
+	return connectable(ctx, partner, "receiver")
+}
+
+// connectable waits until a Service takes connections. kube-proxy learns of a Pod a moment after it has become ready.
+func connectable(ctx context.Context, namespace, name string) error {
+	var service corev1.Service
+	if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &service); err != nil {
+		return fmt.Errorf("find the Service %s: %w", name, err)
+	}
+	address := net.JoinHostPort(service.Spec.ClusterIP, strconv.Itoa(int(service.Spec.Ports[0].Port)))
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, patience, true, func(ctx context.Context) (bool, error) {
+		connection, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
+		if last = err; err != nil {
+			return false, nil
+		}
+		return true, connection.Close()
+	})
+	if err != nil {
+		return fmt.Errorf("connect to the Service %s: %w", name, errors.Join(err, last))
+	}
+	return nil
 }
 
 // figure prints a figure of the run.

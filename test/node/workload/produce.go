@@ -40,8 +40,8 @@ import (
 )
 
 const (
-	// inFlight is how many events are posted at a time.
-	inFlight = 64
+	// inFlight is how many events are posted at a time. Most of them wait to be posted again when a replica has gone.
+	inFlight = 256
 	// postTimeout bounds a try; pauses between two grow from the first to the longest.
 	postTimeout                 = 10 * time.Second
 	firstPause, longestPause    = 100 * time.Millisecond, 2 * time.Second
