@@ -16,6 +16,7 @@ elif [ "$status" -ne 0 ]; then
 	exit "$status"
 fi
 
+(cd hack/node && go test .)
 controlplane=$(hack/controlplane/build.sh)
 programs=$(hack/node/build.sh)
 arch=$(go env GOARCH)
