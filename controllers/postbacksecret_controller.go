@@ -234,6 +234,9 @@ func (r *PostbackSecretReconciler) write(ctx context.Context, s *postbackSecretS
 	}
 	logf.FromContext(ctx).Info("Secret written", "secret", klog.KObj(desired), "version", decision.keyring.Version,
 		"newKey", string(decision.change), "previousKeys", len(decision.keyring.Previous))
+	if cause := decision.change.cause(); cause != "" {
+		keysMade.WithLabelValues(cause).Inc()
+	}
 	r.tellChange(s, desired.Name, decision)
 	return nil
 }

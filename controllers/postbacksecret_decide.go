@@ -38,6 +38,21 @@ const (
 	keyScheduled keyChange = "scheduled"
 )
 
+// cause is the change as the metric has it, or "" if there is none.
+func (c keyChange) cause() string {
+	switch c {
+	case keyFirst:
+		return causeFirst
+	case keyLost:
+		return causeLost
+	case keyRequested:
+		return causeRequested
+	case keyScheduled:
+		return causeScheduled
+	}
+	return ""
+}
+
 // keyDecision is what a generated Secret ought to hold.
 type keyDecision struct {
 	keyring keyring.Keyring

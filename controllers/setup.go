@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -64,6 +65,8 @@ type Options struct {
 	// PollInterval is how often a Secret is looked at whose changes are not watched.
 	PollInterval time.Duration
 	Clock        clock.Clock
+	// Metrics, if it is there, gets the gauges of Postbacks and PostbackSecrets.
+	Metrics prometheus.Registerer
 }
 
 // CacheOptions keep everything out of the manager's cache that it has no use for: of Secrets, only those that carry
@@ -120,6 +123,12 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 	}
 	if err := setupPostbacks(mgr, postbacks, lookup{mgr.GetCache(), o.Namespace}); err != nil {
 		return fmt.Errorf("set up the Postback controller: %w", err)
+	}
+	if o.Metrics == nil {
+		return nil
+	}
+	if err := o.Metrics.Register(&collector{mgr.GetCache(), mgr.Elected(), o.Clock}); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
 	}
 	return nil
 }

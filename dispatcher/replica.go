@@ -147,7 +147,7 @@ func (r *replica) addRetries(ctx context.Context) error {
 	if err := retry.Setup(r.mgr, r.election.Reconciler, r.wake); err != nil {
 		return err
 	}
-	collector := &retry.Collector{Cache: cache, Routes: r.routes, Elected: r.election.Elected, Clock: r.clock}
+	collector := &retry.Collector{Cache: cache, Routes: r.routes, Elected: r.election.Elected, HeldBack: r.lanes.HeldBack, Clock: r.clock}
 	if err := errors.Join(metrics.Registry.Register(collector), metrics.Registry.Register(finished)); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}

@@ -131,7 +131,7 @@ func (a *Attempter) announce(r *route.Route, before *v1alpha1.PostbackDeliverySt
 	if before.Phase == after.Status.Phase && before.Round.Attempts < after.Status.Round.Attempts {
 		return
 	}
-	deliveries.WithLabelValues(string(after.Status.Phase)).Inc()
+	observePhase(after)
 	postback := r.Postback()
 	switch {
 	case after.Status.Phase == v1alpha1.DeliveryFailed:

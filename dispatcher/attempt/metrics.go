@@ -17,47 +17,40 @@ limitations under the License.
 package attempt
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
-
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
 var (
-	attempts = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "postback_attempts_total",
-		Help: "Attempts to deliver an event, by how they ended.",
-	}, []string{"outcome"})
+	attempts = metric.Dispatcher.Counters("postback_attempts_total",
+		"Attempts to deliver an event, by how they ended.", metric.Values("outcome", v1alpha1.Outcomes...))
 
-	duration = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "postback_attempt_duration_seconds",
-		Help:    "Time from the beginning of an attempt to the end of the endpoint's answer.",
-		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
-	})
+	duration = metric.Dispatcher.Histogram("postback_attempt_duration_seconds",
+		"Time from the beginning of an attempt to the end of the endpoint's answer.",
+		.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30)
 
-	deliveries = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "postback_deliveries_total",
-		Help: "Deliveries that entered a phase after an attempt.",
-	}, []string{"phase"})
+	deliveries = metric.Dispatcher.Counters("postback_deliveries_total",
+		"Deliveries that entered a phase after an attempt. A redelivery counts again.",
+		metric.Values("phase", v1alpha1.DeliveryRetrying, v1alpha1.DeliveryDelivered, v1alpha1.DeliveryFailed))
 
-	firstAttemptsLeft = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "postback_first_attempts_left_total",
-		Help: "First attempts that the replica which stored the event left to the elected one: it had no room, came too late, or had to end.",
-	})
+	deliveryDuration = metric.Dispatcher.Histogram("postback_delivery_duration_seconds",
+		"Time from the storing of a delivery, which is known to the second, to the answer that accepted it; redeliveries are left out.",
+		1, 2, 5, 15, 60, 300, 1800, 3600, 6*3600, 24*3600, 7*24*3600)
+
+	firstAttemptsLeft = metric.Dispatcher.Counter("postback_first_attempts_left_total",
+		"First attempts that the replica which stored the event left to the elected one: it had no room, came too late, or had to end.")
 )
-
-func init() {
-	metrics.Registry.MustRegister(attempts, duration, deliveries, firstAttemptsLeft)
-	// Series that are there from the start let a rate be true for the first of its kind, too.
-	for _, outcome := range v1alpha1.Outcomes {
-		attempts.WithLabelValues(string(outcome))
-	}
-	for _, phase := range []v1alpha1.DeliveryPhase{v1alpha1.DeliveryRetrying, v1alpha1.DeliveryDelivered, v1alpha1.DeliveryFailed} {
-		deliveries.WithLabelValues(string(phase))
-	}
-}
 
 func observe(a v1alpha1.Attempt) {
 	attempts.WithLabelValues(string(a.Outcome)).Inc()
 	duration.Observe(max(a.Duration.Seconds(), 0))
+}
+
+// observePhase counts a delivery that has entered a phase.
+func observePhase(d *v1alpha1.PostbackDelivery) {
+	deliveries.WithLabelValues(string(d.Status.Phase)).Inc()
+	asked := d.Status.LastHandledRedeliver != "" || d.Status.LastHandledRedeliverFromPostback != ""
+	if end := d.Status.CompletionTime; d.Status.Phase == v1alpha1.DeliveryDelivered && end != nil && !asked {
+		deliveryDuration.Observe(max(end.Sub(d.CreationTimestamp.Time).Seconds(), 0))
+	}
 }

@@ -43,13 +43,14 @@ const (
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	start := s.options.Clock.Now()
 	namespace, events, a := s.answer(w, r)
-	requestsTotal.WithLabelValues(strconv.Itoa(a.status)).Inc()
+	took := s.options.Clock.Since(start)
+	countRequest(a, took)
 	if err := a.write(w); err != nil {
 		s.options.Log.V(1).Info("Answer not sent", "namespace", namespace, "reason", err.Error())
 	}
 	// Every request comes by here: what nobody reads is not put together.
 	if log := s.options.Log.V(1); log.Enabled() {
-		log.Info("Answered request", summary(r, namespace, events, a, s.options.Clock.Since(start))...)
+		log.Info("Answered request", summary(r, namespace, events, a, took)...)
 	}
 }
 
@@ -102,7 +103,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 	}
 	posted, cloudEvents, a := s.read(w, r, namespace)
 	if a != nil {
-		eventsTotal.WithLabelValues(resultInvalid).Inc()
+		eventsTotal.WithLabelValues(string(resultInvalid)).Inc()
 		return namespace, nil, a
 	}
 	// The first event was charged before the body was read.

@@ -17,52 +17,80 @@ limitations under the License.
 package ingest
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
 // Values of the label result that are not results of a delivery.
 const (
-	resultNoMatch = "NoMatch"
-	resultInvalid = "Invalid"
+	resultNoMatch result = "NoMatch"
+	resultInvalid result = "Invalid"
 )
 
 var (
-	eventsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "postback_ingest_events_total",
-		Help: "Posted events, by what became of them: one for each event and matching Postback, one (NoMatch) for an event " +
-			"that matches none, and one (Invalid) for a request that was refused for what it holds.",
-	}, []string{"result"})
+	eventsTotal = metric.Dispatcher.Counters("postback_ingest_events_total",
+		"Posted events, by what became of them: one for each event and matching Postback; one (NoMatch) for an event that "+
+			"matches none; and one (Invalid) for a request that was refused for what it holds.",
+		metric.Values("result", append([]result{resultNoMatch, resultInvalid}, results...)...))
 
-	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "postback_ingest_requests_total",
-		Help: "Requests to post events, by the HTTP status of the answer.",
-	}, []string{"code"})
+	reasonsTotal = metric.Dispatcher.Counters("postback_ingest_reasons_total",
+		"Events that were skipped or refused for a Postback, by the reason.", metric.Values("reason", reasons...))
 
-	filterFailures = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "postback_filter_failures_total",
-		Help: "Evaluations of spec.filter that failed, so that the event was not sent to that Postback.",
-	})
+	requestsTotal = metric.Dispatcher.Counters("postback_ingest_requests_total",
+		"Requests to post events, by the HTTP status of the answer.", metric.Label{Name: "code", Values: statuses()})
+
+	problemsTotal = metric.Dispatcher.Counters("postback_ingest_problems_total",
+		"Requests that were not answered with 2xx, by the type of the problem in the answer.", problemLabel())
+
+	requestDuration = metric.Dispatcher.Histogram("postback_ingest_request_duration_seconds",
+		"Time from the header of a request to post events to its answer.",
+		.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)
+
+	filterFailures = metric.Dispatcher.Counter("postback_filter_failures_total",
+		"Evaluations of spec.filter that failed, so that the event was not sent to that Postback.")
 )
 
-func init() {
-	metrics.Registry.MustRegister(eventsTotal, requestsTotal, filterFailures)
-	for _, result := range []string{
-		string(resultStored), string(resultDuplicate), string(resultSkipped), string(resultRefused),
-		string(resultConflict), string(resultUnstored), resultNoMatch, resultInvalid,
-	} {
-		// So that each series is there from the start, and its first increase shows.
-		eventsTotal.WithLabelValues(result)
+// statuses returns all that an answer can have.
+func statuses() []string {
+	codes := []string{strconv.Itoa(http.StatusOK), strconv.Itoa(http.StatusAccepted)}
+	for _, kind := range problemKinds {
+		codes = append(codes, strconv.Itoa(kind.status))
+	}
+	slices.Sort(codes)
+	return slices.Compact(codes)
+}
+
+func problemLabel() metric.Label {
+	label := metric.Label{Name: "problem"}
+	for _, kind := range problemKinds {
+		label.Values = append(label.Values, kind.name)
+	}
+	slices.Sort(label.Values)
+	return label
+}
+
+func countRequest(a *answer, took time.Duration) {
+	requestsTotal.WithLabelValues(strconv.Itoa(a.status)).Inc()
+	requestDuration.Observe(max(took.Seconds(), 0))
+	if a.kind != "" {
+		problemsTotal.WithLabelValues(a.kind).Inc()
 	}
 }
 
 func countEvents(events []eventResult) {
 	for i := range events {
 		if len(events[i].Deliveries) == 0 {
-			eventsTotal.WithLabelValues(resultNoMatch).Inc()
+			eventsTotal.WithLabelValues(string(resultNoMatch)).Inc()
 		}
-		for j := range events[i].Deliveries {
-			eventsTotal.WithLabelValues(string(events[i].Deliveries[j].Result)).Inc()
+		for _, d := range events[i].Deliveries {
+			eventsTotal.WithLabelValues(string(d.Result)).Inc()
+			if d.Reason != "" {
+				reasonsTotal.WithLabelValues(string(d.Reason)).Inc()
+			}
 		}
 	}
 }

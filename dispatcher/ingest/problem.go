@@ -59,6 +59,13 @@ var (
 	notStored             = problemKind{"not-stored", http.StatusServiceUnavailable, "The events could not be stored"}
 )
 
+// problemKinds are all of them.
+var problemKinds = []problemKind{
+	invalidNamespace, invalidEvent, invalidOrigin, unauthenticated, forbiddenSender, invalidIdempotencyKey, notFound,
+	methodNotAllowed, bodyTooSlow, idConflict, bodyTooLarge, eventTooLarge, unsupportedMediaType, unsupportedEncoding,
+	overloaded, rateLimited, noRoom, internalError, accessUnknown, notReady, notStored,
+}
+
 // problem is a problem document (RFC 9457).
 type problem struct {
 	Type     string        `json:"type"`
@@ -73,6 +80,8 @@ type problem struct {
 // answer is the answer to a request.
 type answer struct {
 	status int
+	// kind is the name of the problem, or "".
+	kind string
 	// body is nil if the answer has none.
 	body       any
 	problem    *problem
@@ -91,7 +100,7 @@ func refuse(kind problemKind, format string, args ...any) *answer {
 	if kind.status >= http.StatusInternalServerError {
 		p.Instance = "urn:uuid:" + string(uuid.NewUUID())
 	}
-	return &answer{status: kind.status, body: p, problem: p, header: http.Header{}}
+	return &answer{status: kind.status, kind: kind.name, body: p, problem: p, header: http.Header{}}
 }
 
 // with sets a header.

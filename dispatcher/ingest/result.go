@@ -57,6 +57,9 @@ const (
 	resultUnstored result = "Unstored"
 )
 
+// results are all of them.
+var results = []result{resultStored, resultDuplicate, resultSkipped, resultRefused, resultConflict, resultUnstored}
+
 type reason string
 
 const (
@@ -69,6 +72,12 @@ const (
 	reasonQuotaExceeded        reason = "QuotaExceeded"
 	reasonTooLarge             reason = "TooLarge"
 )
+
+// reasons are all of them.
+var reasons = []reason{
+	reasonDisabled, reasonFilteredOut, reasonFilterFailed, reasonNamespaceTerminating, reasonNamespaceNotFound,
+	reasonBacklogFull, reasonQuotaExceeded, reasonTooLarge,
+}
 
 // tally counts the deliveries of a request by result.
 type tally map[result]int

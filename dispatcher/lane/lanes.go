@@ -329,6 +329,16 @@ func (l *Lanes) note(lane *lane, a *v1alpha1.Attempt) {
 	l.tell()
 }
 
+// HeldBack reports whether what is due waits for the endpoint of a Postback: its circuit is open or it recovers from that,
+// it is gone, or it asked to be left alone.
+func (l *Lanes) HeldBack(postback types.UID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lane, ok := l.lanes[postback]
+	now := l.options.Clock.Now()
+	return ok && (lane.gone != 0 || !lane.breaker.closed() || lane.pace.recovering(now) || now.Before(lane.holdUntil))
+}
+
 // Stats are counts over all lanes.
 type Stats struct {
 	// InFlight are attempts that are being made, Waiting are due and wait for their endpoint or for a place.

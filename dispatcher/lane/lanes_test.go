@@ -203,12 +203,14 @@ func TestCircuitOpensProbesAndRecoversSlowly(t *testing.T) {
 		if failed > DefaultMaxConcurrent+12 {
 			t.Errorf("%d attempts in ten minutes at an endpoint that hangs", failed)
 		}
+		want(t, "held back by the circuit", l.HeldBack(target("a").UID), true)
 		e.mu.Lock()
 		e.takes, e.attempt = 20*time.Millisecond, nil
 		e.mu.Unlock()
 		time.Sleep(20 * time.Minute) //nolint:forbidigo // The bubble's clock.
 		all := e.got()[failed:]
 		want(t, "the rest goes", len(all), count-failed)
+		want(t, "held back after that", l.HeldBack(target("a").UID), false)
 		if !slices.IsSortedFunc(all, func(a, b begun) int { return a.at.Compare(b.at) }) {
 			t.Error("the log of the test is out of order")
 		}
@@ -264,8 +266,10 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 		}
 		time.Sleep(59 * time.Minute) //nolint:forbidigo // The bubble's clock.
 		want(t, "before the time", len(e.got()), 1)
+		want(t, "held back before the time", l.HeldBack(target("a").UID), true)
 		time.Sleep(2 * time.Minute) //nolint:forbidigo // The bubble's clock.
 		want(t, "after the time", len(e.got()), 3)
+		want(t, "held back after the time", l.HeldBack(target("a").UID), false)
 		if at := e.got()[1].at; at.Before(until) {
 			t.Errorf("the next began at %s, before %s", at, until)
 		}
@@ -298,6 +302,8 @@ func TestGoneSetsTheEndpointAside(t *testing.T) {
 				l.Submit(target("a"), e.work("second", time.Now()))
 				time.Sleep(100 * time.Hour) //nolint:forbidigo // The bubble's clock.
 				want(t, "while it is gone", len(e.got()), 1)
+				want(t, "held back while it is gone", l.HeldBack(target("a").UID), true)
+				want(t, "another one held back", l.HeldBack(target("b").UID), false)
 				release(l, e)
 				time.Sleep(time.Minute) //nolint:forbidigo // The bubble's clock.
 				if got := e.got(); len(got) < 2 || !slices.ContainsFunc(got, func(b begun) bool { return b.name == "second" }) {

@@ -16,14 +16,18 @@ limitations under the License.
 
 package lane
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postback-dev/postback-operator/internal/metric"
+)
 
 var (
-	inFlightDesc = prometheus.NewDesc("postback_attempts_in_flight", "Attempts that this replica is making.", nil, nil)
-	waitingDesc  = prometheus.NewDesc("postback_attempts_waiting",
-		"Attempts that are due at this replica and wait for their endpoint, or for a place among all attempts.", nil, nil)
-	heldBackDesc = prometheus.NewDesc("postback_endpoints_held_back",
-		"Endpoints to which this replica sends nothing but a probe at a time, because they fail or answered 410.", nil, nil)
+	inFlightDesc = metric.Dispatcher.Gauge("postback_attempts_in_flight", "Attempts that this replica is making.")
+	waitingDesc  = metric.Dispatcher.Gauge("postback_attempts_waiting",
+		"Attempts that are due at this replica and wait for their endpoint (limits, an open circuit, Retry-After, 410), or for a place among all attempts.")
+	heldBackDesc = metric.Dispatcher.Gauge("postback_endpoints_held_back",
+		"Endpoints to which this replica sends nothing but a probe at a time, because they fail or answered 410.")
 )
 
 // Describe implements prometheus.Collector.

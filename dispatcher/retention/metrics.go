@@ -18,24 +18,16 @@ package retention
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
-var pruned = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Name: "postback_pruned_deliveries_total",
-	Help: "Finished deliveries that were deleted because they need not be kept, by reason: Count, TTL or ClusterLimit.",
-}, []string{"reason"})
+var pruned = metric.Dispatcher.Counters("postback_pruned_deliveries_total",
+	"Finished deliveries that were deleted because they need not be kept: Count and TTL are those of spec.history, ClusterLimit is --max-finished-deliveries.",
+	metric.Values("reason", reasonCount, reasonTTL, reasonClusterLimit))
 
-var finished = prometheus.NewDesc("postback_finished_deliveries",
-	"Finished deliveries in the cluster, by phase. Reported by the elected replica.", []string{"phase"}, nil)
-
-func init() {
-	// Series that are there from the start let a rate be true for the first of its kind, too.
-	for _, reason := range []string{reasonCount, reasonTTL, reasonClusterLimit} {
-		pruned.WithLabelValues(reason)
-	}
-	metrics.Registry.MustRegister(pruned)
-}
+var finished = metric.Dispatcher.Gauge("postback_finished_deliveries",
+	"Deliveries that are kept although they are finished. Reported by the elected replica.", metric.Values("phase", phases...))
 
 // Describe implements prometheus.Collector.
 func (k *Keeper) Describe(descriptions chan<- *prometheus.Desc) {

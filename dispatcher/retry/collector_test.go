@@ -22,14 +22,17 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
 // frain-dev/convoy#1667, svix/svix-webhooks#1511: a program that runs and delivers nothing looks well, unless somebody
@@ -48,28 +51,69 @@ func TestOldestDueIsMeasured(t *testing.T) {
 	replica.start(t)
 	g.Eventually(func() int { return replica.pending.Pending(r.postback.Namespace, r.postback.UID) }).WithTimeout(30 * time.Second).Should(Equal(3))
 
-	elected, enabled := true, r.route()
+	elected, heldBack, enabled := true, false, r.route()
 	paused := *enabled
 	paused.State = v1alpha1.PostbackPaused
 	routes := &oneRoute{enabled}
-	collector := &retry.Collector{Cache: replica.mgr.GetCache(), Routes: routes, Elected: func() bool { return elected }, Clock: c}
+	collector := &retry.Collector{
+		Cache: replica.mgr.GetCache(), Routes: routes, Clock: c,
+		Elected:  func() bool { return elected },
+		HeldBack: func(postback types.UID) bool { return heldBack && postback == r.postback.UID },
+	}
 	oldest := func(want string) {
 		t.Helper()
 		text := ""
 		if want != "" {
-			text = "# HELP postback_oldest_due_age_seconds How long the delivery that is due for longest has been due; 0 if none is. " +
-				"Paused and disabled Postbacks do not count. Reported by the elected replica.\n" +
-				"# TYPE postback_oldest_due_age_seconds gauge\npostback_oldest_due_age_seconds " + want + "\n"
+			text = "# HELP postback_oldest_due_age_seconds " + help("postback_oldest_due_age_seconds") +
+				"\n# TYPE postback_oldest_due_age_seconds gauge\npostback_oldest_due_age_seconds " + want + "\n"
 		}
 		g.Expect(testutil.CollectAndCompare(collector, strings.NewReader(text), "postback_oldest_due_age_seconds")).To(Succeed())
 	}
 	oldest("600")
 	c.Step(time.Minute)
 	oldest("660")
+	heldBack = true
+	oldest("0")
+	heldBack = false
+	oldest("660")
+
+	enabled.MaxPending = 4
+	g.Expect(gauges(t, collector)).To(Equal(map[string]float64{
+		"postback_retries_owner": 1, "postback_unfinished_deliveries": 3, "postback_oldest_due_age_seconds": 660, "postback_fullest_backlog_ratio": 0.75,
+	}))
 	routes.Route = &paused
 	oldest("0")
 	elected = false
 	oldest("")
+	g.Expect(gauges(t, collector)).To(Equal(map[string]float64{"postback_retries_owner": 0}))
+}
+
+// gauges returns what a collector reports.
+func gauges(t *testing.T, collector prometheus.Collector) map[string]float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collector)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			values[family.GetName()] = metric.GetGauge().GetValue()
+		}
+	}
+	return values
+}
+
+// help returns the text that a metric of the dispatcher is defined with.
+func help(name string) string {
+	for _, definition := range metric.Dispatcher.Definitions() {
+		if definition.Name == name {
+			return definition.Help
+		}
+	}
+	return ""
 }
 
 // oneRoute finds one route for every delivery.

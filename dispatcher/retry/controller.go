@@ -17,15 +17,11 @@ limitations under the License.
 package retry
 
 import (
-	"context"
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -33,7 +29,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 )
 
 const (
@@ -66,56 +61,4 @@ func Setup(mgr manager.Manager, r *Reconciler, wake *Wake) error {
 		return fmt.Errorf("watch PostbackDeliveries: %w", err)
 	}
 	return nil
-}
-
-// Collector reports the gauges of the unfinished deliveries, on the elected replica alone, so that a sum over replicas
-// is true.
-type Collector struct {
-	Cache   client.Reader
-	Routes  attempt.Routes
-	Elected func() bool
-	Clock   clock.PassiveClock
-}
-
-var (
-	unfinished = prometheus.NewDesc("postback_unfinished_deliveries",
-		"Deliveries that are neither delivered nor failed. Reported by the elected replica.", nil, nil)
-	oldestDue = prometheus.NewDesc("postback_oldest_due_age_seconds",
-		"How long the delivery that is due for longest has been due; 0 if none is. Paused and disabled Postbacks do not count. Reported by the elected replica.", nil, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (c *Collector) Describe(descriptions chan<- *prometheus.Desc) {
-	descriptions <- unfinished
-	descriptions <- oldestDue
-}
-
-// Collect implements prometheus.Collector.
-func (c *Collector) Collect(values chan<- prometheus.Metric) {
-	if !c.Elected() {
-		return
-	}
-	list := &v1alpha1.PostbackDeliveryList{}
-	if err := c.Cache.List(context.Background(), list, client.UnsafeDisableDeepCopy); err != nil {
-		return
-	}
-	now := c.Clock.Now()
-	var oldest time.Duration
-	for i := range list.Items {
-		oldest = max(oldest, c.dueFor(&list.Items[i], now))
-	}
-	values <- prometheus.MustNewConstMetric(unfinished, prometheus.GaugeValue, float64(len(list.Items)))
-	values <- prometheus.MustNewConstMetric(oldestDue, prometheus.GaugeValue, oldest.Seconds())
-}
-
-// dueFor returns for how long a delivery has been due. A first attempt is due when the delivery is stored.
-func (c *Collector) dueFor(d *v1alpha1.PostbackDelivery, now time.Time) time.Duration {
-	r := c.Routes.Of(d.Namespace, d.Spec.PostbackRef)
-	if r == nil || r.State != v1alpha1.PostbackEnabled && !d.Spec.Test {
-		return 0
-	}
-	if next := d.Status.NextAttemptTime; next != nil {
-		return now.Sub(next.Time)
-	}
-	return now.Sub(d.CreationTimestamp.Time)
 }

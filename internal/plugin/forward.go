@@ -32,25 +32,17 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 // dispatcherSelector selects the Pods of the dispatcher.
 const dispatcherSelector = "app.kubernetes.io/name=postback-dispatcher"
 
-const (
-	// ingestPortName names the port where a dispatcher takes events from the cluster, by HTTPS. Without a port of that name
-	// it takes them on loopbackPort, for port-forwards only.
-	ingestPortName = "ingest"
-	loopbackPort   = 8080
-
-	// ingestService is the Service for which the certificate is made, ingestCA the ConfigMap with its authority, under caKey.
-	ingestService, ingestCA, caKey = "postback-ingest", "postback-ingest-ca", "ca.crt"
-)
-
 // forwarded is a port-forward to a Pod.
 type forwarded struct {
 	url string
-	// tls is how to speak TLS with it, or nil.
+	// tls trusts the CA of the installation, and expects the Service's name in the certificate.
 	tls  *tls.Config
 	stop chan struct{}
 	done chan struct{}
@@ -75,7 +67,11 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 	if pod == nil {
 		return nil, fmt.Errorf("namespace %s has no ready Pod with the label %s", o.installNamespace, dispatcherSelector)
 	}
-	port, security, err := o.ingestOf(ctx, clients, pod)
+	port, ok := portOf(pod, v1alpha1.IngestPortName)
+	if !ok {
+		return nil, fmt.Errorf("pod %s has no port named %s: its ingest is not open to others", pod.Name, v1alpha1.IngestPortName)
+	}
+	trust, err := o.trust(ctx, clients)
 	if err != nil {
 		return nil, err
 	}
@@ -89,9 +85,9 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
 	dialer := portforward.NewFallbackDialer(websocket, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, address), func(error) bool { return true })
-	f := &forwarded{tls: security, stop: make(chan struct{}), done: make(chan struct{})}
+	f := &forwarded{tls: trust, stop: make(chan struct{}), done: make(chan struct{})}
 	ready := make(chan struct{})
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(port)}, f.stop, ready, io.Discard, o.ErrOut)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(int(port))}, f.stop, ready, io.Discard, o.ErrOut)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
@@ -113,43 +109,58 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 		f.close()
 		return nil, errors.Join(errors.New("port-forward"), err)
 	}
-	scheme := "http"
-	if f.tls != nil {
-		scheme = "https"
-	}
-	f.url = scheme + "://127.0.0.1:" + strconv.Itoa(int(ports[0].Local))
+	f.url = "https://127.0.0.1:" + strconv.Itoa(int(ports[0].Local))
 	return f, nil
 }
 
-// ingestOf returns the port of a dispatcher on which it takes events, and how to speak TLS with it, or nil: its
-// certificate is that of the Service, by the authority that the installation publishes for senders.
-func (o *sendOptions) ingestOf(ctx context.Context, clients kubernetes.Interface, pod *corev1.Pod) (int, *tls.Config, error) {
-	port := namedPort(pod, ingestPortName)
-	if port == 0 {
-		return loopbackPort, nil, nil
-	}
-	authority, err := clients.CoreV1().ConfigMaps(o.installNamespace).Get(ctx, ingestCA, metav1.GetOptions{})
+// trust returns what a connection through a port-forward is checked with: the certificate is for the Service, and signed by a CA
+// of --ca-file, or of the ConfigMap in which the manager publishes its own.
+func (o *sendOptions) trust(ctx context.Context, clients kubernetes.Interface) (*tls.Config, error) {
+	config, err := o.tlsConfig()
 	if err != nil {
-		return 0, nil, fmt.Errorf("get the authority of ingest's certificate: %w", err)
+		return nil, err
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(authority.Data[caKey])) {
-		return 0, nil, fmt.Errorf("ConfigMap %s/%s has no certificate in %s", o.installNamespace, ingestCA, caKey)
+	config.ServerName = v1alpha1.IngestServiceName + "." + o.installNamespace + ".svc"
+	if config.RootCAs != nil {
+		return config, nil
 	}
-	security := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: ingestService + "." + o.installNamespace + ".svc"}
-	return port, security, nil
+	bundle, err := clients.CoreV1().ConfigMaps(o.installNamespace).Get(ctx, v1alpha1.IngestCAName, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("learn which CA to trust: %w; or name --ca-file", err)
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM([]byte(bundle.Data[v1alpha1.CABundleKey])) {
+		return nil, fmt.Errorf("ConfigMap %s holds no certificate under %s: name --ca-file", v1alpha1.IngestCAName, v1alpha1.CABundleKey)
+	}
+	return config, nil
 }
 
-// namedPort returns the port of a Pod with a name, or 0.
-func namedPort(pod *corev1.Pod, name string) int {
+// tlsConfig returns what HTTPS is checked with: the CAs of --ca-file, or without it those of this machine.
+func (o *sendOptions) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.caFile == "" {
+		return config, nil
+	}
+	text, err := o.readFile(o.caFile, maxCAFile)
+	if err != nil {
+		return nil, err
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--ca-file: %s holds no certificate in PEM", o.caFile)
+	}
+	return config, nil
+}
+
+func portOf(pod *corev1.Pod, name string) (int32, bool) {
 	for i := range pod.Spec.Containers {
 		for _, port := range pod.Spec.Containers[i].Ports {
 			if port.Name == name {
-				return int(port.ContainerPort)
+				return port.ContainerPort, true
 			}
 		}
 	}
-	return 0
+	return 0, false
 }
 
 func readyPod(pods []corev1.Pod) *corev1.Pod {

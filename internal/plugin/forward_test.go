@@ -17,6 +17,8 @@ limitations under the License.
 package plugin
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -27,51 +29,46 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-func TestIngestOf(t *testing.T) {
+func TestTrust(t *testing.T) {
 	certificate, _, err := cert.GenerateSelfSignedCertKey("postback-ingest.elsewhere.svc", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	authority := func(content string) *corev1.ConfigMap {
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(file, certificate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bundle := func(content string) *corev1.ConfigMap {
 		return &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "elsewhere", Name: "postback-ingest-ca"}, Data: map[string]string{"ca.crt": content},
 		}
 	}
 	tests := map[string]struct {
-		ports   []corev1.ContainerPort
+		file    string
 		objects []runtime.Object
-		port    int
-		host    string
 		want    string
 	}{
-		"on loopback": {ports: []corev1.ContainerPort{{Name: "metrics", ContainerPort: 8082}}, port: 8080},
-		"with a certificate": {
-			ports:   []corev1.ContainerPort{{Name: "metrics", ContainerPort: 8082}, {Name: "ingest", ContainerPort: 8443}},
-			objects: []runtime.Object{authority(string(certificate))}, port: 8443, host: "postback-ingest.elsewhere.svc",
-		},
-		"no authority":       {ports: []corev1.ContainerPort{{Name: "ingest", ContainerPort: 8443}}, want: "get the authority"},
-		"an empty authority": {ports: []corev1.ContainerPort{{Name: "ingest", ContainerPort: 8443}}, objects: []runtime.Object{authority("")}, want: "has no certificate"},
+		"published":                     {objects: []runtime.Object{bundle(string(certificate))}},
+		"from a file":                   {file: file},
+		"a file, whatever is published": {file: file, objects: []runtime.Object{bundle("")}},
+		"nothing":                       {want: "name --ca-file"},
+		"nothing in what is published":  {objects: []runtime.Object{bundle("")}, want: "holds no certificate under ca.crt"},
+		"no certificate in the file":    {file: "forward_test.go", want: "holds no certificate in PEM"},
+		"no file":                       {file: file + "x", want: "no such file"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Ports: test.ports}}}}
-			o := &sendOptions{installNamespace: "elsewhere"}
-			port, security, err := o.ingestOf(t.Context(), fake.NewClientset(test.objects...), pod)
+			o := &sendOptions{env: &env{}, installNamespace: "elsewhere", caFile: test.file}
+			trust, err := o.trust(t.Context(), fake.NewClientset(test.objects...))
 			switch {
 			case test.want != "":
 				if err == nil || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("got %v, want an error with %q", err, test.want)
 				}
-				return
 			case err != nil:
-				t.Fatal(err)
-			}
-			host := ""
-			if security != nil {
-				host = security.ServerName
-			}
-			if port != test.port || host != test.host {
-				t.Errorf("got port %d of host %q, want %d of %q", port, host, test.port, test.host)
+				t.Error(err)
+			case trust.RootCAs == nil || trust.ServerName != "postback-ingest.elsewhere.svc":
+				t.Errorf("it trusts %v for %q", trust.RootCAs, trust.ServerName)
 			}
 		})
 	}

@@ -17,8 +17,9 @@ limitations under the License.
 package access
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"strconv"
+
+	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
 // The kinds of questions.
@@ -27,24 +28,11 @@ const (
 	reviewOfRights = "SubjectAccessReview"
 )
 
-var reviewsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Name: "postback_ingest_reviews_total",
-	Help: "Questions to the Kubernetes API server who a caller is (TokenReview) and what they may do (SubjectAccessReview), " +
+var reviewsTotal = metric.Dispatcher.Counters("postback_ingest_reviews_total",
+	"Questions to the Kubernetes API server who a caller is (TokenReview) and what they may do (SubjectAccessReview), "+
 		"by whether it answered. What is remembered is not asked.",
-}, []string{"review", "answered"})
-
-func init() {
-	metrics.Registry.MustRegister(reviewsTotal)
-	for _, kind := range []string{reviewOfTokens, reviewOfRights} {
-		reviewsTotal.WithLabelValues(kind, "true")
-		reviewsTotal.WithLabelValues(kind, "false")
-	}
-}
+	metric.Values("review", reviewOfTokens, reviewOfRights), metric.Values("answered", "true", "false"))
 
 func countReview(kind string, err error) {
-	answered := "true"
-	if err != nil {
-		answered = "false"
-	}
-	reviewsTotal.WithLabelValues(kind, answered).Inc()
+	reviewsTotal.WithLabelValues(kind, strconv.FormatBool(err == nil)).Inc()
 }

@@ -1,0 +1,111 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package retry
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/attempt"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/metric"
+)
+
+var (
+	retriesOwner = metric.Dispatcher.Gauge("postback_retries_owner",
+		"1 at the replica that owns the retries, 0 at the others.")
+	unfinished = metric.Dispatcher.Gauge("postback_unfinished_deliveries",
+		"Deliveries that are neither delivered nor failed. Reported by the elected replica.")
+	oldestDue = metric.Dispatcher.Gauge("postback_oldest_due_age_seconds",
+		"How long the delivery that is due for longest has been due; 0 if none is. Those of Postbacks that are paused or disabled do not count, "+
+			"nor those whose endpoint is held back (an open circuit, Retry-After, 410). Reported by the elected replica.")
+	fullestBacklog = metric.Dispatcher.Gauge("postback_fullest_backlog_ratio",
+		"Unfinished deliveries of a Postback as a part of its spec.limits.maxPending, of the Postback where that is most; "+
+			"at 1 its events are refused. Reported by the elected replica.")
+)
+
+// Collector reports the gauges of the unfinished deliveries, on the elected replica alone, so that a sum over replicas
+// is true; and everywhere, which replica that is.
+type Collector struct {
+	Cache  client.Reader
+	Routes attempt.Routes
+	// Elected reports whether this replica owns the retries, HeldBack whether nothing may be sent to a Postback's endpoint.
+	Elected  func() bool
+	HeldBack func(postback types.UID) bool
+	Clock    clock.PassiveClock
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, description := range []*prometheus.Desc{retriesOwner, unfinished, oldestDue, fullestBacklog} {
+		descriptions <- description
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(values chan<- prometheus.Metric) {
+	gauge := func(description *prometheus.Desc, value float64) {
+		values <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value)
+	}
+	if !c.Elected() {
+		gauge(retriesOwner, 0)
+		return
+	}
+	gauge(retriesOwner, 1)
+	list := &v1alpha1.PostbackDeliveryList{}
+	if err := c.Cache.List(context.Background(), list, client.UnsafeDisableDeepCopy); err != nil {
+		return
+	}
+	now := c.Clock.Now()
+	var oldest time.Duration
+	var fullest float64
+	backlogs := map[*route.Route]float64{}
+	for i := range list.Items {
+		d := &list.Items[i]
+		r := c.Routes.Of(d.Namespace, d.Spec.PostbackRef)
+		if r == nil {
+			continue
+		}
+		oldest = max(oldest, c.dueFor(d, r, now))
+		backlogs[r]++
+		fullest = max(fullest, backlogs[r]/float64(max(r.MaxPending, 1)))
+	}
+	gauge(unfinished, float64(len(list.Items)))
+	gauge(oldestDue, oldest.Seconds())
+	gauge(fullestBacklog, fullest)
+}
+
+// dueFor returns for how long a delivery has been due. A first attempt is due when the delivery is stored; a delivery that
+// was attempted and has no next time waits for its endpoint.
+func (c *Collector) dueFor(d *v1alpha1.PostbackDelivery, r *route.Route, now time.Time) time.Duration {
+	if r.State != v1alpha1.PostbackEnabled && !d.Spec.Test || c.HeldBack(r.UID) {
+		return 0
+	}
+	switch next := d.Status.NextAttemptTime; {
+	case next != nil:
+		return now.Sub(next.Time)
+	case d.Status.AttemptCount > 0:
+		return 0
+	}
+	return now.Sub(d.CreationTimestamp.Time)
+}

@@ -1,0 +1,110 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Command metrics writes the tables of docs/metrics.md from the metrics that the code defines. Usage:
+// metrics FOLDER, which gets docs/metrics.md; the text around the tables is that of the present page.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	// With these come the definitions of all metrics.
+	_ "github.com/postback-dev/postback-operator/controllers"
+	_ "github.com/postback-dev/postback-operator/controllers/servingcert"
+	_ "github.com/postback-dev/postback-operator/dispatcher"
+	"github.com/postback-dev/postback-operator/internal/metric"
+)
+
+const (
+	page      = "docs/metrics.md"
+	readable  = 0o644
+	traversed = 0o755
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("usage: metrics FOLDER")
+	}
+	content, err := os.ReadFile(page)
+	if err != nil {
+		return fmt.Errorf("read the page: %w", err)
+	}
+	text := string(content)
+	for name, program := range map[string]*metric.Program{"manager": &metric.Manager, "dispatcher": &metric.Dispatcher} {
+		if text, err = replace(text, name, table(program.Definitions())); err != nil {
+			return err
+		}
+	}
+	target := filepath.Join(args[0], page)
+	if err := os.MkdirAll(filepath.Dir(target), traversed); err != nil {
+		return fmt.Errorf("make the folder of the page: %w", err)
+	}
+	if err := os.WriteFile(target, []byte(text), readable); err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	return nil
+}
+
+// replace puts a table between the two comments of a name.
+func replace(text, name, table string) (string, error) {
+	begin, end := "<!-- metrics of the "+name+" -->\n", "<!-- end -->\n"
+	before, rest, found := strings.Cut(text, begin)
+	_, after, ended := strings.Cut(rest, end)
+	if !found || !ended {
+		return "", fmt.Errorf("%s has no %q with %q after it", page, begin, end)
+	}
+	return before + begin + table + end + after, nil
+}
+
+func table(definitions []metric.Definition) string {
+	var b strings.Builder
+	b.WriteString("| metric | type | |\n|---|---|---|\n")
+	for _, d := range definitions {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", series(d), d.Type, strings.ReplaceAll(d.Help+values(d.Labels), "|", `\|`))
+	}
+	return b.String()
+}
+
+// series is a metric as a query names it.
+func series(d metric.Definition) string {
+	if len(d.Labels) == 0 {
+		return d.Name
+	}
+	names := make([]string, 0, len(d.Labels))
+	for _, label := range d.Labels {
+		names = append(names, label.Name)
+	}
+	return d.Name + "{" + strings.Join(names, ",") + "}"
+}
+
+// values lists what labels can hold.
+func values(labels []metric.Label) string {
+	var b strings.Builder
+	for _, label := range labels {
+		fmt.Fprintf(&b, " `%s`: `%s`.", label.Name, strings.Join(label.Values, "`, `"))
+	}
+	return b.String()
+}

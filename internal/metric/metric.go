@@ -1,0 +1,117 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package metric defines the metrics of the programs, in one place for each program: what is served, what docs/metrics.md
+// says, and what tests hold the served ones against.
+package metric
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+// Types of metrics, as Prometheus calls them.
+const (
+	CounterType   = "counter"
+	GaugeType     = "gauge"
+	HistogramType = "histogram"
+)
+
+// Label is a label with all the values that it can have, so that the number of series is known beforehand.
+type Label struct {
+	Name   string
+	Values []string
+}
+
+// Values returns the label of a name whose values are constants of a string type.
+func Values[T ~string](name string, values ...T) Label {
+	label := Label{Name: name}
+	for _, value := range values {
+		label.Values = append(label.Values, string(value))
+	}
+	return label
+}
+
+// Definition is a metric as it is documented.
+type Definition struct {
+	Name, Type, Help string
+	Labels           []Label
+}
+
+// Program collects the definitions of the metrics of a program.
+type Program struct {
+	definitions []Definition
+}
+
+// The programs. Their metrics are defined in variables of packages, and so are complete once these are imported.
+var Manager, Dispatcher Program
+
+// Definitions returns the metrics that are defined, by name.
+func (p *Program) Definitions() []Definition {
+	return slices.SortedFunc(slices.Values(p.definitions), func(a, b Definition) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+func (p *Program) define(kind, name, help string, labels []Label) (names []string) {
+	p.definitions = append(p.definitions, Definition{Name: name, Type: kind, Help: help, Labels: labels})
+	for _, label := range labels {
+		names = append(names, label.Name)
+	}
+	return names
+}
+
+// Counter defines and registers a counter without labels.
+func (p *Program) Counter(name, help string) prometheus.Counter {
+	p.define(CounterType, name, help, nil)
+	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	metrics.Registry.MustRegister(counter)
+	return counter
+}
+
+// Counters defines and registers counters with labels. Each series is there from the start, so that a rate is true for
+// the first increase, too.
+func (p *Program) Counters(name, help string, labels ...Label) *prometheus.CounterVec {
+	vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, p.define(CounterType, name, help, labels))
+	eachSeries(labels, nil, func(values []string) { vector.WithLabelValues(values...) })
+	metrics.Registry.MustRegister(vector)
+	return vector
+}
+
+// Histogram defines and registers a histogram without labels.
+func (p *Program) Histogram(name, help string, buckets ...float64) prometheus.Histogram {
+	p.define(HistogramType, name, help, nil)
+	histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	metrics.Registry.MustRegister(histogram)
+	return histogram
+}
+
+// Gauge defines a gauge that a Collector reports when it is asked.
+func (p *Program) Gauge(name, help string, labels ...Label) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, p.define(GaugeType, name, help, labels), nil)
+}
+
+// eachSeries calls do with every combination of the labels' values.
+func eachSeries(labels []Label, chosen []string, do func(values []string)) {
+	if len(labels) == 0 {
+		do(chosen)
+		return
+	}
+	for _, value := range labels[0].Values {
+		eachSeries(labels[1:], append(slices.Clip(chosen), value), do)
+	}
+}
