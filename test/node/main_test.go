@@ -22,6 +22,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -45,6 +46,8 @@ import (
 const (
 	// nodeVariable is set in the node, to the folder with its logs.
 	nodeVariable = "POSTBACK_NODE"
+	// installerVariable names the manifests that "make build-installer" has made.
+	installerVariable = "POSTBACK_INSTALLER"
 
 	system, partner = "postback-system", "partner-node"
 
@@ -60,6 +63,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	if os.Getenv(nodeVariable) == "" {
 		_, _ = fmt.Fprintln(os.Stderr, "Skipped: these tests run on a node of their own, by make test-node.")
 		os.Exit(0)
@@ -88,30 +92,6 @@ func connect() error {
 		return fmt.Errorf("make a client: %w", err)
 	}
 	return nil
-}
-
-// install installs the operator as users do, and a partner with an endpoint, and waits until all Pods are ready.
-func install(ctx context.Context) error {
-	if err := makeIngestCertificate(ctx); err != nil {
-		return err
-	}
-	began := time.Now()
-	if _, err := kubectl(ctx, "", "apply", "-k", "testdata/install"); err != nil {
-		return err
-	}
-	for _, deployment := range []string{"postback-manager", "postback-dispatcher"} {
-		if _, err := kubectl(ctx, "", "-n", system, "rollout", "status", "--timeout=120s", "deployment/"+deployment); err != nil {
-			return err
-		}
-	}
-	figure("installed, all Pods ready", time.Since(began))
-	if _, err := kubectl(ctx, "", "apply", "-f", "testdata/partner.yaml"); err != nil {
-		return err
-	}
-	if _, err := kubectl(ctx, "", "-n", partner, "wait", "--for=condition=Ready", "--timeout=90s", "postback/shop", "pod/receiver"); err != nil {
-		return err
-	}
-	return connectable(ctx, partner, "receiver")
 }
 
 // connectable waits until a Service takes connections. kube-proxy learns of a Pod a moment after it has become ready.
