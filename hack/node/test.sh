@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the tests of test/node on a Kubernetes node of its own, with the installation by manifests, and then those that look
-# at the installation on another, with the one by the chart. Arguments go to the tests: with any, only the first is done. Where no node can run it says
-# why and ends well, unless POSTBACK_NODE_TESTS=required is set.
+# at the installation on another, with the one by the chart. Arguments go to the tests; with -test.run only the first is
+# done. Where no node can run it says why and ends well, unless POSTBACK_NODE_TESTS=required is set.
 set -eu
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -45,9 +45,10 @@ test_node() {
 }
 machine >"$run/before"
 test_node "$@"
-if [ $# -eq 0 ] && [ "$status" -eq 0 ]; then
-	test_node -install chart -test.run 'Shipped|Service|Plugin'
-fi
+case "$*" in
+*-test.run*) ;;
+*) [ "$status" -ne 0 ] || test_node "$@" -install chart -test.run 'Shipped|Service|Plugin' ;;
+esac
 machine >"$run/after"
 if ! diff "$run/before" "$run/after"; then
 	echo "The node has changed the machine: see above." >&2

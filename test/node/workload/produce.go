@@ -84,9 +84,9 @@ func (p *producer) produce(ctx context.Context, out io.Writer) error {
 		}
 		numbers <- i
 	}
+	p.tell.Posting = time.Since(began)
 	close(numbers)
 	workers.Wait()
-	p.tell.Took = time.Since(began)
 	if slices.Sort(p.times); len(p.times) > 0 {
 		p.tell.Median, p.tell.P99, p.tell.Max = p.times[len(p.times)/2], p.times[len(p.times)*99/100], p.times[len(p.times)-1]
 	}
