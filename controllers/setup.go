@@ -93,7 +93,7 @@ func ClientOptions() client.Options {
 
 // For the manager's own election:
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
-// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch,namespace=postback-system
+// +kubebuilder:rbac:groups="",resources=events,verbs=create,namespace=postback-system
 
 // Setup adds the controllers to a manager, which was made with CacheOptions and ClientOptions.
 func Setup(ctx context.Context, mgr manager.Manager, o Options) error {

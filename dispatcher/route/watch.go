@@ -39,7 +39,7 @@ func CacheOptions(namespace string) cache.ByObject {
 	}
 }
 
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch,namespace=postback-system
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=list;watch,namespace=postback-system
 
 // Watch keeps an Index current and knows which route Secrets it holds.
 type Watch struct {

@@ -51,6 +51,13 @@ var (
 	api   client.Client
 )
 
+// unseen are rights that a run of these tests does not use, and why they are needed.
+var unseen = map[string]string{
+	"ClusterRole/postback-manager events.k8s.io events patch":    "a second event that is the same becomes a series",
+	"Role/postback-manager  configmaps get":                      "everybody may read that ConfigMap by the role postback-ingest-ca, which an administrator may take away",
+	"ClusterRole/postback-dispatcher events.k8s.io events patch": "a second event that is the same becomes a series: an endpoint that comes and goes",
+}
+
 func TestMain(m *testing.M) {
 	os.Exit(operator.RunTests(m, func(_ context.Context, installed *operator.Operator) (err error) {
 		op = installed
@@ -202,7 +209,7 @@ func checkLoss(t *testing.T, l *loss) {
 		<-used
 	}
 	r.end()
-	if !seen() {
+	if !seen() && unseen[l.String()] == "" {
 		t.Errorf("nothing is refused without %s: the rule can go, or the test has to use more.\n%s", l, linesWith(r.logs(), "forbidden"))
 	}
 }

@@ -70,11 +70,12 @@ func begin(t *testing.T) *run {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.endpoint.Close() })
-	manager := []operator.Option{operator.WithArgs("--allow-plain-http"), operator.WithoutReady()}
-	if r.manager, err = op.StartManager(t.Context(), "manager-"+r.namespace, manager...); err != nil {
+	// Lists are what is used where the API server does not stream them (KEP-3157), as in Kubernetes 1.33.
+	options := []operator.Option{operator.WithoutReady(), operator.WithEnv("KUBE_FEATURE_WatchListClient=false")}
+	if r.manager, err = op.StartManager(t.Context(), "manager-"+r.namespace, append(options, operator.WithArgs("--allow-plain-http"))...); err != nil {
 		t.Fatal(err)
 	}
-	if r.dispatcher, err = op.StartDispatcher(t.Context(), "dispatcher-"+r.namespace, operator.WithArgs("--max-finished-deliveries=1"), operator.WithoutReady()); err != nil {
+	if r.dispatcher, err = op.StartDispatcher(t.Context(), "dispatcher-"+r.namespace, append(options, operator.WithArgs("--max-finished-deliveries=1"))...); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -125,8 +126,9 @@ func (r *run) use(ctx context.Context) error {
 		what string
 		do   func(context.Context) error
 	}{
+		{"have the certificate of ingest mended", r.mendCertificate},
 		{"declare a Postback", r.declare},
-		{"post an event, which the endpoint refuses", r.post},
+		{"post an event, which the endpoint refuses", func(ctx context.Context) error { return r.post(ctx, "evt_1", failures+2) }},
 		{"redeliver it", r.redeliver},
 		{"have the endpoint found in trouble", r.trouble},
 		{"rotate the key, and send a test event", r.ask},
@@ -173,6 +175,38 @@ func (r *run) annotate(ctx context.Context, object client.Object, annotations ma
 	})
 }
 
+// mendCertificate has the manager make all objects of the certificate anew, and then correct one of them.
+func (r *run) mendCertificate(ctx context.Context) error {
+	bundle := &corev1.ConfigMap{}
+	bundle.Namespace, bundle.Name = operator.Namespace, v1alpha1.IngestCAName
+	complete := func(ctx context.Context) (bool, error) {
+		err := api.Get(ctx, client.ObjectKeyFromObject(bundle), bundle)
+		return err == nil && bundle.Data[v1alpha1.CABundleKey] != "", client.IgnoreNotFound(err)
+	}
+	if err := client.IgnoreNotFound(api.Delete(ctx, bundle)); err != nil {
+		return err
+	}
+	for _, spoil := range []func() error{
+		func() error { return nil },
+		func() error { return r.update(ctx, bundle, func() { bundle.Data = map[string]string{"other": "x"} }) },
+	} {
+		if err := spoil(); err != nil {
+			return err
+		}
+		// The manager watches the Secrets, and looks at the ConfigMap with them.
+		for _, name := range []string{v1alpha1.IngestCertificateName, v1alpha1.IngestCAName} {
+			secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name}}
+			if err := client.IgnoreNotFound(api.Delete(ctx, secret)); err != nil {
+				return err
+			}
+		}
+		if err := r.until(ctx, complete); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r *run) declare(ctx context.Context) error {
 	p := &v1alpha1.Postback{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "crm"},
@@ -190,11 +224,13 @@ func (r *run) declare(ctx context.Context) error {
 	})
 }
 
-func (r *run) post(ctx context.Context) error {
-	r.endpoint.Answer(hooks, receiver.Times(failures+2, http.StatusServiceUnavailable))
+// post posts an event, and waits for the first attempt. So many attempts from then on fail.
+func (r *run) post(ctx context.Context, id string, failures int) error {
+	seen := len(r.endpoint.Requests(hooks))
+	r.endpoint.Answer(hooks, receiver.Times(failures, http.StatusServiceUnavailable))
 	err := r.until(ctx, func(ctx context.Context) (bool, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.dispatcher.IngestURL()+"/v1/namespaces/"+r.namespace+"/events",
-			bytes.NewBufferString(`{"id": "evt_1", "event": "lead.created", "data": {}}`))
+			bytes.NewBufferString(`{"id": "`+id+`", "event": "lead.created", "data": {}}`))
 		if err != nil {
 			return false, err
 		}
@@ -211,7 +247,7 @@ func (r *run) post(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.endpoint.Wait(ctx, hooks, 1)
+	_, err = r.endpoint.Wait(ctx, hooks, seen+1)
 	return err
 }
 
@@ -267,6 +303,9 @@ func (r *run) redeliverSince(ctx context.Context) error {
 	r.endpoint.Answer(hooks)
 	// One that succeeds ends the trouble.
 	if err := r.redeliver(ctx); err != nil {
+		return err
+	}
+	if err := r.post(ctx, "evt_2", 1); err != nil {
 		return err
 	}
 	p, err := r.postback(ctx)
