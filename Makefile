@@ -146,7 +146,8 @@ images: ## Build container images into dist/images, as OCI archives. REGISTRY=..
 	@$(IMAGES) -o dist/images postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher
 
 .PHONY: verify-images
-verify-images: images ## Check that the images are the same when they are built again, somewhere else.
+verify-images: images ## Test the images, and check that they are the same when they are built again, somewhere else.
+	@cd hack/image && go test .
 	@hack/image/reproducible.sh dist/images VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' ARCHITECTURES='$(ARCHITECTURES)'
 
 .PHONY: run
