@@ -175,6 +175,26 @@ func everything() []string {
 	return []string{"--set", strings.Join(set, ",") + ",dashboard.enabled=true,ingest.certificate.source=CertManager,ingest.certificate.issuerRef.name=ca"}
 }
 
+// A budget of one Pod would keep its node from being drained.
+func TestSingleReplicasHaveNoBudget(t *testing.T) {
+	for set, want := range map[string][]string{
+		"": {"dispatcher", "manager"}, "manager.replicas=1": {"dispatcher"}, "dispatcher.replicas=1": {"manager"},
+		"dispatcher.replicas=1,dispatcher.autoscaling.enabled=true":                                      {"dispatcher", "manager"},
+		"dispatcher.replicas=3,dispatcher.autoscaling.enabled=true,dispatcher.autoscaling.minReplicas=1": {"manager"},
+	} {
+		var got []string
+		for name := range objects(t, render(t, operator.Namespace, "--set", set)) {
+			if part, ok := strings.CutPrefix(name, "PodDisruptionBudget "+operator.Namespace+"/postback-"); ok {
+				got = append(got, part)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: budgets of %v, want %v", set, got, want)
+		}
+	}
+}
+
 // In another namespace nothing refers to the usual one.
 func TestChartInAnotherNamespace(t *testing.T) {
 	manifests := render(t, "elsewhere", everything()...)

@@ -1,13 +1,9 @@
 {{/* The labels of every object. */}}
 {{- define "postback.labels" -}}
-app.kubernetes.io/part-of: postback
-app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .Values.labels }}
-{{ toYaml . }}
-{{- end }}
+{{- $chart := printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- $labels := dict "app.kubernetes.io/part-of" "postback" "app.kubernetes.io/version" (.Values.image.tag | default .Chart.AppVersion) }}
+{{- $labels = merge $labels (dict "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/managed-by" .Release.Service "helm.sh/chart" $chart) }}
+{{- merge $labels .Values.labels | toYaml }}
 {{- end }}
 
 {{/* The labels by which a part, manager or dispatcher, is selected. They never change. */}}
@@ -108,10 +104,13 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
-{{/* The PodDisruptionBudget of a part. Takes root and part. */}}
+{{/* The PodDisruptionBudget of a part. Of a single replica it would keep a node from being drained. Takes root and part. */}}
 {{- define "postback.budget" -}}
-{{- $budget := (index .root.Values .part).podDisruptionBudget }}
-{{- if $budget.enabled }}
+{{- $values := index .root.Values .part }}
+{{- $budget := $values.podDisruptionBudget }}
+{{- $scaled := dig "autoscaling" "enabled" false $values }}
+{{- $replicas := ternary (dig "autoscaling" "minReplicas" 0 $values) $values.replicas $scaled }}
+{{- if and $budget.enabled (gt (int $replicas) 1) }}
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget
