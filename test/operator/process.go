@@ -63,7 +63,7 @@ type Process struct {
 	operator  *Operator
 	path      string
 	template  *corev1.PodTemplateSpec
-	args      []string
+	args, env []string
 	apiServer *clientcmdapi.Cluster
 	unready   bool
 	ingests   bool
@@ -84,6 +84,11 @@ type Option func(*Process)
 // WithArgs adds arguments after those of the Deployment.
 func WithArgs(args ...string) Option {
 	return func(p *Process) { p.args = append(p.args, args...) }
+}
+
+// WithEnv adds environment variables, NAME=value, to those of the Deployment.
+func WithEnv(variables ...string) Option {
+	return func(p *Process) { p.env = append(p.env, variables...) }
 }
 
 // WithAPIServer has the process talk to another address than the control plane's, with a certificate of its own.
@@ -191,6 +196,7 @@ func (p *Process) launch(ctx context.Context) error {
 	for name, value := range values {
 		command.Env = append(command.Env, name+"="+value)
 	}
+	command.Env = append(command.Env, p.env...)
 	command.Dir, command.Stdout, command.Stderr = p.operator.Dir, log, log
 	command.SysProcAttr = childAttributes()
 	return p.run(command)
