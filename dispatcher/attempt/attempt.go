@@ -18,6 +18,7 @@ limitations under the License.
 package attempt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -36,6 +37,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
 // ErrInFlight says that this replica is making an attempt of the same delivery at this moment.
@@ -80,7 +82,10 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 	}
 	defer a.end(d.UID)
 
-	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Name, "eventID", d.Spec.Event.ID)
+	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Key(), "eventID", d.Spec.Event.ID)
+	if !cause.Request.None() {
+		log = log.WithValues(audit.Key, audit.RedeliveredAction, "request", cmp.Or(cause.Request.Redeliver, cause.Request.FromPostback))
+	}
 	traced, span := a.Traces.Attempt(ctx, d, r)
 	if id := span.ID(); id != "" {
 		log = log.WithValues("traceID", id)
@@ -105,7 +110,7 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 		return nil, err
 	}
 	log.Info("Attempted", "attempt", recorded.Status.AttemptCount, "outcome", result.Outcome, "phase", recorded.Status.Phase,
-		"duration", result.Duration.Duration)
+		"duration", result.Duration.Duration.String(), "takenOver", cause.TakenOver)
 	a.announce(r, &before, recorded)
 	return recorded, nil
 }
