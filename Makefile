@@ -2,9 +2,16 @@
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Where the images are, such as ghcr.io/acme; without it their names have no registry.
+REGISTRY ?=
 LDFLAGS ?= -s -w -X main.version=$(VERSION)
 KUBECTL ?= kubectl
 FUZZTIME ?= 30s
+# Images are named REGISTRY/postback-manager:VERSION; without a registry, postback-manager:VERSION.
+REGISTRY ?=
+ARCHITECTURES ?= amd64 arm64
+# What images tell as the time of their making: that of the commit, so that two builds of it are the same.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # The race detector needs a C compiler; without one the tests run without it.
 RACE ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
 
@@ -14,6 +21,9 @@ REMOVE_CRDS = $(KUBECTL) delete --ignore-not-found --timeout 2m -k config/crd ||
 
 CONTROLLER_GEN := bin/controller-gen
 GOLANGCI_LINT := bin/golangci-lint
+KUSTOMIZE := bin/kustomize
+HELM := bin/helm
+CYCLONEDX := bin/cyclonedx-gomod
 
 ##@ General
 
@@ -21,7 +31,7 @@ GOLANGCI_LINT := bin/golangci-lint
 help: ## Show this help.
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running.
@@ -35,8 +45,9 @@ generate: $(CONTROLLER_GEN) ## Generate deepcopy functions from api/v1alpha1.
 	@hack/generate.sh object
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate CustomResourceDefinitions and roles from the code.
+manifests: $(CONTROLLER_GEN) ## Generate CustomResourceDefinitions and roles from the code, and the chart's copies of config.
 	@hack/generate.sh manifests
+	@hack/generate.sh chart
 
 .PHONY: docs
 docs: ## Generate the tables of docs/metrics.md from the code.
@@ -82,6 +93,13 @@ test-faults: ## Test delivery at full length while everything fails (about half 
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test -count 1 -timeout 60m -v ./test/faults $(FAULTS)
 
+# NODE_FLAGS="-seed N -events N ..." go to the tests.
+NODE_FLAGS ?=
+
+.PHONY: test-node
+test-node: ## Test the installation in real Pods, on a Kubernetes node of its own. Needs root and Linux; built first (minutes, once).
+	@hack/node/test.sh $(NODE_FLAGS)
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s).
 	@hack/fuzz.sh $(FUZZTIME)
@@ -90,6 +108,31 @@ fuzz: ## Run each fuzz test for FUZZTIME (30s).
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl; prints their folder.
 	@hack/controlplane/build.sh
 
+##@ Package
+
+.PHONY: build-installer
+build-installer: $(KUSTOMIZE) ## Write dist/install.yaml, with the images of VERSION in REGISTRY.
+	@mkdir -p dist
+	@hack/installer.sh '$(VERSION)' '$(REGISTRY)' >dist/install.yaml.part && mv dist/install.yaml.part dist/install.yaml
+	@echo "dist/install.yaml" >&2
+
+# A version as Helm takes it: v0.1.0 is 0.1.0, and a commit without a tag is 0.0.0-g7e5140b.
+CHART_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v([0-9]+\.[0-9]+\.[0-9]+)/\1/; t; s/^/0.0.0-g/')
+
+.PHONY: build-chart
+build-chart: $(HELM) ## Write the chart of VERSION into dist/.
+	@mkdir -p dist
+	@$(HELM) package charts/postback --version '$(CHART_VERSION)' --app-version '$(VERSION)' --destination dist
+
+.PHONY: release
+release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=ghcr.io/acme.
+	@find dist -mindepth 1 -maxdepth 1 ! -name images -exec rm -rf {} + 2>/dev/null || true
+	@$(MAKE) --no-print-directory build-installer build-chart
+	@for program in manager dispatcher kubectl-postback; do \
+		$(CYCLONEDX) app -json -output-version 1.6 -main cmd/$$program -output dist/$$program.cdx.json . || exit 1; done
+	@go run ./hack/release -version '$(VERSION)' -time "$$(git log -1 --format=%ct)"
+	@cd dist && ls -l && sha256sum --quiet --check checksums.txt
+
 ##@ Build and run
 
 .PHONY: build
@@ -97,6 +140,16 @@ build: ## Build the programs into bin/.
 	@mkdir -p bin
 	@echo "Building manager and dispatcher into bin/" >&2
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+IMAGES = hack/image/build.sh -a '$(ARCHITECTURES)' -r '$(REGISTRY)' -v '$(VERSION)' -l '$(LDFLAGS)'
+
+.PHONY: images
+images: ## Build container images into dist/images, as OCI archives. REGISTRY=... begins their names.
+	@$(IMAGES) -o dist/images postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher
+
+.PHONY: verify-images
+verify-images: images ## Check that the images are the same when they are built again, somewhere else.
+	@hack/image/reproducible.sh dist/images VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' ARCHITECTURES='$(ARCHITECTURES)'
 
 .PHONY: run
 run: build ## Run manager and dispatcher here, against the cluster of your kubeconfig.
@@ -126,6 +179,15 @@ clean: ## Remove what was built, except the control plane in .cache.
 $(CONTROLLER_GEN): hack/tools/go.mod hack/tools/go.sum
 	@echo "Building controller-gen" >&2
 	@cd hack/tools && go build -o ../../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+	@touch $@
+
+# One pattern for the three, each a tool of hack/packaging.
+$(KUSTOMIZE): tool = sigs.k8s.io/kustomize/kustomize/v5
+$(HELM): tool = helm.sh/helm/v4/cmd/helm
+$(CYCLONEDX): tool = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+$(KUSTOMIZE) $(HELM) $(CYCLONEDX): hack/packaging/go.mod hack/packaging/go.sum
+	@echo "Building $(@F)" >&2
+	@cd hack/packaging && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@ $(tool)
 	@touch $@
 
 $(GOLANGCI_LINT): hack/lint/go.mod hack/lint/go.sum hack/lint/main.go

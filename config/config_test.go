@@ -20,12 +20,15 @@ package config
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/yaml"
 
@@ -70,11 +73,16 @@ func deployment(t *testing.T, name string) *appsv1.Deployment {
 	return d
 }
 
+// kubectl says "configured" of a PodDisruptionBudget each time, for its selector is replaced and never merged; the server
+// knows that nothing has changed.
 func TestApplyAgainChangesNothing(t *testing.T) {
-	for line := range strings.Lines(kubectl(t, "", "apply", "-k", "default")) {
-		if !strings.HasSuffix(strings.TrimSpace(line), " unchanged") {
-			t.Error(line)
-		}
+	versions := func() string {
+		return kubectl(t, "", "get", "-k", "default", "-o", `jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}`)
+	}
+	before := versions()
+	kubectl(t, "", "apply", "-k", "default")
+	if after := versions(); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
 	}
 }
 
@@ -102,15 +110,40 @@ func TestPodsAreRestricted(t *testing.T) {
 	}
 }
 
-func TestNothingListensForOthersThanOnLoopback(t *testing.T) {
-	for _, argument := range deployment(t, "postback-dispatcher").Spec.Template.Spec.Containers[0].Args {
-		if strings.HasPrefix(argument, "--ingest-bind-address") {
-			t.Errorf("%s: ingest stays on loopback until senders authenticate", argument)
+// Tokens of senders never go in clear, and nobody posts without one.
+func TestIngestIsServedOverTLSOnly(t *testing.T) {
+	args := deployment(t, "postback-dispatcher").Spec.Template.Spec.Containers[0].Args
+	for _, flag := range []string{"--ingest-tls-cert-file=", "--ingest-tls-private-key-file="} {
+		if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, flag) && a != flag }) {
+			t.Errorf("the dispatcher has no %s", flag)
 		}
 	}
-	if services := kubectl(t, "", "get", "services", "-n", installNamespace, "-o", "name"); services != "" {
-		t.Errorf("there are Services: %s", services)
+	for _, argument := range args {
+		if strings.HasPrefix(argument, "--ingest-plain-http") || strings.HasPrefix(argument, "--ingest-auth") {
+			t.Errorf("the dispatcher has %s", argument)
+		}
 	}
+}
+
+func TestServiceLeadsToIngest(t *testing.T) {
+	service := &corev1.Service{}
+	if err := json.Unmarshal([]byte(kubectl(t, "", "get", "service", "postback-ingest", "-n", installNamespace, "-o", "json")), service); err != nil {
+		t.Fatal(err)
+	}
+	template := deployment(t, "postback-dispatcher").Spec.Template
+	if !labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(template.Labels)) {
+		t.Errorf("%v does not select %v", service.Spec.Selector, template.Labels)
+	}
+	container := template.Spec.Containers[0]
+	for _, port := range container.Ports {
+		if port.Name == service.Spec.Ports[0].TargetPort.StrVal {
+			if want := fmt.Sprintf("--ingest-bind-address=:%d", port.ContainerPort); !slices.Contains(container.Args, want) {
+				t.Errorf("the Service leads to port %d, the dispatcher has %q", port.ContainerPort, container.Args)
+			}
+			return
+		}
+	}
+	t.Errorf("no port of the dispatcher is named %s", service.Spec.Ports[0].TargetPort.StrVal)
 }
 
 // can reports whether an impersonated user may do something, as kubectl auth can-i tells it.
@@ -167,6 +200,18 @@ func TestRights(t *testing.T) {
 			if got := can(t, test.user, test.namespace, verb, resource); got != allowed.Has(action) {
 				t.Errorf("%s in %s: %s: %t", test.user, test.namespace, action, got)
 			}
+		}
+	}
+}
+
+// Senders learn which CAs to trust, and nothing else.
+func TestEverybodyReadsTheAuthorityOfIngest(t *testing.T) {
+	for object, want := range map[string]string{
+		"configmap/postback-ingest-ca": "yes", "configmap/other": "no", "secret/postback-ingest-ca": "no", "secret/postback-ingest-tls": "no",
+	} {
+		got, _, err := cp.Kubectl(t.Context(), "", "auth", "can-i", "get", object, "-n", installNamespace, "--as", "system:serviceaccount:shop:orders")
+		if strings.TrimSpace(got) != want {
+			t.Errorf("may get %s: %s, want %s (%v)", object, got, want, err)
 		}
 	}
 }

@@ -31,7 +31,6 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/console/text"
-	"github.com/postback-dev/postback-operator/dispatcher/format"
 	"github.com/postback-dev/postback-operator/internal/curl"
 )
 
@@ -47,7 +46,7 @@ type sheet struct {
 
 	Phase    label
 	URL      string
-	Headers  []headerLine
+	Headers  []curl.Header
 	Request  text.Body
 	Attempts []attempt
 	Next     time.Time
@@ -55,11 +54,6 @@ type sheet struct {
 	// Hidden is how many attempts are on record no more.
 	Hidden       int32
 	MayRedeliver string
-}
-
-// headerLine is a header of the request. Note stands for a value that is not shown or made anew for each attempt.
-type headerLine struct {
-	Name, Value, Note string
 }
 
 // attempt is one attempt for the timeline.
@@ -106,7 +100,7 @@ func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *she
 func (s *sheet) fill(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) {
 	row := feed.NewRow(d)
 	s.D, s.Phase, s.URL, s.Next, s.Asked = d, phaseOf(row.Phase), p.Spec.URL, row.Next, row.Asked
-	s.Request, s.Headers = text.Show(d.Spec.Body), headersOf(p, d)
+	s.Request, s.Headers = text.Show(d.Spec.Body), curl.Headers(p, d)
 	s.Hidden = row.Attempts - int32(len(d.Status.Attempts))
 	for i := range slices.Backward(d.Status.Attempts) {
 		a := &d.Status.Attempts[i]
@@ -128,35 +122,6 @@ func outcomeOf(o v1alpha1.Outcome) label {
 		return label{Kind: "warn", Text: words(string(o))}
 	}
 	return label{Kind: "bad", Text: words(string(o))}
-}
-
-// headersOf returns the headers of the request as it would be sent now.
-func headersOf(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) []headerLine {
-	lines := []headerLine{{Name: "Content-Type", Value: format.ContentType(d.Spec.Format)}}
-	const signed = "signed anew for each attempt"
-	for _, scheme := range p.Spec.GetSignatures() {
-		switch scheme {
-		case v1alpha1.SignatureStandardWebhooks:
-			lines = append(lines, headerLine{Name: "webhook-id", Value: d.Spec.Event.ID},
-				headerLine{Name: "webhook-timestamp", Note: "the time of the attempt"}, headerLine{Name: "webhook-signature", Note: signed})
-		case v1alpha1.SignatureDub:
-			lines = append(lines, headerLine{Name: "Dub-Signature", Note: signed})
-		}
-	}
-	if p.Spec.Auth != nil {
-		lines = append(lines, headerLine{Name: "Authorization", Note: "from a Secret"})
-	}
-	for _, h := range p.Spec.Headers {
-		line := headerLine{Name: h.Name}
-		switch {
-		case h.Value != nil:
-			line.Value = *h.Value
-		case h.ValueFrom != nil && h.ValueFrom.SecretKeyRef != nil:
-			line.Note = "from the Secret " + h.ValueFrom.SecretKeyRef.Name + ", key " + h.ValueFrom.SecretKeyRef.Key
-		}
-		lines = append(lines, line)
-	}
-	return lines
 }
 
 // curl answers with the request as a shell script.

@@ -19,6 +19,7 @@ package controllers
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -60,7 +61,13 @@ func TestMain(m *testing.M) {
 		}
 	}
 	ctrl.SetLogger(zap.New(zap.WriteTo(os.Stderr), zap.UseDevMode(true), zap.Level(levelOf(os.Getenv("TEST_LOG_LEVEL")))))
-	os.Exit(controlplane.RunTests(m, func(c *controlplane.ControlPlane) { cp = c }))
+	result := controlplane.RunTests(m, func(c *controlplane.ControlPlane) { cp = c })
+	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""
+	if missing := seenReasons.missing(); result == 0 && whole && len(missing) > 0 {
+		fmt.Fprintf(os.Stderr, "FAIL: no test looked, as kstatus and Argo CD do, at the states %v\n", missing)
+		result = 1
+	}
+	os.Exit(result)
 }
 
 // bench steps the reconcilers by hand, with a clock of its own and writes that can fail.
@@ -188,6 +195,7 @@ func (b *bench) postbackSecret(name string) *v1alpha1.PostbackSecret {
 	b.t.Helper()
 	object := &v1alpha1.PostbackSecret{}
 	b.must(b.direct.Get(b.ctx, b.key(name), object))
+	checkReaders(b.t, "PostbackSecret", object, object.Status.ObservedGeneration, object.Status.Conditions, false)
 	return object
 }
 
@@ -195,6 +203,7 @@ func (b *bench) postback(name string) *v1alpha1.Postback {
 	b.t.Helper()
 	object := &v1alpha1.Postback{}
 	b.must(b.direct.Get(b.ctx, b.key(name), object))
+	checkReaders(b.t, "Postback", object, object.Status.ObservedGeneration, object.Status.Conditions, object.Spec.GetState() != v1alpha1.PostbackEnabled)
 	return object
 }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Generates deepcopy functions (object), CustomResourceDefinitions and roles (manifests), or pages of the documentation
-# (docs), from the Go code. Usage: hack/generate.sh object|manifests|docs [OUTPUT ROOT]; the default output root is this repository.
+# (docs), from the Go code; or copies what the chart takes from config/ as it is (chart).
+# Usage: hack/generate.sh object|manifests|docs|chart [OUTPUT ROOT]; the default output root is this repository.
 set -eu
 cd "$(dirname "$0")/.."
 what=$1
@@ -31,11 +32,25 @@ manifests)
 	$controller_gen rbac:roleName=postback-dispatcher paths=./dispatcher/... \
 		output:rbac:dir="$out/config/rbac/dispatcher"
 	;;
+chart)
+	files="$out/charts/postback/files"
+	rm -rf "$files"
+	mkdir -p "$files/crds"
+	cp config/crd/bases/*.yaml "$files/crds/"
+	for folder in rbac/manager rbac/dispatcher rbac/users network-policy priority prometheus grafana; do
+		for file in config/$folder/*.yaml config/$folder/*.json; do
+			case $file in
+			*/kustomization.yaml | *'*'*) ;;
+			*) mkdir -p "$files/$folder" && cp "$file" "$files/$folder/" ;;
+			esac
+		done
+	done
+	;;
 docs)
 	go run ./hack/metrics "$out"
 	;;
 *)
-	echo "usage: $0 object|manifests|docs [OUTPUT ROOT]" >&2
+	echo "usage: $0 object|manifests|docs|chart [OUTPUT ROOT]" >&2
 	exit 2
 	;;
 esac

@@ -8,6 +8,7 @@ trap 'rm -rf "$fresh"' EXIT
 
 hack/generate.sh object "$fresh"
 hack/generate.sh manifests "$fresh"
+hack/generate.sh chart "$fresh"
 hack/generate.sh docs "$fresh"
 
 stale=0
@@ -22,8 +23,10 @@ compare() {
 compare api/v1alpha1/zz_generated.deepcopy.go config/rbac/manager/role.yaml config/rbac/dispatcher/role.yaml docs/metrics.md
 crds=config/crd/bases
 compare $( (ls "$crds" "$fresh/$crds") | grep '\.yaml$' | sort -u | sed "s|^|$crds/|")
+chart=charts/postback/files
+compare $( (cd "$chart" && find . -type f; cd "$fresh/$chart" && find . -type f) | sort -u | sed "s|^\.|$chart|")
 
 if [ "$stale" -ne 0 ]; then
-	echo "Generated files are out of date; the difference is above. Run: make generate manifests docs" >&2
+	echo "Generated files are out of date; the difference is above. Run: make generate manifests docs chart" >&2
 	exit 1
 fi

@@ -37,6 +37,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/controllers"
+	"github.com/postback-dev/postback-operator/controllers/servingcert"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
 	"github.com/postback-dev/postback-operator/internal/start"
 )
@@ -50,10 +51,17 @@ const gracefulShutdown = 20 * time.Second
 type options struct {
 	controllers.Options
 
-	leaderElect    bool
-	metricsAddress string
-	probeAddress   string
+	leaderElect       bool
+	metricsAddress    string
+	probeAddress      string
+	ingestCertificate string
 }
+
+// Who keeps the certificate of ingest.
+const (
+	selfManaged = "SelfManaged"
+	external    = "External"
+)
 
 func main() {
 	var o options
@@ -64,6 +72,7 @@ func main() {
 	flag.BoolVar(&o.Policy.AllowPlainHTTP, "allow-plain-http", false, "Allow Postbacks whose URL begins with http://. Events and signatures then travel unencrypted.")
 	flag.StringVar(&o.Policy.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub, which Postbacks cannot set themselves. The dispatcher needs the same value.")
 	flag.DurationVar(&o.PollInterval, "secret-poll-interval", controllers.DefaultPollInterval, "How often a Secret that somebody else keeps is looked at, if it does not carry the label "+v1alpha1.WatchLabel+"=true.")
+	flag.StringVar(&o.ingestCertificate, "ingest-certificate", external, "Who keeps the Secret "+v1alpha1.IngestCertificateName+", with which the dispatcher serves HTTPS: SelfManaged (the manager, with a CA of its own, which it publishes in the ConfigMap "+v1alpha1.IngestCAName+") or External (cert-manager, or you).")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()
@@ -78,6 +87,9 @@ func main() {
 func run(ctx context.Context, o options) error {
 	if _, err := sign.New(o.Policy.SignatureHeader); err != nil {
 		return fmt.Errorf("flag --signature-header: %w", err)
+	}
+	if o.ingestCertificate != selfManaged && o.ingestCertificate != external {
+		return fmt.Errorf("flag --ingest-certificate: %q is neither %s nor %s", o.ingestCertificate, selfManaged, external)
 	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
@@ -105,6 +117,11 @@ func run(ctx context.Context, o options) error {
 	o.Clock, o.Metrics = clock.RealClock{}, metrics.Registry
 	if err := controllers.Setup(ctx, mgr, o.Options); err != nil {
 		return err
+	}
+	if o.ingestCertificate == selfManaged {
+		if err := servingcert.Setup(mgr, o.Namespace, o.Clock); err != nil {
+			return err
+		}
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("add the liveness probe: %w", err)

@@ -22,8 +22,9 @@ import (
 	"fmt"
 	"html/template"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/postback-dev/postback-operator/internal/unseen"
 )
 
 // Visible returns text as HTML. Control characters, marks of direction and characters without width are shown by name.
@@ -78,9 +79,7 @@ func hidden(r rune) string {
 		return string(firstPicture + r)
 	case r == 0x7f:
 		return string(rune(pictureOfDEL))
-	case unicode.Is(unicode.Cc, r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Zl, r), unicode.Is(unicode.Zp, r),
-		unicode.Is(unicode.Co, r), unicode.Is(unicode.Variation_Selector, r) && r != 0xfe0f,
-		r == 0x34f, r == 0x115f, r == 0x1160, r == 0x3164, r == 0xffa0, r == 0x2800:
+	case unseen.Is(r):
 		return fmt.Sprintf("U+%04X", r)
 	}
 	return ""

@@ -29,10 +29,9 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/utils/ptr"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
-)
 
-// LeaseName is the Lease by which the replica that owns the retries is elected.
-const LeaseName = "postback-dispatcher-retries"
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
 
@@ -96,7 +95,7 @@ func (e *Election) Start(ctx context.Context) error {
 		release()
 	})()
 	lock := &watchedLock{election: e, LeaseLock: &resourcelock.LeaseLock{
-		LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: LeaseName},
+		LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: v1alpha1.RetriesLeaseName},
 		Client:     e.Client.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
 	}}
@@ -118,7 +117,7 @@ func (e *Election) term(ctx context.Context, lock *watchedLock) error {
 	lock.predecessor.Store(nil)
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock:          lock,
-		Name:          LeaseName,
+		Name:          v1alpha1.RetriesLeaseName,
 		LeaseDuration: e.leaseDuration(),
 		RenewDeadline: e.renewDeadline(),
 		RetryPeriod:   orDefault(e.RetryPeriod, 2*time.Second),

@@ -34,7 +34,6 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/retry"
 )
 
 func TestElectionAndRedelivery(t *testing.T) {
@@ -114,7 +113,7 @@ func TestLeaseIsDeletedOrTaken(t *testing.T) {
 	for _, replica := range []*replica{owner, other} {
 		replica.election.LeaseDuration, replica.election.RenewDeadline, replica.election.RetryPeriod = time.Minute, 40*time.Second, 200*time.Millisecond
 	}
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: r.postback.Namespace, Name: retry.LeaseName}}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: r.postback.Namespace, Name: v1alpha1.RetriesLeaseName}}
 	holder := func() string {
 		if err := r.client.Get(t.Context(), client.ObjectKeyFromObject(lease), lease); err != nil {
 			return err.Error()

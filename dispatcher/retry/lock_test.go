@@ -25,12 +25,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 // newLock returns the lock of a replica, on a cluster without a Lease, and what the replica would write.
 func newLock(identity string, cluster *fake.Clientset) (*watchedLock, resourcelock.LeaderElectionRecord) {
 	lock := &watchedLock{election: &Election{Identity: identity}, LeaseLock: &resourcelock.LeaseLock{
-		LeaseMeta:  metav1.ObjectMeta{Namespace: "postback-system", Name: LeaseName},
+		LeaseMeta:  metav1.ObjectMeta{Namespace: "postback-system", Name: v1alpha1.RetriesLeaseName},
 		Client:     cluster.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
 	}}
@@ -44,7 +46,7 @@ func deleteLease(t *testing.T, g *WithT, cluster *fake.Clientset, locks ...*watc
 		_, _, err := lock.Get(t.Context())
 		g.Expect(err).NotTo(HaveOccurred())
 	}
-	g.Expect(cluster.CoordinationV1().Leases("postback-system").Delete(t.Context(), LeaseName, metav1.DeleteOptions{})).To(Succeed())
+	g.Expect(cluster.CoordinationV1().Leases("postback-system").Delete(t.Context(), v1alpha1.RetriesLeaseName, metav1.DeleteOptions{})).To(Succeed())
 }
 
 func miss(t *testing.T, g *WithT, lock *watchedLock) {

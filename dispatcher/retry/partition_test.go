@@ -33,7 +33,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/retry"
 )
 
 // partition holds requests back from when it is cut until it is mended, or their contexts end.
@@ -110,7 +109,7 @@ func TestReplicaThatWasCutOffLeavesTheLeaseToItsSuccessor(t *testing.T) {
 	_, other, line := newPair(t, r, func(*replica) {})
 	lease := func() (holder string, transitions int32) {
 		l := &coordinationv1.Lease{}
-		g.Expect(r.client.Get(t.Context(), client.ObjectKey{Namespace: r.postback.Namespace, Name: retry.LeaseName}, l)).To(Succeed())
+		g.Expect(r.client.Get(t.Context(), client.ObjectKey{Namespace: r.postback.Namespace, Name: v1alpha1.RetriesLeaseName}, l)).To(Succeed())
 		return ptr.Deref(l.Spec.HolderIdentity, ""), ptr.Deref(l.Spec.LeaseTransitions, 0)
 	}
 	line.cut()

@@ -176,7 +176,7 @@ func TestRetriesAreHandedOverAfterTheLastRecord(t *testing.T) {
 
 	holder := func() string {
 		lease := &coordinationv1.Lease{}
-		g.Expect(r.client.Get(t.Context(), client.ObjectKey{Namespace: r.postback.Namespace, Name: retry.LeaseName}, lease)).To(Succeed())
+		g.Expect(r.client.Get(t.Context(), client.ObjectKey{Namespace: r.postback.Namespace, Name: v1alpha1.RetriesLeaseName}, lease)).To(Succeed())
 		return ptr.Deref(lease.Spec.HolderIdentity, "")
 	}
 	g.Consistently(holder).WithTimeout(2*time.Second).Should(Equal("a"), "the Lease is kept as long as an attempt is in flight")

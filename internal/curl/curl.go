@@ -27,33 +27,44 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
 )
 
-// Headers returns the lines of the request that do not change from attempt to attempt: the request line and what is not a
-// signature. In place of what comes from a Secret they name it.
-func Headers(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) []string {
-	lines := []string{"POST " + p.Spec.URL, "Content-Type: " + format.ContentType(d.Spec.Format)}
+// Header is a header of a request. Note stands in place of a value that comes from a Secret, or is made for each attempt.
+type Header struct {
+	Name, Value, Note string
+}
+
+// Headers returns the headers of the request as it would be sent now.
+func Headers(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) []Header {
+	headers := []Header{{Name: "Content-Type", Value: format.ContentType(d.Spec.Format)}}
+	const signed = "signed anew for each attempt"
 	for _, scheme := range p.Spec.GetSignatures() {
-		if scheme == v1alpha1.SignatureStandardWebhooks {
-			lines = append(lines, "webhook-id: "+d.Spec.Event.ID)
+		switch scheme {
+		case v1alpha1.SignatureStandardWebhooks:
+			headers = append(headers, Header{Name: "webhook-id", Value: d.Spec.Event.ID},
+				Header{Name: "webhook-timestamp", Note: "the time of the attempt"}, Header{Name: "webhook-signature", Note: signed})
+		case v1alpha1.SignatureDub:
+			headers = append(headers, Header{Name: sign.DefaultDubHeader, Note: signed})
 		}
+	}
+	if auth := authorization(p.Spec.Auth); auth != "" {
+		headers = append(headers, Header{Name: "Authorization", Note: auth})
 	}
 	for i := range p.Spec.Headers {
 		h := &p.Spec.Headers[i]
-		lines = append(lines, h.Name+": "+valueOr(h, "(from Secret %s, key %s)"))
+		if h.Value != nil {
+			headers = append(headers, Header{Name: h.Name, Value: *h.Value})
+			continue
+		}
+		headers = append(headers, Header{Name: h.Name, Note: fromSecret(h, "from Secret %s, key %s")})
 	}
-	if auth := authorization(p.Spec.Auth); auth != "" {
-		lines = append(lines, "Authorization: ("+auth+")")
-	}
-	return lines
+	return headers
 }
 
-func valueOr(h *v1alpha1.Header, reference string) string {
-	switch {
-	case h.Value != nil:
-		return *h.Value
-	case h.ValueFrom != nil && h.ValueFrom.SecretKeyRef != nil:
-		return fmt.Sprintf(reference, h.ValueFrom.SecretKeyRef.Name, h.ValueFrom.SecretKeyRef.Key)
+// fromSecret names where the value of a header comes from.
+func fromSecret(h *v1alpha1.Header, form string) string {
+	if h.ValueFrom == nil || h.ValueFrom.SecretKeyRef == nil {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf(form, h.ValueFrom.SecretKeyRef.Name, h.ValueFrom.SecretKeyRef.Key)
 }
 
 func authorization(auth *v1alpha1.Authentication) string {
@@ -99,7 +110,7 @@ func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) string {
 			headers = append(headers, quote(h.Name+": "+*h.Value))
 			continue
 		}
-		headers = append(headers, `"`+shellText(h.Name)+": "+valueOr(h, "$(secret '%s' '%s')")+`"`)
+		headers = append(headers, `"`+shellText(h.Name)+": "+fromSecret(h, "$(secret '%s' '%s')")+`"`)
 	}
 	switch auth := p.Spec.Auth; {
 	case auth == nil:

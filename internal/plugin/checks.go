@@ -35,7 +35,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/retry"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -237,7 +236,7 @@ func (o *doctorOptions) checkReplicas(ctx context.Context, s *scope, r *report) 
 		r.add(finding{warning, "Leases of replicas that are gone: " + strings.Join(stale, ", "), "They go with their Pods; if not, delete them"})
 	}
 	o.checkHolder(r, holders[managerLease], "the manager works", "No manager is at work", "keys, routes, test events and conditions wait")
-	o.checkHolder(r, holders[retry.LeaseName], "the retries are owned", "Nobody owns the retries", "what failed is not tried again")
+	o.checkHolder(r, holders[v1alpha1.RetriesLeaseName], "the retries are owned", "Nobody owns the retries", "what failed is not tried again")
 }
 
 func (o *doctorOptions) checkHolder(r *report, holder, is, isNot, consequence string) {

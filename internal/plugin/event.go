@@ -114,8 +114,12 @@ func (o *eventOptions) print(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery)
 		}
 	}
 	say(o.Out, "\nRequest:")
-	for _, line := range curl.Headers(p, d) {
-		say(o.Out, "  %s", visible(line))
+	say(o.Out, "  POST %s", visible(p.Spec.URL))
+	for _, h := range curl.Headers(p, d) {
+		if h.Note != "" {
+			h.Value = "(" + h.Note + ")"
+		}
+		say(o.Out, "  %s", visible(h.Name+": "+h.Value))
 	}
 	say(o.Out, "")
 	indented(o.Out, pretty(d.Spec.Body))

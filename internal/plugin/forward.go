@@ -18,6 +18,8 @@ package plugin
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -30,17 +32,18 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 // dispatcherSelector selects the Pods of the dispatcher.
 const dispatcherSelector = "app.kubernetes.io/name=postback-dispatcher"
 
-// ingestPort is where the shipped dispatcher takes events.
-const ingestPort = 8080
-
 // forwarded is a port-forward to a Pod.
 type forwarded struct {
-	url  string
+	url string
+	// tls trusts the CA of the installation, and expects the Service's name in the certificate.
+	tls  *tls.Config
 	stop chan struct{}
 	done chan struct{}
 }
@@ -64,6 +67,14 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 	if pod == nil {
 		return nil, fmt.Errorf("namespace %s has no ready Pod with the label %s", o.installNamespace, dispatcherSelector)
 	}
+	port, ok := portOf(pod, v1alpha1.IngestPortName)
+	if !ok {
+		return nil, fmt.Errorf("pod %s has no port named %s: its ingest is not open to others", pod.Name, v1alpha1.IngestPortName)
+	}
+	trust, err := o.trust(ctx, clients)
+	if err != nil {
+		return nil, err
+	}
 	transport, upgrader, err := spdy.RoundTripperFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: %w", err)
@@ -74,9 +85,9 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
 	dialer := portforward.NewFallbackDialer(websocket, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, address), func(error) bool { return true })
-	f := &forwarded{stop: make(chan struct{}), done: make(chan struct{})}
+	f := &forwarded{tls: trust, stop: make(chan struct{}), done: make(chan struct{})}
 	ready := make(chan struct{})
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(ingestPort)}, f.stop, ready, io.Discard, o.ErrOut)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(int(port))}, f.stop, ready, io.Discard, o.ErrOut)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
@@ -98,8 +109,58 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 		f.close()
 		return nil, errors.Join(errors.New("port-forward"), err)
 	}
-	f.url = "http://127.0.0.1:" + strconv.Itoa(int(ports[0].Local))
+	f.url = "https://127.0.0.1:" + strconv.Itoa(int(ports[0].Local))
 	return f, nil
+}
+
+// trust returns what a connection through a port-forward is checked with: the certificate is for the Service, and signed by a CA
+// of --ca-file, or of the ConfigMap in which the manager publishes its own.
+func (o *sendOptions) trust(ctx context.Context, clients kubernetes.Interface) (*tls.Config, error) {
+	config, err := o.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.ServerName = v1alpha1.IngestServiceName + "." + o.installNamespace + ".svc"
+	if config.RootCAs != nil {
+		return config, nil
+	}
+	bundle, err := clients.CoreV1().ConfigMaps(o.installNamespace).Get(ctx, v1alpha1.IngestCAName, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("learn which CA to trust: %w; or name --ca-file", err)
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM([]byte(bundle.Data[v1alpha1.CABundleKey])) {
+		return nil, fmt.Errorf("ConfigMap %s holds no certificate under %s: name --ca-file", v1alpha1.IngestCAName, v1alpha1.CABundleKey)
+	}
+	return config, nil
+}
+
+// tlsConfig returns what HTTPS is checked with: the CAs of --ca-file, or without it those of this machine.
+func (o *sendOptions) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.caFile == "" {
+		return config, nil
+	}
+	text, err := o.readFile(o.caFile, maxCAFile)
+	if err != nil {
+		return nil, err
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--ca-file: %s holds no certificate in PEM", o.caFile)
+	}
+	return config, nil
+}
+
+func portOf(pod *corev1.Pod, name string) (int32, bool) {
+	for i := range pod.Spec.Containers {
+		for _, port := range pod.Spec.Containers[i].Ports {
+			if port.Name == name {
+				return port.ContainerPort, true
+			}
+		}
+	}
+	return 0, false
 }
 
 func readyPod(pods []corev1.Pod) *corev1.Pod {

@@ -19,6 +19,7 @@ package plugin
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,8 +40,8 @@ import (
 
 type sendOptions struct {
 	*env
-	file, ingestURL, tokenFile, account, audience, key, installNamespace string
-	timeout                                                              time.Duration
+	file, ingestURL, caFile, tokenFile, account, audience, key, installNamespace string
+	timeout                                                                      time.Duration
 }
 
 func (e *env) sendCommand() *cobra.Command {
@@ -58,6 +59,7 @@ func (e *env) sendCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&o.file, "filename", "f", "", "File with an event, or an array of events; - is the standard input.")
 	f.StringVar(&o.ingestURL, "ingest-url", "", "Base URL of the ingest API. Without it, a port-forward to a dispatcher Pod is made.")
+	f.StringVar(&o.caFile, "ca-file", "", "File with the CAs to trust, in PEM. Without it, a port-forward trusts those that the manager publishes, and --ingest-url those of this machine.")
 	f.StringVar(&o.tokenFile, "token-file", "", "File with the token to send.")
 	f.StringVar(&o.account, "service-account", "", "ServiceAccount of the namespace to get a token for.")
 	f.StringVar(&o.audience, "audience", "", "Audience of that token, if the dispatcher has --ingest-audience.")
@@ -72,6 +74,7 @@ const (
 	// maxEventsFile bounds what is read; the dispatcher's own bound is 256 KiB by default.
 	maxEventsFile = 1 << 20
 	maxTokenFile  = 64 << 10
+	maxCAFile     = 1 << 20
 	tokenSeconds  = 600
 )
 
@@ -100,16 +103,19 @@ func (o *sendOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	base := o.ingestURL
-	if base == "" {
-		forward, err := o.forward(ctx, config)
+	if o.ingestURL != "" {
+		trust, err := o.tlsConfig()
 		if err != nil {
-			return fmt.Errorf("reach a dispatcher: %w; or name --ingest-url", err)
+			return err
 		}
-		defer forward.close()
-		base = forward.url
+		return o.post(ctx, o.ingestURL, trust, namespace, token, body)
 	}
-	return o.post(ctx, base, namespace, token, body)
+	forward, err := o.forward(ctx, config)
+	if err != nil {
+		return fmt.Errorf("reach a dispatcher: %w; or name --ingest-url", err)
+	}
+	defer forward.close()
+	return o.post(ctx, forward.url, forward.tls, namespace, token, body)
 }
 
 // token returns the token to send.
@@ -193,7 +199,7 @@ type answered struct {
 
 const maxAnswer = 4 << 20
 
-func (o *sendOptions) post(ctx context.Context, base, namespace, token string, body []byte) error {
+func (o *sendOptions) post(ctx context.Context, base string, trust *tls.Config, namespace, token string, body []byte) error {
 	address, err := url.JoinPath(base, "v1", "namespaces", namespace, "events")
 	if err != nil {
 		return fmt.Errorf("--ingest-url: %w", err)
@@ -208,7 +214,9 @@ func (o *sendOptions) post(ctx context.Context, base, namespace, token string, b
 		request.Header.Set("Idempotency-Key", o.key)
 	}
 	// A redirect would carry the token elsewhere.
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("post the events: %w", err)

@@ -20,26 +20,27 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/postback-dev/postback-operator/internal/unseen"
 )
 
-// visible replaces what a terminal would act upon, or what would change the order of a line, by its code: control characters
-// and the marks of writing direction. Endpoints choose some of what is printed.
+// visible replaces by its code what a terminal would act upon, and what would change how a line is read. Endpoints choose some of
+// what is printed.
 func visible(text string) string { return visibleBut(text, "") }
 
 // visibleText is visible for a text of several lines.
 func visibleText(text string) string { return visibleBut(text, "\n\t") }
 
 func visibleBut(text, but string) string {
-	if strings.IndexFunc(text, hidden) < 0 {
+	if strings.IndexFunc(text, unseen.Is) < 0 {
 		return text
 	}
 	var shown strings.Builder
 	for _, r := range text {
 		switch {
-		case !hidden(r), strings.ContainsRune(but, r):
+		case !unseen.Is(r), strings.ContainsRune(but, r):
 			shown.WriteRune(r)
 		case r < 0x100:
 			fmt.Fprintf(&shown, "\\x%02x", r)
@@ -48,12 +49,6 @@ func visibleBut(text, but string) string {
 		}
 	}
 	return shown.String()
-}
-
-// hidden reports whether a character is none that is seen: controls, formats (among them the marks of direction) and the
-// separators of lines and paragraphs.
-func hidden(r rune) bool {
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 // clockTime returns a time for people: in the local zone, with the day unless it is today.

@@ -100,11 +100,8 @@ func blocks(t *testing.T, page string) []block {
 }
 
 func TestManifestsAreAccepted(t *testing.T) {
-	for _, namespace := range []string{"partner-acme", "partner-globex"} {
-		if _, _, err := cp.Kubectl(t.Context(), "", "create", "namespace", namespace); err != nil {
-			t.Fatal(err)
-		}
-	}
+	makeNamespace(t, "partner-acme")
+	makeNamespace(t, "partner-globex")
 	checked := 0
 	for _, page := range pages(t) {
 		for _, b := range blocks(t, page) {
@@ -112,7 +109,7 @@ func TestManifestsAreAccepted(t *testing.T) {
 				continue
 			}
 			checked++
-			_, _, err := cp.Kubectl(t.Context(), b.text, "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
+			_, _, err := cp.Kubectl(t.Context(), served(t, b.text), "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
 			if err != nil {
 				t.Errorf("%s: %v\n%s", page, err, b.text)
 			}

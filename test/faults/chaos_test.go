@@ -29,8 +29,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
-	"github.com/postback-dev/postback-operator/dispatcher/retry"
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
@@ -126,7 +126,7 @@ func (c *chaos) outage(ctx context.Context, stop, start func() error) error {
 
 // deleteLeases deletes the Lease of the election and those by which the replicas are known.
 func (c *chaos) deleteLeases(ctx context.Context) error {
-	names := []string{retry.LeaseName}
+	names := []string{v1alpha1.RetriesLeaseName}
 	for _, d := range dispatchers {
 		names = append(names, presence.LeaseName(d.Name))
 	}
@@ -170,7 +170,7 @@ func (c *chaos) owner(ctx context.Context) (*operator.Process, error) {
 	var owner *operator.Process
 	err := wait.PollUntilContextTimeout(ctx, pollEvery, stopPatience, true, func(ctx context.Context) (bool, error) {
 		lease := &coordinationv1.Lease{}
-		if err := api.Get(ctx, client.ObjectKey{Namespace: operator.Namespace, Name: retry.LeaseName}, lease); err != nil || lease.Spec.HolderIdentity == nil {
+		if err := api.Get(ctx, client.ObjectKey{Namespace: operator.Namespace, Name: v1alpha1.RetriesLeaseName}, lease); err != nil || lease.Spec.HolderIdentity == nil {
 			return false, nil
 		}
 		for _, d := range dispatchers {

@@ -62,6 +62,16 @@ func saying(a *arrival, answer string) *arrival {
 	return a
 }
 
+func lasting(a v1alpha1.Attempt, d time.Duration) v1alpha1.Attempt {
+	a.Duration.Duration = d
+	return a
+}
+
+func unanswered(a *arrival) *arrival {
+	a.answered = time.Time{}
+	return a
+}
+
 func delivered(attempts ...v1alpha1.Attempt) *v1alpha1.PostbackDelivery {
 	d := &v1alpha1.PostbackDelivery{}
 	d.Spec.Event.ID, d.Spec.Body = "evt_1", "{data}"
@@ -132,6 +142,17 @@ func TestJudge(t *testing.T) {
 		"other body": {
 			delivery: delivered(ok), want: "another body",
 			arrivals: []*arrival{{id: "evt_1", replica: "one", at: at(50 * ms), behaviour: well, answer: "said"}},
+		},
+		"accepted late by a stopped replica": {
+			delivery: delivered(lasting(ok, 20*time.Second)), arrivals: []*arrival{arrived(50*ms, late)},
+			faults: []fault{{kind: stopped, replica: "one", from: at(time.Second), to: at(20 * time.Second)}},
+		},
+		"accepted late, without a reason": {
+			delivery: delivered(lasting(ok, timeout+100*ms)), arrivals: []*arrival{arrived(50*ms, late)}, want: "the endpoint was late",
+		},
+		"said to be accepted, and never answered": {
+			delivery: delivered(lasting(ok, 20*time.Second)), arrivals: []*arrival{unanswered(arrived(50*ms, late))},
+			faults: []fault{{kind: stopped, replica: "one", from: at(time.Second), to: at(20 * time.Second)}}, want: "accepted none",
 		},
 		"two at a time": {
 			delivery: delivered(noted(answered(attempted(1, 0, succeeded, 200), "first")), noted(answered(attempted(2, 1*ms, succeeded, 200), "second"))),

@@ -125,7 +125,7 @@ func (v *verdict) judgeAccepted(e evidence, id string) {
 	case d.Status.Phase != v1alpha1.DeliveryDelivered:
 		v.problem(&v.lost, "%s is %s after %d attempts", id, cmp.Or(d.Status.Phase, "unattempted"), d.Status.AttemptCount)
 		return
-	case !slices.ContainsFunc(e.arrivals[id], (*arrival).succeeded):
+	case !slices.ContainsFunc(e.arrivals[id], func(a *arrival) bool { return a.succeeded() || a.acceptedLate(d) }):
 		v.problem(&v.lost, "%s is recorded as delivered, and its endpoint accepted none", id)
 		return
 	case !strings.Contains(d.Spec.Body, e.accepted[id]):
@@ -136,6 +136,14 @@ func (v *verdict) judgeAccepted(e evidence, id string) {
 
 // succeeded reports whether an arrival got an answer that means success.
 func (a *arrival) succeeded() bool { return outcomes[a.behaviour] == v1alpha1.OutcomeSucceeded }
+
+// acceptedLate reports whether an answer that came after the deadline was taken for a success: the endpoint did accept the event,
+// and a replica that was stopped meanwhile found the answer when it went on.
+func (a *arrival) acceptedLate(d *v1alpha1.PostbackDelivery) bool {
+	return a.behaviour == late && !a.answered.IsZero() && slices.ContainsFunc(d.Status.Attempts, func(r v1alpha1.Attempt) bool {
+		return r.Outcome == v1alpha1.OutcomeSucceeded && r.ResponseBody == a.answer
+	})
+}
 
 // record is an attempt with the requests of it that arrived.
 type record struct {
@@ -250,10 +258,10 @@ func (v *verdict) compare(e evidence, r *record) string {
 			return differs(code == 0 && r.ResponseBody == "", r, a)
 		}
 	}
-	// A deadline that fired late, or an answer right before it: the replica had no time to look.
+	// A deadline that fired late, or an answer right before or after it: the replica had no time to look.
 	starved := r.Duration.Duration > timeout+lateSlack || a.answered.After(r.Time.Add(timeout-lateSlack))
-	if r.Outcome == v1alpha1.OutcomeTimeout && r.Duration.Duration >= timeout &&
-		(starved || e.during(r.Time.Time, r.end(), stopped, a.replica)) {
+	unseen := r.Outcome == v1alpha1.OutcomeTimeout || a.behaviour == late && r.Outcome == v1alpha1.OutcomeSucceeded && r.ResponseBody == a.answer
+	if unseen && r.Duration.Duration >= timeout && (starved || e.during(r.Time.Time, r.end(), stopped, a.replica)) {
 		v.seenLate++
 		return ""
 	}

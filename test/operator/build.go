@@ -25,14 +25,15 @@ import (
 )
 
 // Build builds the manager and the dispatcher of the module in root into a folder, with the race detector if this
-// program has it.
-func Build(ctx context.Context, root, dir string) error {
+// program has it, and with further arguments of "go build".
+func Build(ctx context.Context, root, dir string, further ...string) error {
 	// Without the race detector the flags are those of "make build", so that both share Go's cache.
 	args, env := []string{"-trimpath"}, []string{"CGO_ENABLED=0"}
 	if raceEnabled {
 		args, env = []string{"-race"}, nil
 	}
-	args = append(append([]string{"build", "-o", dir + "/"}, args...), "./cmd/manager", "./cmd/dispatcher")
+	args = append(append([]string{"build", "-o", dir + "/"}, args...), further...)
+	args = append(args, "./cmd/manager", "./cmd/dispatcher")
 	build := exec.CommandContext(ctx, "go", args...)
 	var output bytes.Buffer
 	build.Dir, build.Stdout, build.Stderr = root, &output, &output

@@ -89,6 +89,19 @@ func Install(ctx context.Context, cp *controlplane.ControlPlane, o Options) (*Op
 	return operator, nil
 }
 
+// Installed returns an installation that was made by other means, such as Helm. It takes the programs from a folder.
+func Installed(cp *controlplane.ControlPlane, programs string) (*Operator, error) {
+	clients, err := kubernetes.NewForConfig(cp.Config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "postback-operator-")
+	if err != nil {
+		return nil, fmt.Errorf("make the operator's folder: %w", err)
+	}
+	return &Operator{ControlPlane: cp, Dir: dir, programs: programs, clients: clients}, nil
+}
+
 func (o *Operator) install(ctx context.Context, root string, options Options) error {
 	if o.programs == "" {
 		o.programs = o.Dir

@@ -103,11 +103,14 @@ func (p *Process) arguments(container *corev1.Container, values map[string]strin
 		args = append(args, container.Command[1:]...)
 	}
 	for _, argument := range container.Args {
-		args = append(args, expand(argument, values))
+		args = append(args, p.mounted(expand(argument, values)))
 	}
 	args = append(args, "--metrics-bind-address="+p.metrics, "--health-probe-bind-address="+p.probes)
 	if p.ingests {
 		args = append(args, "--ingest-bind-address="+p.ingest, "--allow-cidr="+loopbackCIDRs)
+	}
+	if p.ingests && !p.tls {
+		args = append(args, "--ingest-tls-cert-file=", "--ingest-tls-private-key-file=")
 	}
 	return append(args, p.args...)
 }

@@ -32,8 +32,9 @@ func field(name, path string) corev1.EnvVar {
 func TestContainerAsAKubeletWouldRunIt(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "postback-system", Name: "dispatcher-0", UID: "u1"}}
 	container := &corev1.Container{
-		Command: []string{"/dispatcher", "--first"},
-		Args:    []string{"--namespace=$(POD_NAMESPACE)", "--unknown=$(NOT_THERE)"},
+		Command:      []string{"/dispatcher", "--first"},
+		Args:         []string{"--namespace=$(POD_NAMESPACE)", "--unknown=$(NOT_THERE)", "--cert=/etc/tls/tls.crt", "--other=/etc/tls2"},
+		VolumeMounts: []corev1.VolumeMount{{Name: "tls", MountPath: "/etc/tls"}},
 		Env: []corev1.EnvVar{
 			field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace"), field("POD_UID", "metadata.uid"),
 			{Name: "BOTH", Value: "$(POD_NAMESPACE)/$(POD_NAME)"},
@@ -50,12 +51,15 @@ func TestContainerAsAKubeletWouldRunIt(t *testing.T) {
 		t.Errorf("the environment is %v, want %v", values, want)
 	}
 
-	p := &Process{ingests: true, ingest: "127.0.0.1:1", metrics: "127.0.0.1:2", probes: "127.0.0.1:3"}
+	p := &Process{
+		Name: "dispatcher-0", operator: &Operator{Dir: "/run"}, template: &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{*container}}},
+		ingests: true, ingest: "127.0.0.1:1", metrics: "127.0.0.1:2", probes: "127.0.0.1:3",
+	}
 	WithArgs("--last")(p)
 	wantArgs := []string{
-		"--first", "--namespace=postback-system", "--unknown=$(NOT_THERE)",
+		"--first", "--namespace=postback-system", "--unknown=$(NOT_THERE)", "--cert=/run/dispatcher-0.mounts/etc/tls/tls.crt", "--other=/etc/tls2",
 		"--metrics-bind-address=127.0.0.1:2", "--health-probe-bind-address=127.0.0.1:3", "--ingest-bind-address=127.0.0.1:1",
-		"--allow-cidr=127.0.0.0/8,::1/128", "--last",
+		"--allow-cidr=127.0.0.0/8,::1/128", "--ingest-tls-cert-file=", "--ingest-tls-private-key-file=", "--last",
 	}
 	if args := p.arguments(container, values); !slices.Equal(args, wantArgs) {
 		t.Errorf("the arguments are %q, want %q", args, wantArgs)

@@ -67,6 +67,7 @@ type Process struct {
 	apiServer *clientcmdapi.Cluster
 	unready   bool
 	ingests   bool
+	tls       bool
 
 	// The addresses are host:port.
 	ingest, metrics, probes string
@@ -98,13 +99,29 @@ func WithAPIServer(host string, ca []byte) Option {
 	}
 }
 
+// WithTLS has a dispatcher take events as it does in a cluster, with the certificate of the Secret that it mounts, for
+// which the start waits. Without it ingest speaks plain HTTP on loopback.
+func WithTLS() Option {
+	return func(p *Process) { p.tls = true }
+}
+
+// WithProgram runs another program than that of Options.Programs.
+func WithProgram(path string) Option {
+	return func(p *Process) { p.path = path }
+}
+
 // WithoutReady returns from the start before the process is ready.
 func WithoutReady() Option {
 	return func(p *Process) { p.unready = true }
 }
 
 // IngestURL returns the address of a dispatcher's ingest, without a path.
-func (p *Process) IngestURL() string { return "http://" + p.ingest }
+func (p *Process) IngestURL() string {
+	if p.tls {
+		return "https://" + p.ingest
+	}
+	return "http://" + p.ingest
+}
 
 // MetricsURL returns the address of the metrics.
 func (p *Process) MetricsURL() string { return "http://" + p.metrics + "/metrics" }
@@ -184,6 +201,11 @@ func (p *Process) launch(ctx context.Context) error {
 	kubeconfig, err := p.kubeconfig(ctx, pod.Spec.ServiceAccountName)
 	if err != nil {
 		return err
+	}
+	if p.tls {
+		if err := p.mount(ctx); err != nil {
+			return err
+		}
 	}
 	log, err := os.OpenFile(p.logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package receiver is an endpoint for tests and the demo: a real HTTP server on loopback that verifies what it gets with
-// code that is not this project's, records it, and answers as it is told to.
+// Package receiver is an endpoint for tests and the demo: a real HTTP server that verifies what it gets with code that is
+// not this project's, records it, and answers as it is told to.
 package receiver
 
 import (
@@ -80,8 +80,11 @@ type Receiver struct {
 }
 
 // Start starts a receiver on a free port of loopback. secrets is called for each request and returns those to check now.
-func Start(secrets func() []Secret) (*Receiver, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func Start(secrets func() []Secret) (*Receiver, error) { return StartAt("127.0.0.1:0", secrets) }
+
+// StartAt is Start with an address to listen on.
+func StartAt(address string, secrets func() []Secret) (*Receiver, error) {
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("start the receiver: %w", err)
 	}
@@ -96,7 +99,7 @@ func Start(secrets func() []Secret) (*Receiver, error) {
 	r.server = &http.Server{Handler: http.HandlerFunc(r.serve), ReadHeaderTimeout: headerTimeout}
 	go func() {
 		defer close(r.served)
-		// It returns when Close is called; nothing else ends a listener on loopback.
+		// It returns when Close is called; nothing else ends a listener.
 		_ = r.server.Serve(listener)
 	}()
 	return r, nil

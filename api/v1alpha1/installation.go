@@ -1,0 +1,34 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package v1alpha1
+
+// Names of objects in the namespace of the installation, by which the parts find each other.
+const (
+	// IngestServiceName is the Service in front of the dispatcher's ingest, whose DNS names are in its certificate.
+	IngestServiceName = "postback-ingest"
+	// IngestPortName is that of the Service's port, and of the dispatcher's container port.
+	IngestPortName = "ingest"
+	// IngestCertificateName is the Secret of type kubernetes.io/tls with the certificate of ingest.
+	IngestCertificateName = "postback-ingest-tls"
+	// IngestCAName is the Secret of type kubernetes.io/tls with the CA of a certificate that the manager keeps, and the
+	// ConfigMap with the CAs that senders are to trust.
+	IngestCAName = "postback-ingest-ca"
+	// CABundleKey is where, in these Secrets and in the ConfigMap, the CAs to trust stand, in PEM.
+	CABundleKey = "ca.crt"
+	// RetriesLeaseName is the Lease by which the dispatcher replica that owns the retries is elected.
+	RetriesLeaseName = "postback-dispatcher-retries"
+)

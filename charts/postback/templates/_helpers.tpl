@@ -1,0 +1,132 @@
+{{/* The labels of every object. */}}
+{{- define "postback.labels" -}}
+app.kubernetes.io/part-of: postback
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The labels by which a part, manager or dispatcher, is selected. They never change. */}}
+{{- define "postback.selector" -}}
+app.kubernetes.io/name: postback-{{ . }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+
+{{/* The image of a part. Takes root and part. */}}
+{{- define "postback.image" -}}
+{{- $image := (index .root.Values .part).image }}
+{{- with .root.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{/*
+The objects of the files that match a pattern. They are copies of what is in config/, made by "make manifests", so that chart
+and kustomize say the same. Takes root and files, and, if wanted: kind, to leave out others; labels; annotations.
+*/}}
+{{- define "postback.objects" -}}
+{{- $in := . }}
+{{- range $path, $content := .root.Files.Glob .files }}
+{{- range $document := splitList "\n---\n" (printf "\n%s" (toString $content)) }}
+{{- $object := $document | replace "postback-system" $in.root.Release.Namespace | fromYaml }}
+{{- if hasKey $object "Error" }}
+{{- fail (printf "%s: %s" $path $object.Error) }}
+{{- end }}
+{{- if and $object.kind (or (not $in.kind) (eq $object.kind (toString $in.kind))) }}
+{{- $labels := merge (include "postback.labels" $in.root | fromYaml) ($in.labels | default dict | deepCopy) ($object.metadata.labels | default dict) }}
+{{- $_ := set $object.metadata "labels" $labels }}
+{{- with $in.annotations }}
+{{- $_ := set $object.metadata "annotations" (merge (deepCopy .) ($object.metadata.annotations | default dict)) }}
+{{- end }}
+---
+{{ toYaml $object }}
+{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What the Pods of both parts have in common. Takes root and part. */}}
+{{- define "postback.pod" -}}
+{{- $values := index .root.Values .part }}
+serviceAccountName: postback-{{ .part }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+- name: {{ . }}
+{{- end }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+{{ toYaml . }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "postback.selector" .part | nindent 6 }}
+securityContext:
+  {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
+{{- end }}
+
+{{/* What the containers of both parts have in common. Takes root and part. */}}
+{{- define "postback.container" -}}
+{{- $values := index .root.Values .part }}
+name: {{ .part }}
+image: {{ include "postback.image" . }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+livenessProbe:
+  httpGet: {path: /healthz, port: health}
+  initialDelaySeconds: 15
+  periodSeconds: 20
+readinessProbe:
+  httpGet: {path: /readyz, port: health}
+  periodSeconds: 5
+{{- with $values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end }}
+
+{{/* The PodDisruptionBudget of a part. Takes root and part. */}}
+{{- define "postback.budget" -}}
+{{- $budget := (index .root.Values .part).podDisruptionBudget }}
+{{- if $budget.enabled }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: postback-{{ .part }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "postback.selector" .part | nindent 4 }}
+    {{- include "postback.labels" .root | nindent 4 }}
+spec:
+  minAvailable: {{ $budget.minAvailable }}
+  # A Pod that is not ready serves nobody, so that it must not keep a node from being drained.
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "postback.selector" .part | nindent 6 }}
+{{- end }}
+{{- end }}

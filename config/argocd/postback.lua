@@ -1,0 +1,28 @@
+-- Health of a Postback for Argo CD. Ready, Reconciling and Stalled follow kstatus; a Postback that is paused or disabled on purpose
+-- is Suspended. An endpoint that fails does not make it Degraded: what was declared is in force, and the message says so.
+local conditions = {}
+if obj.status ~= nil and obj.status.conditions ~= nil then
+  for _, condition in ipairs(obj.status.conditions) do
+    conditions[condition.type] = condition
+  end
+end
+local ready, stalled, endpoint = conditions.Ready, conditions.Stalled, conditions.EndpointHealthy
+if obj.metadata.deletionTimestamp ~= nil then
+  return {status = "Progressing", message = "It is being deleted."}
+end
+if ready == nil or obj.status.observedGeneration ~= obj.metadata.generation then
+  return {status = "Progressing", message = "Waiting for the operator."}
+end
+if stalled ~= nil and stalled.status == "True" then
+  return {status = "Degraded", message = stalled.message}
+end
+if ready.status ~= "True" then
+  return {status = "Progressing", message = ready.message}
+end
+if obj.spec.state == "Paused" or obj.spec.state == "Disabled" then
+  return {status = "Suspended", message = "It is " .. string.lower(obj.spec.state) .. "."}
+end
+if endpoint ~= nil and endpoint.status == "False" then
+  return {status = "Healthy", message = "The endpoint fails: " .. endpoint.message}
+end
+return {status = "Healthy", message = ready.message}

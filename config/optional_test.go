@@ -1,0 +1,162 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package config
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/rest"
+)
+
+// The parts that config/default leaves out, because not every cluster has what they need.
+var optional = []string{"network-policy", "priority", "autoscaling"}
+
+func TestServerTakesEveryFieldOfTheOptionalPartsStrictly(t *testing.T) {
+	for _, part := range optional {
+		kubectl(t, "", "apply", "-k", part, "--server-side", "--validate=strict", "--dry-run=server", "--force-conflicts")
+	}
+}
+
+// decode applies an object of a file without keeping it, and reads it as the server has it.
+func decode(t *testing.T, path string, object any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(kubectl(t, "", "apply", "-f", path, "--dry-run=server", "-o", "json")), object); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What selects Pods by labels selects those of the Deployment of the same name: a selector that selects nothing protects
+// nothing, and no server complains about it.
+func TestSelectorsSelectThePods(t *testing.T) {
+	for _, part := range []string{"manager", "dispatcher"} {
+		template := deployment(t, "postback-"+part).Spec.Template
+		var budget policyv1.PodDisruptionBudget
+		decode(t, part+"/pdb.yaml", &budget)
+		var network networkingv1.NetworkPolicy
+		decode(t, "network-policy/"+part+".yaml", &network)
+		selectors := map[string]*metav1.LabelSelector{
+			"PodDisruptionBudget": budget.Spec.Selector, "NetworkPolicy": &network.Spec.PodSelector,
+			"topologySpreadConstraints": template.Spec.TopologySpreadConstraints[0].LabelSelector,
+		}
+		for what, selector := range selectors {
+			s, err := metav1.LabelSelectorAsSelector(selector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Empty() || !s.Matches(labels.Set(template.Labels)) {
+				t.Errorf("%s of %s: %v does not select %v", what, part, s, template.Labels)
+			}
+		}
+	}
+}
+
+// Each port that a Pod serves is open to somebody, and no other one is.
+func TestNetworkPoliciesNameThePorts(t *testing.T) {
+	for _, part := range []string{"manager", "dispatcher"} {
+		var network networkingv1.NetworkPolicy
+		decode(t, "network-policy/"+part+".yaml", &network)
+		open := map[int32]bool{}
+		for _, rule := range network.Spec.Ingress {
+			for _, port := range rule.Ports {
+				open[port.Port.IntVal] = true
+			}
+		}
+		ports := deployment(t, "postback-"+part).Spec.Template.Spec.Containers[0].Ports
+		for _, port := range ports {
+			if !open[port.ContainerPort] {
+				t.Errorf("%s: port %s, %d, is closed", part, port.Name, port.ContainerPort)
+			}
+		}
+		if len(open) != len(ports) {
+			t.Errorf("%s: the policy opens %v, the container has %v", part, open, ports)
+		}
+	}
+}
+
+func TestAutoscalerKnowsTheDeployment(t *testing.T) {
+	var scaler autoscalingv2.HorizontalPodAutoscaler
+	decode(t, "autoscaling/hpa.yaml", &scaler)
+	dispatcher := deployment(t, scaler.Spec.ScaleTargetRef.Name)
+	if *scaler.Spec.MinReplicas < *dispatcher.Spec.Replicas {
+		t.Errorf("at least %d replicas, and %d without it", *scaler.Spec.MinReplicas, *dispatcher.Spec.Replicas)
+	}
+}
+
+// The API server says in the header of an answer which FlowSchema the request belonged to.
+func TestRequestsHaveTheirPriority(t *testing.T) {
+	kubectl(t, "", "apply", "-k", "priority")
+	t.Cleanup(func() {
+		if _, _, err := cp.Kubectl(context.Background(), "", "delete", "-k", "priority"); err != nil {
+			t.Error(err)
+		}
+	})
+	const leases = "/apis/coordination.k8s.io/v1/namespaces/postback-system/leases/some"
+	for _, test := range []struct{ account, path, schema, level string }{
+		{"postback-dispatcher", leases, "postback-leases", "leader-election"},
+		{"postback-manager", leases, "postback-leases", "leader-election"},
+		{"postback-dispatcher", "/apis/postback.dev/v1alpha1/postbackdeliveries?limit=1", "postback", "postback"},
+		{"postback-manager", "/apis/postback.dev/v1alpha1/postbacks?limit=1", "postback", "postback"},
+		{"default", leases, "service-accounts", "workload-low"},
+	} {
+		config, err := cp.ServiceAccountConfig(t.Context(), installNamespace, test.account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := [2]string{uid(t, "flowschema", test.schema), uid(t, "prioritylevelconfiguration", test.level)}
+		NewWithT(t).Eventually(func() ([2]string, error) { return priority(t, config, test.path) }).
+			WithTimeout(30*time.Second).Should(Equal(want), "%s gets %s", test.account, test.path)
+	}
+}
+
+func uid(t *testing.T, kind, name string) string {
+	t.Helper()
+	return strings.TrimSpace(kubectl(t, "", "get", kind, name, "-o", "jsonpath={.metadata.uid}"))
+}
+
+// priority returns the UIDs of the FlowSchema and of the level that a request belongs to.
+func priority(t *testing.T, config *rest.Config, path string) (uids [2]string, err error) {
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return uids, err
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, config.Host+path, http.NoBody)
+	if err != nil {
+		return uids, err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return uids, err
+	}
+	defer answer.Body.Close()
+	uids = [2]string{answer.Header.Get("X-Kubernetes-PF-FlowSchema-UID"), answer.Header.Get("X-Kubernetes-PF-PriorityLevel-UID")}
+	if uids[0] == "" {
+		return uids, fmt.Errorf("%s answers without a FlowSchema: %s", path, answer.Status)
+	}
+	return uids, nil
+}

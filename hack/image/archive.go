@@ -1,0 +1,169 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/crypto/x509roots/fallback/bundle"
+)
+
+// file is one of a layer or of an archive.
+type file struct {
+	name    string
+	mode    int64
+	content []byte
+}
+
+// newLayer returns a layer of files and the folders above them.
+func newLayer(files ...file) (v1.Layer, error) {
+	var content bytes.Buffer
+	if err := writeTar(&content, withFolders(files)); err != nil {
+		return nil, err
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content.Bytes())), nil }
+	layer, err := tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer))
+	if err != nil {
+		return nil, fmt.Errorf("make a layer: %w", err)
+	}
+	return layer, nil
+}
+
+// withFolders puts each folder before the first file that it holds. A folder's name ends with a slash.
+func withFolders(files []file) []file {
+	seen := map[string]bool{}
+	var all []file
+	for _, f := range files {
+		parts := strings.Split(f.name, "/")
+		for i := 1; i < len(parts); i++ {
+			folder := strings.Join(parts[:i], "/") + "/"
+			if !seen[folder] {
+				seen[folder] = true
+				all = append(all, file{name: folder, mode: 0o755})
+			}
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// writeTar writes files in their order, with nothing that differs between two runs: no time and no owner but root.
+func writeTar(w io.Writer, files []file) error {
+	archive := tar.NewWriter(w)
+	for _, f := range files {
+		header := &tar.Header{
+			Name: f.name, Mode: f.mode, Size: int64(len(f.content)), Typeflag: tar.TypeReg, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR,
+		}
+		if strings.HasSuffix(f.name, "/") {
+			header.Typeflag = tar.TypeDir
+		}
+		if err := archive.WriteHeader(header); err != nil {
+			return fmt.Errorf("archive %s: %w", f.name, err)
+		}
+		if _, err := archive.Write(f.content); err != nil {
+			return fmt.Errorf("archive %s: %w", f.name, err)
+		}
+	}
+	return archive.Close()
+}
+
+// certificates returns the certificate authorities of Mozilla's list, in PEM. Those that Mozilla trusts only in part,
+// which a file cannot tell, are left out.
+func certificates() []byte {
+	var all bytes.Buffer
+	for root := range bundle.Roots() {
+		if root.Constraint == nil {
+			all.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}))
+		}
+	}
+	return all.Bytes()
+}
+
+// writeArchive writes an OCI layout as a tar file. The image's name is where containerd and Docker look for it.
+func writeArchive(out, name string, index v1.ImageIndex) (err error) {
+	named, err := reference.ParseDockerRef(name)
+	if err != nil {
+		return err
+	}
+	tagged, ok := named.(reference.Tagged)
+	if !ok {
+		return errors.New("the name has no tag")
+	}
+	folder, err := os.MkdirTemp("", "image-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	written, err := layout.Write(folder, empty.Index)
+	if err != nil {
+		return err
+	}
+	// A runtime knows an image by its whole name, as this parser completes it.
+	annotations := map[string]string{
+		"io.containerd.image.name":          named.String(),
+		"org.opencontainers.image.ref.name": tagged.Tag(),
+	}
+	if err := written.AppendIndex(index, layout.WithAnnotations(annotations)); err != nil {
+		return err
+	}
+	files, err := read(folder)
+	if err != nil {
+		return err
+	}
+	var archive bytes.Buffer
+	if err := writeTar(&archive, withFolders(files)); err != nil {
+		return err
+	}
+	return os.WriteFile(out, archive.Bytes(), 0o644)
+}
+
+// read returns all files below a folder, in the order of their names.
+func read(folder string) ([]file, error) {
+	var files []file
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(folder, path)
+		if err != nil {
+			return err
+		}
+		files = append(files, file{filepath.ToSlash(name), 0o644, content})
+		return nil
+	})
+	return files, err
+}

@@ -1,0 +1,115 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+
+	"github.com/vishvananda/netlink"
+)
+
+const (
+	nodeName = "node"
+	// The node's address, and a gateway that is not there: the default route only lets addresses of Services be routed.
+	nodeIP      = "172.30.0.1"
+	gateway     = "172.30.0.254"
+	podCIDR     = "10.244.0.0/24"
+	serviceCIDR = "10.96.0.0/16"
+	apiIP       = "10.96.0.1"
+	dnsIP       = "10.96.0.10"
+)
+
+// setUpNetwork gives the empty network namespace an interface with the node's address.
+func setUpNetwork() error {
+	loopback, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find the loopback interface: %w", err)
+	}
+	if err := netlink.LinkSetUp(loopback); err != nil {
+		return fmt.Errorf("set up the loopback interface: %w", err)
+	}
+	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "node0"}, PeerName: "node0-peer"}
+	if err := netlink.LinkAdd(pair); err != nil {
+		return fmt.Errorf("make an interface: %w", err)
+	}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(nodeIP), Mask: net.CIDRMask(24, 32)}}
+	if err := netlink.AddrAdd(pair, address); err != nil {
+		return fmt.Errorf("give the interface an address: %w", err)
+	}
+	peer, err := netlink.LinkByName(pair.PeerName)
+	if err != nil {
+		return fmt.Errorf("find the interface's peer: %w", err)
+	}
+	for _, link := range []netlink.Link{pair, peer} {
+		if err := netlink.LinkSetUp(link); err != nil {
+			return fmt.Errorf("set up an interface: %w", err)
+		}
+	}
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: pair.Attrs().Index, Gw: net.ParseIP(gateway)}); err != nil {
+		return fmt.Errorf("add the default route: %w", err)
+	}
+	return setNetworkSettings()
+}
+
+// setNetworkSettings makes settings that each network namespace has for itself.
+func setNetworkSettings() error {
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		return fmt.Errorf("have packets forwarded: %w", err)
+	}
+	// Packets between Pods pass the rules of the node only with this, if the kernel's bridges can do it.
+	err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("1"), 0o644)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("have packets between Pods filtered: %w", err)
+	}
+	return nil
+}
+
+// policyQueue is the queue in which the kernel hands packets to the agent for NetworkPolicy.
+const policyQueue = "100"
+
+// queueByIPTables hands packets to that agent where its own nftables rules cannot: some kernels have no queues for
+// nftables, but for iptables. As in its own rules, what the node sends and what belongs to an accepted connection passes.
+func queueByIPTables() error {
+	if kernelQueues() {
+		return nil
+	}
+	for _, rule := range [][]string{
+		{"-m", "owner", "--uid-owner", "0", "-j", "RETURN"},
+		{"-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"},
+		{"-o", "lo", "-j", "RETURN"},
+		{"-j", "NFQUEUE", "--queue-num", policyQueue},
+	} {
+		args := append([]string{"-w", "-t", "mangle", "-A", "POSTROUTING"}, rule...)
+		if output, err := exec.Command("iptables", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("queue packets for NetworkPolicy: %w: %s", err, output)
+		}
+	}
+	return nil
+}
+
+// kernelQueues reports whether nftables has queues.
+func kernelQueues() bool {
+	const rules = "add table inet probe; add chain inet probe probe; add rule inet probe probe queue num " + policyQueue
+	err := exec.Command("nft", rules).Run()
+	_ = exec.Command("nft", "delete table inet probe").Run() // It is not there if that failed.
+	return err == nil
+}

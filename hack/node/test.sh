@@ -1,0 +1,47 @@
+#!/bin/sh
+# Runs the tests of test/node on a Kubernetes node of its own. Arguments go to the tests. Where no node can run it says
+# why and ends well, unless POSTBACK_NODE_TESTS=required is set.
+set -eu
+cd "$(dirname "$0")/../.."
+root=$PWD
+run=$root/.cache/node/run
+mkdir -p "$run"
+(cd hack/node && CGO_ENABLED=0 go build -trimpath -o "$run/node" .)
+status=0
+"$run/node" check || status=$?
+if [ "$status" -eq 77 ] && [ "${POSTBACK_NODE_TESTS:-}" != required ]; then
+	echo "The tests of a real node are skipped."
+	exit 0
+elif [ "$status" -ne 0 ]; then
+	exit "$status"
+fi
+
+controlplane=$(hack/controlplane/build.sh)
+programs=$(hack/node/build.sh)
+arch=$(go env GOARCH)
+# The manifests name the tag latest.
+hack/image/build.sh -o "$run/images" -a "$arch" -v latest -l "-s -w -X main.version=node-test" \
+	postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher workload=./test/node/workload >&2
+CGO_ENABLED=0 go test -c -trimpath -o "$run/node.test" ./test/node
+CGO_ENABLED=0 go build -trimpath -o "$run/bin/kubectl-postback" ./cmd/kubectl-postback
+images=$(find "$run/images" -maxdepth 1 -name '*.tar' | paste -sd, -)
+export PATH="$run/bin:$PATH"
+
+# What a node could change of the machine, were it not in namespaces of its own.
+machine() {
+	sort /proc/self/mounts
+	ls /sys/class/net /etc /var/lib /run
+	for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops net/ipv4/ip_forward; do
+		echo "$setting $(cat /proc/sys/$setting)"
+	done
+	find /sys/fs/cgroup -name 'kubepods*' 2>/dev/null
+}
+machine >"$run/before"
+(cd test/node && "$run/node" run -state "$run/state" -controlplane "$controlplane" -programs "$programs" -images "$images" \
+	"$run/node.test" -test.v -test.timeout 30m "$@") || status=$?
+machine >"$run/after"
+if ! diff "$run/before" "$run/after"; then
+	echo "The node has changed the machine: see above." >&2
+	exit 1
+fi
+exit "$status"

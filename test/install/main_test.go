@@ -1,0 +1,115 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package install tests what users install: the manifests of "make build-installer" and the chart, by the real kubectl
+// and Helm, on a real control plane. What runs are the built programs, of the version that a Deployment's image names,
+// with the arguments, environment, files and token that the Deployment gives them.
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/operator"
+)
+
+// The versions that are installed, upgraded to, and rolled back to. They differ in what the programs call themselves.
+const (
+	oldVersion = "v0.1.0"
+	newVersion = "v0.2.0"
+	registry   = "registry.test/acme"
+)
+
+var (
+	// root is the folder of the module.
+	root string
+	// programs holds the folder of the built programs of each version.
+	programs = map[string]string{}
+)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "postback-install-")
+	if err == nil {
+		err = prepare(context.Background(), dir)
+	}
+	code := 1
+	if err == nil {
+		code = m.Run()
+	}
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// prepare builds the tools, which takes minutes the first time, and the programs.
+func prepare(ctx context.Context, dir string) error {
+	var err error
+	if root, err = controlplane.ModuleRoot(); err != nil {
+		return err
+	}
+	tools := exec.CommandContext(ctx, "make", "bin/helm", "bin/kustomize")
+	tools.Dir, tools.Stdout, tools.Stderr = root, os.Stderr, os.Stderr
+	if err := tools.Run(); err != nil {
+		return fmt.Errorf("build Helm and Kustomize: %w", err)
+	}
+	for _, version := range []string{oldVersion, newVersion} {
+		programs[version] = filepath.Join(dir, version)
+		if err := operator.Build(ctx, root, programs[version], "-ldflags=-X main.version="+version); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// command runs a program in the module's folder and returns what it wrote.
+func command(ctx context.Context, env []string, name string, args ...string) (string, error) {
+	var out, errOut strings.Builder
+	c := exec.CommandContext(ctx, name, args...)
+	c.Dir, c.Env, c.Stdout, c.Stderr = root, append(os.Environ(), env...), &out, &errOut
+	if err := c.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, strings.TrimSpace(errOut.String()))
+	}
+	return out.String(), nil
+}
+
+// installer returns what "make build-installer" writes.
+func installer(t *testing.T, version, registry string) string {
+	t.Helper()
+	manifests, err := command(t.Context(), nil, filepath.Join(root, "hack", "installer.sh"), version, registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manifests
+}
+
+// helm runs Helm with a kubeconfig, if it is not empty, and nothing of the user's own settings.
+func helm(t *testing.T, kubeconfig string, args ...string) (string, error) {
+	t.Helper()
+	home := t.TempDir()
+	env := []string{"HELM_CACHE_HOME=" + home, "HELM_CONFIG_HOME=" + home, "HELM_DATA_HOME=" + home, "KUBECONFIG=" + kubeconfig}
+	return command(t.Context(), env, filepath.Join(root, "bin", "helm"), args...)
+}
+
+func chart() string { return filepath.Join(root, "charts", "postback") }

@@ -1,0 +1,220 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package install
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/postback-dev/postback-operator/test/operator"
+)
+
+// render returns what the chart gives with further arguments of "helm template".
+func render(t *testing.T, namespace string, args ...string) string {
+	t.Helper()
+	manifests, err := helm(t, "", append([]string{"template", "postback", chart(), "--namespace", namespace}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manifests
+}
+
+// objects reads manifests, by "Kind namespace/name".
+func objects(t *testing.T, manifests string) map[string]map[string]any {
+	t.Helper()
+	found := map[string]map[string]any{}
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), 4096)
+	for {
+		var o unstructured.Unstructured
+		err := decoder.Decode(&o.Object)
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(o.Object) == 0 {
+			continue
+		}
+		name := o.GetKind() + " " + o.GetNamespace() + "/" + o.GetName()
+		if found[name] != nil {
+			t.Errorf("%s is there twice", name)
+		}
+		found[name] = o.Object
+	}
+}
+
+// comparable takes out what only Helm adds, and checks that it is there.
+func comparable(t *testing.T, name string, object map[string]any) {
+	t.Helper()
+	o := unstructured.Unstructured{Object: object}
+	labels := o.GetLabels()
+	for key, value := range map[string]string{
+		"app.kubernetes.io/instance": "postback", "app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": "postback-0.0.0-dev",
+	} {
+		if labels[key] != value {
+			t.Errorf("%s: label %s is %q, want %q", name, key, labels[key], value)
+		}
+		delete(labels, key)
+	}
+	o.SetLabels(labels)
+	if o.GetKind() != "CustomResourceDefinition" {
+		return
+	}
+	annotations := o.GetAnnotations()
+	if annotations["helm.sh/resource-policy"] != "keep" {
+		t.Errorf("%s is not kept", name)
+	}
+	delete(annotations, "helm.sh/resource-policy")
+	o.SetAnnotations(annotations)
+}
+
+func kustomize(t *testing.T, folder string) string {
+	t.Helper()
+	manifests, err := command(t.Context(), nil, filepath.Join(root, "bin", "kustomize"), "build", filepath.Join("config", folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manifests
+}
+
+func same(t *testing.T, want, got map[string]map[string]any) {
+	t.Helper()
+	for name, object := range got {
+		comparable(t, name, object)
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); diff != "" {
+		t.Errorf("the chart has other objects (-kustomize +chart):\n%s", diff)
+	}
+	for name, object := range want {
+		if got[name] == nil {
+			continue
+		}
+		if diff := cmp.Diff(object, got[name]); diff != "" {
+			t.Errorf("%s differs (-kustomize +chart):\n%s", name, diff)
+		}
+	}
+}
+
+// The chart installs what the installer does, but for the namespace, which Helm makes.
+func TestChartIsTheInstaller(t *testing.T) {
+	want := objects(t, installer(t, "v1.2.3", registry))
+	delete(want, "Namespace /"+operator.Namespace)
+	same(t, want, objects(t, render(t, operator.Namespace, "--set", "image.tag=v1.2.3,image.registry="+registry)))
+}
+
+// optional are the parts of config/ that config/default leaves out, and the values that turn them on.
+var optional = map[string]string{
+	"network-policy": "networkPolicy.enabled=true", "priority": "priority.enabled=true",
+	"autoscaling": "dispatcher.autoscaling.enabled=true", "prometheus": "serviceMonitor.enabled=true,prometheusRule.enabled=true",
+}
+
+// shipped reports whether config/ has a part.
+func shipped(t *testing.T, folder string) bool {
+	t.Helper()
+	_, err := os.Stat(filepath.Join(root, "config", folder))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+func TestChartHasTheOptionalParts(t *testing.T) {
+	without := objects(t, render(t, operator.Namespace))
+	for folder, set := range optional {
+		if !shipped(t, folder) {
+			continue
+		}
+		want := objects(t, kustomize(t, folder))
+		got := objects(t, render(t, operator.Namespace, "--set", set))
+		for name := range without {
+			delete(got, name)
+		}
+		for name, object := range got {
+			labels := (&unstructured.Unstructured{Object: object}).GetLabels()
+			if labels["app.kubernetes.io/version"] != "latest" {
+				t.Errorf("%s: version %q", name, labels["app.kubernetes.io/version"])
+			}
+			unstructured.RemoveNestedField(object, "metadata", "labels", "app.kubernetes.io/version")
+		}
+		same(t, want, got)
+	}
+}
+
+// everything turns on all that the chart has.
+func everything() []string {
+	set := slices.Sorted(maps.Values(optional))
+	return []string{"--set", strings.Join(set, ",") + ",dashboard.enabled=true,ingest.certificate.source=CertManager,ingest.certificate.issuerRef.name=ca"}
+}
+
+// In another namespace nothing refers to the usual one.
+func TestChartInAnotherNamespace(t *testing.T) {
+	manifests := render(t, "elsewhere", everything()...)
+	for name, object := range objects(t, manifests) {
+		text, err := json.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte(operator.Namespace)) {
+			t.Errorf("%s refers to %s: %s", name, operator.Namespace, text)
+		}
+	}
+}
+
+// Each value changes something: a value that nothing reads misleads.
+func TestEveryValueIsUsed(t *testing.T) {
+	certManager := `ingest.certificate={"source":"CertManager","issuerRef":{"name":"ca"}}`
+	// What a value needs to have an effect.
+	base := map[string]string{
+		"autoscaling": "dispatcher.autoscaling.enabled=true", "loadBalancerSourceRanges": `ingest.service.type="LoadBalancer"`,
+		"dnsNames": certManager, "issuerRef": certManager,
+		"serviceMonitor": "serviceMonitor.enabled=true", "prometheusRule": "prometheusRule.enabled=true", "dashboard": "dashboard.enabled=true",
+	}
+	for path, value := range values(t) {
+		group, _, _ := strings.Cut(path, ".")
+		if slices.Contains([]string{"serviceMonitor", "prometheusRule"}, group) && !shipped(t, "prometheus") ||
+			path == "dashboard.labels" && !shipped(t, "grafana") {
+			continue
+		}
+		var args []string
+		for part, set := range base {
+			if slices.Contains(strings.Split(path, "."), part) {
+				args = append(args, "--set-json", set)
+			}
+		}
+		before := render(t, operator.Namespace, args...)
+		change, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if render(t, operator.Namespace, append(args, "--set-json", path+"="+string(change))...) == before {
+			t.Errorf("%s=%s changes nothing", path, change)
+		}
+	}
+}

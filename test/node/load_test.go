@@ -1,0 +1,150 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package node
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+var (
+	seed   = flag.Uint64("seed", 0, "seed of what is killed, and how; 0 takes one at random")
+	events = flag.Int("events", 12000, "events that are posted while Pods are killed")
+	rate   = flag.Float64("rate", 200, "how many of them a second")
+	kills  = flag.Int("kills", 10, "Pods that are killed meanwhile")
+)
+
+// postTries is how often a producer tries to post an event. With its pauses that is longer than the kernel, kube-proxy
+// and the other replica need to take over.
+const postTries = 12
+
+// TestRolloutAndKillsLoseNothing posts events all the while that the dispatcher is rolled out anew and that Pods of both
+// parts are killed, and sees every event accepted, after retries, and arrive.
+func TestRolloutAndKillsLoseNothing(t *testing.T) {
+	if *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	t.Logf("-seed %d", *seed)
+	random := rand.New(rand.NewPCG(*seed, 0))
+
+	p := production{name: "load", events: *events, tries: postTries, rate: *rate}
+	p.start(t)
+	length := time.Duration(float64(*events) / *rate * float64(time.Second))
+	deadline := time.Now().Add(length)
+	pause(t, length/10)
+	began := time.Now()
+	mustKubectl(t, "", "-n", system, "rollout", "restart", "deployment/postback-dispatcher", "deployment/postback-manager")
+	rolledOut(t, "postback-dispatcher")
+	rolledOut(t, "postback-manager")
+	figure("rolling update of both parts under load", time.Since(began))
+	counts := map[string]int{}
+	for i := range *kills {
+		counts[killOne(t, random)]++
+		// The last is over before the events end.
+		pause(t, max(0, time.Until(deadline)-length/20)/time.Duration(*kills-i))
+	}
+	produced := p.finish(t, length+5*time.Minute)
+	figure("Pods killed", counts)
+	figure("events posted, a second", fmt.Sprintf("%d, %.0f", produced.Accepted+len(produced.Refused), float64(*events)/produced.Took.Seconds()))
+	figure("accepted, refused for good", fmt.Sprintf("%d, %d", produced.Accepted, len(produced.Refused)))
+	figure("requests that were retried, by their failure", produced.Retries)
+	figure("most tries for one event", produced.MostTries)
+	figure("accepted requests: median, p99, longest", fmt.Sprint(produced.Median.Round(time.Millisecond), produced.P99.Round(time.Millisecond), produced.Max.Round(time.Millisecond)))
+	if len(produced.Refused) > 0 || produced.Accepted != *events {
+		t.Errorf("%d of %d events were not accepted: %v", len(produced.Refused), *events, produced.Refused)
+	}
+	settled := time.Now()
+	again := p.arrived(t, 5*time.Minute)
+	figure("all had arrived after the last was posted", time.Since(settled))
+	figure("lost, sent more than once", fmt.Sprintf("0, %d", again))
+	rolledOut(t, "postback-dispatcher")
+	rolledOut(t, "postback-manager")
+}
+
+// killOne kills a Pod of the installation, a dispatcher's twice in three times, and returns what it did: it kills the
+// process, which the kubelet starts again in the same Pod, or deletes the Pod with no time to end, or with it.
+func killOne(t *testing.T, random *rand.Rand) string {
+	t.Helper()
+	part := "postback-dispatcher"
+	if random.IntN(3) == 0 {
+		part = "postback-manager"
+	}
+	how := []string{"process killed", "deleted at once", "deleted"}[random.IntN(3)]
+	await(t, patience, func(ctx context.Context) error {
+		found, err := pods(ctx, part)
+		if err != nil {
+			return err
+		}
+		found = ready(found)
+		if len(found) == 0 {
+			return errors.New("no Pod of " + part + " is ready")
+		}
+		pod := found[random.IntN(len(found))]
+		switch how {
+		case "process killed":
+			id, err := findProcess(&pod)
+			if err != nil {
+				return err
+			}
+			return syscall.Kill(id, syscall.SIGKILL)
+		case "deleted at once":
+			return api.Delete(ctx, &pod, &client.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
+		}
+		return api.Delete(ctx, &pod)
+	})
+	return part[len("postback-"):] + " " + how
+}
+
+// ready returns those of the Pods that are, and that nobody has deleted.
+func ready(all []corev1.Pod) []corev1.Pod {
+	var found []corev1.Pod
+	for i := range all {
+		if all[i].DeletionTimestamp == nil && condition(&all[i], corev1.PodReady) == corev1.ConditionTrue {
+			found = append(found, all[i])
+		}
+	}
+	return found
+}
+
+func condition(pod *corev1.Pod, kind corev1.PodConditionType) corev1.ConditionStatus {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == kind {
+			return c.Status
+		}
+	}
+	return corev1.ConditionUnknown
+}
+
+// pause lets the load go on for a while.
+func pause(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+}

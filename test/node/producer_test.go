@@ -1,0 +1,169 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/test/node/report"
+)
+
+// production is a producer to be run.
+type production struct {
+	// namespace is partner if empty.
+	namespace, name string
+	events, tries   int
+	rate            float64
+}
+
+// start starts a producer in a Pod, which posts to the Service of ingest, by its name, with a token for its
+// ServiceAccount, and trusts the published authority.
+func (p production) start(t *testing.T) {
+	t.Helper()
+	namespace := p.namespace
+	if namespace == "" {
+		namespace = partner
+	}
+	var authority corev1.ConfigMap
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: system, Name: ingestCA}, &authority); err != nil {
+		t.Fatal(err)
+	}
+	own := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: ingestCA}, Data: authority.Data}
+	if err := api.Create(t.Context(), own); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	if err := api.Create(t.Context(), p.pod(namespace)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p production) pod(namespace string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: p.name},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: "orders",
+			RestartPolicy:      corev1.RestartPolicyNever,
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot:   ptr.To(true),
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Volumes: []corev1.Volume{{Name: "ca", VolumeSource: corev1.VolumeSource{
+				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: ingestCA}},
+			}}},
+			Containers: []corev1.Container{{
+				Name: "producer", Image: "workload:latest", ImagePullPolicy: corev1.PullNever,
+				Args: []string{
+					"produce", "--url=https://" + ingestHost + "/v1/namespaces/" + partner + "/events", "--ca-file=/ca/ca.crt",
+					"--token-file=/var/run/secrets/kubernetes.io/serviceaccount/token", "--prefix=" + p.name + "-",
+					fmt.Sprintf("--events=%d", p.events), fmt.Sprintf("--rate=%g", p.rate), fmt.Sprintf("--tries=%d", p.tries),
+				},
+				VolumeMounts: []corev1.VolumeMount{{Name: "ca", MountPath: "/ca", ReadOnly: true}},
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: ptr.To(false),
+					ReadOnlyRootFilesystem:   ptr.To(true),
+					Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+			}},
+		},
+	}
+}
+
+// finish waits until the producer has ended, and returns what it tells.
+func (p production) finish(t *testing.T, patience time.Duration) report.Produced {
+	t.Helper()
+	namespace := p.namespace
+	if namespace == "" {
+		namespace = partner
+	}
+	await(t, patience, func(ctx context.Context) error {
+		var pod corev1.Pod
+		if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: p.name}, &pod); err != nil {
+			return err
+		}
+		if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+			return fmt.Errorf("the producer is %s: %+v", pod.Status.Phase, pod.Status.ContainerStatuses)
+		}
+		return nil
+	})
+	logs := mustKubectl(t, "", "-n", namespace, "logs", p.name)
+	produced, err := report.ReadProduced([]byte(logs))
+	if err != nil {
+		t.Fatalf("the producer tells %q: %v", logs, err)
+	}
+	return produced
+}
+
+// received returns what the endpoint has got.
+func received(ctx context.Context) (report.Received, error) {
+	var all report.Received
+	var pod corev1.Pod
+	if err := api.Get(ctx, client.ObjectKey{Namespace: partner, Name: "receiver"}, &pod); err != nil {
+		return all, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+pod.Status.PodIP+":8081/", http.NoBody)
+	if err != nil {
+		return all, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return all, err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	return all, errors.Join(err, json.Unmarshal(content, &all))
+}
+
+// arrived waits until every event of a producer has arrived, and returns how many requests came more than once.
+func (p production) arrived(t *testing.T, patience time.Duration) (again int) {
+	t.Helper()
+	await(t, patience, func(ctx context.Context) error {
+		got, err := received(ctx)
+		if err != nil {
+			return err
+		}
+		if got.Unverified > 0 {
+			t.Fatalf("%d requests do not verify", got.Unverified)
+		}
+		lost := 0
+		again = 0
+		for i := range p.events {
+			if n := got.Events[fmt.Sprintf("%s-%d", p.name, i)]; n == 0 {
+				lost++
+			} else {
+				again += n - 1
+			}
+		}
+		if lost > 0 {
+			return fmt.Errorf("%d of %d events have not arrived", lost, p.events)
+		}
+		return nil
+	})
+	return again
+}

@@ -1,0 +1,73 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/postback-dev/postback-operator/test/node/report"
+	"github.com/postback-dev/postback-operator/test/receiver"
+)
+
+// receive takes postbacks on port 8080 and tells on port 8081 what has come.
+func receive(ctx context.Context, secretFile string) error {
+	secrets := func() []receiver.Secret {
+		value, err := os.ReadFile(secretFile)
+		if err != nil {
+			return nil // Then nothing verifies.
+		}
+		return []receiver.Secret{{Name: "current", Value: strings.TrimSpace(string(value))}}
+	}
+	endpoint, err := receiver.StartAt(":8080", secrets)
+	if err != nil {
+		return err
+	}
+	defer endpoint.Close()
+	server := &http.Server{
+		Addr:              ":8081",
+		ReadHeaderTimeout: 10 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(received(endpoint.Requests(""))) // Who asks sees that it is not whole.
+		}),
+	}
+	go func() {
+		<-ctx.Done()
+		_ = server.Close() // It keeps nothing.
+	}()
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func received(requests []receiver.Request) report.Received {
+	all := report.Received{Events: map[string]int{}}
+	for i := range requests {
+		all.Events[requests[i].ID()]++
+		if !requests[i].Verified() {
+			all.Unverified++
+		}
+	}
+	return all
+}
