@@ -27,6 +27,8 @@ const (
 	KeyMadeAction = "KeyMade"
 	// KeyEndedAction says that previous keys sign no longer.
 	KeyEndedAction = "KeyEnded"
+	// CertificateIssuedAction says that a certificate of ingest, or the CA that signs it, was made.
+	CertificateIssuedAction = "CertificateIssued"
 	// RotationRequestedAction says that a Postback's request for rotation was passed on to its PostbackSecret.
 	RotationRequestedAction = "RotationRequested"
 	// RotationRefusedAction says that a request for rotation was refused, because the key is somebody else's.
