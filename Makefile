@@ -2,8 +2,6 @@
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-# Where the images are, such as ghcr.io/acme; without it their names have no registry.
-REGISTRY ?=
 LDFLAGS ?= -s -w -X main.version=$(VERSION)
 KUBECTL ?= kubectl
 FUZZTIME ?= 30s
@@ -129,8 +127,8 @@ release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=ghc
 	@find dist -mindepth 1 -maxdepth 1 ! -name images -exec rm -rf {} + 2>/dev/null || true
 	@$(MAKE) --no-print-directory build-installer build-chart
 	@for program in manager dispatcher kubectl-postback; do \
-		$(CYCLONEDX) app -json -output-version 1.6 -main cmd/$$program -output dist/$$program.cdx.json . || exit 1; done
-	@go run ./hack/release -version '$(VERSION)' -time "$$(git log -1 --format=%ct)"
+		CGO_ENABLED=0 GOOS=linux $(CYCLONEDX) app -json -noserial -output-version 1.6 -main cmd/$$program -output dist/$$program.cdx.json . || exit 1; done
+	@go run ./hack/release -version '$(VERSION)' -time "$$SOURCE_DATE_EPOCH"
 	@cd dist && ls -l && sha256sum --quiet --check checksums.txt
 
 ##@ Build and run
@@ -148,7 +146,8 @@ images: ## Build container images into dist/images, as OCI archives. REGISTRY=..
 	@$(IMAGES) -o dist/images postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher
 
 .PHONY: verify-images
-verify-images: images ## Check that the images are the same when they are built again, somewhere else.
+verify-images: images ## Test the images, and check that they are the same when they are built again, somewhere else.
+	@cd hack/image && go test .
 	@hack/image/reproducible.sh dist/images VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' ARCHITECTURES='$(ARCHITECTURES)'
 
 .PHONY: run

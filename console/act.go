@@ -47,6 +47,8 @@ type dialog struct {
 	Errors         map[string]string
 	// YAML is the object as it would be, for Git.
 	YAML string
+	// OneNamespace says that the console shows one namespace only, so that there is none to choose.
+	OneNamespace bool
 	// Tool keeps the object, such as Argo CD.
 	Tool, ToolName string
 	// Fields are those of the form that adds or edits.

@@ -106,6 +106,9 @@ func TestWithoutAPIServer(t *testing.T) {
 	if status, body, _ := get(t, browser, base+"/p/acme/crm"); status != http.StatusServiceUnavailable || !strings.Contains(body, "does not answer") {
 		t.Errorf("a Postback comes with %d: %s", status, body)
 	}
+	if _, body, _ := get(t, browser, base+"/?q=a%26b%23c"); !strings.Contains(body, `data-live="/live?q=a%26b%23c"`) {
+		t.Errorf("the stream of the list does not search for what the list does: %s", body)
+	}
 	for _, file := range []string{"console.css", "console.js", "icon.svg"} {
 		if status, body, _ := get(t, http.DefaultClient, base+"/static/"+file); status != http.StatusOK || body == "" {
 			t.Errorf("%s comes with %d", file, status)

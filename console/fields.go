@@ -90,6 +90,10 @@ func (d *dialog) fail(err error) {
 	var rest []string
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Details != nil {
 		for _, cause := range status.Status().Details.Causes {
+			// The API server also says that it judged no further, of no field.
+			if cause.Field == "<nil>" {
+				continue
+			}
 			if path := formPath(cause.Field); path != "" {
 				d.Errors[path] = strings.TrimPrefix(cause.Message+" ", "Invalid value: ")
 			} else {
@@ -185,6 +189,8 @@ func (f field) parse(text string) (any, error) {
 		return anys(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })), nil
 	case f.Kind == "headers":
 		return parseHeaders(text)
+	case f.Path == "url":
+		return action.URL(text), nil
 	case f.Path == "signatures":
 		return []any{text}, nil
 	}

@@ -19,6 +19,7 @@ package console
 import (
 	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -81,6 +82,9 @@ func (c *Console) listPage(r *http.Request) listPage {
 	}
 	return page
 }
+
+// LiveHref is the stream that keeps the list current.
+func (p listPage) LiveHref() string { return "/live?" + url.Values{"q": {p.Query}}.Encode() }
 
 // members returns which Postbacks are shown.
 func (p *listPage) members() []types.NamespacedName {

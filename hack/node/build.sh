@@ -8,7 +8,7 @@ root=$(cd ../.. && pwd)
 version_of() { awk -v module="$2" '$1 == module { print $2; exit }' "$1"; }
 kubernetes=$(version_of ../controlplane/go.mod k8s.io/kubernetes)
 # Any change of what is built here gives another folder.
-sources=$(cat build.sh go.mod addons/go.mod addons/coredns/main.go pause/main.go ../image/*.go ../image/go.mod | cksum | tr ' ' -)
+sources=$(cat build.sh go.mod addons/go.mod addons/coredns/main.go pause/main.go ../image/archive.go ../image/image.go ../image/main.go ../image/go.mod | cksum | tr ' ' -)
 assets="${NODE_CACHE:-$root/.cache/node}/$kubernetes-$(go env GOARCH)-$sources"
 if [ -e "$assets/complete" ]; then
 	echo "$assets"

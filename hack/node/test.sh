@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the tests of test/node on a Kubernetes node of its own. Arguments go to the tests. Where no node can run it says
-# why and ends well, unless POSTBACK_NODE_TESTS=required is set.
+# Runs the tests of test/node on a Kubernetes node of its own, with the installation by manifests, and then those that look
+# at the installation on another, with the one by the chart. Arguments go to the tests; with -test.run only the first is
+# done. Where no node can run it says why and ends well, unless POSTBACK_NODE_TESTS=required is set.
 set -eu
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -16,16 +17,18 @@ elif [ "$status" -ne 0 ]; then
 	exit "$status"
 fi
 
+(cd hack/node && go test .)
 controlplane=$(hack/controlplane/build.sh)
 programs=$(hack/node/build.sh)
 arch=$(go env GOARCH)
-# The manifests name the tag latest.
+make -s bin/kustomize bin/helm
+hack/installer.sh latest >"$run/install.yaml"
 hack/image/build.sh -o "$run/images" -a "$arch" -v latest -l "-s -w -X main.version=node-test" \
 	postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher workload=./test/node/workload >&2
 CGO_ENABLED=0 go test -c -trimpath -o "$run/node.test" ./test/node
 CGO_ENABLED=0 go build -trimpath -o "$run/bin/kubectl-postback" ./cmd/kubectl-postback
 images=$(find "$run/images" -maxdepth 1 -name '*.tar' | paste -sd, -)
-export PATH="$run/bin:$PATH"
+export PATH="$run/bin:$root/bin:$PATH" POSTBACK_INSTALLER="$run/install.yaml"
 
 # What a node could change of the machine, were it not in namespaces of its own.
 machine() {
@@ -36,9 +39,16 @@ machine() {
 	done
 	find /sys/fs/cgroup -name 'kubepods*' 2>/dev/null
 }
+test_node() {
+	(cd test/node && "$run/node" run -state "$run/state" -controlplane "$controlplane" -programs "$programs" -images "$images" \
+		"$run/node.test" -test.v -test.timeout 30m "$@") || status=$?
+}
 machine >"$run/before"
-(cd test/node && "$run/node" run -state "$run/state" -controlplane "$controlplane" -programs "$programs" -images "$images" \
-	"$run/node.test" -test.v -test.timeout 30m "$@") || status=$?
+test_node "$@"
+case "$*" in
+*-test.run*) ;;
+*) [ "$status" -ne 0 ] || test_node "$@" -install chart -test.run 'Shipped|Service|Plugin' ;;
+esac
 machine >"$run/after"
 if ! diff "$run/before" "$run/after"; then
 	echo "The node has changed the machine: see above." >&2

@@ -54,7 +54,7 @@ func (r release) pack(p platform, program []byte) (string, error) {
 	if err := write(&archive, entries); err != nil {
 		return "", fmt.Errorf("pack %s: %w", p.archive(), err)
 	}
-	if err := os.WriteFile(filepath.Join(r.dir, p.archive()), archive.Bytes(), 0o644); err != nil {
+	if err := publish(filepath.Join(r.dir, p.archive()), archive.Bytes()); err != nil {
 		return "", fmt.Errorf("pack the plugin: %w", err)
 	}
 	sum := sha256.Sum256(archive.Bytes())
@@ -92,16 +92,22 @@ func (r release) writeZip(w io.Writer, entries []entry) error {
 	return archive.Close()
 }
 
+// publish writes a file that everybody may read.
+func publish(path string, content []byte) error {
+	return os.WriteFile(path, content, 0o644) //nolint:gosec // A release has no secrets.
+}
+
 const checksumsFile = "checksums.txt"
 
 // writeChecksums writes the SHA-256 of each file of the folder, in the format of sha256sum.
 func writeChecksums(dir string) error {
 	var lines strings.Builder
-	err := filepath.WalkDir(dir, func(path string, file fs.DirEntry, err error) error {
+	files := os.DirFS(dir)
+	err := fs.WalkDir(files, ".", func(path string, file fs.DirEntry, err error) error {
 		if err != nil || file.IsDir() || file.Name() == checksumsFile {
 			return err
 		}
-		content, err := os.Open(path)
+		content, err := files.Open(path)
 		if err != nil {
 			return err
 		}
@@ -110,12 +116,11 @@ func writeChecksums(dir string) error {
 		if _, err := io.Copy(sum, content); err != nil {
 			return err
 		}
-		name, err := filepath.Rel(dir, path)
-		_, _ = fmt.Fprintf(&lines, "%x  %s\n", sum.Sum(nil), filepath.ToSlash(name))
-		return err
+		_, _ = fmt.Fprintf(&lines, "%x  %s\n", sum.Sum(nil), path)
+		return nil
 	})
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, checksumsFile), []byte(lines.String()), 0o644)
+		err = publish(filepath.Join(dir, checksumsFile), []byte(lines.String()))
 	}
 	if err != nil {
 		return fmt.Errorf("write the checksums: %w", err)

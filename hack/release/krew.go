@@ -18,7 +18,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"sigs.k8s.io/yaml"
@@ -79,7 +78,7 @@ func (r release) writeKrewManifest(checksums map[platform]string) error {
 	}
 	manifest, err := yaml.Marshal(plugin)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(r.dir, "postback.yaml"), manifest, 0o644)
+		err = publish(filepath.Join(r.dir, "postback.yaml"), manifest)
 	}
 	if err != nil {
 		return fmt.Errorf("write the manifest for krew: %w", err)

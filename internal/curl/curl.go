@@ -106,6 +106,11 @@ func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) string {
 	}
 	for i := range p.Spec.Headers {
 		h := &p.Spec.Headers[i]
+		if h.Value != nil && *h.Value == "" {
+			// curl takes a name with a colon and no value for one to leave out.
+			headers = append(headers, quote(h.Name+";"))
+			continue
+		}
 		if h.Value != nil {
 			headers = append(headers, quote(h.Name+": "+*h.Value))
 			continue
@@ -124,7 +129,8 @@ func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) string {
 		line(`: "${ACCESS_TOKEN:?get an access token of %s first, and set ACCESS_TOKEN to it}"`, shellText(auth.OAuth2.TokenURL))
 		headers = append(headers, `"Authorization: Bearer $ACCESS_TOKEN"`)
 	}
-	line("printf %%s \"$body\" | curl -sS -i -X POST %s \\", quote(p.Spec.URL))
+	// Brackets and braces of the URL are not patterns.
+	line("printf %%s \"$body\" | curl -sS -i --globoff -X POST %s \\", quote(p.Spec.URL))
 	for _, header := range headers {
 		line("  -H %s \\", header)
 	}

@@ -39,7 +39,6 @@ const pageSize = 250
 const (
 	postbackField  = "spec.postbackRef.name"
 	eventTypeField = "spec.event.type"
-	eventIDField   = "spec.event.id"
 	phaseField     = "status.phase"
 )
 
@@ -63,9 +62,10 @@ func (s *scope) eachDelivery(ctx context.Context, f func(*v1alpha1.PostbackDeliv
 // query selects deliveries.
 type query struct {
 	namespace, postback, event string
-	failed                     bool
-	since                      time.Time
-	limit                      int
+	// failed selects those that failed, for good or for now; undelivered also those that were not attempted yet.
+	failed, undelivered bool
+	since               time.Time
+	limit               int
 }
 
 // selector returns the part of the query that the API server answers.
@@ -78,7 +78,7 @@ func (q query) selector() fields.Selector {
 		set[eventTypeField] = q.event
 	}
 	selector := set.AsSelector()
-	if q.failed {
+	if q.failed || q.undelivered {
 		selector = fields.AndSelectors(selector, fields.OneTermNotEqualSelector(phaseField, string(v1alpha1.DeliveryDelivered)))
 	}
 	return selector
@@ -142,9 +142,12 @@ func (s *scope) delivery(ctx context.Context, name string) (*v1alpha1.PostbackDe
 	if name == "" {
 		return nil, errors.New("name a delivery or an event")
 	}
-	d := &v1alpha1.PostbackDelivery{}
-	if err := s.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, d); err == nil || !isMissing(err) {
-		return d, err
+	// The id of an event may hold a slash, which no object's name does.
+	if !strings.Contains(name, "/") {
+		d := &v1alpha1.PostbackDelivery{}
+		if err := s.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, d); err == nil || !isMissing(err) {
+			return d, err
+		}
 	}
 	var found []*v1alpha1.PostbackDelivery
 	err := s.eachDelivery(ctx, func(d *v1alpha1.PostbackDelivery) {

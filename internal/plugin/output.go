@@ -28,6 +28,7 @@ import (
 
 // output is the flag -o of a verb that prints objects: kubectl's formats, and a table without it.
 type output struct {
+	cmd   *cobra.Command
 	flags *genericclioptions.PrintFlags
 	wide  bool
 }
@@ -35,7 +36,7 @@ type output struct {
 const wideFormat = "wide"
 
 func newOutput(cmd *cobra.Command, withWide bool) *output {
-	o := &output{flags: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme)}
+	o := &output{cmd: cmd, flags: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme)}
 	o.flags.AddFlags(cmd)
 	formats := o.flags.AllowedFormats()
 	if withWide {
@@ -61,7 +62,7 @@ func (o *output) printer() (func(*env, runtime.Object) error, error) {
 	}
 	p, err := o.flags.ToPrinter()
 	if err != nil {
-		return nil, err
+		return nil, usagef(o.cmd, "%w", err)
 	}
 	return func(e *env, object runtime.Object) error {
 		if *o.flags.OutputFormat == "name" && meta.IsListType(object) {

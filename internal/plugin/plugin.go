@@ -121,7 +121,7 @@ func newCommand(o Options) *cobra.Command {
 		Version:       o.Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          knownVerb,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(o.Out)
@@ -145,6 +145,19 @@ func newCommand(o Options) *cobra.Command {
 		wrapArgs(c)
 	}
 	return root
+}
+
+// knownVerb refuses what is none of the verbs, and names those that may have been meant.
+func knownVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	meant := cmd.SuggestionsFor(args[0])
+	if len(meant) == 0 {
+		return usagef(cmd, "there is no verb %q", args[0])
+	}
+	return usagef(cmd, "there is no verb %q; did you mean %s?", args[0], strings.Join(meant, " or "))
 }
 
 const (

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -90,11 +91,15 @@ func (o *redeliverOptions) run(cmd *cobra.Command, args []string) error {
 
 func (o *redeliverOptions) named(ctx context.Context, s *scope, args []string) error {
 	// All are looked up first, so that a wrong name asks for nothing.
-	found := make([]*v1alpha1.PostbackDelivery, len(args))
-	for i, name := range args {
-		var err error
-		if found[i], err = s.delivery(ctx, name); err != nil {
+	var found []*v1alpha1.PostbackDelivery
+	for _, name := range args {
+		d, err := s.delivery(ctx, name)
+		if err != nil {
 			return err
+		}
+		// One may be named twice, by its name and by its event.
+		if !slices.ContainsFunc(found, func(other *v1alpha1.PostbackDelivery) bool { return other.UID == d.UID }) {
+			found = append(found, d)
 		}
 	}
 	return o.each(ctx, s, found)
@@ -107,7 +112,7 @@ func (o *redeliverOptions) many(ctx context.Context, s *scope) error {
 	}
 	now := o.clock.Now()
 	since := o.since.time(now)
-	meant, _, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, failed: true, since: since}, false, nil)
+	meant, _, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, undelivered: true, since: since}, false, nil)
 	if err != nil {
 		return err
 	}
@@ -129,7 +134,15 @@ func (o *redeliverOptions) many(ctx context.Context, s *scope) error {
 		return err
 	}
 	say(o.Out, "%s asked for again.", plural(requested, "event"))
-	if !o.wait || len(meant) == 0 {
+	state := p.Spec.GetState()
+	switch {
+	case requested > 0 && state != v1alpha1.PostbackEnabled:
+		say(o.ErrOut, "Postback %q is %s: they wait for \"kubectl postback resume %s\".", p.Name, state, p.Name)
+		if o.wait {
+			return errReported
+		}
+		return nil
+	case !o.wait || len(meant) == 0:
 		return nil
 	}
 	return o.outcomes(ctx, s, meant, func(d *v1alpha1.PostbackDelivery) bool {

@@ -71,6 +71,7 @@ func TestVisible(t *testing.T) {
 		"a\x1b[31mred\r\n": `a\x1b[31mred\x0d\x0a`,
 		"\u202eevil":       `\u202eevil`,
 		"zero\u200bwidth":  `zero\u200bwidth`,
+		"raw\x9b31m":       "raw\ufffd31m",
 	} {
 		if got := visible(text); got != want {
 			t.Errorf("%q is shown as %q, want %q", text, got, want)

@@ -20,21 +20,22 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/postback-dev/postback-operator/internal/unseen"
 )
 
-// visible replaces by its code what a terminal would act upon, and what would change how a line is read. Endpoints choose some of
-// what is printed.
+// visible replaces by its code what a terminal would act upon, and what would change how a line is read. Bytes that are no UTF-8,
+// which old terminals take for control characters, become U+FFFD. Endpoints choose some of what is printed.
 func visible(text string) string { return visibleBut(text, "") }
 
 // visibleText is visible for a text of several lines.
 func visibleText(text string) string { return visibleBut(text, "\n\t") }
 
 func visibleBut(text, but string) string {
-	if strings.IndexFunc(text, unseen.Is) < 0 {
+	if utf8.ValidString(text) && strings.IndexFunc(text, unseen.Is) < 0 {
 		return text
 	}
 	var shown strings.Builder

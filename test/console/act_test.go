@@ -54,6 +54,7 @@ func TestFromCreationToDeletion(t *testing.T) {
 	p.click(".title a[href='/new']")
 	p.see("#dialog-title", "Add a Postback")
 	p.accessible("the form that adds")
+	p.wait(`document.querySelector('#dialog [name=namespace]').readOnly`)
 
 	// What the API server says stands at its field.
 	p.fill("name", "crm")

@@ -92,6 +92,9 @@ func TestFailingEndpoint(t *testing.T) {
 	p.wait(fmt.Sprintf(`document.querySelector('#sheet .count').innerText === '1' && %s < %v`, seconds, first))
 	// The second attempt comes by itself, and the open sheet shows it.
 	p.see("#sheet .count", "2")
+	// A filter closes the sheet, which would lead back to the log as it was before.
+	p.click("#phases a[href*='phase=Delivered']")
+	p.wait(`document.querySelector('#sheet').hidden && location.search === '?phase=Delivered'`)
 }
 
 const hostile = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">" +

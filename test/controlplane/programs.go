@@ -185,6 +185,8 @@ func (c *ControlPlane) newAPIServer(port int) (*process, error) {
 		"--client-ca-file="+c.path("ca.crt"),
 		"--cert-dir="+c.path("apiserver"),
 		"--authorization-mode=RBAC",
+		// Hardened clusters ask for the right to update finalizers of an owner that blocks its deletion.
+		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
 		"--service-account-issuer="+issuer,
 		"--service-account-key-file="+c.path("tokens.key"),
 		"--service-account-signing-key-file="+c.path("tokens.key"),

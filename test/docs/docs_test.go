@@ -56,7 +56,7 @@ func read(t *testing.T, path ...string) string {
 // pages returns the paths of the Markdown files, relative to the module's root.
 func pages(t *testing.T) []string {
 	t.Helper()
-	paths := []string{"README.md", "CONTRIBUTING.md"}
+	paths := []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md"}
 	for _, pattern := range []string{"docs/*.md", "docs/*/*.md"} {
 		found, err := filepath.Glob(filepath.Join(root(t), pattern))
 		if err != nil {
@@ -125,7 +125,7 @@ func TestCodeIsFromFiles(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, b := range blocks(t, page) {
 			if b.from == "" {
-				if slices.Contains([]string{"js", "python", "go"}, b.language) {
+				if slices.Contains([]string{"js", "python", "go", "ruby", "php", "java", "csharp", "rust"}, b.language) {
 					t.Errorf("%s: a block of %s does not say which file it is from:\n%s", page, b.language, b.text)
 				}
 				continue

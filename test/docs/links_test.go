@@ -65,6 +65,35 @@ func anchors(t *testing.T, page string) map[string]bool {
 	return found
 }
 
+// TestReferencesAreDefined: a link by reference has its definition at the end of the page, and none is left over.
+func TestReferencesAreDefined(t *testing.T) {
+	use := regexp.MustCompile(`\]\[([^\]]+)\]`)
+	definition := regexp.MustCompile(`(?m)^\[([^\]]+)\]: <?https://`)
+	found := 0
+	for _, page := range pages(t) {
+		text := fencePattern.ReplaceAllString(read(t, page), "")
+		used, defined := map[string]bool{}, map[string]bool{}
+		for _, match := range definition.FindAllStringSubmatch(text, -1) {
+			defined[match[1]] = true
+		}
+		for _, match := range use.FindAllStringSubmatch(text, -1) {
+			found++
+			used[match[1]] = true
+			if !defined[match[1]] {
+				t.Errorf("%s: [%s] is defined nowhere", page, match[1])
+			}
+		}
+		for name := range defined {
+			if !used[name] {
+				t.Errorf("%s: [%s] is not used", page, name)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no page has a link by reference")
+	}
+}
+
 func TestTargetsOfMakeExist(t *testing.T) {
 	makefile := read(t, "Makefile")
 	command := regexp.MustCompile("(?m)(?:^|`|\\$ |&& )make ([a-z-]+)")

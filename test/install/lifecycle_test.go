@@ -31,6 +31,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -200,11 +201,13 @@ func (c *cluster) releaseFinalizers() {
 // themselves.
 func (c *cluster) inventory() []string {
 	c.t.Helper()
-	disco, err := discovery.NewDiscoveryClientForConfig(c.cp.Config)
+	config := rest.CopyConfig(c.cp.Config)
+	config.WarningHandler = rest.NoWarnings{}
+	disco, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	api, err := metadata.NewForConfig(c.cp.Config)
+	api, err := metadata.NewForConfig(config)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -251,7 +254,7 @@ func (c *cluster) nothingLeft(before []string, namespace string) {
 		}
 		return nil
 	})
-	c.t.Logf("left: nothing of %d objects and more", len(want))
+	c.t.Logf("nothing is left but the %d objects that were there before", len(want))
 }
 
 // onlyKept checks what "helm uninstall" leaves: the kinds and what tenants made of them, and in the namespace of the
@@ -277,7 +280,7 @@ func (c *cluster) onlyKept(before []string) {
 	}
 	slices.Sort(left)
 	want := []string{
-		"customresourcedefinitions /postbackdeliveries.postback.dev", "customresourcedefinitions /postbacks.postback.dev",
+		"apiservices /v1alpha1.postback.dev", "customresourcedefinitions /postbackdeliveries.postback.dev", "customresourcedefinitions /postbacks.postback.dev",
 		"customresourcedefinitions /postbacksecrets.postback.dev", "leases", "namespaces /" + operator.Namespace, "secrets",
 	}
 	if diff := cmp.Diff(want, slices.Compact(left)); diff != "" {

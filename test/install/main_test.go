@@ -29,6 +29,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/postback-dev/postback-operator/test/controlplane"
 	"github.com/postback-dev/postback-operator/test/operator"
 )
@@ -48,6 +51,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	logf.SetLogger(logr.Discard())
 	dir, err := os.MkdirTemp("", "postback-install-")
 	if err == nil {
 		err = prepare(context.Background(), dir)

@@ -27,10 +27,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -92,19 +88,9 @@ func shrink(group string) error {
 	return os.WriteFile(filepath.Join(group, "memory.limit_in_bytes"), []byte(strings.TrimSpace(string(usage))), 0o600)
 }
 
-// TestDrainLeavesADispatcher drains the only node while events come in: the disruption budget keeps the last dispatcher,
-// and with it ingest.
+// TestDrainLeavesADispatcher drains the only node while events come in: the shipped disruption budgets keep the last Pod of
+// each part, and with it ingest.
 func TestDrainLeavesADispatcher(t *testing.T) {
-	budget := &policyv1.PodDisruptionBudget{
-		ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "test-dispatcher"},
-		Spec: policyv1.PodDisruptionBudgetSpec{
-			MinAvailable: ptr.To(intstr.FromInt32(1)),
-			Selector:     &metav1.LabelSelector{MatchLabels: map[string]string{"app.kubernetes.io/name": "postback-dispatcher"}},
-		},
-	}
-	if err := api.Create(t.Context(), budget); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { _, _ = kubectl(context.Background(), "", "uncordon", "node") })
 
 	p := production{name: "drain", events: 2000, tries: postTries, rate: 50}
@@ -115,12 +101,14 @@ func TestDrainLeavesADispatcher(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "disruption budget") {
 		t.Fatalf("the drain was not kept from the last dispatcher: %v", err)
 	}
-	left, err := pods(t.Context(), "postback-dispatcher")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(ready(left)) != 1 {
-		t.Errorf("%d dispatchers are ready on the drained node, want 1", len(ready(left)))
+	for _, part := range deployments {
+		left, err := pods(t.Context(), part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(ready(left)) != 1 {
+			t.Errorf("%d Pods of %s are ready on the drained node, want 1", len(ready(left)), part)
+		}
 	}
 	produced := p.finish(t, 3*time.Minute)
 	if len(produced.Refused) > 0 {

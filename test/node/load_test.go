@@ -69,7 +69,7 @@ func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	}
 	produced := p.finish(t, length+5*time.Minute)
 	figure("Pods killed", counts)
-	figure("events posted, a second", fmt.Sprintf("%d, %.0f", produced.Accepted+len(produced.Refused), float64(*events)/produced.Took.Seconds()))
+	figure("events posted, a second", fmt.Sprintf("%d, %.0f", produced.Accepted+len(produced.Refused), float64(*events)/produced.Posting.Seconds()))
 	figure("accepted, refused for good", fmt.Sprintf("%d, %d", produced.Accepted, len(produced.Refused)))
 	figure("requests that were retried, by their failure", produced.Retries)
 	figure("most tries for one event", produced.MostTries)

@@ -22,9 +22,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +46,8 @@ import (
 const (
 	// nodeVariable is set in the node, to the folder with its logs.
 	nodeVariable = "POSTBACK_NODE"
+	// installerVariable names the manifests that "make build-installer" has made.
+	installerVariable = "POSTBACK_INSTALLER"
 
 	system, partner = "postback-system", "partner-node"
 
@@ -58,6 +63,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	if os.Getenv(nodeVariable) == "" {
 		_, _ = fmt.Fprintln(os.Stderr, "Skipped: these tests run on a node of their own, by make test-node.")
 		os.Exit(0)
@@ -88,26 +94,25 @@ func connect() error {
 	return nil
 }
 
-// install installs the operator as users do, and a partner with an endpoint, and waits until all Pods are ready.
-func install(ctx context.Context) error {
-	if err := makeIngestCertificate(ctx); err != nil {
-		return err
+// connectable waits until a Service takes connections. kube-proxy learns of a Pod a moment after it has become ready.
+func connectable(ctx context.Context, namespace, name string) error {
+	var service corev1.Service
+	if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &service); err != nil {
+		return fmt.Errorf("find the Service %s: %w", name, err)
 	}
-	began := time.Now()
-	if _, err := kubectl(ctx, "", "apply", "-k", "testdata/install"); err != nil {
-		return err
-	}
-	for _, deployment := range []string{"postback-manager", "postback-dispatcher"} {
-		if _, err := kubectl(ctx, "", "-n", system, "rollout", "status", "--timeout=120s", "deployment/"+deployment); err != nil {
-			return err
+	address := net.JoinHostPort(service.Spec.ClusterIP, strconv.Itoa(int(service.Spec.Ports[0].Port)))
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, patience, true, func(ctx context.Context) (bool, error) {
+		connection, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
+		if last = err; err != nil {
+			return false, nil
 		}
+		return true, connection.Close()
+	})
+	if err != nil {
+		return fmt.Errorf("connect to the Service %s: %w", name, errors.Join(err, last))
 	}
-	figure("installed, all Pods ready", time.Since(began))
-	if _, err := kubectl(ctx, "", "apply", "-f", "testdata/partner.yaml"); err != nil {
-		return err
-	}
-	_, err := kubectl(ctx, "", "-n", partner, "wait", "--for=condition=Ready", "--timeout=90s", "postback/shop", "pod/receiver")
-	return err
+	return nil
 }
 
 // figure prints a figure of the run.

@@ -22,64 +22,89 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// TestNetworkPolicyIsEnforced keeps a sender out and lets another in, and then keeps the dispatcher from an endpoint: what
-// it could not deliver arrives when it may again.
+// TestNetworkPolicyIsEnforced applies the shipped policies: events come in, the metrics are for some namespaces only, and
+// an endpoint in the cluster is out of reach until another policy opens the way.
 func TestNetworkPolicyIsEnforced(t *testing.T) {
-	mustKubectl(t, "", "apply", "-f", "testdata/stranger.yaml", "-f", "testdata/ingress-policy.yaml")
+	const shipped, endpoint = "../../config/network-policy", "testdata/egress-policy.yaml"
+	mustKubectl(t, "", "apply", "-k", shipped)
 	t.Cleanup(func() {
-		if _, err := kubectl(context.Background(), "", "-n", system, "delete", "networkpolicy", "--ignore-not-found", "test-ingress", "test-egress"); err != nil {
+		_, err := kubectl(context.Background(), "", "delete", "--ignore-not-found", "-k", shipped)
+		if err != nil {
+			t.Error(err)
+		}
+		if _, err := kubectl(context.Background(), "", "delete", "--ignore-not-found", "-f", endpoint); err != nil {
 			t.Error(err)
 		}
 	})
-	if !posts(t, "policy-partner", partner) {
-		t.Error("the policy keeps out the namespace that it lets in")
+	// Connections that are there already are not asked about, so that all begins anew, under the policies.
+	mustKubectl(t, "", "-n", system, "rollout", "restart", "deployment/postback-dispatcher", "deployment/postback-manager")
+	rolledOut(t, "postback-dispatcher")
+	rolledOut(t, "postback-manager")
+
+	metrics := podIP(t, "postback-dispatcher") + ":8082"
+	if connects(t, "kept-out", metrics) {
+		t.Error("the policy lets a namespace without the label metrics=enabled at the metrics")
 	}
-	if posts(t, "policy-kept-out", "stranger") {
-		t.Error("the policy lets in a namespace that it keeps out")
-	}
-	mustKubectl(t, "", "-n", system, "delete", "networkpolicy", "test-ingress")
-	if !posts(t, "policy-let-in", "stranger") {
-		t.Error("the sender is kept out without a policy")
+	mustKubectl(t, "", "label", "namespace", partner, "metrics=enabled")
+	if !connects(t, "let-in", metrics) {
+		t.Error("the policy keeps a namespace with the label metrics=enabled from the metrics")
 	}
 
-	// Connections that are there already are not asked about, so that the dispatcher begins anew, under the policy.
-	mustKubectl(t, "", "apply", "-f", "testdata/egress-policy.yaml")
-	mustKubectl(t, "", "-n", system, "rollout", "restart", "deployment/postback-dispatcher")
-	rolledOut(t, "postback-dispatcher")
-	p := production{name: "policy-egress", events: 1, tries: postTries, rate: 1}
+	p := production{name: "policy", events: 1, tries: postTries, rate: 1}
 	p.start(t)
 	if produced := p.finish(t, patience); produced.Accepted != 1 {
-		t.Fatalf("the event was not accepted: %+v", produced)
+		t.Fatalf("the event was not accepted under the policies: %+v", produced)
 	}
-	await(t, patience, func(ctx context.Context) error {
-		var list v1alpha1.PostbackDeliveryList
-		if err := api.List(ctx, &list, client.InNamespace(partner)); err != nil {
-			return err
-		}
-		for i := range list.Items {
-			d := &list.Items[i]
-			if d.Spec.Event.ID == p.name+"-0" && d.Status.Phase == v1alpha1.DeliveryRetrying && len(d.Status.Attempts) > 0 {
-				figure("outcome of an attempt that a policy keeps back", d.Status.Attempts[0].Outcome)
-				return nil
-			}
-		}
-		return fmt.Errorf("no attempt of the event has failed: %d deliveries", len(list.Items))
-	})
-	mustKubectl(t, "", "-n", system, "delete", "networkpolicy", "test-egress")
+	await(t, patience, func(ctx context.Context) error { return keptBack(ctx, p.name+"-0") })
+	mustKubectl(t, "", "apply", "-f", endpoint)
 	began := time.Now()
-	p.arrived(t, 4*time.Minute) // The next attempt comes after 12s, the one after it after 2m28s.
-	figure("and it arrived after the policy had gone in", time.Since(began))
+	p.arrived(t, 4*time.Minute) // The second attempt comes after 12s, the third 2m28s later.
+	figure("after a policy opened the way, the event came in", time.Since(began))
 }
 
-// posts reports whether a producer in a namespace gets an event accepted.
-func posts(t *testing.T, name, namespace string) bool {
+// keptBack returns nil if an attempt of an event has failed, in the way of packets that are dropped.
+func keptBack(ctx context.Context, event string) error {
+	var list v1alpha1.PostbackDeliveryList
+	if err := api.List(ctx, &list, client.InNamespace(partner)); err != nil {
+		return err
+	}
+	for i := range list.Items {
+		d := &list.Items[i]
+		if d.Spec.Event.ID != event || len(d.Status.Attempts) == 0 {
+			continue
+		}
+		if outcome := d.Status.Attempts[0].Outcome; outcome != v1alpha1.OutcomeTimeout {
+			return fmt.Errorf("the outcome is %s", outcome)
+		}
+		return nil
+	}
+	return fmt.Errorf("no attempt of %s has ended", event)
+}
+
+func podIP(t *testing.T, part string) string {
 	t.Helper()
-	p := production{namespace: namespace, name: name, events: 1, tries: 3, rate: 1}
-	p.start(t)
-	return p.finish(t, patience).Accepted == 1
+	found, err := pods(t.Context(), part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found = ready(found); len(found) == 0 {
+		t.Fatalf("no Pod of %s is ready", part)
+	}
+	return found[0].Status.PodIP
+}
+
+// connects reports whether a Pod of the partner's can connect to an address.
+func connects(t *testing.T, name, address string) bool {
+	t.Helper()
+	pod := workload(name, "connect", "--address="+address)
+	if err := api.Create(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	return ended(t, pod, patience) == corev1.PodSucceeded
 }

@@ -32,41 +32,40 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/test/node/report"
 )
 
+const ingestHost = "postback-ingest.postback-system.svc"
+
 // production is a producer to be run.
 type production struct {
-	// namespace is partner if empty.
-	namespace, name string
-	events, tries   int
-	rate            float64
+	name          string
+	events, tries int
+	rate          float64
 }
 
 // start starts a producer in a Pod, which posts to the Service of ingest, by its name, with a token for its
 // ServiceAccount, and trusts the published authority.
 func (p production) start(t *testing.T) {
 	t.Helper()
-	namespace := p.namespace
-	if namespace == "" {
-		namespace = partner
-	}
 	var authority corev1.ConfigMap
-	if err := api.Get(t.Context(), client.ObjectKey{Namespace: system, Name: ingestCA}, &authority); err != nil {
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: system, Name: v1alpha1.IngestCAName}, &authority); err != nil {
 		t.Fatal(err)
 	}
-	own := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: ingestCA}, Data: authority.Data}
+	own := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: partner, Name: v1alpha1.IngestCAName}, Data: authority.Data}
 	if err := api.Create(t.Context(), own); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
-	if err := api.Create(t.Context(), p.pod(namespace)); err != nil {
+	if err := api.Create(t.Context(), p.pod()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (p production) pod(namespace string) *corev1.Pod {
+// workload returns a Pod of the partner's that runs the test's own program, as restricted Pod security demands.
+func workload(name string, args ...string) *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: p.name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: partner, Name: name},
 		Spec: corev1.PodSpec{
 			ServiceAccountName: "orders",
 			RestartPolicy:      corev1.RestartPolicyNever,
@@ -74,17 +73,8 @@ func (p production) pod(namespace string) *corev1.Pod {
 				RunAsNonRoot:   ptr.To(true),
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
-			Volumes: []corev1.Volume{{Name: "ca", VolumeSource: corev1.VolumeSource{
-				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: ingestCA}},
-			}}},
 			Containers: []corev1.Container{{
-				Name: "producer", Image: "workload:latest", ImagePullPolicy: corev1.PullNever,
-				Args: []string{
-					"produce", "--url=https://" + ingestHost + "/v1/namespaces/" + partner + "/events", "--ca-file=/ca/ca.crt",
-					"--token-file=/var/run/secrets/kubernetes.io/serviceaccount/token", "--prefix=" + p.name + "-",
-					fmt.Sprintf("--events=%d", p.events), fmt.Sprintf("--rate=%g", p.rate), fmt.Sprintf("--tries=%d", p.tries),
-				},
-				VolumeMounts: []corev1.VolumeMount{{Name: "ca", MountPath: "/ca", ReadOnly: true}},
+				Name: "workload", Image: "workload:latest", ImagePullPolicy: corev1.PullNever, Args: args,
 				SecurityContext: &corev1.SecurityContext{
 					AllowPrivilegeEscalation: ptr.To(false),
 					ReadOnlyRootFilesystem:   ptr.To(true),
@@ -95,24 +85,37 @@ func (p production) pod(namespace string) *corev1.Pod {
 	}
 }
 
-// finish waits until the producer has ended, and returns what it tells.
-func (p production) finish(t *testing.T, patience time.Duration) report.Produced {
+func (p production) pod() *corev1.Pod {
+	pod := workload(p.name, "produce", "--url=https://"+ingestHost+"/v1/namespaces/"+partner+"/events", "--ca-file=/ca/ca.crt",
+		"--token-file=/var/run/secrets/kubernetes.io/serviceaccount/token", "--prefix="+p.name+"-",
+		fmt.Sprintf("--events=%d", p.events), fmt.Sprintf("--rate=%g", p.rate), fmt.Sprintf("--tries=%d", p.tries))
+	pod.Spec.Volumes = []corev1.Volume{{Name: "ca", VolumeSource: corev1.VolumeSource{
+		ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: v1alpha1.IngestCAName}},
+	}}}
+	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "ca", MountPath: "/ca", ReadOnly: true}}
+	return pod
+}
+
+// ended waits until a Pod has ended, and returns how.
+func ended(t *testing.T, pod *corev1.Pod, patience time.Duration) corev1.PodPhase {
 	t.Helper()
-	namespace := p.namespace
-	if namespace == "" {
-		namespace = partner
-	}
 	await(t, patience, func(ctx context.Context) error {
-		var pod corev1.Pod
-		if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: p.name}, &pod); err != nil {
+		if err := api.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}
 		if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
-			return fmt.Errorf("the producer is %s: %+v", pod.Status.Phase, pod.Status.ContainerStatuses)
+			return fmt.Errorf("Pod %s is %s: %+v", pod.Name, pod.Status.Phase, pod.Status.ContainerStatuses)
 		}
 		return nil
 	})
-	logs := mustKubectl(t, "", "-n", namespace, "logs", p.name)
+	return pod.Status.Phase
+}
+
+// finish waits until the producer has ended, and returns what it tells.
+func (p production) finish(t *testing.T, patience time.Duration) report.Produced {
+	t.Helper()
+	ended(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: partner, Name: p.name}}, patience)
+	logs := mustKubectl(t, "", "-n", partner, "logs", p.name)
 	produced, err := report.ReadProduced([]byte(logs))
 	if err != nil {
 		t.Fatalf("the producer tells %q: %v", logs, err)

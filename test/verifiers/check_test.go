@@ -17,6 +17,9 @@ limitations under the License.
 package verifiers
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"maps"
 	"net/http"
@@ -177,9 +180,9 @@ func TestReceiversVerifyWhatIsSent(t *testing.T) {
 	ran := 0
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
-			check, _ := l.command(t, receiversDir(t))
+			check := l.check(t, receiversDir(t))
 			ran++
-			runCases(t, startProgram(t, check), cases)
+			runCases(t, startProgram(t, check, l.encode), cases)
 		})
 	}
 	if ran == 0 {
@@ -219,6 +222,25 @@ func TestOverlapSignsWithEachKey(t *testing.T) {
 	}
 	if strings.Contains(r.Headers[dub], " ") {
 		t.Error("Dub-Signature has more than one signature")
+	}
+}
+
+// Convoy's simple signature is the hexadecimal HMAC of the body, keyed with the secret as it is written. A receiver that
+// verifies it goes on unchanged where the scheme Dub has that header: see docs/migrating/from-convoy.md.
+func TestConvoyReceiversVerifyARenamedHeader(t *testing.T) {
+	signer, err := sign.New("X-Convoy-Signature")
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, content := http.Header{}, body(eventID, `{"amount":100}`)
+	request := sign.Request{ID: eventID, Time: time.Now(), Body: content}
+	if err := signer.Sign(header, []v1alpha1.SignatureScheme{v1alpha1.SignatureDub}, []string{current}, request); err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha256.New, []byte(current))
+	mac.Write(content)
+	if got, want := header.Get("X-Convoy-Signature"), hex.EncodeToString(mac.Sum(nil)); got != want {
+		t.Errorf("X-Convoy-Signature is %q, want %q", got, want)
 	}
 }
 

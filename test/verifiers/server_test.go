@@ -98,8 +98,10 @@ func (s *server) deliver(t *testing.T, eventID, data string, keys ...string) v1a
 func TestEndpointsTakeEachEventOnce(t *testing.T) {
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
-			_, serve := l.command(t, receiversDir(t))
-			s := startServer(t, serve, current, previous)
+			if l.serve == nil {
+				t.Skip("there is no endpoint in this language")
+			}
+			s := startServer(t, l.serve(t, receiversDir(t)), current, previous)
 			long := longData(t)
 			for _, step := range []struct {
 				name, id, data string

@@ -21,7 +21,6 @@ package verifiers
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,14 +32,12 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
-
-	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
 // answerTimeout bounds the time that a program takes for one request, the start of its interpreter included.
 const answerTimeout = 30 * time.Second
 
-// request is a line of a program's standard input.
+// request is what a program is asked about, as a line of its standard input.
 type request struct {
 	Body    []byte            `json:"body"`
 	Headers map[string]string `json:"headers"`
@@ -52,69 +49,22 @@ type verifier interface {
 	check(r request) (string, error)
 }
 
-// language is a language in which docs/receivers shows how to verify.
-type language struct {
-	name string
-	// command returns the command lines of the program that checks and of the one that serves.
-	command func(t *testing.T, receivers string) (check, serve []string)
-}
-
-var languages = []language{
-	{"node", func(t *testing.T, receivers string) (check, serve []string) {
-		node := installed(t, "node")
-		return []string{node, filepath.Join(receivers, "node", "check.mjs")}, []string{node, filepath.Join(receivers, "node", "server.mjs")}
-	}},
-	{"python", func(t *testing.T, receivers string) (check, serve []string) {
-		python := installed(t, "python3")
-		// -B: a test leaves nothing behind in the source.
-		return []string{python, "-B", filepath.Join(receivers, "python", "check.py")}, []string{python, "-B", filepath.Join(receivers, "python", "server.py")}
-	}},
-	{"go", func(t *testing.T, receivers string) (check, serve []string) {
-		program := filepath.Join(t.TempDir(), "receiver")
-		build := exec.CommandContext(t.Context(), installed(t, "go"), "build", "-o", program, "./go")
-		build.Dir = receivers
-		if output, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build docs/receivers/go: %v\n%s", err, output)
-		}
-		return []string{program, "-check"}, []string{program}
-	}},
-}
-
-// installed returns the path of a program, or skips the test.
-func installed(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("%s is not installed: its receiver is not tested here", name)
-	}
-	return path
-}
-
-// receiversDir returns the folder docs/receivers.
-func receiversDir(t *testing.T) string {
-	t.Helper()
-	root, err := controlplane.ModuleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(root, "docs", "receivers")
-}
-
 // program is a running program that checks one request a line.
 type program struct {
 	name    string
+	encode  func(r request) ([]byte, error)
 	in      io.WriteCloser
 	answers chan string
 	stderr  *strings.Builder
 }
 
 // startProgram starts a program that ends with the test.
-func startProgram(t *testing.T, commandLine []string) *program {
+func startProgram(t *testing.T, commandLine []string, encode func(r request) ([]byte, error)) *program {
 	t.Helper()
 	// The test's context ends before the clean-up, in which the program ends by itself.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	command := exec.CommandContext(ctx, commandLine[0], commandLine[1:]...)
-	p := &program{name: filepath.Base(commandLine[len(commandLine)-1]), answers: make(chan string), stderr: &strings.Builder{}}
+	p := &program{name: filepath.Base(commandLine[len(commandLine)-1]), encode: encode, answers: make(chan string), stderr: &strings.Builder{}}
 	command.Stderr = p.stderr
 	var err error
 	if p.in, err = command.StdinPipe(); err != nil {
@@ -150,7 +100,7 @@ func startProgram(t *testing.T, commandLine []string) *program {
 }
 
 func (p *program) check(r request) (string, error) {
-	line, err := json.Marshal(r)
+	line, err := p.encode(r)
 	if err != nil {
 		return "", fmt.Errorf("encode the request: %w", err)
 	}

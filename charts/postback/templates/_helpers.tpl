@@ -25,7 +25,7 @@ app.kubernetes.io/component: {{ . }}
 
 {{/*
 The objects of the files that match a pattern. They are copies of what is in config/, made by "make manifests", so that chart
-and kustomize say the same. Takes root and files, and, if wanted: kind, to leave out others; labels; annotations.
+and kustomize say the same. Takes root and files, and, if wanted: kinds, to leave out others; labels; annotations.
 */}}
 {{- define "postback.objects" -}}
 {{- $in := . }}
@@ -35,7 +35,7 @@ and kustomize say the same. Takes root and files, and, if wanted: kind, to leave
 {{- if hasKey $object "Error" }}
 {{- fail (printf "%s: %s" $path $object.Error) }}
 {{- end }}
-{{- if and $object.kind (or (not $in.kind) (eq $object.kind (toString $in.kind))) }}
+{{- if and $object.kind (or (not $in.kinds) (has $object.kind $in.kinds)) }}
 {{- $labels := merge (include "postback.labels" $in.root | fromYaml) ($in.labels | default dict | deepCopy) ($object.metadata.labels | default dict) }}
 {{- $_ := set $object.metadata "labels" $labels }}
 {{- with $in.annotations }}

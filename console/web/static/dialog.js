@@ -1,12 +1,11 @@
 // Forms that ask before something is done, and what comes of them.
-import { toast } from './page.js';
+import { part, toast } from './page.js';
 
 const dialog = () => document.getElementById('dialog');
 
 // ask shows the form of an action.
 export async function ask(href) {
-  const response = await fetch(href, { headers: { 'X-Fragment': 'dialog' } });
-  show(await response.text());
+  show(await part(href, 'dialog'));
 }
 
 function show(html) {
@@ -19,10 +18,11 @@ function show(html) {
   if (first?.matches('[aria-invalid], .note, pre')) first.scrollIntoView({ block: 'nearest' });
 }
 
-// close takes the form away, and whatever secret it shows.
+// close takes the form away, and whatever secret it shows. A form that is a page of its own leads back.
 export function close() {
   const box = dialog();
   if (box.open) box.close();
+  else if (document.querySelector('.dialog-alone')) location.assign('/');
   box.textContent = '';
 }
 

@@ -18,6 +18,7 @@ function state(name, text) {
 export function connect() {
   source?.close();
   const on = document.querySelector('[data-live]');
+  document.getElementById('live').hidden = !on;
   if (!on || document.hidden) return;
   const url = new URL(on.dataset.live, location.href);
   if (on.dataset.revision) revision = Math.max(revision, Number(on.dataset.revision));
@@ -132,6 +133,8 @@ function settle() {
 
 // show replaces the log by that of another address.
 export async function show(href, { push = true, top = false } = {}) {
+  // The sheet has an address of its own, and the filters of before.
+  sheet.close({ push: false, focus: false });
   const { id } = document.getElementById('log') ?? document.getElementById('cards');
   const html = await part(href, id);
   held.clear();

@@ -2,7 +2,13 @@
 
 // part fetches a part of a page. The server says where to go instead if there is no such part any more.
 export async function part(href, name, options = {}) {
-  const response = await fetch(href, { ...options, headers: { 'X-Fragment': name } });
+  let response;
+  try {
+    response = await fetch(href, { ...options, headers: { 'X-Fragment': name } });
+  } catch {
+    toast('The console does not answer');
+    return new Promise(() => {});
+  }
   const go = response.headers.get('X-Go');
   if (go) {
     location.assign(go);

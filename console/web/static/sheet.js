@@ -36,7 +36,7 @@ export async function open(href, { push = true } = {}) {
   document.getElementById('sheet-title')?.focus({ preventScroll: true });
 }
 
-export function close({ push = true } = {}) {
+export function close({ push = true, focus = true } = {}) {
   if (!isOpen()) return;
   turn++;
   const href = box().querySelector('[data-close]')?.getAttribute('href') ?? box().dataset.close;
@@ -45,7 +45,7 @@ export function close({ push = true } = {}) {
   box().textContent = '';
   mark();
   if (push) history.pushState(null, '', href);
-  (row ?? document.getElementById('main')).focus({ preventScroll: true });
+  if (focus) (row ?? document.getElementById('main')).focus({ preventScroll: true });
 }
 
 // changed reads the sheet anew if it is about a delivery that changed, and leaves open and where it is what is being read.

@@ -43,8 +43,8 @@ type Produced struct {
 	Median time.Duration `json:"median"`
 	P99    time.Duration `json:"p99"`
 	Max    time.Duration `json:"max"`
-	// Took is the time of the whole.
-	Took time.Duration `json:"took"`
+	// Posting is the time from the first event's first try to that of the last.
+	Posting time.Duration `json:"posting"`
 }
 
 // ReadProduced reads what a producer has printed.

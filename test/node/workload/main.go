@@ -14,17 +14,23 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command workload is what the tests of a real node run in Pods: an endpoint, or a producer of events.
+// Command workload is what the tests of a real node run in Pods: an endpoint, a producer of events, or a mere connection.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
+
+// connectTimeout is longer than what a network without a policy needs.
+const connectTimeout = 3 * time.Second
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -35,7 +41,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: workload receive|produce FLAGS")
+		return errors.New("usage: workload receive|produce|connect FLAGS")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -60,6 +66,21 @@ func run(args []string) error {
 			return err
 		}
 		return p.produce(ctx, os.Stdout)
+	case "connect":
+		address := flags.String("address", "", "Host and port.")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return connect(ctx, *address)
 	}
 	return fmt.Errorf("there is no %q", args[0])
+}
+
+// connect makes a connection, and fails if it cannot.
+func connect(ctx context.Context, address string) error {
+	connection, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return connection.Close()
 }

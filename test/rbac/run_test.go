@@ -1,0 +1,301 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package rbac
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/operator"
+	"github.com/postback-dev/postback-operator/test/receiver"
+)
+
+const (
+	hooks = "/hooks"
+	// failures, one after the other, are trouble.
+	failures = 5
+)
+
+// run is one life of a manager and a dispatcher, with a namespace of its own to work on.
+type run struct {
+	t                   *testing.T
+	manager, dispatcher *operator.Process
+	endpoint            *receiver.Receiver
+	namespace, token    string
+}
+
+// begin starts both programs, which need not become ready.
+func begin(t *testing.T) *run {
+	t.Helper()
+	deleteLeases(t)
+	r := &run{t: t}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "partner-"}}
+	if err := api.Create(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
+	r.namespace = namespace.Name
+	var err error
+	if r.token, err = op.SenderToken(t.Context(), r.namespace); err != nil {
+		t.Fatal(err)
+	}
+	if r.endpoint, err = receiver.Start(func() []receiver.Secret { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.endpoint.Close() })
+	manager := []operator.Option{operator.WithArgs("--allow-plain-http"), operator.WithoutReady()}
+	if r.manager, err = op.StartManager(t.Context(), "manager-"+r.namespace, manager...); err != nil {
+		t.Fatal(err)
+	}
+	if r.dispatcher, err = op.StartDispatcher(t.Context(), "dispatcher-"+r.namespace, operator.WithArgs("--max-finished-deliveries=1"), operator.WithoutReady()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// end ends both programs. One that lacks rights may have ended by itself.
+func (r *run) end() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.t.Context()), patience)
+	defer cancel()
+	for _, p := range []*operator.Process{r.dispatcher, r.manager} {
+		if !p.Running() {
+			continue
+		}
+		if _, err := p.Terminate(ctx); err != nil {
+			r.t.Error(err)
+		}
+	}
+	// Nothing of this run is left for the next manager to work on.
+	if err := api.DeleteAllOf(ctx, &v1alpha1.Postback{}, client.InNamespace(r.namespace)); err != nil {
+		r.t.Error(err)
+	}
+	list := &v1alpha1.PostbackList{}
+	if err := api.List(ctx, list, client.InNamespace(r.namespace)); err != nil {
+		r.t.Error(err)
+	}
+	for i := range list.Items {
+		if err := r.update(ctx, &list.Items[i], func() { list.Items[i].Finalizers = nil }); err != nil {
+			r.t.Error(err)
+		}
+	}
+}
+
+func (r *run) logOf(program string) string {
+	if program == "manager" {
+		return r.manager.Log()
+	}
+	return r.dispatcher.Log()
+}
+
+func (r *run) logs() string { return r.manager.Log() + r.dispatcher.Log() }
+
+// use does what takes every right of the two programs: a Postback with a key of its own is declared, gets an event, a test event, a
+// new key and a redelivery, loses an old delivery, is in trouble with its endpoint, and goes. It returns at the first thing that
+// does not happen before ctx ends.
+func (r *run) use(ctx context.Context) error {
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"declare a Postback", r.declare},
+		{"post an event, which the endpoint refuses", r.post},
+		{"redeliver it", r.redeliver},
+		{"have the endpoint found in trouble", r.trouble},
+		{"rotate the key, and send a test event", r.ask},
+		{"redeliver all", r.redeliverSince},
+		{"delete the Postback", r.remove},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return nil
+}
+
+// until waits until a check is true.
+func (r *run) until(ctx context.Context, check func(context.Context) (bool, error)) error {
+	return wait.PollUntilContextCancel(ctx, polling, true, check)
+}
+
+func (r *run) postback(ctx context.Context) (*v1alpha1.Postback, error) {
+	p := &v1alpha1.Postback{}
+	return p, api.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: "crm"}, p)
+}
+
+// update changes an object, and says so to the API server.
+func (r *run) update(ctx context.Context, object client.Object, change func()) error {
+	before, ok := object.DeepCopyObject().(client.Object)
+	if !ok {
+		return fmt.Errorf("copy of %T", object)
+	}
+	change()
+	return api.Patch(ctx, object, client.MergeFrom(before))
+}
+
+func (r *run) annotate(ctx context.Context, object client.Object, annotations map[string]string) error {
+	return r.update(ctx, object, func() {
+		all := object.GetAnnotations()
+		if all == nil {
+			all = map[string]string{}
+		}
+		for name, value := range annotations {
+			all[name] = value
+		}
+		object.SetAnnotations(all)
+	})
+}
+
+func (r *run) declare(ctx context.Context) error {
+	p := &v1alpha1.Postback{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "crm"},
+		Spec: v1alpha1.PostbackSpec{
+			URL: r.endpoint.URL(hooks), Triggers: []v1alpha1.Trigger{"*"},
+			History: &v1alpha1.History{Delivered: ptr.To[int32](0)},
+		},
+	}
+	if err := api.Create(ctx, p); err != nil {
+		return err
+	}
+	return r.until(ctx, func(ctx context.Context) (bool, error) {
+		p, err := r.postback(ctx)
+		return err == nil && meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ReadyCondition), err
+	})
+}
+
+func (r *run) post(ctx context.Context) error {
+	r.endpoint.Answer(hooks, receiver.Times(failures+2, http.StatusServiceUnavailable))
+	err := r.until(ctx, func(ctx context.Context) (bool, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.dispatcher.IngestURL()+"/v1/namespaces/"+r.namespace+"/events",
+			bytes.NewBufferString(`{"id": "evt_1", "event": "lead.created", "data": {}}`))
+		if err != nil {
+			return false, err
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Authorization", "Bearer "+r.token)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return false, nil // The dispatcher is not there yet.
+		}
+		defer response.Body.Close()
+		_, err = io.Copy(io.Discard, response.Body)
+		return response.StatusCode == http.StatusAccepted, err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = r.endpoint.Wait(ctx, hooks, 1)
+	return err
+}
+
+func (r *run) deliveries(ctx context.Context) ([]v1alpha1.PostbackDelivery, error) {
+	list := &v1alpha1.PostbackDeliveryList{}
+	return list.Items, api.List(ctx, list, client.InNamespace(r.namespace))
+}
+
+// redeliver asks for another attempt, and waits for it.
+func (r *run) redeliver(ctx context.Context) error {
+	all, err := r.deliveries(ctx)
+	if err != nil || len(all) == 0 {
+		return errors.Join(errors.New("there is no delivery"), err)
+	}
+	n := len(r.endpoint.Requests(hooks))
+	if err := r.annotate(ctx, &all[0], map[string]string{v1alpha1.RedeliverAnnotation: strconv.Itoa(n)}); err != nil {
+		return err
+	}
+	_, err = r.endpoint.Wait(ctx, hooks, n+1)
+	return err
+}
+
+// trouble asks for attempts until so many have failed that the condition EndpointHealthy says so.
+func (r *run) trouble(ctx context.Context) error {
+	for range failures {
+		if err := r.redeliver(ctx); err != nil {
+			return err
+		}
+	}
+	return r.until(ctx, func(ctx context.Context) (bool, error) {
+		p, err := r.postback(ctx)
+		return err == nil && meta.IsStatusConditionFalse(p.Status.Conditions, v1alpha1.EndpointHealthyCondition), err
+	})
+}
+
+func (r *run) ask(ctx context.Context) error {
+	p, err := r.postback(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.annotate(ctx, p, map[string]string{v1alpha1.RotateSecretAnnotation: "1", v1alpha1.SendTestAnnotation: "lead.created/1"})
+	if err != nil {
+		return err
+	}
+	return r.until(ctx, func(ctx context.Context) (bool, error) {
+		p, err := r.postback(ctx)
+		return err == nil && p.Status.LastHandledRotateSecret == "1" && p.Status.LastHandledSendTest == "lead.created/1", err
+	})
+}
+
+// redeliverSince ends when everything is delivered, and one of the two deliveries is deleted because the cluster keeps one.
+func (r *run) redeliverSince(ctx context.Context) error {
+	r.endpoint.Answer(hooks)
+	// One that succeeds ends the trouble.
+	if err := r.redeliver(ctx); err != nil {
+		return err
+	}
+	p, err := r.postback(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.annotate(ctx, p, map[string]string{v1alpha1.RedeliverSinceAnnotation: "1h/1"}); err != nil {
+		return err
+	}
+	return r.until(ctx, func(ctx context.Context) (bool, error) {
+		all, err := r.deliveries(ctx)
+		if err != nil || len(all) > 1 {
+			return false, err
+		}
+		p, err := r.postback(ctx)
+		return err == nil && p.Status.Redelivery != nil && p.Status.Redelivery.CompletionTime != nil, err
+	})
+}
+
+func (r *run) remove(ctx context.Context) error {
+	p, err := r.postback(ctx)
+	if err != nil {
+		return err
+	}
+	if err := api.Delete(ctx, p); err != nil {
+		return err
+	}
+	return r.until(ctx, func(ctx context.Context) (bool, error) {
+		_, err := r.postback(ctx)
+		return client.IgnoreNotFound(err) == nil && err != nil, client.IgnoreNotFound(err)
+	})
+}
