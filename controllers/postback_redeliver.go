@@ -25,8 +25,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
 // redeliverSinceForm is the remedy in messages about a value that is refused.
@@ -100,8 +102,10 @@ func (s *postbackScope) setRedelivery(status metav1.ConditionStatus, reason, mes
 type redeliveryEvent struct{ eventType, reason, message string }
 
 // tellRedelivery emits the event on what became of a request, once the status says so too.
-func (r *PostbackReconciler) tellRedelivery(s *postbackScope) {
+func (r *PostbackReconciler) tellRedelivery(ctx context.Context, s *postbackScope) {
 	if e := s.redeliveryEvent; e != nil {
+		logf.FromContext(ctx).Info("Redelivery since a time answered", audit.Key, audit.RedeliverySinceAction,
+			"reason", e.reason, "request", s.postback.Status.Redelivery.Request, "count", s.postback.Status.Redelivery.Requested)
 		r.Events.Eventf(s.postback, nil, e.eventType, e.reason, "RedeliverSince", "%s", e.message)
 	}
 }

@@ -26,6 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -71,7 +72,7 @@ func (r *PostbackReconciler) redeliverStep(ctx context.Context, postback *v1alph
 		}
 	}
 	if marked := p.counted - before; marked > 0 || done {
-		logf.FromContext(ctx).Info("Deliveries asked for again", "inThisStep", marked, "complete", done)
+		logf.FromContext(ctx).Info("Deliveries asked for again", "count", marked, "complete", done)
 	}
 	return done, nil
 }
@@ -148,7 +149,7 @@ func (r *PostbackReconciler) mark(ctx context.Context, d *metav1.PartialObjectMe
 		return false, nil
 	case apierrors.IsInvalid(err) || delivery.IsTooLarge(err):
 		// It will never be accepted, and must not hold up the others.
-		logf.FromContext(ctx).Error(err, "Cannot ask for a delivery again: post its event again", "postbackDelivery", d.Name)
+		logf.FromContext(ctx).Error(err, "Cannot ask for a delivery again: post its event again", "delivery", klog.KObj(d))
 		return false, nil
 	}
 	return false, fmt.Errorf("annotate PostbackDelivery %s: %w", d.Name, err)

@@ -31,6 +31,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/controllers/keyring"
+	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
 // reconcilePostbackSecret finds the PostbackSecret, and makes the Postback's own one if none is named. An own one that
@@ -116,7 +117,8 @@ func (r *PostbackReconciler) passOnRotation(ctx context.Context, s *postbackScop
 		if err := r.Client.Patch(ctx, s.secret, client.MergeFrom(before)); err != nil {
 			return fmt.Errorf("pass rotate-secret on to PostbackSecret %s: %w", s.secret.Name, err)
 		}
-		logf.FromContext(ctx).Info("Rotation passed on", "postbackSecret", klog.KObj(s.secret))
+		logf.FromContext(ctx).Info("Rotation passed on", audit.Key, audit.RotationRequestedAction,
+			"postbackSecret", klog.KObj(s.secret), "request", handled)
 	}
 	s.handledRotate = handled
 	return nil

@@ -35,6 +35,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
 // desiredRoute returns the route of a pass that has its keys, headers, credentials and certificates.
@@ -115,7 +116,8 @@ func (r *PostbackReconciler) createRoute(ctx context.Context, s *postbackScope, 
 		return fmt.Errorf("create route Secret: %w", err)
 	}
 	r.published.note(s.postback.UID, desired.ResourceVersion)
-	logf.FromContext(ctx).Info("Route published", "secret", klog.KObj(desired), "generation", s.postback.Generation)
+	logf.FromContext(ctx).Info("Route published", audit.Key, audit.RoutePublishedAction,
+		"secret", klog.KObj(desired), "generation", s.postback.Generation, "keys", len(s.keys), "state", s.postback.Spec.GetState())
 	return nil
 }
 
@@ -155,7 +157,9 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 		return nil, fmt.Errorf("update route Secret: %w", err)
 	}
 	r.published.note(s.postback.UID, changed.ResourceVersion)
-	logf.FromContext(ctx).Info("Route published", "secret", klog.KObj(changed), "generation", s.postback.Generation, "keys", len(want.Keys))
+	logf.FromContext(ctx).Info("Route published", audit.Key, audit.RoutePublishedAction,
+		"secret", klog.KObj(changed), "generation", s.postback.Generation, "keys", len(want.Keys), "state", want.State)
+	logState(ctx, have.State, want.State)
 	return changed, nil
 }
 
@@ -208,6 +212,7 @@ func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) er
 		if _, err := r.present(ctx, s); err != nil {
 			return err
 		}
+		was := kept.State
 		kept.State = state
 		changed, err := kept.ToSecret(r.Namespace)
 		if err != nil {
@@ -217,7 +222,7 @@ func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) er
 		if err := r.Client.Update(ctx, current); err != nil {
 			return fmt.Errorf("update the state in route Secret: %w", err)
 		}
-		logf.FromContext(ctx).Info("State published", "secret", klog.KObj(current), "state", state)
+		logState(ctx, was, state)
 	}
 	s.route, s.routeSecret = kept, current
 	return nil
@@ -244,8 +249,15 @@ func (r *PostbackReconciler) deleteRoute(ctx context.Context, seen *corev1.Secre
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete route Secret: %w", err)
 	}
-	logf.FromContext(ctx).Info("Route removed", "secret", klog.KObj(seen))
+	logf.FromContext(ctx).Info("Route removed", audit.Key, audit.RouteRemovedAction, "secret", klog.KObj(seen))
 	return nil
+}
+
+// logState writes down that a state has come into force in the place of another one, which is "" if it is not known.
+func logState(ctx context.Context, was, state v1alpha1.PostbackState) {
+	if was != state {
+		logf.FromContext(ctx).Info("State changed", audit.Key, audit.StateChangedAction, "state", state, "was", was)
+	}
 }
 
 // judgeRoute holds the route against what the dispatcher has loaded.

@@ -33,6 +33,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
 // maxShown bounds how much of an annotation a message repeats.
@@ -79,7 +80,8 @@ func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postback
 	err = r.Client.Create(ctx, d)
 	switch {
 	case err == nil:
-		logf.FromContext(ctx).Info("Test event stored", "postbackDelivery", klog.KObj(d), "eventType", eventType)
+		logf.FromContext(ctx).Info("Test event stored", audit.Key, audit.TestEventAction,
+			"delivery", klog.KObj(d), "eventType", eventType, "request", v1alpha1.HandledToken(value))
 	case apierrors.IsAlreadyExists(err):
 		// The name follows from the annotation. Either a pass before has made it and could not say so, or the value
 		// was there before, with another one in between. The two cannot be told apart, and the message suits both.

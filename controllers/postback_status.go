@@ -44,7 +44,7 @@ func (r *PostbackReconciler) updateStatus(ctx context.Context, s *postbackScope)
 	}
 	r.tellRemark(s)
 	r.tellTestEvent(s)
-	r.tellRedelivery(s)
+	r.tellRedelivery(ctx, s)
 	return nil
 }
 

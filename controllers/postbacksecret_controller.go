@@ -38,6 +38,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/controllers/keyring"
+	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbacksecrets,verbs=get;list;watch
@@ -232,13 +233,37 @@ func (r *PostbackSecretReconciler) write(ctx context.Context, s *postbackSecretS
 	if err != nil {
 		return fmt.Errorf("write Secret %s: %w", klog.KObj(desired), err)
 	}
-	logf.FromContext(ctx).Info("Secret written", "secret", klog.KObj(desired), "version", decision.keyring.Version,
-		"newKey", string(decision.change), "previousKeys", len(decision.keyring.Previous))
-	if cause := decision.change.cause(); cause != "" {
-		keysMade.WithLabelValues(cause).Inc()
-	}
+	logChange(ctx, s, secret, desired, decision)
 	r.tellChange(s, desired.Name, decision)
 	return nil
+}
+
+// logChange writes down, and counts, what became of the keys of a Secret, which is nil if it was not there before.
+func logChange(ctx context.Context, s *postbackSecretScope, secret, desired *corev1.Secret, decision keyDecision) {
+	keys := decision.keyring
+	log := logf.FromContext(ctx).WithValues("secret", klog.KObj(desired), "version", keys.Version, "previousKeys", len(keys.Previous))
+	if cause := decision.change.cause(); cause != "" {
+		keysMade.WithLabelValues(cause).Inc()
+		log.Info("Signing key made", audit.Key, audit.KeyMadeAction, "cause", cause)
+	} else {
+		log.Info("Secret written")
+	}
+	if secret == nil {
+		return
+	}
+	signs := map[string]bool{}
+	for _, key := range keys.Keys() {
+		signs[key] = true
+	}
+	ended := 0
+	for _, key := range keyring.Read(secret, remembered(s.object), s.now).Keys() {
+		if key != "" && !signs[key] {
+			ended++
+		}
+	}
+	if ended > 0 {
+		log.Info("Signing keys ended", audit.Key, audit.KeyEndedAction, "count", ended)
+	}
 }
 
 func (r *PostbackSecretReconciler) tellChange(s *postbackSecretScope, secretName string, decision keyDecision) {

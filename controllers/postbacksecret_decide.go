@@ -49,6 +49,7 @@ func (c keyChange) cause() string {
 		return causeRequested
 	case keyScheduled:
 		return causeScheduled
+	case keyKept:
 	}
 	return ""
 }

@@ -17,6 +17,7 @@ limitations under the License.
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -26,9 +27,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/controllers/keyring"
+	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
 // updateStatus writes what a pass has found out, if it differs from what the status says, and then tells of it.
@@ -44,6 +47,7 @@ func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postback
 		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, s.verdict.reason, "Check", "%s", s.verdict.message)
 	}
 	if s.refused != (keyring.Requests{}) {
+		logf.FromContext(ctx).Info("Rotation refused", audit.Key, audit.RotationRefusedAction, "request", cmp.Or(s.refused.Own, s.refused.Passed))
 		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, v1alpha1.RotationRefusedReason, "RotateKey",
 			"The key of Secret %q comes from somebody else (source External): rotate it there", s.object.GetSecretName())
 	}

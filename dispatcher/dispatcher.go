@@ -43,6 +43,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/dispatcher/trace"
 	"github.com/postback-dev/postback-operator/internal/start"
 )
 
@@ -75,7 +76,9 @@ type Options struct {
 	Ingest IngestOptions
 	// MaxFinished is the number of finished deliveries that the cluster keeps; 0 means any number.
 	MaxFinished int
-	Log         logr.Logger
+	// Traces, if it is there, gets spans.
+	Traces *trace.Traces
+	Log    logr.Logger
 }
 
 // IngestOptions say who may post events, and how.

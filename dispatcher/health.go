@@ -63,7 +63,7 @@ type healthReport struct {
 
 // report implements lane.Report. The newest report on an endpoint replaces one that is not written yet.
 func (h *health) report(r *route.Route, state lane.Health) {
-	h.log.Info("Endpoint", "postback", r.Key(), "healthy", state.Healthy, "reason", state.Reason)
+	h.log.Info("Endpoint health changed", "postback", r.Key(), "healthy", state.Healthy, "reason", state.Reason)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pending[r.UID] = healthReport{r, state, time.Now()}
@@ -106,7 +106,7 @@ func (h *health) write(ctx context.Context, report healthReport) {
 	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
 		// The Postback is gone, or another one has its name.
 	default:
-		h.log.Info("Cannot write the health of an endpoint yet", "postback", report.route.Key(), "error", err.Error())
+		h.log.Info("Cannot write the health of an endpoint yet", "postback", report.route.Key(), "reason", err.Error())
 		h.putBack(report)
 	}
 }

@@ -89,6 +89,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 			Sender:   send.New(send.Options{Signer: signer, UserAgent: o.UserAgent, Clock: clock.RealClock{}, Egress: out}),
 			Recorder: &delivery.Recorder{Client: live},
 			Events:   mgr.GetEventRecorder("postback-dispatcher"),
+			Traces:   o.Traces,
 		},
 	}
 	health := &health{
@@ -176,6 +177,7 @@ func (r *replica) addIngest(synced func() bool) error {
 		Address: r.options.IngestAddress, MaxBodyBytes: r.options.MaxBodyBytes, Store: r.live, Routes: r.routes,
 		Backlog: r.pending, FirstAttempts: first, Synced: synced, Clock: r.clock, Log: r.options.Log.WithName("ingest"),
 		Events:   r.attempter.Events,
+		Traces:   r.options.Traces,
 		CertFile: r.options.Ingest.CertFile, KeyFile: r.options.Ingest.KeyFile, PlainHTTP: r.options.Ingest.PlainHTTP,
 		Rate: r.options.Ingest.Rate, Burst: r.options.Ingest.Burst,
 	}

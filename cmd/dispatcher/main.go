@@ -34,6 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/dispatcher/trace"
 	"github.com/postback-dev/postback-operator/internal/start"
 )
 
@@ -83,7 +84,14 @@ func run(o dispatcher.Options) error {
 		return fmt.Errorf("find the API server: %w", err)
 	}
 	o.Log.Info("Starting", "version", version, "identity", o.Identity)
-	return dispatcher.Run(ctrl.SetupSignalHandler(), config, o)
+	ctx := ctrl.SetupSignalHandler()
+	traces, stop, err := trace.Start(ctx, o.Identity, version, o.Log.WithName("trace"))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	o.Traces = traces
+	return dispatcher.Run(ctx, config, o)
 }
 
 // pod returns a reference to the Pod that this process runs in, if the downward API says which it is.

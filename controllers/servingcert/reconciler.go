@@ -35,6 +35,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
 // lookInterval is how often everything is looked at that is not watched.
@@ -79,7 +80,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	}
 	r.notAfter.Store(s.server.certificate.NotAfter.Unix())
 	if reason != "" {
-		logf.FromContext(ctx).Info("Certificate of ingest issued", "reason", reason, "notAfter", s.server.certificate.NotAfter)
+		logf.FromContext(ctx).Info("Certificate of ingest issued", audit.Key, audit.CertificateIssuedAction, "reason", reason, "notAfter", s.server.certificate.NotAfter)
 	}
 	return ctrl.Result{RequeueAfter: min(lookInterval, max(s.due().Sub(now), time.Second))}, nil
 }

@@ -18,6 +18,7 @@ limitations under the License.
 package attempt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -35,6 +36,8 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
+	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
 // ErrInFlight says that this replica is making an attempt of the same delivery at this moment.
@@ -60,6 +63,8 @@ type Attempter struct {
 	Sender   *send.Sender
 	Recorder *delivery.Recorder
 	Events   events.EventRecorder
+	// Traces, if it is there, gets a span of each attempt.
+	Traces *trace.Traces
 
 	mu       sync.Mutex
 	inFlight map[types.UID]struct{}
@@ -77,8 +82,15 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 	}
 	defer a.end(d.UID)
 
-	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Name, "eventID", d.Spec.Event.ID)
-	result := a.Sender.Send(ctx, r, d)
+	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Key(), "eventID", d.Spec.Event.ID)
+	if !cause.Request.None() {
+		log = log.WithValues(audit.Key, audit.RedeliveredAction, "request", cmp.Or(cause.Request.Redeliver, cause.Request.FromPostback))
+	}
+	traced, span := a.Traces.Attempt(ctx, d, r)
+	if id := span.ID(); id != "" {
+		log = log.WithValues("traceID", id)
+	}
+	result := a.Sender.Send(traced, r, d)
 	if result.Outcome == v1alpha1.OutcomeInterrupted && errors.Is(context.Cause(ctx), lane.ErrDeleted) {
 		result.Message = "the Postback was deleted during the attempt; the endpoint may have received it"
 	}
@@ -93,11 +105,12 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 		before = d.Status
 		delivery.Apply(d, r, result, cause.Request)
 	})
+	span.EndAttempt(result, recorded)
 	if err != nil {
 		return nil, err
 	}
 	log.Info("Attempted", "attempt", recorded.Status.AttemptCount, "outcome", result.Outcome, "phase", recorded.Status.Phase,
-		"duration", result.Duration.Duration)
+		"duration", result.Duration.Duration.String(), "takenOver", cause.TakenOver)
 	a.announce(r, &before, recorded)
 	return recorded, nil
 }

@@ -96,6 +96,15 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 	if a != nil {
 		return namespace, nil, a
 	}
+	// Only of those who may post: others could fill the traces.
+	ctx, span := s.options.Traces.Request(ctx, r.Header, namespace)
+	defer func() {
+		if a != nil {
+			span.EndRequest(a.status, a.kind, len(events))
+		} else {
+			span.EndRequest(http.StatusInternalServerError, internalError.name, 0) // The deferred recover answers so.
+		}
+	}()
 	if !s.options.Synced() {
 		a = refuse(notReady, "The Postbacks are not loaded yet. Nothing was stored: send the request again later.")
 		a.retryAfter = retryNotReady

@@ -41,6 +41,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/filter"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest/pace"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/dispatcher/trace"
 )
 
 // Defaults of Options.
@@ -115,6 +116,8 @@ type Options struct {
 	Access Access
 	// Events, if it is there, gets the events on Postbacks whose filter fails.
 	Events events.EventRecorder
+	// Traces, if it is there, gets the spans of requests and of what is stored.
+	Traces *trace.Traces
 	// CertFile and KeyFile hold the certificate and its key, in PEM, for HTTPS. They are read again when they change.
 	// Without them the server speaks plain HTTP, which is refused unless Address is of the loopback interface or PlainHTTP
 	// is true.

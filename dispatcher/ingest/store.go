@@ -118,21 +118,23 @@ func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted
 }
 
 // create makes the delivery of an event for a Postback, and has it attempted.
-func (s *Server) create(ctx context.Context, namespace string, e *event.Posted, r *route.Route) deliveryResult {
+func (s *Server) create(ctx context.Context, namespace string, e *event.Posted, r *route.Route) (result deliveryResult) {
 	reference := v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}
 	var stored *v1alpha1.PostbackDelivery
 	begin := s.options.FirstAttempts.Reserve(r)
 	if begin != nil {
 		defer func() { begin(stored) }()
 	}
+	d, err := delivery.New(namespace, reference, r.Format, &e.Event)
+	if err != nil {
+		return deliveryResult{Postback: r.Name, Result: resultUnstored, err: err}
+	}
+	if begin == nil {
+		d.Annotations = map[string]string{v1alpha1.DeferredAnnotation: "true"}
+	}
+	ctx, span := s.options.Traces.Store(ctx, d)
+	defer func() { span.EndStore(string(result.Result), result.Result == resultUnstored) }()
 	for range createTries {
-		d, err := delivery.New(namespace, reference, r.Format, &e.Event)
-		if err != nil {
-			return deliveryResult{Postback: r.Name, Result: resultUnstored, err: err}
-		}
-		if begin == nil {
-			d.Annotations = map[string]string{v1alpha1.DeferredAnnotation: "true"}
-		}
 		if leavesNoRoom(d) {
 			return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonTooLarge}
 		}

@@ -36,6 +36,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/header"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/dispatcher/trace"
 )
 
 const (
@@ -118,7 +119,7 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 	}
 	bounded, stop := context.WithCancelCause(bounded)
 	defer stop(nil)
-	connection := trace{stop: stop}
+	connection := connectionTrace{stop: stop}
 	request, err := s.request(httptrace.WithClientTrace(bounded, connection.hooks()), r, d, authorization, attempt.Time.Time)
 	if err != nil {
 		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
@@ -143,7 +144,7 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 
 // do sends a request, and once more on another connection each time that one turns out to be dead. net/http does so
 // itself where it is sure that the endpoint has not begun to read; an endpoint that has will know the event by its id.
-func do(client *http.Client, request *http.Request, connection *trace) (*http.Response, error) {
+func do(client *http.Client, request *http.Request, connection *connectionTrace) (*http.Response, error) {
 	for try := 0; ; try++ {
 		response, err := client.Do(request)
 		if err == nil || try == maxStale || request.Context().Err() != nil || !connection.stale(err) {
@@ -168,6 +169,7 @@ func (s *Sender) request(ctx context.Context, r *route.Route, d *v1alpha1.Postba
 	if err != nil {
 		return nil, withoutURL(err)
 	}
+	trace.Inject(ctx, request.Header)
 	for _, h := range r.Headers {
 		// A route may be older than a rule of the API.
 		if !header.Reserved(h.Name) {
@@ -190,8 +192,8 @@ func (s *Sender) request(ctx context.Context, r *route.Route, d *v1alpha1.Postba
 
 var errAlwaysEnds = errors.New("the endpoint ended every connection before it answered")
 
-// trace knows what became of the connection of a request. net/http calls its hooks from several goroutines.
-type trace struct {
+// connectionTrace knows what became of the connection of a request. net/http calls its hooks from several goroutines.
+type connectionTrace struct {
 	// stop ends the request.
 	stop context.CancelCauseFunc
 
@@ -202,7 +204,7 @@ type trace struct {
 	used     int
 }
 
-func (t *trace) hooks() *httptrace.ClientTrace {
+func (t *connectionTrace) hooks() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			t.mu.Lock()
@@ -221,7 +223,7 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 }
 
 // remoteIP returns the address of the endpoint, or "" if it is not known.
-func (t *trace) remoteIP() string {
+func (t *connectionTrace) remoteIP() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.remote == nil {
@@ -236,7 +238,7 @@ func (t *trace) remoteIP() string {
 
 // stale reports whether a request failed because its connection was dead before, or was about to be ended: it had
 // served others, and no byte of an answer came, or the endpoint said that it takes no further requests on it (GOAWAY).
-func (t *trace) stale(err error) bool {
+func (t *connectionTrace) stale(err error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return !t.answered && (isGoAway(err) || t.reused && (isReset(err) || isUnsolicited(err)))

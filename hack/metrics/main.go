@@ -19,6 +19,7 @@ limitations under the License.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("usage: metrics FOLDER")
+		return errors.New("usage: metrics FOLDER")
 	}
 	content, err := os.ReadFile(page)
 	if err != nil {

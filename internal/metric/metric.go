@@ -59,8 +59,12 @@ type Program struct {
 	definitions []Definition
 }
 
-// The programs. Their metrics are defined in variables of packages, and so are complete once these are imported.
-var Manager, Dispatcher Program
+// Manager and Dispatcher have the metrics of these programs. They are defined in variables of packages, and so are complete
+// once these are imported.
+var (
+	Manager    Program
+	Dispatcher Program
+)
 
 // Definitions returns the metrics that are defined, by name.
 func (p *Program) Definitions() []Definition {

@@ -31,6 +31,7 @@ import (
 
 	// With these come the definitions of all metrics.
 	_ "github.com/postback-dev/postback-operator/controllers"
+	_ "github.com/postback-dev/postback-operator/controllers/servingcert"
 	_ "github.com/postback-dev/postback-operator/dispatcher"
 	"github.com/postback-dev/postback-operator/internal/metric"
 )

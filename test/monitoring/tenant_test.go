@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/operator"
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
@@ -93,14 +94,20 @@ spec: {url: %q, triggers: [%s]}
 	}
 }
 
-// post posts a body, and returns the status of the answer.
+// post posts a body to the shared dispatcher, and returns the status of the answer.
 func (n *tenant) post(t *testing.T, token, body string) int {
 	t.Helper()
-	url := dispatcher.IngestURL() + "/v1/namespaces/" + n.namespace + "/events"
+	return n.postTo(t, dispatcher, token, body, http.Header{})
+}
+
+func (n *tenant) postTo(t *testing.T, to *operator.Process, token, body string, header http.Header) int {
+	t.Helper()
+	url := to.IngestURL() + "/v1/namespaces/" + n.namespace + "/events"
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader([]byte(body)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	request.Header = header.Clone()
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+token)
 	response, err := http.DefaultClient.Do(request)

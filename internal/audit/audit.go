@@ -1,0 +1,48 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package audit names what was done that somebody may have to answer for. Each is one line of the log, at the level that is
+// always on, with the key audit. Who asked for it is in the audit log of the API server, under the same object.
+package audit
+
+// Key is the key of the log under which a line has one of the actions.
+const Key = "audit"
+
+// The actions.
+const (
+	// KeyMadeAction says that a signing key was made: the first, by a rotation, or for one that was lost.
+	KeyMadeAction = "KeyMade"
+	// KeyEndedAction says that previous keys sign no longer.
+	KeyEndedAction = "KeyEnded"
+	// CertificateIssuedAction says that a certificate of ingest, or the CA that signs it, was made.
+	CertificateIssuedAction = "CertificateIssued"
+	// RotationRequestedAction says that a Postback's request for rotation was passed on to its PostbackSecret.
+	RotationRequestedAction = "RotationRequested"
+	// RotationRefusedAction says that a request for rotation was refused, because the key is somebody else's.
+	RotationRefusedAction = "RotationRefused"
+	// RoutePublishedAction says that a Postback came into force, or a change of it.
+	RoutePublishedAction = "RoutePublished"
+	// RouteRemovedAction says that a Postback is in force no longer.
+	RouteRemovedAction = "RouteRemoved"
+	// StateChangedAction says that a Postback was enabled, paused or disabled.
+	StateChangedAction = "StateChanged"
+	// TestEventAction says that a test event was stored.
+	TestEventAction = "TestEvent"
+	// RedeliverySinceAction says that all deliveries since a time were asked for again, or that it was refused.
+	RedeliverySinceAction = "RedeliverySince"
+	// RedeliveredAction says that an attempt was made because somebody asked for it.
+	RedeliveredAction = "Redelivered"
+)
