@@ -78,7 +78,7 @@ func TestFromCreationToDeletion(t *testing.T) {
 	}
 	p.click("#dialog .primary")
 	p.see("h1", "crm")
-	p.see(".title .badge", "Healthy")
+	p.see(".title .badge", "Ready")
 
 	// A test event of one of its own types.
 	p.click("a[href$='/do/test']")
