@@ -38,6 +38,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/console/guard"
+	"github.com/postback-dev/postback-operator/internal/curl"
 )
 
 const (
@@ -54,8 +55,8 @@ type Options struct {
 	Config *rest.Config
 	// Namespace is the one to show; "" means all.
 	Namespace string
-	// Context is the name of the cluster, for the eye. It may be empty.
-	Context string
+	// Kubectl names the cluster, for the eye and for scripts. It may be empty.
+	Kubectl curl.Kubectl
 	// Address to listen on, of loopback. The default is a free port of 127.0.0.1.
 	Address string
 	// Out gets the address that opens the console.
@@ -68,13 +69,14 @@ type Options struct {
 
 // Console is a console that listens.
 type Console struct {
-	namespace, context string
-	client             client.Client
-	feed               *feed.Feed
-	rights             *rights
-	guard              *guard.Guard
-	clock              clock.PassiveClock
-	listener           net.Listener
+	namespace string
+	kubectl   curl.Kubectl
+	client    client.Client
+	feed      *feed.Feed
+	rights    *rights
+	guard     *guard.Guard
+	clock     clock.PassiveClock
+	listener  net.Listener
 	// started ends when the console does; its streams end with it.
 	started context.Context //nolint:containedctx // It is the server's lifetime, not that of a call.
 	end     context.CancelFunc
@@ -116,7 +118,7 @@ func New(ctx context.Context, o Options) (*Console, error) {
 	}
 	started, end := context.WithCancel(context.WithoutCancel(ctx))
 	return &Console{
-		namespace: o.Namespace, context: o.Context, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
+		namespace: o.Namespace, kubectl: o.Kubectl, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
 		feed: feed.New(c, o.Namespace), rights: newRights(clients.AuthorizationV1(), o.Clock), guard: guard.New(port), clock: o.Clock,
 		listener: listener, started: started, end: end,
 	}, nil

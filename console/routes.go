@@ -76,7 +76,7 @@ type frame struct {
 }
 
 func (c *Console) frame(title string) frame {
-	return frame{Title: title, Namespace: c.namespace, Context: c.context, Problem: c.problem()}
+	return frame{Title: title, Namespace: c.namespace, Context: c.kubectl.Context, Problem: c.problem()}
 }
 
 // problem says what is wrong with the connection to the API server.

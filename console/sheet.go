@@ -135,7 +135,7 @@ func (c *Console) curl(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadGateway, explain(err))
 	default:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write([]byte(curl.Script(p, d)))
+		_, _ = w.Write([]byte(curl.Script(p, d, c.kubectl)))
 	}
 }
 

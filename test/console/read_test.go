@@ -62,6 +62,7 @@ func TestEventsArriveLive(t *testing.T) {
 	p.press(kb.Enter)
 	p.see("#sheet", "evt_2")
 	p.see("#sheet .body", "1234567890123456789.10")
+	p.see("#sheet h3", "Request as it would be sent now")
 	p.accessible("the sheet")
 	p.press(kb.ArrowRight)
 	p.see("#sheet", "evt_1")
