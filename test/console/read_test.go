@@ -113,7 +113,7 @@ func TestHostileResponse(t *testing.T) {
 	p.see(".row .code", "400")
 	p.click(".row a")
 	p.see("#sheet .timeline .body", "<script>document.title='owned'</script>")
-	p.see("#sheet .timeline .body", "␛[31mred")
+	p.see("#sheet .timeline .body", "U+001B[31mred")
 	p.see("#sheet .timeline .body", "U+202E")
 	p.see("#sheet > .sheet-in > .sheet-body > .body", "</pre><h1>big</h1>")
 	if got := p.eval(`[document.title.includes('owned'), document.querySelectorAll('.body :not(span), .timeline img, #sheet h1, #sheet script').length]`); fmt.Sprint(got) != "[false 0]" {
