@@ -94,7 +94,7 @@ func (o *eventOptions) print(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery)
 	w := &description{out: o.Out, now: now}
 	test := ""
 	if d.Spec.Test {
-		test = " (test)"
+		test = testMark
 	}
 	w.field("Event", "%s%s", d.Spec.Event.Type, test)
 	w.field("ID", "%s", d.Spec.Event.ID)
