@@ -43,6 +43,9 @@ import (
 
 const (
 	headerTimeout = 10 * time.Second
+	// bodyTimeout is how long a request with a body may take, answer included: more than a page does.
+	bodyTimeout = pageTimeout + headerTimeout
+	idleTimeout = 2 * time.Minute
 	// shutdownTimeout is how long pages that are being written have when the console ends.
 	shutdownTimeout = 2 * time.Second
 	clientQPS       = 50
@@ -129,13 +132,33 @@ func (c *Console) URL() string { return c.guard.URL(c.listener.Addr().String()) 
 
 // Handler returns what answers browsers.
 func (c *Console) Handler() http.Handler {
-	return c.guard.Wrap(c.routes(), refuse)
+	return readWithin(bodyTimeout, c.guard.Wrap(c.routes(), refuse))
+}
+
+// readWithin bounds the time in which a request with a body can be read. Those without one, such as streams, last as long as
+// they are wanted.
+func readWithin(bound time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// Without a deadline somebody could hold the connection for ever; what cannot have one is refused.
+			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bound)); err != nil {
+				refuse(w, http.StatusInternalServerError, err.Error())
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// server returns the server that Serve runs.
+func (c *Console) server() *http.Server {
+	return &http.Server{Handler: c.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
 }
 
 // Serve serves until ctx ends.
 func (c *Console) Serve(ctx context.Context) error {
 	defer c.end()
-	server := &http.Server{Handler: c.Handler(), ReadHeaderTimeout: headerTimeout}
+	server := c.server()
 	fed := make(chan struct{})
 	go func() { defer close(fed); c.feed.Run(c.started) }()
 	stopped := context.AfterFunc(ctx, func() {

@@ -45,9 +45,11 @@ func (c *Console) routes() http.Handler {
 		mux.HandleFunc(method+"/new", bounded(c.create))
 		mux.HandleFunc(method+"/p/{namespace}/{name}/do/{action}", bounded(c.act))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "There is no such page.") })
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, noPage) })
 	return mux
 }
+
+const noPage = "There is no such page."
 
 // pageTimeout bounds what a page waits for: an API server may take a request and not answer.
 const pageTimeout = 30 * time.Second
