@@ -38,10 +38,14 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/console/guard"
+	"github.com/postback-dev/postback-operator/internal/curl"
 )
 
 const (
 	headerTimeout = 10 * time.Second
+	// bodyTimeout is how long a request with a body may take, answer included: more than a page does.
+	bodyTimeout = pageTimeout + headerTimeout
+	idleTimeout = 2 * time.Minute
 	// shutdownTimeout is how long pages that are being written have when the console ends.
 	shutdownTimeout = 2 * time.Second
 	clientQPS       = 50
@@ -54,8 +58,8 @@ type Options struct {
 	Config *rest.Config
 	// Namespace is the one to show; "" means all.
 	Namespace string
-	// Context is the name of the cluster, for the eye. It may be empty.
-	Context string
+	// Kubectl names the cluster, for the eye and for scripts. It may be empty.
+	Kubectl curl.Kubectl
 	// Address to listen on, of loopback. The default is a free port of 127.0.0.1.
 	Address string
 	// Out gets the address that opens the console.
@@ -68,13 +72,14 @@ type Options struct {
 
 // Console is a console that listens.
 type Console struct {
-	namespace, context string
-	client             client.Client
-	feed               *feed.Feed
-	rights             *rights
-	guard              *guard.Guard
-	clock              clock.PassiveClock
-	listener           net.Listener
+	namespace string
+	kubectl   curl.Kubectl
+	client    client.Client
+	feed      *feed.Feed
+	rights    *rights
+	guard     *guard.Guard
+	clock     clock.PassiveClock
+	listener  net.Listener
 	// started ends when the console does; its streams end with it.
 	started context.Context //nolint:containedctx // It is the server's lifetime, not that of a call.
 	end     context.CancelFunc
@@ -116,7 +121,7 @@ func New(ctx context.Context, o Options) (*Console, error) {
 	}
 	started, end := context.WithCancel(context.WithoutCancel(ctx))
 	return &Console{
-		namespace: o.Namespace, context: o.Context, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
+		namespace: o.Namespace, kubectl: o.Kubectl, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
 		feed: feed.New(c, o.Namespace), rights: newRights(clients.AuthorizationV1(), o.Clock), guard: guard.New(port), clock: o.Clock,
 		listener: listener, started: started, end: end,
 	}, nil
@@ -127,13 +132,33 @@ func (c *Console) URL() string { return c.guard.URL(c.listener.Addr().String()) 
 
 // Handler returns what answers browsers.
 func (c *Console) Handler() http.Handler {
-	return c.guard.Wrap(c.routes(), refuse)
+	return readWithin(bodyTimeout, c.guard.Wrap(c.routes(), refuse))
+}
+
+// readWithin bounds the time in which a request with a body can be read. Those without one, such as streams, last as long as
+// they are wanted.
+func readWithin(bound time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// Without a deadline somebody could hold the connection for ever; what cannot have one is refused.
+			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bound)); err != nil {
+				refuse(w, http.StatusInternalServerError, err.Error())
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// server returns the server that Serve runs.
+func (c *Console) server() *http.Server {
+	return &http.Server{Handler: c.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
 }
 
 // Serve serves until ctx ends.
 func (c *Console) Serve(ctx context.Context) error {
 	defer c.end()
-	server := &http.Server{Handler: c.Handler(), ReadHeaderTimeout: headerTimeout}
+	server := c.server()
 	fed := make(chan struct{})
 	go func() { defer close(fed); c.feed.Run(c.started) }()
 	stopped := context.AfterFunc(ctx, func() {

@@ -22,7 +22,9 @@ import (
 	"net/http/cookiejar"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/onsi/gomega"
 	"k8s.io/client-go/rest"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -34,6 +36,9 @@ func serve(t *testing.T) (base string, browser *http.Client) {
 	c, err := New(t.Context(), Options{Config: &rest.Config{Host: "http://127.0.0.1:1"}, Namespace: "acme"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s := c.server(); s.IdleTimeout <= 0 || s.ReadHeaderTimeout <= 0 || s.ReadTimeout != 0 {
+		t.Errorf("connections end after %s, headers after %s, streams after %s", s.IdleTimeout, s.ReadHeaderTimeout, s.ReadTimeout)
 	}
 	served := make(chan error, 1)
 	go func() { served <- c.Serve(t.Context()) }()
@@ -94,15 +99,13 @@ func TestEveryPageIsGuarded(t *testing.T) {
 
 func TestWithoutAPIServer(t *testing.T) {
 	base, browser := serve(t)
-	for {
+	gomega.NewWithT(t).Eventually(func() string {
 		status, body, _ := get(t, browser, base+"/?q=%3Cscript%3E")
 		if status != http.StatusOK || strings.Contains(body, "<script>") {
 			t.Fatalf("the list comes with %d: %s", status, body)
 		}
-		if strings.Contains(body, "The API server does not answer.") {
-			break
-		}
-	}
+		return body
+	}).WithTimeout(time.Minute).Should(gomega.ContainSubstring("The API server does not answer."))
 	if status, body, _ := get(t, browser, base+"/p/acme/crm"); status != http.StatusServiceUnavailable || !strings.Contains(body, "does not answer") {
 		t.Errorf("a Postback comes with %d: %s", status, body)
 	}
@@ -112,6 +115,11 @@ func TestWithoutAPIServer(t *testing.T) {
 	for _, file := range []string{"console.css", "console.js", "icon.svg"} {
 		if status, body, _ := get(t, http.DefaultClient, base+"/static/"+file); status != http.StatusOK || body == "" {
 			t.Errorf("%s comes with %d", file, status)
+		}
+	}
+	for _, folder := range []string{"/static/", "/static", "/static/none.css"} {
+		if status, body, _ := get(t, browser, base+folder); status != http.StatusNotFound || strings.Contains(body, "dialog.js") {
+			t.Errorf("%s comes with %d: %s", folder, status, body)
 		}
 	}
 }

@@ -17,6 +17,8 @@ limitations under the License.
 package console
 
 import (
+	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"unicode"
@@ -25,6 +27,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/console/feed"
 )
 
 // label is a word in a colour: good, warn, bad, or calm.
@@ -44,8 +47,9 @@ func stateOf(p *v1alpha1.Postback) label {
 	}
 }
 
-// healthOf says how a Postback fares, the worst first.
-func healthOf(p *v1alpha1.Postback) label {
+// healthOf says how a Postback fares, the worst first. The operator sets EndpointHealthy only once there was trouble, so until
+// then the attempts of its log tell.
+func healthOf(p *v1alpha1.Postback, rows []*feed.Row) label {
 	conditions := p.Status.Conditions
 	healthy := meta.FindStatusCondition(conditions, v1alpha1.EndpointHealthyCondition)
 	ready := meta.FindStatusCondition(conditions, v1alpha1.ReadyCondition)
@@ -60,9 +64,32 @@ func healthOf(p *v1alpha1.Postback) label {
 		return label{"calm", "Starting", "The operator has not said anything about it yet."}
 	case ready.Status != metav1.ConditionTrue:
 		return label{"warn", words(ready.Reason), ready.Message}
-	default:
-		return label{"good", "Healthy", ready.Message}
 	}
+	newest, succeeded := feed.Newest(rows)
+	switch {
+	case newest.Outcome != "" && !newest.Succeeded():
+		return failing(newest, succeeded)
+	case healthy != nil && healthy.Status == metav1.ConditionTrue:
+		return label{"good", "Healthy", healthy.Message}
+	}
+	return label{"good", "Ready", ready.Message}
+}
+
+// failing says that the newest attempt failed; without any that succeeded that is worse.
+func failing(newest feed.Sample, succeeded bool) label {
+	why := "The newest attempt failed: " + answerOf(newest) + "."
+	if succeeded {
+		return label{"warn", "Failing", why}
+	}
+	return label{"bad", "Failing", why + " None of those on record succeeded."}
+}
+
+// answerOf returns what came of an attempt: what the endpoint answered, or else why it did not.
+func answerOf(s feed.Sample) string {
+	if s.Status == 0 {
+		return words(string(s.Outcome))
+	}
+	return strings.TrimSpace(fmt.Sprintf("%d %s", s.Status, http.StatusText(int(s.Status))))
 }
 
 var endpointWords = map[string]string{

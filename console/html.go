@@ -34,13 +34,20 @@ import (
 //go:embed web
 var web embed.FS
 
-// static are the files of web/static.
+// static are the files of web/static. There is no list of them.
 func static() http.Handler {
 	files, err := fs.Sub(web, "web/static")
 	if err != nil {
 		return http.NotFoundHandler()
 	}
-	return http.FileServerFS(files)
+	server := http.FileServerFS(files)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/") {
+			refuse(w, http.StatusNotFound, noPage)
+			return
+		}
+		server.ServeHTTP(w, r)
+	})
 }
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{

@@ -76,8 +76,8 @@ func (c *Console) listPage(r *http.Request) listPage {
 		Create: c.rights.create(r.Context(), c.namespace),
 	}
 	for _, p := range c.feed.Postbacks() {
-		if found(p, page.Query) {
-			page.Cards = append(page.Cards, c.card(p))
+		if shown := c.card(p); found(p, shown.Health, page.Query) {
+			page.Cards = append(page.Cards, shown)
 		}
 	}
 	return page
@@ -96,8 +96,8 @@ func (p *listPage) members() []types.NamespacedName {
 }
 
 // found reports whether a Postback is one that somebody searches for.
-func found(p *v1alpha1.Postback, query string) bool {
-	texts := []string{p.Namespace + "/" + p.Name, p.Spec.DisplayName, p.Spec.URL, string(p.Spec.GetState()), healthOf(p).Text}
+func found(p *v1alpha1.Postback, health label, query string) bool {
+	texts := []string{p.Namespace + "/" + p.Name, p.Spec.DisplayName, p.Spec.URL, string(p.Spec.GetState()), health.Text}
 	for _, t := range p.Spec.Triggers {
 		texts = append(texts, string(t))
 	}
@@ -114,7 +114,7 @@ func (c *Console) card(p *v1alpha1.Postback) card {
 	rows := c.feed.Rows(key)
 	shown := card{
 		ID: "p-" + p.Namespace + "-" + p.Name, Href: pathOf(key), Namespace: p.Namespace, Name: p.Name, Title: titleOf(p),
-		Host: hostOf(p), State: stateOf(p), Health: healthOf(p), Triggers: p.Spec.Triggers,
+		Host: hostOf(p), State: stateOf(p), Health: healthOf(p, rows), Triggers: p.Spec.Triggers,
 		Spark: chart.Spark(rows, c.clock.Now(), sparkSpan), Counts: feed.Count(rows), LastSuccess: lastSuccess(rows),
 		ShowNamespace: c.namespace == "",
 	}

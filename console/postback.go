@@ -179,7 +179,7 @@ func (c *Console) head(p *v1alpha1.Postback, may actions, query url.Values) head
 	key := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
 	rows, now, span := c.feed.Rows(key), c.clock.Now(), spanOf(query.Get("span"))
 	h := head{
-		P: p, Path: pathOf(key), Title: titleOf(p), State: stateOf(p), Health: healthOf(p), Counts: feed.Count(rows), Span: span,
+		P: p, Path: pathOf(key), Title: titleOf(p), State: stateOf(p), Health: healthOf(p, rows), Counts: feed.Count(rows), Span: span,
 		Summary: chart.Summarize(rows, now, span), Outcomes: chart.Outcomes(rows, now, span), Latency: chart.Latency(rows, now, span),
 		Redelivery: p.Status.Redelivery, May: may,
 	}

@@ -45,9 +45,11 @@ func (c *Console) routes() http.Handler {
 		mux.HandleFunc(method+"/new", bounded(c.create))
 		mux.HandleFunc(method+"/p/{namespace}/{name}/do/{action}", bounded(c.act))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "There is no such page.") })
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, noPage) })
 	return mux
 }
+
+const noPage = "There is no such page."
 
 // pageTimeout bounds what a page waits for: an API server may take a request and not answer.
 const pageTimeout = 30 * time.Second
@@ -76,7 +78,7 @@ type frame struct {
 }
 
 func (c *Console) frame(title string) frame {
-	return frame{Title: title, Namespace: c.namespace, Context: c.context, Problem: c.problem()}
+	return frame{Title: title, Namespace: c.namespace, Context: c.kubectl.Context, Problem: c.problem()}
 }
 
 // problem says what is wrong with the connection to the API server.

@@ -90,7 +90,7 @@ func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *she
 		s.fill(p, d)
 	case err == nil, apierrors.IsNotFound(err):
 		s.Waiting = r.FormValue("expected") != ""
-		s.Why = "There is no such event any more. Finished ones are kept as spec.history says."
+		s.Why = noEvent
 	default:
 		s.Why = explain(err)
 	}
@@ -126,25 +126,40 @@ func outcomeOf(o v1alpha1.Outcome) label {
 
 // curl answers with the request as a shell script.
 func (c *Console) curl(w http.ResponseWriter, r *http.Request) {
-	p, d := c.feed.Postback(keyOf(r)), &v1alpha1.PostbackDelivery{}
-	err := c.client.Get(r.Context(), types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("delivery")}, d)
-	switch {
-	case p == nil:
-		c.noPostback(w, keyOf(r))
-	case err != nil:
-		refuse(w, http.StatusBadGateway, explain(err))
-	default:
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write([]byte(curl.Script(p, d)))
+	d := c.delivery(w, r)
+	if d == nil {
+		return
 	}
+	p := c.feed.Postback(keyOf(r))
+	if p == nil {
+		c.noPostback(w, keyOf(r))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(curl.Script(p, d, c.kubectl)))
+}
+
+const noEvent = "There is no such event any more. Finished ones are kept as spec.history says."
+
+// delivery reads the delivery that a request is about. If it cannot, it says so to the browser and returns nil.
+func (c *Console) delivery(w http.ResponseWriter, r *http.Request) *v1alpha1.PostbackDelivery {
+	key, d := keyOf(r), &v1alpha1.PostbackDelivery{}
+	err := c.client.Get(r.Context(), types.NamespacedName{Namespace: key.Namespace, Name: r.PathValue("delivery")}, d)
+	switch {
+	case err == nil && d.Spec.PostbackRef.Name == key.Name:
+		return d
+	case err == nil, apierrors.IsNotFound(err):
+		refuse(w, http.StatusNotFound, noEvent)
+	default:
+		refuse(w, http.StatusBadGateway, explain(err))
+	}
+	return nil
 }
 
 // body answers with the exact bytes of a request, to be stored: a browser must not take them for a page.
 func (c *Console) body(w http.ResponseWriter, r *http.Request) {
-	d := &v1alpha1.PostbackDelivery{}
-	key := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("delivery")}
-	if err := c.client.Get(r.Context(), key, d); err != nil {
-		refuse(w, http.StatusBadGateway, explain(err))
+	d := c.delivery(w, r)
+	if d == nil {
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

@@ -74,6 +74,17 @@ func (r *Row) Last() Sample {
 	return r.Recent[len(r.Recent)-1]
 }
 
+// Newest returns the newest attempt of all rows, the zero value if there is none, and whether any that is on record succeeded.
+func Newest(rows []*Row) (newest Sample, succeeded bool) {
+	for _, r := range rows {
+		if last := r.Last(); last.Time.After(newest.Time) {
+			newest = last
+		}
+		succeeded = succeeded || slices.ContainsFunc(r.Recent, Sample.Succeeded)
+	}
+	return newest, succeeded
+}
+
 // Log returns the Postback whose log it belongs to.
 func (r *Row) Log() types.NamespacedName {
 	return types.NamespacedName{Namespace: r.Namespace, Name: r.Postback}

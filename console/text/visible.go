@@ -65,24 +65,12 @@ func Plain(s string) string {
 	return b.String()
 }
 
-const (
-	firstPicture = 0x2400 // SYMBOL FOR NULL: those of the other control characters follow it
-	pictureOfDEL = 0x2421
-)
-
 // hidden returns what stands for a character that is not seen, or "".
 func hidden(r rune) string {
-	switch {
-	case r == '\n' || r == '\t':
+	if r == '\n' || r == '\t' || !unseen.Is(r) {
 		return ""
-	case r < ' ':
-		return string(firstPicture + r)
-	case r == 0x7f:
-		return string(rune(pictureOfDEL))
-	case unseen.Is(r):
-		return fmt.Sprintf("U+%04X", r)
 	}
-	return ""
+	return fmt.Sprintf("U+%04X", r)
 }
 
 func describe(r rune) string {

@@ -79,16 +79,33 @@ func authorization(auth *v1alpha1.Authentication) string {
 	return "Bearer, by OAuth 2.0"
 }
 
+// Kubectl says how kubectl reaches the cluster that a script is for. What is empty is left to its defaults.
+type Kubectl struct {
+	Context, Kubeconfig string
+}
+
+// Flags returns what stands between kubectl and its verb, each word quoted for the shell, with a space before it.
+func (k Kubectl) Flags() string {
+	flags := ""
+	if k.Kubeconfig != "" {
+		flags += " --kubeconfig " + quote(k.Kubeconfig)
+	}
+	if k.Context != "" {
+		flags += " --context " + quote(k.Context)
+	}
+	return flags
+}
+
 // Script returns a POSIX shell script that signs the delivery's body anew, with the present key, and posts it with curl. It
 // needs kubectl, openssl, od and base64, and holds no secret: it reads what it needs from the cluster when it runs. It sends to
 // the URL that stands in the Postback's spec, from wherever it runs.
-func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) string {
+func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery, kubectl Kubectl) string {
 	var s strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) }
 	line("#!/bin/sh")
 	line("# Sends event %s to %s again, signed anew.", d.Spec.Event.ID, p.Name)
 	line("set -eu")
-	line("secret() { kubectl -n %s get secret \"$1\" -o go-template=\"{{index .data \\\"$2\\\" | base64decode}}\"; }", quote(p.Namespace))
+	line("secret() { kubectl%s -n %s get secret \"$1\" -o go-template=\"{{index .data \\\"$2\\\" | base64decode}}\"; }", kubectl.Flags(), quote(p.Namespace))
 	line("key=$(secret %s %s)", quote(secretName(p)), v1alpha1.SigningKeyName)
 	line("id=%s", quote(d.Spec.Event.ID))
 	line("timestamp=$(date +%%s)")

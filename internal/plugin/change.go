@@ -115,7 +115,11 @@ func (e *env) setCommand() *cobra.Command {
 					if err != nil {
 						return err
 					}
-					return action.SetSpec(cmd.Context(), s, p, changed)
+					err = action.SetSpec(cmd.Context(), s, p, changed)
+					if err != nil || changed["filter"] == nil {
+						return err
+					}
+					return e.checkFilter(cmd.Context(), s, p, "the filter")
 				})
 			},
 		}

@@ -17,6 +17,7 @@ limitations under the License.
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -70,9 +71,11 @@ func (o *consoleOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	if options.Context = raw.CurrentContext; *o.config.Context != "" {
-		options.Context = *o.config.Context
+	if options.Kubectl, err = o.kubectl(); err != nil {
+		return err
 	}
+	// The script of an event is for this cluster, whatever context is chosen later.
+	options.Kubectl.Context = cmp.Or(options.Kubectl.Context, raw.CurrentContext)
 	if o.open {
 		options.Open = func(url string) error { return openBrowser(cmd.Context(), url) }
 	}

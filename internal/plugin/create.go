@@ -127,8 +127,16 @@ func (o *createOptions) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := printer.PrintObj(p, o.Out); err != nil || !o.wait || o.dryRun == dryRunServer {
+	if err := printer.PrintObj(p, o.Out); err != nil || o.dryRun == dryRunServer {
 		return err
+	}
+	if p.Spec.Filter != "" {
+		if err := o.checkFilter(cmd.Context(), s, p, "--filter"); err != nil {
+			return err
+		}
+	}
+	if !o.wait {
+		return nil
 	}
 	return o.waitReady(cmd.Context(), s, p)
 }

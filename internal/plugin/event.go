@@ -76,13 +76,16 @@ func (o *eventOptions) run(ctx context.Context, name string) error {
 	if err := s.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}, p); err != nil {
 		return fmt.Errorf("read the postback of the event: %w", err)
 	}
-	script := curl.Script(p, d)
+	kubectl, err := o.kubectl()
+	if err != nil {
+		return err
+	}
 	if o.curl {
-		_, err := fmt.Fprint(o.Out, script)
+		_, err := fmt.Fprint(o.Out, curl.Script(p, d, kubectl))
 		return err
 	}
 	o.print(p, d)
-	say(o.Out, "\nSend the same request yourself:  kubectl postback event %s -n %s --curl | sh", d.Name, d.Namespace)
+	say(o.Out, "\nSend the same request yourself:  kubectl postback%s event %s -n %s --curl | sh", kubectl.Flags(), d.Name, d.Namespace)
 	return nil
 }
 
@@ -91,7 +94,7 @@ func (o *eventOptions) print(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery)
 	w := &description{out: o.Out, now: now}
 	test := ""
 	if d.Spec.Test {
-		test = " (test)"
+		test = testMark
 	}
 	w.field("Event", "%s%s", d.Spec.Event.Type, test)
 	w.field("ID", "%s", d.Spec.Event.ID)
@@ -113,7 +116,7 @@ func (o *eventOptions) print(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery)
 			w.field("Waits", "postback %s is %s: \"kubectl postback resume %s\"", p.Name, state, p.Name)
 		}
 	}
-	say(o.Out, "\nRequest:")
+	say(o.Out, "\nRequest, as it would be sent now:")
 	say(o.Out, "  POST %s", visible(p.Spec.URL))
 	for _, h := range curl.Headers(p, d) {
 		if h.Note != "" {

@@ -161,10 +161,13 @@ func (q query) describe() string {
 
 func (o *eventsOptions) table(q query) *table {
 	return newTable(o.Out, o.output.wide,
-		column{name: "NAMESPACE", wide: !o.allNamespaces, least: 6}, column{name: "TIME"}, column{name: "POSTBACK", wide: q.postback != "", least: 6}, column{name: "EVENT", least: 10},
-		column{name: "ID", least: 11}, column{name: "STATUS"}, column{name: "HTTP"}, column{name: "TRIES"}, column{name: "TOOK"}, column{name: "NEXT"},
+		column{name: "NAMESPACE", wide: !o.allNamespaces, least: 6}, column{name: "TIME"}, column{name: "POSTBACK", wide: q.postback != "", least: 6}, column{name: "EVENT", least: 10, ending: testMark},
+		column{name: "ID", least: 8, first: true}, column{name: "STATUS"}, column{name: "HTTP"}, column{name: "TRIES"}, column{name: "TOOK"}, column{name: "NEXT"},
 		column{name: "OUTCOME", wide: true}, column{name: "CREATED", wide: true}, column{name: "NAME", wide: true}, column{name: "MESSAGE", wide: true})
 }
+
+// testMark follows the type of a test event.
+const testMark = " (test)"
 
 func logRows(deliveries []*v1alpha1.PostbackDelivery, c clock.PassiveClock) []row {
 	rows := make([]row, len(deliveries))
@@ -190,7 +193,7 @@ func logRow(d *v1alpha1.PostbackDelivery, c clock.PassiveClock) row {
 	}
 	eventType := d.Spec.Event.Type
 	if d.Spec.Test {
-		eventType += " (test)"
+		eventType += testMark
 	}
 	return row{
 		plain(d.Namespace), plain(clockTime(d.CreationTimestamp.Time, now)), plain(d.Spec.PostbackRef.Name), plain(eventType), plain(d.Spec.Event.ID),

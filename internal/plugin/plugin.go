@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -33,6 +34,8 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 // Options are what a process gives to the plugin.
@@ -85,16 +88,43 @@ func usagef(cmd *cobra.Command, format string, args ...any) error {
 
 // explain adds to an error what to do next.
 func explain(err error) string {
-	text := strings.TrimSpace(err.Error())
+	text := strings.TrimSpace(judgedNoFurther.ReplaceAllString(err.Error(), ""))
 	switch {
 	case isNoSuchKind(err):
 		return "the cluster does not know Postbacks: the CustomResourceDefinitions are not installed, or the context is not the right one. \"kubectl postback doctor\" tells more (" + text + ")"
 	case apierrors.IsForbidden(err):
-		return text + "\nYou need another role in that namespace: edit and admin include postback-editor, view includes postback-viewer."
+		return strings.TrimSpace(text + "\n" + missingRight(text))
 	case apierrors.IsUnauthorized(err):
 		return "the API server does not know you: log in again, or choose another context with --context (" + text + ")"
 	}
 	return text
+}
+
+var (
+	// judgedNoFurther is how the API server adds to mistakes that there may be more.
+	judgedNoFurther = regexp.MustCompile(`, <nil>: Invalid value: [^:]*: some validation rules were not checked because the object was invalid[^\]]*`)
+	// refusedRight is how it names a right that somebody has not; what else it forbids, such as beyond a quota, has no such text.
+	refusedRight = regexp.MustCompile(`cannot (\w+) resource "([^"]+)" in API group "([^"]*)" (at the cluster scope|in the namespace "[^"]*")`)
+)
+
+// missingRight says which role has the right that the API server has not found, or "".
+func missingRight(text string) string {
+	found := refusedRight.FindStringSubmatch(text)
+	if found == nil {
+		return ""
+	}
+	verb, resource, group, everywhere := found[1], found[2], found[3], found[4] == "at the cluster scope"
+	role := "a role with the right to " + verb + " " + resource
+	switch {
+	case group == v1alpha1.GroupVersion.Group && (verb == "get" || verb == "list" || verb == "watch"):
+		role = "the role view or postback-viewer"
+	case group == v1alpha1.GroupVersion.Group && (verb == "patch" || resource != "postbackdeliveries"):
+		role = "the role edit or postback-editor"
+	}
+	if everywhere {
+		return "You need " + role + " in all namespaces, by a ClusterRoleBinding; or choose one namespace with -n."
+	}
+	return "You need " + role + " in that namespace."
 }
 
 // isNoSuchKind reports whether the API server does not serve the kind that was asked for.

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/curl"
 )
 
 // scheme has what the plugin reads and writes.
@@ -52,6 +54,19 @@ func (e *env) restConfig() (*rest.Config, error) {
 	config.UserAgent = "kubectl-postback/" + e.version
 	config.WarningHandler = rest.NewWarningWriter(e.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
 	return config, nil
+}
+
+// kubectl returns the flags that name the cluster, for a script of kubectl. A path is that from any folder.
+func (e *env) kubectl() (curl.Kubectl, error) {
+	k := curl.Kubectl{Context: *e.config.Context, Kubeconfig: *e.config.KubeConfig}
+	if k.Kubeconfig == "" {
+		return k, nil
+	}
+	var err error
+	if k.Kubeconfig, err = filepath.Abs(k.Kubeconfig); err != nil {
+		return k, fmt.Errorf("find the kubeconfig: %w", err)
+	}
+	return k, nil
 }
 
 // client returns a client with the caller's rights.

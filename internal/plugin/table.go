@@ -33,6 +33,10 @@ type column struct {
 	wide bool
 	// least is the width, in characters, to which cells may be cut for a narrow terminal; 0 means not at all.
 	least int
+	// first columns are cut before the others are.
+	first bool
+	// ending is not cut off.
+	ending string
 }
 
 // cell is a text with a colour, which only terminals get to see.
@@ -147,21 +151,30 @@ func (t *table) measure(rows []row) []int {
 	}
 	t.gap = narrowGap
 	total += narrowGap * (len(widths) - 1)
-	// The widest gives first.
 	for total > t.width {
-		widest := -1
-		for i, c := range t.columns {
-			if c.least > 0 && widths[i] > c.least && (widest < 0 || widths[i] > widths[widest]) {
-				widest = i
-			}
-		}
-		if widest < 0 {
+		i := t.widest(widths)
+		if i < 0 {
 			break
 		}
-		widths[widest]--
+		widths[i]--
 		total--
 	}
 	return widths
+}
+
+// widest returns the column that is cut next, or -1 if there is none: the widest of those that give way first, then of all.
+func (t *table) widest(widths []int) int {
+	widest := -1
+	for i, c := range t.columns {
+		if c.least == 0 || widths[i] <= c.least {
+			continue
+		}
+		switch {
+		case widest < 0, c.first && !t.columns[widest].first, c.first == t.columns[widest].first && widths[i] > widths[widest]:
+			widest = i
+		}
+	}
+	return widest
 }
 
 func (t *table) writeLine(out *strings.Builder, line row) {
@@ -172,7 +185,7 @@ func (t *table) writeLine(out *strings.Builder, line row) {
 	for i := range last + 1 {
 		text := visible(line[i].text)
 		if t.columns[i].least > 0 && t.width > 0 {
-			text = cut(text, t.widths[i])
+			text = cut(text, t.widths[i], t.columns[i].ending)
 		}
 		if t.coloured {
 			out.WriteString(line[i].colour.of(text))
@@ -186,10 +199,14 @@ func (t *table) writeLine(out *strings.Builder, line row) {
 	out.WriteByte('\n')
 }
 
-// cut shortens a text to a number of characters, the last of which is an ellipsis then.
-func cut(text string, width int) string {
+// cut shortens a text to a number of characters, with an ellipsis for what is left out. An ending, if it has that, stays.
+func cut(text string, width int, ending string) string {
 	if utf8.RuneCountInString(text) <= width {
 		return text
 	}
-	return string([]rune(text)[:max(width-1, 0)]) + "…"
+	begin, found := strings.CutSuffix(text, ending)
+	if !found {
+		ending = ""
+	}
+	return string([]rune(begin)[:max(width-1-utf8.RuneCountInString(ending), 0)]) + "…" + ending
 }

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -44,7 +45,7 @@ type watching struct {
 }
 
 // watch gives each object that is there, and each change of one, to a function, until that is done or ctx ends. It goes on
-// when the connection is lost, and says so once.
+// when the connection is lost, and says so once. It is an error if the caller may not watch.
 func (e *env) watch(ctx context.Context, s *scope, w watching, f func(change) (done bool, err error)) error {
 	ctx, stop := context.WithCancel(ctx)
 	changes := make(chan change)
@@ -59,11 +60,19 @@ func (e *env) watch(ctx context.Context, s *scope, w watching, f func(change) (d
 			}
 		}
 	}
-	informer := cache.NewSharedInformer(s.listWatch(w), w.object, 0)
-	var told atomic.Bool
+	var worked, told atomic.Bool
+	refused := make(chan error, 1)
+	informer := cache.NewSharedInformer(s.listWatch(w, &worked), w.object, 0)
 	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
-		if ctx.Err() == nil && told.CompareAndSwap(false, true) {
-			say(e.ErrOut, "The API server does not answer; going on trying: %s", err)
+		switch {
+		case ctx.Err() != nil:
+		case isRefused(err) && !worked.Load():
+			select {
+			case refused <- fmt.Errorf("watch: %w", err):
+			default:
+			}
+		case told.CompareAndSwap(false, true):
+			say(e.ErrOut, "%s; going on trying: %s", whyLost(err), explain(err))
 		}
 	}); err != nil {
 		stop()
@@ -87,6 +96,8 @@ func (e *env) watch(ctx context.Context, s *scope, w watching, f func(change) (d
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case err := <-refused:
+			return err
 		case c := <-changes:
 			told.Store(false)
 			if done, err := f(c); done || err != nil {
@@ -96,7 +107,19 @@ func (e *env) watch(ctx context.Context, s *scope, w watching, f func(change) (d
 	}
 }
 
-func (s *scope) listWatch(w watching) *cache.ListWatch {
+// isRefused reports whether the API server answers, and does not let the caller watch.
+func isRefused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+
+// whyLost says in words why a watch that worked has ended.
+func whyLost(err error) string {
+	if isRefused(err) {
+		return "The API server does not let you watch any more"
+	}
+	return "The API server does not answer"
+}
+
+// listWatch lists and watches, and notes when a watch worked.
+func (s *scope) listWatch(w watching, worked *atomic.Bool) *cache.ListWatch {
 	options := func(raw metav1.ListOptions) *client.ListOptions {
 		return &client.ListOptions{Namespace: w.namespace, FieldSelector: w.selector, Raw: &raw}
 	}
@@ -109,7 +132,11 @@ func (s *scope) listWatch(w watching) *cache.ListWatch {
 			return list, s.List(ctx, list, options(raw))
 		},
 		WatchFuncWithContext: func(ctx context.Context, raw metav1.ListOptions) (watch.Interface, error) {
-			return s.Watch(ctx, w.list, options(raw))
+			found, err := s.Watch(ctx, w.list, options(raw))
+			if err == nil {
+				worked.Store(true)
+			}
+			return found, err
 		},
 	}
 }

@@ -78,7 +78,7 @@ func TestFromCreationToDeletion(t *testing.T) {
 	}
 	p.click("#dialog .primary")
 	p.see("h1", "crm")
-	p.see(".title .badge", "Healthy")
+	p.see(".title .badge", "Ready")
 
 	// A test event of one of its own types.
 	p.click("a[href$='/do/test']")
@@ -94,7 +94,7 @@ func TestFromCreationToDeletion(t *testing.T) {
 	p.see(".row em", "test")
 	p.wait(`document.querySelector('#sheet [data-copy-from]') !== null`)
 	p.eval(`(window.script = '', fetch(document.querySelector('[data-copy-from]').dataset.copyFrom).then((r) => r.text()).then((s) => { window.script = s; }), 0)`)
-	p.wait(`window.script.includes('curl')`)
+	p.wait(`window.script.includes("kubectl --context 'demo' -n") && window.script.includes('curl -sS')`)
 
 	p.click(".sheet-close")
 	p.menu("delete")

@@ -32,12 +32,13 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/postback-dev/postback-operator/console"
+	"github.com/postback-dev/postback-operator/internal/curl"
 )
 
 // serve runs a console for a test and returns the address of its pages and the link that opens it.
 func serve(t *testing.T, config *rest.Config, namespace string) (base, link string) {
 	t.Helper()
-	c, err := console.New(t.Context(), console.Options{Config: config, Namespace: namespace, Context: "demo"})
+	c, err := console.New(t.Context(), console.Options{Config: config, Namespace: namespace, Kubectl: curl.Kubectl{Context: "demo"}})
 	if err != nil {
 		t.Fatal(err)
 	}
