@@ -35,7 +35,7 @@ import (
 )
 
 // The parts that config/default leaves out, because not every cluster has what they need.
-var optional = []string{"network-policy", "priority", "autoscaling"}
+var optional = []string{"network-policy", "priority", "autoscaling", "host-policy"}
 
 func TestServerTakesEveryFieldOfTheOptionalPartsStrictly(t *testing.T) {
 	for _, part := range optional {

@@ -1,0 +1,80 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package config
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+)
+
+// TestHostPolicy: a namespace with a list of hosts is held to it, in words that say so, and no other namespace is.
+func TestHostPolicy(t *testing.T) {
+	kubectl(t, "", "apply", "-k", "host-policy")
+	for _, namespace := range []string{"listed", "free", "empty"} {
+		kubectl(t, "", "create", "namespace", namespace)
+	}
+	kubectl(t, "", "create", "configmap", "postback-hosts", "-n", "listed", "--from-literal=hosts=crm.example.com  .Partner.example")
+	kubectl(t, "", "create", "configmap", "postback-hosts", "-n", "empty")
+	apply := func(namespace, name, url, more string) error {
+		manifest := fmt.Sprintf(`{apiVersion: postback.dev/v1alpha1, kind: Postback, metadata: {name: %s}, spec: {triggers: ["*"], url: %q%s}}`, name, url, more)
+		_, _, err := cp.Kubectl(t.Context(), manifest, "apply", "-n", namespace, "-f", "-")
+		return err
+	}
+	const refused = "is not among those that this namespace may use (ConfigMap postback-hosts)"
+	// The API server goes by a new policy, and by a new list, a moment later.
+	NewWithT(t).Eventually(func() error { return apply("listed", "probe", "https://elsewhere.example.com/", "") }).
+		WithTimeout(time.Minute).WithPolling(200 * time.Millisecond).Should(MatchError(ContainSubstring(refused)))
+
+	const oauth = `, auth: {oauth2: {tokenURL: %q, clientID: crm, clientSecretRef: {name: crm, key: secret}}}`
+	for _, tt := range []struct {
+		namespace, url, more string
+		refused              string
+	}{
+		{namespace: "listed", url: "https://crm.example.com/hooks"},
+		{namespace: "listed", url: "https://CRM.example.com:8443/hooks"},
+		{namespace: "listed", url: "https://eu.crm.partner.example/hooks"},
+		{namespace: "listed", url: "https://partner.example/hooks", refused: "partner.example"},
+		{namespace: "listed", url: "https://crm.example.com.evil.test/hooks", refused: "crm.example.com.evil.test"},
+		{namespace: "listed", url: "https://evilpartner.example/", refused: "evilpartner.example"},
+		{namespace: "listed", url: "https://[2001:db8::1]/", refused: "2001:db8::1"},
+		{namespace: "listed", url: "https://crm.example.com/", more: fmt.Sprintf(oauth, "https://login.elsewhere.example/token"), refused: "login.elsewhere.example"},
+		{namespace: "listed", url: "https://crm.example.com/", more: fmt.Sprintf(oauth, "https://login.partner.example/token")},
+		{namespace: "free", url: "https://elsewhere.example.com/"},
+		{namespace: "empty", url: "https://crm.example.com/", refused: "crm.example.com"},
+	} {
+		err := apply(tt.namespace, "crm", tt.url, tt.more)
+		switch {
+		case tt.refused == "" && err != nil:
+			t.Errorf("%s, %s %s: %v", tt.namespace, tt.url, tt.more, err)
+		case tt.refused != "" && (err == nil || !strings.Contains(err.Error(), "the host "+tt.refused+" "+refused)):
+			t.Errorf("%s, %s %s: got %v, want a refusal of %s", tt.namespace, tt.url, tt.more, err, tt.refused)
+		}
+	}
+
+	// A list that becomes shorter holds up nobody who changes something else.
+	kubectl(t, "", "delete", "configmap", "postback-hosts", "-n", "listed")
+	kubectl(t, "", "create", "configmap", "postback-hosts", "-n", "listed", "--from-literal=hosts=other.example")
+	NewWithT(t).Eventually(func() error { return apply("listed", "probe", "https://crm.example.com/", "") }).
+		WithTimeout(time.Minute).WithPolling(200 * time.Millisecond).Should(MatchError(ContainSubstring(refused)))
+	kubectl(t, "", "annotate", "postback", "crm", "-n", "listed", "postback.dev/send-test=lead.created/1")
+	kubectl(t, "", "patch", "postback", "crm", "-n", "listed", "--type=merge", "-p", `{"spec":{"state":"Disabled"}}`)
+	kubectl(t, "", "delete", "postback", "crm", "-n", "listed")
+}
