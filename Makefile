@@ -18,6 +18,7 @@ REMOVE_CRDS = $(KUBECTL) delete --ignore-not-found --timeout 2m -k config/crd ||
 	echo "Some objects are left: Postbacks wait for the manager to remove their routes. Is it running?" >&2; exit 1; }
 
 CONTROLLER_GEN := bin/controller-gen
+CRD_REF_DOCS := bin/crd-ref-docs
 GOLANGCI_LINT := bin/golangci-lint
 KUSTOMIZE := bin/kustomize
 HELM := bin/helm
@@ -48,7 +49,7 @@ manifests: $(CONTROLLER_GEN) ## Generate CustomResourceDefinitions and roles fro
 	@hack/generate.sh chart
 
 .PHONY: docs
-docs: ## Generate the tables of docs/metrics.md from the code.
+docs: $(CRD_REF_DOCS) ## Generate docs/api.md, and the tables of docs/metrics.md, from the code.
 	@hack/generate.sh docs
 
 .PHONY: fmt
@@ -68,7 +69,7 @@ lint-api: $(GOLANGCI_LINT) ## Run kube-api-linter on the API types.
 	@$(GOLANGCI_LINT) run --config .golangci-api.yml ./api/...
 
 .PHONY: verify
-verify: $(CONTROLLER_GEN) ## Check that the generated files are current.
+verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that the generated files are current.
 	@hack/verify.sh
 
 # -count 1, for the cache of results does not know what kubectl and the built programs read.
@@ -123,7 +124,7 @@ build-chart: $(HELM) ## Write the chart of VERSION into dist/.
 	@$(HELM) package charts/postback --version '$(CHART_VERSION)' --app-version '$(VERSION)' --destination dist
 
 .PHONY: release
-release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=ghcr.io/acme.
+release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=registry.example.com/acme.
 	@find dist -mindepth 1 -maxdepth 1 ! -name images -exec rm -rf {} + 2>/dev/null || true
 	@$(MAKE) --no-print-directory build-installer build-chart
 	@for program in manager dispatcher kubectl-postback; do \
@@ -175,9 +176,11 @@ undeploy: ## Remove everything: first the Postbacks, while the manager can still
 clean: ## Remove what was built, except the control plane in .cache.
 	rm -rf bin dist
 
-$(CONTROLLER_GEN): hack/tools/go.mod hack/tools/go.sum
-	@echo "Building controller-gen" >&2
-	@cd hack/tools && go build -o ../../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+$(CONTROLLER_GEN): tool = sigs.k8s.io/controller-tools/cmd/controller-gen
+$(CRD_REF_DOCS): tool = github.com/elastic/crd-ref-docs
+$(CONTROLLER_GEN) $(CRD_REF_DOCS): hack/tools/go.mod hack/tools/go.sum
+	@echo "Building $(@F)" >&2
+	@cd hack/tools && go build -o ../../$@ $(tool)
 	@touch $@
 
 # One pattern for the three, each a tool of hack/packaging.

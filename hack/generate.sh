@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 what=$1
 out=${2:-.}
 controller_gen=${CONTROLLER_GEN:-bin/controller-gen}
+crd_ref_docs=${CRD_REF_DOCS:-bin/crd-ref-docs}
 
 # controller-gen ignores a marker in the documentation of a declaration, in silence.
 misplaced=$(find controllers dispatcher -name '*.go' -exec awk '
@@ -48,6 +49,10 @@ chart)
 	;;
 docs)
 	go run ./hack/metrics "$out"
+	# The validation of a field that is only "Required: {}" or "Optional: {}" is one word.
+	$crd_ref_docs --source-path=api/v1alpha1 --config=hack/api-reference.yaml --renderer=markdown --output-path="$out/docs/api.md" >/dev/null
+	sed -e 's/\(Required\|Optional\): \\{\\} /\1 /g' "$out/docs/api.md" >"$out/docs/api.md.new"
+	mv "$out/docs/api.md.new" "$out/docs/api.md"
 	;;
 *)
 	echo "usage: $0 object|manifests|docs|chart [OUTPUT ROOT]" >&2
