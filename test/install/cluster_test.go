@@ -23,6 +23,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -95,7 +96,26 @@ func newCluster(t *testing.T) *cluster {
 	})
 	c.startEndpoint()
 	c.kubectl("create", "namespace", tenant)
+	c.eventually(c.settled)
 	return c
+}
+
+// settled reports whether every namespace has what Kubernetes makes in it, which takes a moment after the start.
+func (c *cluster) settled() error {
+	namespaces := &corev1.NamespaceList{}
+	if err := c.api.List(c.t.Context(), namespaces); err != nil {
+		return err
+	}
+	for i := range namespaces.Items {
+		name := namespaces.Items[i].Name
+		err := errors.Join(
+			c.api.Get(c.t.Context(), client.ObjectKey{Namespace: name, Name: "default"}, &corev1.ServiceAccount{}),
+			c.api.Get(c.t.Context(), client.ObjectKey{Namespace: name, Name: "kube-root-ca.crt"}, &corev1.ConfigMap{}))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *cluster) startEndpoint() {
