@@ -67,8 +67,8 @@ func run(s spec, out string, platforms []string) error {
 	if err != nil {
 		return fmt.Errorf("digest of the image %s: %w", s.name, err)
 	}
-	fmt.Printf("%s  %s@%s\n", out, s.name, digest)
-	return nil
+	_, err = fmt.Fprintf(os.Stdout, "%s  %s@%s\n", out, s.name, digest)
+	return err
 }
 
 // created returns the time that the image tells as that of its making. It is not that of the clock, so that the same

@@ -17,6 +17,7 @@ limitations under the License.
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -88,8 +89,8 @@ const policyQueue = "100"
 
 // queueByIPTables hands packets to that agent where its own nftables rules cannot: some kernels have no queues for
 // nftables, but for iptables. As in its own rules, what the node sends and what belongs to an accepted connection passes.
-func queueByIPTables() error {
-	if kernelQueues() {
+func queueByIPTables(ctx context.Context) error {
+	if kernelQueues(ctx) {
 		return nil
 	}
 	for _, rule := range [][]string{
@@ -99,7 +100,7 @@ func queueByIPTables() error {
 		{"-j", "NFQUEUE", "--queue-num", policyQueue},
 	} {
 		args := append([]string{"-w", "-t", "mangle", "-A", "POSTROUTING"}, rule...)
-		if output, err := exec.Command("iptables", args...).CombinedOutput(); err != nil {
+		if output, err := exec.CommandContext(ctx, "iptables", args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("queue packets for NetworkPolicy: %w: %s", err, output)
 		}
 	}
@@ -107,9 +108,9 @@ func queueByIPTables() error {
 }
 
 // kernelQueues reports whether nftables has queues.
-func kernelQueues() bool {
-	const rules = "add table inet probe; add chain inet probe probe; add rule inet probe probe queue num " + policyQueue
-	err := exec.Command("nft", rules).Run()
-	_ = exec.Command("nft", "delete table inet probe").Run() // It is not there if that failed.
+func kernelQueues(ctx context.Context) bool {
+	const rules = "add table inet probe; add chain inet probe queued; add rule inet probe queued queue num " + policyQueue
+	err := exec.CommandContext(ctx, "nft", rules).Run()
+	_ = exec.CommandContext(ctx, "nft", "delete table inet probe").Run() // It is not there if that failed.
 	return err == nil
 }

@@ -138,7 +138,7 @@ func runInNamespaces(o options) (int, error) {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		if exit.ExitCode() < 0 {
-			return 0, fmt.Errorf("the node was ended: %s", exit)
+			return 0, fmt.Errorf("the node was ended: %w", err)
 		}
 		return exit.ExitCode(), nil
 	}

@@ -210,7 +210,7 @@ func (u *upper) startAddons(ctx context.Context) error {
 			return err
 		}
 	}
-	return queueByIPTables()
+	return queueByIPTables(ctx)
 }
 
 func (u *upper) apply(ctx context.Context, name string) error {

@@ -40,7 +40,7 @@ var (
 
 // postTries is how often a producer tries to post an event. With its pauses that is longer than the kernel, kube-proxy
 // and the other replica need to take over.
-const postTries = 12
+const postTries = 30
 
 // TestRolloutAndKillsLoseNothing posts events all the while that the dispatcher is rolled out anew and that Pods of both
 // parts are killed, and sees every event accepted, after retries, and arrive.

@@ -40,15 +40,18 @@ import (
 )
 
 const (
-	// inFlight is how many events are posted at a time. Most of them wait to be posted again when a replica has gone.
-	inFlight = 256
+	// burst is how many events may make up for a moment in which the processors were busy.
+	burst = 20
+	// connections bounds how many requests are made at a time.
+	connections = 256
 	// postTimeout bounds a try; pauses between two grow from the first to the longest.
 	postTimeout                 = 10 * time.Second
 	firstPause, longestPause    = 100 * time.Millisecond, 2 * time.Second
 	dialTimeout, headersTimeout = 2 * time.Second, 8 * time.Second
 )
 
-// producer posts events as one that must not lose any: what is not accepted is posted again, with the same id.
+// producer posts events as one that must not lose any: what is not accepted is posted again, with the same id. It goes on
+// to post new ones meanwhile, for what happens in a business does not wait.
 type producer struct {
 	url, caFile, tokenFile, prefix string
 	events, tries                  int
@@ -68,25 +71,17 @@ func (p *producer) produce(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	began := time.Now()
-	limiter := rate.NewLimiter(rate.Limit(p.rate), 1)
-	numbers := make(chan int)
-	var workers sync.WaitGroup
-	for range inFlight {
-		workers.Go(func() {
-			for i := range numbers {
-				p.post(ctx, fmt.Sprintf("%s%d", p.prefix, i))
-			}
-		})
-	}
+	limiter := rate.NewLimiter(rate.Limit(p.rate), burst)
+	var posts sync.WaitGroup
 	for i := range p.events {
 		if limiter.Wait(ctx) != nil {
 			break
 		}
-		numbers <- i
+		posts.Go(func() { p.post(ctx, fmt.Sprintf("%s%d", p.prefix, i)) })
 	}
-	p.tell.Posting = time.Since(began)
-	close(numbers)
-	workers.Wait()
+	posting := time.Since(began)
+	posts.Wait()
+	p.tell.Posting = posting
 	if slices.Sort(p.times); len(p.times) > 0 {
 		p.tell.Median, p.tell.P99, p.tell.Max = p.times[len(p.times)/2], p.times[len(p.times)*99/100], p.times[len(p.times)-1]
 	}
@@ -111,7 +106,8 @@ func (p *producer) prepare() error {
 	p.client = &http.Client{Timeout: postTimeout, Transport: &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		ResponseHeaderTimeout: headersTimeout,
-		MaxIdleConnsPerHost:   inFlight,
+		MaxConnsPerHost:       connections,
+		MaxIdleConnsPerHost:   connections,
 		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 	}}
 	return nil
