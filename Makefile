@@ -137,7 +137,7 @@ release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=reg
 .PHONY: build
 build: ## Build the programs into bin/.
 	@mkdir -p bin
-	@echo "Building manager and dispatcher into bin/" >&2
+	@echo "Building $(notdir $(wildcard cmd/*)) into bin/" >&2
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 IMAGES = hack/image/build.sh -a '$(ARCHITECTURES)' -r '$(REGISTRY)' -v '$(VERSION)' -l '$(LDFLAGS)'

@@ -92,6 +92,9 @@ func TestFromCreationToDeletion(t *testing.T) {
 	p.see("#sheet .badge", "Delivered")
 	p.see("#sheet em", "test")
 	p.see(".row em", "test")
+	p.size(360, 800)
+	p.whole("a test event in small", ".row-event > span, .row em")
+	p.size(1440, 900)
 	p.wait(`document.querySelector('#sheet [data-copy-from]') !== null`)
 	p.eval(`(window.script = '', fetch(document.querySelector('[data-copy-from]').dataset.copyFrom).then((r) => r.text()).then((s) => { window.script = s; }), 0)`)
 	p.wait(`window.script.includes("kubectl --context 'demo' -n") && window.script.includes('curl -sS')`)
@@ -146,6 +149,16 @@ func TestEditAndStates(t *testing.T) {
 	if s := get().Spec; s.GetMaxAttempts() != 0 || len(s.Headers) != 1 {
 		t.Errorf("the spec is %+v", s)
 	}
+	// A filter that does not compile is stored; the page that the form leads back to says so, and where the mistake is.
+	p.click("a[href$='/do/edit']")
+	p.fill("filter", "event.x =")
+	p.click("#dialog .primary")
+	p.see(".title .badge.bad", "Invalid filter")
+	p.see("#head .note.bad", "spec.filter is not a valid filter: line 1, column ")
+	p.click("a[href$='/do/edit']")
+	p.fill("filter", "")
+	p.click("#dialog .primary")
+	p.see(".title .badge", "Ready")
 
 	for _, state := range []string{"Disabled", "Paused", "Enabled"} {
 		p.menu("state?state=" + state)
@@ -285,4 +298,6 @@ func TestWithoutRights(t *testing.T) {
 	all := openConsole(t, n.as("view"), "")
 	all.see("#problem", "You may not list the postbacks of all namespaces.")
 	all.accessible("a list that nobody may see")
+	all.size(360, 800)
+	all.whole("a list of all namespaces", ".scope-namespace")
 }

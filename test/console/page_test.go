@@ -286,6 +286,23 @@ func (p *page) fits(what string) {
 	}
 }
 
+// whole fails the test if an element of a selector is cut, by itself or by one around it.
+func (p *page) whole(what, selector string) {
+	p.t.Helper()
+	const cut = `[...document.querySelectorAll(%q)].filter((e) => e.checkVisibility()).filter((e) => {
+		if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline') return true;
+		const box = e.getBoundingClientRect();
+		for (let around = e.parentElement; around; around = around.parentElement) {
+			const frame = around.getBoundingClientRect();
+			if (getComputedStyle(around).overflowX !== 'visible' && (box.right > frame.right + 1 || box.bottom > frame.bottom + 1)) return true;
+		}
+		return box.right > innerWidth;
+	}).map((e) => e.innerText)`
+	if found, _ := p.eval(fmt.Sprintf(cut, selector)).([]any); len(found) > 0 {
+		p.t.Errorf("%s: cut are %q", what, found)
+	}
+}
+
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
 	gomega.NewWithT(t).Eventually(check).WithTimeout(patience).WithPolling(50 * time.Millisecond).Should(gomega.Succeed())

@@ -59,11 +59,12 @@ func TestPictures(t *testing.T) {
 	p := openConsole(t, cp.Config, n.namespace)
 	for _, scheme := range []string{"light", "dark"} {
 		p.scheme(scheme)
-		for _, width := range []int64{1440, 360} {
-			p.size(width, 900)
+		for width, height := range map[int64]int64{1440: 900, 360: 1500} {
+			p.size(width, height)
 			p.tour(n.path("crm"), func(name string) {
 				what := fmt.Sprintf("%s-%s-%d", name, scheme, width)
 				p.fits(what)
+				p.whole(what, ".scope-namespace, #phases a, .row-event > span, .row em")
 				// Colours are the same in small, and what is small is the same in dark.
 				if scheme == "light" || width == 1440 {
 					p.accessible(what)
