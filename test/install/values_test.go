@@ -46,7 +46,7 @@ var valuesOfParts = map[string]any{
 func values(t *testing.T) map[string]any {
 	t.Helper()
 	all := map[string]any{
-		"image.registry": "ghcr.io/acme", "image.tag": "v9", "image.pullPolicy": "Always", "image.pullSecrets": []string{"registry"},
+		"image.registry": "registry.example.com/acme", "image.tag": "v9", "image.pullPolicy": "Always", "image.pullSecrets": []string{"registry"},
 		"labels": map[string]any{"team": "growth"}, "crds.enabled": false, "crds.keep": false, "signatureHeader": "Acme-Signature",
 		"ingest.service.type": "LoadBalancer", "ingest.service.annotations": map[string]any{"a": "b"},
 		"ingest.service.loadBalancerSourceRanges": []string{"192.0.2.0/24"}, "ingest.certificate.source": "External",
