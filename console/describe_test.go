@@ -56,11 +56,15 @@ func TestHealth(t *testing.T) {
 		"delivered, no trouble": {[]metav1.Condition{ready}, []*feed.Row{row(time.Minute, failed, succeeded)}, "good", "Ready", "Routed"},
 		"trouble is over":       {[]metav1.Condition{ready, healthy}, []*feed.Row{row(time.Minute, succeeded)}, "good", "Healthy", "Responding"},
 		"nothing is delivered": {
-			[]metav1.Condition{ready}, []*feed.Row{row(time.Hour, failed, failed), row(time.Minute, failed)}, "bad", "Failing",
+			[]metav1.Condition{ready},
+			[]*feed.Row{row(time.Hour, failed, failed), row(time.Minute, failed)},
+			"bad", "Failing",
 			"The newest attempt failed: 503 Service Unavailable. None of those on record succeeded.",
 		},
 		"the newest failed": {
-			[]metav1.Condition{ready, healthy}, []*feed.Row{row(time.Minute, refused), row(time.Hour, succeeded)}, "warn", "Failing",
+			[]metav1.Condition{ready, healthy},
+			[]*feed.Row{row(time.Minute, refused), row(time.Hour, succeeded)},
+			"warn", "Failing",
 			"The newest attempt failed: Connection refused.",
 		},
 		"an older failed":   {[]metav1.Condition{ready}, []*feed.Row{row(time.Hour, failed), row(time.Minute, succeeded)}, "good", "Ready", "Routed"},

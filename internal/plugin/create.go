@@ -130,15 +130,20 @@ func (o *createOptions) run(cmd *cobra.Command, name string) error {
 	if err := printer.PrintObj(p, o.Out); err != nil || o.dryRun == dryRunServer {
 		return err
 	}
+	return o.follow(cmd.Context(), s, p)
+}
+
+// follow waits for what the operator makes of a new Postback, as far as that is asked for.
+func (o *createOptions) follow(ctx context.Context, s *scope, p *v1alpha1.Postback) error {
 	if p.Spec.Filter != "" {
-		if err := o.checkFilter(cmd.Context(), s, p, "--filter"); err != nil {
+		if err := o.checkFilter(ctx, s, p, "--filter"); err != nil {
 			return err
 		}
 	}
 	if !o.wait {
 		return nil
 	}
-	return o.waitReady(cmd.Context(), s, p)
+	return o.waitReady(ctx, s, p)
 }
 
 func (o *createOptions) postback(cmd *cobra.Command, name string) (*v1alpha1.Postback, error) {

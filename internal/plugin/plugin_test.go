@@ -33,18 +33,28 @@ func TestExplain(t *testing.T) {
 		err         error
 		want, never string
 	}{
-		"read": {forbidden("postback.dev", "postbacks", `cannot list resource "postbacks" in API group "postback.dev" in the namespace "acme"`),
-			"You need the role view or postback-viewer in that namespace.", "all namespaces"},
-		"read everywhere": {forbidden("postback.dev", "postbackdeliveries", `cannot watch resource "postbackdeliveries" in API group "postback.dev" at the cluster scope`),
-			"You need the role view or postback-viewer in all namespaces, by a ClusterRoleBinding; or choose one namespace with -n.", "that namespace"},
-		"change": {forbidden("postback.dev", "postbacks", `cannot patch resource "postbacks" in API group "postback.dev" in the namespace "acme"`),
-			"You need the role edit or postback-editor in that namespace.", "view"},
-		"a Secret": {forbidden("", "secrets", `cannot get resource "secrets" in API group "" in the namespace "acme"`),
-			"You need a role with the right to get secrets in that namespace.", "postback-"},
+		"read": {
+			forbidden("postback.dev", "postbacks", `cannot list resource "postbacks" in API group "postback.dev" in the namespace "acme"`),
+			"You need the role view or postback-viewer in that namespace.", "all namespaces",
+		},
+		"read everywhere": {
+			forbidden("postback.dev", "postbackdeliveries", `cannot watch resource "postbackdeliveries" in API group "postback.dev" at the cluster scope`),
+			"You need the role view or postback-viewer in all namespaces, by a ClusterRoleBinding; or choose one namespace with -n.", "that namespace",
+		},
+		"change": {
+			forbidden("postback.dev", "postbacks", `cannot patch resource "postbacks" in API group "postback.dev" in the namespace "acme"`),
+			"You need the role edit or postback-editor in that namespace.", "view",
+		},
+		"a Secret": {
+			forbidden("", "secrets", `cannot get resource "secrets" in API group "" in the namespace "acme"`),
+			"You need a role with the right to get secrets in that namespace.", "postback-",
+		},
 		"a quota": {forbidden("postback.dev", "postbacks", `exceeded quota: few, requested: 1, used: 1, limited: 1`), "exceeded quota", "You need"},
-		"several mistakes": {errors.New(`Postback.postback.dev "shop" is invalid: [spec.url: Invalid value: "ftp:": must be absolute, <nil>: Invalid value: "null": ` +
-			`some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]`),
-			`[spec.url: Invalid value: "ftp:": must be absolute]`, "<nil>"},
+		"several mistakes": {
+			errors.New(`Postback.postback.dev "shop" is invalid: [spec.url: Invalid value: "ftp:": must be absolute, <nil>: Invalid value: "null": ` +
+				`some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]`),
+			`[spec.url: Invalid value: "ftp:": must be absolute]`, "<nil>",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := explain(test.err); !strings.Contains(got, test.want) || strings.Contains(got, test.never) {

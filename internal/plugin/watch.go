@@ -60,21 +60,9 @@ func (e *env) watch(ctx context.Context, s *scope, w watching, f func(change) (d
 			}
 		}
 	}
-	var worked, told atomic.Bool
-	refused := make(chan error, 1)
-	informer := cache.NewSharedInformer(s.listWatch(w, &worked), w.object, 0)
-	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
-		switch {
-		case ctx.Err() != nil:
-		case isRefused(err) && !worked.Load():
-			select {
-			case refused <- fmt.Errorf("watch: %w", err):
-			default:
-			}
-		case told.CompareAndSwap(false, true):
-			say(e.ErrOut, "%s; going on trying: %s", whyLost(err), explain(err))
-		}
-	}); err != nil {
+	trouble := &trouble{env: e, refused: make(chan error, 1)}
+	informer := cache.NewSharedInformer(s.listWatch(w, &trouble.worked), w.object, 0)
+	if err := informer.SetWatchErrorHandlerWithContext(trouble.handle); err != nil {
 		stop()
 		return fmt.Errorf("watch: %w", err)
 	}
@@ -96,14 +84,37 @@ func (e *env) watch(ctx context.Context, s *scope, w watching, f func(change) (d
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-refused:
+		case err := <-trouble.refused:
 			return err
 		case c := <-changes:
-			told.Store(false)
+			trouble.told.Store(false)
 			if done, err := f(c); done || err != nil {
 				return err
 			}
 		}
+	}
+}
+
+// trouble is what is wrong with a watch.
+type trouble struct {
+	*env
+	// worked says that the API server has let the caller watch, told that they know of the present trouble.
+	worked, told atomic.Bool
+	// refused gets what ends the watch.
+	refused chan error
+}
+
+// handle says once that the watch is lost, or ends it if it never worked and never will.
+func (t *trouble) handle(ctx context.Context, _ *cache.Reflector, err error) {
+	switch {
+	case ctx.Err() != nil:
+	case isRefused(err) && !t.worked.Load():
+		select {
+		case t.refused <- fmt.Errorf("watch: %w", err):
+		default:
+		}
+	case t.told.CompareAndSwap(false, true):
+		say(t.ErrOut, "%s; going on trying: %s", whyLost(err), explain(err))
 	}
 }
 
