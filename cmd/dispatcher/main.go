@@ -41,6 +41,9 @@ import (
 // version is set when the program is built.
 var version = "dev"
 
+// misused is the exit code for a mistake in the flags, as that of package flag.
+const misused = 2
+
 func main() {
 	var o dispatcher.Options
 	flag.StringVar(&o.Namespace, "namespace", envOr("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
@@ -68,7 +71,10 @@ func main() {
 	flag.StringVar(&o.Egress.NoProxy, "no-proxy", "", "Hosts, domains and CIDRs that are reached without the proxy, between commas, as in the environment variable NO_PROXY.")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
-	flag.Parse()
+	if err := start.Parse(flag.CommandLine, "DispatcherConfiguration", os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(misused)
+	}
 	o.Log = start.Log(logging)
 	o.Pod = pod(o.Identity)
 

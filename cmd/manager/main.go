@@ -63,6 +63,9 @@ const (
 	external    = "External"
 )
 
+// misused is the exit code for a mistake in the flags, as that of package flag.
+const misused = 2
+
 func main() {
 	var o options
 	flag.StringVar(&o.Namespace, "namespace", envOr("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
@@ -75,7 +78,10 @@ func main() {
 	flag.StringVar(&o.ingestCertificate, "ingest-certificate", external, "Who keeps the Secret "+v1alpha1.IngestCertificateName+", with which the dispatcher serves HTTPS: SelfManaged (the manager, with a CA of its own, which it publishes in the ConfigMap "+v1alpha1.IngestCAName+") or External (cert-manager, or you).")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
-	flag.Parse()
+	if err := start.Parse(flag.CommandLine, "ManagerConfiguration", os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(misused)
+	}
 	log := start.Log(logging)
 	log.Info("Starting", "version", version)
 	if err := run(ctrl.SetupSignalHandler(), o); err != nil {

@@ -1,0 +1,114 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package readme follows the README as a stranger does, word for word.
+package readme
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// step is what a page has its reader do next.
+type step struct {
+	// line of the page, from 1.
+	line int
+	// file is the name of a file to write, and command what to type; one of the two is there.
+	file, command string
+	// text is that of the file, or what the command prints; printed says whether the page tells.
+	text    string
+	printed bool
+}
+
+// steps returns what a section of a page, without its heading, has the reader do: files are blocks of YAML that begin with
+// their name in a comment; commands stand in blocks of sh, and, after a $ and before what they print, in blocks of console.
+func steps(page, heading string) ([]step, error) {
+	lines := strings.Split(page, "\n")
+	begin := -1
+	for i, line := range lines {
+		if line == "## "+heading {
+			begin = i + 1
+		}
+	}
+	if begin < 0 {
+		return nil, fmt.Errorf("there is no section %q", heading)
+	}
+	var all []step
+	for i := begin; i < len(lines) && !strings.HasPrefix(lines[i], "## "); i++ {
+		language, opens := strings.CutPrefix(lines[i], "```")
+		if !opens {
+			continue
+		}
+		first := i + 1
+		for i++; i < len(lines) && lines[i] != "```"; i++ {
+		}
+		if i == len(lines) {
+			return nil, fmt.Errorf("line %d: the block does not end", first)
+		}
+		found, err := block(language, lines[first:i], first+1)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+var fileName = regexp.MustCompile(`^# ([a-z-]+\.yaml)$`)
+
+func block(language string, lines []string, at int) ([]step, error) {
+	switch language {
+	case "yaml":
+		name := fileName.FindStringSubmatch(lines[0])
+		if name == nil {
+			return nil, fmt.Errorf("line %d: the block has no name of a file in its first line", at)
+		}
+		return []step{{line: at, file: name[1], text: strings.Join(lines, "\n") + "\n"}}, nil
+	case "sh":
+		var all []step
+		for i, line := range lines {
+			if line != "" && !strings.HasPrefix(line, "#") {
+				all = append(all, step{line: at + i, command: line})
+			}
+		}
+		return all, nil
+	case "console":
+		return session(lines, at)
+	}
+	return nil, fmt.Errorf("line %d: nobody knows what to do with a block of %q", at, language)
+}
+
+// session reads commands and what they print.
+func session(lines []string, at int) (all []step, err error) {
+	for i := 0; i < len(lines); i++ {
+		command, ok := strings.CutPrefix(lines[i], "$ ")
+		switch {
+		case ok:
+			s := step{line: at + i, command: command, printed: true}
+			for strings.HasSuffix(s.command, `\`) && i+1 < len(lines) {
+				i++
+				s.command += "\n" + lines[i]
+			}
+			all = append(all, s)
+		case len(all) == 0:
+			return nil, fmt.Errorf("line %d: the block does not begin with a command", at+i)
+		default:
+			all[len(all)-1].text += lines[i] + "\n"
+		}
+	}
+	return all, nil
+}
