@@ -21,7 +21,6 @@ package servingcert
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -136,7 +135,7 @@ func (r *Reconciler) writePair(ctx context.Context, secret *corev1.Secret, p pai
 	secret.Type = corev1.SecretTypeTLS
 	secret.Data = map[string][]byte{corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: key, v1alpha1.CABundleKey: bundle}
 	// The manager sees at once when somebody changes or deletes it.
-	watch(secret)
+	secret.Labels[v1alpha1.WatchLabel] = "true"
 	return r.write(ctx, before, secret)
 }
 
@@ -145,12 +144,6 @@ func (r *Reconciler) writeBundle(ctx context.Context, configMap *corev1.ConfigMa
 	before := configMap.DeepCopy()
 	configMap.Data, configMap.BinaryData = map[string]string{v1alpha1.CABundleKey: string(bundle)}, nil
 	return r.write(ctx, before, configMap)
-}
-
-func watch(secret *corev1.Secret) {
-	labels := maps.Clone(secret.Labels)
-	labels[v1alpha1.WatchLabel] = "true"
-	secret.Labels = labels
 }
 
 // write creates or updates an object, if it changed. An update fails if somebody else wrote since it was read.

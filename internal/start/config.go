@@ -22,6 +22,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -93,28 +94,17 @@ func apply(flags *flag.FlagSet, kind string, content []byte) error {
 	flags.VisitAll(func(f *flag.Flag) { named[camel(f.Name)] = f })
 	delete(named, configFlag)
 	var errs []error
-	for field, value := range settings {
+	// In the order of their names, or the error would have another text each time.
+	for _, field := range slices.Sorted(maps.Keys(settings)) {
 		f := named[field]
 		switch {
 		case f == nil:
 			errs = append(errs, fmt.Errorf("field %s: there is no such setting", field))
 		case !typed[f.Name]:
-			errs = append(errs, set(flags, f, field, value))
+			errs = append(errs, set(flags, f, field, settings[field]))
 		}
 	}
-	slices.SortFunc(errs, compareErrors)
 	return errors.Join(errs...)
-}
-
-// compareErrors makes the order of errors that of their texts: that of a map is another one each time.
-func compareErrors(a, b error) int {
-	text := func(err error) string {
-		if err == nil {
-			return ""
-		}
-		return err.Error()
-	}
-	return strings.Compare(text(a), text(b))
 }
 
 func set(flags *flag.FlagSet, f *flag.Flag, field string, value any) error {

@@ -105,11 +105,11 @@ func (c *ControlPlane) makeTokenKey() error {
 
 // choosePorts makes the processes that listen on a port, and the files that name it.
 func (c *ControlPlane) choosePorts() error {
-	apiServerPort, err := freePort()
+	apiServerPort, err := FreePort()
 	if err != nil {
 		return err
 	}
-	controllerManagerPort, err := freePort()
+	controllerManagerPort, err := FreePort()
 	if err != nil {
 		return err
 	}
@@ -254,8 +254,9 @@ func probe(transport *http.Transport, url string) func(context.Context) error {
 	}
 }
 
-// freePort returns a port that nothing listens on now.
-func freePort() (int, error) {
+// FreePort returns a port of the loopback interface that nothing listens on now, below the range that Linux gives to outgoing
+// connections. Somebody else may take it before the caller does.
+func FreePort() (int, error) {
 	var err error
 	for range portTries {
 		port := firstPort + mathrand.IntN(lastPort-firstPort)

@@ -21,7 +21,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -35,16 +34,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
 const (
 	loopback = "127.0.0.1"
 	// Endpoints of tests listen on this machine, which a dispatcher refuses to reach by itself.
 	loopbackCIDRs = "127.0.0.0/8,::1/128"
-	// Ports are chosen below the range that Linux gives to outgoing connections.
-	firstPort, lastPort = 20000, 32000
-	portTries           = 100
-	startTries          = 3
+	startTries    = 3
 
 	startTimeout  = 3 * time.Minute
 	pollInterval  = 50 * time.Millisecond
@@ -151,7 +149,7 @@ func (p *Process) startOnFreePorts(ctx context.Context) error {
 
 func (p *Process) choosePorts() error {
 	for _, address := range []*string{&p.ingest, &p.metrics, &p.probes} {
-		port, err := freePort()
+		port, err := controlplane.FreePort()
 		if err != nil {
 			return err
 		}
@@ -377,17 +375,4 @@ func (p *Process) Log() string {
 func (p *Process) LogTail(lines int) string {
 	all := bytes.Split(bytes.TrimSpace([]byte(p.Log())), []byte("\n"))
 	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
-}
-
-// freePort returns a port that nothing listens on now.
-func freePort() (int, error) {
-	var err error
-	for range portTries {
-		port := firstPort + mathrand.IntN(lastPort-firstPort)
-		var listener net.Listener
-		if listener, err = net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port))); err == nil {
-			return port, listener.Close()
-		}
-	}
-	return 0, fmt.Errorf("find a free port: %w", err)
 }

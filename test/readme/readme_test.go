@@ -19,10 +19,10 @@ package readme
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,8 +72,11 @@ func TestFirstPostback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
-	all, err := steps(strings.ReplaceAll(string(page), receiverPort, port), "A first Postback")
+	port, err := controlplane.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := steps(strings.ReplaceAll(string(page), receiverPort, strconv.Itoa(port)), "A first Postback")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,18 +162,4 @@ func looks(command string) bool {
 		}
 	}
 	return false
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
