@@ -45,6 +45,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
 	"github.com/postback-dev/postback-operator/internal/start"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 const (
@@ -58,6 +59,8 @@ const (
 type Options struct {
 	// Namespace of the installation.
 	Namespace string
+	// Watched are the namespaces whose events and deliveries are dealt with.
+	Watched watched.Namespaces
 	// Identity of this replica, unique among them, and the same after a restart.
 	Identity string
 	// Pod of this replica, or nil.
@@ -119,7 +122,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Secret{}:             route.CacheOptions(o.Namespace),
-				&v1alpha1.PostbackDelivery{}: backlog.CacheOptions(),
+				&v1alpha1.PostbackDelivery{}: backlog.CacheOptions(o.Watched),
 			},
 		},
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},

@@ -109,7 +109,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 	if err := r.observe(ctx); err != nil {
 		return err
 	}
-	watch, err := route.NewWatch(ctx, mgr.GetCache(), r.routes, o.Log.WithName("route"), func(postback types.UID) { r.wakeOf(ctx, postback) })
+	watch, err := route.NewWatch(ctx, mgr.GetCache(), r.routes, o.Watched, o.Log.WithName("route"), func(postback types.UID) { r.wakeOf(ctx, postback) })
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 		mgr.Add(everyReplica(health.run)),
 		r.addIngest(func() bool { return watch.HasSynced() && r.pending.HasSynced() }),
 		mgr.Add(&presence.Presence{
-			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod,
+			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod, Watched: o.Watched,
 			Loaded: watch.Loaded, Synced: watch.HasSynced, Clock: r.clock,
 		}),
 	)
@@ -133,7 +133,9 @@ func (r *replica) addRetries(ctx context.Context) error {
 	if r.pending, err = backlog.New(ctx, cache); err != nil {
 		return err
 	}
-	finished, err := retention.New(retention.Options{Client: r.live, Routes: r.routes, Clock: r.clock, MaxFinished: r.options.MaxFinished})
+	finished, err := retention.New(retention.Options{
+		Client: r.live, Watched: r.options.Watched, Routes: r.routes, Clock: r.clock, MaxFinished: r.options.MaxFinished,
+	})
 	if err != nil {
 		return err
 	}
@@ -174,7 +176,7 @@ func (r *replica) wakeOf(ctx context.Context, postback types.UID) {
 func (r *replica) addIngest(synced func() bool) error {
 	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
 	options := ingest.Options{
-		Address: r.options.IngestAddress, MaxBodyBytes: r.options.MaxBodyBytes, Store: r.live, Routes: r.routes,
+		Address: r.options.IngestAddress, Watched: r.options.Watched, MaxBodyBytes: r.options.MaxBodyBytes, Store: r.live, Routes: r.routes,
 		Backlog: r.pending, FirstAttempts: first, Synced: synced, Clock: r.clock, Log: r.options.Log.WithName("ingest"),
 		Events:   r.attempter.Events,
 		Traces:   r.options.Traces,

@@ -36,6 +36,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
 	"github.com/postback-dev/postback-operator/internal/start"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // version is set when the program is built.
@@ -69,6 +70,7 @@ func main() {
 	flag.StringVar(&o.Egress.Proxy, "egress-proxy", "", "URL of the proxy for all requests to endpoints, of scheme http, https, socks5 (names are resolved here) or socks5h (by the proxy).")
 	flag.StringVar(&o.Egress.ProxyCredentialsFile, "egress-proxy-credentials-file", "", "File with user:password for the proxy in its first line, read at each connection.")
 	flag.StringVar(&o.Egress.NoProxy, "no-proxy", "", "Hosts, domains and CIDRs that are reached without the proxy, between commas, as in the environment variable NO_PROXY.")
+	flag.Var(&o.Watched, watched.Flag, watched.Usage)
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	if err := start.Parse(flag.CommandLine, "DispatcherConfiguration", os.Args[1:]); err != nil {

@@ -43,6 +43,7 @@ var (
 	forbiddenSender       = problemKind{"forbidden", http.StatusForbidden, "The caller may not post events for the namespace"}
 	invalidIdempotencyKey = problemKind{"invalid-idempotency-key", http.StatusBadRequest, "The Idempotency-Key is not valid"}
 	notFound              = problemKind{"not-found", http.StatusNotFound, "There is nothing at this path"}
+	namespaceNotWatched   = problemKind{"namespace-not-watched", http.StatusNotFound, "The operator does not work for the namespace"}
 	methodNotAllowed      = problemKind{"method-not-allowed", http.StatusMethodNotAllowed, "The method is not allowed"}
 	bodyTooSlow           = problemKind{"body-too-slow", http.StatusRequestTimeout, "The request did not arrive in time"}
 	idConflict            = problemKind{"id-conflict", http.StatusConflict, "Another event has the same id"}
@@ -62,7 +63,7 @@ var (
 // problemKinds are all of them.
 var problemKinds = []problemKind{
 	invalidNamespace, invalidEvent, invalidOrigin, unauthenticated, forbiddenSender, invalidIdempotencyKey, notFound,
-	methodNotAllowed, bodyTooSlow, idConflict, bodyTooLarge, eventTooLarge, unsupportedMediaType, unsupportedEncoding,
+	namespaceNotWatched, methodNotAllowed, bodyTooSlow, idConflict, bodyTooLarge, eventTooLarge, unsupportedMediaType, unsupportedEncoding,
 	overloaded, rateLimited, noRoom, internalError, accessUnknown, notReady, notStored,
 }
 

@@ -42,6 +42,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/ingest/pace"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // Defaults of Options.
@@ -103,6 +104,8 @@ type Store interface {
 type Options struct {
 	// Address to listen on, host:port. The default is DefaultAddress.
 	Address string
+	// Watched are the namespaces for which events are taken.
+	Watched watched.Namespaces
 	// MaxBodyBytes bounds the body of a request. The default is DefaultMaxBodyBytes, the most LargestMaxBodyBytes.
 	MaxBodyBytes int64
 	// MaxInFlight is the number of requests beyond which further ones are refused. The default is DefaultMaxInFlight.
