@@ -32,13 +32,14 @@ manifests)
 	fi
 	$controller_gen rbac:roleName=postback-dispatcher paths=./dispatcher/... \
 		output:rbac:dir="$out/config/rbac/dispatcher"
+	go run ./hack/roles "$out"
 	;;
 chart)
 	files="$out/charts/postback/files"
 	rm -rf "$files"
 	mkdir -p "$files/crds"
 	cp config/crd/bases/*.yaml "$files/crds/"
-	for folder in rbac/manager rbac/dispatcher rbac/users network-policy priority prometheus grafana; do
+	for folder in rbac/manager rbac/dispatcher rbac/namespace rbac/namespaced rbac/users network-policy priority prometheus grafana; do
 		for file in config/$folder/*.yaml config/$folder/*.json; do
 			case $file in
 			*/kustomization.yaml | *'*'*) ;;

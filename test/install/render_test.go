@@ -148,6 +148,34 @@ func withoutVersion(t *testing.T, name string, object map[string]any) {
 	unstructured.RemoveNestedField(object, "metadata", "labels", "app.kubernetes.io/version")
 }
 
+// For named namespaces the chart has the same Roles as the overlay, and no ClusterRole that says anything of a tenant's objects.
+func TestChartForNamedNamespaces(t *testing.T) {
+	want := objects(t, kustomize(t, "watch-namespaces"))
+	delete(want, "Namespace /"+operator.Namespace)
+	got := objects(t, render(t, operator.Namespace, "--set", "watchNamespaces={partner-acme,partner-globex}"))
+	for name, object := range got {
+		withoutVersion(t, name, object)
+		text, err := json.Marshal(object["rules"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if object["kind"] == "ClusterRole" && strings.HasSuffix(name, "/postback-dispatcher") && bytes.Contains(text, []byte("postback.dev")) {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	if got["ClusterRole /postback-manager"] != nil || got["ClusterRoleBinding /postback-manager"] != nil {
+		t.Error("the manager has rights in every namespace")
+	}
+	same(t, want, got)
+	// The namespace of the installation may be one of them.
+	own := objects(t, render(t, operator.Namespace, "--set", "watchNamespaces={"+operator.Namespace+"}"))
+	for _, name := range []string{"postback-manager", "postback-manager-watched", "postback-dispatcher", "postback-dispatcher-watched"} {
+		if own["Role "+operator.Namespace+"/"+name] == nil || own["RoleBinding "+operator.Namespace+"/"+name] == nil {
+			t.Errorf("%s is missing", name)
+		}
+	}
+}
+
 // optional are the parts of config/ that config/default leaves out, and the values that turn them on.
 var optional = map[string]string{
 	"network-policy": "networkPolicy.enabled=true", "priority": "priority.enabled=true",

@@ -48,6 +48,7 @@ func values(t *testing.T) map[string]any {
 	all := map[string]any{
 		"image.registry": "registry.example.com/acme", "image.tag": "v9", "image.pullPolicy": "Always", "image.pullSecrets": []string{"registry"},
 		"labels": map[string]any{"team": "growth"}, "crds.enabled": false, "crds.keep": false, "signatureHeader": "Acme-Signature",
+		"watchNamespaces": []string{"partner-acme"},
 		"ingest.service.type": "LoadBalancer", "ingest.service.annotations": map[string]any{"a": "b"},
 		"ingest.service.loadBalancerSourceRanges": []string{"192.0.2.0/24"}, "ingest.certificate.source": "External",
 		"ingest.certificate.dnsNames": []string{"events.example.com"}, "ingest.certificate.issuerRef.name": "other",
@@ -175,6 +176,7 @@ func TestSchemaRefusesBadValues(t *testing.T) {
 		"ingest.certificate.source": "CertManager", "ingest.service.type": "ExternalName", "signatureHeader": "A B",
 		"manager.resources.limits": map[string]any{"memory": "lots"}, "dispatcher.resources.requests": map[string]any{"disk": "1Gi"},
 		"dispatcher.autoscaling.cpu": "80%", "labels": map[string]any{"a": 1},
+		"watchNamespaces": []string{"Partner"},
 	} {
 		refused(t, path, value)
 	}

@@ -21,7 +21,8 @@ app.kubernetes.io/component: {{ . }}
 
 {{/*
 The objects of the files that match a pattern. They are copies of what is in config/, made by "make manifests", so that chart
-and kustomize say the same. Takes root and files, and, if wanted: kinds, to leave out others; labels; annotations.
+and kustomize say the same. Takes root and files, and, if wanted: kinds, to leave out others; namespace, to put them there; labels;
+annotations.
 */}}
 {{- define "postback.objects" -}}
 {{- $in := . }}
@@ -34,6 +35,9 @@ and kustomize say the same. Takes root and files, and, if wanted: kinds, to leav
 {{- if and $object.kind (or (not $in.kinds) (has $object.kind $in.kinds)) }}
 {{- $labels := merge (include "postback.labels" $in.root | fromYaml) ($in.labels | default dict | deepCopy) ($object.metadata.labels | default dict) }}
 {{- $_ := set $object.metadata "labels" $labels }}
+{{- with $in.namespace }}
+{{- $_ := set $object.metadata "namespace" . }}
+{{- end }}
 {{- with $in.annotations }}
 {{- $_ := set $object.metadata "annotations" (merge (deepCopy .) ($object.metadata.annotations | default dict)) }}
 {{- end }}
