@@ -42,7 +42,7 @@ func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(pl
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	consumer, err := r.JetStream.OrderedConsumer(ctx, r.Stream, jetstream.OrderedConsumerConfig{
+	consumer, err := r.JetStream.OrderedConsumer(ctx, r.Names.LogStream(), jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
 	})
 	if err != nil {

@@ -94,7 +94,7 @@ func (l *look) exhausted() bool {
 func (l *look) window(ctx context.Context, from, before uint64) (messages []*jetstream.RawStreamMsg, whole bool, err error) {
 	// One more than there can be shows that the end was reached.
 	most := int(min(before-from, windowMessages)) + 1
-	batch, err := jetstreamext.GetBatch(ctx, l.reader.JetStream, l.reader.Stream, most,
+	batch, err := jetstreamext.GetBatch(ctx, l.reader.JetStream, l.reader.Names.LogStream(), most,
 		jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchSubject(l.filter), jetstreamext.GetBatchMaxBytes(windowBytes))
 	if err != nil {
 		return nil, false, unavailable(err)

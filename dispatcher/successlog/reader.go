@@ -30,7 +30,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 	"k8s.io/apimachinery/pkg/types"
@@ -38,6 +37,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -66,20 +66,10 @@ type Routes interface {
 	In(namespace string) []*route.Route
 }
 
-// Codec is the form of the messages.
-type Codec interface {
-	// Subject returns the subject of a delivery of a Postback. "" for a part stands for any, and for those after it.
-	Subject(namespace string, postback types.UID, delivery string) string
-	// Decode returns the delivery that a message holds.
-	Decode(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error)
-}
-
 // Reader reads the log. It is safe for concurrent use.
 type Reader struct {
 	JetStream jetstream.JetStream
-	// Stream is the name of the log's stream.
-	Stream string
-	Codec  Codec
+	Names     message.Names
 	// Routes bound what is shown to the Postbacks that exist: one that was deleted takes its log with it, so that nobody
 	// who makes a namespace or a Postback of the same name reads what was somebody else's.
 	Routes Routes
@@ -163,7 +153,7 @@ func (r *Reader) Get(ctx context.Context, namespace, name string) (*v1alpha1.Pos
 		if known.Name != postback {
 			continue
 		}
-		found, err := r.last(ctx, []string{r.Codec.Subject(namespace, known.UID, name)})
+		found, err := r.last(ctx, []string{r.Names.LogSubject(namespace, known.UID, name)})
 		if err != nil || len(found) == 0 || found[0].Name != name {
 			return nil, err
 		}
@@ -187,7 +177,7 @@ func (r *Reader) event(ctx context.Context, q Query) ([]*v1alpha1.PostbackDelive
 	for _, known := range r.Routes.In(q.Namespace) {
 		if q.Postback == "" || q.Postback == known.Name {
 			name := delivery.Name(v1alpha1.PostbackReference{Name: known.Name, UID: known.UID}, q.EventID)
-			subjects = append(subjects, r.Codec.Subject(q.Namespace, known.UID, name))
+			subjects = append(subjects, r.Names.LogSubject(q.Namespace, known.UID, name))
 		}
 	}
 	found, err := r.last(ctx, subjects)
@@ -205,7 +195,7 @@ func (r *Reader) last(ctx context.Context, subjects []string) ([]*v1alpha1.Postb
 	var found []*v1alpha1.PostbackDelivery
 	for len(subjects) > 0 {
 		n := min(len(subjects), maxSubjects)
-		batch, err := jetstreamext.GetLastMsgsFor(ctx, r.JetStream, r.Stream, subjects[:n])
+		batch, err := jetstreamext.GetLastMsgsFor(ctx, r.JetStream, r.Names.LogStream(), subjects[:n])
 		if err != nil {
 			return nil, unavailable(err)
 		}
@@ -235,7 +225,7 @@ func (r *Reader) Newest(ctx context.Context) (uint64, error) {
 }
 
 func (r *Reader) state(ctx context.Context) (*jetstream.StreamState, error) {
-	stream, err := r.JetStream.Stream(ctx, r.Stream)
+	stream, err := r.JetStream.Stream(ctx, r.Names.LogStream())
 	if err != nil {
 		return nil, unavailable(err)
 	}
@@ -246,12 +236,15 @@ func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, 
 
 // filter returns the subject of what a query may select. any is false if there can be nothing.
 func (r *Reader) filter(q Query) (subject string, any bool) {
+	if q.Namespace == "" {
+		return r.Names.AllLog(), true
+	}
 	if q.Postback == "" {
-		return r.Codec.Subject(q.Namespace, "", ""), true
+		return r.Names.LogSubjects(q.Namespace, ""), true
 	}
 	for _, known := range r.Routes.In(q.Namespace) {
 		if known.Name == q.Postback {
-			return r.Codec.Subject(q.Namespace, known.UID, ""), true
+			return r.Names.LogSubjects(q.Namespace, known.UID), true
 		}
 	}
 	return "", false
@@ -259,7 +252,7 @@ func (r *Reader) filter(q Query) (subject string, any bool) {
 
 // decode returns the delivery of a message, or nil if it is of a Postback that is there no more, or of another form.
 func (r *Reader) decode(m *jetstream.RawStreamMsg) *v1alpha1.PostbackDelivery {
-	d, err := r.Codec.Decode(m.Subject, m.Header, m.Data)
+	d, err := r.Names.ParseLog(m.Subject, m.Header, m.Data)
 	if err != nil || r.Routes.Of(d.Namespace, d.Spec.PostbackRef) == nil {
 		return nil
 	}
