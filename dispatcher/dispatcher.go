@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -67,6 +68,8 @@ type Options struct {
 	Pod *metav1.OwnerReference
 	// IngestAddress, MetricsAddress and ProbeAddress are listened on. "0" for the latter two means none.
 	IngestAddress, MetricsAddress, ProbeAddress string
+	// ProfileAddress is listened on for profiles of this process. "" means none, and no host that of loopback.
+	ProfileAddress string
 	// MaxInFlight is how many attempts are made at a time, to all endpoints.
 	MaxInFlight int
 	// SignatureHeader is the header of the signature scheme Dub, UserAgent the header User-Agent.
@@ -127,6 +130,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 		},
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:  o.ProbeAddress,
+		PprofBindAddress:        profileAddress(o.ProfileAddress),
 		GracefulShutdownTimeout: ptr.To(shutdownGrace),
 	})
 	if err != nil {
@@ -139,4 +143,13 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 		return fmt.Errorf("run: %w", err)
 	}
 	return nil
+}
+
+// profileAddress returns what to listen on for profiles. They show what is in memory, keys included, so an address
+// without a host means loopback here, and not every interface.
+func profileAddress(address string) string {
+	if host, port, err := net.SplitHostPort(address); err == nil && host == "" {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address
 }

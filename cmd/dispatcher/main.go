@@ -59,6 +59,7 @@ func main() {
 	flag.IntVar(&o.Ingest.Burst, "ingest-burst", ingest.DefaultBurst, "Events that one sender may post at once to this replica after a pause, at least 100.")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", "127.0.0.1:8082", "Address of the metrics, or 0 for none.")
 	flag.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8083", "Address of the probes /healthz and /readyz, or 0 for none.")
+	flag.StringVar(&o.ProfileAddress, "pprof-bind-address", "0", "Address of profiles for Go's pprof, or 0 for none. Without a host it is of loopback. Profiles can show what is in memory: open it to nobody else.")
 	flag.StringVar(&o.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub. The manager needs the same value.")
 	flag.StringVar(&o.UserAgent, "user-agent", "Postback/"+version, "Header User-Agent of the requests.")
 	flag.Int64Var(&o.MaxBodyBytes, "max-body-bytes", ingest.DefaultMaxBodyBytes, "Largest body of a request to ingest, in bytes.")
