@@ -26,6 +26,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -69,7 +70,7 @@ func nameNamespaces(t *testing.T) {
 	}
 	t.Cleanup(func() { kubectl(t, "", "apply", "-k", filepath.Join(root, "config", "default")) })
 	kubectl(t, "", "apply", "-k", filepath.Join(root, "config", "watch-namespaces"))
-	kubectl(t, "", "delete", "clusterrole,clusterrolebinding", "postback-manager")
+	kubectl(t, "", "delete", "--ignore-not-found", "clusterrole,clusterrolebinding", "postback-manager")
 }
 
 // can asks the API server, with kubectl, what a program may do.
@@ -133,6 +134,38 @@ func TestNamedNamespaces(t *testing.T) {
 	if err := api.List(t.Context(), secrets, client.InNamespace(unwatched)); err != nil || len(secrets.Items) > 0 {
 		t.Errorf("%d Secrets were made elsewhere, %v", len(secrets.Items), err)
 	}
+}
+
+// TestNamespaceThatLosesItsRoles: whoever administers a namespace may delete what is bound there, and the namespace. That ends
+// nothing for the others, and what comes back is watched again.
+func TestNamespaceThatLosesItsRoles(t *testing.T) {
+	nameNamespaces(t)
+	kubectl(t, "", "delete", "-n", otherWatched, "rolebinding", "postback-manager-watched", "postback-dispatcher-watched")
+	for _, program := range []string{"manager", "dispatcher"} {
+		gomega.NewWithT(t).Eventually(func() bool { return can(t, program, otherWatched, "list", "postbackdeliveries.postback.dev") }).
+			WithTimeout(patience).Should(gomega.BeFalse())
+	}
+	r := begin(t, watchedNamespace)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := r.use(ctx); err != nil {
+		t.Errorf("%v\n%s\n%s", err, r.manager.LogTail(logLines), r.dispatcher.LogTail(logLines))
+	}
+	nameNamespaces(t)
+	for _, p := range []*operator.Process{r.manager, r.dispatcher} {
+		if log := p.Log(); !strings.Contains(log, `"Not watching a namespace","namespace":"partner-globex","lacking":"list `) {
+			t.Errorf("%s does not say what it lacks:\n%s", p.Name, p.LogTail(logLines))
+		}
+		if code, err := p.WaitExit(ctx); code != 1 || err != nil || !strings.Contains(p.Log(), "namespace partner-globex may be watched now: start again") {
+			t.Errorf("%s ends with %d, %v:\n%s", p.Name, code, err, p.LogTail(logLines))
+		}
+	}
+	// What the kubelet does, too.
+	again := begin(t, otherWatched)
+	if err := again.use(ctx); err != nil {
+		t.Error(err)
+	}
+	again.end()
 }
 
 // checkRefusal posts an event for the namespace that is not watched, by a sender who may.
