@@ -27,6 +27,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -91,6 +92,15 @@ func CacheOptions(namespace string, namespaces watched.Namespaces) cache.Options
 		},
 		// A read that would start to cache something by accident fails instead.
 		ReaderFailOnMissingInformer: true,
+	}
+}
+
+// Watches are what has to be listed and watched in each namespace.
+func Watches() []schema.GroupResource {
+	return []schema.GroupResource{
+		{Group: v1alpha1.GroupVersion.Group, Resource: "postbacks"},
+		{Group: v1alpha1.GroupVersion.Group, Resource: "postbacksecrets"},
+		{Resource: "secrets"},
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -118,6 +119,12 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("make the scheme: %w", err)
 	}
+	namespaces, missing, err := watched.Settle(ctx, config, o.Log, o.Watched,
+		schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "postbackdeliveries"})
+	if err != nil {
+		return err
+	}
+	o.Watched = namespaces
 	mgr, err := ctrl.NewManager(config, manager.Options{
 		Scheme: scheme,
 		Logger: o.Log,
@@ -136,7 +143,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if err != nil {
 		return fmt.Errorf("make the controller manager: %w", err)
 	}
-	if err := add(ctx, mgr, o); err != nil {
+	if err := errors.Join(mgr.Add(missing), add(ctx, mgr, o)); err != nil {
 		return err
 	}
 	if err := start.Manager(ctx, mgr); err != nil {

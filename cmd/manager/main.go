@@ -103,6 +103,10 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
+	var missing *watched.Missing
+	if o.Watched, missing, err = watched.Settle(ctx, config, ctrl.Log, o.Watched, controllers.Watches()...); err != nil {
+		return err
+	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
@@ -125,6 +129,9 @@ func run(ctx context.Context, o options) error {
 	o.Clock, o.Metrics = clock.RealClock{}, metrics.Registry
 	if err := controllers.Setup(ctx, mgr, o.Options); err != nil {
 		return err
+	}
+	if err := mgr.Add(missing); err != nil {
+		return fmt.Errorf("add the look for namespaces: %w", err)
 	}
 	if o.ingestCertificate == selfManaged {
 		if err := servingcert.Setup(mgr, o.Namespace, o.Clock); err != nil {

@@ -123,9 +123,12 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 		// Without its kinds nothing else can be looked at.
 		return errReported
 	}
+	replicas := o.replicas(ctx, s, r)
 	o.checkRights(ctx, s, r)
-	o.checkReplicas(ctx, s, r)
-	o.checkPostbacks(ctx, s, r)
+	o.checkAccounts(ctx, s, r, replicas)
+	o.checkReplicas(r, replicas)
+	o.checkWatched(s, r, replicas)
+	o.checkPostbacks(ctx, s, r, replicas)
 	if o.postback != "" {
 		if err := o.checkEndpoint(ctx, s, r); err != nil {
 			return err

@@ -48,7 +48,7 @@ func values(t *testing.T) map[string]any {
 	all := map[string]any{
 		"image.registry": "registry.example.com/acme", "image.tag": "v9", "image.pullPolicy": "Always", "image.pullSecrets": []string{"registry"},
 		"labels": map[string]any{"team": "growth"}, "crds.enabled": false, "crds.keep": false, "signatureHeader": "Acme-Signature",
-		"watchNamespaces": []string{"partner-acme"},
+		"watchNamespaces":     []string{"partner-acme"},
 		"ingest.service.type": "LoadBalancer", "ingest.service.annotations": map[string]any{"a": "b"},
 		"ingest.service.loadBalancerSourceRanges": []string{"192.0.2.0/24"}, "ingest.certificate.source": "External",
 		"ingest.certificate.dnsNames": []string{"events.example.com"}, "ingest.certificate.issuerRef.name": "other",

@@ -19,6 +19,7 @@ package rbac
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -26,6 +27,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -69,7 +71,7 @@ func nameNamespaces(t *testing.T) {
 	}
 	t.Cleanup(func() { kubectl(t, "", "apply", "-k", filepath.Join(root, "config", "default")) })
 	kubectl(t, "", "apply", "-k", filepath.Join(root, "config", "watch-namespaces"))
-	kubectl(t, "", "delete", "clusterrole,clusterrolebinding", "postback-manager")
+	kubectl(t, "", "delete", "--ignore-not-found", "clusterrole,clusterrolebinding", "postback-manager")
 }
 
 // can asks the API server, with kubectl, what a program may do.
@@ -109,7 +111,7 @@ func TestNamedNamespaces(t *testing.T) {
 	if err := api.Create(t.Context(), elsewhere); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	for _, namespace := range []string{watchedNamespace, otherWatched} {
 		r := begin(t, namespace)
@@ -117,6 +119,11 @@ func TestNamedNamespaces(t *testing.T) {
 			t.Errorf("%v\n%s\n%s", err, r.manager.LogTail(logLines), r.dispatcher.LogTail(logLines))
 		}
 		checkRefusal(ctx, t, r)
+		if namespace == watchedNamespace {
+			if err := r.retry(ctx); err != nil {
+				t.Errorf("retry: %v\n%s", err, r.dispatcher.LogTail(logLines))
+			}
+		}
 		r.end()
 		if log := r.logs(); strings.Contains(log, "forbidden") || strings.Contains(log, "unknown namespace") {
 			t.Errorf("something was refused:\n%s", linesWith(log, "forbidden")+linesWith(log, "unknown namespace"))
@@ -133,6 +140,48 @@ func TestNamedNamespaces(t *testing.T) {
 	if err := api.List(t.Context(), secrets, client.InNamespace(unwatched)); err != nil || len(secrets.Items) > 0 {
 		t.Errorf("%d Secrets were made elsewhere, %v", len(secrets.Items), err)
 	}
+}
+
+// TestNamespaceThatLosesItsRoles: whoever administers a namespace may delete what is bound there, and the namespace. That ends
+// nothing for the others, and what comes back is watched again.
+func TestNamespaceThatLosesItsRoles(t *testing.T) {
+	nameNamespaces(t)
+	kubectl(t, "", "delete", "-n", otherWatched, "rolebinding", "postback-manager-watched", "postback-dispatcher-watched")
+	for _, program := range []string{"manager", "dispatcher"} {
+		gomega.NewWithT(t).Eventually(func() bool { return can(t, program, otherWatched, "list", "postbackdeliveries.postback.dev") }).
+			WithTimeout(patience).Should(gomega.BeFalse())
+	}
+	r := begin(t, watchedNamespace)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := r.use(ctx); err != nil {
+		t.Errorf("%v\n%s\n%s", err, r.manager.LogTail(logLines), r.dispatcher.LogTail(logLines))
+	}
+	nameNamespaces(t)
+	for _, p := range []*operator.Process{r.manager, r.dispatcher} {
+		if log := p.Log(); !strings.Contains(log, `"Not watching a namespace","namespace":"partner-globex","lacking":"list `) {
+			t.Errorf("%s does not say what it lacks:\n%s", p.Name, p.LogTail(logLines))
+		}
+		if code, err := p.WaitExit(ctx); code != 1 || err != nil || !strings.Contains(p.Log(), "namespace partner-globex may be watched now: start again") {
+			t.Errorf("%s ends with %d, %v:\n%s", p.Name, code, err, p.LogTail(logLines))
+		}
+	}
+	// What the kubelet does, too.
+	again := begin(t, otherWatched)
+	if err := again.use(ctx); err != nil {
+		t.Error(err)
+	}
+	again.end()
+}
+
+// retry has an event tried again, without anybody asking, after the first attempt has failed.
+func (r *run) retry(ctx context.Context) error {
+	seen := len(r.endpoint.Requests(hooks))
+	return errors.Join(r.declare(ctx), r.post(ctx, "evt_retried", 1), r.until(ctx, func(ctx context.Context) (bool, error) {
+		all, err := r.deliveries(ctx)
+		return len(all) == 1 && all[0].Status.Phase == v1alpha1.DeliveryDelivered && all[0].Status.AttemptCount == 2 &&
+			len(r.endpoint.Requests(hooks)) == seen+2, err
+	}))
 }
 
 // checkRefusal posts an event for the namespace that is not watched, by a sender who may.
