@@ -49,7 +49,7 @@ manifests: $(CONTROLLER_GEN) ## Generate CustomResourceDefinitions and roles fro
 	@hack/generate.sh chart
 
 .PHONY: docs
-docs: $(CRD_REF_DOCS) ## Generate docs/api.md, and the tables of docs/metrics.md, from the code.
+docs: $(CRD_REF_DOCS) ## Generate docs/api.md, and the tables of docs/metrics.md and docs/configuration.md, from the code.
 	@hack/generate.sh docs
 
 .PHONY: fmt

@@ -50,6 +50,7 @@ chart)
 	;;
 docs)
 	go run ./hack/metrics "$out"
+	go run ./hack/configuration "$out"
 	# The validation of a field that is only "Required: {}" or "Optional: {}" is one word.
 	$crd_ref_docs --source-path=api/v1alpha1 --config=hack/api-reference.yaml --renderer=markdown --output-path="$out/docs/api.md" >/dev/null
 	sed -e 's/\(Required\|Optional\): \\{\\} /\1 /g' "$out/docs/api.md" >"$out/docs/api.md.new"
