@@ -304,7 +304,7 @@ func TestWatchTheLog(t *testing.T) {
 		}
 		if w.Type == "BOOKMARK" {
 			leftOut := 0
-			if _, err := fmt.Sscan(w.Object.Metadata.Annotations[LeftOutAnnotation], &leftOut); err != nil || added+leftOut != many || leftOut < many/4 {
+			if _, err := fmt.Sscan(w.Object.Metadata.Annotations[v1alpha1.LeftOutAnnotation], &leftOut); err != nil || added+leftOut != many || leftOut < many/4 {
 				t.Errorf("%d shown, %d left out, of %d; %v", added, leftOut, many, err)
 			}
 			if w.Object.Metadata.ResourceVersion != fmt.Sprint(42+many) {
