@@ -242,8 +242,8 @@ func TestWithoutALog(t *testing.T) {
 	}
 }
 
-// watched is a line of a watch.
-type watched struct {
+// watchLine is a line of a watch.
+type watchLine struct {
 	Type   string
 	Object struct {
 		Title    string
@@ -255,7 +255,7 @@ type watched struct {
 	}
 }
 
-func watchLines(t *testing.T, ctx context.Context, url string) func() (watched, error) {
+func watchLines(t *testing.T, ctx context.Context, url string) func() (watchLine, error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -270,7 +270,7 @@ func watchLines(t *testing.T, ctx context.Context, url string) func() (watched, 
 		t.Fatalf("the watch is answered %s", response.Status)
 	}
 	decoder := json.NewDecoder(bufio.NewReader(response.Body))
-	return func() (w watched, err error) { return w, decoder.Decode(&w) }
+	return func() (w watchLine, err error) { return w, decoder.Decode(&w) }
 }
 
 func TestWatchTheLog(t *testing.T) {
@@ -304,7 +304,7 @@ func TestWatchTheLog(t *testing.T) {
 		}
 		if w.Type == "BOOKMARK" {
 			leftOut := 0
-			if _, err := fmt.Sscan(w.Object.Metadata.Annotations[LeftOutAnnotation], &leftOut); err != nil || added+leftOut != many || leftOut < many/4 {
+			if _, err := fmt.Sscan(w.Object.Metadata.Annotations[v1alpha1.LeftOutAnnotation], &leftOut); err != nil || added+leftOut != many || leftOut < many/4 {
 				t.Errorf("%d shown, %d left out, of %d; %v", added, leftOut, many, err)
 			}
 			if w.Object.Metadata.ResourceVersion != fmt.Sprint(42+many) {
@@ -377,7 +377,7 @@ func TestRestore(t *testing.T) {
 	want := logged(t, crm, "evt_1")
 	options, _ := testOptions(c, crm)
 	options.Successes = &memoryLog{deliveries: []*v1alpha1.PostbackDelivery{want}}
-	options.Recorder = &delivery.Recorder{Client: c}
+	options.API, options.Recorder = c, &delivery.Recorder{Client: c}
 	options.Readers = rightsOf{"jane": {right("patch", "namespace "+namespace)}}
 	lines := make(chan string, 100)
 	options.Log = funcr.New(func(prefix, args string) { lines <- prefix + args }, funcr.Options{})
@@ -423,7 +423,8 @@ func TestRestore(t *testing.T) {
 func TestRestoreWithoutTheAPIServer(t *testing.T) {
 	crm := looseRoute("acme", "crm", "", "*")
 	want := logged(t, crm, "evt_1")
-	options, _ := testOptions(fakeStore{get: func(context.Context, *v1alpha1.PostbackDelivery) error { return errors.New("connection refused") }}, crm)
+	options, _ := testOptions(fakeStore{}, crm)
+	options.API = fakeStore{get: func(context.Context, *v1alpha1.PostbackDelivery) error { return errors.New("connection refused") }}
 	options.Successes = &memoryLog{deliveries: []*v1alpha1.PostbackDelivery{want}}
 	server := testServer(t, options)
 	got := ask(t, "POST", server.URL+"/v1/namespaces/acme/deliveries/"+want.Name+"/restore", "")
