@@ -75,8 +75,8 @@ type Attempter struct {
 // delivery.ErrGone if the delivery was deleted meanwhile.
 //
 // An attempt that has begun is finished and recorded even if its caller is no longer wanted, for the endpoint has seen
-// it: ctx should end only when the process has to.
-func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause) (*v1alpha1.PostbackDelivery, error) {
+// it: ctx should end only when the process has to. sent is called in between, with how the request ended.
+func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error) {
 	if !a.begin(d.UID) {
 		return nil, ErrInFlight
 	}
@@ -95,6 +95,7 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 		result.Message = "the Postback was deleted during the attempt; the endpoint may have received it"
 	}
 	observe(result)
+	sent(&result)
 	if cause.TakenOver {
 		result.Message = noteTakeover(result.Message)
 	}

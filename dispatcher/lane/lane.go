@@ -43,6 +43,8 @@ type lane struct {
 	due, asked *queue
 	// running holds what is being done, with the work of the same delivery that came meanwhile, or nil.
 	running map[types.NamespacedName]*Work
+	// sending is how many of these have a place. Others are being recorded, which is not the endpoint's concern.
+	sending int
 	// reserved are places for first attempts that are being stored.
 	reserved int
 

@@ -251,7 +251,7 @@ func (r *rig) ingestURLs(namespace string) []string {
 }
 
 // bareAPI runs the bare create-plus-status loop, in a namespace of its own that is removed again.
-func (r *rig) bareAPI(ctx context.Context, n int) (load.LoopReport, error) {
+func (r *rig) bareAPI(ctx context.Context, n int, write load.Write, remove bool) (load.LoopReport, error) {
 	const namespace = "bench-bare"
 	if _, err := r.namespace(ctx, namespace); err != nil {
 		return load.LoopReport{}, err
@@ -260,12 +260,23 @@ func (r *rig) bareAPI(ctx context.Context, n int) (load.LoopReport, error) {
 	if err := r.api.Create(ctx, owner); err != nil {
 		return load.LoopReport{}, fmt.Errorf("make the owner of the bare deliveries: %w", err)
 	}
+	before, err := usageOf(r.cp.PIDs())
+	if err != nil {
+		return load.LoopReport{}, err
+	}
 	report, err := call[load.LoopReport](ctx, load.BareAPI, load.BareAPIOrders{
-		Kubeconfig: r.kubeconfig, Namespace: namespace, Postback: v1alpha1.PostbackReference{Name: owner.Name, UID: owner.UID},
+		Kubeconfig: r.cp.Kubeconfig, Namespace: namespace, Write: write, Delete: remove, Postback: v1alpha1.PostbackReference{Name: owner.Name, UID: owner.UID},
 		Prefix: "bare", Deliveries: n, Size: r.options.size, Connections: r.options.connections,
 	})
 	if err != nil {
 		return report, err
+	}
+	after, err := usageOf(r.cp.PIDs())
+	if err != nil {
+		return report, err
+	}
+	for name, s := range after.since(before) {
+		fmt.Fprintf(r.out, "bare API: %s %.2f CPU ms each\n", name, milliseconds(s.CPU)/float64(n))
 	}
 	return report, r.remove(ctx, namespace)
 }

@@ -38,9 +38,23 @@ func (r *rig) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api, err := r.bareAPI(ctx, r.options.events/2)
+	api, err := r.bareAPI(ctx, r.options.events/2, load.WriteUpdate, false)
 	if err != nil {
 		return err
+	}
+	if len(r.options.runs) == 1 && r.options.runs[0] == "writes" {
+		for range 2 {
+			for _, w := range []load.Write{load.WriteNone, load.WriteUpdate, load.WriteMergePatch, load.WriteJSONPatch, load.WriteApply} {
+				for _, del := range []bool{false, true} {
+					fmt.Fprintln(r.out, w, del)
+					x, err := r.bareAPI(ctx, 1500, w, del)
+					if err != nil {
+						return err
+					}
+					fmt.Fprintln(r.out, float64(x.Done)/x.Elapsed.Seconds())
+				}
+			}
+		}
 	}
 	httpRate, apiRate := float64(http.Done)/http.Elapsed.Seconds(), float64(api.Done)/api.Elapsed.Seconds()
 	if _, err := fmt.Fprintf(r.out, "bare HTTP %.0f/s, bare API %.0f/s, p99 %.1f ms\n", httpRate, apiRate, percentilesOf(api.Took).P99); err != nil {
