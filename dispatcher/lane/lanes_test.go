@@ -441,7 +441,7 @@ func TestReserve(t *testing.T) {
 		for begin := l.Reserve(target("a")); begin != nil; begin = l.Reserve(target("a")) {
 			places = append(places, begin)
 		}
-		want(t, "places", len(places), maxWaiting)
+		want(t, "places", len(places), firstWaiting)
 		places[0](nil)
 		if again := l.Reserve(target("a")); again == nil {
 			t.Error("a place that was given back is not there")
@@ -474,4 +474,36 @@ func TestCloseEndsRunWhenAllIsDone(t *testing.T) {
 		want(t, "what was there is done", len(e.got()), 100)
 		want(t, "what waits for an endpoint is dropped", len(gone.got()), 1)
 	})
+}
+
+// How many first attempts a lane promises to begin in time depends on how long its endpoint takes.
+func TestPromisesFollowThePaceOfTheEndpoint(t *testing.T) {
+	for name, test := range map[string]struct {
+		took time.Duration
+		want int
+	}{
+		"not known":  {0, firstWaiting},
+		"at once":    {time.Millisecond, mostWaiting},
+		"in a while": {400 * time.Millisecond, 5 * DefaultMaxConcurrent},
+		"slow":       {10 * time.Second, leastWaiting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
+				answered := make(chan struct{})
+				l.Submit(target("a"), &Work{Do: func(_ context.Context, sent func(*v1alpha1.Attempt)) {
+					defer close(answered)
+					a := succeeded()
+					a.Duration = metav1.Duration{Duration: test.took}
+					sent(a)
+				}})
+				<-answered
+				synctest.Wait()
+				promised := 0
+				for l.Reserve(target("a")) != nil {
+					promised++
+				}
+				want(t, "first attempts promised", promised, test.want)
+			})
+		})
+	}
 }
