@@ -99,6 +99,23 @@ NODE_FLAGS ?=
 test-node: ## Test the installation in real Pods, on a Kubernetes node of its own. Needs root and Linux; built first (minutes, once).
 	@hack/node/test.sh $(NODE_FLAGS)
 
+# Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".
+BENCH ?= -intake=kubernetes -series=fanout,bodies,retries,unfinished,postbacks,replicas
+BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
+	CGO_ENABLED=0 go run -trimpath ./test/bench -programs bin
+
+.PHONY: bench
+bench: build ## Measure throughput, latency, CPU and memory, and write docs/performance.md (about ten minutes).
+	@$(BENCH_RUN) -out docs $(BENCH)
+
+.PHONY: bench-guard
+bench-guard: build ## Make a short run and fail if a ratio is out of its recorded range.
+	@$(BENCH_RUN) -guard
+
+.PHONY: bench-go
+bench-go: ## Run the micro-benchmarks of the hot functions, for benchstat.
+	@go test -run '^$$' -bench . -benchmem -count 6 ./dispatcher/route ./dispatcher/sign ./dispatcher/format ./dispatcher/delivery
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s).
 	@hack/fuzz.sh $(FUZZTIME)

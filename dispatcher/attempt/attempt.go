@@ -79,15 +79,15 @@ type Record func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*
 // delivery.ErrGone if the delivery was deleted meanwhile.
 //
 // An attempt that has begun is finished and recorded even if its caller is no longer wanted, for the endpoint has seen
-// it: ctx should end only when the process has to.
-func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause) (*v1alpha1.PostbackDelivery, error) {
-	return a.AttemptWith(ctx, d, r, cause, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+// it: ctx should end only when the process has to. sent is called in between, with how the request ended.
+func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error) {
+	return a.AttemptWith(ctx, d, r, cause, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 		return a.Recorder.Record(ctx, d, apply)
 	})
 }
 
 // AttemptWith is Attempt for a delivery that is recorded in another way.
-func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, write Record) (*v1alpha1.PostbackDelivery, error) {
+func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt), write Record) (*v1alpha1.PostbackDelivery, error) {
 	key := client.ObjectKeyFromObject(d)
 	if !a.begin(key) {
 		return nil, ErrInFlight
@@ -107,6 +107,7 @@ func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDeliver
 		result.Message = "the Postback was deleted during the attempt; the endpoint may have received it"
 	}
 	observe(result)
+	sent(&result)
 	if cause.TakenOver {
 		result.Message = noteTakeover(result.Message)
 	}

@@ -191,7 +191,7 @@ func (c *Consumer) enter(r *route.Route, h *held) {
 	submit := func() {
 		c.Lanes.Submit(r, &lane.Work{
 			Key: client.ObjectKeyFromObject(h.d), Due: h.since,
-			Do:      func(ctx context.Context) *v1alpha1.Attempt { return c.attempt(ctx, h) },
+			Do:      func(ctx context.Context, sent func(*v1alpha1.Attempt)) { c.attempt(ctx, h, sent) },
 			Dropped: func() { c.giveBack(h, 0) },
 		})
 	}

@@ -73,29 +73,28 @@ func (c *Consumer) giveBack(h *held, after time.Duration) {
 	})
 }
 
-// attempt makes the first attempt of a delivery and returns the record of it, or nil if none was made.
-func (c *Consumer) attempt(ctx context.Context, h *held) *v1alpha1.Attempt {
+// attempt makes the first attempt of a delivery, unless it is no longer due.
+func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Attempt)) {
 	r := c.Routes.Of(h.d.Namespace, h.d.Spec.PostbackRef)
 	switch {
 	case ctx.Err() != nil:
 		c.giveBack(h, 0)
-		return nil
+		return
 	case r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive():
 		c.giveOver(h, overflowHeld)
-		return nil
+		return
 	case c.Known.unfinished(ctx, client.ObjectKeyFromObject(h.d)):
 		c.done(h)
-		return nil
+		return
 	}
-	recorded, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+	recorded, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 		return c.record(ctx, h, apply)
 	})
 	switch {
 	case err == nil && recorded.Status.Phase == v1alpha1.DeliveryDelivered && recorded.UID == "":
-		return delivery.Newest(recorded) // The log is being written: see record.
+		// The log is being written: see record.
 	case err == nil:
 		c.done(h)
-		return delivery.Newest(recorded)
 	case errors.Is(err, delivery.ErrGone), errors.Is(err, delivery.ErrUnrecordable):
 		c.done(h)
 	case errors.Is(err, attempt.ErrInFlight):
@@ -107,7 +106,6 @@ func (c *Consumer) attempt(ctx context.Context, h *held) *v1alpha1.Attempt {
 		c.Log.Error(err, "A failed attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
 		c.giveBack(h, 0)
 	}
-	return nil
 }
 
 // record writes down how an attempt ended: in the log, beside the lane, or, if it has to be tried again, as a

@@ -29,9 +29,15 @@ import (
 // DefaultMaxConcurrent is how many attempts of an endpoint a replica makes at a time if its Postback asks for no limit.
 const DefaultMaxConcurrent = 16
 
-// maxWaiting is how many first attempts may wait in a lane beyond those that can begin at once: each will begin in time,
-// or the lane is no place for it.
-const maxWaiting = 4 * DefaultMaxConcurrent
+// First attempts may wait in a lane beyond those that can begin at once, as many as the endpoint takes within promised at
+// the pace at which it has answered; each will begin in time, or the lane is no place for it. Before it has answered there
+// is room for firstWaiting, and never for fewer than leastWaiting or more than mostWaiting, for their bodies are in memory.
+const (
+	promised     = 2 * time.Second
+	firstWaiting = 4 * DefaultMaxConcurrent
+	leastWaiting = DefaultMaxConcurrent
+	mostWaiting  = 16 * DefaultMaxConcurrent
+)
 
 // lane is the way to one endpoint. Lanes guards it.
 type lane struct {
@@ -43,6 +49,8 @@ type lane struct {
 	due, asked *queue
 	// running holds what is being done, with the work of the same delivery that came meanwhile, or nil.
 	running map[types.NamespacedName]*Work
+	// sending is how many of these have a place. Others are being recorded, which is not the endpoint's concern.
+	sending int
 	// reserved are places for first attempts that are being stored.
 	reserved int
 
@@ -52,6 +60,8 @@ type lane struct {
 	holdUntil time.Time
 	// gone is the generation of the Postback whose endpoint answered 410, or 0.
 	gone int64
+	// took is how long the endpoint takes for an answer, on average over the last few, or 0.
+	took time.Duration
 	// failures are those in a row.
 	failures int
 	// reported is the reason that was reported last, or "".
@@ -132,7 +142,7 @@ func (l *lane) heldBack(now time.Time) bool {
 
 // promises reports whether a first attempt that is stored now would begin at once, or nearly so.
 func (l *lane) promises(now time.Time) bool {
-	if l.gone != 0 || now.Before(l.holdUntil) || l.pace.recovering(now) || l.reserved+l.waiting() >= maxWaiting {
+	if l.gone != 0 || now.Before(l.holdUntil) || l.pace.recovering(now) || l.reserved+l.waiting() >= l.maxWaiting() {
 		return false
 	}
 	if l.breaker.closed() {
@@ -140,6 +150,22 @@ func (l *lane) promises(now time.Time) bool {
 	}
 	ok, _ := l.breaker.allows(now)
 	return ok && l.reserved == 0 // one probe
+}
+
+func (l *lane) maxWaiting() int {
+	if l.took <= 0 {
+		return firstWaiting
+	}
+	return min(max(int(promised/l.took)*l.maxConcurrent(), leastWaiting), mostWaiting)
+}
+
+// learn takes in how long an attempt took.
+func (l *lane) learn(took time.Duration) {
+	const weight = 8
+	if l.took == 0 {
+		l.took = took
+	}
+	l.took += (took - l.took) / weight
 }
 
 // next takes the work that may begin now, or nil. Then wakeAt says when to look again, unless something else has to
@@ -197,6 +223,7 @@ func (l *lane) end(now time.Time, probe bool, a *v1alpha1.Attempt) {
 	wasClosed, troubled := l.breaker.closed(), trouble(a)
 	l.breaker.end(now, probe, a.Outcome != v1alpha1.OutcomeInterrupted, troubled)
 	l.observe(a)
+	l.learn(a.Duration.Duration)
 	switch {
 	case a.Outcome == v1alpha1.OutcomeSucceeded:
 		l.failures = 0

@@ -67,6 +67,8 @@ type Lanes struct {
 	mu       sync.Mutex
 	lanes    map[types.UID]*lane
 	inFlight int
+	// recording is how many attempts were sent and gave back their place, and are not on record yet.
+	recording int
 	// starved are lanes that wait for a place among all, in the order in which they came.
 	starved []*lane
 	closed  bool
@@ -280,17 +282,17 @@ func (l *Lanes) of(r *route.Route) *lane {
 // Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
 func (l *Lanes) room(lane *lane) bool {
 	free := l.options.MaxInFlight - l.inFlight
-	if len(lane.running) == 0 {
+	if lane.sending == 0 {
 		return free > 0
 	}
-	return len(lane.running) < free-l.options.MaxInFlight/2
+	return lane.sending < free-l.options.MaxInFlight/2
 }
 
 // pump begins what a lane may begin now.
 func (l *Lanes) pump(lane *lane) {
 	now := l.options.Clock.Now()
 	before := lane.wakeAt
-	for lane.ctx.Err() == nil && lane.waiting() > 0 && len(lane.running) < lane.maxConcurrent() {
+	for lane.ctx.Err() == nil && lane.waiting() > 0 && lane.sending < lane.maxConcurrent() {
 		if !l.room(lane) {
 			if !lane.starved {
 				lane.starved = true
@@ -315,32 +317,56 @@ func (l *Lanes) pump(lane *lane) {
 }
 
 func (l *Lanes) begin(lane *lane, w *Work) {
-	probe := lane.breaker.begin()
+	t := &turn{lane: lane, key: w.Key, probe: lane.breaker.begin()}
 	lane.begins(l.options.Clock.Now(), w)
 	lane.running[w.Key] = nil
+	lane.sending++
 	l.inFlight++
 	l.working.Go(func() {
-		l.end(lane, w, probe, w.Do(lane.ctx))
+		w.Do(lane.ctx, func(a *v1alpha1.Attempt) { l.sent(t, a) })
+		l.end(t)
 	})
 }
 
-// end gives the place of work back, and lets others go.
-func (l *Lanes) end(lane *lane, w *Work, probe bool, a *v1alpha1.Attempt) {
+// turn is work that is being done.
+type turn struct {
+	lane *lane
+	key  types.NamespacedName
+	// probe says that it tries out an endpoint whose circuit is open.
+	probe bool
+	// told says that how the attempt ended is known, placeless that its place was given back.
+	told, placeless bool
+}
+
+// sent takes in how an attempt ended. Its place goes to others before it is recorded, unless as many are being recorded as
+// may be made at a time: an API server that does not keep up has the attempts wait for it.
+func (l *Lanes) sent(t *turn, a *v1alpha1.Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	again := lane.running[w.Key]
-	delete(lane.running, w.Key)
-	l.inFlight--
-	lane.end(l.options.Clock.Now(), probe, a)
+	l.take(t, a)
+	if l.recording < l.options.MaxInFlight {
+		l.recording++
+		l.leave(t)
+	}
+}
+
+func (l *Lanes) take(t *turn, a *v1alpha1.Attempt) {
+	if t.told {
+		return
+	}
+	t.told = true
+	t.lane.end(l.options.Clock.Now(), t.probe, a)
 	if a != nil && l.options.Report != nil {
-		l.note(lane, a)
+		l.note(t.lane, a)
 	}
-	if again != nil && lane.ctx.Err() == nil {
-		lane.put(again)
-	} else {
-		again.drop()
-	}
-	l.pump(lane)
+}
+
+// leave gives the place of work back, and lets others go.
+func (l *Lanes) leave(t *turn) {
+	t.placeless = true
+	t.lane.sending--
+	l.inFlight--
+	l.pump(t.lane)
 	starved := l.starved
 	l.starved = nil
 	for _, other := range starved {
@@ -350,6 +376,26 @@ func (l *Lanes) end(lane *lane, w *Work, probe bool, a *v1alpha1.Attempt) {
 	if l.closed {
 		l.tell()
 	}
+}
+
+// end ends work: what came for the same delivery meanwhile has its turn.
+func (l *Lanes) end(t *turn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	again := t.lane.running[t.key]
+	delete(t.lane.running, t.key)
+	if again != nil && t.lane.ctx.Err() == nil {
+		t.lane.put(again)
+	} else {
+		again.drop()
+	}
+	if t.placeless {
+		l.recording--
+		l.pump(t.lane)
+		return
+	}
+	l.take(t, nil)
+	l.leave(t)
 }
 
 // note has a change of an endpoint's health reported.

@@ -20,6 +20,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -33,34 +34,39 @@ import (
 
 // options are those of the command line.
 type options struct {
-	programs                  string
-	runs                      []string
+	programs, out             string
+	intakes, runs             []string
+	series                    string
 	events, size, connections int
 	replicas                  int
-	fsync                     bool
+	fsync, guard              bool
 	dispatcherArgs            []string
 }
 
 func main() {
 	var o options
 	role := flag.String("as", "", "Role of a process that the benchmark starts.")
+	intakes := flag.String("intake", intakeKubernetes, "Intakes to measure, between commas: kubernetes, jetstream.")
 	runs := flag.String("runs", "saturation,half,steady,fanout,hanging", "Runs, between commas, in their order.")
 	args := flag.String("dispatcher-args", "", "Further arguments of the dispatcher, between spaces.")
+	flag.StringVar(&o.series, "series", "", "Series, between commas: fanout, bodies, retries, unfinished, postbacks, replicas; each may have values of its own, as in postbacks=10:10000.")
 	flag.StringVar(&o.programs, "programs", "", "Folder with the built programs. They are built if it is not given.")
+	flag.StringVar(&o.out, "out", "", "Folder for performance.md, performance.json and the plots. Without it the figures are only shown.")
 	flag.IntVar(&o.events, "events", 20000, "Events of the run at saturation; the others have as many as is fit.")
 	flag.IntVar(&o.size, "size", 1500, "Bytes of an event.")
 	flag.IntVar(&o.connections, "connections", 64, "Events that are posted at a time at saturation.")
 	flag.IntVar(&o.replicas, "replicas", 1, "Replicas of the dispatcher.")
 	flag.BoolVar(&o.fsync, "fsync", true, "Have etcd write to the disk before it answers, as in a cluster.")
+	flag.BoolVar(&o.guard, "guard", false, "Make a short run, and fail if a ratio is out of its recorded range.")
 	flag.Parse()
-	o.runs, o.dispatcherArgs = strings.Split(*runs, ","), strings.Fields(*args)
+	o.intakes, o.runs, o.dispatcherArgs = strings.Split(*intakes, ","), strings.Split(*runs, ","), strings.Fields(*args)
 
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
 	err := play(ctx, *role, &o)
+	cancel()
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
-		os.Exit(1) //nolint:gocritic // What is deferred only ends a context.
+		os.Exit(1)
 	}
 }
 
@@ -68,18 +74,57 @@ func play(ctx context.Context, role string, o *options) error {
 	if role != "" {
 		return load.Run(ctx, role, os.Stdin, os.Stdout)
 	}
-	return bench(ctx, o, os.Stderr)
+	if o.guard {
+		return guard(ctx, o, os.Stderr)
+	}
+	report := newReport(o)
+	for _, intake := range o.intakes {
+		measured, err := bench(ctx, o, intake, os.Stderr)
+		if err != nil {
+			return fmt.Errorf("intake %s: %w", intake, err)
+		}
+		report.Modes = append(report.Modes, measured)
+	}
+	if o.out == "" {
+		return nil
+	}
+	return report.write(o.out)
 }
 
-func bench(ctx context.Context, o *options, out io.Writer) (err error) {
-	r, err := newRig(ctx, o, out)
+// mode is what was measured of one intake.
+type mode struct {
+	Intake   string
+	Ceilings ceilings
+	Runs     []figure
+	Series   []*series
+}
+
+// bench measures one intake, on a control plane of its own.
+func bench(ctx context.Context, o *options, intake string, out io.Writer) (m *mode, err error) {
+	chosen, err := chosenSeries(o.series)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() {
-		if closeErr := r.close(); err == nil {
-			err = closeErr
+	r, err := newRig(ctx, o, intake, out)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	m = &mode{Intake: intake}
+	if m.Ceilings, err = r.measureCeilings(ctx); err != nil {
+		return m, err
+	}
+	if err := r.start(ctx, o.replicas); err != nil {
+		return m, err
+	}
+	if m.Runs, err = r.run(ctx); err != nil {
+		return m, err
+	}
+	for _, s := range chosen {
+		if err := s.play(ctx, r); err != nil {
+			return m, err
 		}
-	}()
-	return r.run(ctx)
+		m.Series = append(m.Series, s)
+	}
+	return m, nil
 }

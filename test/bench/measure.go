@@ -18,8 +18,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -49,6 +47,8 @@ type figure struct {
 	// CPU is in milliseconds a delivery, PeakRSS in MiB; by process.
 	CPU     map[string]float64
 	PeakRSS map[string]float64
+	// Notes are what was measured beside it.
+	Notes map[string]float64 `json:",omitempty"`
 }
 
 // percentiles are in milliseconds.
@@ -138,7 +138,7 @@ func (r *rig) measure(ctx context.Context, t traffic) (figure, error) {
 		return f, err
 	}
 	f.addUsage(after.since(before))
-	_, err = fmt.Fprintf(r.out, "%s: %.0f/s (settled %.0f/s), p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, %.2f CPU ms each, %.1f%% prompt, lost %d, twice %d\n",
+	err = r.say("%s: %.0f/s (settled %.0f/s), p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, %.2f CPU ms each, %.1f%% prompt, lost %d, twice %d",
 		f.Name, f.PerSecond, f.SettledPerSecond, f.Latency.P50, f.Latency.P99, f.Latency.P999, f.cpu(), 100*f.Prompt, f.Lost, f.Duplicates)
 	return f, err
 }
@@ -183,9 +183,16 @@ func (t *traffic) judge(report load.GenerateReport, arrivals []load.Arrival) fig
 }
 
 func (f *figure) addUsage(used usage) {
-	f.CPU, f.PeakRSS = map[string]float64{}, map[string]float64{}
-	for _, name := range slices.Sorted(maps.Keys(used)) {
-		f.CPU[name] = milliseconds(used[name].CPU) / float64(max(f.Deliveries, 1))
-		f.PeakRSS[name] = float64(used[name].PeakRSS) / (1 << 20)
+	f.CPU, f.PeakRSS = used.each(f.Deliveries), map[string]float64{}
+	for name, s := range used {
+		f.PeakRSS[name] = float64(s.PeakRSS) / (1 << 20)
 	}
+}
+
+// note adds what was measured beside the load.
+func (f *figure) note(what string, value float64) {
+	if f.Notes == nil {
+		f.Notes = map[string]float64{}
+	}
+	f.Notes[what] = value
 }

@@ -22,6 +22,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"time"
@@ -40,6 +42,12 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
+// The ways in which a dispatcher takes events in.
+const (
+	intakeKubernetes = "kubernetes"
+	intakeJetStream  = "jetstream"
+)
+
 const (
 	// readyPatience bounds the wait for Postbacks, of which there may be thousands.
 	readyPatience = 5 * time.Minute
@@ -55,6 +63,7 @@ const (
 // rig is a control plane with the operator and a receiver, each program a process of its own.
 type rig struct {
 	options     *options
+	intake      string
 	cp          *controlplane.ControlPlane
 	op          *operator.Operator
 	api         client.Client
@@ -66,8 +75,8 @@ type rig struct {
 	closers     []func() error
 }
 
-func newRig(ctx context.Context, o *options, out io.Writer) (r *rig, err error) {
-	r = &rig{options: o, out: out}
+func newRig(ctx context.Context, o *options, intake string, out io.Writer) (r *rig, err error) {
+	r = &rig{options: o, intake: intake, out: out}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close())
@@ -203,7 +212,7 @@ func (r *rig) settle(ctx context.Context, namespace string, most int) error {
 		if left, err = r.count(ctx, namespace, fields.Everything()); err != nil || left > most {
 			return false, err
 		}
-		unfinished, err = r.count(ctx, namespace, fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryDelivered)))
+		unfinished, err = r.count(ctx, namespace, unfinishedSelector)
 		return unfinished == 0, err
 	})
 	if err != nil {
@@ -250,22 +259,60 @@ func (r *rig) ingestURLs(namespace string) []string {
 	return urls
 }
 
-// bareAPI runs the bare create-plus-status loop, in a namespace of its own that is removed again.
-func (r *rig) bareAPI(ctx context.Context, n int) (load.LoopReport, error) {
+// bareAPI runs the bare API loop, in a namespace of its own that is removed again. It returns the rounds a second, and what
+// each costs in CPU milliseconds, by process.
+func (r *rig) bareAPI(ctx context.Context, n int, write load.Write, remove bool) (rate float64, cpu map[string]float64, err error) {
 	const namespace = "bench-bare"
 	if _, err := r.namespace(ctx, namespace); err != nil {
-		return load.LoopReport{}, err
+		return 0, nil, err
 	}
-	owner := r.postback(namespace, "bare", v1alpha1.Trigger("bench.never"))
+	owner := r.postback(namespace, "bare", "bench.never")
 	if err := r.api.Create(ctx, owner); err != nil {
-		return load.LoopReport{}, fmt.Errorf("make the owner of the bare deliveries: %w", err)
+		return 0, nil, fmt.Errorf("make the owner of the bare deliveries: %w", err)
+	}
+	before, err := usageOf(r.cp.PIDs())
+	if err != nil {
+		return 0, nil, err
 	}
 	report, err := call[load.LoopReport](ctx, load.BareAPI, load.BareAPIOrders{
 		Kubeconfig: r.kubeconfig, Namespace: namespace, Postback: v1alpha1.PostbackReference{Name: owner.Name, UID: owner.UID},
-		Prefix: "bare", Deliveries: n, Size: r.options.size, Connections: r.options.connections,
+		Prefix: "bare", Deliveries: n, Size: r.options.size, Connections: r.options.connections, Write: write, Delete: remove,
 	})
 	if err != nil {
-		return report, err
+		return 0, nil, err
 	}
-	return report, r.remove(ctx, namespace)
+	after, err := usageOf(r.cp.PIDs())
+	if err != nil {
+		return 0, nil, err
+	}
+	return report.PerSecond(), after.since(before).each(n), r.remove(ctx, namespace)
+}
+
+// say tells what happens.
+func (r *rig) say(format string, args ...any) error {
+	_, err := fmt.Fprintf(r.out, format+"\n", args...)
+	return err
+}
+
+// scrapeTime returns how long a scrape of metrics takes, the shortest of a few.
+func scrapeTime(ctx context.Context, url string) (time.Duration, error) {
+	const times = 5
+	shortest := time.Duration(math.MaxInt64)
+	for range times {
+		began := time.Now()
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		if err != nil {
+			return 0, err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0, fmt.Errorf("scrape: %w", err)
+		}
+		_, err = io.Copy(io.Discard, response.Body)
+		if err := errors.Join(err, response.Body.Close()); err != nil {
+			return 0, fmt.Errorf("scrape: %w", err)
+		}
+		shortest = min(shortest, time.Since(began))
+	}
+	return shortest, nil
 }

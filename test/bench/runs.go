@@ -19,73 +19,166 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/test/bench/load"
 )
 
 const (
-	// steadyRate is that of the peers' measurement, in events a second.
-	steadyRate = 200
-	// steadySeconds is how long a run at a rate takes.
-	steadySeconds = 20
+	eventType = "bench.event"
+	// steadyRate is in events a second, steadySeconds how long a run at a rate takes, steadyConnections how many events may
+	// wait for an answer meanwhile.
+	steadyRate        = 200
+	steadySeconds     = 20
+	steadyConnections = 256
+	// bareShare is the part of the events that the bare API loop makes: it is steady after a few thousand.
+	bareShare = 4
+	// bareRequests is how many requests the bare HTTP loop makes for one event of the run at saturation.
+	bareRequests = 5
+
+	fanOut, fanOutEvents = 10, 2000
+	hangFor              = 5 * time.Second
+	hangEvents           = 2000
 )
 
-// run plays all runs.
-func (r *rig) run(ctx context.Context) error {
-	http, err := call[load.LoopReport](ctx, load.BareHTTP, load.BareHTTPOrders{
-		URL: r.receiver.url("bare"), Requests: 10 * r.options.events, Size: r.options.size, Connections: r.options.connections,
-	})
-	if err != nil {
-		return err
-	}
-	api, err := r.bareAPI(ctx, r.options.events/2)
-	if err != nil {
-		return err
-	}
-	httpRate, apiRate := float64(http.Done)/http.Elapsed.Seconds(), float64(api.Done)/api.Elapsed.Seconds()
-	if _, err := fmt.Fprintf(r.out, "bare HTTP %.0f/s, bare API %.0f/s, p99 %.1f ms\n", httpRate, apiRate, percentilesOf(api.Took).P99); err != nil {
-		return err
-	}
-	if err := r.start(ctx, r.options.replicas); err != nil {
-		return err
-	}
-	saturated := 0.0
-	for _, name := range r.options.runs {
-		switch name {
-		case "saturation":
-			f, err := r.one(ctx, traffic{name: name, events: r.options.events, connections: r.options.connections})
-			if err != nil {
-				return err
-			}
-			saturated = f.PerSecond
-			fmt.Fprintf(r.out, "%.0f%% of bare API; cpu %v rss %v\n", 100*f.SettledPerSecond/apiRate, f.CPU, f.PeakRSS)
-		case "half":
-			if _, err := r.one(ctx, traffic{name: name, events: int(saturated / 2 * steadySeconds), connections: 256, perSecond: saturated / 2}); err != nil {
-				return err
-			}
-		case "steady":
-			if _, err := r.one(ctx, traffic{name: name, events: steadyRate * steadySeconds, connections: 256, perSecond: steadyRate}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+// Names of the runs.
+const (
+	runSaturation = "saturation"
+	runHalf       = "half"
+	runSteady     = "steady"
+	runFanOut     = "fanout"
+	runHanging    = "hanging"
+)
+
+// ceilings are what the parts can do without the operator.
+type ceilings struct {
+	// HTTP signs and posts, API creates and writes the status, APIPruned deletes, too. In rounds a second.
+	HTTP, API, APIPruned float64
+	// JetStream consumes and posts, if there is a JetStream.
+	JetStream float64
+	// APICPU is in milliseconds a round, by process.
+	APICPU map[string]float64
 }
 
-// one measures traffic for one Postback, in a namespace of its own.
+// measureCeilings runs the bare loops, before the operator is there.
+func (r *rig) measureCeilings(ctx context.Context) (c ceilings, err error) {
+	http, err := call[load.LoopReport](ctx, load.BareHTTP, load.BareHTTPOrders{
+		URL: r.receiver.url("bare"), Requests: bareRequests * r.options.events, Size: r.options.size, Connections: r.options.connections,
+	})
+	if err != nil {
+		return c, err
+	}
+	c.HTTP = http.PerSecond()
+	n := max(r.options.events/bareShare, 1)
+	for _, remove := range []bool{false, true} {
+		rate, cpu, err := r.bareAPI(ctx, n, load.WriteUpdate, remove)
+		if err != nil {
+			return c, err
+		}
+		if remove {
+			c.APIPruned = rate
+		} else {
+			c.API, c.APICPU = rate, cpu
+		}
+	}
+	return c, r.say("bare loops: HTTP %.0f/s, API %.0f/s, with deletes %.0f/s, API server %.2f CPU ms each", c.HTTP, c.API, c.APIPruned, c.APICPU["kube-apiserver"])
+}
+
+// run plays the runs that are asked for.
+func (r *rig) run(ctx context.Context) ([]figure, error) {
+	var figures []figure
+	saturated := 0.0
+	for _, name := range r.options.runs {
+		var more []figure
+		var f figure
+		var err error
+		switch name {
+		case runSaturation:
+			f, err = r.one(ctx, traffic{name: name, events: r.options.events, connections: r.options.connections})
+			saturated = f.PerSecond
+		case runHalf:
+			if saturated == 0 {
+				return figures, fmt.Errorf("the run %s needs %s before it", name, runSaturation)
+			}
+			f, err = r.one(ctx, traffic{name: name, perSecond: saturated / 2})
+		case runSteady:
+			f, err = r.one(ctx, traffic{name: name, perSecond: steadyRate})
+		case runFanOut:
+			f, err = r.one(ctx, traffic{name: name, events: min(fanOutEvents, r.options.events), connections: r.options.connections, fanOut: fanOut})
+		case runHanging:
+			more, err = r.hanging(ctx)
+		default:
+			err = fmt.Errorf("no run %q", name)
+		}
+		if err != nil {
+			return figures, err
+		}
+		if more == nil {
+			more = []figure{f}
+		}
+		figures = append(figures, more...)
+	}
+	return figures, nil
+}
+
+// one measures traffic for as many Postbacks as it is fanned out to, in a namespace of its own that is removed again.
 func (r *rig) one(ctx context.Context, t traffic) (figure, error) {
 	t.namespace = "bench-" + t.name
+	t.fanOut, t.kept = max(t.fanOut, 1), kept
+	t.types = []string{eventType}
+	if t.perSecond > 0 && t.events == 0 {
+		t.events, t.connections = max(int(t.perSecond*steadySeconds), 1), steadyConnections
+	}
 	var err error
 	if t.token, err = r.namespace(ctx, t.namespace); err != nil {
 		return figure{}, err
 	}
-	if err := r.create(ctx, r.postback(t.namespace, "shop", "bench.event")); err != nil {
+	postbacks := make([]*v1alpha1.Postback, t.fanOut)
+	for i := range postbacks {
+		postbacks[i] = r.postback(t.namespace, fmt.Sprintf("shop-%d", i), eventType)
+	}
+	if err := r.create(ctx, postbacks...); err != nil {
 		return figure{}, err
 	}
-	t.types, t.fanOut, t.kept = []string{"bench.event"}, 1, kept
 	f, err := r.measure(ctx, t)
 	if err != nil {
 		return f, err
 	}
 	return f, r.remove(ctx, t.namespace)
+}
+
+// hanging measures an endpoint alone, and beside one that hangs.
+func (r *rig) hanging(ctx context.Context) ([]figure, error) {
+	const healthy, hung = "healthy", "hung"
+	types := []string{"bench." + healthy, "bench." + hung}
+	if err := r.receiver.behave(ctx, load.Behaviour{Endpoint: hung, Delay: hangFor}); err != nil {
+		return nil, err
+	}
+	var figures []figure
+	for n, name := range map[int]string{1: "alone", 2: "beside"} {
+		t := traffic{
+			name: name, namespace: "bench-" + name, types: types[:n], events: n * min(hangEvents, r.options.events),
+			connections: r.options.connections, fanOut: 1, only: healthy, kept: -1,
+		}
+		var err error
+		if t.token, err = r.namespace(ctx, t.namespace); err != nil {
+			return nil, err
+		}
+		err = r.create(ctx, r.postback(t.namespace, healthy, v1alpha1.Trigger(types[0])), r.postback(t.namespace, hung, v1alpha1.Trigger(types[1])))
+		if err != nil {
+			return nil, err
+		}
+		f, err := r.measure(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.remove(ctx, t.namespace); err != nil {
+			return nil, err
+		}
+		figures = append(figures, f)
+	}
+	slices.SortFunc(figures, func(a, b figure) int { return a.Events - b.Events })
+	return figures, nil
 }

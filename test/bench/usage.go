@@ -65,6 +65,15 @@ func (u usage) since(before usage) usage {
 	return used
 }
 
+// each returns the CPU milliseconds for one of n, by process.
+func (u usage) each(n int) map[string]float64 {
+	each := map[string]float64{}
+	for name, s := range u {
+		each[name] = milliseconds(s.CPU) / float64(max(n, 1))
+	}
+	return each
+}
+
 func procFile(pid int, name string) string {
 	return filepath.Join("/proc", strconv.Itoa(pid), name)
 }

@@ -19,6 +19,7 @@ package load
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,6 +29,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -87,7 +89,22 @@ type BareAPIOrders struct {
 	// Prefix begins the ids of the events. Deliveries is how many, Size how long each body is, Connections how many at a time.
 	Prefix                        string
 	Deliveries, Size, Connections int
+	// Write is how the status is written. Delete has each deleted in the end.
+	Write  Write
+	Delete bool
 }
+
+// Write is a way to write a status.
+type Write string
+
+// The ways to write a status.
+const (
+	WriteNone       Write = "none"
+	WriteUpdate     Write = "update"
+	WriteMergePatch Write = "merge patch"
+	WriteJSONPatch  Write = "JSON patch"
+	WriteApply      Write = "apply"
+)
 
 // bareAPI creates deliveries and writes the status of each after one attempt, and does nothing else: whatever records
 // deliveries as objects cannot do it for less. The client is that of any controller.
@@ -112,8 +129,42 @@ func bareAPI(ctx context.Context, o BareAPIOrders) (LoopReport, error) {
 			Outcome: v1alpha1.OutcomeSucceeded, StatusCode: ptr.To[int32](http.StatusOK), RemoteIP: "127.0.0.1",
 			Duration: metav1.Duration{Duration: time.Millisecond},
 		}, delivery.Request{})
-		return c.Status().Update(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
+		if err := o.Write.write(ctx, c, d); err != nil || !o.Delete {
+			return err
+		}
+		return c.Delete(ctx, d, client.Preconditions{UID: &d.UID, ResourceVersion: &d.ResourceVersion})
 	})
+}
+
+// write writes the status of a delivery.
+func (w Write) write(ctx context.Context, c client.Client, d *v1alpha1.PostbackDelivery) error {
+	owner := client.FieldOwner(v1alpha1.DispatcherFieldOwner)
+	content := map[string]any{"status": d.Status}
+	kind := types.MergePatchType
+	switch w {
+	case WriteNone:
+		return nil
+	case WriteUpdate, "":
+		return c.Status().Update(ctx, d, owner)
+	case WriteMergePatch:
+		content["metadata"] = map[string]string{"resourceVersion": d.ResourceVersion}
+	case WriteApply:
+		kind = types.ApplyPatchType
+		content["apiVersion"], content["kind"] = v1alpha1.GroupVersion.String(), "PostbackDelivery"
+	case WriteJSONPatch:
+		encoded, err := json.Marshal([]any{map[string]any{"op": "add", "path": "/status", "value": d.Status}})
+		if err != nil {
+			return err
+		}
+		return c.Status().Patch(ctx, d, client.RawPatch(types.JSONPatchType, encoded), owner)
+	default:
+		return fmt.Errorf("no way to write a status: %q", w)
+	}
+	encoded, err := json.Marshal(content)
+	if err != nil {
+		return err
+	}
+	return c.Status().Patch(ctx, d, client.RawPatch(kind, encoded), owner)
 }
 
 func newClient(kubeconfig string) (client.Client, error) {

@@ -76,6 +76,9 @@ type LoopReport struct {
 	Took []time.Duration
 }
 
+// PerSecond returns the rounds in a second.
+func (r *LoopReport) PerSecond() float64 { return float64(r.Done) / r.Elapsed.Seconds() }
+
 // padding is what fills up an event to a size. It is text that JSON need not escape.
 func padding(n int) string { return strings.Repeat("x", max(n, 0)) }
 
