@@ -36,6 +36,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest/access"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
@@ -174,8 +175,8 @@ func (r *replica) wakeOf(ctx context.Context, postback types.UID) {
 func (r *replica) addIngest(synced func() bool) error {
 	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
 	options := ingest.Options{
-		Address: r.options.IngestAddress, MaxBodyBytes: r.options.MaxBodyBytes, Store: r.live, Routes: r.routes,
-		Backlog: r.pending, FirstAttempts: first, Synced: synced, Clock: r.clock, Log: r.options.Log.WithName("ingest"),
+		Address: r.options.IngestAddress, MaxBodyBytes: r.options.MaxBodyBytes, Routes: r.routes,
+		Intake: &intake.Kubernetes{API: r.live, FirstAttempts: first}, Backlog: r.pending, Synced: synced, Clock: r.clock, Log: r.options.Log.WithName("ingest"),
 		Events:   r.attempter.Events,
 		Traces:   r.options.Traces,
 		CertFile: r.options.Ingest.CertFile, KeyFile: r.options.Ingest.KeyFile, PlainHTTP: r.options.Ingest.PlainHTTP,

@@ -34,12 +34,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/filter"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest/pace"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
 )
@@ -85,21 +84,13 @@ type Backlog interface {
 	Pending(namespace string, postback types.UID) int
 }
 
-// FirstAttempts makes the first attempts of what is stored.
-type FirstAttempts interface {
-	// Reserve takes a place for the first attempt of a delivery to the endpoint of a route, and returns what has to be
-	// called once, with the delivery when it is stored, or with nil if it is not. Without a place it returns nil: then the
-	// elected replica makes the first attempt. Neither blocks.
-	Reserve(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
+// Intake keeps deliveries until they are attempted.
+type Intake interface {
+	// Store stores a delivery, to be attempted, and says what became of it.
+	Store(ctx context.Context, d *intake.Delivery) intake.Outcome
 }
 
-// Store reads and writes PostbackDeliveries at the API server, not in a cache.
-type Store interface {
-	Create(ctx context.Context, object client.Object, options ...client.CreateOption) error
-	Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error
-}
-
-// Options of a Server. Store, Routes, Backlog and FirstAttempts are required.
+// Options of a Server. Intake, Routes and Backlog are required.
 type Options struct {
 	// Address to listen on, host:port. The default is DefaultAddress.
 	Address string
@@ -108,10 +99,9 @@ type Options struct {
 	// MaxInFlight is the number of requests beyond which further ones are refused. The default is DefaultMaxInFlight.
 	MaxInFlight int
 
-	Store         Store
-	Routes        Routes
-	Backlog       Backlog
-	FirstAttempts FirstAttempts
+	Intake  Intake
+	Routes  Routes
+	Backlog Backlog
 	// Access says who may post. Without it everybody may, which is refused unless Address is of the loopback interface.
 	Access Access
 	// Events, if it is there, gets the events on Postbacks whose filter fails.
@@ -163,8 +153,8 @@ func setDefault[T comparable](value *T, fallback T) {
 
 func (o *Options) validate() error {
 	switch {
-	case o.Store == nil || o.Routes == nil || o.Backlog == nil || o.FirstAttempts == nil:
-		return errors.New("a store, routes, a backlog and first attempts are required")
+	case o.Intake == nil || o.Routes == nil || o.Backlog == nil:
+		return errors.New("an intake, routes and a backlog are required")
 	case o.MaxBodyBytes < 1 || o.MaxBodyBytes > LargestMaxBodyBytes:
 		return fmt.Errorf("the limit of a body must be from 1 to %d bytes, not %d", LargestMaxBodyBytes, o.MaxBodyBytes)
 	case o.MaxInFlight < 1:
