@@ -105,7 +105,7 @@ func answerTo(events []eventResult) *answer {
 	var a *answer
 	switch {
 	case counts[resultUnstored] > 0:
-		a = refuse(notStored, "The Kubernetes API did not store everything. Send the same events again, with the ids that events lists: what is stored already makes no second delivery.")
+		a = refuse(notStored, "Not everything could be stored. Send the same events again, with the ids that events lists: what is stored already makes no second delivery.")
 		a.retryAfter = retryUnstored
 	case counts[resultConflict] > 0:
 		a = refuse(idConflict, "Another event was stored before under the same id. Nothing of it was replaced; give the new event an id of its own. The other events are done as events says.")
