@@ -113,6 +113,7 @@ func Connect(o Options) (*Connection, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	gauges.inUse.Store(1)
 	c := &Connection{options: o, names: o.Names, again: make(chan struct{}, 1)}
 	options := []nats.Option{
 		nats.Name("postback-dispatcher " + o.Identity), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),

@@ -52,13 +52,26 @@ var (
 
 	connectedDesc = metric.Dispatcher.Gauge("postback_nats_connected",
 		"1 if this replica has a connection to NATS; 0 if not, and with --intake=kubernetes.")
+	inUseDesc   = metric.Dispatcher.Gauge("postback_nats_in_use", "1 if this replica runs with --intake=jetstream, else 0.")
 	inHandDesc  = metric.Dispatcher.Gauge("postback_nats_messages_in_hand", "Deliveries from the stream that this replica has in hand.")
 	waitingDesc = metric.Dispatcher.Gauge("postback_nats_stream_deliveries",
 		"Deliveries in the stream that are not done with, at the last look, a second ago or less.")
+	usedDesc = metric.Dispatcher.Gauge("postback_nats_stream_used_ratio",
+		"Bytes of the deliveries in the stream as a part of --nats-max-bytes; at 1 events are refused.")
+	oldestDesc = metric.Dispatcher.Gauge("postback_nats_oldest_delivery_age_seconds",
+		"How long the oldest delivery has been in the stream, at the last look; 0 if there is none.")
 )
 
+const millionths = 1e6
+
 // gaugeValues are of the one connection that a process has.
-type gaugeValues struct{ connected, inHand, waiting atomic.Int64 }
+type gaugeValues struct {
+	inUse, connected, inHand, waiting atomic.Int64
+	// usedMillionths are of what the stream may hold.
+	usedMillionths atomic.Int64
+	// oldest is an age in milliseconds.
+	oldest atomic.Int64
+}
 
 var gauges = register()
 
@@ -70,14 +83,20 @@ func register() *gaugeValues {
 
 // Describe implements prometheus.Collector.
 func (g *gaugeValues) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- inUseDesc
 	descriptions <- connectedDesc
 	descriptions <- inHandDesc
 	descriptions <- waitingDesc
+	descriptions <- usedDesc
+	descriptions <- oldestDesc
 }
 
 // Collect implements prometheus.Collector.
 func (g *gaugeValues) Collect(values chan<- prometheus.Metric) {
+	values <- prometheus.MustNewConstMetric(inUseDesc, prometheus.GaugeValue, float64(g.inUse.Load()))
 	values <- prometheus.MustNewConstMetric(connectedDesc, prometheus.GaugeValue, float64(g.connected.Load()))
 	values <- prometheus.MustNewConstMetric(inHandDesc, prometheus.GaugeValue, float64(g.inHand.Load()))
 	values <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, float64(g.waiting.Load()))
+	values <- prometheus.MustNewConstMetric(usedDesc, prometheus.GaugeValue, float64(g.usedMillionths.Load())/millionths)
+	values <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, float64(g.oldest.Load())/1000)
 }

@@ -90,6 +90,20 @@ func (p *Pending) look(ctx context.Context) error {
 		}
 	}
 	p.counts.Store(&counts)
-	gauges.waiting.Store(int64(info.State.Msgs)) //nolint:gosec // Nor that.
+	gauges.show(&info.State, info.Config.MaxBytes, time.Now())
 	return nil
+}
+
+// show tells of the stream of deliveries, in which nothing stays that is done with.
+func (g *gaugeValues) show(state *jetstream.StreamState, maxBytes int64, now time.Time) {
+	g.waiting.Store(int64(state.Msgs))
+	var used, oldest int64
+	if maxBytes > 0 {
+		used = int64(float64(state.Bytes) / float64(maxBytes) * millionths)
+	}
+	if state.Msgs > 0 {
+		oldest = max(now.Sub(state.FirstTime).Milliseconds(), 0) // Their clock is another one.
+	}
+	g.usedMillionths.Store(used)
+	g.oldest.Store(oldest)
 }

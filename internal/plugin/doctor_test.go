@@ -57,7 +57,7 @@ func TestDoctorComparesClocks(t *testing.T) {
 			var out bytes.Buffer
 			e := &env{clock: clocktesting.NewFakeClock(now)}
 			e.IOStreams = genericiooptions.IOStreams{Out: &out, ErrOut: &out}
-			o := &doctorOptions{env: e}
+			o := &doctorOptions{logSource: &logSource{reach: reach{env: e}}}
 			o.checkClock(t.Context(), &rest.Config{Host: server.URL + "/"}, &report{env: e})
 			if got := out.String(); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("it says %q, want %q", got, tt.want)

@@ -133,3 +133,37 @@ spec:
       {{- include "postback.selector" .part | nindent 6 }}
 {{- end }}
 {{- end }}
+
+{{/* The flags of the JetStream intake. Takes the values nats. */}}
+{{- define "postback.nats.args" -}}
+- --intake=jetstream
+- --nats-url=$(NATS_URL)
+- --nats-replicas={{ .replicas }}
+- --nats-duplicate-window={{ .duplicateWindow }}
+- --nats-max-bytes={{ int64 .maxBytes }}
+- --log-max-age={{ .log.maxAge }}
+- --log-max-bytes={{ int64 .log.maxBytes }}
+{{- if .credentialsSecret }}
+- --nats-credentials-file=/etc/postback/nats-credentials/user.creds
+{{- end }}
+{{- if .caSecret }}
+- --nats-ca-file=/etc/postback/nats-ca/ca.crt
+{{- end }}
+{{- if .tlsSecret }}
+- --nats-tls-cert-file=/etc/postback/nats-tls/tls.crt
+- --nats-tls-private-key-file=/etc/postback/nats-tls/tls.key
+{{- end }}
+{{- end }}
+
+{{/* The Secrets of the JetStream intake, by the names of their volumes. Takes the values nats. */}}
+{{- define "postback.nats.secrets" -}}
+{{- with .caSecret }}
+nats-ca: {{ . | quote }}
+{{- end }}
+{{- with .credentialsSecret }}
+nats-credentials: {{ . | quote }}
+{{- end }}
+{{- with .tlsSecret }}
+nats-tls: {{ . | quote }}
+{{- end }}
+{{- end }}
