@@ -57,9 +57,11 @@ type lane struct {
 	// reported is the reason that was reported last, or "".
 	reported string
 
-	// wakeAt is when the lane has to be looked at again, or zero. starved says that it waits for a place among all lanes.
-	wakeAt  time.Time
-	starved bool
+	// wakeAt is when the lane has to be looked at again, or zero; wakePlace is its place among those that have to, counted
+	// from 1, or 0. starved says that it waits for a place among all lanes.
+	wakeAt    time.Time
+	wakePlace int
+	starved   bool
 }
 
 func newLane(ctx context.Context, r *route.Route) *lane {
@@ -120,7 +122,6 @@ func (l *lane) promises(now time.Time) bool {
 // next takes the work that may begin now, or nil. Then wakeAt says when to look again, unless something else has to
 // happen first.
 func (l *lane) next(now time.Time) *Work {
-	l.wakeAt = time.Time{}
 	from := l.asked
 	if l.asked.empty() {
 		from = l.due

@@ -67,6 +67,7 @@ type Lanes struct {
 	mu       sync.Mutex
 	lanes    map[types.UID]*lane
 	inFlight int
+	wakes    wakes
 	// starved are lanes that wait for a place among all, in the order in which they came.
 	starved []*lane
 	closed  bool
@@ -153,6 +154,8 @@ func (l *Lanes) Delete(postback types.UID) {
 		lane.due, lane.asked = newQueue(), newQueue()
 		lane.cancel(ErrDeleted)
 		delete(l.lanes, postback)
+		lane.wakeAt = time.Time{}
+		l.wakes.set(lane)
 	}
 }
 
@@ -193,17 +196,15 @@ func (l *Lanes) look() (wait time.Duration, done bool) {
 	l.mu.Lock()
 	now := l.options.Clock.Now()
 	wait = longestLook
-	left := l.inFlight
-	for _, lane := range l.lanes {
-		if !lane.wakeAt.IsZero() && !now.Before(lane.wakeAt) {
-			l.pump(lane)
+	for len(l.wakes) > 0 {
+		soonest := l.wakes[0]
+		if left := soonest.wakeAt.Sub(now); left > 0 {
+			wait = min(wait, left)
+			break
 		}
-		if !lane.wakeAt.IsZero() {
-			wait = min(wait, lane.wakeAt.Sub(now))
-		}
-		left += lane.waiting()
+		l.pump(soonest)
 	}
-	done = l.closed && left == 0 || l.stop.Err() != nil
+	done = l.closed && l.left() == 0 || l.stop.Err() != nil
 	reports := l.reports
 	l.reports = nil
 	l.mu.Unlock()
@@ -211,6 +212,15 @@ func (l *Lanes) look() (wait time.Duration, done bool) {
 		l.options.Report(r.route, r.health)
 	}
 	return max(wait, time.Millisecond), done
+}
+
+// left counts what is being made and what waits.
+func (l *Lanes) left() int {
+	left := l.inFlight
+	for _, lane := range l.lanes {
+		left += lane.waiting()
+	}
+	return left
 }
 
 // tell wakes Run.
@@ -261,6 +271,7 @@ func (l *Lanes) room(lane *lane) bool {
 func (l *Lanes) pump(lane *lane) {
 	now := l.options.Clock.Now()
 	before := lane.wakeAt
+	lane.wakeAt = time.Time{}
 	for lane.ctx.Err() == nil && lane.waiting() > 0 && len(lane.running) < lane.maxConcurrent() {
 		if !l.room(lane) {
 			if !lane.starved {
@@ -278,6 +289,7 @@ func (l *Lanes) pump(lane *lane) {
 		}
 		l.begin(lane, w)
 	}
+	l.wakes.set(lane)
 	if lane.wakeAt != before && !lane.wakeAt.IsZero() {
 		l.tell()
 	}
@@ -307,15 +319,23 @@ func (l *Lanes) end(lane *lane, w *Work, probe bool, a *v1alpha1.Attempt) {
 		lane.put(again)
 	}
 	l.pump(lane)
-	starved := l.starved
-	l.starved = nil
-	for _, other := range starved {
-		other.starved = false
-		l.pump(other)
-	}
+	l.feed()
 	if l.closed {
 		l.tell()
 	}
+}
+
+// feed lets lanes that wait for a place go, those that came first before the others. Who still waits then comes last.
+func (l *Lanes) feed() {
+	starved := l.starved
+	l.starved = nil
+	for len(starved) > 0 && l.inFlight < l.options.MaxInFlight {
+		first := starved[0]
+		starved = starved[1:]
+		first.starved = false
+		l.pump(first)
+	}
+	l.starved = append(starved, l.starved...)
 }
 
 // note has a change of an endpoint's health reported.
