@@ -64,8 +64,9 @@ type lane struct {
 	starved   bool
 }
 
-func newLane(ctx context.Context, r *route.Route) *lane {
-	l := &lane{route: r, due: newQueue(), asked: newQueue(), running: map[types.NamespacedName]*Work{}, breaker: newBreaker()}
+func newLane(ctx context.Context, r *route.Route, recovery Recovery) *lane {
+	l := &lane{route: r, due: newQueue(), asked: newQueue(), running: map[types.NamespacedName]*Work{}, breaker: newBreaker(recovery)}
+	l.pace.recovery = recovery
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	return l
 }

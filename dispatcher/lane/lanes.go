@@ -47,7 +47,9 @@ var ErrDeleted = errors.New("the Postback was deleted")
 type Options struct {
 	// MaxInFlight is how many attempts are made at a time. The default is DefaultMaxInFlight.
 	MaxInFlight int
-	Clock       clock.WithTicker
+	// Recovery is how endpoints in trouble are treated.
+	Recovery Recovery
+	Clock    clock.WithTicker
 	// Report may be nil.
 	Report Report
 	// Unfinished returns the unfinished deliveries of a Postback that are known, for what they tell about its endpoint when
@@ -84,6 +86,7 @@ func New(stop context.Context, o Options) *Lanes {
 	if o.MaxInFlight == 0 {
 		o.MaxInFlight = DefaultMaxInFlight
 	}
+	o.Recovery = o.Recovery.withDefaults()
 	return &Lanes{options: o, stop: stop, changed: make(chan struct{}, 1), lanes: map[types.UID]*lane{}}
 }
 
@@ -240,7 +243,7 @@ func (l *Lanes) of(r *route.Route) *lane {
 		}
 		return found
 	}
-	made := newLane(l.stop, r)
+	made := newLane(l.stop, r, l.options.Recovery)
 	made.pace.setLimit(now, r.PerSecond)
 	l.lanes[r.UID] = made
 	if l.options.Unfinished != nil {
