@@ -27,6 +27,7 @@ const (
 	tripAfter   = 5
 	firstOpen   = 10 * time.Second
 	longestOpen = 5 * time.Minute
+	share       = 0.25
 	// never is for the library's own clock: ours says when a circuit is half open.
 	never = 1 << 62
 )
@@ -49,6 +50,9 @@ func newBreaker(r Recovery) *breaker {
 		wait:     r.FirstOpen,
 	}
 }
+
+// doubt has an endpoint of which nothing but trouble is known probed before more goes there.
+func (b *breaker) doubt() { b.circuit.Open() }
 
 func (b *breaker) closed() bool { return b.circuit.IsClosed() }
 

@@ -52,6 +52,8 @@ type lane struct {
 	holdUntil time.Time
 	// gone is the generation of the Postback whose endpoint answered 410, or 0.
 	gone int64
+	// doubted says that the last attempt found the endpoint in trouble.
+	doubted bool
 	// failures are those in a row.
 	failures int
 	// reported is the reason that was reported last, or "".
@@ -165,6 +167,14 @@ func (l *lane) observe(a *v1alpha1.Attempt) {
 	}
 }
 
+// inDoubt returns how many places the lane holds that count for the share of endpoints in doubt.
+func (l *lane) inDoubt() int {
+	if l.doubted {
+		return len(l.running)
+	}
+	return 0
+}
+
 // end takes in how work of this lane ended.
 func (l *lane) end(now time.Time, probe bool, a *v1alpha1.Attempt) {
 	if a == nil {
@@ -172,6 +182,9 @@ func (l *lane) end(now time.Time, probe bool, a *v1alpha1.Attempt) {
 		return
 	}
 	wasClosed, troubled := l.breaker.closed(), trouble(a)
+	if a.Outcome != v1alpha1.OutcomeInterrupted {
+		l.doubted = troubled
+	}
 	l.breaker.end(now, probe, a.Outcome != v1alpha1.OutcomeInterrupted, troubled)
 	l.observe(a)
 	switch {

@@ -66,14 +66,16 @@ type Lanes struct {
 	changed chan struct{}
 	working sync.WaitGroup
 
-	mu       sync.Mutex
-	lanes    map[types.UID]*lane
-	inFlight int
-	wakes    wakes
-	// starved are lanes that wait for a place among all, in the order in which they came.
-	starved []*lane
-	closed  bool
-	reports []report
+	mu    sync.Mutex
+	lanes map[types.UID]*lane
+	// inFlight counts the places that are taken, inDoubt those of them that endpoints in doubt hold.
+	inFlight, inDoubt int
+	wakes             wakes
+	// starved are lanes that wait for a place among all, in the order in which they came, and doubted those that wait for
+	// one of the share of endpoints in doubt.
+	starved, doubted []*lane
+	closed           bool
+	reports          []report
 }
 
 type report struct {
@@ -252,8 +254,12 @@ func (l *Lanes) of(r *route.Route) *lane {
 				made.observe(newest)
 				// It has failed, and who owned the retries before may have told so: tell when it succeeds.
 				made.reported = unknown
+				made.doubted = made.doubted || trouble(newest)
 			}
 		}
+	}
+	if made.doubted {
+		made.breaker.doubt()
 	}
 	return made
 }
@@ -261,13 +267,21 @@ func (l *Lanes) of(r *route.Route) *lane {
 // room reports whether there is a place for one more attempt of a lane. Half of all places are for the first attempt of a
 // lane that has none in flight, so that however many attempts hang, an endpoint that does not hang gets its turn; of the
 // other half a lane may hold at most as many as are free, as in a switch whose queues share a memory (Choudhury and
-// Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
+// Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998). Endpoints in doubt share a part, so
+// that however many are probed at once, the others have the rest.
 func (l *Lanes) room(lane *lane) bool {
 	free := l.options.MaxInFlight - l.inFlight
+	if lane.doubted && !l.roomForDoubt() {
+		return false
+	}
 	if len(lane.running) == 0 {
 		return free > 0
 	}
 	return len(lane.running) < free-l.options.MaxInFlight/2
+}
+
+func (l *Lanes) roomForDoubt() bool {
+	return l.inDoubt < max(1, int(l.options.Recovery.Share*float64(l.options.MaxInFlight)))
 }
 
 // pump begins what a lane may begin now.
@@ -277,10 +291,7 @@ func (l *Lanes) pump(lane *lane) {
 	lane.wakeAt = time.Time{}
 	for lane.ctx.Err() == nil && lane.waiting() > 0 && len(lane.running) < lane.maxConcurrent() {
 		if !l.room(lane) {
-			if !lane.starved {
-				lane.starved = true
-				l.starved = append(l.starved, lane)
-			}
+			l.starve(lane)
 			break
 		}
 		w := lane.next(now)
@@ -298,9 +309,23 @@ func (l *Lanes) pump(lane *lane) {
 	}
 }
 
+// starve has a lane wait for a place.
+func (l *Lanes) starve(lane *lane) {
+	switch {
+	case lane.starved:
+	case lane.doubted:
+		l.doubted = append(l.doubted, lane)
+	default:
+		l.starved = append(l.starved, lane)
+	}
+	lane.starved = true
+}
+
 func (l *Lanes) begin(lane *lane, w *Work) {
 	probe := lane.breaker.begin()
+	l.inDoubt -= lane.inDoubt()
 	lane.running[w.Key] = nil
+	l.inDoubt += lane.inDoubt()
 	l.inFlight++
 	l.working.Go(func() {
 		l.end(lane, w, probe, w.Do(lane.ctx))
@@ -312,9 +337,15 @@ func (l *Lanes) end(lane *lane, w *Work, probe bool, a *v1alpha1.Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	again := lane.running[w.Key]
+	l.inDoubt -= lane.inDoubt()
+	wasDoubted := lane.doubted
 	delete(lane.running, w.Key)
 	l.inFlight--
 	lane.end(l.options.Clock.Now(), probe, a)
+	l.inDoubt += lane.inDoubt()
+	if lane.doubted != wasDoubted {
+		lane.starved = false // It waits among others now, if it has to.
+	}
 	if a != nil && l.options.Report != nil {
 		l.note(lane, a)
 	}
@@ -330,15 +361,21 @@ func (l *Lanes) end(lane *lane, w *Work, probe bool, a *v1alpha1.Attempt) {
 
 // feed lets lanes that wait for a place go, those that came first before the others. Who still waits then comes last.
 func (l *Lanes) feed() {
-	starved := l.starved
-	l.starved = nil
+	starved, doubted := l.starved, l.doubted
+	l.starved, l.doubted = nil, nil
 	for len(starved) > 0 && l.inFlight < l.options.MaxInFlight {
 		first := starved[0]
 		starved = starved[1:]
 		first.starved = false
 		l.pump(first)
 	}
-	l.starved = append(starved, l.starved...)
+	for len(doubted) > 0 && l.inFlight < l.options.MaxInFlight && l.roomForDoubt() {
+		first := doubted[0]
+		doubted = doubted[1:]
+		first.starved = false
+		l.pump(first)
+	}
+	l.starved, l.doubted = append(starved, l.starved...), append(doubted, l.doubted...)
 }
 
 // note has a change of an endpoint's health reported.

@@ -32,6 +32,9 @@ type Recovery struct {
 	// RampStart is how many attempts a second an endpoint gets at first when it has recovered. Each second without trouble
 	// doubles that; beyond RampEnd there is no bound any more but the limits.
 	RampStart, RampEnd float64
+	// Share is the part of all places that endpoints in doubt may hold together: those whose last attempt found them in
+	// trouble.
+	Share float64
 }
 
 // withDefaults returns a Recovery without a 0.
@@ -42,5 +45,6 @@ func (r Recovery) withDefaults() Recovery {
 		LongestOpen: cmp.Or(r.LongestOpen, longestOpen),
 		RampStart:   cmp.Or(r.RampStart, rampStart),
 		RampEnd:     cmp.Or(r.RampEnd, rampEnd),
+		Share:       cmp.Or(r.Share, share),
 	}
 }
