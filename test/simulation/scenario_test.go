@@ -40,7 +40,9 @@ type scenario struct {
 	// jitter is the share by which each retry may come earlier or later than its schedule.
 	jitter      float64
 	maxInFlight int
-	recovery    lane.Recovery
+	// forgetful has a new replica take nothing from what is on record.
+	forgetful bool
+	recovery  lane.Recovery
 }
 
 const (

@@ -26,7 +26,7 @@ import (
 func base(name string) scenario {
 	return scenario{
 		name: name, failing: 2000, healthy: 200, hanging: 0.5,
-		every: 2 * time.Minute, healthyEvery: 10 * time.Second, outage: 2 * time.Hour,
+		every: 2 * time.Minute, healthyEvery: 30 * time.Second, outage: 2 * time.Hour,
 	}
 }
 
@@ -40,7 +40,17 @@ func TestX(t *testing.T) {
 	restart := base("restart")
 	restart.restart = time.Hour
 	restart.hanging = 1
-	for _, s := range []scenario{ours, ours2, noRamp, blind, restart} {
+	restartOld := restart
+	restartOld.name, restartOld.forgetful = "restart old", true
+	restartOld.recovery = lane.Recovery{Share: 1}
+	restartShare := restart
+	restartShare.name = "restart forgetful, share"
+	restartShare.forgetful = true
+	restartMem := restart
+	restartMem.name = "restart not forgetful, no share"
+	restartMem.recovery = lane.Recovery{Share: 1}
+	_, _, _, _ = ours, ours2, noRamp, blind
+	for _, s := range []scenario{ours, restart, restartOld, restartShare, restartMem} {
 		began := time.Now()
 		m := run(t, s)
 		end := before + s.outage

@@ -47,9 +47,10 @@ type world struct {
 	// stop ends what goes on.
 	stop context.Context //nolint:containedctx // It bounds the run, not a call.
 
-	mu    sync.Mutex
-	lanes []*lane.Lanes
-	ended sync.WaitGroup
+	mu        sync.Mutex
+	endpoints map[types.UID]*endpoint
+	lanes     []*lane.Lanes
+	ended     sync.WaitGroup
 	// unfinished are the deliveries of failing endpoints that are stored and not delivered.
 	unfinished map[*event]struct{}
 	// left counts the events that are still to come, or not delivered.
@@ -64,6 +65,8 @@ type endpoint struct {
 	failing, hanging bool
 	next             *rand.Rand
 	events           int
+	// retrying counts its unfinished deliveries that have failed.
+	retrying int
 }
 
 // event is one delivery.
@@ -82,7 +85,7 @@ func run(t *testing.T, s scenario) *measured {
 	var result *measured
 	synctest.Test(t, func(t *testing.T) {
 		stop, cancel := context.WithCancel(t.Context())
-		w := &world{scenario: s, start: time.Now(), stop: stop, unfinished: map[*event]struct{}{}, finished: make(chan struct{})}
+		w := &world{scenario: s, start: time.Now(), stop: stop, endpoints: map[types.UID]*endpoint{}, unfinished: map[*event]struct{}{}, finished: make(chan struct{})}
 		w.measured.init(s)
 		w.startReplicas()
 		w.produce()
@@ -101,18 +104,33 @@ func run(t *testing.T, s scenario) *measured {
 func (w *world) startReplicas() {
 	w.lanes = nil
 	for range replicas {
-		l := lane.New(w.stop, lane.Options{MaxInFlight: w.maxInFlight, Recovery: w.recovery, Clock: clock.RealClock{}})
+		options := lane.Options{MaxInFlight: w.maxInFlight, Recovery: w.recovery, Clock: clock.RealClock{}}
+		if !w.forgetful {
+			options.Unfinished = w.onRecord
+		}
+		l := lane.New(w.stop, options)
 		w.lanes = append(w.lanes, l)
 		w.ended.Go(l.Run)
 	}
 }
 
+// onRecord returns the unfinished deliveries of an endpoint that have failed, as far as lanes read them.
+func (w *world) onRecord(postback types.UID) []*v1alpha1.PostbackDelivery {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.endpoints[postback]
+	if e.retrying == 0 {
+		return nil
+	}
+	return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*w.failure(e)}}}}
+}
+
 // restartReplicas has new replicas find what is due.
 func (w *world) restartReplicas() {
-	w.mu.Lock()
 	for _, l := range w.lanes {
 		l.Close()
 	}
+	w.mu.Lock()
 	w.startReplicas()
 	var due []*event
 	for e := range w.unfinished {
@@ -146,6 +164,7 @@ func (w *world) produce() {
 			next:    rand.New(rand.NewPCG(uint64(i), 1)), //nolint:gosec // It has to be the same each time.
 			route:   &route.Route{Namespace: "tenant", Name: name, UID: types.UID(name), Generation: 1, State: v1alpha1.PostbackEnabled},
 		}
+		w.endpoints[e.route.UID] = e
 		w.expect(e)
 	}
 }
@@ -236,10 +255,18 @@ func (w *world) attempt(ctx context.Context, e *event) *v1alpha1.Attempt {
 	end := time.Now()
 	w.api.write(&w.measured)
 	w.measured.recorded(e, !away)
+	w.mu.Lock()
+	switch {
+	case away && e.attempts == 1:
+		e.to.retrying++
+	case !away && e.attempts > 1:
+		e.to.retrying--
+	}
+	w.mu.Unlock()
 	if away {
 		wait := time.Duration((1 + w.jitter*(2*chance.Float64()-1)) * float64(delivery.Delay(e.attempts)))
 		w.later(e, wait-time.Since(end))
-		return w.failure(e)
+		return w.failure(e.to)
 	}
 	w.mu.Lock()
 	delete(w.unfinished, e)
@@ -251,11 +278,11 @@ func (w *world) attempt(ctx context.Context, e *event) *v1alpha1.Attempt {
 	return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeSucceeded}
 }
 
-func (w *world) failure(e *event) *v1alpha1.Attempt {
+func (w *world) failure(e *endpoint) *v1alpha1.Attempt {
 	switch {
 	case w.blind:
 		return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeRejected4xx, StatusCode: ptr.To[int32](404)}
-	case e.to.hanging:
+	case e.hanging:
 		return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeTimeout}
 	}
 	return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeConnectionRefused}
