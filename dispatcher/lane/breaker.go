@@ -23,19 +23,19 @@ import (
 )
 
 const (
-	// tripAfter is the number of failures in a row that open the circuit.
-	tripAfter = 5
-	// firstOpen and longestOpen bound how long an open circuit waits for its next probe: the time doubles with each probe
-	// that fails.
+	// The defaults of Recovery.
+	tripAfter   = 5
 	firstOpen   = 10 * time.Second
 	longestOpen = 5 * time.Minute
+	share       = 0.25
 	// never is for the library's own clock: ours says when a circuit is half open.
 	never = 1 << 62
 )
 
 // breaker is a circuit breaker with one probe at a time. It is not safe for concurrent use.
 type breaker struct {
-	circuit circuitbreaker.CircuitBreaker[any]
+	recovery Recovery
+	circuit  circuitbreaker.CircuitBreaker[any]
 	// probeAt is when an open circuit becomes half open.
 	probeAt time.Time
 	wait    time.Duration
@@ -43,12 +43,16 @@ type breaker struct {
 	probing bool
 }
 
-func newBreaker() *breaker {
+func newBreaker(r Recovery) *breaker {
 	return &breaker{
-		circuit: circuitbreaker.NewBuilder[any]().WithFailureThreshold(tripAfter).WithSuccessThreshold(1).WithDelay(never).Build(),
-		wait:    firstOpen,
+		recovery: r,
+		circuit:  circuitbreaker.NewBuilder[any]().WithFailureThreshold(r.TripAfter).WithSuccessThreshold(1).WithDelay(never).Build(),
+		wait:     r.FirstOpen,
 	}
 }
+
+// doubt has an endpoint of which nothing but trouble is known probed before more goes there.
+func (b *breaker) doubt() { b.circuit.Open() }
 
 func (b *breaker) closed() bool { return b.circuit.IsClosed() }
 
@@ -90,7 +94,7 @@ func (b *breaker) end(now time.Time, probe, attempted, trouble bool) {
 		return
 	case !trouble:
 		if probe {
-			b.wait = firstOpen
+			b.wait = b.recovery.FirstOpen
 		}
 		b.circuit.RecordSuccess()
 		return
@@ -98,9 +102,9 @@ func (b *breaker) end(now time.Time, probe, attempted, trouble bool) {
 	b.circuit.RecordFailure()
 	if b.circuit.IsOpen() {
 		b.probeAt = now.Add(b.wait)
-		b.wait = min(2*b.wait, longestOpen)
+		b.wait = min(2*b.wait, b.recovery.LongestOpen)
 	}
 }
 
 // probeNow lets the next probe begin at once.
-func (b *breaker) probeNow() { b.probeAt, b.wait = time.Time{}, firstOpen }
+func (b *breaker) probeNow() { b.probeAt, b.wait = time.Time{}, b.recovery.FirstOpen }

@@ -62,6 +62,8 @@ type lane struct {
 	gone int64
 	// took is how long the endpoint takes for an answer, on average over the last few, or 0.
 	took time.Duration
+	// doubted says that the last attempt found the endpoint in trouble.
+	doubted bool
 	// failures are those in a row.
 	failures int
 	// reported is the reason that was reported last, or "".
@@ -71,13 +73,16 @@ type lane struct {
 	waited time.Duration
 	began  time.Time
 
-	// wakeAt is when the lane has to be looked at again, or zero. starved says that it waits for a place among all lanes.
-	wakeAt  time.Time
-	starved bool
+	// wakeAt is when the lane has to be looked at again, or zero; wakePlace is its place among those that have to, counted
+	// from 1, or 0. starved says that it waits for a place among all lanes.
+	wakeAt    time.Time
+	wakePlace int
+	starved   bool
 }
 
-func newLane(ctx context.Context, r *route.Route) *lane {
-	l := &lane{route: r, due: newQueue(), asked: newQueue(), running: map[types.NamespacedName]*Work{}, breaker: newBreaker()}
+func newLane(ctx context.Context, r *route.Route, recovery Recovery) *lane {
+	l := &lane{route: r, due: newQueue(), asked: newQueue(), running: map[types.NamespacedName]*Work{}, breaker: newBreaker(recovery)}
+	l.pace.recovery = recovery
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	return l
 }
@@ -171,7 +176,6 @@ func (l *lane) learn(took time.Duration) {
 // next takes the work that may begin now, or nil. Then wakeAt says when to look again, unless something else has to
 // happen first.
 func (l *lane) next(now time.Time) *Work {
-	l.wakeAt = time.Time{}
 	from := l.asked
 	if l.asked.empty() {
 		from = l.due
@@ -214,6 +218,14 @@ func (l *lane) observe(a *v1alpha1.Attempt) {
 	}
 }
 
+// inDoubt returns how many places the lane holds that count for the share of endpoints in doubt.
+func (l *lane) inDoubt() int {
+	if l.doubted {
+		return l.sending
+	}
+	return 0
+}
+
 // end takes in how work of this lane ended.
 func (l *lane) end(now time.Time, probe bool, a *v1alpha1.Attempt) {
 	if a == nil {
@@ -221,6 +233,9 @@ func (l *lane) end(now time.Time, probe bool, a *v1alpha1.Attempt) {
 		return
 	}
 	wasClosed, troubled := l.breaker.closed(), trouble(a)
+	if a.Outcome != v1alpha1.OutcomeInterrupted {
+		l.doubted = troubled
+	}
 	l.breaker.end(now, probe, a.Outcome != v1alpha1.OutcomeInterrupted, troubled)
 	l.observe(a)
 	l.learn(a.Duration.Duration)

@@ -47,7 +47,9 @@ var ErrDeleted = errors.New("the Postback was deleted")
 type Options struct {
 	// MaxInFlight is how many attempts are made at a time. The default is DefaultMaxInFlight.
 	MaxInFlight int
-	Clock       clock.WithTicker
+	// Recovery is how endpoints in trouble are treated.
+	Recovery Recovery
+	Clock    clock.WithTicker
 	// Report may be nil.
 	Report Report
 	// Unfinished returns the unfinished deliveries of a Postback that are known, for what they tell about its endpoint when
@@ -64,15 +66,18 @@ type Lanes struct {
 	changed chan struct{}
 	working sync.WaitGroup
 
-	mu       sync.Mutex
-	lanes    map[types.UID]*lane
-	inFlight int
+	mu    sync.Mutex
+	lanes map[types.UID]*lane
+	// inFlight counts the places that are taken, inDoubt those of them that endpoints in doubt hold.
+	inFlight, inDoubt int
 	// recording is how many attempts were sent and gave back their place, and are not on record yet.
 	recording int
-	// starved are lanes that wait for a place among all, in the order in which they came.
-	starved []*lane
-	closed  bool
-	reports []report
+	wakes     wakes
+	// starved are lanes that wait for a place among all, in the order in which they came, and doubted those that wait for
+	// one of the share of endpoints in doubt.
+	starved, doubted []*lane
+	closed           bool
+	reports          []report
 }
 
 type report struct {
@@ -85,6 +90,7 @@ func New(stop context.Context, o Options) *Lanes {
 	if o.MaxInFlight == 0 {
 		o.MaxInFlight = DefaultMaxInFlight
 	}
+	o.Recovery = o.Recovery.withDefaults()
 	return &Lanes{options: o, stop: stop, changed: make(chan struct{}, 1), lanes: map[types.UID]*lane{}}
 }
 
@@ -184,6 +190,8 @@ func (l *Lanes) Delete(postback types.UID) {
 		lane.asked.dropAll()
 		lane.cancel(ErrDeleted)
 		delete(l.lanes, postback)
+		lane.wakeAt = time.Time{}
+		l.wakes.set(lane)
 	}
 }
 
@@ -224,17 +232,15 @@ func (l *Lanes) look() (wait time.Duration, done bool) {
 	l.mu.Lock()
 	now := l.options.Clock.Now()
 	wait = longestLook
-	left := l.inFlight
-	for _, lane := range l.lanes {
-		if !lane.wakeAt.IsZero() && !now.Before(lane.wakeAt) {
-			l.pump(lane)
+	for len(l.wakes) > 0 {
+		soonest := l.wakes[0]
+		if left := soonest.wakeAt.Sub(now); left > 0 {
+			wait = min(wait, left)
+			break
 		}
-		if !lane.wakeAt.IsZero() {
-			wait = min(wait, lane.wakeAt.Sub(now))
-		}
-		left += lane.waiting()
+		l.pump(soonest)
 	}
-	done = l.closed && left == 0 || l.stop.Err() != nil
+	done = l.closed && l.left() == 0 || l.stop.Err() != nil
 	reports := l.reports
 	l.reports = nil
 	l.mu.Unlock()
@@ -242,6 +248,15 @@ func (l *Lanes) look() (wait time.Duration, done bool) {
 		l.options.Report(r.route, r.health)
 	}
 	return max(wait, time.Millisecond), done
+}
+
+// left counts what is being made and what waits.
+func (l *Lanes) left() int {
+	left := l.inFlight
+	for _, lane := range l.lanes {
+		left += lane.waiting()
+	}
+	return left
 }
 
 // tell wakes Run.
@@ -261,7 +276,7 @@ func (l *Lanes) of(r *route.Route) *lane {
 		}
 		return found
 	}
-	made := newLane(l.stop, r)
+	made := newLane(l.stop, r, l.options.Recovery)
 	made.pace.setLimit(now, r.PerSecond)
 	l.lanes[r.UID] = made
 	if l.options.Unfinished != nil {
@@ -270,8 +285,12 @@ func (l *Lanes) of(r *route.Route) *lane {
 				made.observe(newest)
 				// It has failed, and who owned the retries before may have told so: tell when it succeeds.
 				made.reported = unknown
+				made.doubted = made.doubted || trouble(newest)
 			}
 		}
+	}
+	if made.doubted {
+		made.breaker.doubt()
 	}
 	return made
 }
@@ -279,25 +298,31 @@ func (l *Lanes) of(r *route.Route) *lane {
 // room reports whether there is a place for one more attempt of a lane. Half of all places are for the first attempt of a
 // lane that has none in flight, so that however many attempts hang, an endpoint that does not hang gets its turn; of the
 // other half a lane may hold at most as many as are free, as in a switch whose queues share a memory (Choudhury and
-// Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
+// Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998). Endpoints in doubt share a part, so
+// that however many are probed at once, the others have the rest.
 func (l *Lanes) room(lane *lane) bool {
 	free := l.options.MaxInFlight - l.inFlight
+	if lane.doubted && !l.roomForDoubt() {
+		return false
+	}
 	if lane.sending == 0 {
 		return free > 0
 	}
 	return lane.sending < free-l.options.MaxInFlight/2
 }
 
+func (l *Lanes) roomForDoubt() bool {
+	return l.inDoubt < max(1, int(l.options.Recovery.Share*float64(l.options.MaxInFlight)))
+}
+
 // pump begins what a lane may begin now.
 func (l *Lanes) pump(lane *lane) {
 	now := l.options.Clock.Now()
 	before := lane.wakeAt
+	lane.wakeAt = time.Time{}
 	for lane.ctx.Err() == nil && lane.waiting() > 0 && lane.sending < lane.maxConcurrent() {
 		if !l.room(lane) {
-			if !lane.starved {
-				lane.starved = true
-				l.starved = append(l.starved, lane)
-			}
+			l.starve(lane)
 			break
 		}
 		w := lane.next(now)
@@ -311,21 +336,41 @@ func (l *Lanes) pump(lane *lane) {
 		}
 		l.begin(lane, w)
 	}
+	l.wakes.set(lane)
 	if lane.wakeAt != before && !lane.wakeAt.IsZero() {
 		l.tell()
 	}
+}
+
+// starve has a lane wait for a place.
+func (l *Lanes) starve(lane *lane) {
+	switch {
+	case lane.starved:
+	case lane.doubted:
+		l.doubted = append(l.doubted, lane)
+	default:
+		l.starved = append(l.starved, lane)
+	}
+	lane.starved = true
 }
 
 func (l *Lanes) begin(lane *lane, w *Work) {
 	t := &turn{lane: lane, key: w.Key, probe: lane.breaker.begin()}
 	lane.begins(l.options.Clock.Now(), w)
 	lane.running[w.Key] = nil
-	lane.sending++
-	l.inFlight++
+	l.hold(lane, 1)
 	l.working.Go(func() {
 		w.Do(lane.ctx, func(a *v1alpha1.Attempt) { l.sent(t, a) })
 		l.end(t)
 	})
+}
+
+// hold has a lane take places, or give them back.
+func (l *Lanes) hold(lane *lane, places int) {
+	l.inDoubt -= lane.inDoubt()
+	lane.sending += places
+	l.inFlight += places
+	l.inDoubt += lane.inDoubt()
 }
 
 // turn is work that is being done.
@@ -355,24 +400,24 @@ func (l *Lanes) take(t *turn, a *v1alpha1.Attempt) {
 		return
 	}
 	t.told = true
-	t.lane.end(l.options.Clock.Now(), t.probe, a)
+	lane := t.lane
+	wasDoubted, counted := lane.doubted, lane.inDoubt()
+	lane.end(l.options.Clock.Now(), t.probe, a)
+	l.inDoubt += lane.inDoubt() - counted
+	if lane.doubted != wasDoubted {
+		lane.starved = false // It waits among others now, if it has to.
+	}
 	if a != nil && l.options.Report != nil {
-		l.note(t.lane, a)
+		l.note(lane, a)
 	}
 }
 
 // leave gives the place of work back, and lets others go.
 func (l *Lanes) leave(t *turn) {
 	t.placeless = true
-	t.lane.sending--
-	l.inFlight--
+	l.hold(t.lane, -1)
 	l.pump(t.lane)
-	starved := l.starved
-	l.starved = nil
-	for _, other := range starved {
-		other.starved = false
-		l.pump(other)
-	}
+	l.feed()
 	if l.closed {
 		l.tell()
 	}
@@ -396,6 +441,25 @@ func (l *Lanes) end(t *turn) {
 	}
 	l.take(t, nil)
 	l.leave(t)
+}
+
+// feed lets lanes that wait for a place go, those that came first before the others. Who still waits then comes last.
+func (l *Lanes) feed() {
+	starved, doubted := l.starved, l.doubted
+	l.starved, l.doubted = nil, nil
+	for len(starved) > 0 && l.inFlight < l.options.MaxInFlight {
+		first := starved[0]
+		starved = starved[1:]
+		first.starved = false
+		l.pump(first)
+	}
+	for len(doubted) > 0 && l.inFlight < l.options.MaxInFlight && l.roomForDoubt() {
+		first := doubted[0]
+		doubted = doubted[1:]
+		first.starved = false
+		l.pump(first)
+	}
+	l.starved, l.doubted = append(starved, l.starved...), append(doubted, l.doubted...)
 }
 
 // note has a change of an endpoint's health reported.

@@ -23,15 +23,16 @@ import (
 )
 
 const (
-	// rampStart is how many attempts a second an endpoint gets at first when it has recovered. Each rampStep without
-	// trouble doubles that; beyond rampEnd there is no bound any more but the limits.
+	// The defaults of Recovery.
 	rampStart = 5
 	rampEnd   = 2000
-	rampStep  = time.Second
+	// rampStep is the time without trouble that doubles the rate.
+	rampStep = time.Second
 )
 
 // pace bounds how many attempts of an endpoint begin in a second. It is not safe for concurrent use.
 type pace struct {
+	recovery  Recovery
 	perSecond int32
 	limit     *rate.Limiter // nil: none
 
@@ -59,14 +60,14 @@ func (p *pace) setLimit(now time.Time, perSecond int32) {
 
 // recover begins to raise the rate from low.
 func (p *pace) recover(now time.Time) {
-	p.rampRate, p.stepAt = rampStart, now.Add(rampStep)
-	p.ramp = rate.NewLimiter(rampStart, 1)
+	p.rampRate, p.stepAt = p.recovery.RampStart, now.Add(rampStep)
+	p.ramp = rate.NewLimiter(rate.Limit(p.rampRate), 1)
 }
 
 // trouble halves the rate while it is being raised.
 func (p *pace) trouble(now time.Time) {
 	if p.ramp != nil {
-		p.setRamp(now, max(p.rampRate/2, rampStart))
+		p.setRamp(now, max(p.rampRate/2, p.recovery.RampStart))
 		p.stepAt = now.Add(rampStep)
 	}
 }
@@ -79,7 +80,7 @@ func (p *pace) recovering(now time.Time) bool {
 
 func (p *pace) step(now time.Time) {
 	for p.ramp != nil && !now.Before(p.stepAt) {
-		if p.rampRate *= 2; p.rampRate > rampEnd {
+		if p.rampRate *= 2; p.rampRate > p.recovery.RampEnd {
 			p.ramp = nil
 			return
 		}

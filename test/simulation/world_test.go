@@ -1,0 +1,343 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/attempt"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// world is everything that is not under test, made up: endpoints, the API server, producers, and a retry controller that
+// knows nothing but the schedule. The lanes are the dispatcher's own. It runs in a bubble, whose clock jumps to the next
+// time at which something happens; all that is left to chance is drawn from the names of things, so that each run is
+// the same.
+type world struct {
+	scenario
+	start time.Time
+	api   apiServer
+	// stop ends what goes on.
+	stop context.Context //nolint:containedctx // It bounds the run, not a call.
+
+	mu        sync.Mutex
+	endpoints map[types.UID]*endpoint
+	lanes     []*lane.Lanes
+	ended     sync.WaitGroup
+	// unfinished are the deliveries of failing endpoints that are stored and not delivered.
+	unfinished map[*event]struct{}
+	// left counts the events that are still to come, or not delivered.
+	left     int
+	finished chan struct{}
+	measured measured
+}
+
+// endpoint is one Postback's.
+type endpoint struct {
+	route            *route.Route
+	failing, hanging bool
+	next             *rand.Rand
+	events           int
+	// retrying counts its unfinished deliveries that have failed.
+	retrying int
+}
+
+// event is one delivery.
+type event struct {
+	to       *endpoint
+	number   int
+	attempts int32
+	stored   time.Time
+	// due is when the next attempt may begin.
+	due time.Time
+}
+
+// run simulates a scenario until all is delivered.
+func run(t *testing.T, s scenario) *measured {
+	t.Helper()
+	var result *measured
+	synctest.Test(t, func(t *testing.T) {
+		stop, cancel := context.WithCancel(t.Context())
+		w := &world{scenario: s, start: time.Now(), stop: stop, endpoints: map[types.UID]*endpoint{}, unfinished: map[*event]struct{}{}, finished: make(chan struct{})}
+		w.measured.init(s)
+		w.startReplicas()
+		w.produce()
+		if s.restart > 0 {
+			time.AfterFunc(before+s.restart, w.restartReplicas)
+		}
+		w.watch()
+		cancel()
+		w.ended.Wait()
+		result = &w.measured
+	})
+	return result
+}
+
+// startReplicas replaces the lanes of all replicas by new ones.
+func (w *world) startReplicas() {
+	w.lanes = nil
+	for range replicas {
+		options := lane.Options{MaxInFlight: w.maxInFlight, Recovery: w.recovery, Clock: clock.RealClock{}}
+		if !w.forgetful {
+			options.Unfinished = w.onRecord
+		}
+		l := lane.New(w.stop, options)
+		w.lanes = append(w.lanes, l)
+		w.ended.Go(l.Run)
+	}
+}
+
+// onRecord returns the unfinished deliveries of an endpoint that have failed, as far as lanes read them.
+func (w *world) onRecord(postback types.UID) []*v1alpha1.PostbackDelivery {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.endpoints[postback]
+	if e.retrying == 0 {
+		return nil
+	}
+	return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*w.failure(e)}}}}
+}
+
+// restartReplicas has new replicas find what is due.
+func (w *world) restartReplicas() {
+	for _, l := range w.lanes {
+		l.Close()
+	}
+	w.mu.Lock()
+	w.startReplicas()
+	var due []*event
+	for e := range w.unfinished {
+		if !e.due.After(time.Now()) {
+			due = append(due, e)
+		}
+	}
+	w.mu.Unlock()
+	sortEvents(due)
+	for _, e := range due {
+		w.retry(e)
+	}
+}
+
+// elected returns the lanes of the replica that owns the retries, replica those of one that takes events.
+func (w *world) elected() *lane.Lanes { return w.replica(0) }
+
+func (w *world) replica(i int) *lane.Lanes {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lanes[i%replicas]
+}
+
+// produce has the events of all endpoints come in.
+func (w *world) produce() {
+	for i := range w.failing + w.healthy {
+		name := fmt.Sprintf("endpoint-%05d", i)
+		e := &endpoint{
+			failing: i < w.failing,
+			hanging: float64(i) < w.hanging*float64(w.failing),
+			next:    rand.New(rand.NewPCG(uint64(i), 1)), //nolint:gosec // It has to be the same each time.
+			route:   &route.Route{Namespace: "tenant", Name: name, UID: types.UID(name), Generation: 1, State: v1alpha1.PostbackEnabled},
+		}
+		w.endpoints[e.route.UID] = e
+		w.expect(e)
+	}
+}
+
+// expect has the next event of an endpoint come in after a random time, until the end.
+func (w *world) expect(e *endpoint) {
+	mean, until := w.healthyEvery, before+w.outage+after
+	if e.failing {
+		mean, until = w.every, before+w.outage
+	}
+	wait := time.Duration(e.next.ExpFloat64() * float64(mean))
+	if time.Since(w.start)+wait > until {
+		return
+	}
+	w.mu.Lock()
+	w.left++
+	w.mu.Unlock()
+	time.AfterFunc(wait, func() {
+		w.expect(e)
+		w.ingest(e)
+	})
+}
+
+// ingest stores an event, and has it attempted, as the dispatcher does.
+func (w *world) ingest(to *endpoint) {
+	e := &event{to: to, number: to.events, stored: time.Now(), due: time.Now()}
+	to.events++
+	if w.stop.Err() != nil {
+		return
+	}
+	begin := w.replica(e.number).Reserve(to.route)
+	w.api.write(&w.measured)
+	if to.failing {
+		w.mu.Lock()
+		w.unfinished[e] = struct{}{}
+		w.mu.Unlock()
+	}
+	if begin == nil {
+		w.retry(e)
+		return
+	}
+	begin(w.work(e, true))
+}
+
+// retry has the elected replica attempt a delivery that is due.
+func (w *world) retry(e *event) { w.elected().Submit(e.to.route, w.work(e, false)) }
+
+func (w *world) work(e *event, first bool) *lane.Work {
+	return &lane.Work{
+		Key: types.NamespacedName{Namespace: "tenant", Name: fmt.Sprintf("%s-%07d", e.to.route.Name, e.number)},
+		Due: e.due,
+		Do: func(ctx context.Context, sent func(*v1alpha1.Attempt)) {
+			if first && time.Since(e.stored) > attempt.FirstAttemptWindow {
+				w.later(e, takeover)
+				return
+			}
+			sent(w.attempt(ctx, e))
+		},
+	}
+}
+
+// later has a delivery attempted after a time.
+func (w *world) later(e *event, wait time.Duration) {
+	w.mu.Lock()
+	e.due = time.Now().Add(wait)
+	w.mu.Unlock()
+	time.AfterFunc(wait, func() {
+		if w.stop.Err() == nil {
+			w.retry(e)
+		}
+	})
+}
+
+// attempt makes an attempt and records it.
+func (w *world) attempt(ctx context.Context, e *event) *v1alpha1.Attempt {
+	e.attempts++
+	w.measured.begun(e)
+	chance := rand.New(rand.NewPCG(uint64(e.number), hash(e.to.route.Name)+uint64(e.attempts))) //nolint:gosec // As above.
+	away := e.to.failing && w.away(time.Now())
+	takes := answerTime
+	switch {
+	case away && e.to.hanging:
+		takes = timeout
+	case away:
+		takes = refuseTime
+	}
+	sleep(ctx, time.Duration((0.8+0.4*chance.Float64())*float64(takes)))
+	end := time.Now()
+	w.api.write(&w.measured)
+	w.measured.recorded(e, !away)
+	w.mu.Lock()
+	switch {
+	case away && e.attempts == 1:
+		e.to.retrying++
+	case !away && e.attempts > 1:
+		e.to.retrying--
+	}
+	w.mu.Unlock()
+	if away {
+		wait := time.Duration((1 + w.jitter*(2*chance.Float64()-1)) * float64(delivery.Delay(e.attempts)))
+		w.later(e, wait-time.Since(end))
+		return w.failure(e.to)
+	}
+	w.mu.Lock()
+	delete(w.unfinished, e)
+	w.left--
+	if w.left == 0 {
+		close(w.finished)
+	}
+	w.mu.Unlock()
+	return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeSucceeded}
+}
+
+func (w *world) failure(e *endpoint) *v1alpha1.Attempt {
+	switch {
+	case w.blind:
+		return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeRejected4xx, StatusCode: ptr.To[int32](404)}
+	case e.hanging:
+		return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeTimeout}
+	}
+	return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeConnectionRefused}
+}
+
+// away reports whether failing endpoints are away.
+func (w *world) away(now time.Time) bool {
+	since := now.Sub(w.start)
+	return since >= before && since < before+w.outage
+}
+
+// watch measures what can be seen from outside, until all is delivered.
+func (w *world) watch() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-w.finished:
+			return
+		case <-ticker.C:
+			w.mu.Lock()
+			unfinished := len(w.unfinished)
+			lanes := w.lanes
+			w.mu.Unlock()
+			w.measured.sample(time.Since(w.start), unfinished, lanes)
+		}
+	}
+}
+
+// apiServer takes one write after the other.
+type apiServer struct {
+	mu   sync.Mutex
+	free time.Time
+}
+
+// write returns when a write is done.
+func (a *apiServer) write(m *measured) {
+	a.mu.Lock()
+	now := time.Now()
+	if a.free.Before(now) {
+		a.free = now
+	}
+	a.free = a.free.Add(writeTime)
+	wait := a.free.Sub(now)
+	a.mu.Unlock()
+	m.wrote(wait)
+	time.Sleep(wait) //nolint:forbidigo // The bubble's clock.
+}
+
+// sleep waits on the bubble's clock.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
