@@ -120,6 +120,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 	return errors.Join(
 		mgr.Add(everyReplica(health.run)),
 		r.addIngest(ctx, func() bool { return watch.HasSynced() && r.pending.HasSynced() }),
+		mgr.Add(&presence.Announcement{Client: clientset, Namespace: o.Namespace, Intake: o.Intake}),
 		mgr.Add(&presence.Presence{
 			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod, Watched: o.Watched,
 			Loaded: watch.Loaded, Synced: watch.HasSynced, Clock: r.clock,
