@@ -104,6 +104,12 @@ type Options struct {
 	Backlog Backlog
 	// Access says who may post. Without it everybody may, which is refused unless Address is of the loopback interface.
 	Access Access
+	// Successes is the log of successes, if there is one; Readers says who may read it, as Access does of those who post. API
+	// and Recorder write what is restored from it.
+	Successes Successes
+	Readers   Rights
+	API       intake.Store
+	Recorder  Recorder
 	// Events, if it is there, gets the events on Postbacks whose filter fails.
 	Events events.EventRecorder
 	// Traces, if it is there, gets the spans of requests and of what is stored.
@@ -198,7 +204,11 @@ type Server struct {
 	// inFlight and creates hold one element for each request in flight and each delivery that is being stored.
 	inFlight, creates chan struct{}
 	pace              *pace.Limit
-	filters           filter.Cache
+	// reads, watches and readPace bound the requests for the log. stopping is closed when watches have to end.
+	reads, watches chan struct{}
+	readPace       *pace.Limit
+	stopping       chan struct{}
+	filters        filter.Cache
 
 	listening chan struct{}
 	addr      net.Addr
@@ -213,6 +223,10 @@ func New(o Options) *Server {
 		inFlight:  make(chan struct{}, max(o.MaxInFlight, 0)),
 		creates:   make(chan struct{}, o.serverCreates),
 		pace:      pace.New(o.Rate, o.Burst, o.Clock),
+		reads:     make(chan struct{}, maxReads),
+		watches:   make(chan struct{}, maxWatches),
+		readPace:  pace.New(readRate, readBurst, o.Clock),
+		stopping:  make(chan struct{}),
 		listening: make(chan struct{}),
 	}
 }
@@ -281,6 +295,7 @@ func (s *Server) Start(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.ready.Store(false)
+	close(s.stopping)
 	s.options.Log.Info("Taking no more events: finishing requests in flight")
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.shutdownTimeout)
 	defer cancel()
