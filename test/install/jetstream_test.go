@@ -81,6 +81,7 @@ func TestJetStream(t *testing.T) {
 	chartWith("upgrade", "kubernetes")
 	c.roll()
 	c.waitReady()
+	c.announced("")
 	c.send("evt_back")
 	c.waitDelivered("evt_back", oldVersion)
 	c.waitPhase("evt_fails", v1alpha1.DeliveryRetrying)
@@ -101,6 +102,20 @@ func (c *cluster) checkStreams(ca *authority, url string) {
 	c.endpoint.Answer(hooks, receiver.Times(1, 503))
 	c.send("evt_fails")
 	c.waitPhase("evt_fails", v1alpha1.DeliveryRetrying)
+	c.announced(v1alpha1.IntakeJetStream)
+}
+
+// announced waits until everybody with an account can read which intake there is; the default is not announced.
+func (c *cluster) announced(want string) {
+	c.t.Helper()
+	c.eventually(func() error {
+		intake, _, err := c.cp.Kubectl(c.t.Context(), "", "-n", operator.Namespace, "get", "lease", v1alpha1.IntakeLeaseName, "--ignore-not-found",
+			"-o", `jsonpath={.metadata.annotations.postback\.dev/intake}`, "--as=some", "--as-group=system:authenticated")
+		if err == nil && intake != want {
+			err = fmt.Errorf("the intake is announced as %q, not %q", intake, want)
+		}
+		return err
+	})
 }
 
 // checkProducer: one of the namespace may publish its events, and neither others' nor look at what is in the streams.
