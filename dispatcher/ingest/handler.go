@@ -42,6 +42,9 @@ const (
 
 // serve answers a request and says so in the log.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if s.serveLog(w, r) {
+		return
+	}
 	start := s.options.Clock.Now()
 	namespace, events, a := s.answer(w, r)
 	took := s.options.Clock.Since(start)

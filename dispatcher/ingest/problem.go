@@ -58,6 +58,13 @@ var (
 	accessUnknown         = problemKind{"access-unknown", http.StatusServiceUnavailable, "It is not known whether the caller may post"}
 	notReady              = problemKind{"not-ready", http.StatusServiceUnavailable, "The server has just started"}
 	notStored             = problemKind{"not-stored", http.StatusServiceUnavailable, "The events could not be stored"}
+
+	invalidQuery    = problemKind{"invalid-query", http.StatusBadRequest, "The query is not valid"}
+	forbiddenReader = problemKind{"forbidden-log", http.StatusForbidden, "The caller may not do this with PostbackDeliveries"}
+	noLog           = problemKind{"no-log", http.StatusNotFound, "There is no log of successes"}
+	noDelivery      = problemKind{"no-delivery", http.StatusNotFound, "The log has no such delivery"}
+	notRestored     = problemKind{"not-restored", http.StatusServiceUnavailable, "The delivery could not be restored"}
+	logUnavailable  = problemKind{"log-unavailable", http.StatusServiceUnavailable, "The log cannot be read"}
 )
 
 // problemKinds are all of them.
@@ -65,6 +72,7 @@ var problemKinds = []problemKind{
 	invalidNamespace, invalidEvent, invalidOrigin, unauthenticated, forbiddenSender, invalidIdempotencyKey, notFound,
 	namespaceNotWatched, methodNotAllowed, bodyTooSlow, idConflict, bodyTooLarge, eventTooLarge, unsupportedMediaType, unsupportedEncoding,
 	overloaded, rateLimited, noRoom, internalError, accessUnknown, notReady, notStored,
+	invalidQuery, forbiddenReader, noLog, noDelivery, notRestored, logUnavailable,
 }
 
 // problem is a problem document (RFC 9457).

@@ -100,6 +100,11 @@ type Store interface {
 	Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error
 }
 
+// Recorder records attempts of PostbackDeliveries.
+type Recorder interface {
+	Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error)
+}
+
 // Options of a Server. Store, Routes, Backlog and FirstAttempts are required.
 type Options struct {
 	// Address to listen on, host:port. The default is DefaultAddress.
@@ -117,6 +122,11 @@ type Options struct {
 	FirstAttempts FirstAttempts
 	// Access says who may post. Without it everybody may, which is refused unless Address is of the loopback interface.
 	Access Access
+	// Successes is the log of successes, if there is one; Readers says who may read it, as Access does of those who post, and
+	// Recorder records what is restored from it.
+	Successes Successes
+	Readers   Rights
+	Recorder  Recorder
 	// Events, if it is there, gets the events on Postbacks whose filter fails.
 	Events events.EventRecorder
 	// Traces, if it is there, gets the spans of requests and of what is stored.
@@ -211,7 +221,11 @@ type Server struct {
 	// inFlight and creates hold one element for each request in flight and each delivery that is being stored.
 	inFlight, creates chan struct{}
 	pace              *pace.Limit
-	filters           filter.Cache
+	// reads, watches and readPace bound the requests for the log. stopping is closed when watches have to end.
+	reads, watches chan struct{}
+	readPace       *pace.Limit
+	stopping       chan struct{}
+	filters        filter.Cache
 
 	listening chan struct{}
 	addr      net.Addr
@@ -226,6 +240,10 @@ func New(o Options) *Server {
 		inFlight:  make(chan struct{}, max(o.MaxInFlight, 0)),
 		creates:   make(chan struct{}, o.serverCreates),
 		pace:      pace.New(o.Rate, o.Burst, o.Clock),
+		reads:     make(chan struct{}, maxReads),
+		watches:   make(chan struct{}, maxWatches),
+		readPace:  pace.New(readRate, readBurst, o.Clock),
+		stopping:  make(chan struct{}),
 		listening: make(chan struct{}),
 	}
 }
@@ -294,6 +312,7 @@ func (s *Server) Start(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.ready.Store(false)
+	close(s.stopping)
 	s.options.Log.Info("Taking no more events: finishing requests in flight")
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.shutdownTimeout)
 	defer cancel()
