@@ -41,6 +41,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
@@ -77,6 +78,9 @@ type Options struct {
 	Egress egress.Options
 	// Ingest says who may post, and how.
 	Ingest IngestOptions
+	// Intake is IntakeKubernetes or IntakeJetStream, and NATS how the latter reaches its servers.
+	Intake string
+	NATS   jetstream.Options
 	// MaxFinished is the number of finished deliveries that the cluster keeps; 0 means any number.
 	MaxFinished int
 	// Traces, if it is there, gets spans.
@@ -106,6 +110,14 @@ const (
 	AuthNone = "None"
 )
 
+// Values of Options.Intake.
+const (
+	// IntakeKubernetes stores each delivery at the API server.
+	IntakeKubernetes = "kubernetes"
+	// IntakeJetStream stores deliveries in a stream of NATS until they fail.
+	IntakeJetStream = "jetstream"
+)
+
 // Run runs a replica until ctx ends, and then finishes what is in flight.
 func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if problems := validation.IsDNS1123Subdomain(presence.LeaseName(o.Identity)); len(problems) > 0 {
@@ -132,11 +144,30 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if err != nil {
 		return fmt.Errorf("make the controller manager: %w", err)
 	}
-	if err := add(ctx, mgr, o); err != nil {
+	streams, err := connect(o)
+	if err != nil {
+		return err
+	}
+	if streams != nil {
+		defer streams.Close()
+	}
+	if err := add(ctx, mgr, o, streams); err != nil {
 		return err
 	}
 	if err := start.Manager(ctx, mgr); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	return nil
+}
+
+// connect returns a connection to NATS if the intake needs one, or nil.
+func connect(o Options) (*jetstream.Connection, error) {
+	switch o.Intake {
+	case IntakeKubernetes:
+		return nil, nil
+	case IntakeJetStream:
+		o.NATS.Identity, o.NATS.Log = o.Identity, o.Log.WithName("nats")
+		return jetstream.Connect(o.NATS)
+	}
+	return nil, fmt.Errorf("--intake must be %s or %s, not %q", IntakeKubernetes, IntakeJetStream, o.Intake)
 }

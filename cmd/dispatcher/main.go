@@ -31,6 +31,8 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
@@ -71,6 +73,8 @@ func main() {
 	flag.StringVar(&o.Egress.ProxyCredentialsFile, "egress-proxy-credentials-file", "", "File with user:password for the proxy in its first line, read at each connection.")
 	flag.StringVar(&o.Egress.NoProxy, "no-proxy", "", "Hosts, domains and CIDRs that are reached without the proxy, between commas, as in the environment variable NO_PROXY.")
 	flag.Var(&o.Watched, watched.Flag, watched.Usage)
+	o.NATS.Names = message.DefaultPrefix
+	bindNATS(&o)
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	if err := start.Parse(flag.CommandLine, "DispatcherConfiguration", os.Args[1:]); err != nil {
@@ -84,6 +88,39 @@ func main() {
 		o.Log.Error(err, "The dispatcher ends")
 		os.Exit(1)
 	}
+}
+
+// bindNATS adds the flags of the intake, and of NATS.
+func bindNATS(o *dispatcher.Options) {
+	flag.StringVar(&o.Intake, "intake", dispatcher.IntakeKubernetes, "Where a delivery is stored until its first attempt: kubernetes (each is a PostbackDelivery) or jetstream (a stream of NATS; only what fails becomes a PostbackDelivery).")
+	flag.StringVar(&o.NATS.URL, "nats-url", "", "URLs of the NATS servers for --intake=jetstream, between commas, such as tls://nats.example.com:4222.")
+	flag.StringVar(&o.NATS.CredentialsFile, "nats-credentials-file", "", "File with the JWT and the key of the NATS user. It is read again at each connection.")
+	flag.StringVar(&o.NATS.CAFile, "nats-ca-file", "", "File with the authorities for the certificates of the NATS servers, in PEM, instead of the public ones.")
+	flag.StringVar(&o.NATS.CertFile, "nats-tls-cert-file", "", "File with the certificate that is shown to the NATS servers, in PEM.")
+	flag.StringVar(&o.NATS.KeyFile, "nats-tls-private-key-file", "", "File with the private key of --nats-tls-cert-file, in PEM.")
+	flag.Var(prefix{&o.NATS.Names}, "nats-stream-prefix", "Beginning of the names of the streams and, in lower case, of the subjects. Installations that share an account of NATS need different ones.")
+	flag.IntVar(&o.NATS.Replicas, "nats-replicas", jetstream.DefaultReplicas, "Number of servers on which a new stream is stored. A stream that is there keeps its own.")
+	flag.DurationVar(&o.NATS.DuplicateWindow, "nats-duplicate-window", jetstream.DefaultDuplicateWindow, "Time within which an event that is posted again under its id is known to be a duplicate.")
+	flag.Int64Var(&o.NATS.MaxBytes, "nats-max-bytes", jetstream.DefaultMaxBytes, "Size of the stream of deliveries, in bytes. When it is full, events are refused until there is room again.")
+	flag.Int64Var(&o.NATS.LogMaxBytes, "log-max-bytes", jetstream.DefaultLogMaxBytes, "Size of the stream of delivered events, in bytes. The oldest go.")
+	flag.DurationVar(&o.NATS.LogMaxAge, "log-max-age", jetstream.DefaultLogMaxAge, "Time for which delivered events are kept in the stream.")
+}
+
+// prefix is a flag that holds the prefix of streams.
+type prefix struct{ names *message.Names }
+
+// String implements flag.Value.
+func (p prefix) String() string {
+	if p.names == nil {
+		return ""
+	}
+	return string(*p.names)
+}
+
+// Set implements flag.Value.
+func (p prefix) Set(value string) error {
+	*p.names = message.Names(value)
+	return nil
 }
 
 func run(o dispatcher.Options) error {

@@ -50,7 +50,7 @@ type First struct {
 	Clock     clock.PassiveClock
 }
 
-// Reserve implements ingest.FirstAttempts. What this replica cannot begin at once, what is not to be sent now, and what
+// Reserve implements intake.FirstAttempts. What this replica cannot begin at once, what is not to be sent now, and what
 // has limits that only one replica can hold is left to the elected replica.
 func (f *First) Reserve(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 	if r.State != v1alpha1.PostbackEnabled || r.Exclusive() {

@@ -242,8 +242,8 @@ func TestWithoutALog(t *testing.T) {
 	}
 }
 
-// watched is a line of a watch.
-type watched struct {
+// watchedLine is a line of a watch.
+type watchedLine struct {
 	Type   string
 	Object struct {
 		Title    string
@@ -255,7 +255,7 @@ type watched struct {
 	}
 }
 
-func watchLines(t *testing.T, ctx context.Context, url string) func() (watched, error) {
+func watchLines(t *testing.T, ctx context.Context, url string) func() (watchedLine, error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -270,7 +270,7 @@ func watchLines(t *testing.T, ctx context.Context, url string) func() (watched, 
 		t.Fatalf("the watch is answered %s", response.Status)
 	}
 	decoder := json.NewDecoder(bufio.NewReader(response.Body))
-	return func() (w watched, err error) { return w, decoder.Decode(&w) }
+	return func() (w watchedLine, err error) { return w, decoder.Decode(&w) }
 }
 
 func TestWatchTheLog(t *testing.T) {

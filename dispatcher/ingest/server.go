@@ -40,6 +40,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/filter"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest/pace"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
 	"github.com/postback-dev/postback-operator/internal/watched"
@@ -86,12 +87,10 @@ type Backlog interface {
 	Pending(namespace string, postback types.UID) int
 }
 
-// FirstAttempts makes the first attempts of what is stored.
-type FirstAttempts interface {
-	// Reserve takes a place for the first attempt of a delivery to the endpoint of a route, and returns what has to be
-	// called once, with the delivery when it is stored, or with nil if it is not. Without a place it returns nil: then the
-	// elected replica makes the first attempt. Neither blocks.
-	Reserve(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
+// Intake keeps deliveries until they are attempted.
+type Intake interface {
+	// Store stores a delivery, to be attempted, and says what became of it.
+	Store(ctx context.Context, d *intake.Delivery) intake.Outcome
 }
 
 // Store reads and writes PostbackDeliveries at the API server, not in a cache.
@@ -105,7 +104,7 @@ type Recorder interface {
 	Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error)
 }
 
-// Options of a Server. Store, Routes, Backlog and FirstAttempts are required.
+// Options of a Server. Intake, Routes and Backlog are required.
 type Options struct {
 	// Address to listen on, host:port. The default is DefaultAddress.
 	Address string
@@ -116,16 +115,16 @@ type Options struct {
 	// MaxInFlight is the number of requests beyond which further ones are refused. The default is DefaultMaxInFlight.
 	MaxInFlight int
 
-	Store         Store
-	Routes        Routes
-	Backlog       Backlog
-	FirstAttempts FirstAttempts
+	Intake  Intake
+	Routes  Routes
+	Backlog Backlog
 	// Access says who may post. Without it everybody may, which is refused unless Address is of the loopback interface.
 	Access Access
 	// Successes is the log of successes, if there is one; Readers says who may read it, as Access does of those who post, and
-	// Recorder records what is restored from it.
+	// what is restored from it goes to Store and Recorder.
 	Successes Successes
 	Readers   Rights
+	Store     Store
 	Recorder  Recorder
 	// Events, if it is there, gets the events on Postbacks whose filter fails.
 	Events events.EventRecorder
@@ -176,8 +175,8 @@ func setDefault[T comparable](value *T, fallback T) {
 
 func (o *Options) validate() error {
 	switch {
-	case o.Store == nil || o.Routes == nil || o.Backlog == nil || o.FirstAttempts == nil:
-		return errors.New("a store, routes, a backlog and first attempts are required")
+	case o.Intake == nil || o.Routes == nil || o.Backlog == nil:
+		return errors.New("an intake, routes and a backlog are required")
 	case o.MaxBodyBytes < 1 || o.MaxBodyBytes > LargestMaxBodyBytes:
 		return fmt.Errorf("the limit of a body must be from 1 to %d bytes, not %d", LargestMaxBodyBytes, o.MaxBodyBytes)
 	case o.MaxInFlight < 1:

@@ -57,6 +57,10 @@ type lane struct {
 	// reported is the reason that was reported last, or "".
 	reported string
 
+	// waited is how long the work had waited that began last, and began is when it did.
+	waited time.Duration
+	began  time.Time
+
 	// wakeAt is when the lane has to be looked at again, or zero. starved says that it waits for a place among all lanes.
 	wakeAt  time.Time
 	starved bool
@@ -93,16 +97,37 @@ func (l *lane) waiting() int { return l.due.Len() + l.asked.Len() }
 
 // put adds work.
 func (l *lane) put(w *Work) {
-	if _, running := l.running[w.Key]; running {
+	if again, running := l.running[w.Key]; running {
+		again.drop()
 		l.running[w.Key] = w
 		return
 	}
-	if w.Asked {
+	switch {
+	case w.Asked:
 		l.due.remove(w.Key)
 		l.asked.put(w)
-	} else if !l.asked.has(w.Key) {
+	case l.asked.has(w.Key):
+		w.drop()
+	default:
 		l.due.put(w)
 	}
+}
+
+// begins takes in that work begins.
+func (l *lane) begins(now time.Time, w *Work) { l.waited, l.began = now.Sub(w.entered), now }
+
+// pressure returns how much waits in the lane, and for how long about the newest of it will: not less than what began last
+// has waited, or than nothing has begun.
+func (l *lane) pressure(now time.Time) Pressure {
+	p := Pressure{HeldBack: l.heldBack(now), Waiting: l.reserved + l.waiting()}
+	if l.waiting() > 0 {
+		p.Wait = max(l.waited, now.Sub(l.began))
+	}
+	return p
+}
+
+func (l *lane) heldBack(now time.Time) bool {
+	return l.gone != 0 || !l.breaker.closed() || l.pace.recovering(now) || now.Before(l.holdUntil)
 }
 
 // promises reports whether a first attempt that is stored now would begin at once, or nearly so.

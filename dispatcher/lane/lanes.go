@@ -91,11 +91,38 @@ func (l *Lanes) Submit(r *route.Route, w *Work) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
+		w.drop()
 		return
 	}
 	lane := l.of(r)
+	l.enter(lane, w)
+}
+
+// enter puts work into a lane. How long nothing has begun there counts from the first that waits.
+func (l *Lanes) enter(lane *lane, w *Work) {
+	w.entered = l.options.Clock.Now()
+	if lane.waiting() == 0 {
+		lane.waited, lane.began = 0, w.entered
+	}
 	lane.put(w)
 	l.pump(lane)
+}
+
+// Pressure is how a lane fares.
+type Pressure struct {
+	// HeldBack is as Lanes.HeldBack returns it.
+	HeldBack bool
+	// Waiting is the number of attempts that wait for the lane, or have a place reserved.
+	Waiting int
+	// Wait is about how long one would wait that comes now.
+	Wait time.Duration
+}
+
+// Pressure returns how the lane of a route fares.
+func (l *Lanes) Pressure(r *route.Route) Pressure {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.of(r).pressure(l.options.Clock.Now())
 }
 
 // Reserve takes a place for a first attempt of a delivery that is about to be stored, and returns what has to be called
@@ -117,8 +144,9 @@ func (l *Lanes) Reserve(r *route.Route) (begin func(*Work)) {
 		defer l.mu.Unlock()
 		lane.reserved--
 		if w != nil && lane.ctx.Err() == nil {
-			lane.put(w)
-			l.pump(lane)
+			l.enter(lane, w)
+		} else {
+			w.drop()
 		}
 	}
 }
@@ -150,7 +178,8 @@ func (l *Lanes) Delete(postback types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if lane := l.lanes[postback]; lane != nil {
-		lane.due, lane.asked = newQueue(), newQueue()
+		lane.due.dropAll()
+		lane.asked.dropAll()
 		lane.cancel(ErrDeleted)
 		delete(l.lanes, postback)
 	}
@@ -272,7 +301,9 @@ func (l *Lanes) pump(lane *lane) {
 		w := lane.next(now)
 		if w == nil {
 			if l.closed {
-				lane.due, lane.asked, lane.wakeAt = newQueue(), newQueue(), time.Time{}
+				lane.due.dropAll()
+				lane.asked.dropAll()
+				lane.wakeAt = time.Time{}
 			}
 			break
 		}
@@ -285,6 +316,7 @@ func (l *Lanes) pump(lane *lane) {
 
 func (l *Lanes) begin(lane *lane, w *Work) {
 	probe := lane.breaker.begin()
+	lane.begins(l.options.Clock.Now(), w)
 	lane.running[w.Key] = nil
 	l.inFlight++
 	l.working.Go(func() {
@@ -305,6 +337,8 @@ func (l *Lanes) end(lane *lane, w *Work, probe bool, a *v1alpha1.Attempt) {
 	}
 	if again != nil && lane.ctx.Err() == nil {
 		lane.put(again)
+	} else {
+		again.drop()
 	}
 	l.pump(lane)
 	starved := l.starved
@@ -335,8 +369,7 @@ func (l *Lanes) HeldBack(postback types.UID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane, ok := l.lanes[postback]
-	now := l.options.Clock.Now()
-	return ok && (lane.gone != 0 || !lane.breaker.closed() || lane.pace.recovering(now) || now.Before(lane.holdUntil))
+	return ok && lane.heldBack(l.options.Clock.Now())
 }
 
 // Stats are counts over all lanes.
