@@ -120,6 +120,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 	return errors.Join(
 		mgr.Add(everyReplica(health.run)),
 		r.addIngest(ctx, func() bool { return watch.HasSynced() && r.pending.HasSynced() }),
+		mgr.Add(&presence.Announcement{Client: clientset, Namespace: o.Namespace, Intake: o.Intake}),
 		mgr.Add(&presence.Presence{
 			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod, Watched: o.Watched,
 			Loaded: watch.Loaded, Synced: watch.HasSynced, Clock: r.clock,
@@ -185,6 +186,7 @@ func (r *replica) addIngest(ctx context.Context, synced func() bool) error {
 		Traces:   r.options.Traces,
 		CertFile: r.options.Ingest.CertFile, KeyFile: r.options.Ingest.KeyFile, PlainHTTP: r.options.Ingest.PlainHTTP,
 		Rate: r.options.Ingest.Rate, Burst: r.options.Ingest.Burst,
+		API: r.live, Recorder: r.attempter.Recorder,
 	}
 	if err := r.addIntake(ctx, &options); err != nil {
 		return err
@@ -192,6 +194,8 @@ func (r *replica) addIngest(ctx context.Context, synced func() bool) error {
 	switch r.options.Ingest.Auth {
 	case AuthKubernetes:
 		options.Access = access.New(r.clientset, r.options.Ingest.Audience, r.clock)
+		// People read with the token that they have, which is for the API server.
+		options.Readers = access.New(r.clientset, "", r.clock)
 	case AuthNone:
 	default:
 		return fmt.Errorf("--ingest-auth must be %s or %s, not %q", AuthKubernetes, AuthNone, r.options.Ingest.Auth)
@@ -227,6 +231,7 @@ func (r *replica) addIntake(ctx context.Context, o *ingest.Options) error {
 	waiting := &jetstream.Pending{Connection: r.streams}
 	o.Intake = &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Known: known, Lanes: r.lanes}
 	o.Backlog = backlogs{r.pending, waiting}
+	o.Successes = r.streams.Log(r.routes)
 	return errors.Join(
 		r.mgr.AddReadyzCheck("nats", r.streams.Ready),
 		r.mgr.Add(r.streams),

@@ -29,6 +29,9 @@ const (
 	IngestCAName = "postback-ingest-ca"
 	// CABundleKey is where, in these Secrets and in the ConfigMap, the CAs to trust stand, in PEM.
 	CABundleKey = "ca.crt"
+	// IntakeLeaseName is the Lease that tells those who look for deliveries how the dispatcher takes events in, by
+	// IntakeAnnotation. It is there with the JetStream intake.
+	IntakeLeaseName = "postback-intake"
 	// RetriesLeaseName is the Lease by which the dispatcher replica that owns the retries is elected.
 	RetriesLeaseName = "postback-dispatcher-retries"
 )

@@ -48,6 +48,11 @@ type Rights interface {
 	Allow(ctx context.Context, token string, right access.Right) (user string, err error)
 }
 
+// Recorder records attempts of PostbackDeliveries.
+type Recorder interface {
+	Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error)
+}
+
 // Bounds of the requests for the log. They have their own, so that whoever reads does not keep events out.
 const (
 	maxReads     = 8

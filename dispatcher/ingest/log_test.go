@@ -304,7 +304,7 @@ func TestWatchTheLog(t *testing.T) {
 		}
 		if w.Type == "BOOKMARK" {
 			leftOut := 0
-			if _, err := fmt.Sscan(w.Object.Metadata.Annotations[LeftOutAnnotation], &leftOut); err != nil || added+leftOut != many || leftOut < many/4 {
+			if _, err := fmt.Sscan(w.Object.Metadata.Annotations[v1alpha1.LeftOutAnnotation], &leftOut); err != nil || added+leftOut != many || leftOut < many/4 {
 				t.Errorf("%d shown, %d left out, of %d; %v", added, leftOut, many, err)
 			}
 			if w.Object.Metadata.ResourceVersion != fmt.Sprint(42+many) {
@@ -377,7 +377,7 @@ func TestRestore(t *testing.T) {
 	want := logged(t, crm, "evt_1")
 	options, _ := testOptions(c, crm)
 	options.Successes = &memoryLog{deliveries: []*v1alpha1.PostbackDelivery{want}}
-	options.Recorder = &delivery.Recorder{Client: c}
+	options.API, options.Recorder = c, &delivery.Recorder{Client: c}
 	options.Readers = rightsOf{"jane": {right("patch", "namespace "+namespace)}}
 	lines := make(chan string, 100)
 	options.Log = funcr.New(func(prefix, args string) { lines <- prefix + args }, funcr.Options{})
@@ -423,7 +423,8 @@ func TestRestore(t *testing.T) {
 func TestRestoreWithoutTheAPIServer(t *testing.T) {
 	crm := looseRoute("acme", "crm", "", "*")
 	want := logged(t, crm, "evt_1")
-	options, _ := testOptions(fakeStore{get: func(context.Context, *v1alpha1.PostbackDelivery) error { return errors.New("connection refused") }}, crm)
+	options, _ := testOptions(fakeStore{}, crm)
+	options.API = fakeStore{get: func(context.Context, *v1alpha1.PostbackDelivery) error { return errors.New("connection refused") }}
 	options.Successes = &memoryLog{deliveries: []*v1alpha1.PostbackDelivery{want}}
 	server := testServer(t, options)
 	got := ask(t, "POST", server.URL+"/v1/namespaces/acme/deliveries/"+want.Name+"/restore", "")

@@ -150,7 +150,7 @@ func withKind(d *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
 // own rights. One that is there already is left as it is.
 func (s *Server) restore(ctx context.Context, r *http.Request, q *logRequest) *answer {
 	existing := &v1alpha1.PostbackDelivery{}
-	err := s.options.Store.Get(ctx, client.ObjectKey{Namespace: q.namespace, Name: q.name}, existing)
+	err := s.options.API.Get(ctx, client.ObjectKey{Namespace: q.namespace, Name: q.name}, existing)
 	if err == nil {
 		return &answer{status: http.StatusOK, body: withKind(existing)}
 	}
@@ -163,7 +163,7 @@ func (s *Server) restore(ctx context.Context, r *http.Request, q *logRequest) *a
 	}
 	attempt := delivery.Newest(d)
 	d.Status, d.ResourceVersion, d.UID = v1alpha1.PostbackDeliveryStatus{}, "", ""
-	if err := s.options.Store.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
+	if err := s.options.API.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
 		return s.notRestored(r, q, err)
 	}
 	// If this process dies here, the elected replica takes the first attempt to be missing and makes it: that, too, is a

@@ -45,10 +45,6 @@ const (
 	watchRights = time.Minute
 )
 
-// LeftOutAnnotation, on the bookmark of a watch of the log, says how many deliveries were left out since the one before,
-// because they were too many to be read.
-const LeftOutAnnotation = "postback.dev/left-out"
-
 // watchEvent is a line of a watch, in the form of those of the Kubernetes API.
 type watchEvent struct {
 	Type   string `json:"type"`
@@ -178,7 +174,7 @@ func (s *watchStream) bookmark() error {
 	mark.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDelivery"))
 	mark.ResourceVersion = strconv.FormatUint(s.place, decimal)
 	if s.leftOut > 0 {
-		mark.Annotations = map[string]string{LeftOutAnnotation: strconv.Itoa(s.leftOut)}
+		mark.Annotations = map[string]string{v1alpha1.LeftOutAnnotation: strconv.Itoa(s.leftOut)}
 	}
 	s.leftOut = 0
 	return s.send(watchEvent{"BOOKMARK", mark})

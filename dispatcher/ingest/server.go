@@ -34,9 +34,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/filter"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest/pace"
@@ -93,17 +91,6 @@ type Intake interface {
 	Store(ctx context.Context, d *intake.Delivery) intake.Outcome
 }
 
-// Store reads and writes PostbackDeliveries at the API server, not in a cache.
-type Store interface {
-	Create(ctx context.Context, object client.Object, options ...client.CreateOption) error
-	Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error
-}
-
-// Recorder records attempts of PostbackDeliveries.
-type Recorder interface {
-	Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error)
-}
-
 // Options of a Server. Intake, Routes and Backlog are required.
 type Options struct {
 	// Address to listen on, host:port. The default is DefaultAddress.
@@ -120,11 +107,11 @@ type Options struct {
 	Backlog Backlog
 	// Access says who may post. Without it everybody may, which is refused unless Address is of the loopback interface.
 	Access Access
-	// Successes is the log of successes, if there is one; Readers says who may read it, as Access does of those who post, and
-	// what is restored from it goes to Store and Recorder.
+	// Successes is the log of successes, if there is one; Readers says who may read it, as Access does of those who post. API
+	// and Recorder write what is restored from it.
 	Successes Successes
 	Readers   Rights
-	Store     Store
+	API       intake.Store
 	Recorder  Recorder
 	// Events, if it is there, gets the events on Postbacks whose filter fails.
 	Events events.EventRecorder

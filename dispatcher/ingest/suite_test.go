@@ -164,7 +164,7 @@ func index(routes ...*route.Route) *route.Index {
 func testOptions(store intake.Store, routes ...*route.Route) (Options, *offers) {
 	o := &offers{}
 	return Options{
-		Intake: &intake.Kubernetes{API: store, FirstAttempts: o}, Store: store, Routes: index(routes...), Backlog: backlog{},
+		Intake: &intake.Kubernetes{API: store, FirstAttempts: o}, Routes: index(routes...), Backlog: backlog{},
 		Clock: clocktesting.NewFakePassiveClock(testNow), Log: logr.Discard(),
 	}, o
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+	"github.com/postback-dev/postback-operator/dispatcher/successlog"
 )
 
 // Defaults of Options.
@@ -158,6 +159,11 @@ func (c *Connection) connected(to *nats.Conn, what string) {
 	case c.again <- struct{}{}:
 	default:
 	}
+}
+
+// Log returns the log of successes, of the Postbacks that exist.
+func (c *Connection) Log(routes successlog.Routes) *successlog.Reader {
+	return &successlog.Reader{JetStream: c.js, Names: c.names, Routes: routes}
 }
 
 // Close sends what is under way and ends the connection.

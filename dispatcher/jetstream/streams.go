@@ -62,6 +62,8 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 			Description: "Deliveries that succeeded at their first attempt",
 			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 			MaxBytes: o.LogMaxBytes, MaxAge: o.LogMaxAge, Duplicates: DefaultDuplicateWindow, Replicas: o.Replicas,
+			// It is read a page at a time, by any of the servers that have it.
+			AllowDirect: true,
 		},
 	}
 }
@@ -90,6 +92,7 @@ func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) er
 	changed := have
 	changed.Subjects, changed.Description, changed.Discard = want.Subjects, want.Description, want.Discard
 	changed.MaxBytes, changed.MaxAge, changed.Duplicates = want.MaxBytes, want.MaxAge, want.Duplicates
+	changed.AllowDirect = want.AllowDirect
 	if sameLimits(&have, &changed) {
 		return nil
 	}
@@ -106,7 +109,7 @@ func boundedWindow(s jetstream.StreamConfig) time.Duration {
 }
 
 func sameLimits(a, b *jetstream.StreamConfig) bool {
-	return a.MaxBytes == b.MaxBytes && a.MaxAge == b.MaxAge && a.Duplicates == b.Duplicates && a.Discard == b.Discard &&
+	return a.MaxBytes == b.MaxBytes && a.MaxAge == b.MaxAge && a.Duplicates == b.Duplicates && a.Discard == b.Discard && a.AllowDirect == b.AllowDirect &&
 		a.Description == b.Description && len(a.Subjects) == len(b.Subjects) && a.Subjects[0] == b.Subjects[0]
 }
 

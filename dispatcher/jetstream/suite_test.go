@@ -52,6 +52,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/watched"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
@@ -190,7 +191,7 @@ func (r *rig) replica(consuming bool) *replica {
 	deliveries, err := cache.New(cp.Config, cache.Options{
 		Scheme: r.api.Scheme(), Mapper: r.api.RESTMapper(),
 		DefaultNamespaces: map[string]cache.Config{r.namespace: {}},
-		ByObject:          map[client.Object]cache.ByObject{&v1alpha1.PostbackDelivery{}: backlog.CacheOptions()},
+		ByObject:          map[client.Object]cache.ByObject{&v1alpha1.PostbackDelivery{}: backlog.CacheOptions(watched.Namespaces{})},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	x := &replica{rig: r}
