@@ -99,6 +99,14 @@ NODE_FLAGS ?=
 test-node: ## Test the installation in real Pods, on a Kubernetes node of its own. Needs root and Linux; built first (minutes, once).
 	@hack/node/test.sh $(NODE_FLAGS)
 
+.PHONY: simulation
+simulation: ## Simulate an outage of many endpoints, and write its figures and plots into docs (a minute).
+	@go test -count 1 -timeout 9m ./test/simulation -update
+
+.PHONY: verify-simulation
+verify-simulation: ## Check that what docs say of the simulation comes out of it (a minute).
+	@go test -count 1 -timeout 9m ./test/simulation -full
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s).
 	@hack/fuzz.sh $(FUZZTIME)
