@@ -76,7 +76,6 @@ func restarts() []scenario {
 	return []scenario{
 		restarted("**as shipped**", func(*scenario) {}),
 		restarted("no share, and circuits begin closed", forget),
-		restarted("no share", func(s *scenario) { s.recovery.Share = 1 }),
 		restarted("a share of a half", func(s *scenario) { s.recovery.Share = 0.5 }),
 		restarted("a share of an eighth", func(s *scenario) { s.recovery.Share = 0.125 }),
 		restarted("`--max-in-flight=128`", func(s *scenario) { s.maxInFlight = 128 }),
@@ -140,7 +139,7 @@ func publish(t *testing.T, pairs ...string) {
 func check(t *testing.T, path, text string) {
 	t.Helper()
 	if *update {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // It is a document.
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -156,7 +155,7 @@ func attemptsPlot(results []*measured) *plot {
 		title: "Attempts at 2,000 endpoints that were away for two hours", unit: "attempts a second, means of 30 s",
 		from: from, to: to, tick: 20 * time.Minute, zero: "they are back",
 	}
-	for i, color := range []string{"#1a7f37", "#bc4c00", "#8250df"} {
+	for i, color := range []string{"#1a7f37", "#bc4c00"} {
 		m := results[i]
 		end := before + m.scenario.outage
 		p.lines = append(p.lines, line{strings.Trim(m.scenario.name, "*"), color, step, means(m.perSecond, end+from, end+to, step)})

@@ -45,7 +45,7 @@ type world struct {
 	start time.Time
 	api   apiServer
 	// stop ends what goes on.
-	stop context.Context //nolint:containedctx // It bounds the run, not a call.
+	stop context.Context
 
 	mu        sync.Mutex
 	endpoints map[types.UID]*endpoint
@@ -163,7 +163,7 @@ func (w *world) produce() {
 		e := &endpoint{
 			failing: i < w.failing,
 			hanging: float64(i) < w.hanging*float64(w.failing),
-			next:    rand.New(rand.NewPCG(uint64(i), 1)), //nolint:gosec // It has to be the same each time.
+			next:    rand.New(rand.NewPCG(uint64(i), 1)),
 			route:   &route.Route{Namespace: "tenant", Name: name, UID: types.UID(name), Generation: 1, State: v1alpha1.PostbackEnabled},
 		}
 		w.endpoints[e.route.UID] = e
@@ -183,17 +183,18 @@ func (w *world) expect(e *endpoint) {
 	}
 	w.mu.Lock()
 	w.left++
+	number := e.events
+	e.events++
 	w.mu.Unlock()
 	time.AfterFunc(wait, func() {
 		w.expect(e)
-		w.ingest(e)
+		w.ingest(e, number)
 	})
 }
 
 // ingest stores an event, and has it attempted, as the dispatcher does.
-func (w *world) ingest(to *endpoint) {
-	e := &event{to: to, number: to.events, stored: time.Now(), due: time.Now()}
-	to.events++
+func (w *world) ingest(to *endpoint, number int) {
+	e := &event{to: to, number: number, stored: time.Now(), due: time.Now()}
 	if w.stop.Err() != nil {
 		return
 	}
@@ -252,7 +253,7 @@ func (w *world) begin(e *event) bool {
 // attempt makes an attempt and records it.
 func (w *world) attempt(ctx context.Context, e *event) *v1alpha1.Attempt {
 	w.measured.begun(e)
-	chance := rand.New(rand.NewPCG(uint64(e.number), hash(e.to.route.Name)+uint64(e.attempts))) //nolint:gosec // As above.
+	chance := rand.New(rand.NewPCG(uint64(e.number), hash(e.to.route.Name)+uint64(e.attempts)))
 	away := e.to.failing && w.away(time.Now())
 	takes := answerTime
 	switch {
