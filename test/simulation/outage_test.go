@@ -25,8 +25,8 @@ import (
 // small is an outage that takes a moment to simulate.
 func small(change func(*scenario)) scenario {
 	return restarted("small", func(s *scenario) {
-		s.failing, s.healthy, s.outage, s.restart = 400, 20, 40*time.Minute, 20*time.Minute
-		s.maxInFlight = 64
+		s.failing, s.healthy, s.outage, s.restart = 200, 10, 40*time.Minute, 20*time.Minute
+		s.maxInFlight = 32
 		change(s)
 	})
 }
@@ -41,10 +41,10 @@ func TestOutage(t *testing.T) {
 	t.Logf("as shipped, without a circuit, without a share:\n%s", table([]*measured{shipped, blind, forgetful}))
 	end := before + shipped.scenario.outage
 	for name, m := range map[string]*measured{"shipped": shipped, "blind": blind, "forgetful": forgetful} {
-		if got, want := len(m.back), len(shipped.back); got != want || got < 5000 {
+		if got, want := len(m.back), len(shipped.back); got != want || got < 3000 {
 			t.Errorf("%s: %d events are delivered after the outage, as shipped %d", name, got, want)
 		}
-		if most := highest(m.inFlight); most > 64 {
+		if most := highest(m.inFlight); most > 32 {
 			t.Errorf("%s: %d in flight", name, most)
 		}
 	}
