@@ -33,9 +33,9 @@ help: ## Show this help.
 		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running.
+demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running, INTAKE=jetstream has a NATS server.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
-		CGO_ENABLED=0 go run -trimpath ./test/demo -programs bin $(if $(KEEP),-keep)
+		CGO_ENABLED=0 go run -trimpath ./test/demo -programs bin $(if $(KEEP),-keep) $(if $(INTAKE),-intake '$(INTAKE)')
 
 ##@ Development
 
@@ -49,7 +49,7 @@ manifests: $(CONTROLLER_GEN) ## Generate CustomResourceDefinitions and roles fro
 	@hack/generate.sh chart
 
 .PHONY: docs
-docs: $(CRD_REF_DOCS) ## Generate docs/api.md, and the tables of docs/metrics.md, from the code.
+docs: $(CRD_REF_DOCS) ## Generate docs/api.md, and the tables of docs/metrics.md and docs/configuration.md, from the code.
 	@hack/generate.sh docs
 
 .PHONY: fmt
@@ -106,6 +106,23 @@ simulation: ## Simulate an outage of many endpoints, and write its figures and p
 .PHONY: verify-simulation
 verify-simulation: ## Check that what docs say of the simulation comes out of it (a minute).
 	@go test -count 1 -timeout 9m ./test/simulation -full
+
+# Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".
+BENCH ?= -intake=kubernetes -series=fanout,bodies,retries,unfinished,postbacks,replicas
+BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
+	CGO_ENABLED=0 go run -trimpath ./test/bench -programs bin
+
+.PHONY: bench
+bench: build ## Measure throughput, latency, CPU and memory, and write docs/performance.md (about ten minutes).
+	@$(BENCH_RUN) -out docs $(BENCH)
+
+.PHONY: bench-guard
+bench-guard: build ## Make a short run and fail if a ratio is out of its recorded range.
+	@$(BENCH_RUN) -guard
+
+.PHONY: bench-go
+bench-go: ## Run the micro-benchmarks of the hot functions, for benchstat.
+	@go test -run '^$$' -bench . -benchmem -count 6 ./dispatcher/route ./dispatcher/sign ./dispatcher/format ./dispatcher/delivery
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s).

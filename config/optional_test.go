@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ import (
 )
 
 // The parts that config/default leaves out, because not every cluster has what they need.
-var optional = []string{"network-policy", "priority", "autoscaling", "host-policy"}
+var optional = []string{"network-policy", "priority", "autoscaling", "host-policy", "jetstream", "jetstream/network-policy"}
 
 func TestServerTakesEveryFieldOfTheOptionalPartsStrictly(t *testing.T) {
 	for _, part := range optional {
@@ -96,6 +97,20 @@ func TestNetworkPoliciesNameThePorts(t *testing.T) {
 		if len(open) != len(ports) {
 			t.Errorf("%s: the policy opens %v, the container has %v", part, open, ports)
 		}
+	}
+}
+
+// The policy for NATS is one more of the dispatcher, and opens the port at which the intake looks for it.
+func TestNetworkPolicyOpensNATS(t *testing.T) {
+	var network, whole networkingv1.NetworkPolicy
+	decode(t, "jetstream/network-policy/dispatcher.yaml", &network)
+	decode(t, "network-policy/dispatcher.yaml", &whole)
+	if network.Name == whole.Name || !reflect.DeepEqual(network.Spec.PodSelector, whole.Spec.PodSelector) {
+		t.Errorf("%s selects %v, %s %v", network.Name, network.Spec.PodSelector, whole.Name, whole.Spec.PodSelector)
+	}
+	url := kubectl(t, "", "apply", "-k", "jetstream", "--dry-run=server", "-o", `jsonpath={.items[?(@.metadata.name=="postback-dispatcher")].spec.template.spec.containers[0].env[?(@.name=="NATS_URL")].value}`)
+	if port := network.Spec.Egress[0].Ports[0].Port.String(); !strings.HasSuffix(url, ":"+port) {
+		t.Errorf("the intake looks for NATS at %s, and port %s is open", url, port)
 	}
 }
 

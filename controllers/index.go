@@ -22,6 +22,7 @@ import (
 	"maps"
 	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,6 +32,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // Indexes of cached objects. Those of names hold the name that is in force, defaults included.
@@ -116,6 +118,8 @@ type lookup struct {
 	cache client.Reader
 	// namespace is that of the installation.
 	namespace string
+	// watched are the namespaces of which the cache holds Postbacks and PostbackSecrets.
+	watched watched.Namespaces
 }
 
 // postbackSecretsForSecret maps a core Secret to the PostbackSecrets that name it.
@@ -144,7 +148,7 @@ func (l lookup) postbacksForSecret(ctx context.Context, secret client.Object) []
 
 // postbackForRoute maps a route Secret to its Postback, or to itself if there is none.
 func (l lookup) postbackForRoute(ctx context.Context, secret client.Object) []reconcile.Request {
-	requests := l.find(ctx, &v1alpha1.PostbackList{}, "", routeSecretIndex, secret.GetName())
+	requests := l.find(ctx, &v1alpha1.PostbackList{}, metav1.NamespaceAll, routeSecretIndex, secret.GetName())
 	if _, ok := route.UIDOf(secret.GetName()); ok && len(requests) == 0 {
 		requests = []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(secret)}}
 	}
@@ -157,6 +161,9 @@ func (l lookup) enqueueRouteOfDeleted(_ context.Context, e event.DeleteEvent, qu
 }
 
 func (l lookup) find(ctx context.Context, list client.ObjectList, namespace, index, value string) []reconcile.Request {
+	if namespace != metav1.NamespaceAll && !l.watched.Has(namespace) {
+		return nil // Secrets of the installation are watched for their own sake.
+	}
 	err := l.cache.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		// The cache fails only when it is not running. Then every object is looked at when it starts.

@@ -43,6 +43,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/controllers/keyring"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 const inTime = 20 * time.Second
@@ -64,19 +65,18 @@ func newLive(t *testing.T, poll time.Duration) *live {
 	return l
 }
 
-// start starts a manager that sees this test's two namespaces only.
+// start starts a manager that works for this test's namespace only.
 func (l *live) start(poll time.Duration) {
 	l.t.Helper()
-	options := CacheOptions(l.install)
-	options.DefaultNamespaces = map[string]cache.Config{l.ns: {}, l.install: {}}
+	namespaces := watched.Of(l.ns)
 	mgr, err := ctrl.NewManager(cp.Config, ctrl.Options{
-		Scheme: scheme, Cache: options, Client: ClientOptions(),
+		Scheme: scheme, Cache: CacheOptions(l.install, namespaces), Client: ClientOptions(),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 	})
 	l.must(err)
 	l.must(Setup(l.ctx, mgr, Options{
-		Namespace: l.install, Policy: Policy{SignatureHeader: "Dub-Signature"}, PollInterval: poll, Clock: clock.RealClock{},
+		Namespace: l.install, Watched: namespaces, Policy: Policy{SignatureHeader: "Dub-Signature"}, PollInterval: poll, Clock: clock.RealClock{},
 	}))
 	ctx, cancel := context.WithCancel(l.ctx)
 	ended := make(chan error, 1)
@@ -377,4 +377,29 @@ func TestManagerRemovesOrphans(t *testing.T) {
 	l.must(l.direct.Create(l.ctx, orphan))
 	l.gomega.Eventually(l.routes).Should(Equal(1))
 	l.expectKeys("stays", func() []string { return []string{l.keyring("stays").Current} })
+}
+
+// What the installation holds of a namespace that is not watched is not this manager's to judge: it may not ask for the
+// Postback.
+func TestManagerLeavesRoutesOfOtherNamespacesAlone(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, time.Hour)
+	l.renew("a", loadedEverything, 600)
+	l.create(newPostback("crm", nil))
+	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
+	other := l.route("crm")
+	other.Namespace, other.UID = "elsewhere", "3f2a4b4e-0000-4000-8000-000000000001"
+	foreign, err := other.ToSecret(l.install)
+	l.must(err)
+	l.must(l.direct.Create(l.ctx, foreign))
+	// What comes after it is dealt with.
+	own := l.route("crm")
+	own.UID = "3f2a4b4e-0000-4000-8000-000000000002"
+	orphan, err := own.ToSecret(l.install)
+	l.must(err)
+	l.must(l.direct.Create(l.ctx, orphan))
+	l.gomega.Eventually(func() error { return l.direct.Get(l.ctx, client.ObjectKeyFromObject(orphan), &corev1.Secret{}) }).
+		Should(Satisfy(apierrors.IsNotFound))
+	l.gomega.Consistently(func() error { return l.direct.Get(l.ctx, client.ObjectKeyFromObject(foreign), &corev1.Secret{}) }).
+		WithTimeout(time.Second).Should(Succeed())
 }

@@ -84,7 +84,7 @@ func addLabels(object metav1.Object, watched bool) {
 	object.SetLabels(labels)
 }
 
-// watched reports whether a change of a Secret reaches the manager by itself.
-func watched(secret metav1.Object) bool {
+// hasWatchLabel reports whether a change of a Secret reaches the manager by itself.
+func hasWatchLabel(secret metav1.Object) bool {
 	return secret.GetLabels()[v1alpha1.WatchLabel] == "true"
 }

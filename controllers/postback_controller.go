@@ -34,6 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/filter"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbacks,verbs=get;list;watch;patch
@@ -56,7 +57,9 @@ type PostbackReconciler struct {
 	Replicas *Replicas
 	// Namespace is that of the installation, which holds the routes.
 	Namespace string
-	Policy    Policy
+	// Watched are the namespaces of which the Client's cache holds Postbacks.
+	Watched watched.Namespaces
+	Policy  Policy
 	// PollInterval is how often a Secret is looked at whose changes are not watched.
 	PollInterval time.Duration
 
@@ -104,6 +107,9 @@ type phase func(context.Context, *postbackScope) error
 
 // Reconcile publishes one Postback's route and reports.
 func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if !r.Watched.Has(req.Namespace) {
+		return finish(ctx, alarm{}, r.removeOrphan(ctx, req.NamespacedName))
+	}
 	postback := &v1alpha1.Postback{}
 	err := r.Client.Get(ctx, req.NamespacedName, postback)
 	if apierrors.IsNotFound(err) {

@@ -76,7 +76,7 @@ func (r *PostbackReconciler) referenced(ctx context.Context, s *postbackScope, n
 	if err != nil {
 		return nil, err
 	}
-	if secret == nil || !watched(secret) {
+	if secret == nil || !hasWatchLabel(secret) {
 		s.alarm.in(r.PollInterval)
 	}
 	if s.secrets == nil {

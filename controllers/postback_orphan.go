@@ -41,6 +41,9 @@ func (r *PostbackReconciler) removeOrphan(ctx context.Context, key types.Namespa
 	if err != nil {
 		return nil // The dispatcher does not load it either.
 	}
+	if !r.Watched.Has(orphan.Namespace) {
+		return nil // It is not known whether there is such a Postback, and the dispatcher does not load it either.
+	}
 	postback := &v1alpha1.Postback{}
 	err = r.Live.Get(ctx, orphan.Key(), postback)
 	if err == nil && postback.UID == orphan.UID {

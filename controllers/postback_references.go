@@ -140,7 +140,7 @@ func (r *PostbackReconciler) reconcileKeys(ctx context.Context, s *postbackScope
 	if err != nil {
 		return err
 	}
-	if core == nil || !watched(core) {
+	if core == nil || !hasWatchLabel(core) {
 		s.alarm.in(r.PollInterval)
 	}
 	if core == nil {

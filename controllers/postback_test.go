@@ -319,7 +319,7 @@ func TestRouteIsRepaired(t *testing.T) {
 	}
 	secret, err := getSecret(b.ctx, b.direct, key)
 	b.must(err)
-	if !watched(secret) {
+	if !hasWatchLabel(secret) {
 		t.Error("the labels were not mended")
 	}
 	// One of another type is made anew.

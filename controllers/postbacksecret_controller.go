@@ -290,7 +290,7 @@ func (r *PostbackSecretReconciler) reconcileExternal(ctx context.Context, s *pos
 	if err != nil {
 		return err
 	}
-	if secret == nil || !watched(secret) {
+	if secret == nil || !hasWatchLabel(secret) {
 		s.alarm.in(r.PollInterval)
 	}
 	if secret == nil {

@@ -66,7 +66,7 @@ func TestGeneratedKey(t *testing.T) {
 	result := b.settleSecret("crm")
 	object, secret := b.postbackSecret("crm"), b.secret("crm-signing")
 	checkConditions(t, object.Status.Conditions, stateReady, v1alpha1.KeyAvailableReason, `"crm-signing"`)
-	if secret.Type != corev1.SecretTypeOpaque || !metav1.IsControlledBy(secret, object) || !watched(secret) || secret.Labels[v1alpha1.ManagedByLabel] != v1alpha1.ManagedBy {
+	if secret.Type != corev1.SecretTypeOpaque || !metav1.IsControlledBy(secret, object) || !hasWatchLabel(secret) || secret.Labels[v1alpha1.ManagedByLabel] != v1alpha1.ManagedBy {
 		t.Errorf("Secret of type %s, owners %v, labels %v", secret.Type, secret.OwnerReferences, secret.Labels)
 	}
 	if err := keyring.Validate(string(secret.Data["secret"])); err != nil {
@@ -322,7 +322,7 @@ func TestAnnotationsAndLabelsAreRepaired(t *testing.T) {
 	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Annotations, s.Labels = nil, map[string]string{"mine": "yes"} })
 	b.settleSecret("crm")
 	got := b.secret("crm")
-	if !watched(got) || got.Labels["mine"] != "yes" || got.Annotations[keyring.VersionAnnotation] != "2" ||
+	if !hasWatchLabel(got) || got.Labels["mine"] != "yes" || got.Annotations[keyring.VersionAnnotation] != "2" ||
 		got.Annotations[keyring.RotatedAtAnnotation] != want.Annotations[keyring.RotatedAtAnnotation] || len(got.Data) != 2 {
 		t.Errorf("labels %v, annotations %v", got.Labels, got.Annotations)
 	}

@@ -37,6 +37,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=list;watch,namespace=postback-system
@@ -68,6 +69,7 @@ type replica struct {
 	duration  time.Duration
 	seen      time.Time
 	loaded    string
+	watched   watched.Namespaces
 	// dead says that the Lease has run out. It stays known, so that seeing it again unchanged does not revive it.
 	dead bool
 }
@@ -96,6 +98,9 @@ func (r *Replicas) Acknowledged(postback types.NamespacedName, resourceVersion s
 			continue
 		}
 		a.Live++
+		if !replica.watched.Has(postback.Namespace) {
+			continue // It has been started with another value of --watch-namespaces, and does not load the route.
+		}
 		if order, err := resourceversion.CompareResourceVersion(replica.loaded, resourceVersion); err == nil && order >= 0 {
 			a.Loaded++
 		}
@@ -170,6 +175,7 @@ func (r *Replicas) set(object any) {
 		duration:  time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second,
 		seen:      r.Clock.Now(),
 		loaded:    lease.Annotations[route.LoadedAnnotation],
+		watched:   watched.Of(lease.Annotations[route.WatchedAnnotation]),
 	}
 	if known != nil && known.renewTime.Equal(&next.renewTime) {
 		next.seen, next.dead = known.seen, known.dead
@@ -178,7 +184,7 @@ func (r *Replicas) set(object any) {
 		r.changed = true
 	}
 	// A version that fell, because the newest route is gone, is news as well: who waits looks for itself.
-	advanced := known == nil || known.loaded != next.loaded
+	advanced := known == nil || known.loaded != next.loaded || known.watched.String() != next.watched.String()
 	r.known[lease.Name] = next
 	if advanced {
 		r.wakeWaiting()

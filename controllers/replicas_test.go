@@ -25,6 +25,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
 var crm = types.NamespacedName{Namespace: "partner-acme", Name: "crm"}
@@ -72,6 +74,27 @@ func TestReplicasAcknowledge(t *testing.T) {
 		t.Error("woken although it is gone")
 	}
 	checkAcknowledged(t, r, "10", Acknowledgement{Live: 4, Loaded: 4})
+}
+
+// A replica that was started with other namespaces to watch does not load the route, however high the version is that it
+// has loaded.
+func TestReplicasThatWatchOtherNamespaces(t *testing.T) {
+	clock := testingclock.NewFakeClock(time.Now())
+	r := newTestReplicas(clock)
+	watching := func(replica, namespaces string) {
+		l := lease(replica, "11", clock.Now())
+		l.Annotations[route.WatchedAnnotation] = namespaces
+		r.set(l)
+	}
+	watching("a", "partner-globex")
+	watching("b", "partner-acme,partner-globex")
+	watching("c", "")
+	checkAcknowledged(t, r, "10", Acknowledgement{Live: 3, Loaded: 2})
+	watching("a", "partner-acme")
+	if r.queue.Len() != 1 {
+		t.Errorf("%d woken", r.queue.Len())
+	}
+	checkAcknowledged(t, r, "10", Acknowledgement{Live: 3, Loaded: 3})
 }
 
 // The library prints its sources, at any time. What it prints holds nothing that changes, and an end in order is no error.

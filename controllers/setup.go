@@ -27,6 +27,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -40,6 +41,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 const (
@@ -61,7 +63,9 @@ const (
 type Options struct {
 	// Namespace of the installation, which holds the routes and the dispatcher's Leases.
 	Namespace string
-	Policy    Policy
+	// Watched are the namespaces whose objects are worked on.
+	Watched watched.Namespaces
+	Policy  Policy
 	// PollInterval is how often a Secret is looked at whose changes are not watched.
 	PollInterval time.Duration
 	Clock        clock.Clock
@@ -71,11 +75,16 @@ type Options struct {
 
 // CacheOptions keep everything out of the manager's cache that it has no use for: of Secrets, only those that carry
 // v1alpha1.WatchLabel; of Leases, only those of dispatcher replicas.
-func CacheOptions(namespace string) cache.Options {
+func CacheOptions(namespace string, namespaces watched.Namespaces) cache.Options {
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform:  cache.TransformStripManagedFields(),
+		DefaultNamespaces: namespaces.Cache(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.WatchLabel: "true"})},
+			&corev1.Secret{}: {
+				// Routes, and the certificate of ingest, are Secrets of the installation.
+				Namespaces: namespaces.Cache(namespace),
+				Label:      labels.SelectorFromSet(labels.Set{v1alpha1.WatchLabel: "true"}),
+			},
 			&coordinationv1.Lease{}: {
 				Namespaces: map[string]cache.Config{namespace: {}},
 				Label:      labels.SelectorFromSet(labels.Set{route.ReplicaLabel: "true"}),
@@ -83,6 +92,15 @@ func CacheOptions(namespace string) cache.Options {
 		},
 		// A read that would start to cache something by accident fails instead.
 		ReaderFailOnMissingInformer: true,
+	}
+}
+
+// Watches are what has to be listed and watched in each namespace.
+func Watches() []schema.GroupResource {
+	return []schema.GroupResource{
+		{Group: v1alpha1.GroupVersion.Group, Resource: "postbacks"},
+		{Group: v1alpha1.GroupVersion.Group, Resource: "postbacksecrets"},
+		{Resource: "secrets"},
 	}
 }
 
@@ -110,18 +128,19 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 	}
 	writer := client.WithFieldOwner(mgr.GetClient(), v1alpha1.ManagerFieldOwner)
 	recorder := mgr.GetEventRecorder(recorderName)
+	l := lookup{cache: mgr.GetCache(), namespace: o.Namespace, watched: o.Watched}
 	secrets := &PostbackSecretReconciler{
 		Client: writer, Live: mgr.GetAPIReader(), Scheme: mgr.GetScheme(), Events: recorder, Clock: o.Clock, PollInterval: o.PollInterval,
 	}
-	if err := setupPostbackSecrets(mgr, secrets, lookup{mgr.GetCache(), o.Namespace}); err != nil {
+	if err := setupPostbackSecrets(mgr, secrets, l); err != nil {
 		return fmt.Errorf("set up the PostbackSecret controller: %w", err)
 	}
 	postbacks := &PostbackReconciler{
 		Client: writer, Live: mgr.GetAPIReader(), Scheme: mgr.GetScheme(), Events: recorder, Clock: o.Clock,
 		Replicas:  NewReplicas(mgr.GetCache(), o.Clock),
-		Namespace: o.Namespace, Policy: o.Policy, PollInterval: o.PollInterval,
+		Namespace: o.Namespace, Watched: o.Watched, Policy: o.Policy, PollInterval: o.PollInterval,
 	}
-	if err := setupPostbacks(mgr, postbacks, lookup{mgr.GetCache(), o.Namespace}); err != nil {
+	if err := setupPostbacks(mgr, postbacks, l); err != nil {
 		return fmt.Errorf("set up the Postback controller: %w", err)
 	}
 	if o.Metrics == nil {

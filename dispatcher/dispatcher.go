@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -41,10 +43,12 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
 	"github.com/postback-dev/postback-operator/internal/start"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 const (
@@ -58,12 +62,16 @@ const (
 type Options struct {
 	// Namespace of the installation.
 	Namespace string
+	// Watched are the namespaces whose events and deliveries are dealt with.
+	Watched watched.Namespaces
 	// Identity of this replica, unique among them, and the same after a restart.
 	Identity string
 	// Pod of this replica, or nil.
 	Pod *metav1.OwnerReference
 	// IngestAddress, MetricsAddress and ProbeAddress are listened on. "0" for the latter two means none.
 	IngestAddress, MetricsAddress, ProbeAddress string
+	// ProfileAddress is listened on for profiles of this process. "" means none, and no host that of loopback.
+	ProfileAddress string
 	// MaxInFlight is how many attempts are made at a time, to all endpoints.
 	MaxInFlight int
 	// SignatureHeader is the header of the signature scheme Dub, UserAgent the header User-Agent.
@@ -74,6 +82,9 @@ type Options struct {
 	Egress egress.Options
 	// Ingest says who may post, and how.
 	Ingest IngestOptions
+	// Intake is IntakeKubernetes or IntakeJetStream, and NATS how the latter reaches its servers.
+	Intake string
+	NATS   jetstream.Options
 	// MaxFinished is the number of finished deliveries that the cluster keeps; 0 means any number.
 	MaxFinished int
 	// Traces, if it is there, gets spans.
@@ -103,6 +114,14 @@ const (
 	AuthNone = "None"
 )
 
+// Values of Options.Intake.
+const (
+	// IntakeKubernetes stores each delivery at the API server.
+	IntakeKubernetes = "kubernetes"
+	// IntakeJetStream stores deliveries in a stream of NATS until they fail.
+	IntakeJetStream = "jetstream"
+)
+
 // Run runs a replica until ctx ends, and then finishes what is in flight.
 func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if problems := validation.IsDNS1123Subdomain(presence.LeaseName(o.Identity)); len(problems) > 0 {
@@ -112,6 +131,12 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("make the scheme: %w", err)
 	}
+	namespaces, missing, err := watched.Settle(ctx, config, o.Log, o.Watched,
+		schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "postbackdeliveries"})
+	if err != nil {
+		return err
+	}
+	o.Watched = namespaces
 	mgr, err := ctrl.NewManager(config, manager.Options{
 		Scheme: scheme,
 		Logger: o.Log,
@@ -119,21 +144,50 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Secret{}:             route.CacheOptions(o.Namespace),
-				&v1alpha1.PostbackDelivery{}: backlog.CacheOptions(),
+				&v1alpha1.PostbackDelivery{}: backlog.CacheOptions(o.Watched),
 			},
 		},
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:  o.ProbeAddress,
+		PprofBindAddress:        profileAddress(o.ProfileAddress),
 		GracefulShutdownTimeout: ptr.To(shutdownGrace),
 	})
 	if err != nil {
 		return fmt.Errorf("make the controller manager: %w", err)
 	}
-	if err := add(ctx, mgr, o); err != nil {
+	streams, err := connect(o)
+	if err != nil {
+		return err
+	}
+	if streams != nil {
+		defer streams.Close()
+	}
+	if err := errors.Join(mgr.Add(missing), add(ctx, mgr, o, streams)); err != nil {
 		return err
 	}
 	if err := start.Manager(ctx, mgr); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	return nil
+}
+
+// profileAddress returns what to listen on for profiles. They show what is in memory, keys included, so an address
+// without a host means loopback here, and not every interface.
+func profileAddress(address string) string {
+	if host, port, err := net.SplitHostPort(address); err == nil && host == "" {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address
+}
+
+// connect returns a connection to NATS if the intake needs one, or nil.
+func connect(o Options) (*jetstream.Connection, error) {
+	switch o.Intake {
+	case IntakeKubernetes:
+		return nil, nil
+	case IntakeJetStream:
+		o.NATS.Identity, o.NATS.Log = o.Identity, o.Log.WithName("nats")
+		return jetstream.Connect(o.NATS)
+	}
+	return nil, fmt.Errorf("--intake must be %s or %s, not %q", IntakeKubernetes, IntakeJetStream, o.Intake)
 }

@@ -36,6 +36,8 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest/access"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
@@ -60,12 +62,14 @@ type replica struct {
 	election  *retry.Election
 	attempter *attempt.Attempter
 	lanes     *lane.Lanes
+	// streams is nil unless deliveries go through NATS.
+	streams *jetstream.Connection
 	// stop is done when attempts in flight have to be cut short.
 	stop context.Context //nolint:containedctx // It outlives the contexts of those who attempt.
 }
 
 // add wires the parts of a replica and adds them to a manager.
-func add(ctx context.Context, mgr manager.Manager, o Options) error {
+func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream.Connection) error {
 	signer, err := sign.New(o.SignatureHeader)
 	if err != nil {
 		return err
@@ -84,7 +88,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 	}
 	stop, _ := attempt.EndLater(ctx, attemptGrace) // It ends by itself, after ctx.
 	r := &replica{
-		mgr: mgr, options: o, live: live, clientset: clientset, stop: stop, routes: route.NewIndex(),
+		mgr: mgr, options: o, live: live, clientset: clientset, stop: stop, routes: route.NewIndex(), streams: streams,
 		attempter: &attempt.Attempter{
 			Sender:   send.New(send.Options{Signer: signer, UserAgent: o.UserAgent, Clock: clock.RealClock{}, Egress: out}),
 			Recorder: &delivery.Recorder{Client: live},
@@ -109,15 +113,15 @@ func add(ctx context.Context, mgr manager.Manager, o Options) error {
 	if err := r.observe(ctx); err != nil {
 		return err
 	}
-	watch, err := route.NewWatch(ctx, mgr.GetCache(), r.routes, o.Log.WithName("route"), func(postback types.UID) { r.wakeOf(ctx, postback) })
+	watch, err := route.NewWatch(ctx, mgr.GetCache(), r.routes, o.Watched, o.Log.WithName("route"), func(postback types.UID) { r.wakeOf(ctx, postback) })
 	if err != nil {
 		return err
 	}
 	return errors.Join(
 		mgr.Add(everyReplica(health.run)),
-		r.addIngest(func() bool { return watch.HasSynced() && r.pending.HasSynced() }),
+		r.addIngest(ctx, func() bool { return watch.HasSynced() && r.pending.HasSynced() }),
 		mgr.Add(&presence.Presence{
-			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod,
+			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod, Watched: o.Watched,
 			Loaded: watch.Loaded, Synced: watch.HasSynced, Clock: r.clock,
 		}),
 	)
@@ -133,7 +137,9 @@ func (r *replica) addRetries(ctx context.Context) error {
 	if r.pending, err = backlog.New(ctx, cache); err != nil {
 		return err
 	}
-	finished, err := retention.New(retention.Options{Client: r.live, Routes: r.routes, Clock: r.clock, MaxFinished: r.options.MaxFinished})
+	finished, err := retention.New(retention.Options{
+		Client: r.live, Watched: r.options.Watched, Routes: r.routes, Clock: r.clock, MaxFinished: r.options.MaxFinished,
+	})
 	if err != nil {
 		return err
 	}
@@ -171,19 +177,24 @@ func (r *replica) wakeOf(ctx context.Context, postback types.UID) {
 }
 
 // addIngest adds the server for events, the first attempts of what it stores, and the probes.
-func (r *replica) addIngest(synced func() bool) error {
-	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
+func (r *replica) addIngest(ctx context.Context, synced func() bool) error {
 	options := ingest.Options{
-		Address: r.options.IngestAddress, MaxBodyBytes: r.options.MaxBodyBytes, Store: r.live, Routes: r.routes,
-		Backlog: r.pending, FirstAttempts: first, Synced: synced, Clock: r.clock, Log: r.options.Log.WithName("ingest"),
+		Address: r.options.IngestAddress, Watched: r.options.Watched, MaxBodyBytes: r.options.MaxBodyBytes, Routes: r.routes,
+		Backlog: r.pending, Synced: synced, Clock: r.clock, Log: r.options.Log.WithName("ingest"),
 		Events:   r.attempter.Events,
 		Traces:   r.options.Traces,
 		CertFile: r.options.Ingest.CertFile, KeyFile: r.options.Ingest.KeyFile, PlainHTTP: r.options.Ingest.PlainHTTP,
 		Rate: r.options.Ingest.Rate, Burst: r.options.Ingest.Burst,
+		API: r.live, Recorder: r.attempter.Recorder,
+	}
+	if err := r.addIntake(ctx, &options); err != nil {
+		return err
 	}
 	switch r.options.Ingest.Auth {
 	case AuthKubernetes:
 		options.Access = access.New(r.clientset, r.options.Ingest.Audience, r.clock)
+		// People read with the token that they have, which is for the API server.
+		options.Readers = access.New(r.clientset, "", r.clock)
 	case AuthNone:
 	default:
 		return fmt.Errorf("--ingest-auth must be %s or %s, not %q", AuthKubernetes, AuthNone, r.options.Ingest.Auth)
@@ -202,6 +213,45 @@ func (r *replica) addIngest(synced func() bool) error {
 			return nil
 		})),
 	)
+}
+
+// addIntake adds what keeps deliveries until they are attempted.
+func (r *replica) addIntake(ctx context.Context, o *ingest.Options) error {
+	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
+	kubernetes := &intake.Kubernetes{API: r.live, FirstAttempts: first}
+	o.Intake = kubernetes
+	if r.streams == nil {
+		return nil
+	}
+	known, err := jetstream.NewKnown(ctx, r.mgr.GetCache(), r.options.NATS.DuplicateWindow, r.clock)
+	if err != nil {
+		return err
+	}
+	waiting := &jetstream.Pending{Connection: r.streams}
+	o.Intake = &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Known: known, Lanes: r.lanes}
+	o.Backlog = backlogs{r.pending, waiting}
+	o.Successes = r.streams.Log(r.routes)
+	return errors.Join(
+		r.mgr.AddReadyzCheck("nats", r.streams.Ready),
+		r.mgr.Add(r.streams),
+		r.mgr.Add(waiting),
+		r.mgr.Add(jetstream.NewConsumer(jetstream.ConsumerOptions{
+			Connection: r.streams, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, API: r.live, Known: known,
+			Synced: o.Synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
+		})),
+	)
+}
+
+// backlogs are unfinished deliveries that are kept in several places.
+type backlogs []ingest.Backlog
+
+// Pending implements ingest.Backlog.
+func (b backlogs) Pending(namespace string, postback types.UID) int {
+	sum := 0
+	for _, one := range b {
+		sum += one.Pending(namespace, postback)
+	}
+	return sum
 }
 
 // everyReplica is a runnable that does not wait for an election.

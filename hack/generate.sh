@@ -32,13 +32,14 @@ manifests)
 	fi
 	$controller_gen rbac:roleName=postback-dispatcher paths=./dispatcher/... \
 		output:rbac:dir="$out/config/rbac/dispatcher"
+	go run ./hack/roles "$out"
 	;;
 chart)
 	files="$out/charts/postback/files"
 	rm -rf "$files"
 	mkdir -p "$files/crds"
 	cp config/crd/bases/*.yaml "$files/crds/"
-	for folder in rbac/manager rbac/dispatcher rbac/users network-policy priority prometheus grafana; do
+	for folder in rbac/manager rbac/dispatcher rbac/namespace rbac/namespaced rbac/users network-policy jetstream/network-policy priority prometheus grafana; do
 		for file in config/$folder/*.yaml config/$folder/*.json; do
 			case $file in
 			*/kustomization.yaml | *'*'*) ;;
@@ -49,6 +50,7 @@ chart)
 	;;
 docs)
 	go run ./hack/metrics "$out"
+	go run ./hack/configuration "$out"
 	# The validation of a field that is only "Required: {}" or "Optional: {}" is one word.
 	$crd_ref_docs --source-path=api/v1alpha1 --config=hack/api-reference.yaml --renderer=markdown --output-path="$out/docs/api.md" >/dev/null
 	sed -e 's/\(Required\|Optional\): \\{\\} /\1 /g' "$out/docs/api.md" >"$out/docs/api.md.new"

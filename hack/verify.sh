@@ -20,7 +20,8 @@ compare() {
 		fi
 	done
 }
-compare api/v1alpha1/zz_generated.deepcopy.go config/rbac/manager/role.yaml config/rbac/dispatcher/role.yaml docs/metrics.md docs/api.md
+compare api/v1alpha1/zz_generated.deepcopy.go config/rbac/manager/role.yaml config/rbac/dispatcher/role.yaml \
+	config/rbac/namespace/role.yaml config/rbac/namespaced/role.yaml docs/metrics.md docs/configuration.md docs/api.md
 crds=config/crd/bases
 compare $( (ls "$crds" "$fresh/$crds") | grep '\.yaml$' | sort -u | sed "s|^|$crds/|")
 chart=charts/postback/files

@@ -50,6 +50,9 @@ const (
 	// DeferredAnnotation, with the value "true", on a PostbackDelivery says that whoever stored it leaves the first
 	// attempt to the elected dispatcher replica.
 	DeferredAnnotation = "postback.dev/deferred"
+	// LeftOutAnnotation, on a bookmark of those who follow the log of successes, says how many deliveries were left out since
+	// the bookmark before, because they were too many to be read.
+	LeftOutAnnotation = "postback.dev/left-out"
 	// TraceparentAnnotation, on a PostbackDelivery, holds its place in the trace of the event (W3C Trace Context), to which
 	// the attempts belong, if the dispatcher exports traces.
 	TraceparentAnnotation = "postback.dev/traceparent"

@@ -31,11 +31,14 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
 	"github.com/postback-dev/postback-operator/internal/start"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // version is set when the program is built.
@@ -58,6 +61,7 @@ func main() {
 	flag.IntVar(&o.Ingest.Burst, "ingest-burst", ingest.DefaultBurst, "Events that one sender may post at once to this replica after a pause, at least 100.")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", "127.0.0.1:8082", "Address of the metrics, or 0 for none.")
 	flag.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8083", "Address of the probes /healthz and /readyz, or 0 for none.")
+	flag.StringVar(&o.ProfileAddress, "pprof-bind-address", "0", "Address of profiles for Go's pprof, or 0 for none. Without a host it is of loopback. Profiles can show what is in memory: open it to nobody else.")
 	flag.StringVar(&o.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub. The manager needs the same value.")
 	flag.StringVar(&o.UserAgent, "user-agent", "Postback/"+version, "Header User-Agent of the requests.")
 	flag.Int64Var(&o.MaxBodyBytes, "max-body-bytes", ingest.DefaultMaxBodyBytes, "Largest body of a request to ingest, in bytes.")
@@ -69,6 +73,9 @@ func main() {
 	flag.StringVar(&o.Egress.Proxy, "egress-proxy", "", "URL of the proxy for all requests to endpoints, of scheme http, https, socks5 (names are resolved here) or socks5h (by the proxy).")
 	flag.StringVar(&o.Egress.ProxyCredentialsFile, "egress-proxy-credentials-file", "", "File with user:password for the proxy in its first line, read at each connection.")
 	flag.StringVar(&o.Egress.NoProxy, "no-proxy", "", "Hosts, domains and CIDRs that are reached without the proxy, between commas, as in the environment variable NO_PROXY.")
+	flag.Var(&o.Watched, watched.Flag, watched.Usage)
+	o.NATS.Names = message.DefaultPrefix
+	bindNATS(&o)
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	if err := start.Parse(flag.CommandLine, "DispatcherConfiguration", os.Args[1:]); err != nil {
@@ -82,6 +89,39 @@ func main() {
 		o.Log.Error(err, "The dispatcher ends")
 		os.Exit(1)
 	}
+}
+
+// bindNATS adds the flags of the intake, and of NATS.
+func bindNATS(o *dispatcher.Options) {
+	flag.StringVar(&o.Intake, "intake", dispatcher.IntakeKubernetes, "Where a delivery is stored until its first attempt: kubernetes (each is a PostbackDelivery) or jetstream (a stream of NATS; only what fails becomes a PostbackDelivery).")
+	flag.StringVar(&o.NATS.URL, "nats-url", "", "URLs of the NATS servers for --intake=jetstream, between commas, such as tls://nats.example.com:4222.")
+	flag.StringVar(&o.NATS.CredentialsFile, "nats-credentials-file", "", "File with the JWT and the key of the NATS user. It is read again at each connection.")
+	flag.StringVar(&o.NATS.CAFile, "nats-ca-file", "", "File with the authorities for the certificates of the NATS servers, in PEM, instead of the public ones.")
+	flag.StringVar(&o.NATS.CertFile, "nats-tls-cert-file", "", "File with the certificate that is shown to the NATS servers, in PEM.")
+	flag.StringVar(&o.NATS.KeyFile, "nats-tls-private-key-file", "", "File with the private key of --nats-tls-cert-file, in PEM.")
+	flag.Var(prefix{&o.NATS.Names}, "nats-stream-prefix", "Beginning of the names of the streams and, in lower case, of the subjects. Installations that share an account of NATS need different ones.")
+	flag.IntVar(&o.NATS.Replicas, "nats-replicas", jetstream.DefaultReplicas, "Number of servers on which a new stream is stored. A stream that is there keeps its own.")
+	flag.DurationVar(&o.NATS.DuplicateWindow, "nats-duplicate-window", jetstream.DefaultDuplicateWindow, "Time within which an event that is posted again under its id is known to be a duplicate.")
+	flag.Int64Var(&o.NATS.MaxBytes, "nats-max-bytes", jetstream.DefaultMaxBytes, "Size of the stream of deliveries, in bytes. When it is full, events are refused until there is room again.")
+	flag.Int64Var(&o.NATS.LogMaxBytes, "log-max-bytes", jetstream.DefaultLogMaxBytes, "Size of the stream of delivered events, in bytes. The oldest go.")
+	flag.DurationVar(&o.NATS.LogMaxAge, "log-max-age", jetstream.DefaultLogMaxAge, "Time for which delivered events are kept in the stream.")
+}
+
+// prefix is a flag that holds the prefix of streams.
+type prefix struct{ names *message.Names }
+
+// String implements flag.Value.
+func (p prefix) String() string {
+	if p.names == nil {
+		return ""
+	}
+	return string(*p.names)
+}
+
+// Set implements flag.Value.
+func (p prefix) Set(value string) error {
+	*p.names = message.Names(value)
+	return nil
 }
 
 func run(o dispatcher.Options) error {

@@ -40,6 +40,7 @@ import (
 	"github.com/postback-dev/postback-operator/controllers/servingcert"
 	"github.com/postback-dev/postback-operator/dispatcher/sign"
 	"github.com/postback-dev/postback-operator/internal/start"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // version is set when the program is built.
@@ -76,6 +77,7 @@ func main() {
 	flag.StringVar(&o.Policy.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub, which Postbacks cannot set themselves. The dispatcher needs the same value.")
 	flag.DurationVar(&o.PollInterval, "secret-poll-interval", controllers.DefaultPollInterval, "How often a Secret that somebody else keeps is looked at, if it does not carry the label "+v1alpha1.WatchLabel+"=true.")
 	flag.StringVar(&o.ingestCertificate, "ingest-certificate", external, "Who keeps the Secret "+v1alpha1.IngestCertificateName+", with which the dispatcher serves HTTPS: SelfManaged (the manager, with a CA of its own, which it publishes in the ConfigMap "+v1alpha1.IngestCAName+") or External (cert-manager, or you).")
+	flag.Var(&o.Watched, watched.Flag, watched.Usage)
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	if err := start.Parse(flag.CommandLine, "ManagerConfiguration", os.Args[1:]); err != nil {
@@ -101,12 +103,16 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
+	var missing *watched.Missing
+	if o.Watched, missing, err = watched.Settle(ctx, config, ctrl.Log, o.Watched, controllers.Watches()...); err != nil {
+		return err
+	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                  scheme,
-		Cache:                   controllers.CacheOptions(o.Namespace),
+		Cache:                   controllers.CacheOptions(o.Namespace, o.Watched),
 		Client:                  controllers.ClientOptions(),
 		Metrics:                 metricsserver.Options{BindAddress: o.metricsAddress},
 		HealthProbeBindAddress:  o.probeAddress,
@@ -123,6 +129,9 @@ func run(ctx context.Context, o options) error {
 	o.Clock, o.Metrics = clock.RealClock{}, metrics.Registry
 	if err := controllers.Setup(ctx, mgr, o.Options); err != nil {
 		return err
+	}
+	if err := mgr.Add(missing); err != nil {
+		return fmt.Errorf("add the look for namespaces: %w", err)
 	}
 	if o.ingestCertificate == selfManaged {
 		if err := servingcert.Setup(mgr, o.Namespace, o.Clock); err != nil {

@@ -29,6 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -67,20 +68,31 @@ type Attempter struct {
 	Traces *trace.Traces
 
 	mu       sync.Mutex
-	inFlight map[types.UID]struct{}
+	inFlight map[types.NamespacedName]struct{}
 }
+
+// Record changes a delivery by apply and writes that down, as delivery.Recorder does.
+type Record func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error)
 
 // Attempt sends a delivery to the endpoint of a route, records how that ended, and returns the delivery as recorded. It
 // returns ErrInFlight, having done nothing, if this replica is attempting the same delivery already, and
 // delivery.ErrGone if the delivery was deleted meanwhile.
 //
 // An attempt that has begun is finished and recorded even if its caller is no longer wanted, for the endpoint has seen
-// it: ctx should end only when the process has to.
-func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause) (*v1alpha1.PostbackDelivery, error) {
-	if !a.begin(d.UID) {
+// it: ctx should end only when the process has to. sent is called in between, with how the request ended.
+func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error) {
+	return a.AttemptWith(ctx, d, r, cause, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+		return a.Recorder.Record(ctx, d, apply)
+	})
+}
+
+// AttemptWith is Attempt for a delivery that is recorded in another way.
+func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt), write Record) (*v1alpha1.PostbackDelivery, error) {
+	key := client.ObjectKeyFromObject(d)
+	if !a.begin(key) {
 		return nil, ErrInFlight
 	}
-	defer a.end(d.UID)
+	defer a.end(key)
 
 	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Key(), "eventID", d.Spec.Event.ID)
 	if !cause.Request.None() {
@@ -95,13 +107,14 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 		result.Message = "the Postback was deleted during the attempt; the endpoint may have received it"
 	}
 	observe(result)
+	sent(&result)
 	if cause.TakenOver {
 		result.Message = noteTakeover(result.Message)
 	}
 	record, cancel := EndLater(ctx, lastWrite)
 	defer cancel()
 	var before v1alpha1.PostbackDeliveryStatus
-	recorded, err := a.Recorder.Record(logf.IntoContext(record, log), d, func(d *v1alpha1.PostbackDelivery) {
+	recorded, err := write(logf.IntoContext(record, log), func(d *v1alpha1.PostbackDelivery) {
 		before = d.Status
 		delivery.Apply(d, r, result, cause.Request)
 	})
@@ -159,20 +172,20 @@ func (a *Attempter) announce(r *route.Route, before *v1alpha1.PostbackDeliverySt
 	}
 }
 
-func (a *Attempter) begin(d types.UID) bool {
+func (a *Attempter) begin(d types.NamespacedName) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, ok := a.inFlight[d]; ok {
 		return false
 	}
 	if a.inFlight == nil {
-		a.inFlight = map[types.UID]struct{}{}
+		a.inFlight = map[types.NamespacedName]struct{}{}
 	}
 	a.inFlight[d] = struct{}{}
 	return true
 }
 
-func (a *Attempter) end(d types.UID) {
+func (a *Attempter) end(d types.NamespacedName) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.inFlight, d)

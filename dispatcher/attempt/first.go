@@ -50,7 +50,7 @@ type First struct {
 	Clock     clock.PassiveClock
 }
 
-// Reserve implements ingest.FirstAttempts. What this replica cannot begin at once, what is not to be sent now, and what
+// Reserve implements intake.FirstAttempts. What this replica cannot begin at once, what is not to be sent now, and what
 // has limits that only one replica can hold is left to the elected replica.
 func (f *First) Reserve(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 	if r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
@@ -69,23 +69,19 @@ func (f *First) Reserve(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 		}
 		begin(&lane.Work{
 			Key: client.ObjectKeyFromObject(d), Due: since,
-			Do: func(ctx context.Context) *v1alpha1.Attempt { return f.attempt(ctx, d, since) },
+			Do: func(ctx context.Context, sent func(*v1alpha1.Attempt)) { f.attempt(ctx, d, since, sent) },
 		})
 	}
 }
 
-func (f *First) attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, since time.Time) *v1alpha1.Attempt {
+func (f *First) attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, since time.Time, sent func(*v1alpha1.Attempt)) {
 	r := f.Routes.Of(d.Namespace, d.Spec.PostbackRef)
 	if ctx.Err() != nil || r == nil || r.State != v1alpha1.PostbackEnabled || f.Clock.Since(since) > FirstAttemptWindow {
 		firstAttemptsLeft.Inc()
-		return nil
+		return
 	}
-	recorded, err := f.Attempter.Attempt(ctx, d, r, Cause{})
-	switch {
-	case err == nil:
-		return delivery.Newest(recorded)
-	case !errors.Is(err, delivery.ErrGone) && !errors.Is(err, ErrInFlight):
+	_, err := f.Attempter.Attempt(ctx, d, r, Cause{}, sent)
+	if err != nil && !errors.Is(err, delivery.ErrGone) && !errors.Is(err, ErrInFlight) {
 		logf.FromContext(ctx).Error(err, "First attempt not recorded; it will be repeated", "delivery", klog.KObj(d))
 	}
-	return nil
 }

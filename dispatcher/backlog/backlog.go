@@ -28,12 +28,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // CacheOptions tell a cache to hold the unfinished deliveries alone, without their bodies: an object leaves the watch
 // when it is finished, so memory grows with what is unfinished and not with the log.
-func CacheOptions() cache.ByObject {
+func CacheOptions(namespaces watched.Namespaces) cache.ByObject {
 	return cache.ByObject{
+		Namespaces: namespaces.Cache(),
 		Field: fields.AndSelectors(
 			fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryDelivered)),
 			fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryFailed)),

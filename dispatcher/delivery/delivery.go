@@ -47,12 +47,27 @@ func New(namespace string, postback v1alpha1.PostbackReference, f v1alpha1.Paylo
 	if err != nil {
 		return nil, err
 	}
+	return FromSpec(namespace, v1alpha1.PostbackDeliverySpec{
+		PostbackRef: postback,
+		Event: v1alpha1.EventReference{
+			ID:        e.ID,
+			Type:      e.Type,
+			CreatedAt: metav1.NewMicroTime(e.CreatedAt.UTC()),
+		},
+		Body:   string(body),
+		Format: f,
+	}), nil
+}
+
+// FromSpec returns the delivery with a spec, with the name, the labels and the owner that follow from it.
+func FromSpec(namespace string, spec v1alpha1.PostbackDeliverySpec) *v1alpha1.PostbackDelivery {
+	postback := spec.PostbackRef
 	labels := v1alpha1.OwnLabels()
-	labels[v1alpha1.PostbackLabel], labels[v1alpha1.EventTypeLabel] = postback.Name, e.Type
+	labels[v1alpha1.PostbackLabel], labels[v1alpha1.EventTypeLabel] = postback.Name, spec.Event.Type
 	return &v1alpha1.PostbackDelivery{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace,
-			Name:      Name(postback, e.ID),
+			Name:      Name(postback, spec.Event.ID),
 			Labels:    labels,
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: v1alpha1.GroupVersion.String(),
@@ -62,15 +77,6 @@ func New(namespace string, postback v1alpha1.PostbackReference, f v1alpha1.Paylo
 				Controller: ptr.To(true),
 			}},
 		},
-		Spec: v1alpha1.PostbackDeliverySpec{
-			PostbackRef: postback,
-			Event: v1alpha1.EventReference{
-				ID:        e.ID,
-				Type:      e.Type,
-				CreatedAt: metav1.NewMicroTime(e.CreatedAt.UTC()),
-			},
-			Body:   string(body),
-			Format: f,
-		},
-	}, nil
+		Spec: spec,
+	}
 }

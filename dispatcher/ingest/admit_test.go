@@ -44,7 +44,7 @@ func (a tokens) Check(_ context.Context, namespace, token string) (string, error
 	case err != nil:
 		return "", err
 	case namespace != "acme":
-		return "", &access.ForbiddenError{User: token, Namespace: namespace}
+		return "", &access.ForbiddenError{User: token, Right: access.Right{Verb: access.Verb, Resource: access.Resource, Namespace: namespace}}
 	}
 	return token, nil
 }

@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 const (
@@ -41,6 +42,9 @@ const (
 
 // serve answers a request and says so in the log.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if s.serveLog(w, r) {
+		return
+	}
 	start := s.options.Clock.Now()
 	namespace, events, a := s.answer(w, r)
 	took := s.options.Clock.Since(start)
@@ -105,6 +109,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 			span.EndRequest(http.StatusInternalServerError, internalError.name, 0) // The deferred recover answers so.
 		}
 	}()
+	if !s.options.Watched.Has(namespace) {
+		return namespace, nil, refuse(namespaceNotWatched, "The operator does not work for namespace %s, so that no Postback of it gets events. Whoever runs the operator can have it do so, by --%s.", namespace, watched.Flag)
+	}
 	if !s.options.Synced() {
 		a = refuse(notReady, "The Postbacks are not loaded yet. Nothing was stored: send the request again later.")
 		a.retryAfter = retryNotReady

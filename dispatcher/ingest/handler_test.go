@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 const (
@@ -142,6 +143,21 @@ func TestRefusedRequests(t *testing.T) {
 	}
 	if names := offered.sorted(); len(names) > 0 {
 		t.Errorf("refused requests left deliveries: %v", names)
+	}
+}
+
+// A namespace that is not watched is not one without Postbacks: whoever posts has to know that nothing of it is delivered.
+func TestNamespaceThatIsNotWatched(t *testing.T) {
+	options, _ := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "*"))
+	options.Watched = watched.Of("acme,initech")
+	server := testServer(t, options)
+	if got := post(t, server.URL, "acme", simple); got.code != http.StatusAccepted {
+		t.Errorf("a watched namespace: %s", got.raw)
+	}
+	got := post(t, server.URL, "globex", simple)
+	if got.code != http.StatusNotFound || got.Type != "urn:postback:problem:namespace-not-watched" ||
+		!strings.Contains(got.Detail, "does not work for namespace globex") || strings.Contains(got.raw, "initech") {
+		t.Errorf("another: %s", got.raw)
 	}
 }
 

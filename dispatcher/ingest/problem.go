@@ -43,6 +43,7 @@ var (
 	forbiddenSender       = problemKind{"forbidden", http.StatusForbidden, "The caller may not post events for the namespace"}
 	invalidIdempotencyKey = problemKind{"invalid-idempotency-key", http.StatusBadRequest, "The Idempotency-Key is not valid"}
 	notFound              = problemKind{"not-found", http.StatusNotFound, "There is nothing at this path"}
+	namespaceNotWatched   = problemKind{"namespace-not-watched", http.StatusNotFound, "The operator does not work for the namespace"}
 	methodNotAllowed      = problemKind{"method-not-allowed", http.StatusMethodNotAllowed, "The method is not allowed"}
 	bodyTooSlow           = problemKind{"body-too-slow", http.StatusRequestTimeout, "The request did not arrive in time"}
 	idConflict            = problemKind{"id-conflict", http.StatusConflict, "Another event has the same id"}
@@ -57,13 +58,21 @@ var (
 	accessUnknown         = problemKind{"access-unknown", http.StatusServiceUnavailable, "It is not known whether the caller may post"}
 	notReady              = problemKind{"not-ready", http.StatusServiceUnavailable, "The server has just started"}
 	notStored             = problemKind{"not-stored", http.StatusServiceUnavailable, "The events could not be stored"}
+
+	invalidQuery    = problemKind{"invalid-query", http.StatusBadRequest, "The query is not valid"}
+	forbiddenReader = problemKind{"forbidden-log", http.StatusForbidden, "The caller may not do this with PostbackDeliveries"}
+	noLog           = problemKind{"no-log", http.StatusNotFound, "There is no log of successes"}
+	noDelivery      = problemKind{"no-delivery", http.StatusNotFound, "The log has no such delivery"}
+	notRestored     = problemKind{"not-restored", http.StatusServiceUnavailable, "The delivery could not be restored"}
+	logUnavailable  = problemKind{"log-unavailable", http.StatusServiceUnavailable, "The log cannot be read"}
 )
 
 // problemKinds are all of them.
 var problemKinds = []problemKind{
 	invalidNamespace, invalidEvent, invalidOrigin, unauthenticated, forbiddenSender, invalidIdempotencyKey, notFound,
-	methodNotAllowed, bodyTooSlow, idConflict, bodyTooLarge, eventTooLarge, unsupportedMediaType, unsupportedEncoding,
+	namespaceNotWatched, methodNotAllowed, bodyTooSlow, idConflict, bodyTooLarge, eventTooLarge, unsupportedMediaType, unsupportedEncoding,
 	overloaded, rateLimited, noRoom, internalError, accessUnknown, notReady, notStored,
+	invalidQuery, forbiddenReader, noLog, noDelivery, notRestored, logUnavailable,
 }
 
 // problem is a problem document (RFC 9457).

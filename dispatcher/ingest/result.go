@@ -20,6 +20,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
 )
 
 // eventResult says what became of an event.
@@ -40,37 +42,32 @@ type deliveryResult struct {
 	err error
 }
 
-type result string
+type (
+	result = intake.Result
+	reason = intake.Reason
+)
 
 const (
-	// resultStored: the delivery is stored and will be attempted.
-	resultStored result = "Stored"
-	// resultDuplicate: the same event was stored before.
-	resultDuplicate result = "Duplicate"
-	// resultSkipped: the Postback does not take events, or not this one.
-	resultSkipped result = "Skipped"
-	// resultRefused: there is no room.
-	resultRefused result = "Refused"
-	// resultConflict: another event was stored before under the same id.
-	resultConflict result = "Conflict"
-	// resultUnstored: the API server did not store it, or did not say so in time.
-	resultUnstored result = "Unstored"
+	resultStored    = intake.Stored
+	resultDuplicate = intake.Duplicate
+	resultSkipped   = intake.Skipped
+	resultRefused   = intake.Refused
+	resultConflict  = intake.Conflict
+	resultUnstored  = intake.Unstored
 )
 
 // results are all of them.
 var results = []result{resultStored, resultDuplicate, resultSkipped, resultRefused, resultConflict, resultUnstored}
 
-type reason string
-
 const (
 	reasonDisabled             reason = "Disabled"
 	reasonFilteredOut          reason = "FilteredOut"
 	reasonFilterFailed         reason = "FilterFailed"
-	reasonNamespaceTerminating reason = "NamespaceTerminating"
-	reasonNamespaceNotFound    reason = "NamespaceNotFound"
 	reasonBacklogFull          reason = "BacklogFull"
-	reasonQuotaExceeded        reason = "QuotaExceeded"
-	reasonTooLarge             reason = "TooLarge"
+	reasonNamespaceTerminating        = intake.NamespaceTerminating
+	reasonNamespaceNotFound           = intake.NamespaceNotFound
+	reasonQuotaExceeded               = intake.QuotaExceeded
+	reasonTooLarge                    = intake.TooLarge
 )
 
 // reasons are all of them.
@@ -108,7 +105,7 @@ func answerTo(events []eventResult) *answer {
 	var a *answer
 	switch {
 	case counts[resultUnstored] > 0:
-		a = refuse(notStored, "The Kubernetes API did not store everything. Send the same events again, with the ids that events lists: what is stored already makes no second delivery.")
+		a = refuse(notStored, "Not everything could be stored. Send the same events again, with the ids that events lists: what is stored already makes no second delivery.")
 		a.retryAfter = retryUnstored
 	case counts[resultConflict] > 0:
 		a = refuse(idConflict, "Another event was stored before under the same id. Nothing of it was replaced; give the new event an id of its own. The other events are done as events says.")

@@ -34,14 +34,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/filter"
 	"github.com/postback-dev/postback-operator/dispatcher/ingest/pace"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // Defaults of Options.
@@ -85,35 +85,34 @@ type Backlog interface {
 	Pending(namespace string, postback types.UID) int
 }
 
-// FirstAttempts makes the first attempts of what is stored.
-type FirstAttempts interface {
-	// Reserve takes a place for the first attempt of a delivery to the endpoint of a route, and returns what has to be
-	// called once, with the delivery when it is stored, or with nil if it is not. Without a place it returns nil: then the
-	// elected replica makes the first attempt. Neither blocks.
-	Reserve(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
+// Intake keeps deliveries until they are attempted.
+type Intake interface {
+	// Store stores a delivery, to be attempted, and says what became of it.
+	Store(ctx context.Context, d *intake.Delivery) intake.Outcome
 }
 
-// Store reads and writes PostbackDeliveries at the API server, not in a cache.
-type Store interface {
-	Create(ctx context.Context, object client.Object, options ...client.CreateOption) error
-	Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error
-}
-
-// Options of a Server. Store, Routes, Backlog and FirstAttempts are required.
+// Options of a Server. Intake, Routes and Backlog are required.
 type Options struct {
 	// Address to listen on, host:port. The default is DefaultAddress.
 	Address string
+	// Watched are the namespaces for which events are taken.
+	Watched watched.Namespaces
 	// MaxBodyBytes bounds the body of a request. The default is DefaultMaxBodyBytes, the most LargestMaxBodyBytes.
 	MaxBodyBytes int64
 	// MaxInFlight is the number of requests beyond which further ones are refused. The default is DefaultMaxInFlight.
 	MaxInFlight int
 
-	Store         Store
-	Routes        Routes
-	Backlog       Backlog
-	FirstAttempts FirstAttempts
+	Intake  Intake
+	Routes  Routes
+	Backlog Backlog
 	// Access says who may post. Without it everybody may, which is refused unless Address is of the loopback interface.
 	Access Access
+	// Successes is the log of successes, if there is one; Readers says who may read it, as Access does of those who post. API
+	// and Recorder write what is restored from it.
+	Successes Successes
+	Readers   Rights
+	API       intake.Store
+	Recorder  Recorder
 	// Events, if it is there, gets the events on Postbacks whose filter fails.
 	Events events.EventRecorder
 	// Traces, if it is there, gets the spans of requests and of what is stored.
@@ -163,8 +162,8 @@ func setDefault[T comparable](value *T, fallback T) {
 
 func (o *Options) validate() error {
 	switch {
-	case o.Store == nil || o.Routes == nil || o.Backlog == nil || o.FirstAttempts == nil:
-		return errors.New("a store, routes, a backlog and first attempts are required")
+	case o.Intake == nil || o.Routes == nil || o.Backlog == nil:
+		return errors.New("an intake, routes and a backlog are required")
 	case o.MaxBodyBytes < 1 || o.MaxBodyBytes > LargestMaxBodyBytes:
 		return fmt.Errorf("the limit of a body must be from 1 to %d bytes, not %d", LargestMaxBodyBytes, o.MaxBodyBytes)
 	case o.MaxInFlight < 1:
@@ -208,7 +207,11 @@ type Server struct {
 	// inFlight and creates hold one element for each request in flight and each delivery that is being stored.
 	inFlight, creates chan struct{}
 	pace              *pace.Limit
-	filters           filter.Cache
+	// reads, watches and readPace bound the requests for the log. stopping is closed when watches have to end.
+	reads, watches chan struct{}
+	readPace       *pace.Limit
+	stopping       chan struct{}
+	filters        filter.Cache
 
 	listening chan struct{}
 	addr      net.Addr
@@ -223,6 +226,10 @@ func New(o Options) *Server {
 		inFlight:  make(chan struct{}, max(o.MaxInFlight, 0)),
 		creates:   make(chan struct{}, o.serverCreates),
 		pace:      pace.New(o.Rate, o.Burst, o.Clock),
+		reads:     make(chan struct{}, maxReads),
+		watches:   make(chan struct{}, maxWatches),
+		readPace:  pace.New(readRate, readBurst, o.Clock),
+		stopping:  make(chan struct{}),
 		listening: make(chan struct{}),
 	}
 }
@@ -291,6 +298,7 @@ func (s *Server) Start(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.ready.Store(false)
+	close(s.stopping)
 	s.options.Log.Info("Taking no more events: finishing requests in flight")
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.shutdownTimeout)
 	defer cancel()

@@ -152,7 +152,7 @@ func TestStartRefusesOptions(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"no store":         {func(o *Options) { o.Store = nil }, "are required"},
+		"no intake":        {func(o *Options) { o.Intake = nil }, "are required"},
 		"body limit":       {func(o *Options) { o.MaxBodyBytes = LargestMaxBodyBytes + 1 }, "from 1 to 1047552 bytes"},
 		"negative flights": {func(o *Options) { o.MaxInFlight = -1 }, "at least 1"},
 		"address":          {func(o *Options) { o.Address = "127.0.0.1:x" }, "listen for events"},

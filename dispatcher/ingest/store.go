@@ -23,29 +23,17 @@ import (
 	"errors"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
-
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/filter"
-	"github.com/postback-dev/postback-operator/dispatcher/format"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-// createTries is how often to try if what AlreadyExists speaks of is gone by the time of the look.
-const createTries = 3
-
 var errFault = errors.New("a fault of the dispatcher: see its log")
-
-var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is read, each time")
-
-// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create
 
 // store stores a delivery for each event and matching Postback, and returns what became of each, in the order of the
 // events and of the Postbacks' names. When ctx ends, the rest is Unstored.
@@ -101,8 +89,7 @@ func release(first, second chan struct{}) {
 	<-first
 }
 
-// storeOne stores the delivery of an event for one Postback and hands it over to be attempted. That does not wait for
-// the rest of the request: the elected replica counts from the storing, and would make the same attempt.
+// storeOne stores the delivery of an event for one Postback, unless the Postback does not take it.
 func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted, in *filter.Input, r *route.Route) (result deliveryResult) {
 	defer s.unstoredOnPanic(r, &result)
 	if r.State == v1alpha1.PostbackDisabled {
@@ -114,51 +101,27 @@ func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted
 	if s.options.Backlog.Pending(namespace, r.UID) >= int(r.MaxPending) {
 		return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonBacklogFull}
 	}
-	return s.create(ctx, namespace, e, r)
+	return s.keep(ctx, namespace, e, r)
 }
 
-// create makes the delivery of an event for a Postback, and has it attempted.
-func (s *Server) create(ctx context.Context, namespace string, e *event.Posted, r *route.Route) (result deliveryResult) {
+// keep makes the delivery of an event for a Postback, and has the intake store it.
+func (s *Server) keep(ctx context.Context, namespace string, e *event.Posted, r *route.Route) (result deliveryResult) {
 	reference := v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}
-	var stored *v1alpha1.PostbackDelivery
-	begin := s.options.FirstAttempts.Reserve(r)
-	if begin != nil {
-		defer func() { begin(stored) }()
-	}
 	d, err := delivery.New(namespace, reference, r.Format, &e.Event)
 	if err != nil {
 		return deliveryResult{Postback: r.Name, Result: resultUnstored, err: err}
 	}
-	if begin == nil {
-		d.Annotations = map[string]string{v1alpha1.DeferredAnnotation: "true"}
-	}
 	ctx, span := s.options.Traces.Store(ctx, d)
 	defer func() { span.EndStore(string(result.Result), result.Result == resultUnstored) }()
-	for range createTries {
-		if leavesNoRoom(d) {
-			return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonTooLarge}
-		}
-		err = s.options.Store.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
-		if err == nil {
-			stored = d
-			return deliveryResult{Postback: r.Name, Delivery: d.Name, Result: resultStored}
-		}
-		// The API server counts against a quota before it looks whether the name is taken.
-		if !apierrors.IsAlreadyExists(err) && !isQuotaExceeded(err) {
-			return refusal(r.Name, err)
-		}
-		existing := &v1alpha1.PostbackDelivery{}
-		getErr := s.options.Store.Get(ctx, client.ObjectKeyFromObject(d), existing)
-		switch {
-		case getErr == nil:
-			return compare(r.Name, d, e, existing)
-		case !apierrors.IsNotFound(getErr):
-			return refusal(r.Name, getErr)
-		case isQuotaExceeded(err):
-			return refusal(r.Name, err)
-		}
+	if leavesNoRoom(d) {
+		return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonTooLarge}
 	}
-	return deliveryResult{Postback: r.Name, Result: resultUnstored, err: errRepeatedlyGone}
+	outcome := s.options.Intake.Store(ctx, &intake.Delivery{Object: d, Event: e, Route: r})
+	result = deliveryResult{Postback: r.Name, Result: outcome.Result, Reason: outcome.Reason, err: outcome.Err}
+	if outcome.Result == resultStored || outcome.Result == resultDuplicate || outcome.Result == resultConflict {
+		result.Delivery = d.Name
+	}
+	return result
 }
 
 // unstoredOnPanic keeps a fault in the storing of one delivery from ending the process, and what others have in flight.
@@ -167,48 +130,6 @@ func (s *Server) unstoredOnPanic(r *route.Route, result *deliveryResult) {
 		s.options.Log.Error(errFault, "Delivery not stored", "postback", r.Key(), "cause", fault, "stack", string(debug.Stack()))
 		*result = deliveryResult{Postback: r.Name, Result: resultUnstored, err: errFault}
 	}
-}
-
-// compare says whether what exists under an event's id is that event. What exists keeps the format in which it was stored,
-// whatever the Postback asks for now.
-func compare(postback string, d *v1alpha1.PostbackDelivery, e *event.Posted, existing *v1alpha1.PostbackDelivery) deliveryResult {
-	stored := &existing.Spec
-	body, err := format.Body(stored.Format, existing.Namespace, e.StoredAt(stored.Event.CreatedAt.Time))
-	if err != nil {
-		return deliveryResult{Postback: postback, Result: resultUnstored, err: err}
-	}
-	if stored.PostbackRef == d.Spec.PostbackRef && stored.Event.ID == e.ID && stored.Event.Type == e.Type && stored.Body == string(body) {
-		return deliveryResult{Postback: postback, Delivery: existing.Name, Result: resultDuplicate}
-	}
-	return deliveryResult{Postback: postback, Delivery: existing.Name, Result: resultConflict}
-}
-
-// refusal says what an error of the API server means. Whatever is not known to be final is Unstored, so that no event
-// is lost.
-func refusal(postback string, err error) deliveryResult {
-	switch {
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return deliveryResult{Postback: postback, Result: resultSkipped, Reason: reasonNamespaceTerminating}
-	case isNamespaceNotFound(err):
-		return deliveryResult{Postback: postback, Result: resultSkipped, Reason: reasonNamespaceNotFound}
-	case isQuotaExceeded(err):
-		return deliveryResult{Postback: postback, Result: resultRefused, Reason: reasonQuotaExceeded}
-	case delivery.IsTooLarge(err):
-		return deliveryResult{Postback: postback, Result: resultRefused, Reason: reasonTooLarge}
-	case apierrors.IsInvalid(err):
-		// The API server's message may quote the body.
-		err = errors.New("the API server says that the delivery is invalid")
-	}
-	return deliveryResult{Postback: postback, Result: resultUnstored, err: err}
-}
-
-func isNamespaceNotFound(err error) bool {
-	status, ok := errors.AsType[*apierrors.StatusError](err)
-	return ok && apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "namespaces"
-}
-
-func isQuotaExceeded(err error) bool {
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota")
 }
 
 const (

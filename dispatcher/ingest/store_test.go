@@ -34,6 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -280,7 +281,7 @@ func TestQuotaExceeded(t *testing.T) {
 	}
 	g.Eventually(func() bool {
 		err := c.Create(t.Context(), probe.DeepCopy(), client.DryRunAll)
-		return err != nil && isQuotaExceeded(err)
+		return err != nil && intake.Refusal(err).Reason == reasonQuotaExceeded
 	}, "30s", "50ms").Should(gomega.BeTrue(), "the quota is not in force")
 	got := post(t, server.URL, namespace, `{"id":"b","event":"x","data":{}}`)
 	expect(t, got, http.StatusTooManyRequests, []deliveryResult{{Postback: "crm", Result: resultRefused, Reason: reasonQuotaExceeded}})

@@ -42,6 +42,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
@@ -160,10 +161,10 @@ func index(routes ...*route.Route) *route.Index {
 	return x
 }
 
-func testOptions(store Store, routes ...*route.Route) (Options, *offers) {
+func testOptions(store intake.Store, routes ...*route.Route) (Options, *offers) {
 	o := &offers{}
 	return Options{
-		Store: store, Routes: index(routes...), Backlog: backlog{}, FirstAttempts: o,
+		Intake: &intake.Kubernetes{API: store, FirstAttempts: o}, Routes: index(routes...), Backlog: backlog{},
 		Clock: clocktesting.NewFakePassiveClock(testNow), Log: logr.Discard(),
 	}, o
 }

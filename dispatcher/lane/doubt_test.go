@@ -123,10 +123,7 @@ func TestPlacesInDoubtAreGivenBack(t *testing.T) {
 	inBubble(t, Options{MaxInFlight: 8, Unfinished: failedBefore("healthy")}, func(t *testing.T, l *Lanes) {
 		for i := range 20 {
 			name := fmt.Sprintf("deleted-%d", i)
-			l.Submit(target(name), &Work{Key: types.NamespacedName{Name: name}, Do: func(ctx context.Context) *v1alpha1.Attempt {
-				<-ctx.Done()
-				return nil
-			}})
+			l.Submit(target(name), &Work{Key: types.NamespacedName{Name: name}, Do: func(ctx context.Context, _ func(*v1alpha1.Attempt)) { <-ctx.Done() }})
 			synctest.Wait()
 			l.Delete(types.UID(name))
 			synctest.Wait()

@@ -29,9 +29,15 @@ import (
 // DefaultMaxConcurrent is how many attempts of an endpoint a replica makes at a time if its Postback asks for no limit.
 const DefaultMaxConcurrent = 16
 
-// maxWaiting is how many first attempts may wait in a lane beyond those that can begin at once: each will begin in time,
-// or the lane is no place for it.
-const maxWaiting = 4 * DefaultMaxConcurrent
+// First attempts may wait in a lane beyond those that can begin at once, as many as the endpoint takes within promised at
+// the pace at which it has answered; each will begin in time, or the lane is no place for it. Before it has answered there
+// is room for firstWaiting, and never for fewer than leastWaiting or more than mostWaiting, for their bodies are in memory.
+const (
+	promised     = 2 * time.Second
+	firstWaiting = 4 * DefaultMaxConcurrent
+	leastWaiting = DefaultMaxConcurrent
+	mostWaiting  = 16 * DefaultMaxConcurrent
+)
 
 // lane is the way to one endpoint. Lanes guards it.
 type lane struct {
@@ -43,6 +49,8 @@ type lane struct {
 	due, asked *queue
 	// running holds what is being done, with the work of the same delivery that came meanwhile, or nil.
 	running map[types.NamespacedName]*Work
+	// sending is how many of these have a place. Others are being recorded, which is not the endpoint's concern.
+	sending int
 	// reserved are places for first attempts that are being stored.
 	reserved int
 
@@ -52,12 +60,18 @@ type lane struct {
 	holdUntil time.Time
 	// gone is the generation of the Postback whose endpoint answered 410, or 0.
 	gone int64
+	// took is how long the endpoint takes for an answer, on average over the last few, or 0.
+	took time.Duration
 	// doubted says that the last attempt found the endpoint in trouble.
 	doubted bool
 	// failures are those in a row.
 	failures int
 	// reported is the reason that was reported last, or "".
 	reported string
+
+	// waited is how long the work had waited that began last, and began is when it did.
+	waited time.Duration
+	began  time.Time
 
 	// wakeAt is when the lane has to be looked at again, or zero; wakePlace is its place among those that have to, counted
 	// from 1, or 0. starved says that it waits for a place among all lanes.
@@ -98,21 +112,42 @@ func (l *lane) waiting() int { return l.due.Len() + l.asked.Len() }
 
 // put adds work.
 func (l *lane) put(w *Work) {
-	if _, running := l.running[w.Key]; running {
+	if again, running := l.running[w.Key]; running {
+		again.drop()
 		l.running[w.Key] = w
 		return
 	}
-	if w.Asked {
+	switch {
+	case w.Asked:
 		l.due.remove(w.Key)
 		l.asked.put(w)
-	} else if !l.asked.has(w.Key) {
+	case l.asked.has(w.Key):
+		w.drop()
+	default:
 		l.due.put(w)
 	}
 }
 
+// begins takes in that work begins.
+func (l *lane) begins(now time.Time, w *Work) { l.waited, l.began = now.Sub(w.entered), now }
+
+// pressure returns how much waits in the lane, and for how long about the newest of it will: not less than what began last
+// has waited, or than nothing has begun.
+func (l *lane) pressure(now time.Time) Pressure {
+	p := Pressure{HeldBack: l.heldBack(now), Waiting: l.reserved + l.waiting()}
+	if l.waiting() > 0 {
+		p.Wait = max(l.waited, now.Sub(l.began))
+	}
+	return p
+}
+
+func (l *lane) heldBack(now time.Time) bool {
+	return l.gone != 0 || !l.breaker.closed() || l.pace.recovering(now) || now.Before(l.holdUntil)
+}
+
 // promises reports whether a first attempt that is stored now would begin at once, or nearly so.
 func (l *lane) promises(now time.Time) bool {
-	if l.gone != 0 || now.Before(l.holdUntil) || l.pace.recovering(now) || l.reserved+l.waiting() >= maxWaiting {
+	if l.gone != 0 || now.Before(l.holdUntil) || l.pace.recovering(now) || l.reserved+l.waiting() >= l.maxWaiting() {
 		return false
 	}
 	if l.breaker.closed() {
@@ -120,6 +155,22 @@ func (l *lane) promises(now time.Time) bool {
 	}
 	ok, _ := l.breaker.allows(now)
 	return ok && l.reserved == 0 // one probe
+}
+
+func (l *lane) maxWaiting() int {
+	if l.took <= 0 {
+		return firstWaiting
+	}
+	return min(max(int(promised/l.took)*l.maxConcurrent(), leastWaiting), mostWaiting)
+}
+
+// learn takes in how long an attempt took.
+func (l *lane) learn(took time.Duration) {
+	const weight = 8
+	if l.took == 0 {
+		l.took = took
+	}
+	l.took += (took - l.took) / weight
 }
 
 // next takes the work that may begin now, or nil. Then wakeAt says when to look again, unless something else has to
@@ -170,7 +221,7 @@ func (l *lane) observe(a *v1alpha1.Attempt) {
 // inDoubt returns how many places the lane holds that count for the share of endpoints in doubt.
 func (l *lane) inDoubt() int {
 	if l.doubted {
-		return len(l.running)
+		return l.sending
 	}
 	return 0
 }
@@ -187,6 +238,7 @@ func (l *lane) end(now time.Time, probe bool, a *v1alpha1.Attempt) {
 	}
 	l.breaker.end(now, probe, a.Outcome != v1alpha1.OutcomeInterrupted, troubled)
 	l.observe(a)
+	l.learn(a.Duration.Duration)
 	switch {
 	case a.Outcome == v1alpha1.OutcomeSucceeded:
 		l.failures = 0

@@ -70,7 +70,9 @@ type Lanes struct {
 	lanes map[types.UID]*lane
 	// inFlight counts the places that are taken, inDoubt those of them that endpoints in doubt hold.
 	inFlight, inDoubt int
-	wakes             wakes
+	// recording is how many attempts were sent and gave back their place, and are not on record yet.
+	recording int
+	wakes     wakes
 	// starved are lanes that wait for a place among all, in the order in which they came, and doubted those that wait for
 	// one of the share of endpoints in doubt.
 	starved, doubted []*lane
@@ -97,11 +99,38 @@ func (l *Lanes) Submit(r *route.Route, w *Work) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
+		w.drop()
 		return
 	}
 	lane := l.of(r)
+	l.enter(lane, w)
+}
+
+// enter puts work into a lane. How long nothing has begun there counts from the first that waits.
+func (l *Lanes) enter(lane *lane, w *Work) {
+	w.entered = l.options.Clock.Now()
+	if lane.waiting() == 0 {
+		lane.waited, lane.began = 0, w.entered
+	}
 	lane.put(w)
 	l.pump(lane)
+}
+
+// Pressure is how a lane fares.
+type Pressure struct {
+	// HeldBack is as Lanes.HeldBack returns it.
+	HeldBack bool
+	// Waiting is the number of attempts that wait for the lane, or have a place reserved.
+	Waiting int
+	// Wait is about how long one would wait that comes now.
+	Wait time.Duration
+}
+
+// Pressure returns how the lane of a route fares.
+func (l *Lanes) Pressure(r *route.Route) Pressure {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.of(r).pressure(l.options.Clock.Now())
 }
 
 // Reserve takes a place for a first attempt of a delivery that is about to be stored, and returns what has to be called
@@ -123,8 +152,9 @@ func (l *Lanes) Reserve(r *route.Route) (begin func(*Work)) {
 		defer l.mu.Unlock()
 		lane.reserved--
 		if w != nil && lane.ctx.Err() == nil {
-			lane.put(w)
-			l.pump(lane)
+			l.enter(lane, w)
+		} else {
+			w.drop()
 		}
 	}
 }
@@ -156,7 +186,8 @@ func (l *Lanes) Delete(postback types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if lane := l.lanes[postback]; lane != nil {
-		lane.due, lane.asked = newQueue(), newQueue()
+		lane.due.dropAll()
+		lane.asked.dropAll()
 		lane.cancel(ErrDeleted)
 		delete(l.lanes, postback)
 		lane.wakeAt = time.Time{}
@@ -274,10 +305,10 @@ func (l *Lanes) room(lane *lane) bool {
 	if lane.doubted && !l.roomForDoubt() {
 		return false
 	}
-	if len(lane.running) == 0 {
+	if lane.sending == 0 {
 		return free > 0
 	}
-	return len(lane.running) < free-l.options.MaxInFlight/2
+	return lane.sending < free-l.options.MaxInFlight/2
 }
 
 func (l *Lanes) roomForDoubt() bool {
@@ -289,7 +320,7 @@ func (l *Lanes) pump(lane *lane) {
 	now := l.options.Clock.Now()
 	before := lane.wakeAt
 	lane.wakeAt = time.Time{}
-	for lane.ctx.Err() == nil && lane.waiting() > 0 && len(lane.running) < lane.maxConcurrent() {
+	for lane.ctx.Err() == nil && lane.waiting() > 0 && lane.sending < lane.maxConcurrent() {
 		if !l.room(lane) {
 			l.starve(lane)
 			break
@@ -297,7 +328,9 @@ func (l *Lanes) pump(lane *lane) {
 		w := lane.next(now)
 		if w == nil {
 			if l.closed {
-				lane.due, lane.asked, lane.wakeAt = newQueue(), newQueue(), time.Time{}
+				lane.due.dropAll()
+				lane.asked.dropAll()
+				lane.wakeAt = time.Time{}
 			}
 			break
 		}
@@ -322,41 +355,92 @@ func (l *Lanes) starve(lane *lane) {
 }
 
 func (l *Lanes) begin(lane *lane, w *Work) {
-	probe := lane.breaker.begin()
-	l.inDoubt -= lane.inDoubt()
+	t := &turn{lane: lane, key: w.Key, probe: lane.breaker.begin()}
+	lane.begins(l.options.Clock.Now(), w)
 	lane.running[w.Key] = nil
-	l.inDoubt += lane.inDoubt()
-	l.inFlight++
+	l.hold(lane, 1)
 	l.working.Go(func() {
-		l.end(lane, w, probe, w.Do(lane.ctx))
+		w.Do(lane.ctx, func(a *v1alpha1.Attempt) { l.sent(t, a) })
+		l.end(t)
 	})
 }
 
-// end gives the place of work back, and lets others go.
-func (l *Lanes) end(lane *lane, w *Work, probe bool, a *v1alpha1.Attempt) {
+// hold has a lane take places, or give them back.
+func (l *Lanes) hold(lane *lane, places int) {
+	l.inDoubt -= lane.inDoubt()
+	lane.sending += places
+	l.inFlight += places
+	l.inDoubt += lane.inDoubt()
+}
+
+// turn is work that is being done.
+type turn struct {
+	lane *lane
+	key  types.NamespacedName
+	// probe says that it tries out an endpoint whose circuit is open.
+	probe bool
+	// told says that how the attempt ended is known, placeless that its place was given back.
+	told, placeless bool
+}
+
+// sent takes in how an attempt ended. Its place goes to others before it is recorded, unless as many are being recorded as
+// may be made at a time: an API server that does not keep up has the attempts wait for it.
+func (l *Lanes) sent(t *turn, a *v1alpha1.Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	again := lane.running[w.Key]
-	l.inDoubt -= lane.inDoubt()
-	wasDoubted := lane.doubted
-	delete(lane.running, w.Key)
-	l.inFlight--
-	lane.end(l.options.Clock.Now(), probe, a)
-	l.inDoubt += lane.inDoubt()
+	l.take(t, a)
+	if l.recording < l.options.MaxInFlight {
+		l.recording++
+		l.leave(t)
+	}
+}
+
+func (l *Lanes) take(t *turn, a *v1alpha1.Attempt) {
+	if t.told {
+		return
+	}
+	t.told = true
+	lane := t.lane
+	wasDoubted, counted := lane.doubted, lane.inDoubt()
+	lane.end(l.options.Clock.Now(), t.probe, a)
+	l.inDoubt += lane.inDoubt() - counted
 	if lane.doubted != wasDoubted {
 		lane.starved = false // It waits among others now, if it has to.
 	}
 	if a != nil && l.options.Report != nil {
 		l.note(lane, a)
 	}
-	if again != nil && lane.ctx.Err() == nil {
-		lane.put(again)
-	}
-	l.pump(lane)
+}
+
+// leave gives the place of work back, and lets others go.
+func (l *Lanes) leave(t *turn) {
+	t.placeless = true
+	l.hold(t.lane, -1)
+	l.pump(t.lane)
 	l.feed()
 	if l.closed {
 		l.tell()
 	}
+}
+
+// end ends work: what came for the same delivery meanwhile has its turn.
+func (l *Lanes) end(t *turn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	again := t.lane.running[t.key]
+	delete(t.lane.running, t.key)
+	if again != nil && t.lane.ctx.Err() == nil {
+		t.lane.put(again)
+	} else {
+		again.drop()
+	}
+	if t.placeless {
+		l.recording--
+		l.pump(t.lane)
+		return
+	}
+	l.take(t, nil)
+	l.leave(t)
 }
 
 // feed lets lanes that wait for a place go, those that came first before the others. Who still waits then comes last.
@@ -395,8 +479,7 @@ func (l *Lanes) HeldBack(postback types.UID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane, ok := l.lanes[postback]
-	now := l.options.Clock.Now()
-	return ok && (lane.gone != 0 || !lane.breaker.closed() || lane.pace.recovering(now) || now.Before(lane.holdUntil))
+	return ok && lane.heldBack(l.options.Clock.Now())
 }
 
 // Stats are counts over all lanes.

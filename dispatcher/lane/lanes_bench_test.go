@@ -63,15 +63,15 @@ func BenchmarkPlaces(b *testing.B) {
 			ends, ended := make(chan struct{}), make(chan struct{})
 			var submit func(name string)
 			submit = func(name string) {
-				l.Submit(target(name), &Work{Due: now, Do: func(ctx context.Context) *v1alpha1.Attempt {
+				l.Submit(target(name), &Work{Due: now, Do: func(ctx context.Context, sent func(*v1alpha1.Attempt)) {
 					select {
 					case <-ends:
 					case <-ctx.Done():
-						return nil
+						return
 					}
 					submit(name)
 					ended <- struct{}{}
-					return succeeded()
+					sent(succeeded())
 				}})
 			}
 			for i := range DefaultMaxInFlight + endpoints {

@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,7 +54,7 @@ type begun struct {
 func (e *endpoint) work(name string, due time.Time) *Work {
 	return &Work{
 		Key: types.NamespacedName{Namespace: "tenant", Name: name}, Due: due,
-		Do: func(ctx context.Context) *v1alpha1.Attempt {
+		Do: func(ctx context.Context, sent func(*v1alpha1.Attempt)) {
 			e.mu.Lock()
 			e.begun = append(e.begun, begun{name, time.Now()})
 			e.now++
@@ -70,9 +71,9 @@ func (e *endpoint) work(name string, due time.Time) *Work {
 			defer e.mu.Unlock()
 			e.now--
 			if attempt == nil {
-				return succeeded()
+				attempt = succeeded
 			}
-			return attempt()
+			sent(attempt())
 		},
 	}
 }
@@ -376,12 +377,11 @@ func TestDeletionEndsWhatIsInFlightAndWhatWaits(t *testing.T) {
 		e := &endpoint{}
 		for i := range 100 {
 			w := e.work(fmt.Sprint(i), time.Now())
-			w.Do = func(ctx context.Context) *v1alpha1.Attempt {
+			w.Do = func(ctx context.Context, _ func(*v1alpha1.Attempt)) {
 				<-ctx.Done()
 				e.mu.Lock()
 				defer e.mu.Unlock()
 				causes = append(causes, context.Cause(ctx))
-				return nil
 			}
 			l.Submit(target("a"), w)
 		}
@@ -392,6 +392,31 @@ func TestDeletionEndsWhatIsInFlightAndWhatWaits(t *testing.T) {
 		for _, cause := range causes {
 			want(t, "cause", cause, ErrDeleted)
 		}
+		want(t, "left", l.Stats(), Stats{})
+	})
+}
+
+// An API server that is slow to record keeps no endpoint waiting, as long as there is a bound to what it owes.
+func TestPlaceIsFreeWhileAttemptsAreRecorded(t *testing.T) {
+	const most = 64
+	inBubble(t, Options{MaxInFlight: most}, func(t *testing.T, l *Lanes) {
+		recorded := make(chan struct{})
+		begun, order := atomic.Int32{}, time.Now()
+		for i := range 100 {
+			l.Submit(target("a"), &Work{
+				Key: types.NamespacedName{Namespace: "tenant", Name: fmt.Sprint(i)}, Due: order,
+				Do: func(_ context.Context, sent func(*v1alpha1.Attempt)) {
+					begun.Add(1)
+					sent(succeeded())
+					<-recorded
+				},
+			})
+		}
+		synctest.Wait()
+		want(t, "begun while none is recorded", int(begun.Load()), most+DefaultMaxConcurrent)
+		close(recorded)
+		synctest.Wait()
+		want(t, "begun in the end", int(begun.Load()), 100)
 		want(t, "left", l.Stats(), Stats{})
 	})
 }
@@ -416,7 +441,7 @@ func TestReserve(t *testing.T) {
 		for begin := l.Reserve(target("a")); begin != nil; begin = l.Reserve(target("a")) {
 			places = append(places, begin)
 		}
-		want(t, "places", len(places), maxWaiting)
+		want(t, "places", len(places), firstWaiting)
 		places[0](nil)
 		if again := l.Reserve(target("a")); again == nil {
 			t.Error("a place that was given back is not there")
@@ -449,4 +474,36 @@ func TestCloseEndsRunWhenAllIsDone(t *testing.T) {
 		want(t, "what was there is done", len(e.got()), 100)
 		want(t, "what waits for an endpoint is dropped", len(gone.got()), 1)
 	})
+}
+
+// How many first attempts a lane promises to begin in time depends on how long its endpoint takes.
+func TestPromisesFollowThePaceOfTheEndpoint(t *testing.T) {
+	for name, test := range map[string]struct {
+		took time.Duration
+		want int
+	}{
+		"not known":  {0, firstWaiting},
+		"at once":    {time.Millisecond, mostWaiting},
+		"in a while": {400 * time.Millisecond, 5 * DefaultMaxConcurrent},
+		"slow":       {10 * time.Second, leastWaiting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
+				answered := make(chan struct{})
+				l.Submit(target("a"), &Work{Do: func(_ context.Context, sent func(*v1alpha1.Attempt)) {
+					defer close(answered)
+					a := succeeded()
+					a.Duration = metav1.Duration{Duration: test.took}
+					sent(a)
+				}})
+				<-answered
+				synctest.Wait()
+				promised := 0
+				for l.Reserve(target("a")) != nil {
+					promised++
+				}
+				want(t, "first attempts promised", promised, test.want)
+			})
+		})
+	}
 }

@@ -37,9 +37,22 @@ type Work struct {
 	// Asked says that a person asked for this attempt. It does not wait for an open circuit or for an endpoint that is
 	// gone, but tells whether that is over.
 	Asked bool
-	// Do makes the attempt, unless it is no longer due, and returns the record of it, or nil if none was made. ctx ends
-	// when the endpoint's Postback is deleted, with ErrDeleted as its cause, and when the process has to end.
-	Do func(ctx context.Context) *v1alpha1.Attempt
+	// Do makes the attempt, unless it is no longer due, and records it. In between it calls sent with how the attempt
+	// ended, for then the endpoint has room for another one. ctx ends when the endpoint's Postback is deleted, with
+	// ErrDeleted as its cause, and when the process has to end.
+	Do func(ctx context.Context, sent func(*v1alpha1.Attempt))
+	// Dropped, if it is there, is called instead of Do when the work will not be done: its Postback is deleted, the process
+	// ends, or other work for the same delivery replaces it. It must not block, and must not call Lanes.
+	Dropped func()
+
+	// entered is when it came to its lane.
+	entered time.Time
+}
+
+func (w *Work) drop() {
+	if w != nil && w.Dropped != nil {
+		w.Dropped()
+	}
 }
 
 // queue holds work in the order of its due times.
@@ -53,6 +66,7 @@ func newQueue() *queue { return &queue{place: map[types.NamespacedName]int{}} }
 // put adds work, or replaces that of the same delivery.
 func (q *queue) put(w *Work) {
 	if i, ok := q.place[w.Key]; ok {
+		q.items[i].drop()
 		q.items[i] = w
 		heap.Fix(q, i)
 		return
@@ -68,8 +82,16 @@ func (q *queue) take() *Work {
 
 func (q *queue) remove(key types.NamespacedName) {
 	if i, ok := q.place[key]; ok {
+		q.items[i].drop()
 		heap.Remove(q, i)
 	}
+}
+
+func (q *queue) dropAll() {
+	for _, w := range q.items {
+		w.drop()
+	}
+	q.items, q.place = nil, map[types.NamespacedName]int{}
 }
 
 func (q *queue) has(key types.NamespacedName) bool {

@@ -34,6 +34,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 const (
@@ -57,6 +58,8 @@ type Presence struct {
 	Identity string
 	// Owner, if not nil, is the replica's Pod: the Lease goes when the Pod goes.
 	Owner *metav1.OwnerReference
+	// Watched are the namespaces whose routes the replica loads.
+	Watched watched.Namespaces
 	// Loaded returns the highest resourceVersion among the loaded route Secrets, or "".
 	Loaded func() string
 	// Synced reports whether the routes have been loaded. Before, the replica does not exist for others.
@@ -143,6 +146,7 @@ func (p *Presence) fill(lease *coordinationv1.Lease, loaded string) {
 		lease.Annotations = map[string]string{}
 	}
 	lease.Annotations[route.LoadedAnnotation] = loaded
+	lease.Annotations[route.WatchedAnnotation] = p.Watched.String()
 	if p.Owner != nil {
 		lease.OwnerReferences = []metav1.OwnerReference{*p.Owner}
 	}

@@ -33,6 +33,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/watched"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
@@ -80,7 +81,8 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	loaded.Store("")
 	c := clocktesting.NewFakeClock(time.Now())
 	p := &presence.Presence{
-		Client: clientset, Namespace: namespace, Identity: "a", Clock: c, Synced: synced.Load,
+		Watched: watched.Of("a,b"),
+		Client:  clientset, Namespace: namespace, Identity: "a", Clock: c, Synced: synced.Load,
 		Loaded: func() string { return loaded.Load().(string) },
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -105,6 +107,7 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	tick(func() bool { return loadedSaid() == "" }, "it is there when they are")
 	lease, err := get()
 	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(lease.Annotations).To(HaveKeyWithValue(route.WatchedAnnotation, "a,b"))
 	g.Expect(lease.Labels).To(HaveKeyWithValue(route.ReplicaLabel, "true"))
 	g.Expect(*lease.Spec.LeaseDurationSeconds).To(Equal(int32(15)))
 

@@ -68,10 +68,12 @@ type victim struct {
 // Postback in turn, so that a large log holds up no other. Then come those that are too many for the cluster: first those
 // beyond the counts of their Postbacks, which are there for duplicates alone, then any, the oldest first each time. So a
 // Postback with many events costs the others nothing of what they want to keep, as long as that has room.
+//
+// A namespace that has not been listed yet holds up no other, but what is too many is not known before all have been.
 func (x *index) choose(of func(owner, v1alpha1.DeliveryPhase) (limit, bool), b bounds, now time.Time) []victim {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !x.allSynced() || len(x.order) == 0 {
+	if len(x.order) == 0 {
 		return nil
 	}
 	x.next %= len(x.order)
@@ -79,7 +81,9 @@ func (x *index) choose(of func(owner, v1alpha1.DeliveryPhase) (limit, bool), b b
 	for i := range x.order {
 		// The one that is served first begins, so that each has its turn however many there are.
 		g := x.order[(x.next+i)%len(x.order)]
-		cursors[i] = newCursor(g, of)
+		if cursors[i] = (cursor{group: g}); x.listed(g.owner.namespace) {
+			cursors[i].limit, cursors[i].known = of(g.owner, g.phase)
+		}
 	}
 	victims, served := unwanted(cursors, b.batch, now)
 	x.next += served
@@ -87,7 +91,7 @@ func (x *index) choose(of func(owner, v1alpha1.DeliveryPhase) (limit, bool), b b
 	for _, deliveries := range x.byKey {
 		total += len(deliveries)
 	}
-	if b.total > 0 {
+	if b.total > 0 && x.allSynced() {
 		excess := total - b.total - len(victims)
 		for _, end := range []func(*cursor) int{(*cursor).surplus, (*cursor).all} {
 			n := min(excess, b.batch-len(victims))
@@ -105,12 +109,6 @@ type cursor struct {
 	// known says whether there is a limit.
 	known bool
 	at    int
-}
-
-func newCursor(g *group, of func(owner, v1alpha1.DeliveryPhase) (limit, bool)) cursor {
-	c := cursor{group: g}
-	c.limit, c.known = of(g.owner, g.phase)
-	return c
 }
 
 // surplus returns how many of a group are beyond the count of its Postback.

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -43,9 +44,9 @@ func fill(x *index, postback, name string, phase v1alpha1.DeliveryPhase, ago tim
 }
 
 func syncedIndex() *index {
-	x := newIndex()
+	x := newIndex([]string{metav1.NamespaceAll})
 	for _, phase := range phases {
-		x.replace(phase, nil, nil)
+		x.replace(part{phase: phase}, nil, nil)
 	}
 	return x
 }
@@ -149,12 +150,55 @@ func keepOne(owner, v1alpha1.DeliveryPhase) (limit, bool) {
 }
 
 func TestNothingIsDeletedBeforeAllIsKnown(t *testing.T) {
-	x := newIndex()
-	x.replace(isDelivered, nil, nil)
+	x := newIndex([]string{metav1.NamespaceAll})
+	x.replace(part{phase: isDelivered}, nil, nil)
 	fill(x, "a", "1", isDelivered, time.Hour)
 	fill(x, "a", "2", isDelivered, 2*time.Hour)
 	if got := x.choose(keepOne, bounds{total: 1, batch: 10}, noon); got != nil {
 		t.Errorf("chosen: %v", chosen(got))
+	}
+}
+
+// Each watched namespace is listed by itself. One that cannot be listed, for its Roles are gone, holds up no other; but what
+// is too many is not known then.
+func TestNamespacesAreListedApart(t *testing.T) {
+	x := newIndex([]string{"ns-a", "ns-b"})
+	list := func(postback string, names ...string) {
+		for _, phase := range phases {
+			var owners []owner
+			var entries []*entry
+			for i, name := range names {
+				if phase == isDelivered {
+					owners = append(owners, owner{namespace: "ns-" + postback})
+					entries = append(entries, &entry{name: name, uid: types.UID(name), resourceVersion: "1", at: noon.Add(-time.Duration(i+1) * time.Hour)})
+				}
+			}
+			x.replace(part{phase, "ns-" + postback}, owners, entries)
+		}
+	}
+	choose := func(total int, want ...string) {
+		t.Helper()
+		if got := chosen(x.choose(keepOne, bounds{total: total, batch: 10}, noon)); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	list("a", "a1", "a2", "a3")
+	choose(1, "a3:Count", "a2:Count")
+	if x.hasSynced() {
+		t.Error("everything is listed")
+	}
+	list("b", "b1", "b2")
+	choose(0, "a3:Count", "b2:Count", "a2:Count")
+	choose(1, "a3:Count", "b2:Count", "a2:Count", "a1:ClusterLimit")
+	if !x.hasSynced() || x.count(isDelivered) != 5 {
+		t.Errorf("%d deliveries, listed: %t", x.count(isDelivered), x.hasSynced())
+	}
+	x.setAside(&victim{key: types.NamespacedName{Namespace: "ns-b", Name: "b2"}, phase: isDelivered, uid: "b2", resourceVersion: "1"}, noon.Add(time.Minute))
+	list("a", "a4")
+	list("b", "b1", "b2")
+	choose(0)
+	if x.count(isDelivered) != 3 {
+		t.Errorf("%d deliveries", x.count(isDelivered))
 	}
 }
 

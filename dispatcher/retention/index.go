@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -77,6 +78,17 @@ type groupKey struct {
 	phase v1alpha1.DeliveryPhase
 }
 
+// part is what one watch shows: the deliveries that finished in one phase, in one namespace or, if scope is "", in all.
+type part struct {
+	phase v1alpha1.DeliveryPhase
+	scope string
+}
+
+// holds reports whether a group belongs to a part.
+func (p part) holds(g groupKey) bool {
+	return g.phase == p.phase && (p.scope == metav1.NamespaceAll || g.owner.namespace == p.scope)
+}
+
 // index holds all finished deliveries. It is safe for concurrent use.
 type index struct {
 	mu     sync.Mutex
@@ -86,18 +98,23 @@ type index struct {
 	next  int
 	// byKey holds the phases apart: an object that leaves one phase for the other is deleted from one watch and added
 	// to the other, in either order.
-	byKey  map[v1alpha1.DeliveryPhase]map[types.NamespacedName]*entry
-	synced map[v1alpha1.DeliveryPhase]bool
+	byKey map[v1alpha1.DeliveryPhase]map[types.NamespacedName]*entry
+	// synced says of each part whether it has been listed.
+	synced map[part]bool
 }
 
-func newIndex() *index {
+// newIndex returns an index of the namespaces that are watched, "" for all.
+func newIndex(scopes []string) *index {
 	x := &index{
 		groups: map[groupKey]*group{},
 		byKey:  map[v1alpha1.DeliveryPhase]map[types.NamespacedName]*entry{},
-		synced: map[v1alpha1.DeliveryPhase]bool{},
+		synced: map[part]bool{},
 	}
 	for _, phase := range phases {
 		x.byKey[phase] = map[types.NamespacedName]*entry{}
+		for _, scope := range scopes {
+			x.synced[part{phase, scope}] = false
+		}
 	}
 	return x
 }
@@ -116,7 +133,24 @@ func (x *index) hasSynced() bool {
 	return x.allSynced()
 }
 
-func (x *index) allSynced() bool { return len(x.synced) == len(phases) }
+func (x *index) allSynced() bool {
+	for _, synced := range x.synced {
+		if !synced {
+			return false
+		}
+	}
+	return true
+}
+
+// listed reports whether the deliveries of a namespace are known.
+func (x *index) listed(namespace string) bool {
+	for _, phase := range phases {
+		if !x.synced[part{phase, namespace}] && !x.synced[part{phase, metav1.NamespaceAll}] {
+			return false
+		}
+	}
+	return true
+}
 
 // set adds a delivery or replaces what was known of it.
 func (x *index) set(of owner, phase v1alpha1.DeliveryPhase, e *entry) {
@@ -199,29 +233,33 @@ func (x *index) drop(g *group) {
 	delete(x.groups, groupKey{g.owner, g.phase})
 }
 
-// replace puts what a list has found in place of what was known of a phase.
-func (x *index) replace(phase v1alpha1.DeliveryPhase, owners []owner, entries []*entry) {
+// replace puts what a list has found in place of what was known of a part.
+func (x *index) replace(p part, owners []owner, entries []*entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	before := x.byKey[phase]
+	known, before := x.byKey[p.phase], map[types.NamespacedName]*entry{}
 	for key, g := range x.groups {
-		if key.phase == phase {
-			x.drop(g)
+		if !p.holds(key) {
+			continue
 		}
+		for _, e := range g.entries {
+			before[e.key()] = e
+			delete(known, e.key())
+		}
+		x.drop(g)
 	}
-	after := make(map[types.NamespacedName]*entry, len(entries))
 	for i, e := range entries {
-		e.group = x.group(owners[i], phase)
+		e.group = x.group(owners[i], p.phase)
 		e.group.entries = append(e.group.entries, e)
 		if old := before[e.key()]; old != nil && old.uid == e.uid && old.resourceVersion == e.resourceVersion {
 			e.notBefore = old.notBefore
 		}
-		after[e.key()] = e
+		known[e.key()] = e
 	}
 	for key, g := range x.groups {
-		if key.phase == phase {
+		if p.holds(key) {
 			slices.SortFunc(g.entries, older)
 		}
 	}
-	x.byKey[phase], x.synced[phase] = after, true
+	x.synced[p] = true
 }

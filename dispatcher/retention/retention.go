@@ -33,6 +33,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // DefaultMaxFinished is the number of finished deliveries that a cluster keeps. It is what Kubernetes aims at for custom
@@ -58,9 +59,11 @@ type Routes interface {
 type Options struct {
 	// Client reads and writes past the cache.
 	Client client.WithWatch
-	Routes Routes
-	Clock  clock.Clock
-	// MaxFinished is the number of finished deliveries that the cluster keeps at most; 0 means any number.
+	// Watched are the namespaces whose deliveries are followed, and counted.
+	Watched watched.Namespaces
+	Routes  Routes
+	Clock   clock.Clock
+	// MaxFinished is the number of finished deliveries that these namespaces keep at most; 0 means any number.
 	MaxFinished int
 }
 
@@ -86,12 +89,15 @@ func New(o Options) (*Keeper, error) {
 // now and whenever it changes, and deletes what need not be kept. Nothing of it goes on when Follow has returned.
 func (k *Keeper) Follow(ctx context.Context, request func(types.NamespacedName)) {
 	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("retention"))
-	x := newIndex()
+	scopes := k.options.Watched.Scopes()
+	x := newIndex(scopes)
 	k.index.Store(x)
 	defer k.index.Store(nil)
 	var parts sync.WaitGroup
-	for _, phase := range phases {
-		parts.Go(func() { follow(ctx, k.options.Client, &shelf{index: x, phase: phase, request: request}) })
+	for _, scope := range scopes {
+		for _, phase := range phases {
+			parts.Go(func() { follow(ctx, k.options.Client, &shelf{index: x, part: part{phase, scope}, request: request}) })
+		}
 	}
 	parts.Go(func() { k.prune(ctx, x) })
 	parts.Wait()

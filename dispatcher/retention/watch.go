@@ -33,7 +33,7 @@ import (
 
 // follow keeps a shelf as the API server has it until ctx ends. It asks for metadata alone.
 func follow(ctx context.Context, c client.WithWatch, s *shelf) {
-	selector := fields.OneTermEqualSelector("status.phase", string(s.phase)).String()
+	selector := fields.OneTermEqualSelector("status.phase", string(s.part.phase)).String()
 	list := func() *metav1.PartialObjectMetadataList {
 		l := &metav1.PartialObjectMetadataList{}
 		l.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDeliveryList"))
@@ -43,24 +43,24 @@ func follow(ctx context.Context, c client.WithWatch, s *shelf) {
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.FieldSelector = selector
 			l := list()
-			return l, c.List(ctx, l, &client.ListOptions{Raw: &options})
+			return l, c.List(ctx, l, &client.ListOptions{Namespace: s.part.scope, Raw: &options})
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			options.FieldSelector = selector
-			return c.Watch(ctx, list(), &client.ListOptions{Raw: &options})
+			return c.Watch(ctx, list(), &client.ListOptions{Namespace: s.part.scope, Raw: &options})
 		},
 	}
 	kind := &metav1.PartialObjectMetadata{}
 	kind.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDelivery"))
 	reflector := toolscache.NewReflectorWithOptions(toolscache.ToListWatcherWithWatchListSemantics(source, c), kind,
-		s, toolscache.ReflectorOptions{Name: string(s.phase) + " PostbackDeliveries"})
+		s, toolscache.ReflectorOptions{Name: string(s.part.phase) + " PostbackDeliveries"})
 	reflector.RunWithContext(ctx)
 }
 
 // shelf is the store of one watch. What arrives goes into the index.
 type shelf struct {
 	index *index
-	phase v1alpha1.DeliveryPhase
+	part  part
 	// request is called for what carries a redeliver annotation.
 	request func(types.NamespacedName)
 }
@@ -77,9 +77,9 @@ func (s *shelf) Add(object any) error {
 		return nil
 	}
 	if d.DeletionTimestamp.IsZero() {
-		s.index.set(ownerOf(d), s.phase, newEntry(d))
+		s.index.set(ownerOf(d), s.part.phase, newEntry(d))
 	} else {
-		s.index.delete(s.phase, client.ObjectKeyFromObject(d))
+		s.index.delete(s.part.phase, client.ObjectKeyFromObject(d))
 	}
 	s.look(d)
 	return nil
@@ -91,7 +91,7 @@ func (s *shelf) Update(object any) error { return s.Add(object) }
 // Delete implements cache.ReflectorStore.
 func (s *shelf) Delete(object any) error {
 	if d, ok := object.(*metav1.PartialObjectMetadata); ok {
-		s.index.delete(s.phase, client.ObjectKeyFromObject(d))
+		s.index.delete(s.part.phase, client.ObjectKeyFromObject(d))
 	}
 	return nil
 }
@@ -104,7 +104,7 @@ func (s *shelf) Replace(objects []any, _ string) error {
 			owners, entries = append(owners, ownerOf(d)), append(entries, newEntry(d))
 		}
 	}
-	s.index.replace(s.phase, owners, entries)
+	s.index.replace(s.part, owners, entries)
 	for _, object := range objects {
 		if d, ok := object.(*metav1.PartialObjectMetadata); ok {
 			s.look(d)

@@ -40,7 +40,7 @@ func TestElectionAndRedelivery(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
 	d := r.store(t, "evt_again")
-	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
+	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	stop := startReplica(t, r, "a")
 

@@ -56,7 +56,7 @@ func newMarkedFailure(t *testing.T) *markedFailure {
 	r.endpoint.status.Store(http.StatusServiceUnavailable)
 	r.setRoute(func(target *route.Route) { target.MaxAttempts = 1 })
 	d := r.store(t, "evt_failed")
-	failed, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
+	failed, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(failed.Status.Phase).To(Equal(v1alpha1.DeliveryFailed))
 	r.endpoint.status.Store(http.StatusOK)
@@ -138,7 +138,7 @@ type pausingLanes struct{ *rig }
 
 func (p pausingLanes) Submit(_ *route.Route, w *lane.Work) {
 	p.setRoute(paused)
-	w.Do(context.Background())
+	w.Do(context.Background(), func(*v1alpha1.Attempt) {})
 }
 
 func TestRouteThatChangesBeforeADeliveryIsHeldWakesIt(t *testing.T) {

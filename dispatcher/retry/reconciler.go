@@ -48,7 +48,7 @@ const (
 
 // Attempter makes and records an attempt.
 type Attempter interface {
-	Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause attempt.Cause) (*v1alpha1.PostbackDelivery, error)
+	Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause attempt.Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error)
 }
 
 // Lanes have the attempts of each endpoint made in their turn.
@@ -122,7 +122,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	r.Lanes.Submit(target, &lane.Work{
 		Key: key, Due: dueSince(d), Asked: next.Asked,
-		Do: func(ctx context.Context) *v1alpha1.Attempt { return r.attempt(ctx, key) },
+		Do: func(ctx context.Context, sent func(*v1alpha1.Attempt)) { r.attempt(ctx, key, sent) },
 	})
 	return ctrl.Result{}, nil
 }
@@ -164,37 +164,37 @@ func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*v1alp
 }
 
 // attempt decides once more, on the delivery as the API server has it, and makes the attempt.
-func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1alpha1.Attempt {
+func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent func(*v1alpha1.Attempt)) {
 	if ctx.Err() != nil || !r.begin() {
 		r.forget(key)
-		return nil
+		return
 	}
 	defer r.attempts.Done()
 	if !r.Held() {
 		r.lookAgain(key, errorRetry)
-		return nil
+		return
 	}
 	log := logf.FromContext(ctx).WithValues("delivery", key)
 	d, err := r.read(ctx, key)
 	if err != nil {
 		log.Error(err, "Cannot read what is due; trying again")
 		r.lookAgain(key, errorRetry)
-		return nil
+		return
 	}
 	if d == nil {
-		return nil
+		return
 	}
 	target, next := r.decide(d)
 	if !next.Attempt {
 		r.wait(d, target, next)
-		return nil
+		return
 	}
 	// Again, for this process may have been stopped while it waited for the answer.
 	if !r.Held() {
 		r.lookAgain(key, errorRetry)
-		return nil
+		return
 	}
-	recorded, err := r.Attempter.Attempt(ctx, d, target, next.Cause)
+	recorded, err := r.Attempter.Attempt(ctx, d, target, next.Cause, sent)
 	switch {
 	case err == nil:
 		r.forget(key)
@@ -203,7 +203,6 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1a
 			next.After = time.Millisecond
 		}
 		r.wait(recorded, target, next)
-		return delivery.Newest(recorded)
 	case errors.Is(err, delivery.ErrGone):
 		r.forget(key)
 	case errors.Is(err, attempt.ErrInFlight):
@@ -216,7 +215,6 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName) *v1a
 		log.Error(err, "Attempt not recorded; it will be repeated")
 		r.lookAgain(key, errorRetry)
 	}
-	return nil
 }
 
 // lookAgain has a delivery looked at after a time, finished or not; 0 means not at all.

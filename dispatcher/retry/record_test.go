@@ -63,7 +63,7 @@ func TestEveryAnswerCanBeRecorded(t *testing.T) {
 			g := NewWithT(t)
 			r.setRoute(func(target *route.Route) { target.URL = "http://" + receiver.Raw(t, receiver.Answering(answer)) })
 			d := r.store(t, fmt.Sprintf("evt_%d", time.Now().UnixNano()))
-			recorded, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{TakenOver: true})
+			recorded, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{TakenOver: true}, func(*v1alpha1.Attempt) {})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(recorded.Status.AttemptCount).To(Equal(int32(1)))
 			g.Expect(recorded.Status.Attempts[0].Message).NotTo(ContainSubstring("refused the texts"), "the texts fit")
@@ -97,7 +97,7 @@ func TestLostAnswerRecordsOnce(t *testing.T) {
 		}
 		return err
 	})
-	recorded, err := attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
+	recorded, err := attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(lost).To(BeTrue())
 	g.Expect(recorded.Status.AttemptCount).To(Equal(int32(1)))
@@ -116,7 +116,7 @@ func TestRefusedTextsAreLeftOut(t *testing.T) {
 		}
 		return update()
 	})
-	recorded, err := attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
+	recorded, err := attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(recorded.Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
 	g.Expect(recorded.Status.Attempts[0].Message).To(ContainSubstring("refused the texts"))
@@ -128,7 +128,7 @@ func TestRequestsDuringARedeliveryAreKept(t *testing.T) {
 	c := clocktesting.NewFakeClock(time.Now())
 	r := newRig(t, c)
 	d := r.store(t, "evt_requests")
-	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
+	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	reconciler := r.reconciler(t, c)
 	reconciler.Cache = emptyCache{r.client}
@@ -169,8 +169,8 @@ type attemptThen struct {
 	then func()
 }
 
-func (a attemptThen) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause attempt.Cause) (*v1alpha1.PostbackDelivery, error) {
-	recorded, err := a.Attempter.Attempt(ctx, d, r, cause)
+func (a attemptThen) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause attempt.Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error) {
+	recorded, err := a.Attempter.Attempt(ctx, d, r, cause, sent)
 	a.then()
 	return recorded, err
 }

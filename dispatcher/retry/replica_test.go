@@ -42,6 +42,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // replica is the retrying part of a dispatcher, on its own.
@@ -76,7 +77,7 @@ func newReplica(t *testing.T, r *rig, identity string) *replica {
 		HealthProbeBindAddress: "0",
 		Cache: cache.Options{
 			DefaultNamespaces: map[string]cache.Config{r.postback.Namespace: {}},
-			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.PostbackDelivery{}: backlog.CacheOptions()},
+			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.PostbackDelivery{}: backlog.CacheOptions(watched.Namespaces{})},
 		},
 		Controller: controllerconfig.Controller{SkipNameValidation: ptr.To(true)},
 	})

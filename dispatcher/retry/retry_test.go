@@ -202,7 +202,7 @@ func (r *rig) reconciler(t *testing.T, c clock.PassiveClock) *retry.Reconciler {
 // atOnce does work at once.
 type atOnce struct{ ctx context.Context }
 
-func (a atOnce) Submit(_ *route.Route, w *lane.Work) { w.Do(a.ctx) }
+func (a atOnce) Submit(_ *route.Route, w *lane.Work) { w.Do(a.ctx, func(*v1alpha1.Attempt) {}) }
 
 // The whole schedule, on a clock that the test moves: the reconciler says when to come back, and is taken at its word.
 func TestScheduleOfTwentyAttempts(t *testing.T) {
@@ -211,7 +211,7 @@ func TestScheduleOfTwentyAttempts(t *testing.T) {
 	r := newRig(t, c)
 	r.endpoint.status.Store(http.StatusServiceUnavailable)
 	d := r.store(t, "evt_schedule")
-	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
+	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 
 	reconciler := r.reconciler(t, c)
@@ -290,7 +290,7 @@ func TestStaleCopyMakesNoSecondAttempt(t *testing.T) {
 	r := newRig(t, c)
 	stale := r.store(t, "evt_stale")
 	stale.Spec.Test = true // due at once, as the stale copy says
-	_, err := r.attempter.Attempt(t.Context(), r.read(t, stale), r.route(), attempt.Cause{})
+	_, err := r.attempter.Attempt(t.Context(), r.read(t, stale), r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	reconciler := r.reconciler(t, c)
 	reconciler.Cache = staleReader{Reader: r.client, copy: stale}
@@ -320,7 +320,7 @@ func TestRecordSurvivesAConflict(t *testing.T) {
 		g.Expect(r.client.Update(t.Context(), other)).To(Succeed())
 		r.endpoint.during = nil
 	}
-	recorded, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
+	recorded, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(recorded.Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
 	g.Expect(recorded.Annotations).To(HaveKeyWithValue(v1alpha1.RedeliverAnnotation, "during"), "the other's change stays")
@@ -332,7 +332,7 @@ func TestDeletedDuringAnAttempt(t *testing.T) {
 	r := newRig(t, clock.RealClock{})
 	d := r.store(t, "evt_deleted")
 	r.endpoint.during = func() { g.Expect(r.client.Delete(t.Context(), d)).To(Succeed()) }
-	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{})
+	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).To(MatchError(delivery.ErrGone))
 }
 
@@ -342,10 +342,10 @@ func TestOneAttemptAtATime(t *testing.T) {
 	d := r.store(t, "evt_once")
 	target := r.route()
 	r.endpoint.during = func() {
-		_, err := r.attempter.Attempt(t.Context(), d, target, attempt.Cause{})
+		_, err := r.attempter.Attempt(t.Context(), d, target, attempt.Cause{}, func(*v1alpha1.Attempt) {})
 		g.Expect(err).To(MatchError(attempt.ErrInFlight))
 	}
-	_, err := r.attempter.Attempt(t.Context(), d, target, attempt.Cause{})
+	_, err := r.attempter.Attempt(t.Context(), d, target, attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.endpoint.got()).To(HaveLen(1))
 }

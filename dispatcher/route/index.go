@@ -95,3 +95,14 @@ func (x *Index) Match(namespace, eventType string) []*Route {
 	}
 	return matches
 }
+
+// In returns the routes of a namespace, in no order.
+func (x *Index) In(namespace string) []*Route {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	routes := make([]*Route, 0, len(x.byNamespace[namespace]))
+	for _, r := range x.byNamespace[namespace] {
+		routes = append(routes, r)
+	}
+	return routes
+}

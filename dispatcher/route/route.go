@@ -41,6 +41,9 @@ const (
 	// LoadedAnnotation, on a dispatcher replica's Lease, holds the highest resourceVersion among the route Secrets that
 	// the replica has loaded. A route Secret of this or a lower resourceVersion is in force there.
 	LoadedAnnotation = "postback.dev/loaded-resource-version"
+	// WatchedAnnotation, on the same Lease, holds the namespaces whose routes the replica loads, between commas; without
+	// it, or if it is empty, those are all.
+	WatchedAnnotation = "postback.dev/watched-namespaces"
 	// ReplicaLabel marks the Leases of dispatcher replicas; its value is "true".
 	ReplicaLabel = "postback.dev/dispatcher-replica"
 )

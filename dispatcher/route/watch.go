@@ -29,6 +29,8 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // CacheOptions tell a cache to hold the route Secrets of the install namespace, and no other Secret.
@@ -44,6 +46,7 @@ func CacheOptions(namespace string) cache.ByObject {
 // Watch keeps an Index current and knows which route Secrets it holds.
 type Watch struct {
 	index   *Index
+	watched watched.Namespaces
 	log     logr.Logger
 	changed func(postback types.UID)
 	synced  func() bool
@@ -55,12 +58,12 @@ type Watch struct {
 
 // NewWatch follows a cache with CacheOptions and keeps index current. After each change of a route it calls changed,
 // which must not block.
-func NewWatch(ctx context.Context, c cache.Cache, index *Index, log logr.Logger, changed func(postback types.UID)) (*Watch, error) {
+func NewWatch(ctx context.Context, c cache.Cache, index *Index, namespaces watched.Namespaces, log logr.Logger, changed func(postback types.UID)) (*Watch, error) {
 	informer, err := c.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, fmt.Errorf("watch route Secrets: %w", err)
 	}
-	w := &Watch{index: index, log: log, changed: changed, loaded: map[string]string{}}
+	w := &Watch{index: index, watched: namespaces, log: log, changed: changed, loaded: map[string]string{}}
 	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    w.set,
 		UpdateFunc: func(_, object any) { w.set(object) },
@@ -85,6 +88,10 @@ func (w *Watch) set(object any) {
 	if err != nil {
 		// The last good route stays in force. The manager compares what is there with what it wrote, and mends it.
 		w.log.Error(err, "Ignoring a route Secret", "secret", klog.KObj(secret))
+		return
+	}
+	if !w.watched.Has(r.Namespace) {
+		w.log.V(1).Info("Ignoring the route of a namespace that is not watched", "postback", r.Key())
 		return
 	}
 	w.index.Set(r)

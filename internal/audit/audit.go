@@ -43,6 +43,9 @@ const (
 	TestEventAction = "TestEvent"
 	// RedeliverySinceAction says that all deliveries since a time were asked for again, or that it was refused.
 	RedeliverySinceAction = "RedeliverySince"
+	// DeliveryRestoredAction says that a delivery of the log of successes was made a PostbackDelivery again, for somebody who is
+	// about to ask for its redelivery.
+	DeliveryRestoredAction = "DeliveryRestored"
 	// RedeliveredAction says that an attempt was made because somebody asked for it.
 	RedeliveredAction = "Redelivered"
 )

@@ -233,7 +233,7 @@ func (e *env) delete(ctx context.Context, postbacks []string, yes bool) error {
 		e.warnManaged("postback", p)
 		if !yes && printers.IsTerminal(e.In) {
 			a := &activity{}
-			if _, _, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, limit: 1}, false, a.add); err != nil {
+			if _, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, limit: 1}, false, a.add); err != nil {
 				return err
 			}
 			if !e.confirm("Delete postback %q in namespace %s, its log, and %s that are not delivered yet?", p.Name, p.Namespace, plural(a.pending+a.retrying, "event")) {

@@ -25,7 +25,6 @@ import (
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,7 +34,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 const (
@@ -142,7 +141,7 @@ func (t right) attributes() *authorizationv1.ResourceAttributes {
 	return &authorizationv1.ResourceAttributes{Verb: t.verb, Group: t.group, Resource: t.resource, Namespace: t.namespace}
 }
 
-// checkRights checks what the caller may do, and, if the caller may ask, what the operator may.
+// checkRights checks what the caller may do.
 func (o *doctorOptions) checkRights(ctx context.Context, s *scope, r *report) {
 	group := v1alpha1.GroupVersion.Group
 	own := []right{
@@ -169,19 +168,33 @@ func (o *doctorOptions) checkRights(ctx context.Context, s *scope, r *report) {
 	} else {
 		r.good("You may see and steer everything in namespace %s", s.namespace)
 	}
-	o.checkAccount(ctx, s, r, "postback-manager", []right{
-		{"watch", group, "postbacks", ""}, {"patch", group, "postbacks/status", ""}, {"create", "", "secrets", o.installNamespace}, {"create", group, "postbackdeliveries", ""},
-	})
-	o.checkAccount(ctx, s, r, "postback-dispatcher", []right{
-		{"watch", "", "secrets", o.installNamespace},
-		{"create", group, "postbackdeliveries", ""},
-		{"update", group, "postbackdeliveries/status", ""},
-		{"create", "authentication.k8s.io", "tokenreviews", ""},
-		{"create", "authorization.k8s.io", "subjectaccessreviews", ""},
-	})
 }
 
-func (o *doctorOptions) checkAccount(ctx context.Context, s *scope, r *report, account string, rights []right) {
+// checkAccounts checks what the operator may do, in the namespaces that it watches.
+func (o *doctorOptions) checkAccounts(ctx context.Context, s *scope, r *report, known *replicas) {
+	group := v1alpha1.GroupVersion.Group
+	manager := []right{{"create", "", "secrets", o.installNamespace}}
+	dispatcher := []right{
+		{"watch", "", "secrets", o.installNamespace},
+		{"create", "authentication.k8s.io", "tokenreviews", ""},
+		{"create", "authorization.k8s.io", "subjectaccessreviews", ""},
+	}
+	for _, namespace := range known.watched().Scopes() {
+		manager = append(manager,
+			right{"watch", group, "postbacks", namespace}, right{"patch", group, "postbacks/status", namespace},
+			right{"create", group, "postbackdeliveries", namespace})
+		dispatcher = append(dispatcher,
+			right{"create", group, "postbackdeliveries", namespace}, right{"update", group, "postbackdeliveries/status", namespace})
+	}
+	remedy := "Apply the roles and bindings of the release again: config/rbac"
+	if len(known.alive) == 0 {
+		remedy += ". An installation with --" + watched.Flag + " needs them in the namespaces that it names only"
+	}
+	o.checkAccount(ctx, s, r, "postback-manager", manager, remedy)
+	o.checkAccount(ctx, s, r, "postback-dispatcher", dispatcher, remedy)
+}
+
+func (o *doctorOptions) checkAccount(ctx context.Context, s *scope, r *report, account string, rights []right, remedy string) {
 	var lacking []string
 	for _, t := range rights {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
@@ -199,64 +212,14 @@ func (o *doctorOptions) checkAccount(ctx context.Context, s *scope, r *report, a
 		}
 	}
 	if len(lacking) > 0 {
-		r.add(finding{bad, "ServiceAccount " + account + " may not " + strings.Join(lacking, ", "), "Apply the roles and bindings of the release again: config/rbac"})
+		r.add(finding{bad, "ServiceAccount " + account + " may not " + strings.Join(lacking, ", "), remedy})
 		return
 	}
 	r.good("ServiceAccount %s has its rights", account)
 }
 
-// checkReplicas looks at the Leases: who is alive, and who owns the retries.
-func (o *doctorOptions) checkReplicas(ctx context.Context, s *scope, r *report) {
-	list := &coordinationv1.LeaseList{}
-	if err := s.List(ctx, list, client.InNamespace(o.installNamespace)); err != nil {
-		r.unreadable("Which replicas are alive", err)
-		return
-	}
-	now := o.clock.Now()
-	dispatchers, stale := 0, []string(nil)
-	holders := map[string]string{}
-	for i := range list.Items {
-		lease := &list.Items[i]
-		isReplica := lease.Labels[route.ReplicaLabel] == "true"
-		switch alive := leaseAlive(lease, now); {
-		case isReplica && alive:
-			dispatchers++
-		case isReplica:
-			stale = append(stale, lease.Name)
-		case alive && lease.Spec.HolderIdentity != nil:
-			holders[lease.Name] = *lease.Spec.HolderIdentity
-		}
-	}
-	if dispatchers == 0 {
-		r.add(finding{bad, "No dispatcher replica is alive", "kubectl -n " + o.installNamespace + " get pods,leases: events are neither taken nor delivered"})
-	} else {
-		r.good("Dispatcher replicas that are alive: %d", dispatchers)
-	}
-	if len(stale) > 0 {
-		r.add(finding{warning, "Leases of replicas that are gone: " + strings.Join(stale, ", "), "They go with their Pods; if not, delete them"})
-	}
-	o.checkHolder(r, holders[managerLease], "the manager works", "No manager is at work", "keys, routes, test events and conditions wait")
-	o.checkHolder(r, holders[v1alpha1.RetriesLeaseName], "the retries are owned", "Nobody owns the retries", "what failed is not tried again")
-}
-
-func (o *doctorOptions) checkHolder(r *report, holder, is, isNot, consequence string) {
-	if holder == "" {
-		r.add(finding{bad, isNot, "kubectl -n " + o.installNamespace + " get pods,leases; until then " + consequence})
-		return
-	}
-	r.good("%s%s, by %s", strings.ToUpper(is[:1]), is[1:], holder)
-}
-
-// leaseAlive reports whether a Lease has been renewed in its time, with some slack for clocks.
-func leaseAlive(lease *coordinationv1.Lease, now time.Time) bool {
-	if lease.Spec.RenewTime == nil || lease.Spec.LeaseDurationSeconds == nil {
-		return false
-	}
-	return now.Sub(lease.Spec.RenewTime.Time) < time.Duration(*lease.Spec.LeaseDurationSeconds)*time.Second+clockSlack
-}
-
 // checkPostbacks looks at the Postbacks and the backlog: of all namespaces, if the caller may.
-func (o *doctorOptions) checkPostbacks(ctx context.Context, s *scope, r *report) {
+func (o *doctorOptions) checkPostbacks(ctx context.Context, s *scope, r *report, known *replicas) {
 	everywhere := &scope{WithWatch: s.WithWatch}
 	list := &v1alpha1.PostbackList{}
 	where := "in all namespaces"
@@ -274,6 +237,10 @@ func (o *doctorOptions) checkPostbacks(ctx context.Context, s *scope, r *report)
 	ready := 0
 	for i := range list.Items {
 		p := &list.Items[i]
+		if !known.watched().Has(p.Namespace) {
+			r.add(finding{warning, fmt.Sprintf("Postback %s/%s is in a namespace that the operator does not watch", p.Namespace, p.Name), watchRemedy})
+			continue
+		}
 		if c := readyCell(p); c.colour != green {
 			r.add(finding{warning, fmt.Sprintf("Postback %s/%s is not ready", p.Namespace, p.Name), readyMessage(p)})
 		} else {

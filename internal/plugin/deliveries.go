@@ -106,31 +106,47 @@ func newestFirst(a, b *v1alpha1.PostbackDelivery) int {
 	)
 }
 
-// deliveries returns the newest that a query selects, and how many it selects in all. Never more than a page beyond the limit
-// is held, and no bodies unless they are wanted. A function, if there is one, gets to see each.
-func (s *scope) deliveries(ctx context.Context, q query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (newest []*v1alpha1.PostbackDelivery, total int, err error) {
-	err = s.eachDelivery(ctx, func(d *v1alpha1.PostbackDelivery) {
-		if !q.takes(d) {
+// found is what a query selects.
+type found struct {
+	newest []*v1alpha1.PostbackDelivery
+	// total is how many there are, as far as they were counted: more says that the log of successes holds further ones.
+	total int
+	more  bool
+	// logVersion is the state of that log, or "" if there is none.
+	logVersion string
+}
+
+// deliveries returns the newest that a query selects. Never more than a page beyond the limit is held, and no bodies unless
+// they are wanted. A function, if there is one, gets to see each.
+func (s *scope) deliveries(ctx context.Context, q query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (found, error) {
+	f := found{}
+	known := map[client.ObjectKey]bool{}
+	take := func(d *v1alpha1.PostbackDelivery) {
+		if key := client.ObjectKeyFromObject(d); !q.takes(d) || known[key] {
 			return
-		}
-		total++
-		if each != nil {
+		} else if known[key] = true; each != nil {
 			each(d)
 		}
+		f.total++
 		if !bodies {
 			d.Spec.Body = ""
 		}
-		newest = append(newest, d.DeepCopy())
-		if q.limit > 0 && len(newest) >= q.limit+pageSize {
-			slices.SortFunc(newest, newestFirst)
-			newest = slices.Clip(newest[:q.limit])
+		f.newest = append(f.newest, d.DeepCopy())
+		if q.limit > 0 && len(f.newest) >= q.limit+pageSize {
+			slices.SortFunc(f.newest, newestFirst)
+			f.newest = slices.Clip(f.newest[:q.limit])
 		}
-	}, client.InNamespace(q.namespace), client.MatchingFieldsSelector{Selector: q.selector()})
-	slices.SortFunc(newest, newestFirst)
-	if q.limit > 0 && len(newest) > q.limit {
-		newest = newest[:q.limit]
 	}
-	return newest, total, err
+	err := s.eachDelivery(ctx, take, client.InNamespace(q.namespace), client.MatchingFieldsSelector{Selector: q.selector()})
+	if err == nil {
+		// What somebody has asked for again is in both: the PostbackDelivery tells more.
+		s.logged(ctx, q, &f, take)
+	}
+	slices.SortFunc(f.newest, newestFirst)
+	if q.limit > 0 && len(f.newest) > q.limit {
+		f.newest = f.newest[:q.limit]
+	}
+	return f, err
 }
 
 // delivery finds one by its name, by the id of its event, or by the unique beginning of either.
@@ -149,6 +165,9 @@ func (s *scope) delivery(ctx context.Context, name string) (*v1alpha1.PostbackDe
 			return d, err
 		}
 	}
+	if d, err := s.loggedNamed(ctx, name); d != nil || err != nil {
+		return d, err
+	}
 	var found []*v1alpha1.PostbackDelivery
 	err := s.eachDelivery(ctx, func(d *v1alpha1.PostbackDelivery) {
 		if strings.HasPrefix(d.Spec.Event.ID, name) || strings.HasPrefix(d.Name, name) {
@@ -158,6 +177,7 @@ func (s *scope) delivery(ctx context.Context, name string) (*v1alpha1.PostbackDe
 	if err != nil {
 		return nil, err
 	}
+	found = append(found, s.loggedLike(ctx, name, found)...)
 	exact := slices.DeleteFunc(slices.Clone(found), func(d *v1alpha1.PostbackDelivery) bool { return d.Spec.Event.ID != name })
 	if len(exact) > 0 {
 		found = exact

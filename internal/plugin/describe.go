@@ -34,30 +34,34 @@ import (
 )
 
 func (e *env) describeCommand() *cobra.Command {
-	return &cobra.Command{
+	var log *logSource
+	cmd := &cobra.Command{
 		Use:               "describe POSTBACK",
 		Short:             "Describe a Postback: settings, conditions, key, and its newest events",
 		Example:           "  kubectl postback describe crm",
 		Args:              names(1, 1, "a Postback"),
 		ValidArgsFunction: e.completePostbacks,
-		RunE:              func(cmd *cobra.Command, args []string) error { return e.describe(cmd.Context(), args[0]) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return e.describe(cmd.Context(), log, args[0]) },
 	}
+	log = e.withLog(cmd.Flags())
+	return cmd
 }
 
 // describedEvents is how many of the newest events a description shows.
 const describedEvents = 10
 
-func (e *env) describe(ctx context.Context, name string) error {
-	s, err := e.scope()
+func (e *env) describe(ctx context.Context, log *logSource, name string) error {
+	s, err := log.scope()
 	if err != nil {
 		return err
 	}
+	defer log.close()
 	p, err := s.postback(ctx, name)
 	if err != nil {
 		return err
 	}
 	a := &activity{}
-	newest, total, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, limit: describedEvents}, false, a.add)
+	f, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, limit: describedEvents}, false, a.add)
 	if err != nil {
 		return err
 	}
@@ -68,14 +72,14 @@ func (e *env) describe(ctx context.Context, name string) error {
 	d := &description{out: e.Out, now: e.clock.Now()}
 	d.postback(p)
 	d.secret(p, secret)
-	d.deliveries(a, total)
+	d.deliveries(a, f)
 	d.conditions(p.Status.Conditions)
-	if len(newest) == 0 {
+	if len(f.newest) == 0 {
 		return nil
 	}
 	say(e.Out, "\nNewest events:")
 	o := &eventsOptions{env: e, output: &output{}}
-	return o.table(query{postback: p.Name}).print(e.Out, logRows(newest, e.clock)...)
+	return o.table(query{postback: p.Name}).print(e.Out, logRows(f.newest, e.clock)...)
 }
 
 // description writes fields, one a line.
@@ -190,8 +194,12 @@ func (d *description) secret(p *v1alpha1.Postback, s *v1alpha1.PostbackSecret) {
 	}
 }
 
-func (d *description) deliveries(a *activity, total int) {
-	d.field("Events", "%d kept; %d pending, %d being retried", total, a.pending, a.retrying)
+func (d *description) deliveries(a *activity, f found) {
+	kept := decimal(f.total)
+	if f.more {
+		kept = "more than " + kept
+	}
+	d.field("Events", "%s kept; %d pending, %d being retried", kept, a.pending, a.retrying)
 	d.field("Last success", "%s", ago(a.lastSuccess, d.now))
 	if !a.oldestDue.IsZero() && a.oldestDue.Before(d.now) {
 		d.field("Oldest due", "%s", ago(a.oldestDue, d.now))

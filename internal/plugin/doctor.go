@@ -30,13 +30,13 @@ import (
 )
 
 type doctorOptions struct {
-	*env
-	installNamespace, postback string
-	sendTest                   bool
+	*logSource
+	postback string
+	sendTest bool
 }
 
 func (e *env) doctorCommand() *cobra.Command {
-	o := &doctorOptions{env: e}
+	o := &doctorOptions{}
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check the installation, and what you may do; each finding with its remedy",
@@ -49,7 +49,7 @@ func (e *env) doctorCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.installNamespace, "install-namespace", defaultInstallNamespace, "Namespace of the installation.")
+	o.logSource = e.withLog(f)
 	f.StringVar(&o.postback, "postback", "", "Look at this Postback, too.")
 	f.BoolVar(&o.sendTest, "send-test", false, "Send a test event to the Postback, and tell what becomes of it.")
 	_ = cmd.RegisterFlagCompletionFunc("postback", e.completePostbacks)
@@ -114,6 +114,7 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	defer o.close()
 	r := &report{env: o.env}
 	say(o.Out, "Your namespace is %s, that of the installation is %s.", s.namespace, o.installNamespace)
 	if err := o.checkKinds(ctx, r); err != nil {
@@ -123,9 +124,12 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 		// Without its kinds nothing else can be looked at.
 		return errReported
 	}
+	replicas := o.replicas(ctx, s, r)
 	o.checkRights(ctx, s, r)
-	o.checkReplicas(ctx, s, r)
-	o.checkPostbacks(ctx, s, r)
+	o.checkAccounts(ctx, s, r, replicas)
+	o.checkReplicas(r, replicas)
+	o.checkWatched(s, r, replicas)
+	o.checkPostbacks(ctx, s, r, replicas)
 	if o.postback != "" {
 		if err := o.checkEndpoint(ctx, s, r); err != nil {
 			return err
@@ -144,7 +148,8 @@ func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report) 
 		return err
 	}
 	if !o.sendTest {
-		newest, _, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, limit: 1}, false, nil)
+		selected, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, limit: 1}, false, nil)
+		newest := selected.newest
 		switch {
 		case err != nil:
 			r.unreadable("The log of postback "+p.Name, err)

@@ -35,6 +35,7 @@ import (
 
 type eventOptions struct {
 	*env
+	log    *logSource
 	output *output
 	curl   bool
 }
@@ -52,6 +53,7 @@ func (e *env) eventCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
 	}
 	o.output = newOutput(cmd, false)
+	o.log = e.withLog(cmd.Flags())
 	cmd.Flags().BoolVar(&o.curl, "curl", false, "Print only the request, as a shell script with curl.")
 	return cmd
 }
@@ -61,10 +63,11 @@ func (o *eventOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	s, err := o.scope()
+	s, err := o.log.scope()
 	if err != nil {
 		return err
 	}
+	defer o.log.close()
 	d, err := s.delivery(ctx, name)
 	if err != nil {
 		return err

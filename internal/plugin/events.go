@@ -32,6 +32,7 @@ import (
 
 type eventsOptions struct {
 	*env
+	log                           *logSource
 	output                        *output
 	allNamespaces, follow, failed bool
 	event                         string
@@ -55,6 +56,7 @@ func (e *env) eventsCommand() *cobra.Command {
 	}
 	o.output = newOutput(cmd, true)
 	f := cmd.Flags()
+	o.log = e.withLog(f)
 	f.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Show those of all namespaces.")
 	f.BoolVarP(&o.follow, "follow", "f", false, "Go on, and print what changes as it happens, oldest first.")
 	f.BoolVar(&o.failed, "failed", false, "Only those that failed: for good, or for now.")
@@ -88,10 +90,11 @@ func (o *eventsOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	s, err := o.scope()
+	s, err := o.log.scope()
 	if err != nil {
 		return err
 	}
+	defer o.log.close()
 	if len(args) > 0 {
 		p, err := s.postback(ctx, args[0])
 		if err != nil {
@@ -105,14 +108,14 @@ func (o *eventsOptions) run(cmd *cobra.Command, args []string) error {
 	if o.follow {
 		return o.followLog(ctx, s, q, printObject)
 	}
-	newest, total, err := s.deliveries(ctx, q, printObject != nil, nil)
+	f, err := s.deliveries(ctx, q, printObject != nil, nil)
 	if err != nil {
 		return err
 	}
 	if printObject != nil {
-		return printObject(o.env, listOf(newest))
+		return printObject(o.env, listOf(f.newest))
 	}
-	return o.printLog(q, newest, total)
+	return o.printLog(q, f)
 }
 
 func listOf(deliveries []*v1alpha1.PostbackDelivery) *v1alpha1.PostbackDeliveryList {
@@ -123,17 +126,20 @@ func listOf(deliveries []*v1alpha1.PostbackDelivery) *v1alpha1.PostbackDeliveryL
 	return list
 }
 
-func (o *eventsOptions) printLog(q query, newest []*v1alpha1.PostbackDelivery, total int) error {
-	if total == 0 {
+func (o *eventsOptions) printLog(q query, f found) error {
+	if f.total == 0 {
 		say(o.ErrOut, "No events%s. \"kubectl postback test\" sends one.", q.describe())
 		return nil
 	}
 	t := o.table(q)
-	if err := t.print(o.Out, logRows(newest, o.clock)...); err != nil {
+	if err := t.print(o.Out, logRows(f.newest, o.clock)...); err != nil {
 		return err
 	}
-	if total > len(newest) {
-		say(o.ErrOut, "%d of %d, the newest: see more with --limit.", len(newest), total)
+	switch {
+	case f.more:
+		say(o.ErrOut, "The newest %d: see more with --limit.", len(f.newest))
+	case f.total > len(f.newest):
+		say(o.ErrOut, "%d of %d, the newest: see more with --limit.", len(f.newest), f.total)
 	}
 	return nil
 }

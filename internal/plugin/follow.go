@@ -19,22 +19,25 @@ package plugin
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/successes"
 )
 
 // followLog prints the log, oldest first, and then each change as it happens, until ctx ends.
 func (o *eventsOptions) followLog(ctx context.Context, s *scope, q query, printObject func(*env, runtime.Object) error) error {
 	// Versions of what has been printed, or was there before and is not to be.
-	seen := map[types.UID]string{}
-	newest, _, err := s.deliveries(ctx, q, printObject != nil, func(d *v1alpha1.PostbackDelivery) { seen[d.UID] = d.ResourceVersion })
+	seen := map[types.NamespacedName]string{}
+	f, err := s.deliveries(ctx, q, printObject != nil, func(d *v1alpha1.PostbackDelivery) { seen[client.ObjectKeyFromObject(d)] = d.ResourceVersion })
 	if err != nil {
 		return err
 	}
-	slices.Reverse(newest)
+	slices.Reverse(f.newest)
 	t := o.table(q)
 	show := func(deliveries ...*v1alpha1.PostbackDelivery) error {
 		if printObject == nil {
@@ -48,24 +51,34 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q query, printO
 		return nil
 	}
 	// The names of the columns stand there before anything arrives.
-	if err := show(newest...); err != nil {
+	if err := show(f.newest...); err != nil {
 		return err
 	}
 	w := watching{
 		object: &v1alpha1.PostbackDelivery{}, list: &v1alpha1.PostbackDeliveryList{}, namespace: q.namespace, selector: q.selector(),
 	}
+	// Both tell at the same time.
+	var one sync.Mutex
+	stopLog := o.followSuccesses(ctx, s, q, f.logVersion, func(d *v1alpha1.PostbackDelivery) error {
+		one.Lock()
+		defer one.Unlock()
+		return show(d)
+	})
+	defer stopLog()
 	err = o.watch(ctx, s, w, func(c change) (bool, error) {
+		one.Lock()
+		defer one.Unlock()
 		d, ok := c.object.(*v1alpha1.PostbackDelivery)
 		switch {
 		case !ok:
 			return false, nil
 		case c.gone:
-			delete(seen, d.UID)
+			delete(seen, client.ObjectKeyFromObject(d))
 			return false, nil
-		case seen[d.UID] == d.ResourceVersion || !q.takes(d):
+		case seen[client.ObjectKeyFromObject(d)] == d.ResourceVersion || !q.takes(d):
 			return false, nil
 		}
-		seen[d.UID] = d.ResourceVersion
+		seen[client.ObjectKeyFromObject(d)] = d.ResourceVersion
 		return false, show(d)
 	})
 	if ctx.Err() != nil {
@@ -73,4 +86,40 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q query, printO
 		return nil
 	}
 	return err
+}
+
+// followSuccesses shows what is logged as delivered at once, if there is such a log, until what it returns is called.
+func (o *eventsOptions) followSuccesses(ctx context.Context, s *scope, q query, version string, show func(*v1alpha1.PostbackDelivery) error) (stop func()) {
+	l, ok := q.logQuery()
+	log := s.log.client
+	if !ok || log == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	following.Go(func() {
+		err := log.Follow(ctx, l, version, successes.Follower{
+			Delivery: func(d *v1alpha1.PostbackDelivery) error {
+				if q.takes(d) {
+					return show(d)
+				}
+				return nil
+			},
+			LeftOut: func(n int) {
+				say(o.ErrOut, "%s left out: more are delivered than can be read.", plural(n, "delivered event"))
+			},
+			Trouble: func(err error) {
+				if err != nil {
+					say(o.ErrOut, "The log of successes does not answer; going on trying: %s", visible(err.Error()))
+				}
+			},
+		})
+		if err != nil && ctx.Err() == nil {
+			s.log.missing(err)
+		}
+	})
+	return func() {
+		cancel()
+		following.Wait()
+	}
 }

@@ -30,13 +30,13 @@ import (
 )
 
 type listOptions struct {
-	*env
+	*logSource
 	output        *output
 	allNamespaces bool
 }
 
 func (e *env) listCommand() *cobra.Command {
-	o := &listOptions{env: e}
+	o := &listOptions{}
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
@@ -46,6 +46,7 @@ func (e *env) listCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	o.output = newOutput(cmd, true)
+	o.logSource = e.withLog(cmd.Flags())
 	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "List those of all namespaces.")
 	return cmd
 }
@@ -59,6 +60,7 @@ func (o *listOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer o.close()
 	if o.allNamespaces {
 		s.namespace = metav1.NamespaceAll
 	}
@@ -76,6 +78,7 @@ func (o *listOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.loggedActivities(ctx, list.Items, activities)
 	return o.print(list.Items, activities)
 }
 

@@ -36,6 +36,7 @@ import (
 
 type redeliverOptions struct {
 	*env
+	log          *logSource
 	postback     string
 	since        sinceFlag
 	failed, wait bool
@@ -55,6 +56,7 @@ func (e *env) redeliverCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	f := cmd.Flags()
+	o.log = e.withLog(f)
 	f.StringVar(&o.postback, "postback", "", "Send again those of this Postback; with --since.")
 	f.Var(&o.since, "since", "Those that were made since: a duration before now, such as 24h, or a time in RFC 3339.")
 	f.BoolVar(&o.failed, "failed", false, "Only those that were given up.")
@@ -74,10 +76,11 @@ func (o *redeliverOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 	defer cancel()
-	s, err := o.scope()
+	s, err := o.log.scope()
 	if err != nil {
 		return err
 	}
+	defer o.log.close()
 	if many {
 		err = o.many(ctx, s)
 	} else {
@@ -98,7 +101,7 @@ func (o *redeliverOptions) named(ctx context.Context, s *scope, args []string) e
 			return err
 		}
 		// One may be named twice, by its name and by its event.
-		if !slices.ContainsFunc(found, func(other *v1alpha1.PostbackDelivery) bool { return other.UID == d.UID }) {
+		if !slices.ContainsFunc(found, func(other *v1alpha1.PostbackDelivery) bool { return other.Name == d.Name }) {
 			found = append(found, d)
 		}
 	}
@@ -112,10 +115,11 @@ func (o *redeliverOptions) many(ctx context.Context, s *scope) error {
 	}
 	now := o.clock.Now()
 	since := o.since.time(now)
-	meant, _, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, undelivered: true, since: since}, false, nil)
+	selected, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, undelivered: true, since: since}, false, nil)
 	if err != nil {
 		return err
 	}
+	meant := selected.newest
 	if o.failed {
 		var given []*v1alpha1.PostbackDelivery
 		for _, d := range meant {
@@ -175,7 +179,7 @@ func (o *redeliverOptions) each(ctx context.Context, s *scope, deliveries []*v1a
 	token := action.Token(o.clock.Now())
 	bar := o.bar(len(deliveries), "asking")
 	for i, d := range deliveries {
-		if err := action.Redeliver(ctx, s, d, token); err != nil {
+		if err := o.ask(ctx, s, d, token); err != nil {
 			bar.finish()
 			return fmt.Errorf("%s of %s asked for again, then: %w", decimal(i), plural(len(deliveries), "event"), err)
 		}
@@ -187,6 +191,18 @@ func (o *redeliverOptions) each(ctx context.Context, s *scope, deliveries []*v1a
 		return nil
 	}
 	return o.outcomes(ctx, s, deliveries, func(d *v1alpha1.PostbackDelivery) bool { return d.Status.LastHandledRedeliver == token })
+}
+
+// ask asks for a delivery. One of the log of successes has to be a PostbackDelivery again first.
+func (o *redeliverOptions) ask(ctx context.Context, s *scope, d *v1alpha1.PostbackDelivery, token string) error {
+	if isLogged(d) {
+		restored, err := o.log.client.Restore(ctx, d.Namespace, d.Name)
+		if err != nil {
+			return fmt.Errorf("make a PostbackDelivery of %q in the log of successes: %w", d.Name, err)
+		}
+		*d = *restored
+	}
+	return action.Redeliver(ctx, s, d, token)
 }
 
 // outcomes waits until each delivery has been attempted as asked, and says how that went.

@@ -91,6 +91,8 @@ func (e *env) namespace() (string, error) {
 type scope struct {
 	client.WithWatch
 	namespace string
+	// log is the log of successes, for verbs that show it.
+	log *logSource
 }
 
 func (e *env) scope() (*scope, error) {
@@ -103,6 +105,15 @@ func (e *env) scope() (*scope, error) {
 		return nil, err
 	}
 	return &scope{WithWatch: c, namespace: namespace}, nil
+}
+
+// scope returns the scope of a verb that shows the log of successes, too.
+func (l *logSource) scope() (*scope, error) {
+	s, err := l.env.scope()
+	if err == nil {
+		s.log = l
+	}
+	return s, err
 }
 
 // postback reads a Postback; an error says what there is instead.

@@ -39,13 +39,13 @@ import (
 )
 
 type sendOptions struct {
-	*env
-	file, ingestURL, caFile, tokenFile, account, audience, key, installNamespace string
-	timeout                                                                      time.Duration
+	reach
+	file, tokenFile, account, audience, key string
+	timeout                                 time.Duration
 }
 
 func (e *env) sendCommand() *cobra.Command {
-	o := &sendOptions{env: e}
+	o := &sendOptions{reach: reach{env: e}}
 	cmd := &cobra.Command{
 		Use:   "send -f FILE",
 		Short: "Post events, as a producer does",
@@ -58,13 +58,11 @@ func (e *env) sendCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.file, "filename", "f", "", "File with an event, or an array of events; - is the standard input.")
-	f.StringVar(&o.ingestURL, "ingest-url", "", "Base URL of the ingest API. Without it, a port-forward to a dispatcher Pod is made.")
-	f.StringVar(&o.caFile, "ca-file", "", "File with the CAs to trust, in PEM. Without it, a port-forward trusts those that the manager publishes, and --ingest-url those of this machine.")
+	o.addFlags(f)
 	f.StringVar(&o.tokenFile, "token-file", "", "File with the token to send.")
 	f.StringVar(&o.account, "service-account", "", "ServiceAccount of the namespace to get a token for.")
 	f.StringVar(&o.audience, "audience", "", "Audience of that token, if the dispatcher has --ingest-audience.")
 	f.StringVar(&o.key, "idempotency-key", "", "Idempotency-Key: events without ids get ids that depend on it.")
-	f.StringVar(&o.installNamespace, "install-namespace", defaultInstallNamespace, "Namespace of the installation.")
 	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "How long to wait for the answer.")
 	return cmd
 }

@@ -33,7 +33,8 @@ import (
 )
 
 const (
-	configFlag = "config"
+	// ConfigFlag names the file of settings. It is no field of one.
+	ConfigFlag = "config"
 	// ConfigVersion is the apiVersion of files of settings.
 	ConfigVersion = "config.postback.dev/v1alpha1"
 	maxConfig     = 1 << 20
@@ -43,7 +44,7 @@ const (
 // does. The file is YAML or JSON, of ConfigVersion and a kind. Its fields are the flags, in camel case: maxInFlight is
 // --max-in-flight. A flag that may be repeated takes a list. A field that is no flag is an error that names it.
 func Parse(flags *flag.FlagSet, kind string, args []string) error {
-	path := flags.String(configFlag, "", "File with settings, of kind "+kind+": its fields are these flags in camel case, such as userAgent for --user-agent. The command line wins.")
+	path := flags.String(ConfigFlag, "", "File with settings, of kind "+kind+": its fields are these flags in camel case, such as userAgent for --user-agent. The command line wins.")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func Parse(flags *flag.FlagSet, kind string, args []string) error {
 	}
 	content, err := readConfig(*path)
 	if err != nil {
-		return fmt.Errorf("flag --%s: %w", configFlag, err)
+		return fmt.Errorf("flag --%s: %w", ConfigFlag, err)
 	}
 	if err := apply(flags, kind, content); err != nil {
 		return fmt.Errorf("%s: %w", *path, err)
@@ -91,8 +92,8 @@ func apply(flags *flag.FlagSet, kind string, content []byte) error {
 	delete(settings, "kind")
 	typed, named := map[string]bool{}, map[string]*flag.Flag{}
 	flags.Visit(func(f *flag.Flag) { typed[f.Name] = true })
-	flags.VisitAll(func(f *flag.Flag) { named[camel(f.Name)] = f })
-	delete(named, configFlag)
+	flags.VisitAll(func(f *flag.Flag) { named[Field(f.Name)] = f })
+	delete(named, ConfigFlag)
 	var errs []error
 	// In the order of their names, or the error would have another text each time.
 	for _, field := range slices.Sorted(maps.Keys(settings)) {
@@ -137,8 +138,8 @@ func scalar(value any) (string, error) {
 	return "", errors.New("it must be a text, a number, true or false, or a list of them")
 }
 
-// camel returns the name of a flag in camel case.
-func camel(name string) string {
+// Field returns the field of a file of settings that stands for a flag: its name in camel case.
+func Field(name string) string {
 	var b strings.Builder
 	up := false
 	for _, r := range name {

@@ -42,6 +42,8 @@ type Options struct {
 	CRDPaths []string
 	// WithoutCRDs installs none. The garbage collector then sees a kind that is installed later within 30 seconds.
 	WithoutCRDs bool
+	// Fsync has etcd write to the disk before it answers, as it does in a cluster. Tests do without.
+	Fsync bool
 	// Log gets one line for each step, and the progress of a build. The default is to say nothing.
 	Log io.Writer
 	// Dir is the folder for data, keys and logs. It must not exist or be empty, is left in place by Stop, and its path
@@ -81,7 +83,7 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 		return nil, err
 	}
 	c := &ControlPlane{AssetsDir: assets, Dir: o.Dir, log: o.Log}
-	if err := c.prepare(); err != nil {
+	if err := c.prepare(o); err != nil {
 		return nil, errors.Join(err, c.cleanUp())
 	}
 	if err := c.startAll(ctx, o); err != nil {
@@ -142,15 +144,26 @@ func (c *ControlPlane) StartEtcd() error {
 	return c.controllerManager.start(ctx)
 }
 
+// PIDs returns the process ids of the programs that run, by name, for those who measure what they use.
+func (c *ControlPlane) PIDs() map[string]int {
+	pids := map[string]int{}
+	for _, p := range []*process{c.etcd, c.apiServer, c.controllerManager} {
+		if pid := p.pid(); pid != 0 {
+			pids[p.name()] = pid
+		}
+	}
+	return pids
+}
+
 // prepare makes the folder, the keys, and the processes, without starting any.
-func (c *ControlPlane) prepare() error {
+func (c *ControlPlane) prepare(o Options) error {
 	if err := c.makeDir(); err != nil {
 		return err
 	}
 	if err := c.makeCertificates(); err != nil {
 		return err
 	}
-	c.etcd = c.newEtcd()
+	c.etcd = c.newEtcd(o.Fsync)
 	return c.choosePorts()
 }
 

@@ -158,6 +158,14 @@ func (p *process) running() bool {
 	}
 }
 
+// pid returns the process id, or 0 if the program does not run.
+func (p *process) pid() int {
+	if !p.running() {
+		return 0
+	}
+	return p.command.Process.Pid
+}
+
 func (p *process) logTail() []byte {
 	content, err := os.ReadFile(p.logPath)
 	if err != nil {

@@ -147,7 +147,7 @@ func (c *ControlPlane) userConfig(host, user string, groups ...string) (*rest.Co
 
 // newEtcd returns an etcd that listens on Unix sockets only: no port to lose to another process, and no other user of
 // the machine can reach it.
-func (c *ControlPlane) newEtcd() *process {
+func (c *ControlPlane) newEtcd(fsync bool) *process {
 	client, peer := "unix://"+c.path("etcd"), "unix://"+c.path("peer")
 	transport := &http.Transport{
 		DisableKeepAlives: true,
@@ -163,7 +163,7 @@ func (c *ControlPlane) newEtcd() *process {
 		"--listen-peer-urls="+peer,
 		"--initial-advertise-peer-urls="+peer,
 		"--initial-cluster=postback="+peer,
-		"--unsafe-no-fsync=true",
+		"--unsafe-no-fsync="+strconv.FormatBool(!fsync),
 		"--log-level=warn",
 	)
 }

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,9 @@ const (
 	postback  = "crm"
 	hookPath  = "/hooks/postback"
 
+	// jetStreamIntake is the value of --intake for which there is a NATS server.
+	jetStreamIntake = "jetstream"
+
 	stepTimeout = time.Minute
 	stopTimeout = time.Minute
 	logLines    = 30
@@ -48,6 +52,7 @@ const (
 type demo struct {
 	out      *screen
 	programs string
+	intake   string
 	begun    time.Time
 
 	root       string
@@ -57,6 +62,8 @@ type demo struct {
 	manager    *operator.Process
 	dispatcher *operator.Process
 	endpoint   *receiver.Receiver
+	// broker is there with the JetStream intake alone.
+	broker *broker
 
 	// token is the sender's.
 	token  string
@@ -66,13 +73,20 @@ type demo struct {
 	kept atomic.Bool
 }
 
+func (d *demo) jetStream() bool { return d.intake == jetStreamIntake }
+
 // play runs the steps. Each leaves what the next one needs.
 func (d *demo) play(ctx context.Context) error {
 	d.out.print("POSTBACK DEMO: events go out signed, are retried, and every attempt is on record.\n" +
 		"Everything runs on this machine, as its own processes, which end with it.\n")
-	for _, step := range []func(context.Context) error{
+	steps := []func(context.Context) error{
 		d.startControlPlane, d.install, d.startEndpoint, d.declare, d.postEvents, d.awaitRetry, d.rotate, d.showLog, d.summarize,
-	} {
+	}
+	if d.jetStream() {
+		steps = slices.Insert(steps, 1, d.startNATS)
+		steps = slices.Insert(steps, len(steps)-1, d.showStreams)
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -115,11 +129,18 @@ func (d *demo) install(ctx context.Context) error {
 	if d.manager, err = d.op.StartManager(ctx, "postback-manager-demo", operator.WithArgs("--allow-plain-http")); err != nil {
 		return err
 	}
-	if d.dispatcher, err = d.op.StartDispatcher(ctx, "postback-dispatcher-demo"); err != nil {
+	var intake []operator.Option
+	if d.jetStream() {
+		intake = append(intake, operator.WithArgs("--intake="+jetStreamIntake, "--nats-url="+d.broker.URL()))
+	}
+	if d.dispatcher, err = d.op.StartDispatcher(ctx, "postback-dispatcher-demo", intake...); err != nil {
 		return err
 	}
 	d.out.say("manager and dispatcher run with the arguments of their Deployments, and each with a token of its")
 	d.out.say("own ServiceAccount. One flag is added: --allow-plain-http, for the endpoint below has no certificate.")
+	if d.jetStream() {
+		d.out.say("The dispatcher also gets --intake=%s --nats-url=%s", jetStreamIntake, d.broker.URL())
+	}
 	return nil
 }
 
@@ -148,6 +169,9 @@ func (d *demo) stop() error {
 	}
 	if d.cp != nil {
 		errs = append(errs, d.cp.Stop())
+	}
+	if d.broker != nil {
+		errs = append(errs, d.broker.stop())
 	}
 	return errors.Join(errs...)
 }

@@ -44,12 +44,16 @@ func (d *demo) keep(ctx context.Context) {
 	d.out.command("curl -i $INGEST/v1/namespaces/" + namespace + "/events -H \"Authorization: Bearer $TOKEN\" \\\n" +
 		`-H 'Content-Type: application/json' -d '{"event":"lead.created","data":{"eventName":"Signup"}}'`)
 	d.out.say("")
-	d.out.table([][]string{
+	places := [][]string{
 		{"Endpoint", d.endpoint.URL(hookPath)},
 		{"Metrics, manager", d.manager.MetricsURL()},
 		{"Metrics, dispatcher", d.dispatcher.MetricsURL()},
 		{"Logs", d.op.Dir + "/*.log"},
-	})
+	}
+	if d.jetStream() {
+		places = append(places, []string{"NATS", d.broker.URL()})
+	}
+	d.out.table(places)
 	d.out.say("")
 	d.out.say("There is no kubelet here: the Deployments show 0 of 2, and their programs run as the processes above.")
 	d.out.say("Ctrl-C ends everything. What arrives from now on:")

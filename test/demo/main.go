@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -33,6 +34,8 @@ import (
 const (
 	// interrupted is the exit code of a shell command that Ctrl-C ended.
 	interrupted = 130
+	// misused is the exit code for a mistake in the flags, as that of package flag.
+	misused = 2
 	// parentLook is how often to look whether whoever started this is still there.
 	parentLook = 500 * time.Millisecond
 )
@@ -40,16 +43,21 @@ const (
 func main() {
 	keep := flag.Bool("keep", os.Getenv("KEEP") != "", "Leave everything running at the end, until Ctrl-C.")
 	programs := flag.String("programs", "", "Folder with the built programs manager and dispatcher. They are built if it is not given.")
+	intake := flag.String("intake", "kubernetes", "Where the dispatcher stores events: kubernetes, or jetstream, with a NATS server.")
 	flag.Parse()
-	os.Exit(run(*keep, *programs))
+	if !slices.Contains([]string{"kubernetes", jetStreamIntake}, *intake) {
+		fmt.Fprintf(os.Stderr, "-intake is kubernetes or %s, not %q\n", jetStreamIntake, *intake)
+		os.Exit(misused)
+	}
+	os.Exit(run(*keep, *programs, *intake))
 }
 
-func run(keep bool, programs string) int {
+func run(keep bool, programs, intake string) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer cancel()
 	go endWithParent(ctx, cancel)
 
-	d := &demo{out: &screen{w: os.Stdout}, programs: programs, begun: time.Now()}
+	d := &demo{out: &screen{w: os.Stdout}, programs: programs, intake: intake, begun: time.Now()}
 	err := d.play(ctx)
 	if err == nil && keep {
 		d.keep(ctx)

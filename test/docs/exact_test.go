@@ -26,6 +26,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/postback-dev/postback-operator/internal/start"
 )
 
 // stringConstants returns the string constants of a Go file whose name ends, or begins, with affix.
@@ -87,19 +89,27 @@ func TestConstantsAreDocumented(t *testing.T) {
 	}
 }
 
+// TestFlagsAreDocumented: the page of flags has those in the code, each with its field, and other pages name none that is not there.
 func TestFlagsAreDocumented(t *testing.T) {
 	flag := regexp.MustCompile(`flag\.\w+Var\([^"]*"([a-z-]+)"`)
-	text := read(t, "docs", "operations.md")
+	text := read(t, "docs", "configuration.md")
 	for _, program := range []string{"manager", "dispatcher"} {
-		_, section, _ := strings.Cut(text, "## Flags of the "+program)
-		section, _, _ = strings.Cut(section, "\n## ")
+		_, section, _ := strings.Cut(text, "<!-- flags of the "+program+" -->")
+		section, _, _ = strings.Cut(section, "<!-- end -->")
 		flags := flag.FindAllStringSubmatch(read(t, "cmd", program, "main.go"), -1)
 		if len(flags) == 0 {
 			t.Errorf("%s has no flags", program)
 		}
 		for _, match := range flags {
-			if !strings.Contains(section, "`--"+match[1]+"`") {
-				t.Errorf("docs/operations.md does not mention the flag --%s of the %s", match[1], program)
+			if !strings.Contains(section, "| `--"+match[1]+"` | `"+start.Field(match[1])+"` |") {
+				t.Errorf("docs/configuration.md does not mention the flag --%s of the %s: run make docs", match[1], program)
+			}
+		}
+	}
+	for _, match := range regexp.MustCompile("(?m)^\\| (`--.*?) \\| (?:manager|dispatcher|both) \\|").FindAllStringSubmatch(read(t, "docs", "operations.md"), -1) {
+		for _, name := range strings.Split(match[1], ", ") {
+			if !strings.Contains(text, "| "+name+" |") {
+				t.Errorf("docs/operations.md mentions %s, which is no flag", name)
 			}
 		}
 	}

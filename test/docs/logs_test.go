@@ -31,7 +31,7 @@ import (
 func TestLogsAreDocumented(t *testing.T) {
 	text := read(t, "docs", "logs.md")
 	messages := 0
-	for _, dir := range []string{"controllers", "dispatcher", "cmd/manager", "cmd/dispatcher", "internal/start"} {
+	for _, dir := range []string{"controllers", "dispatcher", "cmd/manager", "cmd/dispatcher", "internal/start", "internal/watched"} {
 		err := filepath.WalkDir(filepath.Join(root(t), dir), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err

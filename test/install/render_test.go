@@ -138,6 +138,21 @@ func TestChartWithCertManager(t *testing.T) {
 	same(t, want, got)
 }
 
+// jetStream are the values that config/jetstream stands for.
+const jetStream = "intake=jetstream,nats.url=tls://nats.nats.svc:4222,nats.credentialsSecret=postback-nats-credentials,nats.caSecret=postback-nats-ca"
+
+func TestChartWithJetStream(t *testing.T) {
+	want := objects(t, kustomize(t, "jetstream"))
+	maps.Copy(want, objects(t, kustomize(t, "network-policy")))
+	maps.Copy(want, objects(t, kustomize(t, "jetstream/network-policy")))
+	delete(want, "Namespace /"+operator.Namespace)
+	got := objects(t, render(t, operator.Namespace, "--set", jetStream+",networkPolicy.enabled=true"))
+	for name, object := range got {
+		withoutVersion(t, name, object)
+	}
+	same(t, want, got)
+}
+
 // withoutVersion takes out the label that the installer and the chart have and config/ has not.
 func withoutVersion(t *testing.T, name string, object map[string]any) {
 	t.Helper()
@@ -146,6 +161,34 @@ func withoutVersion(t *testing.T, name string, object map[string]any) {
 		t.Errorf("%s: version %q", name, labels["app.kubernetes.io/version"])
 	}
 	unstructured.RemoveNestedField(object, "metadata", "labels", "app.kubernetes.io/version")
+}
+
+// For named namespaces the chart has the same Roles as the overlay, and no ClusterRole that says anything of a tenant's objects.
+func TestChartForNamedNamespaces(t *testing.T) {
+	want := objects(t, kustomize(t, "watch-namespaces"))
+	delete(want, "Namespace /"+operator.Namespace)
+	got := objects(t, render(t, operator.Namespace, "--set", "watchNamespaces={partner-acme,partner-globex}"))
+	for name, object := range got {
+		withoutVersion(t, name, object)
+		text, err := json.Marshal(object["rules"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if object["kind"] == "ClusterRole" && strings.HasSuffix(name, "/postback-dispatcher") && bytes.Contains(text, []byte("postback.dev")) {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	if got["ClusterRole /postback-manager"] != nil || got["ClusterRoleBinding /postback-manager"] != nil {
+		t.Error("the manager has rights in every namespace")
+	}
+	same(t, want, got)
+	// The namespace of the installation may be one of them.
+	own := objects(t, render(t, operator.Namespace, "--set", "watchNamespaces={"+operator.Namespace+"}"))
+	for _, name := range []string{"postback-manager", "postback-manager-watched", "postback-dispatcher", "postback-dispatcher-watched"} {
+		if own["Role "+operator.Namespace+"/"+name] == nil || own["RoleBinding "+operator.Namespace+"/"+name] == nil {
+			t.Errorf("%s is missing", name)
+		}
+	}
 }
 
 // optional are the parts of config/ that config/default leaves out, and the values that turn them on.
@@ -172,7 +215,7 @@ func TestChartHasTheOptionalParts(t *testing.T) {
 // everything turns on all that the chart has.
 func everything() []string {
 	set := slices.Sorted(maps.Values(optional))
-	return []string{"--set", strings.Join(set, ",") + ",dashboard.enabled=true,ingest.certificate.source=CertManager,ingest.certificate.issuerRef.name=ca"}
+	return []string{"--set", strings.Join(set, ",") + "," + jetStream + ",dashboard.enabled=true,ingest.certificate.source=CertManager,ingest.certificate.issuerRef.name=ca"}
 }
 
 // A budget of one Pod would keep its node from being drained.
@@ -212,10 +255,11 @@ func TestChartInAnotherNamespace(t *testing.T) {
 // Each value changes something: a value that nothing reads misleads.
 func TestEveryValueIsUsed(t *testing.T) {
 	certManager := `ingest.certificate={"source":"CertManager","issuerRef":{"name":"ca"}}`
+	intake := `nats.url="nats://a:4222"`
 	// What a value needs to have an effect.
 	base := map[string]string{
 		"autoscaling": "dispatcher.autoscaling.enabled=true", "loadBalancerSourceRanges": `ingest.service.type="LoadBalancer"`,
-		"dnsNames": certManager, "issuerRef": certManager,
+		"dnsNames": certManager, "issuerRef": certManager, "intake": intake, "nats": `intake="jetstream",` + intake,
 		"serviceMonitor": "serviceMonitor.enabled=true", "prometheusRule": "prometheusRule.enabled=true", "dashboard": "dashboard.enabled=true",
 	}
 	before := map[string]string{}

@@ -48,10 +48,13 @@ func values(t *testing.T) map[string]any {
 	all := map[string]any{
 		"image.registry": "registry.example.com/acme", "image.tag": "v9", "image.pullPolicy": "Always", "image.pullSecrets": []string{"registry"},
 		"labels": map[string]any{"team": "growth"}, "crds.enabled": false, "crds.keep": false, "signatureHeader": "Acme-Signature",
+		"watchNamespaces":     []string{"partner-acme"},
 		"ingest.service.type": "LoadBalancer", "ingest.service.annotations": map[string]any{"a": "b"},
 		"ingest.service.loadBalancerSourceRanges": []string{"192.0.2.0/24"}, "ingest.certificate.source": "External",
 		"ingest.certificate.dnsNames": []string{"events.example.com"}, "ingest.certificate.issuerRef.name": "other",
 		"ingest.certificate.issuerRef.kind": "ClusterIssuer", "ingest.certificate.issuerRef.group": "awspca.cert-manager.io",
+		"intake": "jetstream", "nats.url": "nats://other:4222", "nats.credentialsSecret": "a", "nats.caSecret": "b", "nats.tlsSecret": "c", "nats.replicas": 3,
+		"nats.duplicateWindow": "10m", "nats.maxBytes": 1 << 20, "nats.log.maxAge": "1h", "nats.log.maxBytes": 1 << 20,
 		"manager.allowPlainHTTP": true, "podSecurityContext.runAsUser": nil, "podSecurityContext.runAsGroup": nil,
 		"podSecurityContext.runAsNonRoot": nil, "podSecurityContext.seccompProfile.type": "Localhost",
 		"dispatcher.extraVolumes": []any{map[string]any{"name": "a"}}, "dispatcher.extraVolumeMounts": []any{map[string]any{"name": "a", "mountPath": "/a"}},
@@ -175,9 +178,17 @@ func TestSchemaRefusesBadValues(t *testing.T) {
 		"ingest.certificate.source": "CertManager", "ingest.service.type": "ExternalName", "signatureHeader": "A B",
 		"manager.resources.limits": map[string]any{"memory": "lots"}, "dispatcher.resources.requests": map[string]any{"disk": "1Gi"},
 		"dispatcher.autoscaling.cpu": "80%", "labels": map[string]any{"a": 1},
+		"watchNamespaces": []string{"Partner"},
+		"intake":          "kafka", "nats.url": "nats.nats:4222", "nats.replicas": 2, "nats.duplicateWindow": "2 minutes", "nats.maxBytes": 0, "nats.log.maxAge": "7d",
+		"nats.log.maxBytes": "4Gi", "nats.caSecret": "Not A Name",
 	} {
 		refused(t, path, value)
 	}
+}
+
+// The intake needs to know its server.
+func TestSchemaWantsAURLForJetStream(t *testing.T) {
+	refused(t, "intake", "jetstream")
 }
 
 // What is checked by the API server alone has no closed schema; everything else has.

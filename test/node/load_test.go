@@ -29,6 +29,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
 )
 
 var (
@@ -42,8 +44,12 @@ var (
 // and the other replica need to take over.
 const postTries = 30
 
-// TestRolloutAndKillsLoseNothing posts events all the while that the dispatcher is rolled out anew and that Pods of both
-// parts are killed, and sees every event accepted, after retries, and arrive.
+// refusedShare is one of how many requests the endpoint refuses, so that there are retries to be lost as well.
+const refusedShare = 50
+
+// TestRolloutAndKillsLoseNothing posts events all the while that the dispatcher is rolled out anew, that Pods of both
+// parts are killed and that the endpoint refuses some requests, and sees every event accepted, after retries, and arrive.
+// It is test/faults with Pods.
 func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	if *seed == 0 {
 		*seed = rand.Uint64()
@@ -52,6 +58,7 @@ func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	random := rand.New(rand.NewPCG(*seed, 0))
 
 	p := production{name: "load", events: *events, tries: postTries, rate: *rate}
+	refuse(t, *events/refusedShare, refusedShare)
 	p.start(t)
 	length := time.Duration(float64(*events) / *rate * float64(time.Second))
 	deadline := time.Now().Add(length)
@@ -80,7 +87,19 @@ func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	settled := time.Now()
 	again := p.arrived(t, 5*time.Minute)
 	figure("all had arrived after the last was posted", time.Since(settled))
-	figure("lost, sent more than once", fmt.Sprintf("0, %d", again))
+	figure("lost, accepted more than once", fmt.Sprintf("0, %d", again))
+	got, err := received(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	figure("refused by the endpoint, and delivered by a retry", got.Refused)
+	if got.Refused < *events/refusedShare {
+		t.Errorf("the endpoint refused %d requests, not %d", got.Refused, *events/refusedShare)
+	}
+	// What a killed dispatcher had in flight comes again, and nothing else.
+	if most := *kills * lane.DefaultMaxConcurrent; again > most {
+		t.Errorf("%d events were accepted more than once: %d kills explain %d at most", again, *kills, most)
+	}
 	rolledOut(t, "postback-dispatcher")
 	rolledOut(t, "postback-manager")
 }

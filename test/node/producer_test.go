@@ -19,7 +19,6 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -128,24 +127,44 @@ func (p production) finish(t *testing.T, patience time.Duration) report.Produced
 // received returns what the endpoint has got.
 func received(ctx context.Context) (report.Received, error) {
 	var all report.Received
-	var pod corev1.Pod
-	if err := api.Get(ctx, client.ObjectKey{Namespace: partner, Name: "receiver"}, &pod); err != nil {
-		return all, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+pod.Status.PodIP+":8081/", http.NoBody)
+	content, err := ask(ctx, http.MethodGet, "")
 	if err != nil {
 		return all, err
+	}
+	return all, json.Unmarshal(content, &all)
+}
+
+// refuse has the endpoint answer 503 so many times from now on, to each request after so many that it accepts.
+func refuse(t *testing.T, times, every int) {
+	t.Helper()
+	if answer, err := ask(t.Context(), http.MethodPost, fmt.Sprintf("refuse?times=%d&every=%d", times, every)); err != nil {
+		t.Fatalf("%v: %s", err, answer)
+	}
+}
+
+// ask asks the endpoint's Pod.
+func ask(ctx context.Context, method, path string) ([]byte, error) {
+	var pod corev1.Pod
+	if err := api.Get(ctx, client.ObjectKey{Namespace: partner, Name: "receiver"}, &pod); err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+pod.Status.PodIP+":8081/"+path, http.NoBody)
+	if err != nil {
+		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return all, err
+		return nil, err
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
-	return all, errors.Join(err, json.Unmarshal(content, &all))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("the endpoint's Pod answers %s", response.Status)
+	}
+	return content, err
 }
 
-// arrived waits until every event of a producer has arrived, and returns how many requests came more than once.
+// arrived waits until every event of a producer has arrived, and returns how many were accepted more than once.
 func (p production) arrived(t *testing.T, patience time.Duration) (again int) {
 	t.Helper()
 	await(t, patience, func(ctx context.Context) error {

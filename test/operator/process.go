@@ -266,6 +266,15 @@ func (p *Process) Running() bool {
 	}
 }
 
+// PID returns the process id, or 0 if the process does not run.
+func (p *Process) PID() int {
+	command, _ := p.current()
+	if command == nil || !p.Running() {
+		return 0
+	}
+	return command.Process.Pid
+}
+
 // WaitReady returns when the readiness probe is answered with 200, or an error if the process ends before.
 func (p *Process) WaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)

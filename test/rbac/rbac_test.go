@@ -70,6 +70,8 @@ func TestMain(m *testing.M) {
 type role struct {
 	program string
 	object  client.Object
+	// namespace is the one to work on, or "" for a new one.
+	namespace string
 }
 
 func (r *role) rules() *[]rbacv1.PolicyRule {
@@ -152,7 +154,7 @@ func without(rule rbacv1.PolicyRule, resource, verb string) (rules []rbacv1.Poli
 func TestNothingIsRefused(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	r := begin(t)
+	r := begin(t, "")
 	if err := r.use(ctx); err != nil {
 		t.Errorf("%v\n%s", err, r.dispatcher.LogTail(logLines))
 	}
@@ -189,7 +191,7 @@ func checkLoss(t *testing.T, l *loss) {
 	all := slices.Clone(*l.role.rules())
 	setRules(t, l, l.rules, false)
 	defer setRules(t, l, all, true)
-	r := begin(t)
+	r := begin(t, l.role.namespace)
 	ctx, cancel := context.WithTimeout(t.Context(), refusal)
 	used := make(chan error, 1)
 	go func() { used <- r.use(ctx) }()

@@ -52,16 +52,18 @@ type run struct {
 	namespace, token    string
 }
 
-// begin starts both programs, which need not become ready.
-func begin(t *testing.T) *run {
+// begin starts both programs, which need not become ready, to work on a namespace, or on a new one if it is "".
+func begin(t *testing.T, namespace string) *run {
 	t.Helper()
 	deleteLeases(t)
-	r := &run{t: t}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "partner-"}}
-	if err := api.Create(t.Context(), namespace); err != nil {
-		t.Fatal(err)
+	if namespace == "" {
+		made := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "partner-"}}
+		if err := api.Create(t.Context(), made); err != nil {
+			t.Fatal(err)
+		}
+		namespace = made.Name
 	}
-	r.namespace = namespace.Name
+	r := &run{t: t, namespace: namespace}
 	var err error
 	if r.token, err = op.SenderToken(t.Context(), r.namespace); err != nil {
 		t.Fatal(err)

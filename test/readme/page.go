@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package readme follows the README as a stranger does, word for word.
+// Package readme follows the README and the quickstart as a stranger does, word for word.
 package readme
 
 import (
@@ -68,6 +68,16 @@ func steps(page, heading string) ([]step, error) {
 	return all, nil
 }
 
+// whole returns the command that begins in a line, with the lines in which it goes on, and the last of these.
+func whole(lines []string, i int) (command string, last int) {
+	function := strings.HasSuffix(lines[i], "() {")
+	last = i
+	for last+1 < len(lines) && (strings.HasSuffix(lines[last], `\`) || function && lines[last] != "}") {
+		last++
+	}
+	return strings.Join(lines[i:last+1], "\n"), last
+}
+
 var fileName = regexp.MustCompile(`^# ([a-z-]+\.yaml)$`)
 
 func block(language string, lines []string, at int) ([]step, error) {
@@ -80,10 +90,13 @@ func block(language string, lines []string, at int) ([]step, error) {
 		return []step{{line: at, file: name[1], text: strings.Join(lines, "\n") + "\n"}}, nil
 	case "sh":
 		var all []step
-		for i, line := range lines {
-			if line != "" && !strings.HasPrefix(line, "#") {
-				all = append(all, step{line: at + i, command: line})
+		for i := 0; i < len(lines); i++ {
+			if lines[i] == "" || strings.HasPrefix(lines[i], "#") {
+				continue
 			}
+			s := step{line: at + i}
+			s.command, i = whole(lines, i)
+			all = append(all, s)
 		}
 		return all, nil
 	case "console":
@@ -95,14 +108,11 @@ func block(language string, lines []string, at int) ([]step, error) {
 // session reads commands and what they print.
 func session(lines []string, at int) (all []step, err error) {
 	for i := 0; i < len(lines); i++ {
-		command, ok := strings.CutPrefix(lines[i], "$ ")
 		switch {
-		case ok:
-			s := step{line: at + i, command: command, printed: true}
-			for strings.HasSuffix(s.command, `\`) && i+1 < len(lines) {
-				i++
-				s.command += "\n" + lines[i]
-			}
+		case strings.HasPrefix(lines[i], "$ "):
+			s := step{line: at + i, printed: true}
+			s.command, i = whole(lines, i)
+			s.command = strings.TrimPrefix(s.command, "$ ")
 			all = append(all, s)
 		case len(all) == 0:
 			return nil, fmt.Errorf("line %d: the block does not begin with a command", at+i)

@@ -26,15 +26,21 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// end follows what a command printed, with its exit status.
-const end = "-- ended with "
+const (
+	// end follows what a command printed, with its exit status.
+	end = "-- ended with "
+	// longest is how long a command may take: longer than any of the pages waits.
+	longest = 5 * time.Minute
+)
 
 // shell is a bash in which commands are typed one after the other, as in a terminal.
 type shell struct {
 	stdin   io.WriteCloser
 	output  *bufio.Reader
+	pipe    *os.File
 	command *exec.Cmd
 }
 
@@ -54,13 +60,16 @@ func startShell(ctx context.Context, dir string, env []string) (*shell, error) {
 	if err := errors.Join(command.Start(), write.Close()); err != nil {
 		return nil, fmt.Errorf("start bash: %w", err)
 	}
-	return &shell{stdin: stdin, output: bufio.NewReader(read), command: command}, nil
+	return &shell{stdin: stdin, output: bufio.NewReader(read), pipe: read, command: command}, nil
 }
 
 // run types a command, and returns what it printed and its exit status.
 func (s *shell) run(command string) (printed string, status int, err error) {
 	if _, err := io.WriteString(s.stdin, command+"\necho \""+end+"$?\"\n"); err != nil {
 		return "", 0, fmt.Errorf("type into bash: %w", err)
+	}
+	if err := s.pipe.SetReadDeadline(time.Now().Add(longest)); err != nil {
+		return "", 0, fmt.Errorf("read from bash: %w", err)
 	}
 	var all strings.Builder
 	for {

@@ -228,12 +228,11 @@ func (w *world) work(e *event, first bool) *lane.Work {
 	return &lane.Work{
 		Key: types.NamespacedName{Namespace: "tenant", Name: fmt.Sprintf("%s-%07d", e.to.route.Name, e.number)},
 		Due: e.due,
-		Do: func(ctx context.Context) *v1alpha1.Attempt {
+		Do: func(ctx context.Context, sent func(*v1alpha1.Attempt)) {
 			late := first && time.Since(e.stored) > attempt.FirstAttemptWindow
-			if late || by != w.elected() || !w.begin(e) {
-				return nil
+			if !late && by == w.elected() && w.begin(e) {
+				w.attempt(ctx, e, sent)
 			}
-			return w.attempt(ctx, e)
 		},
 	}
 }
@@ -251,7 +250,7 @@ func (w *world) begin(e *event) bool {
 }
 
 // attempt makes an attempt and records it.
-func (w *world) attempt(ctx context.Context, e *event) *v1alpha1.Attempt {
+func (w *world) attempt(ctx context.Context, e *event, sent func(*v1alpha1.Attempt)) {
 	w.measured.begun(e)
 	chance := rand.New(rand.NewPCG(uint64(e.number), hash(e.to.route.Name)+uint64(e.attempts)))
 	away := e.to.failing && w.away(time.Now())
@@ -264,15 +263,19 @@ func (w *world) attempt(ctx context.Context, e *event) *v1alpha1.Attempt {
 	}
 	sleep(ctx, time.Duration((0.8+0.4*chance.Float64())*float64(takes)))
 	end := time.Now()
+	if !away {
+		sent(&v1alpha1.Attempt{Outcome: v1alpha1.OutcomeSucceeded})
+	} else {
+		sent(w.failure(e.to))
+	}
 	w.api.write(&w.measured)
 	w.measured.recorded(e, !away)
 	if !away {
 		w.succeed(e)
-		return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeSucceeded}
+		return
 	}
 	wait := time.Duration((1 + w.jitter*(2*chance.Float64()-1)) * float64(delivery.Delay(e.attempts)))
 	w.fail(e, end.Add(wait))
-	return w.failure(e.to)
 }
 
 func (w *world) succeed(e *event) {

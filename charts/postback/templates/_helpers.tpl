@@ -21,7 +21,8 @@ app.kubernetes.io/component: {{ . }}
 
 {{/*
 The objects of the files that match a pattern. They are copies of what is in config/, made by "make manifests", so that chart
-and kustomize say the same. Takes root and files, and, if wanted: kinds, to leave out others; labels; annotations.
+and kustomize say the same. Takes root and files, and, if wanted: kinds, to leave out others; namespace, to put them there; labels;
+annotations.
 */}}
 {{- define "postback.objects" -}}
 {{- $in := . }}
@@ -34,6 +35,9 @@ and kustomize say the same. Takes root and files, and, if wanted: kinds, to leav
 {{- if and $object.kind (or (not $in.kinds) (has $object.kind $in.kinds)) }}
 {{- $labels := merge (include "postback.labels" $in.root | fromYaml) ($in.labels | default dict | deepCopy) ($object.metadata.labels | default dict) }}
 {{- $_ := set $object.metadata "labels" $labels }}
+{{- with $in.namespace }}
+{{- $_ := set $object.metadata "namespace" . }}
+{{- end }}
 {{- with $in.annotations }}
 {{- $_ := set $object.metadata "annotations" (merge (deepCopy .) ($object.metadata.annotations | default dict)) }}
 {{- end }}
@@ -127,5 +131,39 @@ spec:
   selector:
     matchLabels:
       {{- include "postback.selector" .part | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{/* The flags of the JetStream intake. Takes the values nats. */}}
+{{- define "postback.nats.args" -}}
+- --intake=jetstream
+- --nats-url=$(NATS_URL)
+- --nats-replicas={{ .replicas }}
+- --nats-duplicate-window={{ .duplicateWindow }}
+- --nats-max-bytes={{ int64 .maxBytes }}
+- --log-max-age={{ .log.maxAge }}
+- --log-max-bytes={{ int64 .log.maxBytes }}
+{{- if .credentialsSecret }}
+- --nats-credentials-file=/etc/postback/nats-credentials/user.creds
+{{- end }}
+{{- if .caSecret }}
+- --nats-ca-file=/etc/postback/nats-ca/ca.crt
+{{- end }}
+{{- if .tlsSecret }}
+- --nats-tls-cert-file=/etc/postback/nats-tls/tls.crt
+- --nats-tls-private-key-file=/etc/postback/nats-tls/tls.key
+{{- end }}
+{{- end }}
+
+{{/* The Secrets of the JetStream intake, by the names of their volumes. Takes the values nats. */}}
+{{- define "postback.nats.secrets" -}}
+{{- with .caSecret }}
+nats-ca: {{ . | quote }}
+{{- end }}
+{{- with .credentialsSecret }}
+nats-credentials: {{ . | quote }}
+{{- end }}
+{{- with .tlsSecret }}
+nats-tls: {{ . | quote }}
 {{- end }}
 {{- end }}

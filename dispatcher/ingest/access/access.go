@@ -14,7 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package access asks the Kubernetes API server who a caller is, and whether they may post events for a namespace.
+// Package access asks the Kubernetes API server who a caller is, and whether they have a right, such as to post events for a
+// namespace.
 package access
 
 import (
@@ -40,6 +41,21 @@ const (
 	Verb     = "create"
 	Resource = "postbackevents"
 )
+
+// Right is what a caller needs, in the API group postback.dev.
+type Right struct {
+	// Verb and Resource are as roles have them. Namespace "" means all.
+	Verb, Resource, Namespace string
+}
+
+// String describes the right.
+func (r Right) String() string {
+	where := "in namespace " + r.Namespace
+	if r.Namespace == "" {
+		where = "in all namespaces"
+	}
+	return fmt.Sprintf("%s %s.%s %s", r.Verb, r.Resource, v1alpha1.GroupVersion.Group, where)
+}
 
 const (
 	// allowedFor is how long a positive answer holds: so long a token or a right that was taken away still serves.
@@ -68,15 +84,14 @@ type UnauthenticatedError struct {
 // Error implements error.
 func (e *UnauthenticatedError) Error() string { return e.Detail }
 
-// ForbiddenError means that a caller has no right to post events for a namespace.
+// ForbiddenError means that a caller has not the right that they need.
 type ForbiddenError struct {
-	User, Namespace string
+	User string
+	Right
 }
 
 // Error names what is missing.
-func (e *ForbiddenError) Error() string {
-	return fmt.Sprintf("%s may not %s %s.%s in namespace %s", e.User, Verb, Resource, v1alpha1.GroupVersion.Group, e.Namespace)
-}
+func (e *ForbiddenError) Error() string { return e.User + " may not " + e.Right.String() }
 
 // Reviewer asks the API server, and remembers what it answers. It is safe for concurrent use.
 type Reviewer struct {
@@ -85,7 +100,7 @@ type Reviewer struct {
 	clock    clock.PassiveClock
 	// open holds one element for each question that is being asked.
 	open chan struct{}
-	// tokens are known by their digests, so that they themselves are nowhere kept; rights by that and the namespace.
+	// tokens are known by their digests, so that they themselves are nowhere kept; rights by that and what they are.
 	tokens  *memory[*caller]
 	rights  *memory[bool]
 	timeout time.Duration
@@ -111,9 +126,15 @@ func New(clients kubernetes.Interface, audience string, c clock.PassiveClock) *R
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
-// Check returns the name of the user whose token it is, if they may post events for a namespace. The error is an
-// *UnauthenticatedError, a *ForbiddenError, or wraps ErrUnavailable.
+// Check returns the name of the user whose token it is, if they may post events for a namespace. The error is as that of
+// Allow.
 func (r *Reviewer) Check(ctx context.Context, namespace, token string) (user string, err error) {
+	return r.Allow(ctx, token, Right{Verb: Verb, Resource: Resource, Namespace: namespace})
+}
+
+// Allow returns the name of the user whose token it is, if they have a right. The error is an *UnauthenticatedError, a
+// *ForbiddenError, or wraps ErrUnavailable.
+func (r *Reviewer) Allow(ctx context.Context, token string, right Right) (user string, err error) {
 	if len(token) > maxToken {
 		return "", &UnauthenticatedError{Detail: fmt.Sprintf("The token has more than %d bytes.", maxToken)}
 	}
@@ -133,14 +154,14 @@ func (r *Reviewer) Check(ctx context.Context, namespace, token string) (user str
 	case who.user == nil:
 		return "", &UnauthenticatedError{Detail: who.detail}
 	}
-	allowed, err := r.rights.get(ctx, key+namespace, func(ctx context.Context) (bool, time.Duration, error) {
-		return r.authorize(ctx, namespace, who.user)
+	allowed, err := r.rights.get(ctx, key+right.String(), func(ctx context.Context) (bool, time.Duration, error) {
+		return r.authorize(ctx, right, who.user)
 	})
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("%w: SubjectAccessReview: %w", ErrUnavailable, err)
 	case !allowed:
-		return "", &ForbiddenError{User: who.user.Username, Namespace: namespace}
+		return "", &ForbiddenError{User: who.user.Username, Right: right}
 	}
 	return who.user.Username, nil
 }
@@ -181,7 +202,7 @@ func (r *Reviewer) whyNot(claims claims) string {
 	return "The Kubernetes API server does not accept the token: it may be made up, revoked, of a ServiceAccount that is gone, or for another audience."
 }
 
-func (r *Reviewer) authorize(ctx context.Context, namespace string, user *authenticationv1.UserInfo) (bool, time.Duration, error) {
+func (r *Reviewer) authorize(ctx context.Context, right Right, user *authenticationv1.UserInfo) (bool, time.Duration, error) {
 	extra := make(map[string]authorizationv1.ExtraValue, len(user.Extra))
 	for name, values := range user.Extra {
 		extra[name] = authorizationv1.ExtraValue(values)
@@ -189,7 +210,7 @@ func (r *Reviewer) authorize(ctx context.Context, namespace string, user *authen
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
 		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: namespace, Verb: Verb, Resource: Resource,
+			Namespace: right.Namespace, Verb: right.Verb, Resource: right.Resource,
 			Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version,
 		},
 	}}

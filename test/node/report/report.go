@@ -24,10 +24,12 @@ import (
 
 // Received is what an endpoint has got.
 type Received struct {
-	// Events counts the requests with each event's id.
+	// Events counts the requests with each event's id that the endpoint has accepted.
 	Events map[string]int `json:"events"`
 	// Unverified counts the requests whose signatures do not fit.
 	Unverified int `json:"unverified"`
+	// Refused counts the requests that the endpoint was told not to accept.
+	Refused int `json:"refused"`
 }
 
 // Produced is what became of the events of a producer.

@@ -20,8 +20,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +31,10 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// receive takes postbacks on port 8080 and tells on port 8081 what has come.
+// hook is the path of the endpoint.
+const hook = "/hooks"
+
+// receive takes postbacks on port 8080, tells on port 8081 what has come, and is told there to refuse some.
 func receive(ctx context.Context, secretFile string) error {
 	secrets := func() []receiver.Secret {
 		value, err := os.ReadFile(secretFile)
@@ -43,14 +48,21 @@ func receive(ctx context.Context, secretFile string) error {
 		return err
 	}
 	defer endpoint.Close()
-	server := &http.Server{
-		Addr:              ":8081",
-		ReadHeaderTimeout: 10 * time.Second,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(received(endpoint.Requests(""))) // Who asks sees that it is not whole.
-		}),
-	}
+	tell := http.NewServeMux()
+	tell.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(received(endpoint.Requests(""))) // Who asks sees that it is not whole.
+	})
+	tell.HandleFunc("POST /refuse", func(w http.ResponseWriter, r *http.Request) {
+		times, errTimes := strconv.Atoi(r.FormValue("times"))
+		every, errEvery := strconv.Atoi(r.FormValue("every"))
+		if err := errors.Join(errTimes, errEvery); err != nil || every < 2 {
+			http.Error(w, fmt.Sprintf("times and every must be numbers, every at least 2: %v", err), http.StatusBadRequest)
+			return
+		}
+		endpoint.Answer(hook, refusals(times, every)...)
+	})
+	server := &http.Server{Addr: ":8081", ReadHeaderTimeout: 10 * time.Second, Handler: tell}
 	go func() {
 		<-ctx.Done()
 		_ = server.Close() // It keeps nothing.
@@ -61,10 +73,23 @@ func receive(ctx context.Context, secretFile string) error {
 	return nil
 }
 
+// refusals returns answers of which each of so many is a 503, after those that accept.
+func refusals(times, every int) []receiver.Answer {
+	answers := make([]receiver.Answer, 0, 2*times)
+	for range times {
+		answers = append(answers, receiver.Times(every-1, http.StatusOK), receiver.Times(1, http.StatusServiceUnavailable))
+	}
+	return answers
+}
+
 func received(requests []receiver.Request) report.Received {
 	all := report.Received{Events: map[string]int{}}
 	for i := range requests {
-		all.Events[requests[i].ID()]++
+		if requests[i].Status == http.StatusOK {
+			all.Events[requests[i].ID()]++
+		} else {
+			all.Refused++
+		}
 		if !requests[i].Verified() {
 			all.Unverified++
 		}

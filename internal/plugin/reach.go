@@ -26,6 +26,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -35,6 +36,18 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
+
+// reach is how a dispatcher's ingest is reached: at a URL, or by a port-forward.
+type reach struct {
+	*env
+	ingestURL, caFile, installNamespace string
+}
+
+func (r *reach) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&r.ingestURL, "ingest-url", "", "Base URL of the ingest API. Without it, a port-forward to a dispatcher Pod is made.")
+	f.StringVar(&r.caFile, "ca-file", "", "File with the CAs to trust, in PEM. Without it, a port-forward trusts those that the manager publishes, and --ingest-url those of this machine.")
+	f.StringVar(&r.installNamespace, "install-namespace", defaultInstallNamespace, "Namespace of the installation.")
+}
 
 // dispatcherSelector selects the Pods of the dispatcher.
 const dispatcherSelector = "app.kubernetes.io/name=postback-dispatcher"
@@ -54,24 +67,24 @@ func (f *forwarded) close() {
 }
 
 // forward makes a port-forward to a ready dispatcher Pod, on a free port of this machine.
-func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwarded, error) {
+func (r *reach) forward(ctx context.Context, config *rest.Config) (*forwarded, error) {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
-	pods, err := clients.CoreV1().Pods(o.installNamespace).List(ctx, metav1.ListOptions{LabelSelector: dispatcherSelector})
+	pods, err := clients.CoreV1().Pods(r.installNamespace).List(ctx, metav1.ListOptions{LabelSelector: dispatcherSelector})
 	if err != nil {
 		return nil, err
 	}
 	pod := readyPod(pods.Items)
 	if pod == nil {
-		return nil, fmt.Errorf("namespace %s has no ready Pod with the label %s", o.installNamespace, dispatcherSelector)
+		return nil, fmt.Errorf("namespace %s has no ready Pod with the label %s", r.installNamespace, dispatcherSelector)
 	}
 	port, ok := portOf(pod, v1alpha1.IngestPortName)
 	if !ok {
 		return nil, fmt.Errorf("pod %s has no port named %s: its ingest is not open to others", pod.Name, v1alpha1.IngestPortName)
 	}
-	trust, err := o.trust(ctx, clients)
+	trust, err := r.trust(ctx, clients)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +100,7 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 	dialer := portforward.NewFallbackDialer(websocket, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, address), func(error) bool { return true })
 	f := &forwarded{tls: trust, stop: make(chan struct{}), done: make(chan struct{})}
 	ready := make(chan struct{})
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(int(port))}, f.stop, ready, io.Discard, o.ErrOut)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(int(port))}, f.stop, ready, io.Discard, r.ErrOut)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
@@ -115,16 +128,16 @@ func (o *sendOptions) forward(ctx context.Context, config *rest.Config) (*forwar
 
 // trust returns what a connection through a port-forward is checked with: the certificate is for the Service, and signed by a CA
 // of --ca-file, or of the ConfigMap in which the manager publishes its own.
-func (o *sendOptions) trust(ctx context.Context, clients kubernetes.Interface) (*tls.Config, error) {
-	config, err := o.tlsConfig()
+func (r *reach) trust(ctx context.Context, clients kubernetes.Interface) (*tls.Config, error) {
+	config, err := r.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
-	config.ServerName = v1alpha1.IngestServiceName + "." + o.installNamespace + ".svc"
+	config.ServerName = v1alpha1.IngestServiceName + "." + r.installNamespace + ".svc"
 	if config.RootCAs != nil {
 		return config, nil
 	}
-	bundle, err := clients.CoreV1().ConfigMaps(o.installNamespace).Get(ctx, v1alpha1.IngestCAName, metav1.GetOptions{})
+	bundle, err := clients.CoreV1().ConfigMaps(r.installNamespace).Get(ctx, v1alpha1.IngestCAName, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("learn which CA to trust: %w; or name --ca-file", err)
 	}
@@ -136,18 +149,18 @@ func (o *sendOptions) trust(ctx context.Context, clients kubernetes.Interface) (
 }
 
 // tlsConfig returns what HTTPS is checked with: the CAs of --ca-file, or without it those of this machine.
-func (o *sendOptions) tlsConfig() (*tls.Config, error) {
+func (r *reach) tlsConfig() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.caFile == "" {
+	if r.caFile == "" {
 		return config, nil
 	}
-	text, err := o.readFile(o.caFile, maxCAFile)
+	text, err := r.readFile(r.caFile, maxCAFile)
 	if err != nil {
 		return nil, err
 	}
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--ca-file: %s holds no certificate in PEM", o.caFile)
+		return nil, fmt.Errorf("--ca-file: %s holds no certificate in PEM", r.caFile)
 	}
 	return config, nil
 }

@@ -53,13 +53,13 @@ func TestTrust(t *testing.T) {
 		"a file, whatever is published": {file: file, objects: []runtime.Object{bundle("")}},
 		"nothing":                       {want: "name --ca-file"},
 		"nothing in what is published":  {objects: []runtime.Object{bundle("")}, want: "holds no certificate under ca.crt"},
-		"no certificate in the file":    {file: "forward_test.go", want: "holds no certificate in PEM"},
+		"no certificate in the file":    {file: "reach_test.go", want: "holds no certificate in PEM"},
 		"no file":                       {file: file + "x", want: "no such file"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			o := &sendOptions{env: &env{}, installNamespace: "elsewhere", caFile: test.file}
-			trust, err := o.trust(t.Context(), fake.NewClientset(test.objects...))
+			r := &reach{env: &env{}, installNamespace: "elsewhere", caFile: test.file}
+			trust, err := r.trust(t.Context(), fake.NewClientset(test.objects...))
 			switch {
 			case test.want != "":
 				if err == nil || !strings.Contains(err.Error(), test.want) {

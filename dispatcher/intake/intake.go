@@ -1,0 +1,87 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package intake is what becomes of a delivery between ingest, which knows that an event is for a Postback, and the attempts.
+// There is more than one way to keep it until then: this package has the one by the Kubernetes API, and package jetstream
+// another one.
+package intake
+
+import (
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/dispatcher/format"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// Delivery is what has to be stored.
+type Delivery struct {
+	// Object is not at the API server yet.
+	Object *v1alpha1.PostbackDelivery
+	// Event is what Object was made of, and Route that of its Postback.
+	Event *event.Posted
+	Route *route.Route
+}
+
+// Outcome says what became of a delivery.
+type Outcome struct {
+	Result Result
+	Reason Reason
+	// Err is why the delivery is Unstored.
+	Err error
+}
+
+// Result is what became of a delivery, in the words of ingest's answers.
+type Result string
+
+const (
+	// Stored: the delivery is stored and will be attempted.
+	Stored Result = "Stored"
+	// Duplicate: the same event was stored before.
+	Duplicate Result = "Duplicate"
+	// Skipped: the Postback does not take events, or not this one.
+	Skipped Result = "Skipped"
+	// Refused: there is no room.
+	Refused Result = "Refused"
+	// Conflict: another event was stored before under the same id.
+	Conflict Result = "Conflict"
+	// Unstored: it was not stored, or nobody said so in time.
+	Unstored Result = "Unstored"
+)
+
+// Reason says more about Skipped, Refused and Unstored.
+type Reason string
+
+// Reasons that an intake finds out.
+const (
+	NamespaceTerminating Reason = "NamespaceTerminating"
+	NamespaceNotFound    Reason = "NamespaceNotFound"
+	QuotaExceeded        Reason = "QuotaExceeded"
+	TooLarge             Reason = "TooLarge"
+)
+
+// Compare says whether what exists under an event's id is that event. What exists keeps the format in which it was stored,
+// whatever the Postback asks for now.
+func (d *Delivery) Compare(existing *v1alpha1.PostbackDelivery) Outcome {
+	stored := &existing.Spec
+	body, err := format.Body(stored.Format, existing.Namespace, d.Event.StoredAt(stored.Event.CreatedAt.Time))
+	if err != nil {
+		return Outcome{Result: Unstored, Err: err}
+	}
+	if stored.PostbackRef == d.Object.Spec.PostbackRef && stored.Event.ID == d.Event.ID && stored.Event.Type == d.Event.Type && stored.Body == string(body) {
+		return Outcome{Result: Duplicate}
+	}
+	return Outcome{Result: Conflict}
+}

@@ -1,0 +1,144 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package intake
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// createTries is how often to try if what AlreadyExists speaks of is gone by the time of the look.
+const createTries = 3
+
+var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is read, each time")
+
+// FirstAttempts makes the first attempts of what is stored.
+type FirstAttempts interface {
+	// Reserve takes a place for the first attempt of a delivery to the endpoint of a route, and returns what has to be
+	// called once, with the delivery when it is stored, or with nil if it is not. Without a place it returns nil: then the
+	// elected replica makes the first attempt. Neither blocks.
+	Reserve(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
+}
+
+// Store reads and writes PostbackDeliveries at the API server, not in a cache.
+type Store interface {
+	Create(ctx context.Context, object client.Object, options ...client.CreateOption) error
+	Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error
+}
+
+// Kubernetes stores deliveries at the API server.
+type Kubernetes struct {
+	API           Store
+	FirstAttempts FirstAttempts
+}
+
+// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create
+
+// Store creates the object of a delivery, and has it attempted. That does not wait for others of the same request: the
+// elected replica counts from the storing, and would make the same attempt.
+func (k *Kubernetes) Store(ctx context.Context, d *Delivery) Outcome {
+	begin := k.FirstAttempts.Reserve(d.Route)
+	if begin == nil {
+		return k.Defer(ctx, d)
+	}
+	var stored *v1alpha1.PostbackDelivery
+	defer func() { begin(stored) }()
+	outcome := k.create(ctx, d)
+	if outcome.Result == Stored {
+		stored = d.Object
+	}
+	return outcome
+}
+
+// Defer creates the object of a delivery whose first attempt is left to the elected replica.
+func (k *Kubernetes) Defer(ctx context.Context, d *Delivery) Outcome {
+	if d.Object.Annotations == nil {
+		d.Object.Annotations = map[string]string{}
+	}
+	d.Object.Annotations[v1alpha1.DeferredAnnotation] = "true"
+	return k.create(ctx, d)
+}
+
+func (k *Kubernetes) create(ctx context.Context, d *Delivery) Outcome {
+	existing, outcome := Create(ctx, k.API, d.Object)
+	if existing != nil {
+		return d.Compare(existing)
+	}
+	return outcome
+}
+
+// Create creates a delivery at the API server, or returns what exists under its name.
+func Create(ctx context.Context, api Store, d *v1alpha1.PostbackDelivery) (existing *v1alpha1.PostbackDelivery, o Outcome) {
+	for range createTries {
+		err := api.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
+		if err == nil {
+			return nil, Outcome{Result: Stored}
+		}
+		// The API server counts against a quota before it looks whether the name is taken.
+		if !apierrors.IsAlreadyExists(err) && !isQuotaExceeded(err) {
+			return nil, Refusal(err)
+		}
+		existing := &v1alpha1.PostbackDelivery{}
+		getErr := api.Get(ctx, client.ObjectKeyFromObject(d), existing)
+		switch {
+		case getErr == nil:
+			return existing, Outcome{}
+		case !apierrors.IsNotFound(getErr):
+			return nil, Refusal(getErr)
+		case isQuotaExceeded(err):
+			return nil, Refusal(err)
+		}
+	}
+	return nil, Outcome{Result: Unstored, Err: errRepeatedlyGone}
+}
+
+// Refusal says what an error of the API server means. Whatever is not known to be final is Unstored, so that no event
+// is lost.
+func Refusal(err error) Outcome {
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return Outcome{Result: Skipped, Reason: NamespaceTerminating}
+	case isNamespaceNotFound(err):
+		return Outcome{Result: Skipped, Reason: NamespaceNotFound}
+	case isQuotaExceeded(err):
+		return Outcome{Result: Refused, Reason: QuotaExceeded}
+	case delivery.IsTooLarge(err):
+		return Outcome{Result: Refused, Reason: TooLarge}
+	case apierrors.IsInvalid(err):
+		// The API server's message may quote the body.
+		err = errors.New("the API server says that the delivery is invalid")
+	}
+	return Outcome{Result: Unstored, Err: err}
+}
+
+func isNamespaceNotFound(err error) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "namespaces"
+}
+
+func isQuotaExceeded(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota")
+}

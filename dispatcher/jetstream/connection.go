@@ -1,0 +1,226 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package jetstream keeps deliveries in streams of NATS rather than at the API server as long as all goes well: a delivery
+// waits in a stream for its first attempt, and what succeeds goes on record in another. Whatever cannot be attempted at once,
+// or fails, becomes a PostbackDelivery, and from there on all is as without NATS.
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+	"github.com/postback-dev/postback-operator/dispatcher/successlog"
+)
+
+// Defaults of Options.
+const (
+	DefaultReplicas        = 1
+	DefaultDuplicateWindow = 2 * time.Minute
+	DefaultMaxBytes        = 1 << 30
+	DefaultLogMaxBytes     = 1 << 30
+	DefaultLogMaxAge       = 7 * 24 * time.Hour
+)
+
+const (
+	reconnectWait = 250 * time.Millisecond
+	// pingInterval and maxPings find a server that is gone without a word.
+	pingInterval = 5 * time.Second
+	maxPings     = 2
+	// publishTimeout is for one try to publish.
+	publishTimeout = 2 * time.Second
+	setupRetry     = time.Second
+	setupTimeout   = 10 * time.Second
+	drainTimeout   = 3 * time.Second
+)
+
+// Options of a Connection.
+type Options struct {
+	// URL names the servers, between commas.
+	URL string
+	// CredentialsFile holds a user's JWT and key; CAFile the authorities for the servers' certificates; CertFile and KeyFile
+	// our own. Each may be "".
+	CredentialsFile, CAFile, CertFile, KeyFile string
+	// Names of streams and subjects.
+	Names message.Names
+	// Replicas is on how many servers a new stream is stored.
+	Replicas int
+	// DuplicateWindow is how long the deliveries stream knows an event again.
+	DuplicateWindow time.Duration
+	// MaxBytes bounds the deliveries stream, LogMaxBytes and LogMaxAge the log.
+	MaxBytes, LogMaxBytes int64
+	LogMaxAge             time.Duration
+	// Identity names the connection to people who look at the server.
+	Identity string
+	Log      logr.Logger
+}
+
+func (o *Options) validate() error {
+	switch {
+	case o.URL == "":
+		return errors.New("--intake=jetstream needs --nats-url")
+	case !o.Names.Valid():
+		return fmt.Errorf("--nats-stream-prefix must consist of letters, digits, - and _, not %q", string(o.Names))
+	case (o.CertFile == "") != (o.KeyFile == ""):
+		return errors.New("a certificate and its key belong together: give both of --nats-tls-cert-file and --nats-tls-private-key-file, or neither")
+	case o.Replicas < 1 || o.Replicas > 5:
+		return fmt.Errorf("--nats-replicas must be from 1 to 5, not %d", o.Replicas)
+	case o.DuplicateWindow < time.Second:
+		return fmt.Errorf("--nats-duplicate-window must be at least 1s, not %s", o.DuplicateWindow)
+	case o.MaxBytes < 1<<20 || o.LogMaxBytes < 1<<20:
+		return errors.New("--nats-max-bytes and --log-max-bytes must be at least 1048576")
+	case o.LogMaxAge < o.DuplicateWindow:
+		return errors.New("--log-max-age must not be less than --nats-duplicate-window")
+	}
+	return nil
+}
+
+// Connection is the one of this replica to NATS, with its streams.
+type Connection struct {
+	options Options
+	names   message.Names
+	nats    *nats.Conn
+	js      jetstream.JetStream
+	// again tells Start that the streams have to be looked at.
+	again chan struct{}
+	ready atomic.Bool
+}
+
+// Connect returns a connection, which need not be there yet: it is made, and made again, for ever.
+func Connect(o Options) (*Connection, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	gauges.inUse.Store(1)
+	c := &Connection{options: o, names: o.Names, again: make(chan struct{}, 1)}
+	options := []nats.Option{
+		nats.Name("postback-dispatcher " + o.Identity), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, reconnectWait),
+		// What cannot be sent now fails now: whoever publishes knows what to do about it.
+		nats.ReconnectBufSize(-1), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings), nats.DrainTimeout(drainTimeout),
+		nats.ConnectHandler(func(to *nats.Conn) { c.connected(to, "Connected to NATS") }),
+		nats.ReconnectHandler(func(to *nats.Conn) { c.connected(to, "Connected to NATS again") }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			gauges.connected.Store(0)
+			if err != nil {
+				o.Log.Info("Connection to NATS lost", "reason", err.Error())
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			o.Log.Info("NATS reports a problem", "reason", err.Error())
+		}),
+	}
+	if o.CredentialsFile != "" {
+		options = append(options, nats.UserCredentials(o.CredentialsFile))
+	}
+	if o.CAFile != "" {
+		options = append(options, nats.RootCAs(o.CAFile))
+	}
+	if o.CertFile != "" {
+		options = append(options, nats.ClientCert(o.CertFile, o.KeyFile))
+	}
+	var err error
+	if c.nats, err = nats.Connect(o.URL, options...); err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	c.js, err = jetstream.New(c.nats, jetstream.WithPublishAsyncMaxPending(4*maxInHand), jetstream.WithPublishAsyncTimeout(publishTimeout))
+	if err != nil {
+		c.nats.Close()
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Connection) connected(to *nats.Conn, what string) {
+	gauges.connected.Store(1)
+	c.options.Log.Info(what, "server", to.ConnectedServerName())
+	select {
+	case c.again <- struct{}{}:
+	default:
+	}
+}
+
+// Log returns the log of successes, of the Postbacks that exist.
+func (c *Connection) Log(routes successlog.Routes) *successlog.Reader {
+	return &successlog.Reader{JetStream: c.js, Names: c.names, Routes: routes}
+}
+
+// Close sends what is under way and ends the connection.
+func (c *Connection) Close() {
+	if err := c.nats.FlushTimeout(drainTimeout); err != nil {
+		c.options.Log.V(1).Info("Not all was sent to NATS", "reason", err.Error())
+	}
+	c.nats.Close()
+}
+
+var (
+	errDisconnected = errors.New("there is no connection to NATS")
+	errNoStreams    = errors.New("the streams of NATS are not there yet: see the log")
+)
+
+// Available returns an error that says why nothing can be stored now.
+func (c *Connection) Available() error {
+	switch {
+	case !c.nats.IsConnected():
+		return errDisconnected
+	case !c.ready.Load():
+		return errNoStreams
+	}
+	return nil
+}
+
+// Ready is a check for a readiness probe.
+func (c *Connection) Ready(*http.Request) error { return c.Available() }
+
+// Start makes the streams, and looks at them after each new connection, until ctx ends.
+func (c *Connection) Start(ctx context.Context) error {
+	var said string
+	for {
+		err := c.setUp(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			c.ready.Store(true)
+			said = ""
+		case err.Error() != said:
+			said = err.Error()
+			c.options.Log.Error(err, "The streams cannot be made yet; trying again")
+		}
+		var retry <-chan time.Time
+		if err != nil {
+			retry = time.After(setupRetry)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.again:
+		case <-retry:
+		}
+	}
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (c *Connection) NeedLeaderElection() bool { return false }

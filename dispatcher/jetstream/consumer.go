@@ -1,0 +1,227 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/nats-io/nats.go/jetstream"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/attempt"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+const (
+	// pullMessages is how many messages are on their way to a replica.
+	pullMessages = 512
+	// lookAgain is when to look again whether a lane has a place.
+	lookAgain = 5 * time.Millisecond
+	// consumeRetry is the pause before the consumer is asked for again.
+	consumeRetry = time.Second
+)
+
+// ConsumerOptions are all needed.
+type ConsumerOptions struct {
+	Connection *Connection
+	Routes     attempt.Routes
+	Lanes      *lane.Lanes
+	Attempter  *attempt.Attempter
+	API        intake.Store
+	Known      *Known
+	// Synced reports whether Routes and Known hold what was there at the start.
+	Synced func() bool
+	// Stop ends when what is in flight has to be cut short.
+	Stop  context.Context //nolint:containedctx // It outlives the context of Start.
+	Clock clock.PassiveClock
+	Log   logr.Logger
+}
+
+// Consumer has the deliveries in the stream attempted. It is a runnable of every replica.
+type Consumer struct {
+	ConsumerOptions
+
+	hand *hand
+	// overflowing holds one element for each PostbackDelivery that is being made without an attempt.
+	overflowing chan struct{}
+}
+
+// NewConsumer returns a Consumer that takes nothing yet.
+func NewConsumer(o ConsumerOptions) *Consumer {
+	return &Consumer{ConsumerOptions: o, hand: newHand(), overflowing: make(chan struct{}, maxOverflowing)}
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (c *Consumer) NeedLeaderElection() bool { return false }
+
+// Start consumes until ctx ends. Then it takes no more, and returns when it is done with what it has in hand.
+func (c *Consumer) Start(ctx context.Context) error {
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go c.hand.beat(beating)
+	for ctx.Err() == nil {
+		if err := c.consume(ctx); err != nil && ctx.Err() == nil {
+			c.Log.Info("Cannot take deliveries from the stream; trying again", "reason", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(consumeRetry):
+		}
+	}
+	c.finish()
+	return nil
+}
+
+var errEnded = errors.New("the consumer has ended")
+
+// consume takes messages until ctx ends, or the consumer does.
+func (c *Consumer) consume(ctx context.Context) error {
+	if err := c.Connection.Available(); err != nil {
+		return err
+	}
+	if !c.Synced() {
+		return nil
+	}
+	consumer, err := c.Connection.consumer(ctx)
+	if err != nil {
+		return err
+	}
+	consuming, err := consumer.Consume(func(msg jetstream.Msg) { c.take(ctx, msg) }, jetstream.PullMaxMessages(pullMessages),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			c.Log.V(1).Info("The stream reports a problem", "reason", err.Error())
+		}))
+	if err != nil {
+		return err
+	}
+	select {
+	case <-consuming.Closed():
+		return errEnded
+	case <-ctx.Done():
+	}
+	// What is on its way goes back at once, see take.
+	consuming.Drain()
+	select {
+	case <-consuming.Closed():
+	case <-time.After(drainTimeout):
+		consuming.Stop()
+	}
+	return nil
+}
+
+// take takes a message in hand. It is called for one message after the other, and holds up the next ones while there is no
+// place.
+func (c *Consumer) take(ctx context.Context, msg jetstream.Msg) {
+	h, err := c.parse(msg)
+	if err != nil {
+		invalid.Inc()
+		c.Log.Error(err, "A message that is no delivery is taken out of the stream", "subject", msg.Subject())
+		_ = msg.TermWithReason("not a delivery") //nolint:errcheck // It would come again.
+		return
+	}
+	if h.tries > 1 {
+		redelivered.Inc()
+	}
+	if !c.hand.take(ctx, h) {
+		_ = msg.Nak() //nolint:errcheck // It comes again later, then.
+		return
+	}
+	c.place(ctx, h)
+}
+
+func (c *Consumer) parse(msg jetstream.Msg) (*held, error) {
+	metadata, err := msg.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	d, err := c.Connection.names.ParseDelivery(msg.Subject(), msg.Headers(), msg.Data())
+	if err != nil {
+		return nil, err
+	}
+	return &held{msg: msg, d: d, stored: metadata.Timestamp, since: c.Clock.Now(), tries: metadata.NumDelivered}, nil
+}
+
+// place puts a message where it belongs: into the lane of its endpoint, or to the API server.
+func (c *Consumer) place(ctx context.Context, h *held) {
+	for {
+		r := c.Routes.Of(h.d.Namespace, h.d.Spec.PostbackRef)
+		switch decide(r, c.Lanes.Pressure) {
+		case giveHeld:
+			c.giveOver(h, overflowHeld)
+			return
+		case giveSlow:
+			c.giveOver(h, overflowSlow)
+			return
+		case attemptNow:
+			c.enter(r, h)
+			return
+		case waitForPlace:
+		}
+		select {
+		case <-ctx.Done():
+			c.giveBack(h, 0)
+			return
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// enter puts a message into a lane. What was given out before is looked for first, for its attempt may have been made.
+func (c *Consumer) enter(r *route.Route, h *held) {
+	submit := func() {
+		c.Lanes.Submit(r, &lane.Work{
+			Key: client.ObjectKeyFromObject(h.d), Due: h.since,
+			Do:      func(ctx context.Context, sent func(*v1alpha1.Attempt)) { c.attempt(ctx, h, sent) },
+			Dropped: func() { c.giveBack(h, 0) },
+		})
+	}
+	if h.tries == 1 {
+		submit()
+		return
+	}
+	go func() {
+		if c.isNew(h) {
+			submit()
+		}
+	}()
+}
+
+// finish waits for what is in hand, and gives back what is not done when there is no more time.
+func (c *Consumer) finish() {
+	ticker := time.NewTicker(lookAgain)
+	defer ticker.Stop()
+	var last <-chan time.Time
+	stop := c.Stop.Done()
+	for len(c.hand.all()) > 0 {
+		select {
+		case <-ticker.C:
+		case <-stop:
+			// What was attempted is being recorded.
+			stop, last = nil, time.After(lastWrite)
+		case <-last:
+			for _, h := range c.hand.all() {
+				c.giveBack(h, 0)
+			}
+		}
+	}
+}

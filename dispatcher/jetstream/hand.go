@@ -1,0 +1,112 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// maxInHand is how many deliveries a replica has in hand: more than it makes attempts at a time, for the log is written, and
+// PostbackDeliveries are made, beside the attempts.
+const maxInHand = 1024
+
+// held is a message in hand.
+type held struct {
+	msg jetstream.Msg
+	d   *v1alpha1.PostbackDelivery
+	// stored is when the stream took it, since when it was taken in hand.
+	stored, since time.Time
+	// tries is how often it was given out, this time included.
+	tries uint64
+
+	settled atomic.Bool
+}
+
+// hand is what a replica has taken out of the stream and is not done with.
+type hand struct {
+	places chan struct{}
+
+	mu   sync.Mutex
+	held map[*held]struct{}
+}
+
+func newHand() *hand {
+	return &hand{places: make(chan struct{}, maxInHand), held: map[*held]struct{}{}}
+}
+
+// take waits for a place and takes a message, or returns false when ctx ends.
+func (x *hand) take(ctx context.Context, h *held) bool {
+	select {
+	case x.places <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.held[h] = struct{}{}
+	gauges.inHand.Store(int64(len(x.held)))
+	return true
+}
+
+// settle tells the server what became of a message, once. If that is lost the message comes again, and is known by its
+// traces.
+func (x *hand) settle(h *held, tell func() error) {
+	if !h.settled.CompareAndSwap(false, true) {
+		return
+	}
+	_ = tell() //nolint:errcheck // It fails without a connection, and is not needed then.
+	x.mu.Lock()
+	delete(x.held, h)
+	gauges.inHand.Store(int64(len(x.held)))
+	x.mu.Unlock()
+	<-x.places
+}
+
+func (x *hand) all() []*held {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	all := make([]*held, 0, len(x.held))
+	for h := range x.held {
+		all = append(all, h)
+	}
+	return all
+}
+
+// beat tells the server every now and then that what has been in hand for long is still being worked on, until ctx ends.
+func (x *hand) beat(ctx context.Context) {
+	ticker := time.NewTicker(ackWait / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, h := range x.all() {
+			if !h.settled.Load() {
+				_ = h.msg.InProgress() //nolint:errcheck // Without a connection there is nobody to tell.
+			}
+		}
+	}
+}

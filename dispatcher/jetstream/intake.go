@@ -1,0 +1,212 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+// StreamFull says that the deliveries stream, or the storage of NATS, has no room.
+const StreamFull intake.Reason = "StreamFull"
+
+// errorCodes of the JetStream API that nats.go has no names for.
+const (
+	codeStoreFailed      = 10077 // "maximum bytes exceeded", among others
+	codeStorageExceeded  = 10047
+	codeResourcesMissing = 10023
+)
+
+// logRoom is what the log of a delivery has more than the delivery: its attempt, whose texts JSON may make longer.
+const logRoom = 24 << 10
+
+// publishPause is between two tries to publish.
+const publishPause = 100 * time.Millisecond
+
+// Lanes tell how an endpoint fares.
+type Lanes interface {
+	Pressure(r *route.Route) lane.Pressure
+}
+
+// Intake stores what can be attempted at once in the stream, and the rest at the API server.
+type Intake struct {
+	Connection *Connection
+	Kubernetes *intake.Kubernetes
+	Known      *Known
+	Lanes      Lanes
+}
+
+// Store implements ingest.Intake.
+func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
+	if err := i.Connection.Available(); err != nil {
+		return intake.Outcome{Result: intake.Unstored, Err: err}
+	}
+	m := i.Connection.names.Delivery(d.Object)
+	switch verdict := decide(d.Route, i.Lanes.Pressure); {
+	case verdict == giveHeld:
+		return i.giveOver(ctx, d, overflowHeld)
+	case verdict == giveSlow:
+		return i.giveOver(ctx, d, overflowSlow)
+	case int64(m.Size()+logRoom) > i.Connection.nats.MaxPayload():
+		return i.giveOver(ctx, d, overflowLarge)
+	}
+	key := client.ObjectKeyFromObject(d.Object)
+	if i.Known.mayExist(ctx, key) {
+		existing := &v1alpha1.PostbackDelivery{}
+		switch err := i.Kubernetes.API.Get(ctx, key, existing); {
+		case err == nil:
+			return d.Compare(existing)
+		case !apierrors.IsNotFound(err):
+			return intake.Refusal(err)
+		}
+	}
+	return i.publish(ctx, d, m)
+}
+
+// giveOver leaves a delivery to the API server, unless it is in the log.
+func (i *Intake) giveOver(ctx context.Context, d *intake.Delivery, why overflow) intake.Outcome {
+	existing, err := i.Connection.logged(ctx, d.Object)
+	switch {
+	case err != nil:
+		return intake.Outcome{Result: intake.Unstored, Err: err}
+	case existing != nil:
+		return d.Compare(existing)
+	}
+	outcome := i.Kubernetes.Defer(ctx, d)
+	if outcome.Result == intake.Stored {
+		overflows.WithLabelValues(string(why)).Inc()
+	}
+	return outcome
+}
+
+// publish tries until ctx ends. A try that got no answer may have stored the message: then the next one is told that it is a
+// duplicate.
+func (i *Intake) publish(ctx context.Context, d *intake.Delivery, m *nats.Msg) intake.Outcome {
+	for {
+		ack, err := i.Connection.publish(ctx, m)
+		switch {
+		case err == nil && ack.Duplicate:
+			return i.compare(ctx, d, ack.Sequence)
+		case err == nil:
+			published.Inc()
+			return intake.Outcome{Result: intake.Stored}
+		case isFull(err):
+			return intake.Outcome{Result: intake.Unstored, Reason: StreamFull, Err: err}
+		case !mayPass(err):
+			return intake.Outcome{Result: intake.Unstored, Err: err}
+		}
+		select {
+		case <-ctx.Done():
+			return intake.Outcome{Result: intake.Unstored, Err: errors.Join(err, ctx.Err())}
+		case <-time.After(publishPause):
+		}
+	}
+}
+
+func (c *Connection) publish(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	ack, err := c.js.PublishMsg(ctx, m)
+	if err != nil {
+		return nil, fmt.Errorf("publish to %s: %w", m.Subject, err)
+	}
+	return ack, nil
+}
+
+// mayPass reports whether a publish may succeed if it is tried again: a leader was lost, or an answer.
+func mayPass(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.Is(err, jetstream.ErrNoStreamResponse)
+}
+
+func isFull(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == codeStoreFailed || api.ErrorCode == codeStorageExceeded || api.ErrorCode == codeResourcesMissing)
+}
+
+// compare finds what was stored before under the id of a delivery: in the stream, or, done with, in the log or at the API
+// server. Of what is nowhere any more nobody knows better than that it is the same.
+func (i *Intake) compare(ctx context.Context, d *intake.Delivery, sequence uint64) intake.Outcome {
+	existing, err := i.find(ctx, d.Object, sequence)
+	switch {
+	case err != nil:
+		return intake.Outcome{Result: intake.Unstored, Err: err}
+	case existing == nil:
+		return intake.Outcome{Result: intake.Duplicate}
+	}
+	return d.Compare(existing)
+}
+
+func (i *Intake) find(ctx context.Context, d *v1alpha1.PostbackDelivery, sequence uint64) (*v1alpha1.PostbackDelivery, error) {
+	c := i.Connection
+	stream, err := c.js.Stream(ctx, c.names.DeliveriesStream())
+	if err != nil {
+		return nil, fmt.Errorf("find the deliveries stream: %w", err)
+	}
+	raw, err := stream.GetMsg(ctx, sequence)
+	if err == nil {
+		if existing, err := c.names.ParseDelivery(raw.Subject, raw.Header, raw.Data); err == nil && existing.Name == d.Name && existing.Namespace == d.Namespace {
+			return existing, nil
+		}
+	} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, fmt.Errorf("read the deliveries stream: %w", err)
+	}
+	if existing, err := c.logged(ctx, d); err != nil || existing != nil {
+		return existing, err
+	}
+	existing := &v1alpha1.PostbackDelivery{}
+	err = i.Kubernetes.API.Get(ctx, client.ObjectKeyFromObject(d), existing)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read PostbackDelivery %s/%s: %w", d.Namespace, d.Name, err)
+	}
+	return existing, nil
+}
+
+// logged returns a delivery as it is in the log, or nil.
+func (c *Connection) logged(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
+	stream, err := c.js.Stream(ctx, c.names.LogStream())
+	if err != nil {
+		return nil, fmt.Errorf("find the log stream: %w", err)
+	}
+	raw, err := stream.GetLastMsgForSubject(ctx, c.names.LogSubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the log stream: %w", err)
+	}
+	existing, err := c.names.ParseLog(raw.Subject, raw.Header, raw.Data)
+	if err != nil {
+		return nil, fmt.Errorf("read the log stream: %w", err)
+	}
+	return existing, nil
+}

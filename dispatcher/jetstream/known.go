@@ -1,0 +1,94 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// Known knows which deliveries are PostbackDeliveries: those that are unfinished, and those that were until a while ago. An
+// event that was stored as one has no place in the stream's own memory of duplicates.
+type Known struct {
+	cache client.Reader
+	clock clock.PassiveClock
+	keep  time.Duration
+
+	mu     sync.Mutex
+	recent map[types.NamespacedName]time.Time
+	swept  time.Time
+}
+
+// NewKnown returns a Known that follows a cache of the unfinished deliveries, and keeps each for a time after it has left.
+func NewKnown(ctx context.Context, c cache.Cache, keep time.Duration, now clock.PassiveClock) (*Known, error) {
+	k := &Known{cache: c, clock: now, keep: keep, recent: map[types.NamespacedName]time.Time{}}
+	informer, err := c.GetInformer(ctx, &v1alpha1.PostbackDelivery{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("watch PostbackDeliveries: %w", err)
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
+		if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+			object = gone.Obj
+		}
+		if d, ok := object.(*v1alpha1.PostbackDelivery); ok {
+			k.left(client.ObjectKeyFromObject(d))
+		}
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("follow PostbackDeliveries: %w", err)
+	}
+	return k, nil
+}
+
+func (k *Known) left(key types.NamespacedName) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.clock.Now()
+	k.recent[key] = now
+	if now.Sub(k.swept) < k.keep/2 {
+		return
+	}
+	k.swept = now
+	for other, at := range k.recent {
+		if now.Sub(at) > k.keep {
+			delete(k.recent, other)
+		}
+	}
+}
+
+// unfinished reports whether there is an unfinished PostbackDelivery, as far as the cache knows.
+func (k *Known) unfinished(ctx context.Context, key types.NamespacedName) bool {
+	return k.cache.Get(ctx, key, &v1alpha1.PostbackDelivery{}) == nil
+}
+
+// mayExist reports whether there is, or was until a while ago, an unfinished PostbackDelivery.
+func (k *Known) mayExist(ctx context.Context, key types.NamespacedName) bool {
+	k.mu.Lock()
+	at, ok := k.recent[key]
+	k.mu.Unlock()
+	return ok && k.clock.Since(at) <= k.keep || k.unfinished(ctx, key)
+}

@@ -1,0 +1,153 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package message writes deliveries as messages of NATS and reads them back. What spec and metadata of a PostbackDelivery
+// hold stands in headers; the data is the body, byte for byte. Nothing of a Postback's own configuration is in a message:
+// neither its URL nor a key.
+package message
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/event"
+)
+
+// Headers of the messages. NATS minds the case.
+const (
+	PostbackHeader    = "Postback-Name"
+	EventIDHeader     = "Postback-Event-Id"
+	EventTypeHeader   = "Postback-Event-Type"
+	CreatedAtHeader   = "Postback-Event-Created-At"
+	FormatHeader      = "Postback-Format"
+	TestHeader        = "Postback-Test"
+	TraceparentHeader = "traceparent"
+	// StoredAtHeader and AttemptHeader stand in the log alone: when the delivery was stored, and the attempt, as JSON.
+	StoredAtHeader = "Postback-Stored-At"
+	AttemptHeader  = "Postback-Attempt"
+)
+
+const yes = "true"
+
+// Delivery returns the message of a delivery that waits for its first attempt. Its id for the duplicate window follows from
+// what it is for, so that storing the same event twice stores it once.
+func (n Names) Delivery(d *v1alpha1.PostbackDelivery) *nats.Msg {
+	m := n.message(n.DeliverySubject(d.Namespace, d.Spec.PostbackRef.UID), d)
+	m.Header.Set(nats.MsgIdHdr, d.Namespace+"/"+d.Name)
+	return m
+}
+
+// Log returns the message of a delivery whose first attempt succeeded. Its id tells attempts apart: should a delivery be
+// attempted twice, both are in the log.
+func (n Names) Log(d *v1alpha1.PostbackDelivery, stored time.Time, a v1alpha1.Attempt) (*nats.Msg, error) {
+	encoded, err := json.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("encode the attempt of delivery %s/%s: %w", d.Namespace, d.Name, err)
+	}
+	m := n.message(n.LogSubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), d)
+	m.Header.Set(nats.MsgIdHdr, d.Namespace+"/"+d.Name+"/"+a.Time.UTC().Format(time.RFC3339Nano))
+	m.Header.Set(StoredAtHeader, stored.UTC().Format(time.RFC3339Nano))
+	m.Header.Set(AttemptHeader, string(encoded))
+	return m, nil
+}
+
+func (n Names) message(subject string, d *v1alpha1.PostbackDelivery) *nats.Msg {
+	header := nats.Header{
+		PostbackHeader:  {d.Spec.PostbackRef.Name},
+		EventIDHeader:   {d.Spec.Event.ID},
+		EventTypeHeader: {d.Spec.Event.Type},
+		CreatedAtHeader: {d.Spec.Event.CreatedAt.UTC().Format(time.RFC3339Nano)},
+	}
+	if d.Spec.Format != "" {
+		header.Set(FormatHeader, string(d.Spec.Format))
+	}
+	if d.Spec.Test {
+		header.Set(TestHeader, yes)
+	}
+	if place := d.Annotations[v1alpha1.TraceparentAnnotation]; place != "" {
+		header.Set(TraceparentHeader, place)
+	}
+	return &nats.Msg{Subject: subject, Header: header, Data: []byte(d.Spec.Body)}
+}
+
+// ParseDelivery returns the delivery that a message of the deliveries stream holds.
+func (n Names) ParseDelivery(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error) {
+	namespace, postback, ok := n.Owner(subject)
+	if !ok || postback == "" {
+		return nil, fmt.Errorf("subject %q is not that of a delivery", subject)
+	}
+	created, err := time.Parse(time.RFC3339Nano, header.Get(CreatedAtHeader))
+	if err != nil {
+		return nil, fmt.Errorf("header %s: %w", CreatedAtHeader, err)
+	}
+	spec := v1alpha1.PostbackDeliverySpec{
+		PostbackRef: v1alpha1.PostbackReference{Name: header.Get(PostbackHeader), UID: postback},
+		Event: v1alpha1.EventReference{
+			ID:        header.Get(EventIDHeader),
+			Type:      header.Get(EventTypeHeader),
+			CreatedAt: metav1.NewMicroTime(created.UTC()),
+		},
+		Body:   string(data),
+		Format: v1alpha1.PayloadFormat(header.Get(FormatHeader)),
+		Test:   header.Get(TestHeader) == yes,
+	}
+	switch {
+	case spec.PostbackRef.Name == "":
+		return nil, errors.New("header " + PostbackHeader + " is missing")
+	case !event.ValidID(spec.Event.ID):
+		return nil, errors.New("header " + EventIDHeader + " is not the id of an event")
+	case !event.ValidType(spec.Event.Type):
+		return nil, errors.New("header " + EventTypeHeader + " is not the type of an event")
+	case len(data) == 0:
+		return nil, errors.New("there is no body")
+	}
+	d := delivery.FromSpec(namespace, spec)
+	if place := header.Get(TraceparentHeader); place != "" {
+		d.Annotations = map[string]string{v1alpha1.TraceparentAnnotation: place}
+	}
+	return d, nil
+}
+
+// ParseLog returns the delivery that a message of the log stream holds, with its status as it would be at the API server.
+// It has no UID there, and no resourceVersion.
+func (n Names) ParseLog(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error) {
+	d, err := n.ParseDelivery(subject, header, data)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := time.Parse(time.RFC3339Nano, header.Get(StoredAtHeader))
+	if err != nil {
+		return nil, fmt.Errorf("header %s: %w", StoredAtHeader, err)
+	}
+	var a v1alpha1.Attempt
+	if err := json.Unmarshal([]byte(header.Get(AttemptHeader)), &a); err != nil {
+		return nil, fmt.Errorf("header %s: %w", AttemptHeader, err)
+	}
+	if a.Outcome != v1alpha1.OutcomeSucceeded {
+		return nil, fmt.Errorf("header %s: the log holds what was delivered, not %q", AttemptHeader, a.Outcome)
+	}
+	d.CreationTimestamp = metav1.NewTime(stored.UTC().Truncate(time.Second))
+	d.Generation = 1
+	delivery.Apply(d, nil, a, delivery.Request{}) // The route matters to failures alone.
+	return d, nil
+}

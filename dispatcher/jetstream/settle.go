@@ -1,0 +1,252 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/attempt"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+)
+
+const (
+	// maxOverflowing is how many PostbackDeliveries are made at a time without an attempt. What finds no place goes back
+	// into the stream for a while, so that it is in nobody's way.
+	maxOverflowing = 64
+	// overflowTimeout bounds the making of one.
+	overflowTimeout = 10 * time.Second
+	// lastWrite is how long what was attempted may still be recorded once the process has to end.
+	lastWrite = 4 * time.Second
+
+	// Messages go back for so long: for each time they were given out, at most longestBack; if this replica is attempting the
+	// same delivery; and if a quota leaves no room at the API server.
+	backStep     = time.Second
+	longestBack  = 10 * time.Second
+	backInFlight = time.Second
+	backNoRoom   = 30 * time.Second
+)
+
+// errNoRoom says that the API server takes no PostbackDelivery for a reason that lasts.
+var errNoRoom = errors.New("there is no room for a PostbackDelivery")
+
+// errOther says that another event is stored under the name of a delivery.
+var errOther = errors.New("another event is stored under the same id")
+
+// storeBackoff is used while the API server cannot take what was attempted.
+var storeBackoff = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 5 * time.Second}
+
+func (c *Consumer) done(h *held) { c.hand.settle(h, h.msg.Ack) }
+
+// giveBack returns a message to the stream, to be given out again after a time.
+func (c *Consumer) giveBack(h *held, after time.Duration) {
+	c.hand.settle(h, func() error {
+		if after == 0 {
+			return h.msg.Nak()
+		}
+		return h.msg.NakWithDelay(after)
+	})
+}
+
+// attempt makes the first attempt of a delivery, unless it is no longer due.
+func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Attempt)) {
+	r := c.Routes.Of(h.d.Namespace, h.d.Spec.PostbackRef)
+	switch {
+	case ctx.Err() != nil:
+		c.giveBack(h, 0)
+		return
+	case r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive():
+		c.giveOver(h, overflowHeld)
+		return
+	case c.Known.unfinished(ctx, client.ObjectKeyFromObject(h.d)):
+		c.done(h)
+		return
+	}
+	recorded, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+		return c.record(ctx, h, apply)
+	})
+	switch {
+	case err == nil && recorded.Status.Phase == v1alpha1.DeliveryDelivered && recorded.UID == "":
+		// The log is being written: see record.
+	case err == nil:
+		c.done(h)
+	case errors.Is(err, delivery.ErrGone), errors.Is(err, delivery.ErrUnrecordable):
+		c.done(h)
+	case errors.Is(err, attempt.ErrInFlight):
+		c.giveBack(h, backInFlight)
+	case errors.Is(err, errNoRoom):
+		c.Log.Error(err, "A failed attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
+		c.giveBack(h, backNoRoom)
+	default:
+		c.Log.Error(err, "A failed attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
+		c.giveBack(h, 0)
+	}
+}
+
+// record writes down how an attempt ended: in the log, beside the lane, or, if it has to be tried again, as a
+// PostbackDelivery.
+func (c *Consumer) record(ctx context.Context, h *held, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+	attempted := *h.d
+	attempted.Generation, attempted.CreationTimestamp = 1, metav1.NewTime(h.stored.UTC().Truncate(time.Second))
+	apply(&attempted)
+	if attempted.Status.Phase != v1alpha1.DeliveryDelivered {
+		return c.keep(ctx, h.d, apply)
+	}
+	if err := c.log(h, *delivery.Newest(&attempted)); err != nil {
+		return nil, err
+	}
+	return &attempted, nil
+}
+
+// log writes a success into the log stream and then takes its delivery out of the other one.
+func (c *Consumer) log(h *held, a v1alpha1.Attempt) error {
+	m, err := c.Connection.names.Log(h.d, h.stored, a)
+	if err != nil {
+		return err
+	}
+	future, err := c.Connection.js.PublishMsgAsync(m)
+	go func() {
+		if err == nil {
+			select {
+			case <-future.Ok():
+				logged.Inc()
+				c.done(h)
+				return
+			case err = <-future.Err():
+			}
+		}
+		ctx, cancel := attempt.EndLater(c.Stop, lastWrite)
+		defer cancel()
+		c.Log.Info("A success is not in the log yet", "delivery", klog.KObj(h.d), "reason", err.Error())
+		err = storeBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+			_, err := c.Connection.publish(ctx, m)
+			return err == nil, nil
+		})
+		if err != nil {
+			c.Log.Error(err, "A success could not be logged; it will be repeated", "delivery", klog.KObj(h.d))
+			return
+		}
+		logged.Inc()
+		c.done(h)
+	}()
+	return nil
+}
+
+// keep makes a PostbackDelivery of what was attempted, with the attempt in its status.
+func (c *Consumer) keep(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+	object := d.DeepCopy()
+	var last error
+	err := storeBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		existing, outcome := intake.Create(ctx, c.API, object)
+		switch {
+		case existing != nil && !same(existing, d):
+			return false, fmt.Errorf("%w: %w", delivery.ErrGone, errOther)
+		case existing != nil:
+			object = existing
+			return true, nil
+		case outcome.Result == intake.Stored:
+			return true, nil
+		case outcome.Result == intake.Skipped:
+			return false, delivery.ErrGone
+		case outcome.Result == intake.Refused:
+			return false, fmt.Errorf("%w: %s", errNoRoom, outcome.Reason)
+		}
+		if last == nil {
+			logf.FromContext(ctx).Info("Cannot record an attempt yet", "reason", outcome.Err.Error())
+		}
+		last = outcome.Err
+		return false, nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, last)
+	}
+	return c.Attempter.Recorder.Record(ctx, object, apply)
+}
+
+// same reports whether a PostbackDelivery is of the same event for the same Postback.
+func same(existing, d *v1alpha1.PostbackDelivery) bool {
+	a, b := &existing.Spec, &d.Spec
+	return a.PostbackRef == b.PostbackRef && a.Event.ID == b.Event.ID && a.Event.Type == b.Event.Type && a.Body == b.Body
+}
+
+// giveOver leaves a delivery that is not to be attempted now to the API server, or, if too many are on their way there, to
+// the stream for a while.
+func (c *Consumer) giveOver(h *held, why overflow) {
+	select {
+	case c.overflowing <- struct{}{}:
+	default:
+		c.giveBack(h, min(time.Duration(h.tries)*backStep, longestBack)) //nolint:gosec // It is a small number.
+		return
+	}
+	go func() {
+		defer func() { <-c.overflowing }()
+		if h.tries > 1 && !c.isNew(h) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+		defer cancel()
+		object := h.d.DeepCopy()
+		if object.Annotations == nil {
+			object.Annotations = map[string]string{}
+		}
+		object.Annotations[v1alpha1.DeferredAnnotation] = "true"
+		existing, outcome := intake.Create(ctx, c.API, object)
+		switch {
+		case existing != nil, outcome.Result == intake.Skipped:
+			c.done(h)
+		case outcome.Result == intake.Stored:
+			overflows.WithLabelValues(string(why)).Inc()
+			c.done(h)
+		case outcome.Result == intake.Refused:
+			c.giveBack(h, backNoRoom)
+		default:
+			c.Log.Info("Cannot make a PostbackDelivery yet", "delivery", klog.KObj(h.d), "reason", outcome.Err.Error())
+			c.giveBack(h, backStep)
+		}
+	}()
+}
+
+// isNew reports whether no trace of a delivery that was given out before is in the log or at the API server. Otherwise, or if
+// that cannot be known now, it settles it.
+func (c *Consumer) isNew(h *held) bool {
+	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+	defer cancel()
+	existing, err := c.Connection.logged(ctx, h.d)
+	if err == nil && existing == nil {
+		err = c.API.Get(ctx, client.ObjectKeyFromObject(h.d), &v1alpha1.PostbackDelivery{})
+		if apierrors.IsNotFound(err) {
+			return true
+		}
+	}
+	if err != nil {
+		c.giveBack(h, backStep)
+		return false
+	}
+	c.done(h)
+	return false
+}

@@ -1,0 +1,122 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package successlog
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+const (
+	// windowMessages is how many messages of a window are read at most, and windowBytes how many bytes.
+	windowMessages = 256
+	windowBytes    = 4 << 20
+	// firstWindow is how many numbers the first window spans, growth by how much the next one is wider or narrower.
+	firstWindow = 128
+	growth      = 4
+)
+
+// look goes through the messages of a subject backwards, within the bounds of a page.
+type look struct {
+	reader *Reader
+	filter string
+	// first is the number of the stream's first message.
+	first uint64
+	until time.Time
+	// ended says that nothing older is wanted.
+	ended bool
+
+	seen, bytes int
+}
+
+// back shows messages that stand before a place, the newest first, as long as more are wanted. It returns from where to go
+// on, or 0 if there are no more.
+func (l *look) back(ctx context.Context, before uint64, show func(*jetstream.RawStreamMsg) (more bool)) (uint64, error) {
+	width := uint64(firstWindow)
+	for before > l.first {
+		from := l.first
+		if before-l.first > width {
+			from = before - width
+		}
+		messages, whole, err := l.window(ctx, from, before)
+		if err != nil {
+			return 0, err
+		}
+		if !whole && before-from > 1 {
+			// There is more than is read at a time, and the newest are missing.
+			width = max((before-from)/growth, 1)
+			continue
+		}
+		for i := len(messages) - 1; i >= 0; i-- {
+			if !show(messages[i]) {
+				return messages[i].Sequence, nil
+			}
+		}
+		before = from
+		if l.exhausted() {
+			break
+		}
+		if len(messages) < windowMessages/growth {
+			width *= growth
+		}
+	}
+	if before <= l.first {
+		return 0, nil
+	}
+	return before, nil
+}
+
+func (l *look) exhausted() bool {
+	return l.seen >= maxLooks || l.bytes >= maxLookBytes || time.Now().After(l.until)
+}
+
+// window returns the messages from one number up to another, the oldest first. whole is false if there are more than are
+// read at a time.
+func (l *look) window(ctx context.Context, from, before uint64) (messages []*jetstream.RawStreamMsg, whole bool, err error) {
+	// One more than there can be shows that the end was reached.
+	most := int(min(before-from, windowMessages)) + 1
+	batch, err := jetstreamext.GetBatch(ctx, l.reader.JetStream, l.reader.Names.LogStream(), most,
+		jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchSubject(l.filter), jetstreamext.GetBatchMaxBytes(windowBytes))
+	if err != nil {
+		return nil, false, unavailable(err)
+	}
+	for m, err := range batch {
+		switch {
+		case errors.Is(err, jetstreamext.ErrNoMessages):
+			return messages, true, nil
+		case err != nil:
+			return nil, false, unavailable(err)
+		case m.Sequence >= before:
+			return messages, true, nil
+		}
+		l.seen++
+		l.bytes += len(m.Data)
+		messages = append(messages, m)
+		if pending, err := strconv.Atoi(m.Header.Get(pendingHeader)); err == nil && pending == 0 {
+			return messages, true, nil
+		}
+	}
+	return messages, false, nil
+}
+
+// pendingHeader says how many messages of the subject follow.
+const pendingHeader = "Nats-Num-Pending"

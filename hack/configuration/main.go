@@ -1,0 +1,152 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Command configuration writes the tables of docs/configuration.md: what the programs themselves say of their flags, and the
+// fields of the files of settings. Usage: configuration FOLDER, which gets docs/configuration.md; the text around the tables is that
+// of the present page.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/postback-dev/postback-operator/internal/start"
+)
+
+const (
+	page      = "docs/configuration.md"
+	readable  = 0o644
+	traversed = 0o755
+	patience  = 5 * time.Minute
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: configuration FOLDER")
+	}
+	content, err := os.ReadFile(page)
+	if err != nil {
+		return fmt.Errorf("read the page: %w", err)
+	}
+	text := string(content)
+	for _, program := range []string{"manager", "dispatcher"} {
+		help, err := help(program)
+		if err != nil {
+			return err
+		}
+		if text, err = replace(text, program, table(flags(help))); err != nil {
+			return err
+		}
+	}
+	target := filepath.Join(args[0], page)
+	if err := os.MkdirAll(filepath.Dir(target), traversed); err != nil {
+		return fmt.Errorf("make the folder of the page: %w", err)
+	}
+	if err := os.WriteFile(target, []byte(text), readable); err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	return nil
+}
+
+// help returns what a program prints for --help. Where a default comes from the environment, that says so.
+func help(program string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	command := exec.CommandContext(ctx, "go", "run", "-ldflags=-X main.version=<version>", "./cmd/"+program, "--help")
+	command.Env = append(os.Environ(), "POD_NAMESPACE=$POD_NAMESPACE, else postback-system", "POD_NAME=$POD_NAME, else the host's name")
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("ask the %s for its flags: %w: %s", program, err, output)
+	}
+	return string(output), nil
+}
+
+type setting struct {
+	name, kind, usage, fallback string
+}
+
+var (
+	flagLine    = regexp.MustCompile(`^  -([a-z][a-z-]*)(?: ([a-z]+))?$`)
+	defaultTail = regexp.MustCompile(` \(default (.*)\)$`)
+)
+
+// flags reads what package flag prints: a line for each, with its kind, unless it is a switch, and below, indented, its use.
+func flags(help string) []setting {
+	var all []setting
+	for line := range strings.Lines(help) {
+		line = strings.TrimSuffix(line, "\n")
+		if match := flagLine.FindStringSubmatch(line); match != nil {
+			kind := match[2]
+			if kind == "" {
+				kind = "bool"
+			}
+			all = append(all, setting{name: match[1], kind: kind})
+			continue
+		}
+		usage, indented := strings.CutPrefix(line, "    \t")
+		if !indented || len(all) == 0 {
+			continue
+		}
+		last := &all[len(all)-1]
+		if match := defaultTail.FindStringSubmatch(usage); match != nil {
+			last.fallback = strings.Trim(match[1], `"`)
+			usage = strings.TrimSuffix(usage, match[0])
+		}
+		last.usage = strings.TrimSpace(last.usage + " " + usage)
+	}
+	return all
+}
+
+func table(settings []setting) string {
+	var b strings.Builder
+	b.WriteString("| flag | field | type | default | |\n|---|---|---|---|---|\n")
+	for _, s := range settings {
+		field, fallback := "`"+start.Field(s.name)+"`", ""
+		if s.name == start.ConfigFlag {
+			field = ""
+		}
+		if s.fallback != "" {
+			fallback = "`" + s.fallback + "`"
+		}
+		fmt.Fprintf(&b, "| `--%s` | %s | %s | %s | %s |\n", s.name, field, s.kind, fallback, strings.ReplaceAll(s.usage, "|", `\|`))
+	}
+	return b.String()
+}
+
+// replace puts a table between the two comments of a program.
+func replace(text, program, table string) (string, error) {
+	begin, end := "<!-- flags of the "+program+" -->\n", "<!-- end -->\n"
+	before, rest, found := strings.Cut(text, begin)
+	_, after, ended := strings.Cut(rest, end)
+	if !found || !ended {
+		return "", fmt.Errorf("%s has no %q with %q after it", page, begin, end)
+	}
+	return before + begin + table + end + after, nil
+}

@@ -1,0 +1,93 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package watched says which namespaces the programs work on: the flag --watch-namespaces.
+package watched
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+)
+
+// Flag is the name of the flag, and Usage what it is for.
+const (
+	Flag  = "watch-namespaces"
+	Usage = "Namespaces whose Postbacks are worked on, between commas; may be repeated. Empty: all. Manager and dispatcher need the same value, and in each of the namespaces the Roles of config/rbac/namespace."
+)
+
+// Namespaces are those that a program works on. The zero value stands for all. It is a flag.Value.
+type Namespaces struct {
+	// names are ordered, each there once.
+	names []string
+}
+
+// Of reads what String returned.
+func Of(text string) Namespaces {
+	if text == "" {
+		return Namespaces{}
+	}
+	return Namespaces{names: strings.Split(text, ",")}
+}
+
+// Set implements flag.Value. It adds names that stand between commas.
+func (n *Namespaces) Set(text string) error {
+	if text == "" {
+		return nil
+	}
+	for name := range strings.SplitSeq(text, ",") {
+		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+			return fmt.Errorf("%q is not the name of a namespace: %s", name, strings.Join(problems, "; "))
+		}
+		n.names = append(n.names, name)
+	}
+	slices.Sort(n.names)
+	n.names = slices.Compact(n.names)
+	return nil
+}
+
+// String implements flag.Value. It is "" for all.
+func (n Namespaces) String() string { return strings.Join(n.names, ",") }
+
+// All reports whether every namespace is watched.
+func (n Namespaces) All() bool { return len(n.names) == 0 }
+
+// Has reports whether a namespace is watched.
+func (n Namespaces) Has(namespace string) bool { return n.All() || slices.Contains(n.names, namespace) }
+
+// Scopes returns what has to be listed and watched, as the API names it: each namespace, or once all of them.
+func (n Namespaces) Scopes() []string {
+	if n.All() {
+		return []string{metav1.NamespaceAll}
+	}
+	return slices.Clone(n.names)
+}
+
+// Cache tells a cache to hold the objects of these namespaces, and of others beside them. It is nil for all.
+func (n Namespaces) Cache(beside ...string) map[string]cache.Config {
+	if n.All() {
+		return nil
+	}
+	configs := map[string]cache.Config{}
+	for _, name := range slices.Concat(n.names, beside) {
+		configs[name] = cache.Config{}
+	}
+	return configs
+}

@@ -1,0 +1,181 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package load
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	postTimeout = 30 * time.Second
+	// postTries is how often an event is posted that is not accepted, with postPause in between.
+	postTries = 200
+	postPause = 20 * time.Millisecond
+)
+
+// GenerateOrders say which events to post.
+type GenerateOrders struct {
+	// URLs are those for the events of a namespace, one of each dispatcher replica. Token is the sender's.
+	URLs  []string
+	Token string
+	// Prefix begins the ids, Types are the types of the events, in turn.
+	Prefix string
+	Types  []string
+	// Events is how many; Size how long each is, in bytes.
+	Events, Size int
+	// Connections is how many are posted at a time.
+	Connections int
+	// PerSecond is how many are posted in a second, however long the answers take; 0 is as many as there is room for.
+	PerSecond float64
+}
+
+// Posted is an event that was accepted.
+type Posted struct {
+	ID string
+	// Due is when it had to be posted, Accepted when the answer was there; in nanoseconds since 1970.
+	Due, Accepted int64
+	// Deliveries is for how many Postbacks it was stored.
+	Deliveries int
+}
+
+// GenerateReport is what became of the events.
+type GenerateReport struct {
+	Posted  []Posted
+	Elapsed time.Duration
+	// Refused counts the requests that were not accepted, and repeated.
+	Refused int
+}
+
+// generator posts events as a producer has to: again until they are accepted.
+type generator struct {
+	orders  GenerateOrders
+	client  *http.Client
+	filler  string
+	refused atomic.Int64
+}
+
+func generate(ctx context.Context, o GenerateOrders) (GenerateReport, error) {
+	g := &generator{
+		orders: o,
+		client: &http.Client{Timeout: postTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: o.Connections}},
+		filler: padding(o.Size - len(encode(o, 0, ""))),
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	posted := make([]Posted, o.Events)
+	turns := make(chan int, o.Events)
+	began := time.Now()
+	var workers sync.WaitGroup
+	for range o.Connections {
+		workers.Go(func() {
+			for i := range turns {
+				if err := g.post(ctx, i, g.due(began, i), &posted[i]); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for i := range o.Events {
+		pause(ctx, time.Until(g.due(began, i)))
+		turns <- i
+	}
+	close(turns)
+	workers.Wait()
+	return GenerateReport{Posted: posted, Elapsed: time.Since(began), Refused: int(g.refused.Load())}, context.Cause(ctx)
+}
+
+// due returns when an event has to be posted, or zero if that is when there is room. What comes late because of those
+// before it counts from when it was due.
+func (g *generator) due(began time.Time, i int) time.Time {
+	if g.orders.PerSecond == 0 {
+		return time.Time{}
+	}
+	return began.Add(time.Duration(float64(i) / g.orders.PerSecond * float64(time.Second)))
+}
+
+// encode returns an event as it is posted.
+func encode(o GenerateOrders, i int, filler string) []byte {
+	return fmt.Appendf(nil, `{"id":%q,"event":%q,"data":{"n":%d,"filler":%q}}`, EventID(o.Prefix, i), o.Types[i%len(o.Types)], i, filler)
+}
+
+// EventID returns the id of an event by its number.
+func EventID(prefix string, i int) string { return fmt.Sprintf("%s-%06d", prefix, i) }
+
+func (g *generator) post(ctx context.Context, i int, due time.Time, p *Posted) error {
+	body := encode(g.orders, i, g.filler)
+	p.ID = EventID(g.orders.Prefix, i)
+	if due.IsZero() {
+		due = time.Now()
+	}
+	p.Due = due.UnixNano()
+	var err error
+	for try := range postTries {
+		url := g.orders.URLs[(i+try)%len(g.orders.URLs)]
+		if p.Deliveries, err = g.try(ctx, url, body); err == nil {
+			p.Accepted = time.Now().UnixNano()
+			return nil
+		}
+		g.refused.Add(1)
+		pause(ctx, postPause)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return fmt.Errorf("post event %s: %w", p.ID, err)
+}
+
+func (g *generator) try(ctx context.Context, url string, body []byte) (deliveries int, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Authorization", "Bearer "+g.orders.Token)
+	response, err := g.client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err
+	}
+	if response.StatusCode != http.StatusAccepted {
+		return 0, fmt.Errorf("ingest answers %s: %s", response.Status, content)
+	}
+	var answer struct {
+		Events []struct {
+			Deliveries []json.RawMessage `json:"deliveries"`
+		} `json:"events"`
+	}
+	if err := json.Unmarshal(content, &answer); err != nil {
+		return 0, fmt.Errorf("read the answer: %w", err)
+	}
+	if len(answer.Events) != 1 {
+		return 0, errors.New("the answer is not about one event")
+	}
+	return len(answer.Events[0].Deliveries), nil
+}

@@ -1,0 +1,164 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"bytes"
+	_ "embed" // for performance.md.tmpl
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+)
+
+//go:embed performance.md.tmpl
+var page string
+
+// peer is what was measured of Hookdeck Outpost, tuned as well as it could be, with Redis, PostgreSQL and RabbitMQ on two
+// cores such as these: medians of three. Where nothing is known it is 0.
+var peer = map[string]figure{
+	runSaturation: {PerSecond: 2047, CPU: map[string]float64{"all": 0.79}, Latency: percentiles{P99: 136}},
+	runFanOut:     {PerSecond: 2734},
+	runSteady:     {PerSecond: steadyRate, Latency: percentiles{P99: 55}},
+	"alone":       {Latency: percentiles{P99: 400}},
+	"beside":      {Latency: percentiles{P99: 45000}},
+}
+
+// report is all that was measured.
+type report struct {
+	Date, Machine, Command string
+	Fsync                  bool
+	Size, Connections      int
+	Replicas               int
+	Modes                  []*mode
+}
+
+func newReport(o *options) *report {
+	command := append([]string{"go run ./test/bench"}, os.Args[1:]...)
+	return &report{
+		Date: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Command: strings.Join(command, " "),
+		Fsync: o.fsync, Size: o.size, Connections: o.connections, Replicas: o.replicas,
+	}
+}
+
+// machine says what this was measured on.
+func machine() string {
+	model := "unknown processor"
+	if content, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		if _, rest, ok := strings.Cut(string(content), "model name"); ok {
+			line, _, _ := strings.Cut(rest, "\n")
+			model = strings.TrimSpace(strings.TrimLeft(line, " \t:"))
+		}
+	}
+	return fmt.Sprintf("%d cores of %s, %s/%s, %s", runtime.NumCPU(), model, runtime.GOOS, runtime.GOARCH, runtime.Version())
+}
+
+// write writes the page, the figures, and the plots into a folder.
+func (r *report) write(folder string) error {
+	images := filepath.Join(folder, "images")
+	if err := os.MkdirAll(images, 0o755); err != nil { //nolint:gosec // Documentation is for everybody.
+		return fmt.Errorf("make the folder for plots: %w", err)
+	}
+	encoded, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return fmt.Errorf("encode the figures: %w", err)
+	}
+	made, err := template.New("page").Funcs(template.FuncMap{"processes": processes, "peer": func() map[string]figure { return peer }}).Parse(page)
+	if err != nil {
+		return fmt.Errorf("read the page's template: %w", err)
+	}
+	var text bytes.Buffer
+	if err := made.Execute(&text, r); err != nil {
+		return fmt.Errorf("make the page: %w", err)
+	}
+	files := map[string][]byte{"performance.md": text.Bytes(), "performance.json": append(encoded, '\n')}
+	for _, m := range r.Modes {
+		for _, s := range m.Series {
+			if len(s.Points) > 1 {
+				files[filepath.Join("images", s.Plot(m.Intake))] = s.draw(m.Intake)
+			}
+		}
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil { //nolint:gosec // As above.
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// processes returns the names of the processes that were measured, in order.
+func processes(figures []figure) []string {
+	names := map[string]bool{}
+	for i := range figures {
+		for name := range figures[i].CPU {
+			names[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// Title says which run a figure is of.
+func (f *figure) Title() string {
+	switch f.Name {
+	case runSaturation:
+		return "saturation, one endpoint"
+	case runHalf:
+		return "half of that load"
+	case runSteady:
+		return fmt.Sprintf("steady %d/s", steadyRate)
+	case runFanOut:
+		return fmt.Sprintf("each event to %d endpoints", fanOut)
+	case "alone":
+		return "a healthy endpoint alone"
+	case "beside":
+		return fmt.Sprintf("the same beside one that hangs %s", hangFor)
+	}
+	return f.Name
+}
+
+// TotalCPU is in milliseconds, of all processes together.
+func (f *figure) TotalCPU() float64 { return f.cpu() }
+
+// Peer returns what is known of the peer in the same run.
+func (f *figure) Peer() figure { return peer[f.Name] }
+
+// Share is in percent of another rate.
+func (f *figure) Share(of float64) string {
+	if of <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f %%", 100*f.SettledPerSecond/of)
+}
+
+// Remarks are the notes, in order.
+func (f *figure) Remarks() string {
+	remarks := make([]string, 0, len(f.Notes))
+	for _, what := range slices.Sorted(maps.Keys(f.Notes)) {
+		remarks = append(remarks, fmt.Sprintf("%s: %.1f", what, f.Notes[what]))
+	}
+	return strings.Join(remarks, "; ")
+}
+
+// Percent returns a share in percent.
+func (f *figure) Percent() float64 { return 100 * f.Prompt }

@@ -1,0 +1,318 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/bench/load"
+	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/operator"
+)
+
+// The ways in which a dispatcher takes events in.
+const (
+	intakeKubernetes = "kubernetes"
+	intakeJetStream  = "jetstream"
+)
+
+const (
+	// readyPatience bounds the wait for Postbacks, of which there may be thousands.
+	readyPatience = 5 * time.Minute
+	// kept is the number of finished deliveries that the cluster keeps, small enough that from the first seconds on one
+	// is deleted for each that is made, as in a cluster that has been at work for a while.
+	kept         = 500
+	pollEvery    = 100 * time.Millisecond
+	dispatcherSA = "postback-dispatcher"
+	// largestMaxPending is the most that the API takes.
+	largestMaxPending = 100000
+)
+
+// rig is a control plane with the operator and a receiver, each program a process of its own.
+type rig struct {
+	options     *options
+	intake      string
+	cp          *controlplane.ControlPlane
+	op          *operator.Operator
+	api         client.Client
+	receiver    *receiver
+	kubeconfig  string
+	manager     *operator.Process
+	dispatchers []*operator.Process
+	out         io.Writer
+	closers     []func() error
+}
+
+func newRig(ctx context.Context, o *options, intake string, out io.Writer) (r *rig, err error) {
+	r = &rig{options: o, intake: intake, out: out}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if r.cp, err = controlplane.Start(ctx, controlplane.Options{Log: out, Fsync: o.fsync}); err != nil {
+		return r, err
+	}
+	r.closers = append(r.closers, r.cp.Stop)
+	if r.api, err = r.cp.Client(); err != nil {
+		return r, err
+	}
+	if r.op, err = operator.Install(ctx, r.cp, operator.Options{Programs: o.programs}); err != nil {
+		return r, err
+	}
+	r.closers = append(r.closers, func() error { return r.op.Stop(context.WithoutCancel(ctx)) })
+	r.kubeconfig = filepath.Join(r.op.Dir, "bare.kubeconfig")
+	if err = r.cp.ServiceAccountKubeconfig(ctx, operator.Namespace, dispatcherSA, r.kubeconfig); err != nil {
+		return r, err
+	}
+	r.receiver, err = startReceiver(ctx)
+	if err == nil {
+		r.closers = append(r.closers, func() error { r.receiver.stop(); return nil })
+	}
+	return r, err
+}
+
+// close ends everything, the newest first.
+func (r *rig) close() error {
+	var errs []error
+	for _, c := range slices.Backward(r.closers) {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+// start starts the operator with a number of dispatcher replicas.
+func (r *rig) start(ctx context.Context, replicas int) error {
+	var err error
+	if r.manager, err = r.op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http")); err != nil {
+		return err
+	}
+	for len(r.dispatchers) < replicas {
+		if err := r.addReplica(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addReplica starts one more dispatcher. The generator is one sender, and is not to be held back.
+func (r *rig) addReplica(ctx context.Context) error {
+	args := append([]string{"--ingest-rate=0", fmt.Sprintf("--max-finished-deliveries=%d", kept)}, r.options.dispatcherArgs...)
+	p, err := r.op.StartDispatcher(ctx, fmt.Sprintf("postback-dispatcher-%d", len(r.dispatchers)), operator.WithArgs(args...))
+	if err != nil {
+		return err
+	}
+	r.dispatchers = append(r.dispatchers, p)
+	return nil
+}
+
+// pids returns the processes of which use is measured: all but the receiver and the generator.
+func (r *rig) pids() map[string]int {
+	pids := r.cp.PIDs()
+	if r.manager != nil {
+		pids["manager"] = r.manager.PID()
+	}
+	for i, d := range r.dispatchers {
+		pids[fmt.Sprintf("dispatcher %d", i)] = d.PID()
+	}
+	maps.DeleteFunc(pids, func(_ string, pid int) bool { return pid == 0 })
+	return pids
+}
+
+// namespace makes a namespace and returns a token for posting events to it.
+func (r *rig) namespace(ctx context.Context, name string) (token string, err error) {
+	if err := r.api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+		return "", fmt.Errorf("make namespace %s: %w", name, err)
+	}
+	return r.op.SenderToken(ctx, name)
+}
+
+// postback returns a Postback that takes one event type to an endpoint of the same name.
+func (r *rig) postback(namespace, name string, triggers ...v1alpha1.Trigger) *v1alpha1.Postback {
+	return &v1alpha1.Postback{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: v1alpha1.PostbackSpec{
+			URL: r.receiver.url(name), Triggers: triggers,
+			// No burst is to be refused: what is measured is how fast it is worked off.
+			Limits: &v1alpha1.Limits{MaxPending: ptr.To[int32](largestMaxPending)},
+		},
+	}
+}
+
+// create makes Postbacks and waits until all are ready.
+func (r *rig) create(ctx context.Context, postbacks ...*v1alpha1.Postback) error {
+	for _, p := range postbacks {
+		if err := r.api.Create(ctx, p); err != nil {
+			return fmt.Errorf("make a Postback: %w", err)
+		}
+	}
+	missing := 0
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, readyPatience, true, func(ctx context.Context) (bool, error) {
+		list := &v1alpha1.PostbackList{}
+		if err := r.api.List(ctx, list, client.InNamespace(postbacks[0].Namespace)); err != nil {
+			return false, err
+		}
+		missing = 0
+		for i := range list.Items {
+			if !ready(&list.Items[i]) {
+				missing++
+			}
+		}
+		return missing == 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %d Postbacks that are not ready: %w", missing, err)
+	}
+	return nil
+}
+
+func ready(p *v1alpha1.Postback) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c metav1.Condition) bool {
+		return c.Type == v1alpha1.ReadyCondition && c.Status == metav1.ConditionTrue && c.ObservedGeneration == p.Generation
+	})
+}
+
+// settle returns when every delivery of a namespace is finished and the history is pruned to a number.
+func (r *rig) settle(ctx context.Context, namespace string, most int) error {
+	var left, unfinished int
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, readyPatience, true, func(ctx context.Context) (bool, error) {
+		var err error
+		if left, err = r.count(ctx, namespace, fields.Everything()); err != nil || left > most {
+			return false, err
+		}
+		unfinished, err = r.count(ctx, namespace, unfinishedSelector)
+		return unfinished == 0, err
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the log is pruned: %d deliveries are left, %d of them unfinished: %w", left, unfinished, err)
+	}
+	return nil
+}
+
+func (r *rig) count(ctx context.Context, namespace string, selector fields.Selector) (int, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDeliveryList"))
+	err := r.api.List(ctx, list, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: selector})
+	return len(list.Items), err
+}
+
+// remove deletes a namespace and waits until it is gone, so that nothing of it is in the way of what follows.
+func (r *rig) remove(ctx context.Context, namespace string) error {
+	if err := r.api.DeleteAllOf(ctx, &v1alpha1.Postback{}, client.InNamespace(namespace)); err != nil {
+		return fmt.Errorf("delete the Postbacks of %s: %w", namespace, err)
+	}
+	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	if err := r.api.Delete(ctx, object); err != nil {
+		return fmt.Errorf("delete namespace %s: %w", namespace, err)
+	}
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, readyPatience, true, func(ctx context.Context) (bool, error) {
+		err := r.api.Get(ctx, client.ObjectKeyFromObject(object), object)
+		if apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		return false, err
+	})
+	if err != nil {
+		return fmt.Errorf("wait until namespace %s is gone: %w", namespace, err)
+	}
+	return nil
+}
+
+// ingestURLs returns where the events of a namespace are posted, one URL a replica.
+func (r *rig) ingestURLs(namespace string) []string {
+	urls := make([]string, len(r.dispatchers))
+	for i, d := range r.dispatchers {
+		urls[i] = d.IngestURL() + "/v1/namespaces/" + namespace + "/events"
+	}
+	return urls
+}
+
+// bareAPI runs the bare API loop, in a namespace of its own that is removed again. It returns the rounds a second, and what
+// each costs in CPU milliseconds, by process.
+func (r *rig) bareAPI(ctx context.Context, n int, write load.Write, remove bool) (rate float64, cpu map[string]float64, err error) {
+	const namespace = "bench-bare"
+	if _, err := r.namespace(ctx, namespace); err != nil {
+		return 0, nil, err
+	}
+	owner := r.postback(namespace, "bare", "bench.never")
+	if err := r.api.Create(ctx, owner); err != nil {
+		return 0, nil, fmt.Errorf("make the owner of the bare deliveries: %w", err)
+	}
+	before, err := usageOf(r.cp.PIDs())
+	if err != nil {
+		return 0, nil, err
+	}
+	report, err := call[load.LoopReport](ctx, load.BareAPI, load.BareAPIOrders{
+		Kubeconfig: r.kubeconfig, Namespace: namespace, Postback: v1alpha1.PostbackReference{Name: owner.Name, UID: owner.UID},
+		Prefix: "bare", Deliveries: n, Size: r.options.size, Connections: r.options.connections, Write: write, Delete: remove,
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	after, err := usageOf(r.cp.PIDs())
+	if err != nil {
+		return 0, nil, err
+	}
+	return report.PerSecond(), after.since(before).each(n), r.remove(ctx, namespace)
+}
+
+// say tells what happens.
+func (r *rig) say(format string, args ...any) error {
+	_, err := fmt.Fprintf(r.out, format+"\n", args...)
+	return err
+}
+
+// scrapeTime returns how long a scrape of metrics takes, the shortest of a few.
+func scrapeTime(ctx context.Context, url string) (time.Duration, error) {
+	const times = 5
+	shortest := time.Duration(math.MaxInt64)
+	for range times {
+		began := time.Now()
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		if err != nil {
+			return 0, err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0, fmt.Errorf("scrape: %w", err)
+		}
+		_, err = io.Copy(io.Discard, response.Body)
+		if err := errors.Join(err, response.Body.Close()); err != nil {
+			return 0, fmt.Errorf("scrape: %w", err)
+		}
+		shortest = min(shortest, time.Since(began))
+	}
+	return shortest, nil
+}

@@ -1,0 +1,184 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/bench/load"
+)
+
+const (
+	eventType = "bench.event"
+	// steadyRate is in events a second, steadySeconds how long a run at a rate takes, steadyConnections how many events may
+	// wait for an answer meanwhile.
+	steadyRate        = 200
+	steadySeconds     = 20
+	steadyConnections = 256
+	// bareShare is the part of the events that the bare API loop makes: it is steady after a few thousand.
+	bareShare = 4
+	// bareRequests is how many requests the bare HTTP loop makes for one event of the run at saturation.
+	bareRequests = 5
+
+	fanOut, fanOutEvents = 10, 2000
+	hangFor              = 5 * time.Second
+	hangEvents           = 2000
+)
+
+// Names of the runs.
+const (
+	runSaturation = "saturation"
+	runHalf       = "half"
+	runSteady     = "steady"
+	runFanOut     = "fanout"
+	runHanging    = "hanging"
+)
+
+// ceilings are what the parts can do without the operator.
+type ceilings struct {
+	// HTTP signs and posts, API creates and writes the status, APIPruned deletes, too. In rounds a second.
+	HTTP, API, APIPruned float64
+	// JetStream consumes and posts, if there is a JetStream.
+	JetStream float64
+	// APICPU is in milliseconds a round, by process.
+	APICPU map[string]float64
+}
+
+// measureCeilings runs the bare loops, before the operator is there.
+func (r *rig) measureCeilings(ctx context.Context) (c ceilings, err error) {
+	http, err := call[load.LoopReport](ctx, load.BareHTTP, load.BareHTTPOrders{
+		URL: r.receiver.url("bare"), Requests: bareRequests * r.options.events, Size: r.options.size, Connections: r.options.connections,
+	})
+	if err != nil {
+		return c, err
+	}
+	c.HTTP = http.PerSecond()
+	n := max(r.options.events/bareShare, 1)
+	for _, remove := range []bool{false, true} {
+		rate, cpu, err := r.bareAPI(ctx, n, load.WriteUpdate, remove)
+		if err != nil {
+			return c, err
+		}
+		if remove {
+			c.APIPruned = rate
+		} else {
+			c.API, c.APICPU = rate, cpu
+		}
+	}
+	return c, r.say("bare loops: HTTP %.0f/s, API %.0f/s, with deletes %.0f/s, API server %.2f CPU ms each", c.HTTP, c.API, c.APIPruned, c.APICPU["kube-apiserver"])
+}
+
+// run plays the runs that are asked for.
+func (r *rig) run(ctx context.Context) ([]figure, error) {
+	var figures []figure
+	saturated := 0.0
+	for _, name := range r.options.runs {
+		var more []figure
+		var f figure
+		var err error
+		switch name {
+		case runSaturation:
+			f, err = r.one(ctx, traffic{name: name, events: r.options.events, connections: r.options.connections})
+			saturated = f.PerSecond
+		case runHalf:
+			if saturated == 0 {
+				return figures, fmt.Errorf("the run %s needs %s before it", name, runSaturation)
+			}
+			f, err = r.one(ctx, traffic{name: name, perSecond: saturated / 2})
+		case runSteady:
+			f, err = r.one(ctx, traffic{name: name, perSecond: steadyRate})
+		case runFanOut:
+			f, err = r.one(ctx, traffic{name: name, events: min(fanOutEvents, r.options.events), connections: r.options.connections, fanOut: fanOut})
+		case runHanging:
+			more, err = r.hanging(ctx)
+		default:
+			err = fmt.Errorf("no run %q", name)
+		}
+		if err != nil {
+			return figures, err
+		}
+		if more == nil {
+			more = []figure{f}
+		}
+		figures = append(figures, more...)
+	}
+	return figures, nil
+}
+
+// one measures traffic for as many Postbacks as it is fanned out to, in a namespace of its own that is removed again.
+func (r *rig) one(ctx context.Context, t traffic) (figure, error) {
+	t.namespace = "bench-" + t.name
+	t.fanOut, t.kept = max(t.fanOut, 1), kept
+	t.types = []string{eventType}
+	if t.perSecond > 0 && t.events == 0 {
+		t.events, t.connections = max(int(t.perSecond*steadySeconds), 1), steadyConnections
+	}
+	var err error
+	if t.token, err = r.namespace(ctx, t.namespace); err != nil {
+		return figure{}, err
+	}
+	postbacks := make([]*v1alpha1.Postback, t.fanOut)
+	for i := range postbacks {
+		postbacks[i] = r.postback(t.namespace, fmt.Sprintf("shop-%d", i), eventType)
+	}
+	if err := r.create(ctx, postbacks...); err != nil {
+		return figure{}, err
+	}
+	f, err := r.measure(ctx, t)
+	if err != nil {
+		return f, err
+	}
+	return f, r.remove(ctx, t.namespace)
+}
+
+// hanging measures an endpoint alone, and beside one that hangs.
+func (r *rig) hanging(ctx context.Context) ([]figure, error) {
+	const healthy, hung = "healthy", "hung"
+	types := []string{"bench." + healthy, "bench." + hung}
+	if err := r.receiver.behave(ctx, load.Behaviour{Endpoint: hung, Delay: hangFor}); err != nil {
+		return nil, err
+	}
+	var figures []figure
+	for n, name := range map[int]string{1: "alone", 2: "beside"} {
+		t := traffic{
+			name: name, namespace: "bench-" + name, types: types[:n], events: n * min(hangEvents, r.options.events),
+			connections: r.options.connections, fanOut: 1, only: healthy, kept: -1,
+		}
+		var err error
+		if t.token, err = r.namespace(ctx, t.namespace); err != nil {
+			return nil, err
+		}
+		err = r.create(ctx, r.postback(t.namespace, healthy, v1alpha1.Trigger(types[0])), r.postback(t.namespace, hung, v1alpha1.Trigger(types[1])))
+		if err != nil {
+			return nil, err
+		}
+		f, err := r.measure(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.remove(ctx, t.namespace); err != nil {
+			return nil, err
+		}
+		figures = append(figures, f)
+	}
+	slices.SortFunc(figures, func(a, b figure) int { return a.Events - b.Events })
+	return figures, nil
+}

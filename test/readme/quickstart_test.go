@@ -1,0 +1,139 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package readme
+
+import (
+	"context"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/operator"
+)
+
+// TestQuickstart follows docs/quickstart.md on a cluster of its own, once for each way to install. The API server, kubectl, Helm, and what
+// runs are real; only what nodes do is done here: Pods are processes, a Service's name is this machine, and so a tunnel's end.
+func TestQuickstart(t *testing.T) {
+	needs(t, "bash", "curl", "node", "make")
+	root, err := controlplane.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs := t.TempDir()
+	if err := operator.Build(t.Context(), root, programs, "-ldflags=-X main.version=v0.1.0"); err != nil {
+		t.Fatal(err)
+	}
+	plugin(t, root, programs)
+	for _, way := range []string{"kubectl", "Helm"} {
+		t.Run(way, func(t *testing.T) {
+			r := newQuickstart(t, root, programs)
+			r.section("Install by " + way)
+			for _, heading := range []string{"Is it there?", "Declare", "Receive", "Send", "See", "Break it", "Rotate", "Remove the partner"} {
+				r.section(heading)
+			}
+			r.section("Uninstall by " + way)
+			r.section("Is it gone?")
+		})
+	}
+}
+
+func newQuickstart(t *testing.T, root, programs string) *reader {
+	t.Helper()
+	cp, err := controlplane.Start(t.Context(), controlplane.Options{WithoutCRDs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cp.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	n := newNode(t, cp, programs)
+	r := newReader(t, root, "docs/quickstart.md", []string{"Makefile", "bin", "charts", "config", "docs", "hack"}, []string{
+		"KUBECONFIG=" + cp.Kubeconfig, "MAKEFLAGS=--no-print-directory",
+		"PATH=" + strings.Join([]string{cp.AssetsDir, programs, root + "/bin", os.Getenv("PATH")}, ":"),
+	})
+	port, err := controlplane.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tunnel, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tunnel.Close() })
+	go n.forward(tunnel)
+	r.replaced = strings.NewReplacer(receiverPort, strconv.Itoa(port), "127.0.0.1:8443", tunnel.Addr().String(), "receiver.partner-globex.svc", "127.0.0.1", "value: 0.0.0.0", "value: 127.0.0.1")
+	// The programs are there, built as this test is.
+	r.skip = func(command string) bool { return command == "make build" }
+	r.instead = n.kubelet(r)
+	return r
+}
+
+func newNode(t *testing.T, cp *controlplane.ControlPlane, programs string) *node {
+	t.Helper()
+	n := &node{dir: t.TempDir(), running: map[client.ObjectKey]*workload{}}
+	var err error
+	if n.api, err = cp.Client(); err != nil {
+		t.Fatal(err)
+	}
+	if n.op, err = operator.Installed(cp, programs); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- n.run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			n.op.DumpLogs(os.Stderr, 30)
+		}
+		if err := n.stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := n.op.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// kubelet does what kubectl asks a kubelet for.
+func (n *node) kubelet(r *reader) func(command string) (printed string, answered bool) {
+	return func(command string) (string, bool) {
+		switch {
+		case strings.Contains(command, " logs deployment/receiver"):
+			return n.workload(deployments[2]).log(), true
+		case strings.Contains(command, " port-forward "):
+			// The tunnel is there; its job is one that can be ended.
+			_, _, err := r.bash.run("sleep 600 >/dev/null 2>&1 &")
+			if err != nil {
+				r.t.Error(err)
+			}
+			return "", true
+		}
+		return "", false
+	}
+}
