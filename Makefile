@@ -100,11 +100,11 @@ test-node: ## Test the installation in real Pods, on a Kubernetes node of its ow
 	@hack/node/test.sh $(NODE_FLAGS)
 
 .PHONY: simulation
-simulation: ## Simulate an outage of many endpoints, and write its figures and plots into docs (a minute).
+simulation: ## Simulate an outage of many endpoints, and write its figures and plots into docs (some minutes).
 	@go test -count 1 -timeout 9m ./test/simulation -update
 
 .PHONY: verify-simulation
-verify-simulation: ## Check that what docs say of the simulation comes out of it (a minute).
+verify-simulation: ## Check that what docs say of the simulation comes out of it (some minutes).
 	@go test -count 1 -timeout 9m ./test/simulation -full
 
 # Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".

@@ -85,7 +85,7 @@ func restarts() []scenario {
 // TestPublished writes what docs/scale.md shows of the simulation, or compares it.
 func TestPublished(t *testing.T) {
 	if !*update && !*full {
-		t.Skip("it takes a minute: make simulation, make verify-simulation")
+		t.Skip("it takes minutes: make simulation, make verify-simulation")
 	}
 	first, second := runAll(t, outages()), runAll(t, restarts())
 	publish(t, "outage", table(first), "restart", table(second))
