@@ -101,11 +101,11 @@ test-node: ## Test the installation in real Pods, on a Kubernetes node of its ow
 
 .PHONY: simulation
 simulation: ## Simulate an outage of many endpoints, and write its figures and plots into docs (some minutes).
-	@go test -count 1 -timeout 9m ./test/simulation -update
+	@go test -count 1 -timeout 30m ./test/simulation -update
 
 .PHONY: verify-simulation
 verify-simulation: ## Check that what docs say of the simulation comes out of it (some minutes).
-	@go test -count 1 -timeout 9m ./test/simulation -full
+	@go test -count 1 -timeout 30m ./test/simulation -full
 
 # Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".
 BENCH ?= -intake=kubernetes -series=fanout,bodies,retries,unfinished,postbacks,replicas

@@ -64,7 +64,6 @@ func outages() []scenario {
 		outage("**as shipped**", func(*scenario) {}),
 		outage("no circuit, and so no slow start", func(s *scenario) { s.blind = true }),
 		outage("no slow start", func(s *scenario) { s.recovery = lane.Recovery{RampStart: 1e6} }),
-		outage("slow start from 1 a second", func(s *scenario) { s.recovery = lane.Recovery{RampStart: 1} }),
 		outage("slow start from 50 a second", func(s *scenario) { s.recovery = lane.Recovery{RampStart: 50} }),
 		outage("a probe each minute at the latest", func(s *scenario) { s.recovery = lane.Recovery{LongestOpen: time.Minute} }),
 		outage("a probe each 15 minutes at the latest", func(s *scenario) { s.recovery = lane.Recovery{LongestOpen: 15 * time.Minute} }),
