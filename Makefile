@@ -99,6 +99,14 @@ NODE_FLAGS ?=
 test-node: ## Test the installation in real Pods, on a Kubernetes node of its own. Needs root and Linux; built first (minutes, once).
 	@hack/node/test.sh $(NODE_FLAGS)
 
+.PHONY: simulation
+simulation: ## Simulate an outage of many endpoints, and write its figures and plots into docs (some minutes).
+	@go test -count 1 -timeout 30m ./test/simulation -update
+
+.PHONY: verify-simulation
+verify-simulation: ## Check that what docs say of the simulation comes out of it (some minutes).
+	@go test -count 1 -timeout 30m ./test/simulation -full
+
 # Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".
 BENCH ?= -intake=kubernetes -series=fanout,bodies,retries,unfinished,postbacks,replicas
 BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \

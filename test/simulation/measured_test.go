@@ -89,11 +89,14 @@ func (m *measured) wrote(wait time.Duration) {
 	m.longestWrite = max(m.longestWrite, wait)
 }
 
-// sample takes in what there is in a second.
-func (m *measured) sample(_ time.Duration, unfinished int, lanes []*lane.Lanes) {
+// sample takes in what there is in a second. Of the hours in which no more than the last retries come, nobody asks how many
+// are in flight.
+func (m *measured) sample(since time.Duration, unfinished int, lanes []*lane.Lanes) {
 	inFlight := 0
-	for _, l := range lanes {
-		inFlight = max(inFlight, l.Stats().InFlight)
+	if since <= before+m.scenario.outage+after {
+		for _, l := range lanes {
+			inFlight = max(inFlight, l.Stats().InFlight)
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

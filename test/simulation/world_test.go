@@ -45,7 +45,7 @@ type world struct {
 	start time.Time
 	api   apiServer
 	// stop ends what goes on.
-	stop context.Context //nolint:containedctx // It bounds the run, not a call.
+	stop context.Context
 
 	mu        sync.Mutex
 	endpoints map[types.UID]*endpoint
@@ -77,6 +77,8 @@ type event struct {
 	stored   time.Time
 	// due is when the next attempt may begin.
 	due time.Time
+	// running says that an attempt is in flight, done that one succeeded.
+	running, done bool
 }
 
 // run simulates a scenario until all is delivered.
@@ -161,7 +163,7 @@ func (w *world) produce() {
 		e := &endpoint{
 			failing: i < w.failing,
 			hanging: float64(i) < w.hanging*float64(w.failing),
-			next:    rand.New(rand.NewPCG(uint64(i), 1)), //nolint:gosec // It has to be the same each time.
+			next:    rand.New(rand.NewPCG(uint64(i), 1)),
 			route:   &route.Route{Namespace: "tenant", Name: name, UID: types.UID(name), Generation: 1, State: v1alpha1.PostbackEnabled},
 		}
 		w.endpoints[e.route.UID] = e
@@ -181,68 +183,76 @@ func (w *world) expect(e *endpoint) {
 	}
 	w.mu.Lock()
 	w.left++
+	number := e.events
+	e.events++
 	w.mu.Unlock()
 	time.AfterFunc(wait, func() {
 		w.expect(e)
-		w.ingest(e)
+		w.ingest(e, number)
 	})
 }
 
 // ingest stores an event, and has it attempted, as the dispatcher does.
-func (w *world) ingest(to *endpoint) {
-	e := &event{to: to, number: to.events, stored: time.Now(), due: time.Now()}
-	to.events++
+func (w *world) ingest(to *endpoint, number int) {
+	e := &event{to: to, number: number, stored: time.Now(), due: time.Now()}
 	if w.stop.Err() != nil {
 		return
 	}
 	begin := w.replica(e.number).Reserve(to.route)
 	w.api.write(&w.measured)
-	if to.failing {
-		w.mu.Lock()
-		w.unfinished[e] = struct{}{}
-		w.mu.Unlock()
-	}
+	w.mu.Lock()
+	w.unfinished[e] = struct{}{}
+	w.mu.Unlock()
 	if begin == nil {
 		w.retry(e)
 		return
 	}
+	// If it comes to nothing, the elected replica takes over.
+	time.AfterFunc(takeover, func() { w.retry(e) })
 	begin(w.work(e, true))
 }
 
 // retry has the elected replica attempt a delivery that is due.
-func (w *world) retry(e *event) { w.elected().Submit(e.to.route, w.work(e, false)) }
+func (w *world) retry(e *event) {
+	w.mu.Lock()
+	idle := w.stop.Err() != nil || e.done || e.running || time.Now().Before(e.due)
+	w.mu.Unlock()
+	if !idle {
+		w.elected().Submit(e.to.route, w.work(e, false))
+	}
+}
 
+// work is an attempt by the lanes that there are now. Those of a replica that has ended begin nothing.
 func (w *world) work(e *event, first bool) *lane.Work {
+	by := w.elected()
 	return &lane.Work{
 		Key: types.NamespacedName{Namespace: "tenant", Name: fmt.Sprintf("%s-%07d", e.to.route.Name, e.number)},
 		Due: e.due,
 		Do: func(ctx context.Context, sent func(*v1alpha1.Attempt)) {
-			if first && time.Since(e.stored) > attempt.FirstAttemptWindow {
-				w.later(e, takeover)
-				return
+			late := first && time.Since(e.stored) > attempt.FirstAttemptWindow
+			if !late && by == w.elected() && w.begin(e) {
+				w.attempt(ctx, e, sent)
 			}
-			sent(w.attempt(ctx, e))
 		},
 	}
 }
 
-// later has a delivery attempted after a time.
-func (w *world) later(e *event, wait time.Duration) {
+// begin reports whether a delivery is still to be attempted now.
+func (w *world) begin(e *event) bool {
 	w.mu.Lock()
-	e.due = time.Now().Add(wait)
-	w.mu.Unlock()
-	time.AfterFunc(wait, func() {
-		if w.stop.Err() == nil {
-			w.retry(e)
-		}
-	})
+	defer w.mu.Unlock()
+	if e.done || e.running || time.Now().Before(e.due) {
+		return false
+	}
+	e.running = true
+	e.attempts++
+	return true
 }
 
 // attempt makes an attempt and records it.
-func (w *world) attempt(ctx context.Context, e *event) *v1alpha1.Attempt {
-	e.attempts++
+func (w *world) attempt(ctx context.Context, e *event, sent func(*v1alpha1.Attempt)) {
 	w.measured.begun(e)
-	chance := rand.New(rand.NewPCG(uint64(e.number), hash(e.to.route.Name)+uint64(e.attempts))) //nolint:gosec // As above.
+	chance := rand.New(rand.NewPCG(uint64(e.number), hash(e.to.route.Name)+uint64(e.attempts)))
 	away := e.to.failing && w.away(time.Now())
 	takes := answerTime
 	switch {
@@ -253,29 +263,43 @@ func (w *world) attempt(ctx context.Context, e *event) *v1alpha1.Attempt {
 	}
 	sleep(ctx, time.Duration((0.8+0.4*chance.Float64())*float64(takes)))
 	end := time.Now()
+	if !away {
+		sent(&v1alpha1.Attempt{Outcome: v1alpha1.OutcomeSucceeded})
+	} else {
+		sent(w.failure(e.to))
+	}
 	w.api.write(&w.measured)
 	w.measured.recorded(e, !away)
+	if !away {
+		w.succeed(e)
+		return
+	}
+	wait := time.Duration((1 + w.jitter*(2*chance.Float64()-1)) * float64(delivery.Delay(e.attempts)))
+	w.fail(e, end.Add(wait))
+}
+
+func (w *world) succeed(e *event) {
 	w.mu.Lock()
-	switch {
-	case away && e.attempts == 1:
-		e.to.retrying++
-	case !away && e.attempts > 1:
+	defer w.mu.Unlock()
+	e.running, e.done = false, true
+	delete(w.unfinished, e)
+	if e.attempts > 1 {
 		e.to.retrying--
 	}
-	w.mu.Unlock()
-	if away {
-		wait := time.Duration((1 + w.jitter*(2*chance.Float64()-1)) * float64(delivery.Delay(e.attempts)))
-		w.later(e, wait-time.Since(end))
-		return w.failure(e.to)
-	}
-	w.mu.Lock()
-	delete(w.unfinished, e)
 	w.left--
 	if w.left == 0 {
 		close(w.finished)
 	}
-	w.mu.Unlock()
-	return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeSucceeded}
+}
+
+func (w *world) fail(e *event, due time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.running, e.due = false, due
+	if e.attempts == 1 {
+		e.to.retrying++
+	}
+	time.AfterFunc(time.Until(due), func() { w.retry(e) })
 }
 
 func (w *world) failure(e *endpoint) *v1alpha1.Attempt {
