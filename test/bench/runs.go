@@ -71,6 +71,16 @@ func (r *rig) measureCeilings(ctx context.Context) (c ceilings, err error) {
 		return c, err
 	}
 	c.HTTP = http.PerSecond()
+	if r.nats != nil {
+		stream, err := call[load.LoopReport](ctx, load.BareStream, load.BareStreamOrders{
+			Server: r.nats.URL(), URL: r.receiver.url("bare"), Messages: r.options.events, Size: r.options.size, Connections: r.options.connections,
+		})
+		if err != nil {
+			return c, err
+		}
+		c.JetStream = stream.PerSecond()
+		return c, r.say("bare loops: HTTP %.0f/s, JetStream %.0f/s", c.HTTP, c.JetStream)
+	}
 	n := max(r.options.events/bareShare, 1)
 	for _, remove := range []bool{false, true} {
 		rate, cpu, err := r.bareAPI(ctx, n, load.WriteUpdate, remove)

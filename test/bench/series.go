@@ -241,7 +241,7 @@ func (r *rig) withDue(ctx context.Context, n int) (figure, error) {
 	if err := r.enableAll(ctx, namespace); err != nil {
 		return figure{}, err
 	}
-	if err := r.receiver.await(ctx, n, arrivalPatience); err != nil {
+	if err := r.receiver.await(ctx, "", n, arrivalPatience); err != nil {
 		return figure{}, err
 	}
 	arrivals, err := r.receiver.arrivals(ctx)
