@@ -81,7 +81,7 @@ func (c *Consumer) attempt(ctx context.Context, h *held) *v1alpha1.Attempt {
 		c.giveBack(h, 0)
 		return nil
 	case r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive():
-		c.giveOver(h, overflowHeld)
+		c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
 		return nil
 	case c.Known.unfinished(ctx, client.ObjectKeyFromObject(h.d)):
 		c.done(h)
@@ -119,7 +119,7 @@ func (c *Consumer) record(ctx context.Context, h *held, apply func(*v1alpha1.Pos
 	if attempted.Status.Phase != v1alpha1.DeliveryDelivered {
 		return c.keep(ctx, h.d, apply)
 	}
-	if err := c.log(h, *delivery.Newest(&attempted)); err != nil {
+	if err := c.log(h, *delivery.Newest(&attempted)); err != nil { //nolint:contextcheck // It goes on until Stop.
 		return nil, err
 	}
 	return &attempted, nil
@@ -202,7 +202,7 @@ func (c *Consumer) giveOver(h *held, why overflow) {
 	select {
 	case c.overflowing <- struct{}{}:
 	default:
-		c.giveBack(h, min(time.Duration(h.tries)*backStep, longestBack)) //nolint:gosec // It is a small number.
+		c.giveBack(h, min(time.Duration(h.tries)*backStep, longestBack))
 		return
 	}
 	go func() {
