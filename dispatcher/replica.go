@@ -201,6 +201,11 @@ func (r *replica) addIngest(ctx context.Context, synced func() bool) error {
 		return fmt.Errorf("--ingest-auth must be %s or %s, not %q", AuthKubernetes, AuthNone, r.options.Ingest.Auth)
 	}
 	server := ingest.New(options)
+	if r.streams != nil {
+		if err := r.mgr.Add(&jetstream.Events{Connection: r.streams, Taker: server, Log: r.options.Log.WithName("events")}); err != nil {
+			return fmt.Errorf("add the consumer of published events: %w", err)
+		}
+	}
 	return errors.Join(
 		r.mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
 		r.mgr.AddReadyzCheck("ingest", server.Ready),

@@ -103,7 +103,7 @@ func (c *Consumer) consume(ctx context.Context) error {
 	if !c.Synced() {
 		return nil
 	}
-	consumer, err := c.Connection.consumer(ctx)
+	consumer, err := c.Connection.consumer(ctx, c.Connection.names.DeliveriesStream())
 	if err != nil {
 		return err
 	}

@@ -164,7 +164,7 @@ func TestRedeliveredAfterTheRecord(t *testing.T) {
 	for _, d := range []*intake.Delivery{logged, kept, fresh} {
 		g.Expect(x.intake.Store(t.Context(), d).Result).To(Equal(intake.Stored))
 	}
-	consumer, err := x.connection.consumer(t.Context())
+	consumer, err := x.connection.consumer(t.Context(), x.connection.names.DeliveriesStream())
 	g.Expect(err).NotTo(HaveOccurred())
 	batch, err := consumer.Fetch(3, jetstream.FetchMaxWait(10*time.Second))
 	g.Expect(err).NotTo(HaveOccurred())

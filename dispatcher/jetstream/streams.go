@@ -65,6 +65,12 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 			// It is read a page at a time, by any of the servers that have it.
 			AllowDirect: true,
 		},
+		{
+			Name: c.names.EventsStream(), Subjects: []string{c.names.AllEvents()},
+			Description: "Events that producers have published, to be matched with Postbacks",
+			Retention:   jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
+			MaxBytes: o.MaxBytes, Duplicates: o.DuplicateWindow, Replicas: o.Replicas,
+		},
 	}
 }
 
@@ -113,16 +119,16 @@ func sameLimits(a, b *jetstream.StreamConfig) bool {
 		a.Description == b.Description && len(a.Subjects) == len(b.Subjects) && a.Subjects[0] == b.Subjects[0]
 }
 
-// consumer makes the one that all replicas share.
-func (c *Connection) consumer(ctx context.Context) (jetstream.Consumer, error) {
+// consumer makes the one of a stream that all replicas share.
+func (c *Connection) consumer(ctx context.Context, stream string) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	consumer, err := c.js.CreateOrUpdateConsumer(ctx, c.names.DeliveriesStream(), jetstream.ConsumerConfig{
+	consumer, err := c.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		Durable: consumerName, Description: "All dispatcher replicas", AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxAckPending, DeliverPolicy: jetstream.DeliverAllPolicy,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make the consumer of stream %s: %w", c.names.DeliveriesStream(), err)
+		return nil, fmt.Errorf("make the consumer of stream %s: %w", stream, err)
 	}
 	return consumer, nil
 }
