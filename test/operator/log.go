@@ -31,23 +31,58 @@ import (
 // logBatch is how many messages of the log are asked for at a time.
 const logBatch = 500
 
+const streamNames = message.Names(message.DefaultPrefix)
+
+// Waiting counts the deliveries of a namespace that wait in the stream of the intake JetStream, or are being attempted from
+// there. What it does not count any more is on record.
+func (o *Operator) Waiting(ctx context.Context, namespace string) (int, error) {
+	if o.NATS == nil {
+		return 0, nil
+	}
+	js, end, err := o.jetStream()
+	if err != nil {
+		return 0, fmt.Errorf("count what waits: %w", err)
+	}
+	defer end()
+	stream, err := js.Stream(ctx, streamNames.DeliveriesStream())
+	if err != nil {
+		return 0, fmt.Errorf("count what waits: %w", err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streamNames.DeliverySubject(namespace, "*")))
+	if err != nil {
+		return 0, fmt.Errorf("count what waits: %w", err)
+	}
+	sum := 0
+	for _, count := range info.State.Subjects {
+		sum += int(count)
+	}
+	return sum, nil
+}
+
+func (o *Operator) jetStream() (js jetstream.JetStream, end func(), err error) {
+	connection, err := nats.Connect(o.NATS.URL())
+	if err != nil {
+		return nil, nil, err
+	}
+	if js, err = jetstream.New(connection); err != nil {
+		connection.Close()
+		return nil, nil, err
+	}
+	return js, connection.Close, nil
+}
+
 // Logged returns the deliveries of a namespace that the log stream of the intake JetStream holds, oldest first. With the other
 // intake there are none.
 func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.PostbackDelivery, error) {
 	if o.NATS == nil {
 		return nil, nil
 	}
-	connection, err := nats.Connect(o.NATS.URL())
+	js, end, err := o.jetStream()
 	if err != nil {
 		return nil, fmt.Errorf("read the log: %w", err)
 	}
-	defer connection.Close()
-	js, err := jetstream.New(connection)
-	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
-	}
-	const names = message.Names(message.DefaultPrefix)
-	consumer, err := js.OrderedConsumer(ctx, names.LogStream(), jetstream.OrderedConsumerConfig{FilterSubjects: []string{names.LogSubjects(namespace, "")}})
+	defer end()
+	consumer, err := js.OrderedConsumer(ctx, streamNames.LogStream(), jetstream.OrderedConsumerConfig{FilterSubjects: []string{streamNames.LogSubjects(namespace, "")}})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
 	}
@@ -62,7 +97,7 @@ func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.Pos
 		}
 		count := 0
 		for m := range batch.Messages() {
-			d, err := names.ParseLog(m.Subject(), m.Headers(), m.Data())
+			d, err := streamNames.ParseLog(m.Subject(), m.Headers(), m.Data())
 			if err != nil {
 				return nil, fmt.Errorf("read the log: %w", err)
 			}
