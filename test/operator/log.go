@@ -23,6 +23,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
@@ -82,32 +83,29 @@ func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.Pos
 		return nil, fmt.Errorf("read the log: %w", err)
 	}
 	defer end()
-	consumer, err := js.OrderedConsumer(ctx, streamNames.LogStream(), jetstream.OrderedConsumerConfig{FilterSubjects: []string{streamNames.LogSubjects(namespace, "")}})
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
-	}
 	var logged []v1alpha1.PostbackDelivery
-	for {
-		batch, err := consumer.FetchNoWait(logBatch)
+	for next := uint64(1); ; {
+		batch, err := jetstreamext.GetBatch(ctx, js, streamNames.LogStream(), logBatch,
+			jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(streamNames.LogSubjects(namespace, "")))
 		if err != nil {
 			return nil, fmt.Errorf("read the log: %w", err)
 		}
-		count := 0
-		for m := range batch.Messages() {
-			d, err := streamNames.ParseLog(m.Subject(), m.Headers(), m.Data())
+		from := next
+		for m, err := range batch {
+			if errors.Is(err, jetstreamext.ErrNoMessages) {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("read the log: %w", err)
+			}
+			d, err := streamNames.ParseLog(m.Subject, m.Header, m.Data)
 			if err != nil {
 				return nil, fmt.Errorf("read the log: %w", err)
 			}
 			logged = append(logged, *d)
-			count++
+			next = m.Sequence + 1
 		}
-		if err := batch.Error(); err != nil {
-			return nil, fmt.Errorf("read the log: %w", err)
-		}
-		if count == 0 {
+		if next == from {
 			return logged, nil
 		}
 	}
