@@ -84,11 +84,19 @@ test-console: ## Test the console in Chromium. Apart from the others, for a brow
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test -count 1 -timeout 15m ./test/console
 
+# Left out is what has nothing to do with the intake. "INTAKE=jetstream go test ./test/e2e" runs it all.
+SAME_IN_BOTH := 'TestAccess|TestDispatcherCannotReadTenants|TestRotat|TestManagerCrash|TestSearch|TestSenders|TestForbiddenSender|TestForeignSecrets'
+
+.PHONY: test-jetstream
+test-jetstream: ## Run the tests of the whole, and those of faults, again with the intake JetStream.
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && hack/natsserver/build.sh >/dev/null && \
+		INTAKE=jetstream go test $(RACE) -count 1 -timeout 15m -skip $(SAME_IN_BOTH) ./test/e2e ./test/faults
+
 # Ten rounds, and a backlog of 5,000 for one endpoint. The figures are in the output.
 FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2
 
 .PHONY: test-faults
-test-faults: ## Test delivery at full length while everything fails (about half an hour). FAULTS="-seed N ..." for other lengths.
+test-faults: ## Test delivery at full length while everything fails (about half an hour). FAULTS="-seed N ..." for other lengths, INTAKE=jetstream for NATS.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test -count 1 -timeout 60m -v ./test/faults $(FAULTS)
 

@@ -22,7 +22,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -53,26 +57,29 @@ func onlyJetStream(t *testing.T) {
 	}
 }
 
-// object returns the PostbackDelivery of what may be in the log only, as the plugin makes it before it asks for a redelivery:
-// by the dispatcher, with the token of somebody who may ask.
-func (n *tenant) object(d *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
+// object returns the PostbackDelivery of what may be in the log only, as the plugin has it made before it asks for a
+// redelivery: by a dispatcher, with the token of somebody who may ask.
+func (n *tenant) object(d *v1alpha1.PostbackDelivery, by *operator.Process) *v1alpha1.PostbackDelivery {
 	n.t.Helper()
-	if op.NATS == nil {
+	if d.UID != "" {
 		return d
 	}
-	const editor = "editor"
-	n.kubectl("create", "serviceaccount", editor)
-	n.kubectl("create", "rolebinding", editor, "--clusterrole=postback-editor", "--serviceaccount="+n.namespace+":"+editor)
-	config, err := cp.ServiceAccountConfig(n.t.Context(), n.namespace, editor)
-	if err != nil {
-		n.t.Fatal(err)
+	if n.editor == "" {
+		const editor = "editor"
+		n.kubectl("create", "serviceaccount", editor)
+		n.kubectl("create", "rolebinding", editor, "--clusterrole=postback-editor", "--serviceaccount="+n.namespace+":"+editor)
+		config, err := cp.ServiceAccountConfig(n.t.Context(), n.namespace, editor)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		n.editor = config.BearerToken
 	}
-	url := dispatcher.IngestURL() + "/v1/namespaces/" + n.namespace + "/deliveries/" + d.Name + "/restore"
+	url := by.IngestURL() + "/v1/namespaces/" + n.namespace + "/deliveries/" + d.Name + "/restore"
 	request, err := http.NewRequestWithContext(n.t.Context(), http.MethodPost, url, http.NoBody)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	request.Header.Set("Authorization", "Bearer "+config.BearerToken)
+	request.Header.Set("Authorization", "Bearer "+n.editor)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		n.t.Fatal(err)
@@ -87,6 +94,24 @@ func (n *tenant) object(d *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery
 		n.t.Fatalf("the dispatcher answers %s (%v): %s", response.Status, err, body)
 	}
 	return restored
+}
+
+// streamFiles returns all that NATS keeps in files.
+func streamFiles(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	err := filepath.WalkDir(filepath.Join(op.Dir, "nats1"), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		all.Write(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
 }
 
 // objects counts the PostbackDeliveries of the namespace.

@@ -120,7 +120,7 @@ func (o *Operator) install(ctx context.Context, root string, options Options) er
 		return fmt.Errorf("make a client: %w", err)
 	}
 	if options.Intake == jetStream {
-		if o.NATS, err = natsserver.Start(ctx, natsserver.Options{Dir: o.Dir}, os.Stderr); err != nil {
+		if o.NATS, err = natsserver.Start(ctx, natsserver.Options{Dir: o.Dir, SyncAlways: true}, os.Stderr); err != nil {
 			return err
 		}
 	}
