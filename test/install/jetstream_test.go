@@ -72,11 +72,14 @@ func TestJetStream(t *testing.T) {
 	c.postback()
 	c.checkStreams(ca, url)
 	checkProducer(t, ca, url)
+	c.checkPublished(ca, url)
 
 	// As docs/jetstream.md says: nobody sends, nothing waits.
 	const service = `{"spec":{"selector":{"app.kubernetes.io/component":%q}}}`
 	c.kubectl("-n", operator.Namespace, "patch", "service", "postback-ingest", "--type=merge", "-p", fmt.Sprintf(service, "nobody"))
-	c.eventually(func() error { return ca.holds(t, url, "postback-dispatcher", "POSTBACK_DELIVERIES", 0) })
+	for _, stream := range []string{"POSTBACK_EVENTS", "POSTBACK_DELIVERIES"} {
+		c.eventually(func() error { return ca.holds(t, url, "postback-dispatcher", stream, 0) })
+	}
 	c.kubectl("-n", operator.Namespace, "patch", "service", "postback-ingest", "--type=merge", "-p", fmt.Sprintf(service, "dispatcher"))
 	chartWith("upgrade", "kubernetes")
 	c.roll()
@@ -142,6 +145,27 @@ func checkProducer(t *testing.T, ca *authority, url string) {
 		}
 		checkViolation(t, "subscribe to "+subject, allowed, violations)
 	}
+}
+
+// checkPublished: what a producer publishes is stored when NATS says so, and is delivered as if it had been posted.
+func (c *cluster) checkPublished(ca *authority, url string) {
+	c.t.Helper()
+	js, err := jetstream.New(ca.connect(c.t, url, "orders", nats.CustomInboxPrefix("_INBOX_orders")))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ack, err := js.Publish(c.t.Context(), "postback.events."+tenant, []byte(`{"id": "evt_published", "event": "lead.created", "data": {}}`))
+	if err != nil || ack.Stream != "POSTBACK_EVENTS" {
+		c.t.Fatalf("the event is in %v, %v", ack, err)
+	}
+	c.eventually(func() error {
+		for _, request := range c.endpoint.Requests(hooks) {
+			if request.ID() == "evt_published" && request.Verified() {
+				return nil
+			}
+		}
+		return errors.New("the event has not arrived, verified")
+	})
 }
 
 // checkViolation: the server's complaint comes before its answer to the flush, and is handed over a moment later.
