@@ -188,7 +188,8 @@ func (n *tenant) getPostback(name string) *v1alpha1.Postback {
 	return p
 }
 
-// deliveries returns the deliveries of the namespace by event id.
+// deliveries returns the deliveries of the namespace by event id: the PostbackDeliveries, and what is in the log of the intake
+// JetStream. Of one that is in both, somebody has asked for its redelivery, and the former knows the rest.
 func (n *tenant) deliveries() map[string]*v1alpha1.PostbackDelivery {
 	n.t.Helper()
 	list := &v1alpha1.PostbackDeliveryList{}
@@ -202,6 +203,15 @@ func (n *tenant) deliveries() map[string]*v1alpha1.PostbackDelivery {
 			n.t.Errorf("event %s has two deliveries", d.Spec.Event.ID)
 		}
 		byID[d.Spec.Event.ID] = d
+	}
+	logged, err := op.Logged(n.t.Context(), n.namespace)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for i := range logged {
+		if d := &logged[i]; byID[d.Spec.Event.ID] == nil {
+			byID[d.Spec.Event.ID] = d
+		}
 	}
 	return byID
 }

@@ -216,6 +216,7 @@ func TestEveryValueIsUsed(t *testing.T) {
 	base := map[string]string{
 		"autoscaling": "dispatcher.autoscaling.enabled=true", "loadBalancerSourceRanges": `ingest.service.type="LoadBalancer"`,
 		"dnsNames": certManager, "issuerRef": certManager,
+		"intake": `nats.url="nats://a:4222"`, "nats": `intake="jetstream",nats.url="nats://a:4222"`,
 		"serviceMonitor": "serviceMonitor.enabled=true", "prometheusRule": "prometheusRule.enabled=true", "dashboard": "dashboard.enabled=true",
 	}
 	before := map[string]string{}

@@ -56,6 +56,8 @@ func values(t *testing.T) map[string]any {
 		"podSecurityContext.runAsNonRoot": nil, "podSecurityContext.seccompProfile.type": "Localhost",
 		"dispatcher.extraVolumes": []any{map[string]any{"name": "a"}}, "dispatcher.extraVolumeMounts": []any{map[string]any{"name": "a", "mountPath": "/a"}},
 		"dispatcher.autoscaling.enabled": false, "dispatcher.autoscaling.minReplicas": 3, "dispatcher.autoscaling.maxReplicas": 9, "dispatcher.autoscaling.cpu": "1",
+		"intake": "jetstream", "nats.url": "nats://nats.example.com:4222", "nats.credentialsSecret": "nats-user", "nats.caSecret": "nats-ca",
+		"nats.tlsSecret": "nats-tls", "nats.replicas": 3,
 		"networkPolicy.enabled": true, "priority.enabled": true,
 		"serviceMonitor.enabled": false, "serviceMonitor.labels": map[string]any{"a": "b"},
 		"prometheusRule.enabled": false, "prometheusRule.labels": map[string]any{"a": "b"},

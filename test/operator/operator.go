@@ -33,6 +33,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
 // Namespace of the installation.
@@ -41,6 +42,7 @@ const Namespace = "postback-system"
 const (
 	managerDeployment    = "postback-manager"
 	dispatcherDeployment = "postback-dispatcher"
+	jetStream            = "jetstream"
 )
 
 var kinds = []string{"crd/postbacks.postback.dev", "crd/postbacksecrets.postback.dev", "crd/postbackdeliveries.postback.dev"}
@@ -52,6 +54,8 @@ type Options struct {
 	Programs string
 	// Overlay is the folder to apply. The default is config/default of this module.
 	Overlay string
+	// Intake is that of the dispatchers: "jetstream" runs a nats-server for them, too. The default is that of the manifests.
+	Intake string
 }
 
 // Operator is an installation. Its methods are safe for concurrent use.
@@ -61,6 +65,8 @@ type Operator struct {
 	Dir string
 	// Applied is what kubectl said when the overlay was applied.
 	Applied string
+	// NATS is there with the intake JetStream.
+	NATS *natsserver.Cluster
 
 	programs string
 	clients  kubernetes.Interface
@@ -113,6 +119,11 @@ func (o *Operator) install(ctx context.Context, root string, options Options) er
 	if o.clients, err = kubernetes.NewForConfig(o.ControlPlane.Config); err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
+	if options.Intake == jetStream {
+		if o.NATS, err = natsserver.Start(ctx, natsserver.Options{Dir: o.Dir}, os.Stderr); err != nil {
+			return err
+		}
+	}
 	if o.Applied, _, err = o.ControlPlane.Kubectl(ctx, "", "apply", "-k", options.Overlay); err != nil {
 		return err
 	}
@@ -158,6 +169,9 @@ func (o *Operator) newProcess(deployment *appsv1.Deployment, program, name strin
 		logPath:  filepath.Join(o.Dir, name+".log"),
 		ingests:  program == "dispatcher",
 	}
+	if o.NATS != nil && p.ingests {
+		p.args = append(p.args, "--intake=jetstream", "--nats-url="+o.NATS.URL())
+	}
 	for _, option := range options {
 		option(p)
 	}
@@ -185,6 +199,9 @@ func (o *Operator) Stop(ctx context.Context) error {
 			err = fmt.Errorf("%s ended with exit code %d; the end of its log:\n%s", processes[i].Name, code, processes[i].LogTail(startLogLines))
 		}
 		errs = append(errs, err)
+	}
+	if o.NATS != nil {
+		errs = append(errs, o.NATS.Stop())
 	}
 	if err := os.RemoveAll(o.Dir); err != nil {
 		errs = append(errs, fmt.Errorf("remove the operator's folder: %w", err))

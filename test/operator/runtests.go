@@ -35,6 +35,9 @@ const (
 	stopPatience = 2 * time.Minute
 )
 
+// IntakeVariable names the variable that chooses the intake of tests: "jetstream", or the default.
+const IntakeVariable = "INTAKE"
+
 // RunTests starts a control plane, installs the operator, calls start to start its processes, runs the tests, and stops
 // everything. It returns the exit code. What happens goes to standard error.
 func RunTests(m *testing.M, start func(context.Context, *Operator) error) (code int) {
@@ -52,7 +55,7 @@ func RunTests(m *testing.M, start func(context.Context, *Operator) error) (code 
 		return code
 	}
 	defer func() { fail(cp.Stop()) }()
-	op, err := Install(ctx, cp, Options{})
+	op, err := Install(ctx, cp, Options{Intake: os.Getenv(IntakeVariable)})
 	if err != nil {
 		fail(err)
 		return code
