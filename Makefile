@@ -61,8 +61,9 @@ vet: ## Run go vet.
 	@go vet ./...
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run golangci-lint.
+lint: $(GOLANGCI_LINT) ## Run golangci-lint, on the modules in hack too.
 	@$(GOLANGCI_LINT) run ./...
+	@for module in image lint node; do (cd hack/$$module && ../../$(GOLANGCI_LINT) run ./...) || exit 1; done
 
 .PHONY: lint-api
 lint-api: $(GOLANGCI_LINT) ## Run kube-api-linter on the API types.
