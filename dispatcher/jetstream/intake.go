@@ -86,6 +86,15 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 			return intake.Refusal(err)
 		}
 	}
+	if i.Connection.forgetful() {
+		existing, err := i.Connection.logged(ctx, d.Object)
+		switch {
+		case err != nil:
+			return intake.Outcome{Result: intake.Unstored, Err: err}
+		case existing != nil:
+			return d.Compare(existing)
+		}
+	}
 	return i.publish(ctx, d, m)
 }
 

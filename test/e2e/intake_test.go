@@ -17,7 +17,6 @@ limitations under the License.
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -267,7 +266,7 @@ func TestLogKeepsWhatItsBoundsAllow(t *testing.T) {
 	small := startDispatcher(t, "postback-dispatcher-bounded", operator.WithArgs("--nats-stream-prefix="+string(names),
 		fmt.Sprintf("--log-max-bytes=%d", most), "--log-max-age=1h"))
 	n.postback("crm")
-	large, err := json.Marshal(string(bytes.Repeat([]byte("x"), 100<<10)))
+	large, err := json.Marshal(map[string]string{"text": strings.Repeat("x", 100<<10)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,7 +99,11 @@ func runRound(t *testing.T, s *source, harm *chaos, random *rand.Rand, round int
 	err := s.load(ctx, random, n, float64(n)/roundTime.Seconds(), func(i int) posted {
 		id := fmt.Sprintf("evt_%d_%d", round, i)
 		data := fmt.Sprintf(`{"id":%q,"n":%d.0,"text":"Zoë <&>"}`, id, i)
-		return posted{ID: id, Type: names[random.IntN(len(names))] + ".created", Data: json.RawMessage(data)}
+		e := posted{ID: id, Type: names[random.IntN(len(names))] + ".created", Data: json.RawMessage(data)}
+		if op.NATS != nil {
+			e.CreatedAt = time.Now().UTC()
+		}
+		return e
 	})
 	if err != nil {
 		t.Error(err)
