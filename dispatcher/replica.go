@@ -110,9 +110,6 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 	if err := r.addRetries(ctx); err != nil {
 		return err
 	}
-	if err := r.observe(ctx); err != nil {
-		return err
-	}
 	watch, err := route.NewWatch(ctx, mgr.GetCache(), r.routes, o.Watched, o.Log.WithName("route"), func(postback types.UID) { r.wakeOf(ctx, postback) })
 	if err != nil {
 		return err
