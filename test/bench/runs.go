@@ -34,7 +34,7 @@ const (
 	steadySeconds     = 20
 	steadyConnections = 256
 	// bareShare is the part of the events that the bare API loop makes: it is steady after a few thousand.
-	bareShare = 4
+	bareShare = 3
 	// bareRequests is how many requests the bare HTTP loop makes for one event of the run at saturation.
 	bareRequests = 5
 
@@ -169,7 +169,7 @@ func (r *rig) hanging(ctx context.Context) ([]figure, error) {
 	var figures []figure
 	for n, name := range map[int]string{1: "alone", 2: "beside"} {
 		t := traffic{
-			name: name, namespace: "bench-" + name, types: types[:n], events: n * min(hangEvents, r.options.events),
+			name: name, namespace: "bench-" + name, types: types[:n], events: n * min(hangEvents, r.options.events/2),
 			connections: r.options.connections, fanOut: 1, only: healthy, kept: -1,
 		}
 		var err error

@@ -32,9 +32,14 @@ import (
 const (
 	// endpointPath is in front of the name of an endpoint.
 	endpointPath = "/to/"
-	// ArrivalsPath tells what has arrived, CountPath how many events that are, at all endpoints or at one. ForgetPath forgets them. BehavePath takes
-	// orders on how an endpoint answers.
-	ArrivalsPath, CountPath, ForgetPath, BehavePath = "/arrivals", "/count", "/forget", "/behave"
+	// ArrivalsPath tells what has arrived.
+	ArrivalsPath = "/arrivals"
+	// CountPath tells how many events that are, at all endpoints or at one.
+	CountPath = "/count"
+	// ForgetPath forgets what has arrived.
+	ForgetPath = "/forget"
+	// BehavePath takes orders on how an endpoint answers.
+	BehavePath = "/behave"
 
 	headerPatience = 10 * time.Second
 )
