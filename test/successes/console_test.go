@@ -25,7 +25,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 // page is the console as a browser has it.
@@ -52,10 +51,8 @@ func (n *tenant) console(kubeconfig string, args ...string) *page {
 		_ = command.Wait()
 	})
 	link := ""
-	for deadline := time.Now().Add(patience); link == ""; time.Sleep(50 * time.Millisecond) {
-		if link = consoleLink.FindString(out.String()); link == "" && time.Now().After(deadline) {
-			n.t.Fatalf("no link is printed:\n%s", out.String())
-		}
+	if !await(func() bool { link = consoleLink.FindString(out.String()); return link != "" }) {
+		n.t.Fatalf("no link is printed:\n%s", out.String())
 	}
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -96,17 +93,11 @@ func (p *page) get(path string) string {
 
 func (p *page) see(path, text string) string {
 	p.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		body := p.get(path)
-		if strings.Contains(body, text) {
-			return body
-		}
-		if time.Now().After(deadline) {
-			p.t.Fatalf("%s does not show %q:\n%s", path, text, body)
-		}
-		time.Sleep(200 * time.Millisecond)
+	body := ""
+	if !await(func() bool { body = p.get(path); return strings.Contains(body, text) }) {
+		p.t.Fatalf("%s does not show %q:\n%s", path, text, body)
 	}
+	return body
 }
 
 // live reads the stream of a page until it holds a text.

@@ -188,22 +188,34 @@ func (n *tenant) post(id, eventType string) {
 // see runs the plugin until its output holds all the texts.
 func (n *tenant) see(kubeconfig string, texts []string, args ...string) string {
 	n.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		out, errOut := n.run(kubeconfig, args...)
-		missing := ""
+	var out, errOut, missing string
+	if !await(func() bool {
+		out, errOut = n.run(kubeconfig, args...)
+		missing = ""
 		for _, text := range texts {
 			if !strings.Contains(out, text) {
 				missing = text
 			}
 		}
-		if missing == "" {
-			return out
+		return missing == ""
+	}) {
+		n.t.Fatalf("%v does not show %q:\n%s%s", args, missing, out, errOut)
+	}
+	return out
+}
+
+// await looks again and again until something holds. It reports whether it did in time.
+func await(holds func() bool) bool {
+	deadline := time.After(patience)
+	for again := time.Tick(100 * time.Millisecond); ; {
+		if holds() {
+			return true
 		}
-		if time.Now().After(deadline) {
-			n.t.Fatalf("%v does not show %q:\n%s%s", args, missing, out, errOut)
+		select {
+		case <-again:
+		case <-deadline:
+			return false
 		}
-		time.Sleep(200 * time.Millisecond)
 	}
 }
 
@@ -284,11 +296,8 @@ func TestFollow(t *testing.T) {
 	}
 	shows := func(text string) {
 		t.Helper()
-		for !strings.Contains(out.String(), text) {
-			if ctx.Err() != nil {
-				t.Fatalf("%q is not shown:\n%s%s", text, out.String(), errOut.String())
-			}
-			time.Sleep(50 * time.Millisecond)
+		if !await(func() bool { return strings.Contains(out.String(), text) }) {
+			t.Fatalf("%q is not shown:\n%s%s", text, out.String(), errOut.String())
 		}
 	}
 	shows("evt_before")
@@ -441,16 +450,10 @@ func TestBackToKubernetes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(patience)
-	for {
-		err := api.Get(t.Context(), client.ObjectKey{Namespace: operator.Namespace, Name: v1alpha1.IntakeLeaseName}, &coordinationv1.Lease{})
-		if apierrors.IsNotFound(err) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the Lease is still there: %v", err)
-		}
-		time.Sleep(100 * time.Millisecond)
+	if !await(func() bool {
+		return apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKey{Namespace: operator.Namespace, Name: v1alpha1.IntakeLeaseName}, &coordinationv1.Lease{}))
+	}) {
+		t.Fatal("the Lease is still there")
 	}
 	if code, err := other.Terminate(t.Context()); code != 0 || err != nil {
 		t.Errorf("it ends with %d, %v", code, err)
