@@ -131,8 +131,9 @@ func (r *secretsRun) startLoudly() {
 	if err := os.WriteFile(file, []byte("egress:"+password+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// With streams of its own, or it would share the events of the others.
 	r.proxied = startDispatcher(t, "postback-dispatcher-proxied",
-		operator.WithArgs(loudest, "--egress-proxy="+r.proxy, "--egress-proxy-credentials-file="+file))
+		operator.WithArgs(loudest, "--nats-stream-prefix=PROXIED", "--egress-proxy="+r.proxy, "--egress-proxy-credentials-file="+file))
 }
 
 // secret makes one up that begins with a text, and remembers it.
