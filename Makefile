@@ -100,7 +100,7 @@ test-node: ## Test the installation in real Pods, on a Kubernetes node of its ow
 	@hack/node/test.sh $(NODE_FLAGS)
 
 # Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".
-BENCH ?= -intake=kubernetes -series=fanout,bodies,retries,unfinished,postbacks,replicas
+BENCH ?= -intake=kubernetes,jetstream -series=fanout,bodies,retries,unfinished,postbacks,replicas
 BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 	CGO_ENABLED=0 go run -trimpath ./test/bench -programs bin
 
