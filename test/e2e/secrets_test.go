@@ -63,6 +63,7 @@ type postbackCase struct {
 
 // TestSecretsNeverAppear looks for every secret of a run in all that the operator shows, at the highest verbosity.
 func TestSecretsNeverAppear(t *testing.T) {
+	ofKubernetes(t, "what succeeded is no object to be annotated, and this asks for all of it again")
 	r := &secretsRun{tenant: newTenant(t), search: search{secrets: map[string]string{}, places: map[string]string{}}}
 	r.repeater = startRepeater(t, r.tenant.secrets)
 	r.startLoudly()
