@@ -33,7 +33,7 @@ help: ## Show this help.
 		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running.
+demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running, INTAKE=jetstream goes through NATS.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		CGO_ENABLED=0 go run -trimpath ./test/demo -programs bin $(if $(KEEP),-keep)
 
@@ -83,6 +83,11 @@ test: verify vet ## Run all tests, on a real API server that is built first (min
 test-console: ## Test the console in Chromium. Apart from the others, for a browser needs the machine for itself.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test -count 1 -timeout 15m ./test/console
+
+.PHONY: test-jetstream
+test-jetstream: ## Test the whole with the intake JetStream: the tests of test/e2e, and of the intake itself.
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
+		INTAKE=jetstream go test $(RACE) -count 1 -timeout 20m ./dispatcher/jetstream/... ./test/e2e
 
 # Ten rounds, and a backlog of 5,000 for one endpoint. The figures are in the output.
 FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2
