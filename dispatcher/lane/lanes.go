@@ -168,6 +168,7 @@ func (l *Lanes) Observe(postback types.UID, a *v1alpha1.Attempt) {
 	defer l.mu.Unlock()
 	if lane := l.lanes[postback]; lane != nil {
 		lane.observe(a)
+		l.noteGone(lane)
 	}
 }
 
@@ -288,6 +289,7 @@ func (l *Lanes) of(r *route.Route) *lane {
 				made.doubted = made.doubted || trouble(newest)
 			}
 		}
+		l.noteGone(made)
 	}
 	if made.doubted {
 		made.breaker.doubt()
@@ -407,7 +409,7 @@ func (l *Lanes) take(t *turn, a *v1alpha1.Attempt) {
 	if lane.doubted != wasDoubted {
 		lane.starved = false // It waits among others now, if it has to.
 	}
-	if a != nil && l.options.Report != nil {
+	if a != nil {
 		l.note(lane, a)
 	}
 }
@@ -462,10 +464,18 @@ func (l *Lanes) feed() {
 	l.starved, l.doubted = append(starved, l.starved...), append(doubted, l.doubted...)
 }
 
+// noteGone has it reported that an endpoint is gone of which another replica was told so: nothing is sent to it from here that
+// would find out.
+func (l *Lanes) noteGone(lane *lane) {
+	if lane.gone != 0 {
+		l.note(lane, &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeGone})
+	}
+}
+
 // note has a change of an endpoint's health reported.
 func (l *Lanes) note(lane *lane, a *v1alpha1.Attempt) {
 	h, known := lane.health(a.Outcome)
-	if !known || h.Reason == lane.reported || h.Healthy && lane.reported == "" {
+	if !known || l.options.Report == nil || h.Reason == lane.reported || h.Healthy && lane.reported == "" {
 		return
 	}
 	lane.reported = h.Reason
