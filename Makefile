@@ -61,8 +61,9 @@ vet: ## Run go vet.
 	@go vet ./...
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run golangci-lint.
+lint: $(GOLANGCI_LINT) ## Run golangci-lint, on the modules in hack too.
 	@$(GOLANGCI_LINT) run ./...
+	@for module in image lint node; do (cd hack/$$module && ../../$(GOLANGCI_LINT) run ./...) || exit 1; done
 
 .PHONY: lint-api
 lint-api: $(GOLANGCI_LINT) ## Run kube-api-linter on the API types.
@@ -84,11 +85,19 @@ test-console: ## Test the console in Chromium. Apart from the others, for a brow
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test -count 1 -timeout 15m ./test/console
 
+# Left out is what has nothing to do with the intake. "INTAKE=jetstream go test ./test/e2e" runs it all.
+SAME_IN_BOTH := 'TestAccess|TestDispatcherCannotReadTenants|TestRotat|TestManagerCrash|TestSearch|TestSenders|TestForbiddenSender|TestForeignSecrets'
+
+.PHONY: test-jetstream
+test-jetstream: ## Run the tests of the whole, and those of faults, again with the intake JetStream.
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && hack/natsserver/build.sh >/dev/null && \
+		INTAKE=jetstream go test $(RACE) -count 1 -timeout 15m -skip $(SAME_IN_BOTH) ./test/e2e ./test/faults
+
 # Ten rounds, and a backlog of 5,000 for one endpoint. The figures are in the output.
 FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2
 
 .PHONY: test-faults
-test-faults: ## Test delivery at full length while everything fails (about half an hour). FAULTS="-seed N ..." for other lengths.
+test-faults: ## Test delivery at full length while everything fails (about half an hour). FAULTS="-seed N ..." for other lengths, INTAKE=jetstream for NATS.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test -count 1 -timeout 60m -v ./test/faults $(FAULTS)
 
@@ -108,7 +117,7 @@ verify-simulation: ## Check that what docs say of the simulation comes out of it
 	@go test -count 1 -timeout 30m ./test/simulation -full
 
 # Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".
-BENCH ?= -intake=kubernetes -series=fanout,bodies,retries,unfinished,postbacks,replicas
+BENCH ?= -intake=kubernetes,jetstream -series=fanout,bodies,retries,unfinished,postbacks,replicas
 BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 	CGO_ENABLED=0 go run -trimpath ./test/bench -programs bin
 

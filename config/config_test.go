@@ -207,7 +207,7 @@ func TestRights(t *testing.T) {
 // Senders learn which CAs to trust, and nothing else.
 func TestEverybodyReadsTheAuthorityOfIngest(t *testing.T) {
 	for object, want := range map[string]string{
-		"configmap/postback-ingest-ca": "yes", "configmap/postback-intake": "yes", "configmap/other": "no", "secret/postback-ingest-ca": "no", "secret/postback-ingest-tls": "no",
+		"configmap/postback-ingest-ca": "yes", "lease.coordination.k8s.io/postback-intake": "yes", "lease.coordination.k8s.io/other": "no", "configmap/other": "no", "secret/postback-ingest-ca": "no", "secret/postback-ingest-tls": "no",
 	} {
 		got, _, err := cp.Kubectl(t.Context(), "", "auth", "can-i", "get", object, "-n", installNamespace, "--as", "system:serviceaccount:shop:orders")
 		if strings.TrimSpace(got) != want {

@@ -24,11 +24,13 @@ import (
 	"net/url"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/internal/action"
+	"github.com/postback-dev/postback-operator/internal/successes"
 )
 
 // maxForm bounds what a form may hold.
@@ -55,13 +57,15 @@ type dialog struct {
 	Fields []shownField
 	Types  []string
 	// Secret is a signing key that somebody asked for.
-	Secret   string
-	Show     bool
-	Sharing  []string
-	token    string
-	done     string
-	to       string
-	finished bool
+	Secret  string
+	Show    bool
+	Sharing []string
+	// successes is where what is to be sent again may stand, or nil.
+	successes *successes.Client
+	token     string
+	done      string
+	to        string
+	finished  bool
 }
 
 // act is something that a person can do.
@@ -115,6 +119,7 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	d := &dialog{
 		P: p.DeepCopy(), Key: key.DeepCopy(), May: c.rights.of(r.Context(), p, key), Path: r.URL.Path, Form: r.Form,
 		Counts: feed.Count(c.feed.Rows(keyOf(r))), token: action.Token(c.clock.Now()),
+		successes: c.successes,
 	}
 	d.Tool, d.ToolName = action.ManagedBy(p)
 	d.Refused = a.refused(d.May)
@@ -228,7 +233,7 @@ func doRedeliver(ctx context.Context, c client.Client, d *dialog) (client.Object
 	for i, name := range names {
 		o := &v1alpha1.PostbackDelivery{}
 		o.Namespace, o.Name = d.P.Namespace, name
-		if err := action.Redeliver(ctx, c, o, d.token); err != nil {
+		if err := d.redeliver(ctx, c, o); err != nil {
 			return nil, fmt.Errorf("%d of %d are asked for again, then: %w", i, len(names), err)
 		}
 	}
@@ -237,4 +242,17 @@ func doRedeliver(ctx context.Context, c client.Client, d *dialog) (client.Object
 		d.done = "Redelivering"
 	}
 	return nil, nil
+}
+
+// redeliver asks for another attempt of a delivery. One of the log of successes has to be a PostbackDelivery again first.
+func (d *dialog) redeliver(ctx context.Context, c client.Client, o *v1alpha1.PostbackDelivery) error {
+	err := action.Redeliver(ctx, c, o, d.token)
+	if !apierrors.IsNotFound(err) || d.successes == nil {
+		return err
+	}
+	restored, err := d.successes.Restore(ctx, o.Namespace, o.Name)
+	if err != nil {
+		return err
+	}
+	return action.Redeliver(ctx, c, restored, d.token)
 }

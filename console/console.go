@@ -16,7 +16,7 @@ limitations under the License.
 
 // Package console is the web console: pages that show the Postbacks of a namespace, or of all, and what became of their
 // events, and from which they are steered. It is served on loopback to the one who started it, with their kubeconfig and
-// rights, and talks to the API server only.
+// rights, and talks to the API server, and for the log of successes, if there is one, to a dispatcher.
 package console
 
 import (
@@ -39,6 +39,7 @@ import (
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/console/guard"
 	"github.com/postback-dev/postback-operator/internal/curl"
+	"github.com/postback-dev/postback-operator/internal/successes"
 )
 
 const (
@@ -60,6 +61,9 @@ type Options struct {
 	Namespace string
 	// Kubectl names the cluster, for the eye and for scripts. It may be empty.
 	Kubectl curl.Kubectl
+	// Successes is the log of successes, or nil if there is none to be read; Unread says why not, if somebody should know.
+	Successes *successes.Client
+	Unread    string
 	// Address to listen on, of loopback. The default is a free port of 127.0.0.1.
 	Address string
 	// Out gets the address that opens the console.
@@ -76,6 +80,8 @@ type Console struct {
 	kubectl   curl.Kubectl
 	client    client.Client
 	feed      *feed.Feed
+	successes *successes.Client
+	unread    string
 	rights    *rights
 	guard     *guard.Guard
 	clock     clock.PassiveClock
@@ -122,7 +128,7 @@ func New(ctx context.Context, o Options) (*Console, error) {
 	started, end := context.WithCancel(context.WithoutCancel(ctx))
 	return &Console{
 		namespace: o.Namespace, kubectl: o.Kubectl, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
-		feed: feed.New(c, o.Namespace), rights: newRights(clients.AuthorizationV1(), o.Clock), guard: guard.New(port), clock: o.Clock,
+		feed: feed.New(c, o.Namespace, o.Successes), successes: o.Successes, unread: o.Unread, rights: newRights(clients.AuthorizationV1(), o.Clock), guard: guard.New(port), clock: o.Clock,
 		listener: listener, started: started, end: end,
 	}, nil
 }

@@ -94,7 +94,7 @@ func (c *Console) problem() *problem {
 	err := status.Err
 	switch {
 	case err == nil:
-		return nil
+		return c.unreadLog(status.Unread)
 	case apierrors.IsForbidden(err) && c.namespace == "":
 		return &problem{Text: "You may not list the " + status.Kind + " of all namespaces.", Hint: "Choose one: kubectl postback console -n NAMESPACE."}
 	case apierrors.IsForbidden(err):
@@ -105,6 +105,18 @@ func (c *Console) problem() *problem {
 		return &problem{Text: "The cluster does not know Postbacks.", Hint: "Is the operator installed, and is this the right context? kubectl postback doctor tells more."}
 	}
 	return &problem{Lost: true, Text: "The API server does not answer.", Hint: "What you see is from before. The console goes on by itself as soon as it is back."}
+}
+
+// unreadLog says why what was delivered at once is not shown, or returns nil.
+func (c *Console) unreadLog(err error) *problem {
+	const text = "Not all that was delivered at once is shown."
+	switch {
+	case c.unread != "":
+		return &problem{Lost: true, Text: text, Hint: "The log of successes cannot be read: " + c.unread}
+	case err != nil:
+		return &problem{Lost: true, Text: text, Hint: "The log of successes cannot be read now: " + err.Error()}
+	}
+	return nil
 }
 
 // explain returns an error of the API server for people.

@@ -119,7 +119,7 @@ const (
 	// IntakeKubernetes stores each delivery at the API server.
 	IntakeKubernetes = "kubernetes"
 	// IntakeJetStream stores deliveries in a stream of NATS until they fail.
-	IntakeJetStream = "jetstream"
+	IntakeJetStream = v1alpha1.IntakeJetStream
 )
 
 // Run runs a replica until ctx ends, and then finishes what is in flight.

@@ -110,9 +110,6 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 	if err := r.addRetries(ctx); err != nil {
 		return err
 	}
-	if err := r.observe(ctx); err != nil {
-		return err
-	}
 	watch, err := route.NewWatch(ctx, mgr.GetCache(), r.routes, o.Watched, o.Log.WithName("route"), func(postback types.UID) { r.wakeOf(ctx, postback) })
 	if err != nil {
 		return err
@@ -120,6 +117,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 	return errors.Join(
 		mgr.Add(everyReplica(health.run)),
 		r.addIngest(ctx, func() bool { return watch.HasSynced() && r.pending.HasSynced() }),
+		mgr.Add(&presence.Announcement{Client: clientset, Namespace: o.Namespace, Intake: o.Intake}),
 		mgr.Add(&presence.Presence{
 			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod, Watched: o.Watched,
 			Loaded: watch.Loaded, Synced: watch.HasSynced, Clock: r.clock,
@@ -200,6 +198,11 @@ func (r *replica) addIngest(ctx context.Context, synced func() bool) error {
 		return fmt.Errorf("--ingest-auth must be %s or %s, not %q", AuthKubernetes, AuthNone, r.options.Ingest.Auth)
 	}
 	server := ingest.New(options)
+	if r.streams != nil {
+		if err := r.mgr.Add(&jetstream.Events{Connection: r.streams, Taker: server, Log: r.options.Log.WithName("events")}); err != nil {
+			return fmt.Errorf("add the consumer of published events: %w", err)
+		}
+	}
 	return errors.Join(
 		r.mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
 		r.mgr.AddReadyzCheck("ingest", server.Ready),

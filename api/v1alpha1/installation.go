@@ -29,15 +29,9 @@ const (
 	IngestCAName = "postback-ingest-ca"
 	// CABundleKey is where, in these Secrets and in the ConfigMap, the CAs to trust stand, in PEM.
 	CABundleKey = "ca.crt"
-	// IntakeName is the ConfigMap that says how the dispatcher takes events in, for those who look for deliveries: under
-	// IntakeKey stands IntakeKubernetes or IntakeJetStream. Without it the former holds. Whoever opens ingest to the outside
-	// can put its base URL under IntakeURLKey.
-	IntakeName   = "postback-intake"
-	IntakeKey    = "intake"
-	IntakeURLKey = "url"
-	// IntakeKubernetes has every delivery as a PostbackDelivery, IntakeJetStream only those that were not delivered at once.
-	IntakeKubernetes = "kubernetes"
-	IntakeJetStream  = "jetstream"
+	// IntakeLeaseName is the Lease that tells those who look for deliveries how the dispatcher takes events in, by
+	// IntakeAnnotation. It is there with the JetStream intake.
+	IntakeLeaseName = "postback-intake"
 	// RetriesLeaseName is the Lease by which the dispatcher replica that owns the retries is elected.
 	RetriesLeaseName = "postback-dispatcher-retries"
 )

@@ -50,6 +50,12 @@ const (
 	// DeferredAnnotation, with the value "true", on a PostbackDelivery says that whoever stored it leaves the first
 	// attempt to the elected dispatcher replica.
 	DeferredAnnotation = "postback.dev/deferred"
+	// IntakeAnnotation, on the Lease IntakeLeaseName, holds the dispatcher's --intake, such as IntakeJetStream. Whoever opens
+	// ingest to the outside can put its base URL beside it, in IngestURLAnnotation.
+	IntakeAnnotation    = "postback.dev/intake"
+	IngestURLAnnotation = "postback.dev/ingest-url"
+	// IntakeJetStream has deliveries that are made at once in a log of successes, and only the others as PostbackDeliveries.
+	IntakeJetStream = "jetstream"
 	// LeftOutAnnotation, on a bookmark of those who follow the log of successes, says how many deliveries were left out since
 	// the bookmark before, because they were too many to be read.
 	LeftOutAnnotation = "postback.dev/left-out"

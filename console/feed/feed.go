@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/successes"
 )
 
 // Feed is what is known. Its methods are safe for concurrent use, and what they return is not to be changed.
@@ -35,6 +36,8 @@ type Feed struct {
 	client    client.WithWatch
 	namespace string
 	sources   []*source
+	// successes is nil if there is no log of successes to be read.
+	successes *successes.Client
 
 	mu            sync.RWMutex
 	postbacks     map[types.NamespacedName]*v1alpha1.Postback
@@ -42,12 +45,14 @@ type Feed struct {
 	logs          *logs
 	subscriptions map[*Subscription]bool
 	changed       Changes
+	// unread is why the log of successes is not read, or nil.
+	unread error
 }
 
-// New returns a feed of a namespace, or of all if it is empty.
-func New(c client.WithWatch, namespace string) *Feed {
+// New returns a feed of a namespace, or of all if it is empty. It shows the log of successes, too, if that is not nil.
+func New(c client.WithWatch, namespace string, log *successes.Client) *Feed {
 	f := &Feed{
-		client: c, namespace: namespace, logs: newLogs(),
+		client: c, namespace: namespace, successes: log, logs: newLogs(),
 		postbacks: map[types.NamespacedName]*v1alpha1.Postback{}, secrets: map[types.NamespacedName]*v1alpha1.PostbackSecret{},
 		subscriptions: map[*Subscription]bool{},
 	}
@@ -86,27 +91,29 @@ func objectsOf[T any](f *Feed, kind string, objects map[types.NamespacedName]T, 
 	return s
 }
 
-func (f *Feed) deliveries() *source {
-	note := func(rows ...*Row) {
-		for _, r := range rows {
-			if r != nil {
-				f.changed.add(r.Log())
-				f.changed.addRow(r.NamespacedName, r.Log())
-			}
+// note notes that rows changed. It is called with the lock.
+func (f *Feed) note(rows ...*Row) {
+	for _, r := range rows {
+		if r != nil {
+			f.changed.add(r.Log())
+			f.changed.addRow(r.NamespacedName, r.Log())
 		}
 	}
+}
+
+func (f *Feed) deliveries() *source {
 	return &source{
 		feed: f, kind: "postbackdeliveries",
 		put: func(o any) {
 			if d, ok := o.(*v1alpha1.PostbackDelivery); ok {
 				r := NewRow(d)
 				f.logs.put(r)
-				note(r)
+				f.note(r)
 			}
 		},
 		drop: func(o any) {
 			if d, ok := o.(*v1alpha1.PostbackDelivery); ok {
-				note(f.logs.drop(client.ObjectKeyFromObject(d)))
+				f.note(f.logs.forget(client.ObjectKeyFromObject(d)))
 			}
 		},
 		replace: func(all []any) {
@@ -116,7 +123,7 @@ func (f *Feed) deliveries() *source {
 					rows = append(rows, NewRow(d))
 				}
 			}
-			note(f.logs.replace(rows)...)
+			f.note(f.logs.replace(rows)...)
 		},
 	}
 }
@@ -131,6 +138,9 @@ func (f *Feed) Run(ctx context.Context) {
 	running.Go(func() {
 		f.sources[2].run(ctx, f.client, f.namespace, &v1alpha1.PostbackDeliveryList{}, &v1alpha1.PostbackDelivery{})
 	})
+	if f.successes != nil {
+		running.Go(func() { f.follow(ctx) })
+	}
 	running.Wait()
 }
 
@@ -141,13 +151,15 @@ type Status struct {
 	// Kind is the one that could not be read, and Err why.
 	Kind string
 	Err  error
+	// Unread is why the log of successes is not current, or nil.
+	Unread error
 }
 
 // Status returns whether the feed is current.
 func (f *Feed) Status() Status {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	var status Status
+	status := Status{Unread: f.unread}
 	for _, s := range f.sources {
 		if s.err != nil && status.Err == nil {
 			status.Kind, status.Err = s.kind, s.err

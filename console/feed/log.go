@@ -24,6 +24,9 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
+// maxLogged bounds how many rows of the log of successes are kept: about ten megabytes.
+const maxLogged = 20000
+
 // maxRemoved bounds how many deletions are remembered for pages that were away.
 const maxRemoved = 4096
 
@@ -31,6 +34,11 @@ const maxRemoved = 4096
 type logs struct {
 	rows map[types.NamespacedName]*Row
 	logs map[types.NamespacedName][]*Row
+
+	// shadowed are the rows of the log of successes that a PostbackDelivery stands in for: somebody asked for it again.
+	shadowed map[types.NamespacedName]*Row
+	// logged are the names of those of that log, the oldest first.
+	logged []types.NamespacedName
 
 	revision uint64
 	removed  []removal
@@ -44,10 +52,15 @@ type removal struct {
 }
 
 func newLogs() *logs {
-	return &logs{rows: map[types.NamespacedName]*Row{}, logs: map[types.NamespacedName][]*Row{}}
+	return &logs{
+		rows: map[types.NamespacedName]*Row{}, logs: map[types.NamespacedName][]*Row{}, shadowed: map[types.NamespacedName]*Row{},
+	}
 }
 
 func (l *logs) put(r *Row) {
+	if known := l.rows[r.NamespacedName]; known != nil && known.Logged && !r.Logged {
+		l.shadowed[r.NamespacedName] = known
+	}
 	l.revision++
 	r.revision = l.revision
 	log := l.logs[r.Log()]
@@ -59,6 +72,39 @@ func (l *logs) put(r *Row) {
 		log = slices.Insert(l.logs[r.Log()], i, r)
 	}
 	l.logs[r.Log()], l.rows[r.NamespacedName] = log, r
+}
+
+// putLogged adds a row of the log of successes, and returns the rows that changed. Beyond a number the oldest of them go.
+func (l *logs) putLogged(r *Row) (changed []*Row) {
+	known := l.rows[r.NamespacedName]
+	if known == nil && l.shadowed[r.NamespacedName] == nil {
+		l.logged = append(l.logged, r.NamespacedName)
+	}
+	if known != nil && !known.Logged {
+		l.shadowed[r.NamespacedName] = r
+	} else {
+		l.put(r)
+		changed = append(changed, r)
+	}
+	for len(l.logged) > maxLogged {
+		oldest := l.logged[0]
+		l.logged = l.logged[1:]
+		delete(l.shadowed, oldest)
+		if row := l.rows[oldest]; row != nil && row.Logged {
+			changed = append(changed, l.drop(oldest))
+		}
+	}
+	return changed
+}
+
+// forget takes out the row of a PostbackDelivery that went. If the log of successes has it, that row stands there again.
+func (l *logs) forget(key types.NamespacedName) *Row {
+	gone := l.drop(key)
+	if logged := l.shadowed[key]; logged != nil {
+		delete(l.shadowed, key)
+		l.put(logged)
+	}
+	return gone
 }
 
 // drop takes a row out and returns it, or nil if it is not there.
@@ -96,10 +142,14 @@ func (l *logs) replace(rows []*Row) (changed []*Row) {
 			changed = append(changed, r)
 		}
 	}
-	for key := range l.rows {
-		if !present[key] {
-			changed = append(changed, l.drop(key))
+	var gone []types.NamespacedName
+	for key, r := range l.rows {
+		if !present[key] && !r.Logged {
+			gone = append(gone, key)
 		}
+	}
+	for _, key := range gone {
+		changed = append(changed, l.forget(key))
 	}
 	return changed
 }

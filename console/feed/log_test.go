@@ -47,7 +47,7 @@ func stored(name string, seconds int, version string) *v1alpha1.PostbackDelivery
 // filled returns a feed with n deliveries, d00 the oldest.
 func filled(t *testing.T, n int) *Feed {
 	t.Helper()
-	f := New(nil, "")
+	f := New(nil, "", nil)
 	var all []any
 	for i := range n {
 		all = append(all, stored(fmt.Sprintf("d%02d", i), i, "1"))

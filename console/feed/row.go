@@ -50,6 +50,8 @@ type Row struct {
 	Next time.Time
 	// Asked says that somebody asked for another attempt that the operator has not taken up yet.
 	Asked bool
+	// Logged says that it is in the log of successes alone, and no PostbackDelivery.
+	Logged bool
 
 	version  string
 	revision uint64

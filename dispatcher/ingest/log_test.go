@@ -255,9 +255,9 @@ type watchLine struct {
 	}
 }
 
-func watchLines(t *testing.T, ctx context.Context, url string) func() (watchLine, error) {
+func watchLines(t *testing.T, url string) func() (watchLine, error) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func watchLines(t *testing.T, ctx context.Context, url string) func() (watchLine
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { response.Body.Close() })
-	if response.StatusCode != 200 {
+	if response.StatusCode != http.StatusOK {
 		t.Fatalf("the watch is answered %s", response.Status)
 	}
 	decoder := json.NewDecoder(bufio.NewReader(response.Body))
@@ -281,11 +281,11 @@ func TestWatchTheLog(t *testing.T) {
 	// Longer than a request may take otherwise: a watch must outlive it.
 	options.readTimeout = 100 * time.Millisecond
 	server := testServer(t, options)
-	next := watchLines(t, t.Context(), server.URL+"/v1/namespaces/acme/deliveries?watch=true&resourceVersion=41&event=lead.created")
+	next := watchLines(t, server.URL+"/v1/namespaces/acme/deliveries?watch=true&resourceVersion=41&event=lead.created")
 	if w, err := next(); err != nil || w.Type != "BOOKMARK" || w.Object.Metadata.ResourceVersion != "41" {
 		t.Fatalf("it begins with %+v, %v", w, err)
 	}
-	time.Sleep(3 * options.readTimeout)
+	<-time.After(3 * options.readTimeout)
 	d := logged(t, crm, "evt_1")
 	log.follow <- d
 	if w, err := next(); err != nil || w.Type != "ADDED" || w.Object.Metadata.Name != d.Name || w.Object.Kind != "PostbackDelivery" {
@@ -333,7 +333,7 @@ func TestWatchesAreBounded(t *testing.T) {
 	go func() { ended <- s.Start(ctx) }()
 	<-s.Listening()
 	url := "http://" + s.Addr().String()
-	next := watchLines(t, t.Context(), url+"/v1/namespaces/acme/deliveries?watch=true&resourceVersion=1")
+	next := watchLines(t, url+"/v1/namespaces/acme/deliveries?watch=true&resourceVersion=1")
 	if _, err := next(); err != nil {
 		t.Fatal(err)
 	}

@@ -106,6 +106,8 @@ type Connection struct {
 	// again tells Start that the streams have to be looked at.
 	again chan struct{}
 	ready atomic.Bool
+	// doubt is until when the server may have forgotten what it knew of duplicates, in nanoseconds since 1970.
+	doubt atomic.Int64
 }
 
 // Connect returns a connection, which need not be there yet: it is made, and made again, for ever.
@@ -155,6 +157,8 @@ func Connect(o Options) (*Connection, error) {
 
 func (c *Connection) connected(to *nats.Conn, what string) {
 	gauges.connected.Store(1)
+	// A server that was restarted knows the ids of what is in the stream, and no more of what was done with.
+	c.doubt.Store(time.Now().Add(c.options.DuplicateWindow).UnixNano())
 	c.options.Log.Info(what, "server", to.ConnectedServerName())
 	select {
 	case c.again <- struct{}{}:
@@ -190,6 +194,9 @@ func (c *Connection) Available() error {
 	}
 	return nil
 }
+
+// forgetful reports whether the server may not know an event again that it stored within the duplicate window.
+func (c *Connection) forgetful() bool { return time.Now().UnixNano() < c.doubt.Load() }
 
 // Ready is a check for a readiness probe.
 func (c *Connection) Ready(*http.Request) error { return c.Available() }

@@ -103,7 +103,7 @@ func (c *Consumer) consume(ctx context.Context) error {
 	if !c.Synced() {
 		return nil
 	}
-	consumer, err := c.Connection.consumer(ctx)
+	consumer, err := c.Connection.consumer(ctx, c.Connection.names.DeliveriesStream())
 	if err != nil {
 		return err
 	}
@@ -136,14 +136,14 @@ func (c *Consumer) take(ctx context.Context, msg jetstream.Msg) {
 	if err != nil {
 		invalid.Inc()
 		c.Log.Error(err, "A message that is no delivery is taken out of the stream", "subject", msg.Subject())
-		_ = msg.TermWithReason("not a delivery") //nolint:errcheck // It would come again.
+		_ = msg.TermWithReason("not a delivery") // It would come again.
 		return
 	}
 	if h.tries > 1 {
 		redelivered.Inc()
 	}
 	if !c.hand.take(ctx, h) {
-		_ = msg.Nak() //nolint:errcheck // It comes again later, then.
+		_ = msg.Nak() // Else it comes again later.
 		return
 	}
 	c.place(ctx, h)
@@ -167,13 +167,13 @@ func (c *Consumer) place(ctx context.Context, h *held) {
 		r := c.Routes.Of(h.d.Namespace, h.d.Spec.PostbackRef)
 		switch decide(r, c.Lanes.Pressure) {
 		case giveHeld:
-			c.giveOver(h, overflowHeld)
+			c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
 			return
 		case giveSlow:
-			c.giveOver(h, overflowSlow)
+			c.giveOver(h, overflowSlow) //nolint:contextcheck // It goes on until Stop.
 			return
 		case attemptNow:
-			c.enter(r, h)
+			c.enter(r, h) //nolint:contextcheck // It goes on until Stop.
 			return
 		case waitForPlace:
 		}

@@ -75,7 +75,7 @@ func (x *hand) settle(h *held, tell func() error) {
 	if !h.settled.CompareAndSwap(false, true) {
 		return
 	}
-	_ = tell() //nolint:errcheck // It fails without a connection, and is not needed then.
+	_ = tell() // It fails without a connection, and is not needed then.
 	x.mu.Lock()
 	delete(x.held, h)
 	gauges.inHand.Store(int64(len(x.held)))
@@ -105,7 +105,7 @@ func (x *hand) beat(ctx context.Context) {
 		}
 		for _, h := range x.all() {
 			if !h.settled.Load() {
-				_ = h.msg.InProgress() //nolint:errcheck // Without a connection there is nobody to tell.
+				_ = h.msg.InProgress() // Without a connection there is nobody to tell.
 			}
 		}
 	}

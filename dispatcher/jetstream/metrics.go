@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/postback-dev/postback-operator/dispatcher/ingest"
 	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
@@ -49,6 +50,10 @@ var (
 		"Deliveries that succeeded at the first attempt and are in the log stream.")
 	invalid = metric.Dispatcher.Counter("postback_nats_invalid_messages_total",
 		"Messages that are no delivery, and were taken out of the stream.")
+
+	eventsTaken = metric.Dispatcher.Counters("postback_nats_events_total",
+		"Published events that this replica got, by what became of them. Full and Again come again.",
+		metric.Values("result", ingest.Taken, ingest.Invalid, ingest.Full, ingest.Again))
 
 	connectedDesc = metric.Dispatcher.Gauge("postback_nats_connected",
 		"1 if this replica has a connection to NATS; 0 if not, and with --intake=kubernetes.")

@@ -86,7 +86,7 @@ func (p *Pending) look(ctx context.Context) error {
 	counts := make(map[postbackKey]int, len(info.State.Subjects))
 	for subject, count := range info.State.Subjects {
 		if namespace, postback, ok := c.names.Owner(subject); ok {
-			counts[postbackKey{namespace, postback}] = int(count) //nolint:gosec // No stream holds that many.
+			counts[postbackKey{namespace, postback}] = int(count)
 		}
 	}
 	p.counts.Store(&counts)

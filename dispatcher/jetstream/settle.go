@@ -81,7 +81,7 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 		c.giveBack(h, 0)
 		return
 	case r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive():
-		c.giveOver(h, overflowHeld)
+		c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
 		return
 	case c.Known.unfinished(ctx, client.ObjectKeyFromObject(h.d)):
 		c.done(h)
@@ -117,7 +117,7 @@ func (c *Consumer) record(ctx context.Context, h *held, apply func(*v1alpha1.Pos
 	if attempted.Status.Phase != v1alpha1.DeliveryDelivered {
 		return c.keep(ctx, h.d, apply)
 	}
-	if err := c.log(h, *delivery.Newest(&attempted)); err != nil {
+	if err := c.log(h, *delivery.Newest(&attempted)); err != nil { //nolint:contextcheck // It goes on until Stop.
 		return nil, err
 	}
 	return &attempted, nil
@@ -200,7 +200,7 @@ func (c *Consumer) giveOver(h *held, why overflow) {
 	select {
 	case c.overflowing <- struct{}{}:
 	default:
-		c.giveBack(h, min(time.Duration(h.tries)*backStep, longestBack)) //nolint:gosec // It is a small number.
+		c.giveBack(h, min(time.Duration(h.tries)*backStep, longestBack))
 		return
 	}
 	go func() {

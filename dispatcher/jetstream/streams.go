@@ -65,6 +65,12 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 			// It is read a page at a time, by any of the servers that have it.
 			AllowDirect: true,
 		},
+		{
+			Name: c.names.EventsStream(), Subjects: []string{c.names.AllEvents()},
+			Description: "Events that producers have published, to be matched with Postbacks",
+			Retention:   jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
+			MaxBytes: o.MaxBytes, Duplicates: o.DuplicateWindow, Replicas: o.Replicas,
+		},
 	}
 }
 
@@ -75,6 +81,9 @@ func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) er
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = c.js.CreateOrUpdateStream(ctx, want)
 		if err == nil {
+			if want.Retention == jetstream.WorkQueuePolicy {
+				c.doubt.Store(0)
+			}
 			c.options.Log.Info("Made a stream", "stream", want.Name, "replicas", want.Replicas, "maxBytes", want.MaxBytes)
 		}
 		return err
@@ -85,6 +94,9 @@ func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) er
 	have := stream.CachedInfo().Config
 	if have.Retention != want.Retention {
 		return fmt.Errorf("it has retention %s, and needs %s: it was made by somebody else; use another --nats-stream-prefix", have.Retention, want.Retention)
+	}
+	if want.Retention == jetstream.WorkQueuePolicy && stream.CachedInfo().State.LastSeq == 0 {
+		c.doubt.Store(0) // There is nothing that could be forgotten.
 	}
 	if have.Replicas != want.Replicas {
 		c.options.Log.Info("A stream keeps the number of its replicas, which is not that of --nats-replicas", "stream", want.Name, "replicas", have.Replicas)
@@ -113,16 +125,16 @@ func sameLimits(a, b *jetstream.StreamConfig) bool {
 		a.Description == b.Description && len(a.Subjects) == len(b.Subjects) && a.Subjects[0] == b.Subjects[0]
 }
 
-// consumer makes the one that all replicas share.
-func (c *Connection) consumer(ctx context.Context) (jetstream.Consumer, error) {
+// consumer makes the one of a stream that all replicas share.
+func (c *Connection) consumer(ctx context.Context, stream string) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	consumer, err := c.js.CreateOrUpdateConsumer(ctx, c.names.DeliveriesStream(), jetstream.ConsumerConfig{
+	consumer, err := c.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		Durable: consumerName, Description: "All dispatcher replicas", AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxAckPending, DeliverPolicy: jetstream.DeliverAllPolicy,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make the consumer of stream %s: %w", c.names.DeliveriesStream(), err)
+		return nil, fmt.Errorf("make the consumer of stream %s: %w", stream, err)
 	}
 	return consumer, nil
 }

@@ -23,12 +23,15 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 )
 
 const (
@@ -56,7 +59,19 @@ func Setup(mgr manager.Manager, r *Reconciler, wake *Wake) error {
 	if err := c.Watch(wake.Source()); err != nil {
 		return fmt.Errorf("watch wakes: %w", err)
 	}
-	deliveries := source.Kind(mgr.GetCache(), &v1alpha1.PostbackDelivery{}, &handler.TypedEnqueueRequestForObject[*v1alpha1.PostbackDelivery]{})
+	// What the newest attempt says of its endpoint is taken in before the delivery is looked at: another replica may have made
+	// that attempt, and was told to leave the endpoint alone.
+	observe := func(d *v1alpha1.PostbackDelivery) bool {
+		if a := delivery.Newest(d); a != nil {
+			r.Lanes.Observe(d.Spec.PostbackRef.UID, a)
+		}
+		return true
+	}
+	deliveries := source.Kind(mgr.GetCache(), &v1alpha1.PostbackDelivery{}, &handler.TypedEnqueueRequestForObject[*v1alpha1.PostbackDelivery]{},
+		predicate.TypedFuncs[*v1alpha1.PostbackDelivery]{
+			CreateFunc: func(e event.TypedCreateEvent[*v1alpha1.PostbackDelivery]) bool { return observe(e.Object) },
+			UpdateFunc: func(e event.TypedUpdateEvent[*v1alpha1.PostbackDelivery]) bool { return observe(e.ObjectNew) },
+		})
 	if err := c.Watch(deliveries); err != nil {
 		return fmt.Errorf("watch PostbackDeliveries: %w", err)
 	}

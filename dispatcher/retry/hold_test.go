@@ -23,6 +23,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -135,6 +136,8 @@ func TestMarkedFailureIsPausedAgainBeforeItsTurn(t *testing.T) {
 
 // pausingLanes pause the Postback before they begin.
 type pausingLanes struct{ *rig }
+
+func (p pausingLanes) Observe(types.UID, *v1alpha1.Attempt) {}
 
 func (p pausingLanes) Submit(_ *route.Route, w *lane.Work) {
 	p.setRoute(paused)

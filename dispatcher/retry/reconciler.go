@@ -53,6 +53,8 @@ type Attempter interface {
 
 // Lanes have the attempts of each endpoint made in their turn.
 type Lanes interface {
+	// Observe takes in what an attempt of another replica says about an endpoint.
+	Observe(postback types.UID, a *v1alpha1.Attempt)
 	Submit(r *route.Route, w *lane.Work)
 }
 

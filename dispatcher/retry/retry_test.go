@@ -202,6 +202,8 @@ func (r *rig) reconciler(t *testing.T, c clock.PassiveClock) *retry.Reconciler {
 // atOnce does work at once.
 type atOnce struct{ ctx context.Context }
 
+func (atOnce) Observe(types.UID, *v1alpha1.Attempt) {}
+
 func (a atOnce) Submit(_ *route.Route, w *lane.Work) { w.Do(a.ctx, func(*v1alpha1.Attempt) {}) }
 
 // The whole schedule, on a clock that the test moves: the reconciler says when to come back, and is taken at its word.

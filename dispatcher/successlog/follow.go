@@ -37,8 +37,8 @@ const followRest = 200 * time.Millisecond
 // ctx ends or tell fails. The place that it gives is that of the message; it is told of places without a delivery, too. If
 // the server goes, it goes on when that is there again.
 func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(place uint64, d *v1alpha1.PostbackDelivery) error) error {
-	filter, any := r.filter(q)
-	if !any {
+	filter, some := r.filter(q)
+	if !some {
 		<-ctx.Done()
 		return ctx.Err()
 	}

@@ -27,6 +27,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -113,8 +114,8 @@ func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (P
 		p.Deliveries, err = r.event(ctx, q)
 		return p, err
 	}
-	filter, any := r.filter(q)
-	if !any || state.Msgs == 0 {
+	filter, some := r.filter(q)
+	if !some || state.Msgs == 0 {
 		return p, nil
 	}
 	if before == 0 || before > state.LastSeq {
@@ -234,8 +235,8 @@ func (r *Reader) state(ctx context.Context) (*jetstream.StreamState, error) {
 
 func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
 
-// filter returns the subject of what a query may select. any is false if there can be nothing.
-func (r *Reader) filter(q Query) (subject string, any bool) {
+// filter returns the subject of what a query may select. some is false if there can be nothing.
+func (r *Reader) filter(q Query) (subject string, some bool) {
 	if q.Namespace == "" {
 		return r.Names.AllLog(), true
 	}
@@ -256,7 +257,7 @@ func (r *Reader) decode(m *jetstream.RawStreamMsg) *v1alpha1.PostbackDelivery {
 	if err != nil || r.Routes.Of(d.Namespace, d.Spec.PostbackRef) == nil {
 		return nil
 	}
-	d.ResourceVersion = fmt.Sprint(m.Sequence)
+	d.ResourceVersion = strconv.FormatUint(m.Sequence, 10)
 	return d
 }
 

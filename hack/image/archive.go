@@ -25,7 +25,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -37,6 +36,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
+
+// readable is the mode of files that everybody may read.
+const readable = 0o644
 
 // file is one of a layer or of an archive.
 type file struct {
@@ -144,25 +146,22 @@ func writeArchive(out, name string, index v1.ImageIndex) (err error) {
 	if err := writeTar(&archive, withFolders(files)); err != nil {
 		return err
 	}
-	return os.WriteFile(out, archive.Bytes(), 0o644)
+	return os.WriteFile(out, archive.Bytes(), readable)
 }
 
 // read returns all files below a folder, in the order of their names.
 func read(folder string) ([]file, error) {
 	var files []file
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+	tree := os.DirFS(folder)
+	err := fs.WalkDir(tree, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		content, err := os.ReadFile(path)
+		content, err := fs.ReadFile(tree, path)
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(folder, path)
-		if err != nil {
-			return err
-		}
-		files = append(files, file{filepath.ToSlash(name), 0o644, content})
+		files = append(files, file{path, readable, content})
 		return nil
 	})
 	return files, err

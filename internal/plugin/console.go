@@ -31,27 +31,28 @@ import (
 )
 
 type consoleOptions struct {
-	*env
+	*logSource
 	port          uint16
-	open          bool
+	openBrowser   bool
 	allNamespaces bool
 }
 
 func (e *env) consoleCommand() *cobra.Command {
-	o := &consoleOptions{env: e}
+	o := &consoleOptions{}
 	cmd := &cobra.Command{
 		Use:   "console",
 		Short: "Serve the web console on this machine",
 		Long: "Serve the web console on 127.0.0.1: Postbacks, what became of their events as it happens, and everything that can be done " +
-			"about them. It works with your kubeconfig and rights, and talks to the API server only.\n\n" +
+			"about them. It works with your kubeconfig and rights, and talks to the API server, and to a dispatcher if that keeps a log of successes.\n\n" +
 			"The link that is printed works once, and lets in one browser. The console ends with Ctrl-C.",
 		Example: "  kubectl postback console\n  kubectl postback console -n partner-acme --port 8080 --open",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	f := cmd.Flags()
+	o.logSource = e.withLog(f)
 	f.Uint16Var(&o.port, "port", 0, "Port of 127.0.0.1 to listen on. By default a free one is chosen.")
-	f.BoolVar(&o.open, "open", false, "Open the link in your browser.")
+	f.BoolVar(&o.openBrowser, "open", false, "Open the link in your browser.")
 	f.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Show the Postbacks of all namespaces.")
 	return cmd
 }
@@ -76,10 +77,27 @@ func (o *consoleOptions) run(cmd *cobra.Command) error {
 	}
 	// The script of an event is for this cluster, whatever context is chosen later.
 	options.Kubectl.Context = cmp.Or(options.Kubectl.Context, raw.CurrentContext)
-	if o.open {
+	if err := o.addLog(cmd.Context(), &options); err != nil {
+		return err
+	}
+	defer o.close()
+	if o.openBrowser {
 		options.Open = func(url string) error { return openBrowser(cmd.Context(), url) }
 	}
 	return console.Run(cmd.Context(), options)
+}
+
+// addLog has the console show the log of successes, or say why it cannot.
+func (o *consoleOptions) addLog(ctx context.Context, options *console.Options) error {
+	api, err := o.env.client()
+	if err != nil {
+		return err
+	}
+	if o.logSource.client, err = o.open(ctx, api); err != nil {
+		options.Unread = explain(err)
+	}
+	options.Successes = o.logSource.client
+	return nil
 }
 
 // openBrowser shows a page in the browser of the desktop.

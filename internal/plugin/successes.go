@@ -24,7 +24,7 @@ import (
 	"sync"
 
 	"github.com/spf13/pflag"
-	corev1 "k8s.io/api/core/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -86,13 +86,13 @@ func (l *logSource) close() {
 func (l *logSource) open(ctx context.Context, api client.Client) (*successes.Client, error) {
 	url := l.ingestURL
 	if url == "" {
-		intake := &corev1.ConfigMap{}
-		err := api.Get(ctx, client.ObjectKey{Namespace: l.installNamespace, Name: v1alpha1.IntakeName}, intake)
-		if err != nil || intake.Data[v1alpha1.IntakeKey] != v1alpha1.IntakeJetStream {
+		intake := &coordinationv1.Lease{}
+		err := api.Get(ctx, client.ObjectKey{Namespace: l.installNamespace, Name: v1alpha1.IntakeLeaseName}, intake)
+		if err != nil || intake.Annotations[v1alpha1.IntakeAnnotation] != v1alpha1.IntakeJetStream {
 			// Who may not read it, or has no such installation, is no worse off than without this part.
 			return nil, nil //nolint:nilerr // That it is not there is the common case.
 		}
-		url = intake.Data[v1alpha1.IntakeURLKey]
+		url = intake.Annotations[v1alpha1.IngestURLAnnotation]
 	}
 	config, err := l.restConfig()
 	if err != nil {

@@ -109,14 +109,14 @@ func (q *Query) values() url.Values {
 	return v
 }
 
-// Problem is what a dispatcher answers if it does not do what was asked.
-type Problem struct {
+// ProblemError is what a dispatcher answers if it does not do what was asked.
+type ProblemError struct {
 	Type, Title, Detail string
 	Status              int
 }
 
 // Error implements error.
-func (p *Problem) Error() string {
+func (p *ProblemError) Error() string {
 	if p.Detail == "" {
 		return p.Title
 	}
@@ -124,7 +124,7 @@ func (p *Problem) Error() string {
 }
 
 func isProblem(err error, kind string) bool {
-	p, ok := errors.AsType[*Problem](err)
+	p, ok := errors.AsType[*ProblemError](err)
 	return ok && p.Type == "urn:postback:problem:"+kind
 }
 
@@ -162,7 +162,7 @@ func (c *Client) ask(ctx context.Context, method, path string, values url.Values
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	for i := 0; ; i++ {
-		response, err := c.do(ctx, method, path, values)
+		response, err := c.do(ctx, method, path, values) //nolint:bodyclose // read does.
 		if err != nil {
 			return err
 		}
@@ -257,7 +257,7 @@ func read(response *http.Response, into any) error {
 		}
 		return nil
 	}
-	p := &Problem{}
+	p := &ProblemError{}
 	if json.Unmarshal(body, p) != nil || p.Title == "" {
 		return fmt.Errorf("the dispatcher answers %s, and not as one: is it the ingest API", response.Status)
 	}
@@ -328,7 +328,7 @@ func next(decoder *json.Decoder) (Event, error) {
 		return Event{}, fmt.Errorf("read the watch: %w", err)
 	}
 	if line.Type == "ERROR" {
-		p := &Problem{}
+		p := &ProblemError{}
 		if err := json.Unmarshal(line.Object, p); err != nil {
 			return Event{}, fmt.Errorf("read the watch: %w", err)
 		}

@@ -23,6 +23,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -110,13 +111,13 @@ func (r *receiver) arrivals(ctx context.Context) (arrivals []load.Arrival, err e
 	return arrivals, r.ask(ctx, load.ArrivalsPath, nil, &arrivals)
 }
 
-// await returns when n events have arrived, or after a time in which none has.
-func (r *receiver) await(ctx context.Context, n int, patience time.Duration) error {
+// await returns when n events have arrived at an endpoint, or with "" at all together, or after a time in which none has.
+func (r *receiver) await(ctx context.Context, endpoint string, n int, patience time.Duration) error {
 	const every = 50 * time.Millisecond
 	last, since := -1, time.Now()
 	for {
 		var count int
-		if err := r.ask(ctx, load.CountPath, nil, &count); err != nil {
+		if err := r.ask(ctx, load.CountPath+"?endpoint="+url.QueryEscape(endpoint), nil, &count); err != nil {
 			return err
 		}
 		if count != last {

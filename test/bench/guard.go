@@ -34,7 +34,7 @@ var recordedRanges []byte
 type span struct{ Min, Max float64 }
 
 // guardEvents is how many events the guard's run at saturation has.
-const guardEvents = 1200
+const guardEvents = 600
 
 // guard makes a short run and compares ratios with recorded ranges. No time of a machine is compared with that of another.
 func guard(ctx context.Context, o *options, out io.Writer) error {

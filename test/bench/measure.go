@@ -118,7 +118,7 @@ func (r *rig) measure(ctx context.Context, t traffic) (figure, error) {
 	if err != nil {
 		return figure{}, err
 	}
-	if err := r.receiver.await(ctx, t.events*t.fanOut, arrivalPatience); err != nil {
+	if err := r.receiver.await(ctx, t.only, t.events*t.fanOut/len(t.types), arrivalPatience); err != nil {
 		return figure{}, err
 	}
 	arrivals, err := r.receiver.arrivals(ctx)

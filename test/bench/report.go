@@ -83,7 +83,7 @@ func (r *report) write(folder string) error {
 	if err != nil {
 		return fmt.Errorf("encode the figures: %w", err)
 	}
-	made, err := template.New("page").Funcs(template.FuncMap{"processes": processes, "peer": func() map[string]figure { return peer }}).Parse(page)
+	made, err := template.New("page").Funcs(template.FuncMap{"processes": processes}).Parse(page)
 	if err != nil {
 		return fmt.Errorf("read the page's template: %w", err)
 	}
@@ -141,7 +141,10 @@ func (f *figure) Title() string {
 func (f *figure) TotalCPU() float64 { return f.cpu() }
 
 // Peer returns what is known of the peer in the same run.
-func (f *figure) Peer() figure { return peer[f.Name] }
+func (f *figure) Peer() *figure {
+	known := peer[f.Name]
+	return &known
+}
 
 // Share is in percent of another rate.
 func (f *figure) Share(of float64) string {

@@ -28,6 +28,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,8 +39,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/test/bench/load"
 	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/natsserver"
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
@@ -68,6 +72,7 @@ type rig struct {
 	op          *operator.Operator
 	api         client.Client
 	receiver    *receiver
+	nats        *natsserver.Cluster
 	kubeconfig  string
 	manager     *operator.Process
 	dispatchers []*operator.Process
@@ -97,11 +102,28 @@ func newRig(ctx context.Context, o *options, intake string, out io.Writer) (r *r
 	if err = r.cp.ServiceAccountKubeconfig(ctx, operator.Namespace, dispatcherSA, r.kubeconfig); err != nil {
 		return r, err
 	}
+	if err = r.startNATS(ctx); err != nil {
+		return r, err
+	}
 	r.receiver, err = startReceiver(ctx)
 	if err == nil {
 		r.closers = append(r.closers, func() error { r.receiver.stop(); return nil })
 	}
 	return r, err
+}
+
+// startNATS starts a NATS server, if the intake needs one.
+func (r *rig) startNATS(ctx context.Context) error {
+	if r.intake != intakeJetStream {
+		return nil
+	}
+	var err error
+	r.nats, err = natsserver.Start(ctx, natsserver.Options{SyncAlways: r.options.fsync, Dir: r.op.Dir}, r.out)
+	if err != nil {
+		return err
+	}
+	r.closers = append(r.closers, r.nats.Stop)
+	return nil
 }
 
 // close ends everything, the newest first.
@@ -130,6 +152,10 @@ func (r *rig) start(ctx context.Context, replicas int) error {
 // addReplica starts one more dispatcher. The generator is one sender, and is not to be held back.
 func (r *rig) addReplica(ctx context.Context) error {
 	args := append([]string{"--ingest-rate=0", fmt.Sprintf("--max-finished-deliveries=%d", kept)}, r.options.dispatcherArgs...)
+	args = append(args, "--intake="+r.intake)
+	if r.nats != nil {
+		args = append(args, "--nats-url="+r.nats.URL())
+	}
 	p, err := r.op.StartDispatcher(ctx, fmt.Sprintf("postback-dispatcher-%d", len(r.dispatchers)), operator.WithArgs(args...))
 	if err != nil {
 		return err
@@ -143,6 +169,9 @@ func (r *rig) pids() map[string]int {
 	pids := r.cp.PIDs()
 	if r.manager != nil {
 		pids["manager"] = r.manager.PID()
+	}
+	if r.nats != nil {
+		pids["nats-server"] = r.nats.Nodes[0].PID()
 	}
 	for i, d := range r.dispatchers {
 		pids[fmt.Sprintf("dispatcher %d", i)] = d.PID()
@@ -212,13 +241,37 @@ func (r *rig) settle(ctx context.Context, namespace string, most int) error {
 		if left, err = r.count(ctx, namespace, fields.Everything()); err != nil || left > most {
 			return false, err
 		}
-		unfinished, err = r.count(ctx, namespace, unfinishedSelector)
+		if unfinished, err = r.count(ctx, namespace, unfinishedSelector); err != nil || unfinished > 0 {
+			return false, err
+		}
+		unfinished, err = r.inStream(ctx)
 		return unfinished == 0, err
 	})
 	if err != nil {
 		return fmt.Errorf("wait until the log is pruned: %d deliveries are left, %d of them unfinished: %w", left, unfinished, err)
 	}
 	return nil
+}
+
+// inStream returns how many deliveries wait in the stream, if there is one.
+func (r *rig) inStream(ctx context.Context) (int, error) {
+	if r.nats == nil {
+		return 0, nil
+	}
+	connection, err := nats.Connect(r.nats.URL())
+	if err != nil {
+		return 0, fmt.Errorf("connect to NATS: %w", err)
+	}
+	defer connection.Close()
+	js, err := jetstream.New(connection)
+	if err != nil {
+		return 0, err
+	}
+	stream, err := js.Stream(ctx, message.Names(message.DefaultPrefix).DeliveriesStream())
+	if err != nil {
+		return 0, fmt.Errorf("look at the stream: %w", err)
+	}
+	return int(stream.CachedInfo().State.Msgs), nil
 }
 
 func (r *rig) count(ctx context.Context, namespace string, selector fields.Selector) (int, error) {
@@ -230,6 +283,9 @@ func (r *rig) count(ctx context.Context, namespace string, selector fields.Selec
 
 // remove deletes a namespace and waits until it is gone, so that nothing of it is in the way of what follows.
 func (r *rig) remove(ctx context.Context, namespace string) error {
+	if r.options.guard {
+		return nil // It has little, and no time.
+	}
 	if err := r.api.DeleteAllOf(ctx, &v1alpha1.Postback{}, client.InNamespace(namespace)); err != nil {
 		return fmt.Errorf("delete the Postbacks of %s: %w", namespace, err)
 	}
@@ -262,7 +318,7 @@ func (r *rig) ingestURLs(namespace string) []string {
 // bareAPI runs the bare API loop, in a namespace of its own that is removed again. It returns the rounds a second, and what
 // each costs in CPU milliseconds, by process.
 func (r *rig) bareAPI(ctx context.Context, n int, write load.Write, remove bool) (rate float64, cpu map[string]float64, err error) {
-	const namespace = "bench-bare"
+	namespace := fmt.Sprintf("bench-bare-%t", remove)
 	if _, err := r.namespace(ctx, namespace); err != nil {
 		return 0, nil, err
 	}

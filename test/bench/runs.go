@@ -34,7 +34,7 @@ const (
 	steadySeconds     = 20
 	steadyConnections = 256
 	// bareShare is the part of the events that the bare API loop makes: it is steady after a few thousand.
-	bareShare = 4
+	bareShare = 3
 	// bareRequests is how many requests the bare HTTP loop makes for one event of the run at saturation.
 	bareRequests = 5
 
@@ -71,6 +71,16 @@ func (r *rig) measureCeilings(ctx context.Context) (c ceilings, err error) {
 		return c, err
 	}
 	c.HTTP = http.PerSecond()
+	if r.nats != nil {
+		stream, err := call[load.LoopReport](ctx, load.BareStream, load.BareStreamOrders{
+			Server: r.nats.URL(), URL: r.receiver.url("bare"), Messages: r.options.events, Size: r.options.size, Connections: r.options.connections,
+		})
+		if err != nil {
+			return c, err
+		}
+		c.JetStream = stream.PerSecond()
+		return c, r.say("bare loops: HTTP %.0f/s, JetStream %.0f/s", c.HTTP, c.JetStream)
+	}
 	n := max(r.options.events/bareShare, 1)
 	for _, remove := range []bool{false, true} {
 		rate, cpu, err := r.bareAPI(ctx, n, load.WriteUpdate, remove)
@@ -159,7 +169,7 @@ func (r *rig) hanging(ctx context.Context) ([]figure, error) {
 	var figures []figure
 	for n, name := range map[int]string{1: "alone", 2: "beside"} {
 		t := traffic{
-			name: name, namespace: "bench-" + name, types: types[:n], events: n * min(hangEvents, r.options.events),
+			name: name, namespace: "bench-" + name, types: types[:n], events: n * min(hangEvents, r.options.events/2),
 			connections: r.options.connections, fanOut: 1, only: healthy, kept: -1,
 		}
 		var err error

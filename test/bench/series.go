@@ -34,6 +34,9 @@ import (
 // seriesEvents is how many events a point of a series has.
 const seriesEvents = 1500
 
+// seriesBytes bounds what a point of the series of bodies stores, for etcd keeps each version for minutes.
+const seriesBytes = 32 << 20
+
 // series measures the same load again and again, with one thing changed.
 type series struct {
 	// Name on the command line, and what is changed.
@@ -120,7 +123,7 @@ func (r *rig) withFanOut(ctx context.Context, n int) (figure, error) {
 }
 
 func (r *rig) withBodies(ctx context.Context, n int) (figure, error) {
-	return r.saturate(ctx, traffic{name: fmt.Sprintf("bodies-%d", n), size: n})
+	return r.saturate(ctx, traffic{name: fmt.Sprintf("bodies-%d", n), size: n, events: min(seriesEvents, seriesBytes/n)})
 }
 
 func (r *rig) withReplicas(ctx context.Context, n int) (figure, error) {
@@ -241,7 +244,7 @@ func (r *rig) withDue(ctx context.Context, n int) (figure, error) {
 	if err := r.enableAll(ctx, namespace); err != nil {
 		return figure{}, err
 	}
-	if err := r.receiver.await(ctx, n, arrivalPatience); err != nil {
+	if err := r.receiver.await(ctx, "", n, arrivalPatience); err != nil {
 		return figure{}, err
 	}
 	arrivals, err := r.receiver.arrivals(ctx)

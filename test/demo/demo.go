@@ -84,6 +84,7 @@ func (d *demo) play(ctx context.Context) error {
 	}
 	if d.jetStream() {
 		steps = slices.Insert(steps, 1, d.startNATS)
+		steps = slices.Insert(steps, len(steps)-2, d.publish)
 		steps = slices.Insert(steps, len(steps)-1, d.showStreams)
 	}
 	for _, step := range steps {

@@ -18,6 +18,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -32,6 +33,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
@@ -76,6 +78,33 @@ func (b *broker) stop() error {
 		err = b.servers.Stop()
 	}
 	return errors.Join(err, os.RemoveAll(b.dir))
+}
+
+// publish sends an event by NATS alone.
+func (d *demo) publish(ctx context.Context) error {
+	d.out.step("Publish an event to NATS, without ingest")
+	d.out.say("NATS knows who may, by the subject; here everybody. See docs/jetstream.md.")
+	const id, eventType = "order-7", "sale.created"
+	data := event.Sample(eventType)
+	subject := streams.EventSubject(namespace)
+	d.out.command(fmt.Sprintf("nats request %s '{\"id\":%q,\"event\":%q,\"data\":%s…}'", subject, id, eventType, data[:min(len(data), shownData)]))
+	body, err := json.Marshal(map[string]any{"id": id, "event": eventType, "data": data})
+	if err != nil {
+		return fmt.Errorf("encode an event: %w", err)
+	}
+	js, err := jetstream.New(d.broker.client)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	ack, err := js.Publish(ctx, subject, body)
+	if err != nil {
+		return fmt.Errorf("publish to %s: %w", subject, err)
+	}
+	d.out.output(fmt.Sprintf("stored in %s as message %d", ack.Stream, ack.Sequence))
+	d.events = append(d.events, posted{
+		id: id, eventType: eventType, when: "published, after that", standard: []string{"key 2"}, dub: []string{"key 2"}, known: []string{"key 1", "key 2"}, attempts: 1,
+	})
+	return d.await(ctx, len(d.events)+1)
 }
 
 // logged is what the log stream says about an event.
@@ -123,7 +152,7 @@ func (d *demo) readStreams(ctx context.Context) (rows [][]string, log []logged, 
 		return nil, nil, fmt.Errorf("use JetStream: %w", err)
 	}
 	rows = [][]string{{"STREAM", "MESSAGES", "BYTES", "STORED SO FAR"}}
-	for _, name := range []string{streams.DeliveriesStream(), streams.LogStream()} {
+	for _, name := range []string{streams.DeliveriesStream(), streams.EventsStream(), streams.LogStream()} {
 		stream, err := js.Stream(ctx, name)
 		if err != nil {
 			return nil, nil, fmt.Errorf("read stream %s: %w", name, err)

@@ -84,7 +84,7 @@ func TestRedeliver(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
 	n.post(lead("evt_1"))
-	d := n.waitPhase("evt_1", v1alpha1.DeliveryDelivered, 1)
+	d := n.object(n.waitPhase("evt_1", v1alpha1.DeliveryDelivered, 1), dispatcher)
 	n.kubectl("annotate", "postbackdelivery", d.Name, "postback.dev/redeliver=1")
 	n.waitPhase("evt_1", v1alpha1.DeliveryDelivered, 2)
 	n.kubectl("annotate", "--overwrite", "postbackdelivery", d.Name, "postback.dev/redeliver=2")

@@ -78,7 +78,7 @@ func without(t *testing.T, p *operator.Process) {
 // TestGracefulShutdown ends a replica while it takes events and makes attempts; another one goes on.
 func TestGracefulShutdown(t *testing.T) {
 	n := newTenant(t)
-	n.endpoint.Answer(hooks, receiver.Answer{Delay: 200 * time.Millisecond})
+	n.endpoint.Answer(hooks, receiver.Answer{Delay: 50 * time.Millisecond})
 	ending, staying := startDispatcher(t, "postback-dispatcher-ending"), dispatcher
 	n.postback("crm")
 
@@ -228,6 +228,7 @@ func TestDeadReplica(t *testing.T) {
 
 // TestAPIServerOutage: while nothing can be stored ingest says so, and what is sent again afterwards comes once.
 func TestAPIServerOutage(t *testing.T) {
+	onlyKubernetes(t, "TestStreamOutlivesTheAPIServer")
 	// An API server that has just started may not know yet of our kinds: then Kubernetes lets a namespace go with all that
 	// is in it, and other tests would find that.
 	awaitNamespacesGone(t)

@@ -87,6 +87,7 @@ var crashes = []crash{
 // TestDispatcherCrash kills (SIGKILL) a dispatcher before and after it stores an event, and before and after it records
 // an attempt. The producer does what it has to do: it sends again what was not accepted.
 func TestDispatcherCrash(t *testing.T) {
+	onlyKubernetes(t, "TestDispatcherCrashBesideTheStream")
 	n := newTenant(t)
 	without(t, dispatcher)
 	proxy := startProxy(t)
@@ -187,6 +188,7 @@ func (n *tenant) arrivals(id string) []receiver.Request {
 
 // TestDispatcherCrashTakenOver kills the dispatcher that owns the retries, for good; another one takes over.
 func TestDispatcherCrashTakenOver(t *testing.T) {
+	onlyKubernetes(t, "TestDispatcherCrashBesideTheStream")
 	n := newTenant(t)
 	without(t, dispatcher)
 	proxy := startProxy(t)

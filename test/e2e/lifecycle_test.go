@@ -61,7 +61,7 @@ func TestFirstPostback(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"evt_lead", "evt_sale", "evt_commission"} {
-		n.waitPhase(id, v1alpha1.DeliveryDelivered, 1)
+		n.object(n.waitPhase(id, v1alpha1.DeliveryDelivered, 1), dispatcher)
 	}
 	requests := n.wait(3)
 	if len(requests) != 3 {

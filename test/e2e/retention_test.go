@@ -31,6 +31,7 @@ import (
 // TestFinishedDeliveriesAreDeleted: the cluster keeps no more than the flag says. What a Postback has beyond its own
 // history goes first, oldest first; what is unfinished stays.
 func TestFinishedDeliveriesAreDeleted(t *testing.T) {
+	onlyKubernetes(t, "TestLogKeepsWhatItsBoundsAllow")
 	n := newTenant(t)
 	without(t, dispatcher)
 	const bound = 20

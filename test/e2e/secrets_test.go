@@ -78,6 +78,9 @@ func TestSecretsNeverAppear(t *testing.T) {
 	r.postBadly()
 	r.waitAttempts(cases, 1)
 	r.kubectl("annotate", "postback", "bearer", v1alpha1.SendTestAnnotation+"=case.bearer/1")
+	for _, d := range r.deliveries() {
+		r.object(d, r.direct)
+	}
 	r.kubectl("annotate", "postbackdelivery", "--all", v1alpha1.RedeliverAnnotation+"=again")
 	r.waitAttempts(cases, 2)
 	eventually(t, func() error {
@@ -131,8 +134,12 @@ func (r *secretsRun) startLoudly() {
 	if err := os.WriteFile(file, []byte("egress:"+password+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.proxied = startDispatcher(t, "postback-dispatcher-proxied",
-		operator.WithArgs(loudest, "--egress-proxy="+r.proxy, "--egress-proxy-credentials-file="+file))
+	args := []string{loudest, "--egress-proxy=" + r.proxy, "--egress-proxy-credentials-file=" + file}
+	if op.NATS != nil {
+		// Else the two share what was posted to either.
+		args = append(args, "--nats-stream-prefix=PROXIED")
+	}
+	r.proxied = startDispatcher(t, "postback-dispatcher-proxied", operator.WithArgs(args...))
 }
 
 // secret makes one up that begins with a text, and remembers it.
@@ -201,6 +208,9 @@ func (r *secretsRun) collect() {
 	kubectl("the metadata of Secrets", "get", "secrets", "-o", "jsonpath={.items[*].metadata}")
 	kubectl("kubectl describe secrets", "describe", "secrets")
 	kubectl("kubectl events", "events")
+	if op.NATS != nil {
+		r.places["the files of NATS"] = streamFiles(t)
+	}
 	r.places["the answers of ingest"] = r.answers.String()
 	for _, p := range []*operator.Process{r.manager, r.direct, r.proxied} {
 		r.places["the log of "+p.Name] = p.Log()
@@ -245,6 +255,9 @@ func (r *secretsRun) checkPlaces() {
 				r.t.Errorf("%s does not hold %q", place, text)
 			}
 		}
+	}
+	if op.NATS != nil && !strings.Contains(r.places["the files of NATS"], "evt_header-raw") {
+		r.t.Error("the files of NATS do not hold the event of a success")
 	}
 	for place, text := range r.places {
 		if text == "" {

@@ -50,8 +50,9 @@ type tenant struct {
 	t         *testing.T
 	namespace string
 	endpoint  *receiver.Receiver
-	// token is of a ServiceAccount that may post events for the namespace.
-	token string
+	// token is of a ServiceAccount that may post events for the namespace, and editor, once it is needed, of one that may have
+	// them sent again.
+	token, editor string
 
 	mu sync.Mutex
 	// keys holds every signing key that was ever in a Secret of the namespace, by Secret and version: "crm/2".

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 
@@ -66,17 +67,30 @@ var harms = []harm{
 	{"stop the owner of the retries until its Leases expire", func(ctx context.Context, c *chaos) error { return c.expire(ctx) }},
 }
 
+// streamHarms come with the intake JetStream.
+var streamHarms = []harm{
+	{"kill NATS", func(ctx context.Context, c *chaos) error { return c.killNATS(ctx) }},
+	{"stop NATS", func(ctx context.Context, c *chaos) error { return c.stopNATS(ctx) }},
+	{"kill NATS and both dispatchers", func(ctx context.Context, c *chaos) error {
+		return errors.Join(c.killNATS(ctx), c.kill(ctx, dispatchers...))
+	}},
+}
+
 // round does each kind of harm once, in random order, at random moments.
 func (c *chaos) round(ctx context.Context, say func(format string, args ...any)) error {
-	for _, i := range c.random.Perm(len(harms)) {
+	all := harms
+	if op.NATS != nil {
+		all = slices.Concat(harms, streamHarms)
+	}
+	for _, i := range c.random.Perm(len(all)) {
 		if !pause(ctx, c.upTo(maxPause)) {
 			return ctx.Err()
 		}
 		began := time.Now()
-		if err := harms[i].do(ctx, c); err != nil {
-			return fmt.Errorf("%s: %w", harms[i].name, err)
+		if err := all[i].do(ctx, c); err != nil {
+			return fmt.Errorf("%s: %w", all[i].name, err)
 		}
-		say("%s, %s", harms[i].name, time.Since(began).Round(100*time.Millisecond))
+		say("%s, %s", all[i].name, time.Since(began).Round(100*time.Millisecond))
 	}
 	return nil
 }
@@ -105,13 +119,9 @@ func (c *chaos) kill(ctx context.Context, processes ...*operator.Process) error 
 	return errors.Join(errs...)
 }
 
-// outage leaves the cluster without an API server that works; one in three times for longer than a Lease lasts.
+// outage leaves the cluster without an API server that works.
 func (c *chaos) outage(ctx context.Context, stop, start func() error) error {
-	down := c.upTo(maxPause)
-	if c.random.IntN(3) == 0 {
-		down = longOutage
-	}
-	from := time.Now()
+	from, down := time.Now(), c.down()
 	if err := stop(); err != nil {
 		return err
 	}
@@ -122,6 +132,38 @@ func (c *chaos) outage(ctx context.Context, stop, start func() error) error {
 		return err
 	}
 	return manager.RestartIfEnded(ctx)
+}
+
+// down is for how long something is: one in three times for longer than a Lease lasts.
+func (c *chaos) down() time.Duration {
+	if c.random.IntN(3) == 0 {
+		return longOutage
+	}
+	return c.upTo(maxPause)
+}
+
+// killNATS kills the nats-server, and starts it again on its files.
+func (c *chaos) killNATS(ctx context.Context) error {
+	return c.withoutNATS(ctx, op.NATS.Nodes[0].Kill, func() error { return op.NATS.Nodes[0].Start(ctx) })
+}
+
+// stopNATS has it stand still (SIGSTOP), with its connections open.
+func (c *chaos) stopNATS(ctx context.Context) error {
+	signal := func(s syscall.Signal) func() error {
+		return func() error { return syscall.Kill(op.NATS.Nodes[0].PID(), s) }
+	}
+	return c.withoutNATS(ctx, signal(syscall.SIGSTOP), signal(syscall.SIGCONT))
+}
+
+func (c *chaos) withoutNATS(ctx context.Context, end, begin func() error) error {
+	from, down := time.Now(), c.down()
+	if err := end(); err != nil {
+		return err
+	}
+	pause(ctx, down)
+	err := begin()
+	c.note(streamDown, "", from)
+	return err
 }
 
 // deleteLeases deletes the Lease of the election and those by which the replicas are known.

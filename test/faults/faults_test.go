@@ -73,7 +73,7 @@ func TestFaults(t *testing.T) {
 	}
 	asked := finish(t)
 
-	e := evidence{accepted: source.accepted, arrivals: arrivalsOf(open), deliveries: listDeliveries(t), faults: harm.faults, asked: asked}
+	e := evidence{accepted: source.accepted, arrivals: arrivalsOf(open), deliveries: listDeliveries(t), faults: harm.faults, stream: op.NATS != nil, asked: asked}
 	v := judge(e)
 	report(t, v, harm.faults)
 	if limit := maxPerFault * len(harm.faults); v.duplicates > limit {
@@ -99,7 +99,11 @@ func runRound(t *testing.T, s *source, harm *chaos, random *rand.Rand, round int
 	err := s.load(ctx, random, n, float64(n)/roundTime.Seconds(), func(i int) posted {
 		id := fmt.Sprintf("evt_%d_%d", round, i)
 		data := fmt.Sprintf(`{"id":%q,"n":%d.0,"text":"Zoë <&>"}`, id, i)
-		return posted{ID: id, Type: names[random.IntN(len(names))] + ".created", Data: json.RawMessage(data)}
+		e := posted{ID: id, Type: names[random.IntN(len(names))] + ".created", Data: json.RawMessage(data)}
+		if op.NATS != nil {
+			e.CreatedAt = time.Now().UTC()
+		}
+		return e
 	})
 	if err != nil {
 		t.Error(err)
@@ -208,7 +212,7 @@ func arrivalsOf(open map[string]*endpoint) map[string][]*arrival {
 	return all
 }
 
-// listDeliveries returns all deliveries by event id.
+// listDeliveries returns all deliveries by event id, the PostbackDeliveries and what is in the log of the intake JetStream.
 func listDeliveries(t *testing.T) map[string]*v1alpha1.PostbackDelivery {
 	t.Helper()
 	all := map[string]*v1alpha1.PostbackDelivery{}
@@ -221,7 +225,27 @@ func listDeliveries(t *testing.T) map[string]*v1alpha1.PostbackDelivery {
 			all[list.Items[i].Spec.Event.ID] = list.Items[i].DeepCopy()
 		}
 	}
+	logged, err := op.Logged(t.Context(), faultsNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range logged {
+		id := logged[i].Spec.Event.ID
+		all[id] = together(all[id], &logged[i])
+	}
 	return all
+}
+
+// together returns what a PostbackDelivery, or the log, has of an event, and what the log has besides: more than one of them
+// only know of it if the stream gave it out again.
+func together(d, logged *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
+	if d == nil {
+		return logged
+	}
+	d.Status.Attempts = append(d.Status.Attempts, logged.Status.Attempts...)
+	slices.SortFunc(d.Status.Attempts, func(a, b v1alpha1.Attempt) int { return a.Time.Compare(b.Time.Time) })
+	d.Status.AttemptCount += logged.Status.AttemptCount
+	return d
 }
 
 // report prints the figures, and fails the test for what must not be.

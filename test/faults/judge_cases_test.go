@@ -93,6 +93,7 @@ func TestJudge(t *testing.T) {
 		arrivals []*arrival
 		faults   []fault
 		asked    time.Time
+		stream   bool
 		// want is part of the problem, or "" for none.
 		want       string
 		duplicates int
@@ -139,6 +140,20 @@ func TestJudge(t *testing.T) {
 			delivery: delivered(ok, noted(attempted(2, 13*time.Second, succeeded, 200))),
 			arrivals: []*arrival{arrived(50*ms, well), arrived(13050*ms, well)}, duplicates: 1,
 		},
+		"given out again by the stream": {
+			delivery: together(delivered(ok), delivered(attempted(1, 31*time.Second, succeeded, 200))), stream: true,
+			arrivals: []*arrival{arrived(50*ms, well), arrived(31050*ms, well)}, duplicates: 1,
+			faults: []fault{{kind: streamDown, from: at(0), to: at(time.Second)}},
+		},
+		"given out again by the stream, without a reason": {
+			delivery: together(delivered(ok), delivered(attempted(1, 31*time.Second, succeeded, 200))), stream: true,
+			arrivals: []*arrival{arrived(50*ms, well), arrived(31050*ms, well)}, duplicates: 1, want: "arrived again",
+		},
+		"record lost with NATS and the replica": {
+			delivery: delivered(attempted(1, 20*time.Second, succeeded, 200)), stream: true,
+			faults:   []fault{{kind: streamDown, from: at(0), to: at(18 * time.Second)}, killedAt(19 * time.Second)},
+			arrivals: []*arrival{arrived(50*ms, well), arrived(20*time.Second+50*ms, well)}, duplicates: 1,
+		},
 		"other body": {
 			delivery: delivered(ok), want: "another body",
 			arrivals: []*arrival{{id: "evt_1", replica: "one", at: at(50 * ms), behaviour: well, answer: "said"}},
@@ -172,7 +187,7 @@ func TestJudge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := evidence{
 				accepted: map[string]string{"evt_1": "data"}, arrivals: map[string][]*arrival{"evt_1": test.arrivals},
-				deliveries: map[string]*v1alpha1.PostbackDelivery{}, faults: test.faults, asked: test.asked,
+				deliveries: map[string]*v1alpha1.PostbackDelivery{}, faults: test.faults, stream: test.stream, asked: test.asked,
 			}
 			if test.delivery != nil {
 				e.deliveries["evt_1"] = test.delivery

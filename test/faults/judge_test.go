@@ -41,6 +41,8 @@ const (
 	// outage is a time without a working API server; leaseLost a Lease that was deleted.
 	outage    faultKind = "outage"
 	leaseLost faultKind = "lease lost"
+	// streamDown is a time without NATS, in the intake JetStream.
+	streamDown faultKind = "NATS down"
 )
 
 // fault is one that happened.
@@ -70,6 +72,8 @@ type evidence struct {
 	arrivals   map[string][]*arrival
 	deliveries map[string]*v1alpha1.PostbackDelivery
 	faults     []fault
+	// stream says that the intake is JetStream, where two records of a success have two places in the log.
+	stream bool
 	// asked is when what was left was asked for by redeliver-since; zero if it was not.
 	asked time.Time
 }
@@ -345,6 +349,8 @@ func (e evidence) explain(m *matching, before, again *arrival) string {
 		return ""
 	case strings.Contains(second.Message, takenOver), strings.Contains(first.Message, takenOver):
 		return "taken over from a replica that did not record in time; the log says so"
+	case e.stream && (e.during(before.at, again.at, streamDown, "") || e.during(before.at, again.at, stopped, before.replica)):
+		return "given out again by the stream while the record of it was held up"
 	case !e.asked.IsZero() && again.at.After(e.asked):
 		return "asked for by redeliver-since before it was recorded as delivered"
 	}
@@ -365,8 +371,9 @@ func (e evidence) lostRecord(a *arrival) bool {
 		if f.kind != killed || f.replica != a.replica || f.from.Before(a.at) {
 			return false
 		}
-		// While there is no API server a record waits for it.
+		// While there is no API server, or no NATS, a record waits for it.
 		return f.from.Sub(a.at) <= timeout+recordGrace || e.during(a.at.Add(-aftermath), f.from, outage, "") ||
+			e.during(a.at.Add(-aftermath), f.from, streamDown, "") ||
 			e.during(a.at, f.from, stopped, a.replica)
 	})
 }

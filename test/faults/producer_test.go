@@ -46,9 +46,12 @@ const (
 
 // posted is an event as a producer posts it.
 type posted struct {
-	ID   string          `json:"id"`
-	Type string          `json:"event"`
-	Data json.RawMessage `json:"data"`
+	ID   string `json:"id"`
+	Type string `json:"event"`
+	// CreatedAt has to come with an event that may be sent again: else ingest takes the time of each request, and where the stream
+	// and the API server both come to hold the event, the bytes of the two differ in it.
+	CreatedAt time.Time       `json:"createdAt,omitzero"`
+	Data      json.RawMessage `json:"data"`
 }
 
 // source posts events for a namespace as a producer has to: what is not accepted is sent again, to the other replica,

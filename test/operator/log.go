@@ -23,6 +23,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
@@ -31,48 +32,80 @@ import (
 // logBatch is how many messages of the log are asked for at a time.
 const logBatch = 500
 
+const streamNames = message.Names(message.DefaultPrefix)
+
+// Waiting counts the deliveries of a namespace that wait in the stream of the intake JetStream, or are being attempted from
+// there. What it does not count any more is on record.
+func (o *Operator) Waiting(ctx context.Context, namespace string) (int, error) {
+	if o.NATS == nil {
+		return 0, nil
+	}
+	js, end, err := o.jetStream()
+	if err != nil {
+		return 0, fmt.Errorf("count what waits: %w", err)
+	}
+	defer end()
+	stream, err := js.Stream(ctx, streamNames.DeliveriesStream())
+	if err != nil {
+		return 0, fmt.Errorf("count what waits: %w", err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streamNames.DeliverySubject(namespace, "*")))
+	if err != nil {
+		return 0, fmt.Errorf("count what waits: %w", err)
+	}
+	sum := 0
+	for _, count := range info.State.Subjects {
+		sum += int(count)
+	}
+	return sum, nil
+}
+
+func (o *Operator) jetStream() (js jetstream.JetStream, end func(), err error) {
+	connection, err := nats.Connect(o.NATS.URL())
+	if err != nil {
+		return nil, nil, err
+	}
+	if js, err = jetstream.New(connection); err != nil {
+		connection.Close()
+		return nil, nil, err
+	}
+	return js, connection.Close, nil
+}
+
 // Logged returns the deliveries of a namespace that the log stream of the intake JetStream holds, oldest first. With the other
 // intake there are none.
 func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.PostbackDelivery, error) {
 	if o.NATS == nil {
 		return nil, nil
 	}
-	connection, err := nats.Connect(o.NATS.URL())
+	js, end, err := o.jetStream()
 	if err != nil {
 		return nil, fmt.Errorf("read the log: %w", err)
 	}
-	defer connection.Close()
-	js, err := jetstream.New(connection)
-	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
-	}
-	const names = message.Names(message.DefaultPrefix)
-	consumer, err := js.OrderedConsumer(ctx, names.LogStream(), jetstream.OrderedConsumerConfig{FilterSubjects: []string{names.LogSubjects(namespace, "")}})
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
-	}
+	defer end()
 	var logged []v1alpha1.PostbackDelivery
-	for {
-		batch, err := consumer.FetchNoWait(logBatch)
+	for next := uint64(1); ; {
+		batch, err := jetstreamext.GetBatch(ctx, js, streamNames.LogStream(), logBatch,
+			jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(streamNames.LogSubjects(namespace, "")))
 		if err != nil {
 			return nil, fmt.Errorf("read the log: %w", err)
 		}
-		count := 0
-		for m := range batch.Messages() {
-			d, err := names.ParseLog(m.Subject(), m.Headers(), m.Data())
+		from := next
+		for m, err := range batch {
+			if errors.Is(err, jetstreamext.ErrNoMessages) {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("read the log: %w", err)
+			}
+			d, err := streamNames.ParseLog(m.Subject, m.Header, m.Data)
 			if err != nil {
 				return nil, fmt.Errorf("read the log: %w", err)
 			}
 			logged = append(logged, *d)
-			count++
+			next = m.Sequence + 1
 		}
-		if err := batch.Error(); err != nil {
-			return nil, fmt.Errorf("read the log: %w", err)
-		}
-		if count == 0 {
+		if next == from {
 			return logged, nil
 		}
 	}

@@ -120,7 +120,9 @@ func (o *Operator) install(ctx context.Context, root string, options Options) er
 		return fmt.Errorf("make a client: %w", err)
 	}
 	if options.Intake == jetStream {
-		if o.NATS, err = natsserver.Start(ctx, natsserver.Options{Dir: o.Dir}, os.Stderr); err != nil {
+		// Each stream has its bound reserved, and tests make some of their own. Nothing of it is taken before it is needed.
+		nats := natsserver.Options{Dir: o.Dir, SyncAlways: true, MaxFileStore: "64GB"}
+		if o.NATS, err = natsserver.Start(ctx, nats, os.Stderr); err != nil {
 			return err
 		}
 	}

@@ -53,14 +53,23 @@ const exampleKey = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 // bareHTTP signs and posts, and does nothing else: no delivery can cost less.
 func bareHTTP(ctx context.Context, o BareHTTPOrders) (LoopReport, error) {
-	signer, err := sign.New(sign.DefaultDubHeader)
+	post, err := poster(o)
 	if err != nil {
 		return LoopReport{}, err
 	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.Connections}}
 	body := []byte(padding(o.Size))
+	return loop(ctx, o.Requests, o.Connections, func(ctx context.Context, i int) error { return post(ctx, i, body) })
+}
+
+// poster returns what signs and posts a body.
+func poster(o BareHTTPOrders) (func(ctx context.Context, i int, body []byte) error, error) {
+	signer, err := sign.New(sign.DefaultDubHeader)
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.Connections}}
 	schemes := []v1alpha1.SignatureScheme{v1alpha1.SignatureStandardWebhooks, v1alpha1.SignatureDub}
-	return loop(ctx, o.Requests, o.Connections, func(ctx context.Context, i int) error {
+	return func(ctx context.Context, i int, body []byte) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, o.URL, bytes.NewReader(body))
 		if err != nil {
 			return err
@@ -79,7 +88,7 @@ func bareHTTP(ctx context.Context, o BareHTTPOrders) (LoopReport, error) {
 		}
 		_, err = io.Copy(io.Discard, response.Body)
 		return err
-	})
+	}, nil
 }
 
 // BareAPIOrders say what to store.

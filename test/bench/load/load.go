@@ -35,6 +35,8 @@ const (
 	BareHTTP = "bare-http"
 	BareAPI  = "bare-api"
 	Probe    = "probe"
+
+	BareStream = "bare-stream"
 )
 
 // Run plays a role until it is done, or ctx ends.
@@ -48,6 +50,8 @@ func Run(ctx context.Context, role string, in io.Reader, out io.Writer) error {
 		return play(ctx, in, out, bareHTTP)
 	case BareAPI:
 		return play(ctx, in, out, bareAPI)
+	case BareStream:
+		return play(ctx, in, out, bareStreamLoop)
 	case Probe:
 		return play(ctx, in, out, probe)
 	}

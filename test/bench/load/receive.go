@@ -32,9 +32,14 @@ import (
 const (
 	// endpointPath is in front of the name of an endpoint.
 	endpointPath = "/to/"
-	// ArrivalsPath tells what has arrived, CountPath how many events that are. ForgetPath forgets them. BehavePath takes
-	// orders on how an endpoint answers.
-	ArrivalsPath, CountPath, ForgetPath, BehavePath = "/arrivals", "/count", "/forget", "/behave"
+	// ArrivalsPath tells what has arrived.
+	ArrivalsPath = "/arrivals"
+	// CountPath tells how many events that are, at all endpoints or at one.
+	CountPath = "/count"
+	// ForgetPath forgets what has arrived.
+	ForgetPath = "/forget"
+	// BehavePath takes orders on how an endpoint answers.
+	BehavePath = "/behave"
 
 	headerPatience = 10 * time.Second
 )
@@ -64,8 +69,10 @@ func EndpointURL(address, endpoint string) string {
 // receiver answers requests and notes when each event came. It does not verify them: other tests do, and here that
 // would take from what is measured.
 type receiver struct {
-	mu         sync.Mutex
-	arrivals   map[arrivalKey]*Arrival
+	mu       sync.Mutex
+	arrivals map[arrivalKey]*Arrival
+	// counts are those of the arrivals, by endpoint.
+	counts     map[string]int
 	behaviours map[string]Behaviour
 }
 
@@ -77,7 +84,7 @@ func receive(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	r := &receiver{arrivals: map[arrivalKey]*Arrival{}, behaviours: map[string]Behaviour{}}
+	r := &receiver{arrivals: map[arrivalKey]*Arrival{}, counts: map[string]int{}, behaviours: map[string]Behaviour{}}
 	server := &http.Server{Handler: r, ReadHeaderTimeout: headerPatience}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	if _, err := fmt.Fprintln(out, listener.Addr().String()); err != nil {
@@ -101,11 +108,14 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	case CountPath:
 		r.mu.Lock()
 		n := len(r.arrivals)
+		if only := request.URL.Query().Get("endpoint"); only != "" {
+			n = r.counts[only]
+		}
 		r.mu.Unlock()
 		_ = json.NewEncoder(w).Encode(n)
 	case ForgetPath:
 		r.mu.Lock()
-		r.arrivals = map[arrivalKey]*Arrival{}
+		r.arrivals, r.counts = map[arrivalKey]*Arrival{}, map[string]int{}
 		r.mu.Unlock()
 	case BehavePath:
 		var b Behaviour
@@ -132,6 +142,7 @@ func (r *receiver) take(w http.ResponseWriter, request *http.Request, endpoint s
 		arrived.Times++
 	} else {
 		r.arrivals[key] = &Arrival{Endpoint: endpoint, ID: key.id, At: at, Times: 1}
+		r.counts[endpoint]++
 	}
 	behaviour := r.behaviours[endpoint]
 	r.mu.Unlock()

@@ -1,0 +1,70 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package feed
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// What is in the log of successes alone, and what somebody asked for again, so that it is in both.
+func TestTheLogOfSuccessesStandsWithTheRest(t *testing.T) {
+	f := filled(t, 2)
+	f.putLogged(stored("logged", 5, "7"), stored("both", 6, "8"))
+	check(t, "both together", f.Rows(crm), "both", "logged", "d01", "d00")
+	object := stored("both", 9, "100")
+	object.Status.Phase = v1alpha1.DeliveryRetrying
+	if err := f.sources[2].Add(object); err != nil {
+		t.Fatal(err)
+	}
+	check(t, "the PostbackDelivery tells more", f.Rows(crm), "both", "logged", "d01", "d00")
+	if r := f.Row(f.Rows(crm)[0].NamespacedName); r.Logged || r.Phase != v1alpha1.DeliveryRetrying {
+		t.Errorf("the row is %+v", r)
+	}
+	// The log tells of it once more, as after the console has read it anew.
+	f.putLogged(stored("both", 6, "8"))
+	if r := f.Rows(crm)[0]; r.Logged {
+		t.Error("the log of successes hides the PostbackDelivery")
+	}
+	// A list of the API server says nothing of the log.
+	if err := f.sources[2].Replace([]any{stored("d01", 1, "1"), object}, ""); err != nil {
+		t.Fatal(err)
+	}
+	check(t, "after a list", f.Rows(crm), "both", "logged", "d01")
+	if err := f.sources[2].Delete(object); err != nil {
+		t.Fatal(err)
+	}
+	if rows := f.Rows(crm); !rows[0].Logged {
+		t.Error("what the log has went with its PostbackDelivery")
+	}
+	check(t, "after the PostbackDelivery went", f.Rows(crm), "both", "logged", "d01")
+}
+
+func TestTheLogOfSuccessesIsBounded(t *testing.T) {
+	f := New(nil, "", nil)
+	var all []*v1alpha1.PostbackDelivery
+	for i := range maxLogged + 3 {
+		all = append(all, stored(fmt.Sprintf("d%05d", i), i, "1"))
+	}
+	f.putLogged(all...)
+	rows := f.Rows(crm)
+	if len(rows) != maxLogged || rows[0].Name != fmt.Sprintf("d%05d", maxLogged+2) || rows[maxLogged-1].Name != "d00003" {
+		t.Errorf("%d rows, from %s to %s", len(rows), rows[0].Name, rows[len(rows)-1].Name)
+	}
+}

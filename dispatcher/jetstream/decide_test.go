@@ -1,0 +1,52 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"testing"
+	"time"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+)
+
+func TestDecide(t *testing.T) {
+	enabled := &route.Route{State: v1alpha1.PostbackEnabled}
+	tests := map[string]struct {
+		route    *route.Route
+		pressure lane.Pressure
+		want     verdict
+	}{
+		"idle":                        {route: enabled, want: attemptNow},
+		"no route":                    {want: giveHeld},
+		"paused":                      {route: &route.Route{State: v1alpha1.PostbackPaused}, want: giveHeld},
+		"disabled":                    {route: &route.Route{State: v1alpha1.PostbackDisabled}, want: giveHeld},
+		"exact concurrency":           {route: &route.Route{State: v1alpha1.PostbackEnabled, MaxConcurrent: 1}, want: giveHeld},
+		"exact rate":                  {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: giveHeld},
+		"held back":                   {route: enabled, pressure: lane.Pressure{HeldBack: true}, want: giveHeld},
+		"busy":                        {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces - 1, Wait: slowLane}, want: attemptNow},
+		"full, and moving":            {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowFullLane}, want: waitForPlace},
+		"full, and hardly moving":     {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowFullLane + 1}, want: giveSlow},
+		"not full, but hardly moving": {route: enabled, pressure: lane.Pressure{Waiting: 1, Wait: slowLane + time.Millisecond}, want: giveSlow},
+	}
+	for name, test := range tests {
+		if got := decide(test.route, func(*route.Route) lane.Pressure { return test.pressure }); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,288 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/test/natsserver"
+)
+
+// producer stores events until it is told to end, each again and again until it is stored, as producers do.
+type producer struct {
+	stored atomic.Int64
+	// longest is how long it took at most until an event was stored.
+	longest atomic.Int64
+	end     chan struct{}
+	done    sync.WaitGroup
+}
+
+func (r *rig) produce(target *route.Route, replicas func() *replica, workers int) *producer {
+	p := &producer{end: make(chan struct{})}
+	for worker := range workers {
+		p.done.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-p.end:
+					return
+				default:
+				}
+				id, began := fmt.Sprintf("evt_%d_%d", worker, i), time.Now()
+				for {
+					outcome := replicas().store(target, id, data(i))
+					if outcome.Result == intake.Stored || outcome.Result == intake.Duplicate {
+						break
+					}
+					if outcome.Result != intake.Unstored {
+						r.t.Errorf("event %s: %+v", id, outcome)
+						return
+					}
+					select {
+					case <-p.end:
+						return // Nobody was told that it is stored.
+					case <-time.After(20 * time.Millisecond):
+					}
+				}
+				p.stored.Add(1)
+				if took := int64(time.Since(began)); took > p.longest.Load() {
+					p.longest.Store(took)
+				}
+			}
+		})
+	}
+	return p
+}
+
+func (p *producer) stop() {
+	close(p.end)
+	p.done.Wait()
+}
+
+// checkNothingLost waits until everything that was stored has arrived, or is a PostbackDelivery that waits for the elected
+// replica, of which there is none here. It reports what arrives twice, whose bytes must be the same.
+func (r *rig) checkNothingLost(x *replica, p *producer, e *endpoint) (duplicates int) {
+	r.t.Helper()
+	g := NewWithT(r.t)
+	g.Eventually(x.waiting).WithTimeout(2 * patience).Should(BeZero())
+	objects := r.objects()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	deferred := 0
+	for id := range objects {
+		if len(e.bodies[id]) == 0 {
+			deferred++
+		} else {
+			duplicates++ // It will be attempted again.
+		}
+	}
+	if have := len(e.bodies) + deferred; have < int(p.stored.Load()) {
+		r.t.Errorf("%d of %d events arrived or wait to", have, p.stored.Load())
+	}
+	for id, bodies := range e.bodies {
+		duplicates += len(bodies) - 1
+		for _, body := range bodies {
+			if body != bodies[0] {
+				r.t.Errorf("event %s arrived as %s and as %s", id, bodies[0], body)
+			}
+		}
+	}
+	r.t.Logf("%d events stored, of which %d became PostbackDeliveries, %d duplicates, the slowest took %s to store",
+		p.stored.Load(), deferred, duplicates, time.Duration(p.longest.Load()))
+	return duplicates
+}
+
+// A single server that is killed again and again loses nothing that it has acknowledged, if it syncs always.
+func TestKilledServer(t *testing.T) {
+	r := newRig(t, natsserver.Options{SyncAlways: true})
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	x := r.replica(true)
+	p := r.produce(crm, func() *replica { return x }, 8)
+	for range 5 {
+		<-time.After(700 * time.Millisecond)
+		if err := r.servers.Nodes[0].Kill(); err != nil {
+			t.Fatal(err)
+		}
+		NewWithT(t).Eventually(x.connection.Available).WithTimeout(patience).ShouldNot(Succeed())
+		if err := r.servers.StartAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-time.After(time.Second)
+	p.stop()
+	// What was in hand at a kill may be attempted again: its record could not be written before its replica gave up on it.
+	if duplicates := r.checkNothingLost(x, p, e); duplicates > 5*maxInHand {
+		t.Errorf("%d duplicates", duplicates)
+	}
+}
+
+// A server that was restarted has forgotten the ids of what has left the stream: the log has not.
+func TestRestartedServerKnowsWhatWasDelivered(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{SyncAlways: true})
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	x := r.replica(true)
+	g.Expect(x.store(crm, "evt_1", data(1)).Result).To(Equal(intake.Stored))
+	g.Eventually(func() int { return e.count("evt_1") }).WithTimeout(patience).Should(Equal(1))
+	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Expect(r.servers.Nodes[0].Kill()).To(Succeed())
+	g.Eventually(x.connection.Available).WithTimeout(patience).ShouldNot(Succeed())
+	g.Expect(r.servers.StartAll(t.Context())).To(Succeed())
+	g.Eventually(x.connection.Available).WithTimeout(patience).Should(Succeed())
+	g.Expect(x.store(crm, "evt_1", data(1)).Result).To(Equal(intake.Duplicate))
+	g.Expect(x.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
+	g.Expect(x.store(crm, "evt_2", data(2)).Result).To(Equal(intake.Stored))
+	g.Eventually(func() int { return e.count("evt_2") }).WithTimeout(patience).Should(Equal(1))
+	g.Expect(e.count("evt_1")).To(Equal(1))
+}
+
+// A cluster goes on while any one of its servers is killed, the leaders of the streams included.
+func TestKilledServersOfACluster(t *testing.T) {
+	r := newRig(t, natsserver.Options{Nodes: 3})
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	x := r.replica(true)
+	y := r.replica(true)
+	var turn atomic.Int64
+	p := r.produce(crm, func() *replica { return []*replica{x, y}[turn.Add(1)%2] }, 8)
+	for range 3 {
+		<-time.After(time.Second)
+		leader := r.servers.Node(r.leader(x))
+		if leader == nil {
+			t.Fatal("the stream has no leader")
+		}
+		if err := leader.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(2 * time.Second)
+		if err := leader.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-time.After(time.Second)
+	p.stop()
+	r.checkNothingLost(x, p, e)
+}
+
+func (r *rig) leader(x *replica) (name string) {
+	r.t.Helper()
+	NewWithT(r.t).Eventually(func() string {
+		if stream, err := x.connection.js.Stream(r.t.Context(), x.connection.names.DeliveriesStream()); err == nil {
+			name = stream.CachedInfo().Cluster.Leader
+		}
+		return name
+	}).WithTimeout(patience).ShouldNot(BeEmpty())
+	return name
+}
+
+// A replica that dies leaves what it had in hand to the others.
+func TestKilledReplica(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	victim, heir := r.replica(true), r.replica(true)
+	p := r.produce(crm, func() *replica { return heir }, 8)
+	<-time.After(time.Second)
+	victim.crash()
+	<-time.After(time.Second)
+	p.stop()
+	// What it had in hand comes again after ackWait.
+	if duplicates := r.checkNothingLost(heir, p, e); duplicates > maxInHand {
+		t.Errorf("%d duplicates", duplicates)
+	}
+}
+
+// A replica that ends in order finishes what it has begun, gives back the rest at once, and nothing arrives twice.
+func TestShutdownInOrder(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	e.delay.Store(int64(20 * time.Millisecond))
+	crm := r.postback("crm", e)
+	first, second := r.replica(true), r.replica(true)
+	p := r.produce(crm, func() *replica { return second }, 4)
+	<-time.After(time.Second)
+	began := time.Now()
+	first.shutDown()
+	if took := time.Since(began); took > ackWait/2 {
+		t.Errorf("the end took %s", took)
+	}
+	<-time.After(time.Second)
+	p.stop()
+	if duplicates := r.checkNothingLost(second, p, e); duplicates > 0 {
+		t.Errorf("%d duplicates", duplicates)
+	}
+}
+
+// An endpoint that hangs does not keep another one's events waiting.
+func TestHangingNeighbour(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	healthy, hanging := newEndpoint(t), newEndpoint(t)
+	hanging.delay.Store(int64(5 * time.Second))
+	good, bad := r.postback("good", healthy), r.postback("bad", hanging)
+	x := r.replica(true)
+	stored := map[string]time.Time{}
+	for i := range 1500 {
+		g.Expect(x.store(bad, fmt.Sprintf("bad_%d", i), data(i)).Result).To(Equal(intake.Stored))
+		if i%5 == 0 {
+			id := fmt.Sprintf("good_%d", i)
+			stored[id] = time.Now()
+			g.Expect(x.store(good, id, data(i)).Result).To(Equal(intake.Stored))
+		}
+	}
+	g.Eventually(healthy.total).WithTimeout(patience).Should(Equal(len(stored)))
+	var slowest time.Duration
+	healthy.mu.Lock()
+	for id, at := range healthy.at {
+		slowest = max(slowest, at.Sub(stored[id]))
+	}
+	healthy.mu.Unlock()
+	t.Logf("beside 1500 events for an endpoint that hangs, the slowest of %d took %s", len(stored), slowest)
+	g.Expect(slowest).To(BeNumerically("<", 2*time.Second))
+	// What the hanging one has not got is at the API server, or is with it.
+	g.Eventually(x.waiting).WithTimeout(2 * patience).Should(BeNumerically("<=", 2*lanePlaces))
+}
+
+// Whatever way a failed attempt takes to its record, the endpoint sees one.
+func TestRejectedInNumbers(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	e.status.Store(http.StatusBadRequest)
+	crm := r.postback("crm", e)
+	x := r.replica(true)
+	for i := range 100 {
+		g.Expect(x.store(crm, fmt.Sprintf("evt_%d", i), data(i)).Result).To(Equal(intake.Stored))
+	}
+	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	objects := r.objects()
+	g.Expect(objects).To(HaveLen(100))
+	for id, d := range objects {
+		g.Expect(d.Status.AttemptCount).To(BeEquivalentTo(1), id)
+		g.Expect(e.count(id)).To(Equal(1), id)
+	}
+}

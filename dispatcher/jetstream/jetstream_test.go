@@ -1,0 +1,223 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/test/natsserver"
+)
+
+func TestWhatSucceedsIsLoggedAndNeverAnObject(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	x := r.replica(true)
+
+	g.Expect(x.store(crm, "evt_1", data(1))).To(Equal(intake.Outcome{Result: intake.Stored}))
+	g.Eventually(func() int { return e.count("evt_1") }).WithTimeout(patience).Should(Equal(1))
+	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	d := x.logged(crm, "evt_1")
+	g.Expect(d).NotTo(BeNil())
+	g.Expect(d.Spec.Body).To(Equal(e.bodies["evt_1"][0]))
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
+	g.Expect(*d.Status.Attempts[0].StatusCode).To(BeEquivalentTo(http.StatusOK))
+	g.Expect(r.objects()).To(BeEmpty())
+
+	// The same event again, and another one under its id, once it is done with.
+	g.Expect(x.store(crm, "evt_1", data(1)).Result).To(Equal(intake.Duplicate))
+	g.Expect(x.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
+	g.Consistently(func() int { return e.count("evt_1") }).Should(Equal(1))
+}
+
+func TestSameEventBeforeItIsAttempted(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	crm := r.postback("crm", newEndpoint(t))
+	x := r.replica(false)
+	first := r.make(crm, "evt_1", data(1))
+	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Stored))
+	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Duplicate))
+	g.Expect(x.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
+	g.Eventually(func() int { return x.pending.Pending(r.namespace, crm.UID) }).WithTimeout(patience).Should(Equal(1))
+}
+
+func TestWhatFailsBecomesAPostbackDelivery(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	e.status.Store(http.StatusServiceUnavailable)
+	crm := r.postback("crm", e)
+	x := r.replica(true)
+	g.Expect(x.store(crm, "evt_1", data(1)).Result).To(Equal(intake.Stored))
+	g.Eventually(func() int32 {
+		if d := r.objects()["evt_1"]; d != nil {
+			return d.Status.AttemptCount
+		}
+		return 0
+	}).WithTimeout(patience).Should(BeEquivalentTo(1))
+	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	d := r.objects()["evt_1"]
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.DeliveryRetrying))
+	g.Expect(d.Status.NextAttemptTime.Time).To(BeTemporally("~", time.Now().Add(12*time.Second), 5*time.Second))
+	g.Expect(d.Status.Attempts[0].Outcome).To(Equal(v1alpha1.OutcomeFailed5xx))
+	g.Expect(d.Annotations).NotTo(HaveKey(v1alpha1.DeferredAnnotation))
+	g.Expect(d.OwnerReferences[0].UID).To(Equal(crm.UID))
+	g.Expect(x.logged(crm, "evt_1")).To(BeNil())
+
+	again := r.make(crm, "evt_1", data(1))
+	g.Expect(x.intake.Store(t.Context(), again).Result).To(Equal(intake.Duplicate))
+	g.Expect(x.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
+}
+
+func TestWhatMayNotBeAttemptedIsLeftToTheAPIServer(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	x := r.replica(true)
+	changes := map[string]func(*route.Route){
+		"paused":    func(r *route.Route) { r.State = v1alpha1.PostbackPaused },
+		"exclusive": func(r *route.Route) { r.PerSecond = 3 },
+	}
+	for name, change := range changes {
+		g := NewWithT(t)
+		changed := *r.postback(name, e)
+		change(&changed)
+		r.routes.Set(&changed)
+		g.Expect(x.store(&changed, "evt_"+name, data(1)).Result).To(Equal(intake.Stored))
+		d := r.objects()["evt_"+name]
+		g.Expect(d).NotTo(BeNil(), name)
+		g.Expect(d.Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, "true"))
+	}
+
+	// What was stored before it was paused, or whose Postback is not known here, goes the same way.
+	g := NewWithT(t)
+	late, gone := r.postback("late", e), r.postback("gone", e)
+	x.shutDown()
+	y := r.replica(false)
+	g.Expect(y.store(late, "evt_late", data(1)).Result).To(Equal(intake.Stored))
+	g.Expect(y.store(gone, "evt_gone", data(1)).Result).To(Equal(intake.Stored))
+	paused := *late
+	paused.State = v1alpha1.PostbackPaused
+	r.routes.Set(&paused)
+	r.routes.Delete(gone.UID)
+	r.replica(true)
+	for _, id := range []string{"evt_late", "evt_gone"} {
+		g.Eventually(func() map[string]*v1alpha1.PostbackDelivery { return r.objects() }).WithTimeout(patience).Should(HaveKey(id))
+		g.Expect(r.objects()[id].Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, "true"))
+	}
+	g.Eventually(y.waiting).WithTimeout(patience).Should(BeZero())
+	g.Expect(e.total()).To(BeZero())
+}
+
+// An event that was delivered from the stream is not sent again by way of the API server.
+func TestDeliveredThenPaused(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	x := r.replica(true)
+	first := r.make(crm, "evt_1", data(1))
+	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Stored))
+	g.Eventually(func() *v1alpha1.PostbackDelivery { return x.logged(crm, "evt_1") }).WithTimeout(patience).ShouldNot(BeNil())
+	paused := *crm
+	paused.State = v1alpha1.PostbackPaused
+	r.routes.Set(&paused)
+	first.Route = &paused
+	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Duplicate))
+	g.Expect(r.objects()).To(BeEmpty())
+}
+
+// A replica that died between the record of an attempt and its acknowledgement leaves a message that is not sent again.
+func TestRedeliveredAfterTheRecord(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	x := r.replica(false)
+	logged, kept, fresh := r.make(crm, "evt_logged", data(1)), r.make(crm, "evt_kept", data(2)), r.make(crm, "evt_fresh", data(3))
+	for _, d := range []*intake.Delivery{logged, kept, fresh} {
+		g.Expect(x.intake.Store(t.Context(), d).Result).To(Equal(intake.Stored))
+	}
+	consumer, err := x.connection.consumer(t.Context(), x.connection.names.DeliveriesStream())
+	g.Expect(err).NotTo(HaveOccurred())
+	batch, err := consumer.Fetch(3, jetstream.FetchMaxWait(10*time.Second))
+	g.Expect(err).NotTo(HaveOccurred())
+	var taken []jetstream.Msg
+	for m := range batch.Messages() {
+		taken = append(taken, m)
+	}
+	g.Expect(taken).To(HaveLen(3))
+	m, err := x.connection.names.Log(logged.Object, time.Now(), v1alpha1.Attempt{
+		Time: metav1.NowMicro(), Outcome: v1alpha1.OutcomeSucceeded, StatusCode: ptr.To[int32](200),
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = x.connection.publish(t.Context(), m)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(r.api.Create(t.Context(), kept.Object.DeepCopy())).To(Succeed())
+	for _, m := range taken {
+		g.Expect(m.Nak()).To(Succeed())
+	}
+	r.replica(true)
+	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Expect(e.count("evt_fresh")).To(Equal(1))
+	g.Expect(e.total()).To(Equal(1))
+}
+
+func TestFullStreamRefusesAndLosesNothing(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{}, func(o *Options) { o.MaxBytes = 1 << 20 })
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	x := r.replica(false)
+	large := `{"x":"` + strings.Repeat("x", 100<<10) + `"}`
+	stored := 0
+	var outcome intake.Outcome
+	for i := range 20 {
+		if outcome = x.store(crm, "evt_"+string(rune('a'+i)), large); outcome.Result != intake.Stored {
+			break
+		}
+		stored++
+	}
+	g.Expect(outcome.Result).To(Equal(intake.Unstored))
+	g.Expect(outcome.Reason).To(Equal(intake.StreamFull))
+	g.Expect(stored).To(BeNumerically(">", 5))
+	r.replica(true)
+	g.Eventually(e.total).WithTimeout(patience).Should(Equal(stored))
+	g.Eventually(func() intake.Result { return x.store(crm, "evt_last", large).Result }).WithTimeout(patience).Should(Equal(intake.Stored))
+}
+
+// A body that is too large for a message, with its log, is stored at the API server instead.
+func TestLargeBody(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	crm := r.postback("crm", newEndpoint(t))
+	x := r.replica(true)
+	g.Expect(x.store(crm, "evt_2", `{"x":"`+strings.Repeat("x", 1010<<10)+`"}`).Result).To(Equal(intake.Stored))
+	g.Expect(r.objects()).To(HaveKey("evt_2"))
+}

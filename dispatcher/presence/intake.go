@@ -1,0 +1,92 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package presence
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// announceRetry is the pause after the intake could not be announced.
+const announceRetry = 2 * time.Second
+
+// Announcement tells those who look for deliveries whether all are PostbackDeliveries. It is a Lease, as the replicas' own, so
+// that the dispatcher needs no further right; nobody has to renew it.
+type Announcement struct {
+	Client    kubernetes.Interface
+	Namespace string
+	Intake    string
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (a *Announcement) NeedLeaderElection() bool { return false }
+
+// Start announces the intake, once.
+func (a *Announcement) Start(ctx context.Context) error {
+	log := logf.FromContext(ctx).WithName("presence")
+	said := false
+	for {
+		err := a.announce(ctx)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return nil
+		case !said:
+			said = true
+			log.Error(err, "Cannot announce the intake; going on trying")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(announceRetry):
+		}
+	}
+}
+
+func (a *Announcement) announce(ctx context.Context) error {
+	leases := a.Client.CoordinationV1().Leases(a.Namespace)
+	if a.Intake != v1alpha1.IntakeJetStream {
+		if err := leases.Delete(ctx, v1alpha1.IntakeLeaseName, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete Lease %s: %w", v1alpha1.IntakeLeaseName, err)
+		}
+		return nil
+	}
+	lease, err := leases.Get(ctx, v1alpha1.IntakeLeaseName, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+			Namespace: a.Namespace, Name: v1alpha1.IntakeLeaseName, Labels: v1alpha1.OwnLabels(),
+			Annotations: map[string]string{v1alpha1.IntakeAnnotation: a.Intake},
+		}}
+		_, err = leases.Create(ctx, lease, metav1.CreateOptions{FieldManager: v1alpha1.DispatcherFieldOwner})
+	case err == nil && lease.Annotations[v1alpha1.IntakeAnnotation] != a.Intake:
+		metav1.SetMetaDataAnnotation(&lease.ObjectMeta, v1alpha1.IntakeAnnotation, a.Intake)
+		_, err = leases.Update(ctx, lease, metav1.UpdateOptions{FieldManager: v1alpha1.DispatcherFieldOwner})
+	}
+	if err != nil {
+		return fmt.Errorf("write Lease %s: %w", v1alpha1.IntakeLeaseName, err)
+	}
+	return nil
+}
