@@ -228,6 +228,7 @@ func TestDeadReplica(t *testing.T) {
 
 // TestAPIServerOutage: while nothing can be stored ingest says so, and what is sent again afterwards comes once.
 func TestAPIServerOutage(t *testing.T) {
+	ofKubernetes(t, "events are taken and delivered without the API server")
 	// An API server that has just started may not know yet of our kinds: then Kubernetes lets a namespace go with all that
 	// is in it, and other tests would find that.
 	awaitNamespacesGone(t)

@@ -87,6 +87,7 @@ var crashes = []crash{
 // TestDispatcherCrash kills (SIGKILL) a dispatcher before and after it stores an event, and before and after it records
 // an attempt. The producer does what it has to do: it sends again what was not accepted.
 func TestDispatcherCrash(t *testing.T) {
+	ofKubernetes(t, "nothing of it goes to the API server: package jetstream has tests of its own with killed servers and replicas")
 	n := newTenant(t)
 	without(t, dispatcher)
 	proxy := startProxy(t)
@@ -187,6 +188,7 @@ func (n *tenant) arrivals(id string) []receiver.Request {
 
 // TestDispatcherCrashTakenOver kills the dispatcher that owns the retries, for good; another one takes over.
 func TestDispatcherCrashTakenOver(t *testing.T) {
+	ofKubernetes(t, "the stream gives the first attempt to another replica: see TestKilledReplica in package jetstream")
 	n := newTenant(t)
 	without(t, dispatcher)
 	proxy := startProxy(t)

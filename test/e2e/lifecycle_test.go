@@ -39,6 +39,7 @@ import (
 
 // TestFirstPostback is what a new user does: apply the sample, wait, post events, look at the tables.
 func TestFirstPostback(t *testing.T) {
+	ofKubernetes(t, "kubectl get shows what failed alone")
 	n := newTenant(t)
 	root, err := controlplane.ModuleRoot()
 	if err != nil {

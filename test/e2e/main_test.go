@@ -49,6 +49,14 @@ func TestMain(m *testing.M) {
 	os.Exit(operator.RunTests(m, start))
 }
 
+// ofKubernetes skips a test of what the intake Kubernetes does in another way than JetStream.
+func ofKubernetes(t *testing.T, why string) {
+	t.Helper()
+	if op.NATS != nil {
+		t.Skipf("with the intake JetStream %s", why)
+	}
+}
+
 func start(ctx context.Context, installed *operator.Operator) error {
 	op, cp = installed, installed.ControlPlane
 	var err error

@@ -31,6 +31,7 @@ import (
 // TestFinishedDeliveriesAreDeleted: the cluster keeps no more than the flag says. What a Postback has beyond its own
 // history goes first, oldest first; what is unfinished stays.
 func TestFinishedDeliveriesAreDeleted(t *testing.T) {
+	ofKubernetes(t, "what succeeded is in the log stream, which has its own age and size")
 	n := newTenant(t)
 	without(t, dispatcher)
 	const bound = 20

@@ -63,6 +63,7 @@ type postbackCase struct {
 
 // TestSecretsNeverAppear looks for every secret of a run in all that the operator shows, at the highest verbosity.
 func TestSecretsNeverAppear(t *testing.T) {
+	ofKubernetes(t, "what succeeded is no object to be annotated, and this asks for all of it again")
 	r := &secretsRun{tenant: newTenant(t), search: search{secrets: map[string]string{}, places: map[string]string{}}}
 	r.repeater = startRepeater(t, r.tenant.secrets)
 	r.startLoudly()
@@ -131,8 +132,9 @@ func (r *secretsRun) startLoudly() {
 	if err := os.WriteFile(file, []byte("egress:"+password+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// With streams of its own, or it would share the events of the others.
 	r.proxied = startDispatcher(t, "postback-dispatcher-proxied",
-		operator.WithArgs(loudest, "--egress-proxy="+r.proxy, "--egress-proxy-credentials-file="+file))
+		operator.WithArgs(loudest, "--nats-stream-prefix=PROXIED", "--egress-proxy="+r.proxy, "--egress-proxy-credentials-file="+file))
 }
 
 // secret makes one up that begins with a text, and remembers it.

@@ -221,6 +221,15 @@ func listDeliveries(t *testing.T) map[string]*v1alpha1.PostbackDelivery {
 			all[list.Items[i].Spec.Event.ID] = list.Items[i].DeepCopy()
 		}
 	}
+	logged, err := op.Logged(t.Context(), faultsNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range logged {
+		if id := logged[i].Spec.Event.ID; all[id] == nil {
+			all[id] = &logged[i]
+		}
+	}
 	return all
 }
 

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,8 +29,12 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 )
 
-// logBatch is how many messages of the log are asked for at a time.
-const logBatch = 500
+const (
+	// logBatch is how many messages of the log are asked for at a time.
+	logBatch = 500
+	// forgotten is when a consumer of the log goes that nobody asks any more.
+	forgotten = 2 * time.Second
+)
 
 // Logged returns the deliveries of a namespace that the log stream of the intake JetStream holds, oldest first. With the other
 // intake there are none.
@@ -47,7 +52,10 @@ func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.Pos
 		return nil, fmt.Errorf("read the log: %w", err)
 	}
 	const names = message.Names(message.DefaultPrefix)
-	consumer, err := js.OrderedConsumer(ctx, names.LogStream(), jetstream.OrderedConsumerConfig{FilterSubjects: []string{names.LogSubjects(namespace, "")}})
+	consumer, err := js.OrderedConsumer(ctx, names.LogStream(), jetstream.OrderedConsumerConfig{
+		// It goes soon after its last use: tests look often, and a stream has a bound for its consumers.
+		FilterSubjects: []string{names.LogSubjects(namespace, "")}, InactiveThreshold: forgotten,
+	})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
 	}
