@@ -160,6 +160,7 @@ func (l *Lanes) Observe(postback types.UID, a *v1alpha1.Attempt) {
 	defer l.mu.Unlock()
 	if lane := l.lanes[postback]; lane != nil {
 		lane.observe(a)
+		l.noteGone(lane)
 	}
 }
 
@@ -270,6 +271,7 @@ func (l *Lanes) of(r *route.Route) *lane {
 				made.reported = unknown
 			}
 		}
+		l.noteGone(made)
 	}
 	return made
 }
@@ -332,7 +334,7 @@ func (l *Lanes) end(lane *lane, w *Work, probe bool, a *v1alpha1.Attempt) {
 	delete(lane.running, w.Key)
 	l.inFlight--
 	lane.end(l.options.Clock.Now(), probe, a)
-	if a != nil && l.options.Report != nil {
+	if a != nil {
 		l.note(lane, a)
 	}
 	if again != nil && lane.ctx.Err() == nil {
@@ -352,10 +354,18 @@ func (l *Lanes) end(lane *lane, w *Work, probe bool, a *v1alpha1.Attempt) {
 	}
 }
 
+// noteGone has it reported that an endpoint is gone of which another replica was told so: nothing is sent to it from here that
+// would find out.
+func (l *Lanes) noteGone(lane *lane) {
+	if lane.gone != 0 {
+		l.note(lane, &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeGone})
+	}
+}
+
 // note has a change of an endpoint's health reported.
 func (l *Lanes) note(lane *lane, a *v1alpha1.Attempt) {
 	h, known := lane.health(a.Outcome)
-	if !known || h.Reason == lane.reported || h.Healthy && lane.reported == "" {
+	if !known || l.options.Report == nil || h.Reason == lane.reported || h.Healthy && lane.reported == "" {
 		return
 	}
 	lane.reported = h.Reason
