@@ -33,7 +33,7 @@ help: ## Show this help.
 		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running.
+demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running, INTAKE=jetstream goes through NATS.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		CGO_ENABLED=0 go run -trimpath ./test/demo -programs bin $(if $(KEEP),-keep)
 

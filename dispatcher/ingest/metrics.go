@@ -38,7 +38,7 @@ var (
 		metric.Values("result", append([]result{resultNoMatch, resultInvalid}, results...)...))
 
 	reasonsTotal = metric.Dispatcher.Counters("postback_ingest_reasons_total",
-		"Events that were skipped or refused for a Postback, by the reason.", metric.Values("reason", reasons...))
+		"Events that were skipped, refused or not stored for a Postback, by the reason.", metric.Values("reason", reasons...))
 
 	requestsTotal = metric.Dispatcher.Counters("postback_ingest_requests_total",
 		"Requests to post events, by the HTTP status of the answer.", metric.Label{Name: "code", Values: statuses()})

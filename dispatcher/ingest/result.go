@@ -68,12 +68,13 @@ const (
 	reasonNamespaceNotFound           = intake.NamespaceNotFound
 	reasonQuotaExceeded               = intake.QuotaExceeded
 	reasonTooLarge                    = intake.TooLarge
+	reasonStreamFull                  = intake.StreamFull
 )
 
 // reasons are all of them.
 var reasons = []reason{
 	reasonDisabled, reasonFilteredOut, reasonFilterFailed, reasonNamespaceTerminating, reasonNamespaceNotFound,
-	reasonBacklogFull, reasonQuotaExceeded, reasonTooLarge,
+	reasonBacklogFull, reasonQuotaExceeded, reasonTooLarge, reasonStreamFull,
 }
 
 // tally counts the deliveries of a request by result.

@@ -70,6 +70,8 @@ const (
 	NamespaceNotFound    Reason = "NamespaceNotFound"
 	QuotaExceeded        Reason = "QuotaExceeded"
 	TooLarge             Reason = "TooLarge"
+	// StreamFull says that the deliveries stream, or the storage of NATS, has no room.
+	StreamFull Reason = "StreamFull"
 )
 
 // Compare says whether what exists under an event's id is that event. What exists keeps the format in which it was stored,

@@ -33,9 +33,6 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-// StreamFull says that the deliveries stream, or the storage of NATS, has no room.
-const StreamFull intake.Reason = "StreamFull"
-
 // errorCodes of the JetStream API that nats.go has no names for.
 const (
 	codeStoreFailed      = 10077 // "maximum bytes exceeded", among others
@@ -126,7 +123,7 @@ func (i *Intake) publish(ctx context.Context, d *intake.Delivery, m *nats.Msg) i
 			published.Inc()
 			return intake.Outcome{Result: intake.Stored}
 		case isFull(err):
-			return intake.Outcome{Result: intake.Unstored, Reason: StreamFull, Err: err}
+			return intake.Outcome{Result: intake.Unstored, Reason: intake.StreamFull, Err: err}
 		case !mayPass(err):
 			return intake.Outcome{Result: intake.Unstored, Err: err}
 		}

@@ -205,7 +205,7 @@ func TestFullStreamRefusesAndLosesNothing(t *testing.T) {
 		stored++
 	}
 	g.Expect(outcome.Result).To(Equal(intake.Unstored))
-	g.Expect(outcome.Reason).To(Equal(StreamFull))
+	g.Expect(outcome.Reason).To(Equal(intake.StreamFull))
 	g.Expect(stored).To(BeNumerically(">", 5))
 	r.replica(true)
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(stored))

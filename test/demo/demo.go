@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -107,7 +108,7 @@ func (d *demo) install(ctx context.Context) error {
 		d.programs, _ = filepath.Abs(d.programs)
 	}
 	var err error
-	if d.op, err = operator.Install(ctx, d.cp, operator.Options{Programs: d.programs}); err != nil {
+	if d.op, err = operator.Install(ctx, d.cp, operator.Options{Programs: d.programs, Intake: os.Getenv(operator.IntakeVariable)}); err != nil {
 		return err
 	}
 	d.out.command("kubectl apply -k config/default")

@@ -65,6 +65,11 @@ func (d *demo) awaitRecorded(ctx context.Context) error {
 		if err := d.client.List(ctx, list, client.InNamespace(namespace)); err != nil {
 			return false, err
 		}
+		logged, err := d.op.Logged(ctx, namespace)
+		if err != nil {
+			return false, err
+		}
+		list.Items = append(list.Items, logged...)
 		return len(list.Items) == len(d.events) && !slices.ContainsFunc(list.Items, func(delivery v1alpha1.PostbackDelivery) bool {
 			return delivery.Status.Phase != v1alpha1.DeliveryDelivered
 		}), nil

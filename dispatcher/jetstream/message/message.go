@@ -93,7 +93,7 @@ func (n Names) message(subject string, d *v1alpha1.PostbackDelivery) *nats.Msg {
 // ParseDelivery returns the delivery that a message of the deliveries stream holds.
 func (n Names) ParseDelivery(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error) {
 	namespace, postback, ok := n.Owner(subject)
-	if !ok || postback == "" {
+	if !ok {
 		return nil, fmt.Errorf("subject %q is not that of a delivery", subject)
 	}
 	created, err := time.Parse(time.RFC3339Nano, header.Get(CreatedAtHeader))

@@ -42,17 +42,11 @@ func (n Names) DeliveriesStream() string { return string(n) + "_DELIVERIES" }
 // LogStream holds the deliveries whose first attempt succeeded.
 func (n Names) LogStream() string { return string(n) + "_LOG" }
 
-// EventsStream holds the events that producers publish to NATS themselves.
-func (n Names) EventsStream() string { return string(n) + "_EVENTS" }
-
 // AllDeliveries is the subject of the deliveries stream.
 func (n Names) AllDeliveries() string { return n.root() + "deliveries.>" }
 
 // AllLog is the subject of the log stream.
 func (n Names) AllLog() string { return n.root() + "log.>" }
-
-// AllEvents is the subject of the stream of published events.
-func (n Names) AllEvents() string { return n.root() + "events.*" }
 
 // DeliverySubject is that of the deliveries of a Postback. Neither part holds a full stop: a namespace is a DNS label.
 func (n Names) DeliverySubject(namespace string, postback types.UID) string {
@@ -72,24 +66,19 @@ func (n Names) LogSubjects(namespace string, postback types.UID) string {
 	return n.root() + "log." + namespace + "." + string(postback) + ".*"
 }
 
-// EventSubject is that to which producers publish the events of a namespace.
-func (n Names) EventSubject(namespace string) string { return n.root() + "events." + namespace }
-
 func (n Names) root() string { return strings.ToLower(string(n)) + "." }
 
-// Owner returns the namespace and the Postback that the subject of a delivery, or of its log, names, or of an event, which
-// has no Postback. It returns false if it is none of these.
+// tokensOf is how many parts the subjects have behind the prefix.
+var tokensOf = map[string]int{"deliveries": 3, "log": 4}
+
+// Owner returns the namespace and the Postback that the subject of a delivery, or of its log, names. It returns false if it is
+// neither.
 func (n Names) Owner(subject string) (namespace string, postback types.UID, ok bool) {
 	rest, found := strings.CutPrefix(subject, n.root())
 	tokens := strings.Split(rest, ".")
-	if !found || len(tokens) < 2 || tokens[1] == "" {
+	size, known := tokensOf[tokens[0]]
+	if !found || !known || len(tokens) != size || tokens[1] == "" || tokens[2] == "" {
 		return "", "", false
 	}
-	switch kind, size := tokens[0], len(tokens); {
-	case kind == "events" && size == 2:
-		return tokens[1], "", true
-	case kind == "deliveries" && size == 3, kind == "log" && size == 4:
-		return tokens[1], types.UID(tokens[2]), true
-	}
-	return "", "", false
+	return tokens[1], types.UID(tokens[2]), true
 }
