@@ -108,6 +108,8 @@ type Connection struct {
 	ready atomic.Bool
 	// doubt is until when the server may have forgotten what it knew of duplicates, in nanoseconds since 1970.
 	doubt atomic.Int64
+	// reconnects is how many new connections are known of.
+	reconnects atomic.Uint64
 }
 
 // Connect returns a connection, which need not be there yet: it is made, and made again, for ever.
@@ -157,8 +159,7 @@ func Connect(o Options) (*Connection, error) {
 
 func (c *Connection) connected(to *nats.Conn, what string) {
 	gauges.connected.Store(1)
-	// A server that was restarted knows the ids of what is in the stream, and no more of what was done with.
-	c.doubt.Store(time.Now().Add(c.options.DuplicateWindow).UnixNano())
+	c.beginDoubt()
 	c.options.Log.Info(what, "server", to.ConnectedServerName())
 	select {
 	case c.again <- struct{}{}:
@@ -195,8 +196,19 @@ func (c *Connection) Available() error {
 	return nil
 }
 
+// beginDoubt: a server that was restarted knows the ids of what is in the stream, and no more of what was done with.
+func (c *Connection) beginDoubt() {
+	c.doubt.Store(time.Now().Add(c.options.DuplicateWindow).UnixNano())
+}
+
 // forgetful reports whether the server may not know an event again that it stored within the duplicate window.
-func (c *Connection) forgetful() bool { return time.Now().UnixNano() < c.doubt.Load() }
+func (c *Connection) forgetful() bool {
+	// The handlers are called some time after a new connection is in use.
+	if n := c.nats.Stats().Reconnects; c.reconnects.Swap(n) != n {
+		c.beginDoubt()
+	}
+	return time.Now().UnixNano() < c.doubt.Load()
+}
 
 // Ready is a check for a readiness probe.
 func (c *Connection) Ready(*http.Request) error { return c.Available() }
