@@ -378,28 +378,3 @@ func TestManagerRemovesOrphans(t *testing.T) {
 	l.gomega.Eventually(l.routes).Should(Equal(1))
 	l.expectKeys("stays", func() []string { return []string{l.keyring("stays").Current} })
 }
-
-// What the installation holds of a namespace that is not watched is not this manager's to judge: it may not ask for the
-// Postback.
-func TestManagerLeavesRoutesOfOtherNamespacesAlone(t *testing.T) {
-	t.Parallel()
-	l := newLive(t, time.Hour)
-	l.renew("a", loadedEverything, 600)
-	l.create(newPostback("crm", nil))
-	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
-	other := l.route("crm")
-	other.Namespace, other.UID = "elsewhere", "3f2a4b4e-0000-4000-8000-000000000001"
-	foreign, err := other.ToSecret(l.install)
-	l.must(err)
-	l.must(l.direct.Create(l.ctx, foreign))
-	// What comes after it is dealt with.
-	own := l.route("crm")
-	own.UID = "3f2a4b4e-0000-4000-8000-000000000002"
-	orphan, err := own.ToSecret(l.install)
-	l.must(err)
-	l.must(l.direct.Create(l.ctx, orphan))
-	l.gomega.Eventually(func() error { return l.direct.Get(l.ctx, client.ObjectKeyFromObject(orphan), &corev1.Secret{}) }).
-		Should(Satisfy(apierrors.IsNotFound))
-	l.gomega.Consistently(func() error { return l.direct.Get(l.ctx, client.ObjectKeyFromObject(foreign), &corev1.Secret{}) }).
-		WithTimeout(time.Second).Should(Succeed())
-}

@@ -30,28 +30,29 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/onsi/gomega"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 
 	"github.com/postback-dev/postback-operator/console"
 	"github.com/postback-dev/postback-operator/internal/curl"
 )
 
 // serve runs a console for a test and returns the address of its pages and the link that opens it.
-func serve(t *testing.T, config *rest.Config, namespace string) (base, link string) {
+func serve(t *testing.T, config *rest.Config, namespace string, c clock.PassiveClock) (base, link string) {
 	t.Helper()
-	c, err := console.New(t.Context(), console.Options{Config: config, Namespace: namespace, Kubectl: curl.Kubectl{Context: "demo"}})
+	served, err := console.New(t.Context(), console.Options{Config: config, Namespace: namespace, Kubectl: curl.Kubectl{Context: "demo"}, Clock: c})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- c.Serve(ctx) }()
+	ended := make(chan error, 1)
+	go func() { ended <- served.Serve(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-served; err != nil {
+		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	return c.Address(), c.URL()
+	return served.Address(), served.URL()
 }
 
 // page is a tab of a browser without anybody else's cookies.
@@ -68,7 +69,13 @@ type page struct {
 // openConsole serves a console of a namespace and opens it in a new browser profile.
 func openConsole(t *testing.T, config *rest.Config, namespace string) *page {
 	t.Helper()
-	base, link := serve(t, config, namespace)
+	return openConsoleAt(t, config, namespace, clock.RealClock{})
+}
+
+// openConsoleAt does so with another clock.
+func openConsoleAt(t *testing.T, config *rest.Config, namespace string, c clock.PassiveClock) *page {
+	t.Helper()
+	base, link := serve(t, config, namespace, c)
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	p := newPage(ctx, t, base)
