@@ -92,7 +92,7 @@ func run(t *testing.T, s scenario) *measured {
 		w.startReplicas()
 		w.produce()
 		if s.restart > 0 {
-			time.AfterFunc(before+s.restart, w.restartReplicas)
+			time.AfterFunc(before+s.restart+3, w.restartReplicas) // not with a sample of that second
 		}
 		w.watch()
 		cancel()
