@@ -81,7 +81,7 @@ func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) er
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = c.js.CreateOrUpdateStream(ctx, want)
 		if err == nil {
-			if want.Retention == jetstream.WorkQueuePolicy {
+			if want.Name == c.names.DeliveriesStream() {
 				c.doubt.Store(0)
 			}
 			c.options.Log.Info("Made a stream", "stream", want.Name, "replicas", want.Replicas, "maxBytes", want.MaxBytes)
@@ -95,7 +95,7 @@ func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) er
 	if have.Retention != want.Retention {
 		return fmt.Errorf("it has retention %s, and needs %s: it was made by somebody else; use another --nats-stream-prefix", have.Retention, want.Retention)
 	}
-	if want.Retention == jetstream.WorkQueuePolicy && stream.CachedInfo().State.LastSeq == 0 {
+	if want.Name == c.names.DeliveriesStream() && stream.CachedInfo().State.LastSeq == 0 {
 		c.doubt.Store(0) // There is nothing that could be forgotten.
 	}
 	if have.Replicas != want.Replicas {
