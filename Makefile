@@ -119,7 +119,7 @@ verify-simulation: ## Check that what docs say of the simulation comes out of it
 # Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".
 BENCH ?= -intake=kubernetes,jetstream -series=fanout,bodies,retries,unfinished,postbacks,replicas
 BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
-	CGO_ENABLED=0 go run -trimpath ./test/bench -programs bin
+	CGO_ENABLED=0 go run -trimpath ./test/bench -programs "$(CURDIR)/bin"
 
 .PHONY: bench
 bench: build ## Measure throughput, latency, CPU and memory, and write docs/performance.md (about ten minutes).

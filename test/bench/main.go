@@ -50,7 +50,7 @@ func main() {
 	runs := flag.String("runs", "saturation,half,steady,fanout,hanging", "Runs, between commas, in their order.")
 	args := flag.String("dispatcher-args", "", "Further arguments of the dispatcher, between spaces.")
 	flag.StringVar(&o.series, "series", "", "Series, between commas: fanout, bodies, retries, unfinished, postbacks, replicas; each may have values of its own, as in postbacks=10:10000.")
-	flag.StringVar(&o.programs, "programs", "", "Folder with the built programs. They are built if it is not given.")
+	flag.StringVar(&o.programs, "programs", "", "Folder with the built programs, as an absolute path. They are built if it is not given.")
 	flag.StringVar(&o.out, "out", "", "Folder for performance.md, performance.json and the plots. Without it the figures are only shown.")
 	flag.IntVar(&o.events, "events", 20000, "Events of the run at saturation; the others have as many as is fit.")
 	flag.IntVar(&o.size, "size", 1500, "Bytes of an event.")
