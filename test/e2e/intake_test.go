@@ -164,13 +164,14 @@ func TestDispatcherCrashBesideTheStream(t *testing.T) {
 	victim := startDispatcher(t, "postback-dispatcher-victim")
 	n.postback("crm")
 	server := op.NATS.Nodes[0]
-	signal := func(s syscall.Signal) {
-		if err := syscall.Kill(server.PID(), s); err != nil {
+	running := server.PID() // The endpoint's goroutine must not ask for it: the server is started again below.
+	stop := func(*receiver.Request) {
+		if err := syscall.Kill(running, syscall.SIGSTOP); err != nil {
 			t.Error(err)
 		}
 	}
 	// The server stops before the answer: the success is on its way into the log when the dispatcher dies.
-	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Before: func(*receiver.Request) { signal(syscall.SIGSTOP) }})
+	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Before: stop})
 	if err := n.postTo(lead("evt_before_log"), victim); err != nil {
 		t.Fatal(err)
 	}
