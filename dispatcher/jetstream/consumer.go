@@ -18,7 +18,6 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -38,8 +37,6 @@ const (
 	pullMessages = 512
 	// lookAgain is when to look again whether a lane has a place.
 	lookAgain = 5 * time.Millisecond
-	// consumeRetry is the pause before the consumer is asked for again.
-	consumeRetry = time.Second
 )
 
 // ConsumerOptions are all needed.
@@ -80,20 +77,12 @@ func (c *Consumer) Start(ctx context.Context) error {
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go c.hand.beat(beating)
-	for ctx.Err() == nil {
-		if err := c.consume(ctx); err != nil && ctx.Err() == nil {
-			c.Log.Info("Cannot take deliveries from the stream; trying again", "reason", err.Error())
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(consumeRetry):
-		}
-	}
+	pullAgain(ctx, c.consume, func(err error) {
+		c.Log.Info("Cannot take deliveries from the stream; trying again", "reason", err.Error())
+	})
 	c.finish()
 	return nil
 }
-
-var errEnded = errors.New("the consumer has ended")
 
 // consume takes messages until ctx ends, or the consumer does.
 func (c *Consumer) consume(ctx context.Context) error {
@@ -103,30 +92,7 @@ func (c *Consumer) consume(ctx context.Context) error {
 	if !c.Synced() {
 		return nil
 	}
-	consumer, err := c.Connection.consumer(ctx, c.Connection.names.DeliveriesStream())
-	if err != nil {
-		return err
-	}
-	consuming, err := consumer.Consume(func(msg jetstream.Msg) { c.take(ctx, msg) }, jetstream.PullMaxMessages(pullMessages),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			c.Log.V(1).Info("The stream reports a problem", "reason", err.Error())
-		}))
-	if err != nil {
-		return err
-	}
-	select {
-	case <-consuming.Closed():
-		return errEnded
-	case <-ctx.Done():
-	}
-	// What is on its way goes back at once, see take.
-	consuming.Drain()
-	select {
-	case <-consuming.Closed():
-	case <-time.After(drainTimeout):
-		consuming.Stop()
-	}
-	return nil
+	return c.Connection.pull(ctx, c.Connection.names.DeliveriesStream(), pullMessages, c.Log, func(msg jetstream.Msg) { c.take(ctx, msg) })
 }
 
 // take takes a message in hand. It is called for one message after the other, and holds up the next ones while there is no

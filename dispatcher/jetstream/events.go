@@ -56,15 +56,9 @@ func (e *Events) NeedLeaderElection() bool { return false }
 
 // Start takes events until ctx ends, and then finishes those that it has begun.
 func (e *Events) Start(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if err := e.consume(ctx); err != nil && ctx.Err() == nil {
-			e.Log.Info("Cannot take published events; trying again", "reason", err.Error())
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(consumeRetry):
-		}
-	}
+	pullAgain(ctx, e.consume, func(err error) {
+		e.Log.Info("Cannot take published events; trying again", "reason", err.Error())
+	})
 	return nil
 }
 
@@ -73,14 +67,10 @@ func (e *Events) consume(ctx context.Context) error {
 	if err := e.Connection.Available(); err != nil {
 		return err
 	}
-	consumer, err := e.Connection.consumer(ctx, e.Connection.names.EventsStream())
-	if err != nil {
-		return err
-	}
 	places := make(chan struct{}, maxTaking)
 	var taking sync.WaitGroup
 	defer taking.Wait()
-	consuming, err := consumer.Consume(func(msg jetstream.Msg) {
+	return e.Connection.pull(ctx, e.Connection.names.EventsStream(), pullEvents, e.Log, func(msg jetstream.Msg) {
 		select {
 		case places <- struct{}{}:
 		case <-ctx.Done():
@@ -91,24 +81,7 @@ func (e *Events) consume(ctx context.Context) error {
 			defer func() { <-places }()
 			e.take(context.WithoutCancel(ctx), msg)
 		})
-	}, jetstream.PullMaxMessages(pullEvents), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-		e.Log.V(1).Info("The stream reports a problem", "reason", err.Error())
-	}))
-	if err != nil {
-		return err
-	}
-	select {
-	case <-consuming.Closed():
-		return errEnded
-	case <-ctx.Done():
-	}
-	consuming.Drain()
-	select {
-	case <-consuming.Closed():
-	case <-time.After(drainTimeout):
-		consuming.Stop()
-	}
-	return nil
+	})
 }
 
 // take hands an event in and tells the stream what became of it.

@@ -76,6 +76,12 @@ func (r *rig) produce(target *route.Route, replicas func() *replica, workers int
 	return p
 }
 
+// goOn waits until so many more events are stored.
+func (r *rig) goOn(p *producer, events int) {
+	r.t.Helper()
+	NewWithT(r.t).Eventually(p.stored.Load).WithTimeout(patience).Should(BeNumerically(">=", p.stored.Load()+int64(events)))
+}
+
 func (p *producer) stop() {
 	close(p.end)
 	p.done.Wait()
@@ -122,7 +128,7 @@ func TestKilledServer(t *testing.T) {
 	x := r.replica(true)
 	p := r.produce(crm, func() *replica { return x }, 8)
 	for range 5 {
-		<-time.After(700 * time.Millisecond)
+		r.goOn(p, 150)
 		if err := r.servers.Nodes[0].Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +137,7 @@ func TestKilledServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	<-time.After(time.Second)
+	r.goOn(p, 150)
 	p.stop()
 	// What was in hand at a kill may be attempted again: its record could not be written before its replica gave up on it.
 	if duplicates := r.checkNothingLost(x, p, e); duplicates > 5*maxInHand {
@@ -170,7 +176,7 @@ func TestKilledServersOfACluster(t *testing.T) {
 	var turn atomic.Int64
 	p := r.produce(crm, func() *replica { return []*replica{x, y}[turn.Add(1)%2] }, 8)
 	for range 3 {
-		<-time.After(time.Second)
+		r.goOn(p, 500)
 		leader := r.servers.Node(r.leader(x))
 		if leader == nil {
 			t.Fatal("the stream has no leader")
@@ -178,12 +184,12 @@ func TestKilledServersOfACluster(t *testing.T) {
 		if err := leader.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(2 * time.Second)
+		r.goOn(p, 500) // Without it.
 		if err := leader.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	<-time.After(time.Second)
+	r.goOn(p, 500)
 	p.stop()
 	r.checkNothingLost(x, p, e)
 }
@@ -206,9 +212,9 @@ func TestKilledReplica(t *testing.T) {
 	crm := r.postback("crm", e)
 	victim, heir := r.replica(true), r.replica(true)
 	p := r.produce(crm, func() *replica { return heir }, 8)
-	<-time.After(time.Second)
+	r.goOn(p, 3000)
 	victim.crash()
-	<-time.After(time.Second)
+	r.goOn(p, 3000)
 	p.stop()
 	// What it had in hand comes again after ackWait.
 	if duplicates := r.checkNothingLost(heir, p, e); duplicates > maxInHand {
@@ -224,13 +230,13 @@ func TestShutdownInOrder(t *testing.T) {
 	crm := r.postback("crm", e)
 	first, second := r.replica(true), r.replica(true)
 	p := r.produce(crm, func() *replica { return second }, 4)
-	<-time.After(time.Second)
+	r.goOn(p, 1500)
 	began := time.Now()
 	first.shutDown()
 	if took := time.Since(began); took > ackWait/2 {
 		t.Errorf("the end took %s", took)
 	}
-	<-time.After(time.Second)
+	r.goOn(p, 1500)
 	p.stop()
 	if duplicates := r.checkNothingLost(second, p, e); duplicates > 0 {
 		t.Errorf("%d duplicates", duplicates)

@@ -25,20 +25,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
+	"github.com/postback-dev/postback-operator/hack/page"
 	"github.com/postback-dev/postback-operator/internal/start"
 )
 
-const (
-	page      = "docs/configuration.md"
-	readable  = 0o644
-	traversed = 0o755
-	patience  = 5 * time.Minute
-)
+const patience = 5 * time.Minute
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -51,28 +46,15 @@ func run(args []string) error {
 	if len(args) != 1 {
 		return errors.New("usage: configuration FOLDER")
 	}
-	content, err := os.ReadFile(page)
-	if err != nil {
-		return fmt.Errorf("read the page: %w", err)
-	}
-	text := string(content)
+	tables := map[string]string{}
 	for _, program := range []string{"manager", "dispatcher"} {
 		help, err := help(program)
 		if err != nil {
 			return err
 		}
-		if text, err = replace(text, program, table(flags(help))); err != nil {
-			return err
-		}
+		tables["flags of the "+program] = table(flags(help))
 	}
-	target := filepath.Join(args[0], page)
-	if err := os.MkdirAll(filepath.Dir(target), traversed); err != nil {
-		return fmt.Errorf("make the folder of the page: %w", err)
-	}
-	if err := os.WriteFile(target, []byte(text), readable); err != nil {
-		return fmt.Errorf("write the page: %w", err)
-	}
-	return nil
+	return page.Write(args[0], "docs/configuration.md", tables)
 }
 
 // help returns what a program prints for --help. Where a default comes from the environment, that says so.
@@ -135,18 +117,7 @@ func table(settings []setting) string {
 		if s.fallback != "" {
 			fallback = "`" + s.fallback + "`"
 		}
-		fmt.Fprintf(&b, "| `--%s` | %s | %s | %s | %s |\n", s.name, field, s.kind, fallback, strings.ReplaceAll(s.usage, "|", `\|`))
+		fmt.Fprintf(&b, "| `--%s` | %s | %s | %s | %s |\n", s.name, field, s.kind, fallback, page.Cell(s.usage))
 	}
 	return b.String()
-}
-
-// replace puts a table between the two comments of a program.
-func replace(text, program, table string) (string, error) {
-	begin, end := "<!-- flags of the "+program+" -->\n", "<!-- end -->\n"
-	before, rest, found := strings.Cut(text, begin)
-	_, after, ended := strings.Cut(rest, end)
-	if !found || !ended {
-		return "", fmt.Errorf("%s has no %q with %q after it", page, begin, end)
-	}
-	return before + begin + table + end + after, nil
 }

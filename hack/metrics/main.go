@@ -22,20 +22,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	// With these come the definitions of all metrics.
 	_ "github.com/postback-dev/postback-operator/controllers"
 	_ "github.com/postback-dev/postback-operator/controllers/servingcert"
 	_ "github.com/postback-dev/postback-operator/dispatcher"
+	"github.com/postback-dev/postback-operator/hack/page"
 	"github.com/postback-dev/postback-operator/internal/metric"
-)
-
-const (
-	page      = "docs/metrics.md"
-	readable  = 0o644
-	traversed = 0o755
 )
 
 func main() {
@@ -49,42 +43,18 @@ func run(args []string) error {
 	if len(args) != 1 {
 		return errors.New("usage: metrics FOLDER")
 	}
-	content, err := os.ReadFile(page)
-	if err != nil {
-		return fmt.Errorf("read the page: %w", err)
-	}
-	text := string(content)
+	tables := map[string]string{}
 	for name, program := range map[string]*metric.Program{"manager": &metric.Manager, "dispatcher": &metric.Dispatcher} {
-		if text, err = replace(text, name, table(program.Definitions())); err != nil {
-			return err
-		}
+		tables["metrics of the "+name] = table(program.Definitions())
 	}
-	target := filepath.Join(args[0], page)
-	if err := os.MkdirAll(filepath.Dir(target), traversed); err != nil {
-		return fmt.Errorf("make the folder of the page: %w", err)
-	}
-	if err := os.WriteFile(target, []byte(text), readable); err != nil {
-		return fmt.Errorf("write the page: %w", err)
-	}
-	return nil
-}
-
-// replace puts a table between the two comments of a name.
-func replace(text, name, table string) (string, error) {
-	begin, end := "<!-- metrics of the "+name+" -->\n", "<!-- end -->\n"
-	before, rest, found := strings.Cut(text, begin)
-	_, after, ended := strings.Cut(rest, end)
-	if !found || !ended {
-		return "", fmt.Errorf("%s has no %q with %q after it", page, begin, end)
-	}
-	return before + begin + table + end + after, nil
+	return page.Write(args[0], "docs/metrics.md", tables)
 }
 
 func table(definitions []metric.Definition) string {
 	var b strings.Builder
 	b.WriteString("| metric | type | |\n|---|---|---|\n")
 	for _, d := range definitions {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", series(d), d.Type, strings.ReplaceAll(d.Help+values(d.Labels), "|", `\|`))
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", series(d), d.Type, page.Cell(d.Help+values(d.Labels)))
 	}
 	return b.String()
 }

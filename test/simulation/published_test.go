@@ -154,22 +154,20 @@ func attemptsPlot(results []*measured) *plot {
 		title: "Attempts at 2,000 endpoints that were away for two hours", unit: "attempts a second, means of 30 s",
 		from: from, to: to, tick: 20 * time.Minute, zero: "they are back",
 	}
-	for i, color := range []string{"#1a7f37", "#bc4c00"} {
-		m := results[i]
-		end := before + m.scenario.outage
-		p.lines = append(p.lines, line{strings.Trim(m.scenario.name, "*"), color, step, means(m.perSecond, end+from, end+to, step)})
-	}
+	p.lines = twoLines(results, step, func(m *measured) []float64 {
+		at := before + m.scenario.outage
+		return means(m.perSecond, at+from, at+to, step)
+	})
 	return p
 }
 
 func unfinishedPlot(results []*measured) *plot {
 	const from, to, step = -2 * time.Hour, 7 * time.Hour, 2 * time.Minute
 	p := &plot{title: "Deliveries that are not finished", unit: "deliveries", from: from, to: to, tick: time.Hour, zero: "the endpoints are back"}
-	for i, color := range []string{"#1a7f37", "#bc4c00"} {
-		m := results[i]
-		end := before + m.scenario.outage
-		p.lines = append(p.lines, line{strings.Trim(m.scenario.name, "*"), color, step, means(m.unfinished, end+from, end+to, step)})
-	}
+	p.lines = twoLines(results, step, func(m *measured) []float64 {
+		at := before + m.scenario.outage
+		return means(m.unfinished, at+from, at+to, step)
+	})
 	return p
 }
 
@@ -179,10 +177,19 @@ func restartPlot(results []*measured) *plot {
 		title: "Places taken, of 512, when dispatchers start while 2,000 endpoints hang", unit: "attempts in flight, of the busiest replica",
 		from: from, to: to, tick: 2 * time.Minute, zero: "the start",
 	}
+	p.lines = twoLines(results, step, func(m *measured) []float64 {
+		at := before + m.scenario.restart
+		return means(m.inFlight, at+from, at+to, step)
+	})
+	return p
+}
+
+// twoLines shows the first two results, each by its values, one a step.
+func twoLines(results []*measured, step time.Duration, values func(*measured) []float64) []line {
+	var lines []line
 	for i, color := range []string{"#1a7f37", "#bc4c00"} {
 		m := results[i]
-		at := before + m.scenario.restart
-		p.lines = append(p.lines, line{strings.Trim(m.scenario.name, "*"), color, step, means(m.inFlight, at+from, at+to, step)})
+		lines = append(lines, line{strings.Trim(m.scenario.name, "*"), color, step, values(m)})
 	}
-	return p
+	return lines
 }

@@ -1,0 +1,72 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// pullRetry is the pause before a consumer is asked for again.
+const pullRetry = time.Second
+
+var errEnded = errors.New("the consumer has ended")
+
+// pullAgain calls pull again and again until ctx ends, and tells failed of its errors.
+func pullAgain(ctx context.Context, pull func(context.Context) error, failed func(error)) {
+	for ctx.Err() == nil {
+		if err := pull(ctx); err != nil && ctx.Err() == nil {
+			failed(err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pullRetry):
+		}
+	}
+}
+
+// pull hands the messages of a stream to take, one after the other, until ctx ends, or the consumer does. Up to ahead of
+// them are on their way to this replica; once ctx has ended, take has to give back those that are left.
+func (c *Connection) pull(ctx context.Context, stream string, ahead int, log logr.Logger, take func(jetstream.Msg)) error {
+	consumer, err := c.consumer(ctx, stream)
+	if err != nil {
+		return err
+	}
+	consuming, err := consumer.Consume(take, jetstream.PullMaxMessages(ahead),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			log.V(1).Info("The stream reports a problem", "reason", err.Error())
+		}))
+	if err != nil {
+		return err
+	}
+	select {
+	case <-consuming.Closed():
+		return errEnded
+	case <-ctx.Done():
+	}
+	consuming.Drain()
+	select {
+	case <-consuming.Closed():
+	case <-time.After(drainTimeout):
+		consuming.Stop()
+	}
+	return nil
+}
