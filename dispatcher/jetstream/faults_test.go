@@ -213,6 +213,7 @@ func TestKilledReplica(t *testing.T) {
 	victim, heir := r.replica(true), r.replica(true)
 	p := r.produce(crm, func() *replica { return heir }, 8)
 	r.goOn(p, 3000)
+	NewWithT(t).Eventually(victim.consumer.hand.all).WithTimeout(patience).WithPolling(time.Millisecond).ShouldNot(BeEmpty())
 	victim.crash()
 	r.goOn(p, 3000)
 	p.stop()
