@@ -57,6 +57,9 @@ func (r Right) String() string {
 	return fmt.Sprintf("%s %s.%s %s", r.Verb, r.Resource, v1alpha1.GroupVersion.Group, where)
 }
 
+// key is part of what a right is remembered by.
+func (r Right) key() string { return r.Verb + " " + r.Resource + " " + r.Namespace }
+
 const (
 	// allowedFor is how long a positive answer holds: so long a token or a right that was taken away still serves.
 	allowedFor = time.Minute
@@ -138,15 +141,10 @@ func (r *Reviewer) Allow(ctx context.Context, token string, right Right) (user s
 	if len(token) > maxToken {
 		return "", &UnauthenticatedError{Detail: fmt.Sprintf("The token has more than %d bytes.", maxToken)}
 	}
-	claims := readClaims(token)
-	now := r.clock.Now()
-	if claims.expired(now) {
-		return "", &UnauthenticatedError{Detail: "The token expired at " + claims.expiry().UTC().Format(time.RFC3339) + "."}
-	}
 	digest := sha256.Sum256([]byte(token))
 	key := string(digest[:])
 	who, err := r.tokens.get(ctx, key, func(ctx context.Context) (*caller, time.Duration, error) {
-		return r.authenticate(ctx, token, claims)
+		return r.authenticate(ctx, token)
 	})
 	switch {
 	case err != nil:
@@ -154,7 +152,7 @@ func (r *Reviewer) Allow(ctx context.Context, token string, right Right) (user s
 	case who.user == nil:
 		return "", &UnauthenticatedError{Detail: who.detail}
 	}
-	allowed, err := r.rights.get(ctx, key+right.String(), func(ctx context.Context) (bool, time.Duration, error) {
+	allowed, err := r.rights.get(ctx, key+right.key(), func(ctx context.Context) (bool, time.Duration, error) {
 		return r.authorize(ctx, right, who.user)
 	})
 	switch {
@@ -167,7 +165,11 @@ func (r *Reviewer) Allow(ctx context.Context, token string, right Right) (user s
 }
 
 // authenticate asks whose token it is, and for how long the answer holds.
-func (r *Reviewer) authenticate(ctx context.Context, token string, claims claims) (*caller, time.Duration, error) {
+func (r *Reviewer) authenticate(ctx context.Context, token string) (*caller, time.Duration, error) {
+	claims := readClaims(token)
+	if claims.expired(r.clock.Now()) {
+		return &caller{detail: "The token expired at " + claims.expiry().UTC().Format(time.RFC3339) + "."}, 0, nil // That costs no question, and so no place in the memory.
+	}
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	if r.audience != "" {
 		review.Spec.Audiences = []string{r.audience}
