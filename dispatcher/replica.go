@@ -230,6 +230,8 @@ func (r *replica) addIntake(ctx context.Context, o *ingest.Options) error {
 	if err != nil {
 		return err
 	}
+	synced := o.Synced
+	o.Synced = func() bool { return synced() && known.HasSynced() }
 	waiting := &jetstream.Pending{Connection: r.streams}
 	o.Intake = &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Known: known, Lanes: r.lanes}
 	o.Backlog = backlogs{r.pending, waiting}

@@ -74,7 +74,7 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 		return i.giveOver(ctx, d, overflowLarge)
 	}
 	key := client.ObjectKeyFromObject(d.Object)
-	if i.Known.mayExist(ctx, key) {
+	if i.Known.mayExist(key) {
 		existing := &v1alpha1.PostbackDelivery{}
 		switch err := i.Kubernetes.API.Get(ctx, key, existing); {
 		case err == nil:

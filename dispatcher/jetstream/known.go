@@ -34,40 +34,62 @@ import (
 // Known knows which deliveries are PostbackDeliveries: those that are unfinished, and those that were until a while ago. An
 // event that was stored as one has no place in the stream's own memory of duplicates.
 type Known struct {
-	cache client.Reader
 	clock clock.PassiveClock
 	keep  time.Duration
 
-	mu     sync.Mutex
-	recent map[types.NamespacedName]time.Time
-	swept  time.Time
+	mu sync.RWMutex
+	// present are those that the cache holds. A cache that is asked for what it does not hold puts an error together, each
+	// time that an event comes in.
+	present map[types.NamespacedName]struct{}
+	recent  map[types.NamespacedName]time.Time
+	swept   time.Time
+
+	followed toolscache.ResourceEventHandlerRegistration
 }
 
 // NewKnown returns a Known that follows a cache of the unfinished deliveries, and keeps each for a time after it has left.
 func NewKnown(ctx context.Context, c cache.Cache, keep time.Duration, now clock.PassiveClock) (*Known, error) {
-	k := &Known{cache: c, clock: now, keep: keep, recent: map[types.NamespacedName]time.Time{}}
+	k := &Known{clock: now, keep: keep, present: map[types.NamespacedName]struct{}{}, recent: map[types.NamespacedName]time.Time{}}
 	informer, err := c.GetInformer(ctx, &v1alpha1.PostbackDelivery{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, fmt.Errorf("watch PostbackDeliveries: %w", err)
 	}
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
-		if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
-			object = gone.Obj
-		}
-		if d, ok := object.(*v1alpha1.PostbackDelivery); ok {
-			k.left(client.ObjectKeyFromObject(d))
-		}
-	}})
+	k.followed, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(object any) {
+			if d, ok := object.(*v1alpha1.PostbackDelivery); ok {
+				k.came(client.ObjectKeyFromObject(d))
+			}
+		},
+		DeleteFunc: func(object any) {
+			if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+				object = gone.Obj
+			}
+			if d, ok := object.(*v1alpha1.PostbackDelivery); ok {
+				k.left(client.ObjectKeyFromObject(d))
+			}
+		},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("follow PostbackDeliveries: %w", err)
 	}
 	return k, nil
 }
 
+// HasSynced reports whether what was there at the start is known.
+func (k *Known) HasSynced() bool { return k.followed.HasSynced() }
+
+func (k *Known) came(key types.NamespacedName) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.present[key] = struct{}{}
+	delete(k.recent, key)
+}
+
 func (k *Known) left(key types.NamespacedName) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.clock.Now()
+	delete(k.present, key)
 	k.recent[key] = now
 	if now.Sub(k.swept) < k.keep/2 {
 		return
@@ -81,14 +103,20 @@ func (k *Known) left(key types.NamespacedName) {
 }
 
 // unfinished reports whether there is an unfinished PostbackDelivery, as far as the cache knows.
-func (k *Known) unfinished(ctx context.Context, key types.NamespacedName) bool {
-	return k.cache.Get(ctx, key, &v1alpha1.PostbackDelivery{}) == nil
+func (k *Known) unfinished(key types.NamespacedName) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	_, ok := k.present[key]
+	return ok
 }
 
 // mayExist reports whether there is, or was until a while ago, an unfinished PostbackDelivery.
-func (k *Known) mayExist(ctx context.Context, key types.NamespacedName) bool {
-	k.mu.Lock()
+func (k *Known) mayExist(key types.NamespacedName) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if _, ok := k.present[key]; ok {
+		return true
+	}
 	at, ok := k.recent[key]
-	k.mu.Unlock()
-	return ok && k.clock.Since(at) <= k.keep || k.unfinished(ctx, key)
+	return ok && k.clock.Since(at) <= k.keep
 }

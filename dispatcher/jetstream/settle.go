@@ -83,7 +83,7 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 	case r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive():
 		c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
 		return
-	case c.Known.unfinished(ctx, client.ObjectKeyFromObject(h.d)):
+	case c.Known.unfinished(client.ObjectKeyFromObject(h.d)):
 		c.done(h)
 		return
 	}
