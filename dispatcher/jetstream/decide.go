@@ -38,8 +38,10 @@ const (
 )
 
 const (
-	// lanePlaces is how many first attempts may wait in one lane: at 1,000 a second, a quarter of a second's.
-	lanePlaces = 256
+	// lanePlaces is how many first attempts may wait in one lane: as many as keep it busy between two looks of lookAgain. With
+	// more, a dispatcher that is short of CPU would take its own queue for an endpoint that is slow, and have the API server
+	// store what the stream holds already.
+	lanePlaces = 64
 	// slowLane is how long work may wait in a lane before the lane is slow, and slowFullLane if the lane is full as well:
 	// then what comes next waits outside, and everybody else's behind it.
 	slowLane     = time.Second
