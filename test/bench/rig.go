@@ -53,8 +53,9 @@ const (
 )
 
 const (
-	// readyPatience bounds the wait for Postbacks, of which there may be thousands.
+	// readyPatience bounds the wait for Postbacks, with readyEach for each of them, for there may be thousands.
 	readyPatience = 5 * time.Minute
+	readyEach     = 100 * time.Millisecond
 	// kept is the number of finished deliveries that the cluster keeps, small enough that from the first seconds on one
 	// is deleted for each that is made, as in a cluster that has been at work for a while.
 	kept         = 500
@@ -208,7 +209,10 @@ func (r *rig) create(ctx context.Context, postbacks ...*v1alpha1.Postback) error
 		}
 	}
 	missing := 0
-	err := wait.PollUntilContextTimeout(ctx, pollEvery, readyPatience, true, func(ctx context.Context) (bool, error) {
+	patience := readyPatience + time.Duration(len(postbacks))*readyEach
+	// A list of thousands is work, and is not to be most of what there is.
+	every := pollEvery + time.Duration(len(postbacks))*time.Millisecond
+	err := wait.PollUntilContextTimeout(ctx, every, patience, true, func(ctx context.Context) (bool, error) {
 		list := &v1alpha1.PostbackList{}
 		if err := r.api.List(ctx, list, client.InNamespace(postbacks[0].Namespace)); err != nil {
 			return false, err
