@@ -39,14 +39,14 @@ type options struct {
 	series                    string
 	events, size, connections int
 	replicas                  int
-	fsync, guard              bool
+	fsync, guard, add         bool
 	dispatcherArgs            []string
 }
 
 func main() {
 	var o options
 	role := flag.String("as", "", "Role of a process that the benchmark starts.")
-	intakes := flag.String("intake", intakeKubernetes, "Intakes to measure, between commas: kubernetes, jetstream.")
+	intakes := flag.String("intake", intakeKubernetes, "Intakes to measure, between commas: kubernetes, jetstream, and jetstream-synced, whose server writes to the disk before it answers.")
 	runs := flag.String("runs", "saturation,half,steady,fanout,hanging", "Runs, between commas, in their order.")
 	args := flag.String("dispatcher-args", "", "Further arguments of the dispatcher, between spaces.")
 	flag.StringVar(&o.series, "series", "", "Series, between commas: fanout, bodies, retries, unfinished, postbacks, replicas; each may have values of its own, as in postbacks=10:10000.")
@@ -57,9 +57,10 @@ func main() {
 	flag.IntVar(&o.connections, "connections", 64, "Events that are posted at a time at saturation.")
 	flag.IntVar(&o.replicas, "replicas", 1, "Replicas of the dispatcher.")
 	flag.BoolVar(&o.fsync, "fsync", true, "Have etcd write to the disk before it answers, as in a cluster.")
+	flag.BoolVar(&o.add, "add", false, "Add to the figures that are in -out already, in place of those of the same runs and series.")
 	flag.BoolVar(&o.guard, "guard", false, "Make a short run, and fail if a ratio is out of its recorded range.")
 	flag.Parse()
-	o.intakes, o.runs, o.dispatcherArgs = strings.Split(*intakes, ","), strings.Split(*runs, ","), strings.Fields(*args)
+	o.intakes, o.runs, o.dispatcherArgs = listed(*intakes), listed(*runs), strings.Fields(*args)
 
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := play(ctx, *role, &o)
@@ -70,6 +71,11 @@ func main() {
 	}
 }
 
+// listed returns what stands between commas.
+func listed(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+}
+
 func play(ctx context.Context, role string, o *options) error {
 	if role != "" {
 		return load.Run(ctx, role, os.Stdin, os.Stdout)
@@ -77,18 +83,25 @@ func play(ctx context.Context, role string, o *options) error {
 	if o.guard {
 		return guard(ctx, o, os.Stderr)
 	}
-	report := newReport(o)
+	report, err := newReport(o)
+	if err != nil {
+		return err
+	}
 	for _, intake := range o.intakes {
 		measured, err := bench(ctx, o, intake, os.Stderr)
 		if err != nil {
 			return fmt.Errorf("intake %s: %w", intake, err)
 		}
-		report.Modes = append(report.Modes, measured)
+		report.take(measured)
+		if o.out == "" {
+			continue
+		}
+		// What was measured is not lost if what follows fails.
+		if err := report.write(o.out); err != nil {
+			return err
+		}
 	}
-	if o.out == "" {
-		return nil
-	}
-	return report.write(o.out)
+	return nil
 }
 
 // mode is what was measured of one intake.

@@ -31,6 +31,9 @@ import (
 	"time"
 )
 
+// figuresFile holds the raw figures.
+const figuresFile = "performance.json"
+
 //go:embed performance.md.tmpl
 var page string
 
@@ -46,18 +49,60 @@ var peer = map[string]figure{
 
 // report is all that was measured.
 type report struct {
-	Date, Machine, Command string
-	Fsync                  bool
-	Size, Connections      int
-	Replicas               int
-	Modes                  []*mode
+	Date, Machine     string
+	Commands          []string
+	Fsync             bool
+	Size, Connections int
+	Replicas          int
+	Modes             []*mode
 }
 
-func newReport(o *options) *report {
-	command := append([]string{"go run ./test/bench"}, os.Args[1:]...)
-	return &report{
-		Date: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Command: strings.Join(command, " "),
-		Fsync: o.fsync, Size: o.size, Connections: o.connections, Replicas: o.replicas,
+// newReport returns a report of what is measured now, and, if that is asked for, of what was before.
+func newReport(o *options) (*report, error) {
+	r := &report{}
+	if o.add {
+		content, err := os.ReadFile(filepath.Join(o.out, figuresFile))
+		if err == nil {
+			err = json.Unmarshal(content, r)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the figures to add to: %w", err)
+		}
+	}
+	r.Date, r.Machine, r.Commands = time.Now().UTC().Format(time.DateOnly), machine(), append(r.Commands, command(os.Args[1:]))
+	r.Fsync, r.Size, r.Connections, r.Replicas = o.fsync, o.size, o.connections, o.replicas
+	return r, nil
+}
+
+// command is how others run the benchmark with the same arguments, wherever their files are.
+func command(args []string) string {
+	var kept []string
+	for i := 0; i < len(args); i++ {
+		switch strings.TrimLeft(args[i], "-") {
+		case "programs", "out":
+			i++
+		default:
+			kept = append(kept, args[i])
+		}
+	}
+	return fmt.Sprintf("make bench BENCH=%q", strings.Join(kept, " "))
+}
+
+// take adds what was measured of an intake. Figures of the same runs and series give way; those of other runs have to be
+// of one command, for they stand beside the same ceilings.
+func (r *report) take(m *mode) {
+	i := slices.IndexFunc(r.Modes, func(other *mode) bool { return other.Intake == m.Intake })
+	if i < 0 {
+		r.Modes = append(r.Modes, m)
+		return
+	}
+	before := r.Modes[i]
+	if len(m.Runs) > 0 {
+		before.Ceilings, before.Runs = m.Ceilings, m.Runs
+	}
+	for _, s := range m.Series {
+		before.Series = slices.DeleteFunc(before.Series, func(other *series) bool { return other.Name == s.Name })
+		before.Series = append(before.Series, s)
 	}
 }
 
@@ -91,7 +136,7 @@ func (r *report) write(folder string) error {
 	if err := made.Execute(&text, r); err != nil {
 		return fmt.Errorf("make the page: %w", err)
 	}
-	files := map[string][]byte{"performance.md": text.Bytes(), "performance.json": append(encoded, '\n')}
+	files := map[string][]byte{"performance.md": text.Bytes(), figuresFile: append(encoded, '\n')}
 	for _, m := range r.Modes {
 		for _, s := range m.Series {
 			if len(s.Points) > 1 {
@@ -146,12 +191,20 @@ func (f *figure) Peer() *figure {
 	return &known
 }
 
-// Share is in percent of another rate.
-func (f *figure) Share(of float64) string {
-	if of <= 0 {
+// Shares are in percent of the ceilings that the mode has: of the bare API loop without and with deletes, or of the bare
+// JetStream loop.
+func (m *mode) Shares(f figure) string {
+	if m.Ceilings.JetStream > 0 {
+		return percent(f.SettledPerSecond, m.Ceilings.JetStream)
+	}
+	return percent(f.SettledPerSecond, m.Ceilings.API) + ", " + percent(f.SettledPerSecond, m.Ceilings.APIPruned)
+}
+
+func percent(part, whole float64) string {
+	if whole <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.0f %%", 100*f.SettledPerSecond/of)
+	return fmt.Sprintf("%.0f %%", 100*part/whole)
 }
 
 // Remarks are the notes, in order.

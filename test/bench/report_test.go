@@ -58,8 +58,8 @@ func TestReport(t *testing.T) {
 		CPU: map[string]float64{"dispatcher 0": 1.5, "etcd": 0.5}, PeakRSS: map[string]float64{"dispatcher 0": 77, "etcd": 88},
 	}
 	f.note("start of a dispatcher, s", 1.25)
-	r := &report{Machine: "a machine", Command: "a command", Modes: []*mode{{
-		Intake: intakeKubernetes, Ceilings: ceilings{HTTP: 40000, API: 400}, Runs: []figure{f},
+	r := &report{Machine: "a machine", Commands: []string{"a command"}, Modes: []*mode{{
+		Intake: intakeKubernetes, Ceilings: ceilings{HTTP: 40000, API: 400, APIPruned: 600}, Runs: []figure{f},
 		Series: []*series{{Name: "fanout", What: "Postbacks", Points: []point{{1, f}, {10, f}}}},
 	}}}
 	folder := t.TempDir()
@@ -67,7 +67,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := read(t, folder, "performance.md")
-	for _, want := range []string{"a machine", "`a command`", "| saturation, one endpoint | 321 | 75 % |", "2047/s p99 136 ms 0.79 CPU ms", "| 1.50, 77 | 0.50, 88 |", "start of a dispatcher, s: 1.2", "images/bench-kubernetes-fanout.svg"} {
+	for _, want := range []string{"a machine", "`a command`", "| saturation, one endpoint | 321 | 75 %, 50 % |", "2047/s p99 136 ms 0.79 CPU ms", "| 1.50, 77 | 0.50, 88 |", "start of a dispatcher, s: 1.2", "images/bench-kubernetes-fanout.svg"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q:\n%s", want, text)
 		}

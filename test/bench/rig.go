@@ -26,6 +26,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,6 +51,10 @@ import (
 const (
 	intakeKubernetes = "kubernetes"
 	intakeJetStream  = "jetstream"
+	// intakeSynced is intakeJetStream with a server that writes to its disk before it answers; the other writes to files, and
+	// leaves it to the system when those reach the disk, as servers do that are several.
+	intakeSynced = intakeJetStream + synced
+	synced       = "-synced"
 )
 
 const (
@@ -115,11 +120,11 @@ func newRig(ctx context.Context, o *options, intake string, out io.Writer) (r *r
 
 // startNATS starts a NATS server, if the intake needs one.
 func (r *rig) startNATS(ctx context.Context) error {
-	if r.intake != intakeJetStream {
+	if r.intake == intakeKubernetes {
 		return nil
 	}
 	var err error
-	r.nats, err = natsserver.Start(ctx, natsserver.Options{SyncAlways: r.options.fsync, Dir: r.op.Dir}, r.out)
+	r.nats, err = natsserver.Start(ctx, natsserver.Options{SyncAlways: r.intake == intakeSynced, Dir: r.op.Dir}, r.out)
 	if err != nil {
 		return err
 	}
@@ -153,7 +158,7 @@ func (r *rig) start(ctx context.Context, replicas int) error {
 // addReplica starts one more dispatcher. The generator is one sender, and is not to be held back.
 func (r *rig) addReplica(ctx context.Context) error {
 	args := append([]string{"--ingest-rate=0", fmt.Sprintf("--max-finished-deliveries=%d", kept)}, r.options.dispatcherArgs...)
-	args = append(args, "--intake="+r.intake)
+	args = append(args, "--intake="+strings.TrimSuffix(r.intake, synced))
 	if r.nats != nil {
 		args = append(args, "--nats-url="+r.nats.URL())
 	}

@@ -68,7 +68,7 @@ func allSeries() []*series {
 // chosenSeries returns those that are named as "name" or "name=value:value", between commas.
 func chosenSeries(names string) ([]*series, error) {
 	asked := map[string]string{}
-	for _, one := range strings.FieldsFunc(names, func(r rune) bool { return r == ',' }) {
+	for _, one := range listed(names) {
 		name, values, _ := strings.Cut(one, "=")
 		asked[name] = values
 	}
