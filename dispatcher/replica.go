@@ -232,31 +232,19 @@ func (r *replica) addIntake(ctx context.Context, o *ingest.Options) error {
 	}
 	synced := o.Synced
 	o.Synced = func() bool { return synced() && known.HasSynced() }
-	waiting := &jetstream.Pending{Connection: r.streams}
+	pending := &jetstream.Pending{Connection: r.streams, Objects: r.pending}
 	o.Intake = &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Known: known, Lanes: r.lanes}
-	o.Backlog = backlogs{r.pending, waiting}
+	o.Backlog = pending
 	o.Successes = r.streams.Log(r.routes)
 	return errors.Join(
 		r.mgr.AddReadyzCheck("nats", r.streams.Ready),
 		r.mgr.Add(r.streams),
-		r.mgr.Add(waiting),
+		r.mgr.Add(pending),
 		r.mgr.Add(jetstream.NewConsumer(jetstream.ConsumerOptions{
 			Connection: r.streams, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, API: r.live, Known: known,
 			Synced: o.Synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
 		})),
 	)
-}
-
-// backlogs are unfinished deliveries that are kept in several places.
-type backlogs []ingest.Backlog
-
-// Pending implements ingest.Backlog.
-func (b backlogs) Pending(namespace string, postback types.UID) int {
-	sum := 0
-	for _, one := range b {
-		sum += one.Pending(namespace, postback)
-	}
-	return sum
 }
 
 // everyReplica is a runnable that does not wait for an election.

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -111,4 +112,9 @@ func (b *Backlog) Pending(namespace string, postback types.UID) int {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.byPostback[key{namespace, postback}]
+}
+
+// Full reports whether the unfinished deliveries of a Postback are as many as it takes.
+func (b *Backlog) Full(r *route.Route) bool {
+	return b.Pending(r.Namespace, r.UID) >= int(r.MaxPending)
 }

@@ -31,7 +31,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 
@@ -80,9 +79,10 @@ type Routes interface {
 	Match(namespace, eventType string) []*route.Route
 }
 
-// Backlog counts the unfinished deliveries of a Postback.
+// Backlog knows how many deliveries of a Postback are unfinished.
 type Backlog interface {
-	Pending(namespace string, postback types.UID) int
+	// Full reports whether they are as many as its spec.limits.maxPending.
+	Full(r *route.Route) bool
 }
 
 // Intake keeps deliveries until they are attempted.

@@ -98,7 +98,7 @@ func (s *Server) storeOne(ctx context.Context, namespace string, e *event.Posted
 	if skipped := s.skippedByFilter(ctx, e, in, r); skipped != nil {
 		return *skipped
 	}
-	if s.options.Backlog.Pending(namespace, r.UID) >= int(r.MaxPending) {
+	if s.options.Backlog.Full(r) {
 		return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonBacklogFull}
 	}
 	return s.keep(ctx, namespace, e, r)

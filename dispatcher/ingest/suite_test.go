@@ -111,7 +111,7 @@ func looseRoute(namespace, name string, uid types.UID, triggers ...v1alpha1.Trig
 
 type backlog map[types.UID]int
 
-func (b backlog) Pending(_ string, postback types.UID) int { return b[postback] }
+func (b backlog) Full(r *route.Route) bool { return b[r.UID] >= int(r.MaxPending) }
 
 // offers keeps what is offered.
 type offers struct {

@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
 func TestAPIServerDown(t *testing.T) {
@@ -170,9 +171,9 @@ func TestPanicWhileStoring(t *testing.T) {
 // panicking is a backlog that fails for one Postback.
 type panicking struct{ postback types.UID }
 
-func (p panicking) Pending(_ string, postback types.UID) int {
-	if postback == p.postback {
+func (p panicking) Full(r *route.Route) bool {
+	if r.UID == p.postback {
 		panic("a fault")
 	}
-	return 0
+	return false
 }

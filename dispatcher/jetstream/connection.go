@@ -106,10 +106,8 @@ type Connection struct {
 	// again tells Start that the streams have to be looked at.
 	again chan struct{}
 	ready atomic.Bool
-	// doubt is until when the server may have forgotten what it knew of duplicates, in nanoseconds since 1970.
-	doubt atomic.Int64
-	// reconnects is how many new connections are known of.
-	reconnects atomic.Uint64
+	// memory is that of the deliveries stream.
+	memory *memory
 }
 
 // Connect returns a connection, which need not be there yet: it is made, and made again, for ever.
@@ -119,6 +117,7 @@ func Connect(o Options) (*Connection, error) {
 	}
 	gauges.inUse.Store(1)
 	c := &Connection{options: o, names: o.Names, again: make(chan struct{}, 1)}
+	c.memory = newMemory(o.DuplicateWindow, func() uint64 { return c.nats.Stats().Reconnects }, func() bool { return c.nats.ConnectedClusterName() != "" })
 	options := []nats.Option{
 		nats.Name("postback-dispatcher " + o.Identity), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, reconnectWait),
@@ -159,7 +158,6 @@ func Connect(o Options) (*Connection, error) {
 
 func (c *Connection) connected(to *nats.Conn, what string) {
 	gauges.connected.Store(1)
-	c.beginDoubt()
 	c.options.Log.Info(what, "server", to.ConnectedServerName())
 	select {
 	case c.again <- struct{}{}:
@@ -194,20 +192,6 @@ func (c *Connection) Available() error {
 		return errNoStreams
 	}
 	return nil
-}
-
-// beginDoubt: a server that was restarted knows the ids of what is in the stream, and no more of what was done with.
-func (c *Connection) beginDoubt() {
-	c.doubt.Store(time.Now().Add(c.options.DuplicateWindow).UnixNano())
-}
-
-// forgetful reports whether the server may not know an event again that it stored within the duplicate window.
-func (c *Connection) forgetful() bool {
-	// The handlers are called some time after a new connection is in use.
-	if n := c.nats.Stats().Reconnects; c.reconnects.Swap(n) != n {
-		c.beginDoubt()
-	}
-	return time.Now().UnixNano() < c.doubt.Load()
 }
 
 // Ready is a check for a readiness probe.

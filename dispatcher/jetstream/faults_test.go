@@ -145,27 +145,6 @@ func TestKilledServer(t *testing.T) {
 	}
 }
 
-// A server that was restarted has forgotten the ids of what has left the stream: the log has not.
-func TestRestartedServerKnowsWhatWasDelivered(t *testing.T) {
-	g := NewWithT(t)
-	r := newRig(t, natsserver.Options{SyncAlways: true})
-	e := newEndpoint(t)
-	crm := r.postback("crm", e)
-	x := r.replica(true)
-	g.Expect(x.store(crm, "evt_1", data(1)).Result).To(Equal(intake.Stored))
-	g.Eventually(func() int { return e.count("evt_1") }).WithTimeout(patience).Should(Equal(1))
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
-	g.Expect(r.servers.Nodes[0].Kill()).To(Succeed())
-	g.Eventually(x.connection.Available).WithTimeout(patience).ShouldNot(Succeed())
-	g.Expect(r.servers.StartAll(t.Context())).To(Succeed())
-	g.Eventually(x.connection.Available).WithTimeout(patience).Should(Succeed())
-	g.Expect(x.store(crm, "evt_1", data(1)).Result).To(Equal(intake.Duplicate))
-	g.Expect(x.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
-	g.Expect(x.store(crm, "evt_2", data(2)).Result).To(Equal(intake.Stored))
-	g.Eventually(func() int { return e.count("evt_2") }).WithTimeout(patience).Should(Equal(1))
-	g.Expect(e.count("evt_1")).To(Equal(1))
-}
-
 // A cluster goes on while any one of its servers is killed, the leaders of the streams included.
 func TestKilledServersOfACluster(t *testing.T) {
 	r := newRig(t, natsserver.Options{Nodes: 3})

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -83,7 +84,7 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 			return intake.Refusal(err)
 		}
 	}
-	if i.Connection.forgetful() {
+	if i.Connection.memory.short() {
 		existing, err := i.Connection.logged(ctx, d.Object)
 		switch {
 		case err != nil:
@@ -95,9 +96,10 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	return i.publish(ctx, d, m)
 }
 
-// giveOver leaves a delivery to the API server, unless it is in the log.
+// giveOver leaves a delivery to the API server, unless it is in a stream: in the log, or, stored while it could be attempted
+// at once, in the one of those that wait.
 func (i *Intake) giveOver(ctx context.Context, d *intake.Delivery, why overflow) intake.Outcome {
-	existing, err := i.Connection.logged(ctx, d.Object)
+	existing, err := i.Connection.stored(ctx, d.Object)
 	switch {
 	case err != nil:
 		return intake.Outcome{Result: intake.Unstored, Err: err}
@@ -117,8 +119,8 @@ func (i *Intake) publish(ctx context.Context, d *intake.Delivery, m *nats.Msg) i
 	for {
 		ack, err := i.Connection.publish(ctx, m)
 		switch {
-		case err == nil && ack.Duplicate:
-			return i.compare(ctx, d, ack.Sequence)
+		case err == nil && ack.Duplicate, isTaken(err):
+			return i.compare(ctx, d)
 		case err == nil:
 			published.Inc()
 			return intake.Outcome{Result: intake.Stored}
@@ -151,15 +153,22 @@ func mayPass(err error) bool {
 		errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
+// isTaken reports whether the stream holds the delivery already, of which it has forgotten the id: it waits for longer than
+// the duplicate window.
+func isTaken(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == codeStoreFailed && strings.Contains(api.Description, "per subject")
+}
+
 func isFull(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && (api.ErrorCode == codeStoreFailed || api.ErrorCode == codeStorageExceeded || api.ErrorCode == codeResourcesMissing)
 }
 
-// compare finds what was stored before under the id of a delivery: in the stream, or, done with, in the log or at the API
-// server. Of what is nowhere any more nobody knows better than that it is the same.
-func (i *Intake) compare(ctx context.Context, d *intake.Delivery, sequence uint64) intake.Outcome {
-	existing, err := i.find(ctx, d.Object, sequence)
+// compare finds what was stored before under the name of a delivery. Of what is nowhere any more nobody knows better than that
+// it is the same.
+func (i *Intake) compare(ctx context.Context, d *intake.Delivery) intake.Outcome {
+	existing, err := i.find(ctx, d.Object)
 	switch {
 	case err != nil:
 		return intake.Outcome{Result: intake.Unstored, Err: err}
@@ -167,52 +176,4 @@ func (i *Intake) compare(ctx context.Context, d *intake.Delivery, sequence uint6
 		return intake.Outcome{Result: intake.Duplicate}
 	}
 	return d.Compare(existing)
-}
-
-func (i *Intake) find(ctx context.Context, d *v1alpha1.PostbackDelivery, sequence uint64) (*v1alpha1.PostbackDelivery, error) {
-	c := i.Connection
-	stream, err := c.js.Stream(ctx, c.names.DeliveriesStream())
-	if err != nil {
-		return nil, fmt.Errorf("find the deliveries stream: %w", err)
-	}
-	raw, err := stream.GetMsg(ctx, sequence)
-	if err == nil {
-		if existing, err := c.names.ParseDelivery(raw.Subject, raw.Header, raw.Data); err == nil && existing.Name == d.Name && existing.Namespace == d.Namespace {
-			return existing, nil
-		}
-	} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, fmt.Errorf("read the deliveries stream: %w", err)
-	}
-	if existing, err := c.logged(ctx, d); err != nil || existing != nil {
-		return existing, err
-	}
-	existing := &v1alpha1.PostbackDelivery{}
-	err = i.Kubernetes.API.Get(ctx, client.ObjectKeyFromObject(d), existing)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read PostbackDelivery %s/%s: %w", d.Namespace, d.Name, err)
-	}
-	return existing, nil
-}
-
-// logged returns a delivery as it is in the log, or nil.
-func (c *Connection) logged(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
-	stream, err := c.js.Stream(ctx, c.names.LogStream())
-	if err != nil {
-		return nil, fmt.Errorf("find the log stream: %w", err)
-	}
-	raw, err := stream.GetLastMsgForSubject(ctx, c.names.LogSubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the log stream: %w", err)
-	}
-	existing, err := c.names.ParseLog(raw.Subject, raw.Header, raw.Data)
-	if err != nil {
-		return nil, fmt.Errorf("read the log stream: %w", err)
-	}
-	return existing, nil
 }

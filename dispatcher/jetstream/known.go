@@ -112,11 +112,11 @@ func (k *Known) unfinished(key types.NamespacedName) bool {
 
 // mayExist reports whether there is, or was until a while ago, an unfinished PostbackDelivery.
 func (k *Known) mayExist(key types.NamespacedName) bool {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	if _, ok := k.present[key]; ok {
+	if k.unfinished(key) {
 		return true
 	}
+	k.mu.RLock()
+	defer k.mu.RUnlock()
 	at, ok := k.recent[key]
 	return ok && k.clock.Since(at) <= k.keep
 }

@@ -17,36 +17,90 @@ limitations under the License.
 package jetstream
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
-// pollInterval is how old the counts of Pending may be, and so by how much spec.limits.maxPending may be passed: by what
-// comes in within it.
-const pollInterval = time.Second
+const (
+	// pollInterval is how old the counts of Pending may be, and so by how much spec.limits.maxPending may be passed: by what
+	// comes in within it.
+	pollInterval = time.Second
+	// maxCounts is of how many Postbacks is counted what waits, at each look, and maxCounted up to how much: each Postback is a
+	// request, and each delivery takes the server up to a microsecond.
+	maxCounts  = 256
+	maxCounted = 100_000
+	// idleLooks is at how many looks a Postback is counted of which nobody asks any more.
+	idleLooks = 10
+)
 
 type postbackKey struct {
 	namespace string
 	postback  types.UID
 }
 
-// Pending counts what waits in the stream for each Postback. It is a runnable of every replica.
-type Pending struct {
-	Connection *Connection
-
-	counts atomic.Pointer[map[postbackKey]int]
+// waiting is how many deliveries of a Postback were in the stream at the last count.
+type waiting struct {
+	count int
+	// asked is how often it was asked for since then, idle at how many counts it was not.
+	asked, idle int
 }
 
-// Pending returns how many deliveries of a Postback are in the stream, at the last look.
-func (p *Pending) Pending(namespace string, postback types.UID) int {
-	if counts := p.counts.Load(); counts != nil {
-		return (*counts)[postbackKey{namespace, postback}]
+// Pending knows whether the unfinished deliveries of a Postback are as many as it takes: PostbackDeliveries, and what is in
+// the stream. What is there for each is not known to the server but by counting, so it is counted only where all of it would
+// be too much. It is a runnable of every replica.
+type Pending struct {
+	Connection *Connection
+	// Objects counts unfinished PostbackDeliveries.
+	Objects interface {
+		Pending(namespace string, postback types.UID) int
 	}
-	return 0
+
+	// all is how many deliveries there are in the stream.
+	all atomic.Int64
+
+	mu     sync.Mutex
+	counts map[postbackKey]*waiting
+}
+
+// Full implements ingest.Backlog.
+func (p *Pending) Full(r *route.Route) bool {
+	room := int(r.MaxPending) - p.Objects.Pending(r.Namespace, r.UID)
+	switch {
+	case room <= 0:
+		return true
+	case int(p.all.Load()) < room:
+		return false
+	}
+	return p.waiting(postbackKey{r.Namespace, r.UID}) >= room
+}
+
+// waiting returns how many deliveries of a Postback were in the stream at the last count, and has them counted again.
+func (p *Pending) waiting(key postbackKey) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.counts[key]
+	if w == nil {
+		w = &waiting{}
+		if p.counts == nil {
+			p.counts = map[postbackKey]*waiting{}
+		}
+		p.counts[key] = w
+	}
+	w.asked++
+	return w.count
 }
 
 // Start looks again and again, until ctx ends.
@@ -73,25 +127,89 @@ func (p *Pending) look(ctx context.Context) error {
 	if err := c.Available(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
+	c.memory.note()
 	stream, err := c.js.Stream(ctx, c.names.DeliveriesStream())
 	if err != nil {
+		c.memory.unseen()
 		return err
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.names.AllDeliveries()))
-	if err != nil {
-		return err
-	}
-	counts := make(map[postbackKey]int, len(info.State.Subjects))
-	for subject, count := range info.State.Subjects {
-		if namespace, postback, ok := c.names.Owner(subject); ok {
-			counts[postbackKey{namespace, postback}] = int(count)
+	info := stream.CachedInfo()
+	c.memory.seen(info)
+	p.all.Store(int64(info.State.Msgs))
+	gauges.show(&info.State, info.Config.MaxBytes, time.Now())
+	return p.recount(func(key postbackKey) (int, error) { return c.count(ctx, key) })
+}
+
+// recount counts what waits for the Postbacks that are due.
+func (p *Pending) recount(count func(postbackKey) (int, error)) error {
+	left := maxCounted
+	for _, key := range p.due() {
+		waiting, err := count(key)
+		if err != nil {
+			return err
+		}
+		p.counted(key, waiting)
+		if left -= waiting; left <= 0 {
+			break
 		}
 	}
-	p.counts.Store(&counts)
-	gauges.show(&info.State, info.Config.MaxBytes, time.Now())
 	return nil
+}
+
+// due returns the Postbacks to count at this look, those first that were asked for most: they take the most.
+func (p *Pending) due() []postbackKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	due := make([]postbackKey, 0, len(p.counts))
+	for key, w := range p.counts {
+		if w.asked == 0 {
+			w.idle++
+		} else {
+			w.idle = 0
+		}
+		if w.idle > idleLooks {
+			delete(p.counts, key)
+			continue
+		}
+		due = append(due, key)
+	}
+	slices.SortFunc(due, func(a, b postbackKey) int { return cmp.Compare(p.counts[b].asked, p.counts[a].asked) })
+	return due[:min(len(due), maxCounts)]
+}
+
+func (p *Pending) counted(key postbackKey, count int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.counts[key]
+	w.count, w.asked = count, 0
+}
+
+// pendingHeader says how many messages follow one.
+const pendingHeader = "Nats-Num-Pending"
+
+// count returns how many deliveries of a Postback are in the stream: the first, and what it says is behind it.
+func (c *Connection) count(ctx context.Context, key postbackKey) (int, error) {
+	batch, err := jetstreamext.GetBatch(ctx, c.js, c.names.DeliveriesStream(), 1,
+		jetstreamext.GetBatchSubject(c.names.DeliverySubjects(key.namespace, key.postback)))
+	if err != nil {
+		return 0, fmt.Errorf("count the deliveries of Postback %s of namespace %s: %w", key.postback, key.namespace, err)
+	}
+	for m, err := range batch {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("count the deliveries of Postback %s of namespace %s: %w", key.postback, key.namespace, err)
+		}
+		behind, err := strconv.Atoi(m.Header.Get(pendingHeader))
+		if err != nil {
+			return 0, fmt.Errorf("header %s: %w", pendingHeader, err)
+		}
+		return behind + 1, nil
+	}
+	return 0, nil
 }
 
 // show tells of the stream of deliveries, in which nothing stays that is done with.

@@ -83,8 +83,7 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 	case r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive():
 		c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
 		return
-	case c.Known.unfinished(client.ObjectKeyFromObject(h.d)):
-		c.done(h)
+	case c.Known.mayExist(client.ObjectKeyFromObject(h.d)) && !c.isNew(h): //nolint:contextcheck // It goes on until Stop.
 		return
 	}
 	recorded, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
@@ -231,8 +230,8 @@ func (c *Consumer) giveOver(h *held, why overflow) {
 	}()
 }
 
-// isNew reports whether no trace of a delivery that was given out before is in the log or at the API server. Otherwise, or if
-// that cannot be known now, it settles it.
+// isNew reports whether no trace of a delivery is in the log or at the API server. Otherwise, or if that cannot be known now,
+// it settles it.
 func (c *Consumer) isNew(h *held) bool {
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()

@@ -40,9 +40,14 @@ func (c *Connection) setUp(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
+	c.memory.note()
 	for _, want := range c.streams() {
-		if err := c.ensure(ctx, want); err != nil {
+		info, err := c.ensure(ctx, want)
+		if err != nil {
 			return fmt.Errorf("stream %s: %w", want.Name, err)
+		}
+		if want.Name == c.names.DeliveriesStream() {
+			c.memory.seen(info)
 		}
 	}
 	return nil
@@ -56,6 +61,10 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 			Description: "Deliveries that wait for their first attempt",
 			Retention:   jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 			MaxBytes: o.MaxBytes, Duplicates: o.DuplicateWindow, Replicas: o.Replicas,
+			// A delivery is there once, also when its id is forgotten.
+			MaxMsgsPerSubject: 1, DiscardNewPerSubject: true,
+			// Pending counts by it.
+			AllowDirect: true,
 		},
 		{
 			Name: c.names.LogStream(), Subjects: []string{c.names.AllLog()},
@@ -75,28 +84,24 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 }
 
 // ensure makes a stream. One that is there keeps what somebody may have chosen for it: on how many servers it is, and where.
-func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) error {
+func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
 	want.Duplicates = boundedWindow(want)
 	stream, err := c.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = c.js.CreateOrUpdateStream(ctx, want)
-		if err == nil {
-			if want.Name == c.names.DeliveriesStream() {
-				c.doubt.Store(0)
-			}
-			c.options.Log.Info("Made a stream", "stream", want.Name, "replicas", want.Replicas, "maxBytes", want.MaxBytes)
+		stream, err = c.js.CreateOrUpdateStream(ctx, want)
+		if err != nil {
+			return nil, err
 		}
-		return err
+		c.options.Log.Info("Made a stream", "stream", want.Name, "replicas", want.Replicas, "maxBytes", want.MaxBytes)
+		return stream.CachedInfo(), nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	have := stream.CachedInfo().Config
+	info := stream.CachedInfo()
+	have := info.Config
 	if have.Retention != want.Retention {
-		return fmt.Errorf("it has retention %s, and needs %s: it was made by somebody else; use another --nats-stream-prefix", have.Retention, want.Retention)
-	}
-	if want.Name == c.names.DeliveriesStream() && stream.CachedInfo().State.LastSeq == 0 {
-		c.doubt.Store(0) // There is nothing that could be forgotten.
+		return nil, fmt.Errorf("it has retention %s, and needs %s: it was made by somebody else; use another --nats-stream-prefix", have.Retention, want.Retention)
 	}
 	if have.Replicas != want.Replicas {
 		c.options.Log.Info("A stream keeps the number of its replicas, which is not that of --nats-replicas", "stream", want.Name, "replicas", have.Replicas)
@@ -104,12 +109,15 @@ func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) er
 	changed := have
 	changed.Subjects, changed.Description, changed.Discard = want.Subjects, want.Description, want.Discard
 	changed.MaxBytes, changed.MaxAge, changed.Duplicates = want.MaxBytes, want.MaxAge, want.Duplicates
-	changed.AllowDirect = want.AllowDirect
+	changed.AllowDirect, changed.DiscardNewPerSubject = want.AllowDirect, want.DiscardNewPerSubject
+	if want.DiscardNewPerSubject {
+		changed.MaxMsgsPerSubject = want.MaxMsgsPerSubject
+	}
 	if sameLimits(&have, &changed) {
-		return nil
+		return info, nil
 	}
 	_, err = c.js.UpdateStream(ctx, changed)
-	return err
+	return info, err
 }
 
 // boundedWindow: NATS takes no duplicate window beyond the age of what it keeps.
@@ -122,6 +130,7 @@ func boundedWindow(s jetstream.StreamConfig) time.Duration {
 
 func sameLimits(a, b *jetstream.StreamConfig) bool {
 	return a.MaxBytes == b.MaxBytes && a.MaxAge == b.MaxAge && a.Duplicates == b.Duplicates && a.Discard == b.Discard && a.AllowDirect == b.AllowDirect &&
+		a.MaxMsgsPerSubject == b.MaxMsgsPerSubject && a.DiscardNewPerSubject == b.DiscardNewPerSubject &&
 		a.Description == b.Description && len(a.Subjects) == len(b.Subjects) && a.Subjects[0] == b.Subjects[0]
 }
 

@@ -174,6 +174,8 @@ type replica struct {
 	pending    *Pending
 	consumer   *Consumer
 	lanes      *lane.Lanes
+	// consume has it take what is in the stream.
+	consume func()
 	// shutDown ends it in order, crash as a killed process does, as far as others can tell.
 	shutDown, crash func()
 }
@@ -200,7 +202,9 @@ func (r *rig) replica(consuming bool) *replica {
 	known, err := NewKnown(ctx, deliveries, r.options.DuplicateWindow, clock.RealClock{})
 	g.Expect(err).NotTo(HaveOccurred())
 	x.lanes = lane.New(stop, lane.Options{Clock: clock.RealClock{}})
-	x.pending = &Pending{Connection: x.connection}
+	unfinished, err := backlog.New(ctx, deliveries)
+	g.Expect(err).NotTo(HaveOccurred())
+	x.pending = &Pending{Connection: x.connection, Objects: unfinished}
 	first := &attempt.First{Routes: r.routes, Lanes: x.lanes, Clock: clock.RealClock{}}
 	x.intake = &Intake{Connection: x.connection, Kubernetes: &intake.Kubernetes{API: r.api, FirstAttempts: first}, Known: known, Lanes: x.lanes}
 	x.consumer = NewConsumer(ConsumerOptions{
@@ -223,8 +227,9 @@ func (r *rig) replica(consuming bool) *replica {
 	run(x.connection.Start)
 	run(x.pending.Start)
 	running.Go(x.lanes.Run)
+	x.consume = func() { run(x.consumer.Start) }
 	if consuming {
-		run(x.consumer.Start)
+		x.consume()
 	}
 	end := sync.OnceFunc(func() {
 		cancel()

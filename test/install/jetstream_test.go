@@ -128,7 +128,7 @@ func checkProducer(t *testing.T, ca *authority, url string) {
 	connection := ca.connect(t, url, "orders", nats.CustomInboxPrefix("_INBOX_orders"),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { violations <- err }))
 	for subject, allowed := range map[string]bool{
-		"postback.events." + tenant: true, "postback.events.other": false, "postback.deliveries." + tenant + ".uid": false,
+		"postback.events." + tenant: true, "postback.events.other": false, "postback.deliveries." + tenant + ".uid.hash": false,
 		"postback.log." + tenant + ".uid.name": false, "$JS.API.STREAM.INFO.POSTBACK_LOG": false, "$JS.API.STREAM.DELETE.POSTBACK_LOG": false,
 	} {
 		if err := errors.Join(connection.Publish(subject, nil), connection.Flush()); err != nil {

@@ -49,7 +49,7 @@ func (o *Operator) Waiting(ctx context.Context, namespace string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("count what waits: %w", err)
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streamNames.DeliverySubject(namespace, "*")))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streamNames.DeliverySubjects(namespace, "")))
 	if err != nil {
 		return 0, fmt.Errorf("count what waits: %w", err)
 	}

@@ -52,7 +52,7 @@ const yes = "true"
 // Delivery returns the message of a delivery that waits for its first attempt. Its id for the duplicate window follows from
 // what it is for, so that storing the same event twice stores it once.
 func (n Names) Delivery(d *v1alpha1.PostbackDelivery) *nats.Msg {
-	m := n.message(n.DeliverySubject(d.Namespace, d.Spec.PostbackRef.UID), d)
+	m := n.message(n.DeliverySubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), d)
 	m.Header.Set(nats.MsgIdHdr, d.Namespace+"/"+d.Name)
 	return m
 }

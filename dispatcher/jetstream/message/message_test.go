@@ -56,8 +56,8 @@ func TestDeliveryComesBackAsItWas(t *testing.T) {
 		if got := m.Header.Get(nats.MsgIdHdr); got != "partner/"+d.Name {
 			t.Errorf("message id %q", got)
 		}
-		if m.Subject != "postback.deliveries.partner.6f1c1c3e-0b1e-4d2f-9c1a-4f5f2f9f3a10" {
-			t.Errorf("subject %q", m.Subject)
+		if hash := d.Name[len("shop-in-town-"):]; m.Subject != "postback.deliveries.partner.6f1c1c3e-0b1e-4d2f-9c1a-4f5f2f9f3a10."+hash {
+			t.Errorf("subject %q of delivery %s", m.Subject, d.Name)
 		}
 		got, err := names.ParseDelivery(m.Subject, m.Header, m.Data)
 		if err != nil {
@@ -107,9 +107,10 @@ func TestWhatIsNoDeliveryIsRefused(t *testing.T) {
 		subject, header, value, want string
 	}{
 		"other subject": {subject: "postback.events.partner", want: "subject"},
-		"no namespace":  {subject: "postback.deliveries..uid", want: "subject"},
+		"no namespace":  {subject: "postback.deliveries..uid.hash", want: "subject"},
+		"short subject": {subject: "postback.deliveries.partner.uid", want: "subject"},
 		"long subject":  {subject: good.Subject + ".more", want: "subject"},
-		"other prefix":  {subject: "other.deliveries.partner.uid", want: "subject"},
+		"other prefix":  {subject: "other.deliveries.partner.uid.hash", want: "subject"},
 		"no Postback":   {header: message.PostbackHeader, want: message.PostbackHeader},
 		"no id":         {header: message.EventIDHeader, want: message.EventIDHeader},
 		"bad id":        {header: message.EventIDHeader, value: "a.b", want: message.EventIDHeader},
@@ -139,7 +140,16 @@ func TestPrefixes(t *testing.T) {
 			t.Errorf("Valid(%q) = %v", prefix, got)
 		}
 	}
-	if got := message.Names("Team-A").AllLog(); got != "team-a.log.>" {
-		t.Errorf("subjects of the log: %q", got)
+	for got, want := range map[string]string{
+		message.Names("Team-A").AllLog():                              "team-a.log.>",
+		message.Names("Team-A").AllDeliveries():                       "team-a.deliveries.*.*.*",
+		message.Names("Team-A").DeliverySubjects("partner", ""):       "team-a.deliveries.partner.>",
+		message.Names("Team-A").DeliverySubjects("partner", "uid"):    "team-a.deliveries.partner.uid.*",
+		message.Names("Team-A").LogSubjects("partner", "uid"):         "team-a.log.partner.uid.*",
+		message.Names("Team-A").LogSubject("partner", "uid", "a-b-c"): "team-a.log.partner.uid.c",
+	} {
+		if got != want {
+			t.Errorf("subject %q, want %q", got, want)
+		}
 	}
 }

@@ -25,6 +25,13 @@ import (
 // DefaultPrefix begins the names of the streams, and in lower case those of the subjects, unless something else is chosen.
 const DefaultPrefix = "POSTBACK"
 
+// The kinds of subjects.
+const (
+	deliveries = "deliveries"
+	logged     = "log"
+	events     = "events"
+)
+
 // Names are those of the streams and subjects of an installation. Its value is the prefix, so that installations can share
 // an account of NATS.
 type Names string
@@ -45,35 +52,49 @@ func (n Names) LogStream() string { return string(n) + "_LOG" }
 // EventsStream holds the events that producers publish to NATS themselves.
 func (n Names) EventsStream() string { return string(n) + "_EVENTS" }
 
-// AllDeliveries is the subject of the deliveries stream.
-func (n Names) AllDeliveries() string { return n.root() + "deliveries.>" }
+// AllDeliveries is the subject of the deliveries stream: three parts, so that nothing else can get in.
+func (n Names) AllDeliveries() string { return n.root() + deliveries + ".*.*.*" }
 
 // AllLog is the subject of the log stream.
-func (n Names) AllLog() string { return n.root() + "log.>" }
+func (n Names) AllLog() string { return n.root() + logged + ".>" }
 
 // AllEvents is the subject of the stream of published events.
-func (n Names) AllEvents() string { return n.root() + "events.*" }
+func (n Names) AllEvents() string { return n.root() + events + ".*" }
 
-// DeliverySubject is that of the deliveries of a Postback. Neither part holds a full stop: a namespace is a DNS label.
-func (n Names) DeliverySubject(namespace string, postback types.UID) string {
-	return n.root() + "deliveries." + namespace + "." + string(postback)
+// DeliverySubject is that of one delivery, so that the stream can be asked for it. No part holds a full stop: a namespace is
+// a DNS label, and of the delivery's name the last part is enough (see delivery.Name).
+func (n Names) DeliverySubject(namespace string, postback types.UID, delivery string) string {
+	return n.of(deliveries, namespace, postback, delivery)
 }
 
-// LogSubject is that of one delivery in the log, of which the name's last part is enough: see delivery.Name.
+// LogSubject is that of one delivery in the log.
 func (n Names) LogSubject(namespace string, postback types.UID, delivery string) string {
-	return n.root() + "log." + namespace + "." + string(postback) + "." + delivery[strings.LastIndexByte(delivery, '-')+1:]
+	return n.of(logged, namespace, postback, delivery)
+}
+
+// DeliverySubjects is a filter for the deliveries of a Postback, or, without one, of a namespace.
+func (n Names) DeliverySubjects(namespace string, postback types.UID) string {
+	return n.all(deliveries, namespace, postback)
 }
 
 // LogSubjects is a filter for the log of a Postback, or, without one, of a namespace.
 func (n Names) LogSubjects(namespace string, postback types.UID) string {
+	return n.all(logged, namespace, postback)
+}
+
+func (n Names) of(kind, namespace string, postback types.UID, delivery string) string {
+	return n.root() + kind + "." + namespace + "." + string(postback) + "." + delivery[strings.LastIndexByte(delivery, '-')+1:]
+}
+
+func (n Names) all(kind, namespace string, postback types.UID) string {
 	if postback == "" {
-		return n.root() + "log." + namespace + ".>"
+		return n.root() + kind + "." + namespace + ".>"
 	}
-	return n.root() + "log." + namespace + "." + string(postback) + ".*"
+	return n.root() + kind + "." + namespace + "." + string(postback) + ".*"
 }
 
 // EventSubject is that to which producers publish the events of a namespace.
-func (n Names) EventSubject(namespace string) string { return n.root() + "events." + namespace }
+func (n Names) EventSubject(namespace string) string { return n.root() + events + "." + namespace }
 
 func (n Names) root() string { return strings.ToLower(string(n)) + "." }
 
@@ -86,9 +107,9 @@ func (n Names) Owner(subject string) (namespace string, postback types.UID, ok b
 		return "", "", false
 	}
 	switch kind, size := tokens[0], len(tokens); {
-	case kind == "events" && size == 2:
+	case kind == events && size == 2:
 		return tokens[1], "", true
-	case kind == "deliveries" && size == 3, kind == "log" && size == 4:
+	case (kind == deliveries || kind == logged) && size == 4:
 		return tokens[1], types.UID(tokens[2]), true
 	}
 	return "", "", false

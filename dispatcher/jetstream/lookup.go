@@ -1,0 +1,121 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// lookTimeout is for one look into a stream.
+const lookTimeout = 2 * time.Second
+
+// find returns what is stored under the name of a delivery, or nil: in the streams, or at the API server.
+func (i *Intake) find(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
+	if existing, err := i.Connection.stored(ctx, d); err != nil || existing != nil {
+		return existing, err
+	}
+	existing := &v1alpha1.PostbackDelivery{}
+	err := i.Kubernetes.API.Get(ctx, client.ObjectKeyFromObject(d), existing)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read PostbackDelivery %s/%s: %w", d.Namespace, d.Name, err)
+	}
+	return existing, nil
+}
+
+// stored returns a delivery as the streams hold it, or nil. It is in the log before it leaves the other stream, so it is
+// looked for the other way round: else it could pass by.
+func (c *Connection) stored(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
+	if existing, err := c.waiting(ctx, d); err != nil || existing != nil {
+		return existing, err
+	}
+	return c.logged(ctx, d)
+}
+
+// waiting returns a delivery as it is in the stream of those that wait for their first attempt, or nil.
+func (c *Connection) waiting(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
+	return c.last(ctx, c.names.DeliveriesStream(), c.names.DeliverySubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), c.names.ParseDelivery)
+}
+
+// logged returns a delivery as it is in the log, or nil.
+func (c *Connection) logged(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
+	return c.last(ctx, c.names.LogStream(), c.names.LogSubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), c.names.ParseLog)
+}
+
+// last returns what the last message of a subject holds, or nil if there is none. It asks the leader of the stream: any other
+// server may not know yet what was stored a moment ago, and nats.go asks whichever there is once the stream allows it.
+func (c *Connection) last(ctx context.Context, stream, subject string,
+	parse func(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error),
+) (*v1alpha1.PostbackDelivery, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	request, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	if err != nil {
+		return nil, fmt.Errorf("ask stream %s for %s: %w", stream, subject, err)
+	}
+	answer, err := c.nats.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+stream, request)
+	if err != nil {
+		return nil, fmt.Errorf("ask stream %s for %s: %w", stream, subject, err)
+	}
+	header, data, err := content(answer.Data)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask stream %s for %s: %w", stream, subject, err)
+	}
+	existing, err := parse(subject, header, data)
+	if err != nil {
+		return nil, fmt.Errorf("read message %s of stream %s: %w", subject, stream, err)
+	}
+	return existing, nil
+}
+
+// content returns the message in an answer of the API of JetStream.
+func content(answer []byte) (nats.Header, []byte, error) {
+	var a struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Header []byte `json:"hdrs"`
+			Data   []byte `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(answer, &a); err != nil {
+		return nil, nil, err
+	}
+	if a.Error != nil && a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+		return nil, nil, jetstream.ErrMsgNotFound
+	}
+	if a.Error != nil {
+		return nil, nil, a.Error
+	}
+	header, err := nats.DecodeHeadersMsg(a.Message.Header)
+	return header, a.Message.Data, err
+}
