@@ -72,6 +72,8 @@ type Options struct {
 	// MaxBytes bounds the deliveries stream, LogMaxBytes and LogMaxAge the log.
 	MaxBytes, LogMaxBytes int64
 	LogMaxAge             time.Duration
+	// GroupCommit stores together what comes while other messages are on their way. It needs a server of 2.12 or newer.
+	GroupCommit bool
 	// Identity names the connection to people who look at the server.
 	Identity string
 	Log      logr.Logger
@@ -103,6 +105,8 @@ type Connection struct {
 	names   message.Names
 	nats    *nats.Conn
 	js      jetstream.JetStream
+	// intoDeliveries and intoLog store messages in these streams.
+	intoDeliveries, intoLog *publisher
 	// again tells Start that the streams have to be looked at.
 	again chan struct{}
 	ready atomic.Bool
@@ -148,11 +152,13 @@ func Connect(o Options) (*Connection, error) {
 	if c.nats, err = nats.Connect(o.URL, options...); err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
-	c.js, err = jetstream.New(c.nats, jetstream.WithPublishAsyncMaxPending(4*maxInHand), jetstream.WithPublishAsyncTimeout(publishTimeout))
+	c.js, err = jetstream.New(c.nats, jetstream.WithPublishAsyncMaxPending(2*maxGroup), jetstream.WithPublishAsyncTimeout(publishTimeout))
 	if err != nil {
 		c.nats.Close()
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
+	c.intoDeliveries = &publisher{js: c.js, grouping: o.GroupCommit}
+	c.intoLog = &publisher{js: c.js, grouping: o.GroupCommit}
 	return c, nil
 }
 

@@ -94,7 +94,7 @@ func TestPostedAgainAfterTheWindow(t *testing.T) {
 	first := r.make(crm, "evt_1", data(1))
 	m := x.connection.names.Delivery(first.Object)
 	m.Header.Del(nats.MsgIdHdr) // So its id is not known, as after the window.
-	_, err := x.connection.publish(t.Context(), m)
+	_, err := x.connection.intoDeliveries.publish(t.Context(), m)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Duplicate))
 	g.Expect(x.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))

@@ -30,14 +30,14 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// publisher publishes events to NATS.
-type publisher struct {
+// sender publishes events to NATS.
+type sender struct {
 	t         *testing.T
 	js        jetstream.JetStream
 	namespace string
 }
 
-func (p *publisher) publish(body string, headers ...string) {
+func (p *sender) publish(body string, headers ...string) {
 	p.t.Helper()
 	m := &nats.Msg{Subject: "postback.events." + p.namespace, Data: []byte(body), Header: nats.Header{}}
 	for i := 0; i < len(headers); i += 2 {
@@ -48,8 +48,8 @@ func (p *publisher) publish(body string, headers ...string) {
 	}
 }
 
-// events has a replica take published events, and returns a publisher of the rig's namespace.
-func (x *replica) events() *publisher {
+// events has a replica take published events, and returns a sender of the rig's namespace.
+func (x *replica) events() *sender {
 	x.rig.t.Helper()
 	server := ingest.New(ingest.Options{Intake: x.intake, Routes: x.rig.routes, Backlog: x.pending, Log: logr.Discard()})
 	consumer := &Events{Connection: x.connection, Taker: server, Log: logr.Discard()}
@@ -66,11 +66,11 @@ func (x *replica) events() *publisher {
 	if err != nil {
 		x.rig.t.Fatal(err)
 	}
-	return &publisher{t: x.rig.t, js: js, namespace: x.rig.namespace}
+	return &sender{t: x.rig.t, js: js, namespace: x.rig.namespace}
 }
 
 // published returns how many events are in the stream.
-func (p *publisher) published() uint64 {
+func (p *sender) published() uint64 {
 	stream, err := p.js.Stream(p.t.Context(), "POSTBACK_EVENTS")
 	if err != nil {
 		p.t.Error(err)

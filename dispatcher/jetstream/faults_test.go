@@ -122,7 +122,13 @@ func (r *rig) checkNothingLost(x *replica, p *producer, e *endpoint) (duplicates
 
 // A single server that is killed again and again loses nothing that it has acknowledged, if it syncs always.
 func TestKilledServer(t *testing.T) {
-	r := newRig(t, natsserver.Options{SyncAlways: true})
+	for name, grouped := range map[string]bool{"one by one": false, "in groups": true} {
+		t.Run(name, func(t *testing.T) { killServers(t, grouped) })
+	}
+}
+
+func killServers(t *testing.T, grouped bool) {
+	r := newRig(t, natsserver.Options{SyncAlways: true}, func(o *Options) { o.GroupCommit = grouped })
 	e := newEndpoint(t)
 	crm := r.postback("crm", e)
 	x := r.replica(true)

@@ -19,7 +19,6 @@ package jetstream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -117,7 +116,7 @@ func (i *Intake) giveOver(ctx context.Context, d *intake.Delivery, why overflow)
 // duplicate.
 func (i *Intake) publish(ctx context.Context, d *intake.Delivery, m *nats.Msg) intake.Outcome {
 	for {
-		ack, err := i.Connection.publish(ctx, m)
+		ack, err := i.Connection.intoDeliveries.publish(ctx, m)
 		switch {
 		case err == nil && ack.Duplicate, isTaken(err):
 			return i.compare(ctx, d)
@@ -135,16 +134,6 @@ func (i *Intake) publish(ctx context.Context, d *intake.Delivery, m *nats.Msg) i
 		case <-time.After(publishPause):
 		}
 	}
-}
-
-func (c *Connection) publish(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	ack, err := c.js.PublishMsg(ctx, m)
-	if err != nil {
-		return nil, fmt.Errorf("publish to %s: %w", m.Subject, err)
-	}
-	return ack, nil
 }
 
 // mayPass reports whether a publish may succeed if it is tried again: a leader was lost, or an answer.

@@ -176,7 +176,7 @@ func TestRedeliveredAfterTheRecord(t *testing.T) {
 		Time: metav1.NowMicro(), Outcome: v1alpha1.OutcomeSucceeded, StatusCode: ptr.To[int32](200),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = x.connection.publish(t.Context(), m)
+	_, err = x.connection.intoDeliveries.publish(t.Context(), m)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.api.Create(t.Context(), kept.Object.DeepCopy())).To(Succeed())
 	for _, m := range taken {

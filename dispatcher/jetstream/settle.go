@@ -86,23 +86,19 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 	case c.Known.mayExist(client.ObjectKeyFromObject(h.d)) && !c.isNew(h): //nolint:contextcheck // It goes on until Stop.
 		return
 	}
-	recorded, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+	_, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 		return c.record(ctx, h, apply)
 	})
 	switch {
-	case err == nil && recorded.Status.Phase == v1alpha1.DeliveryDelivered && recorded.UID == "":
-		// The log is being written: see record.
-	case err == nil:
-		c.done(h)
-	case errors.Is(err, delivery.ErrGone), errors.Is(err, delivery.ErrUnrecordable):
+	case err == nil, errors.Is(err, delivery.ErrGone), errors.Is(err, delivery.ErrUnrecordable):
 		c.done(h)
 	case errors.Is(err, attempt.ErrInFlight):
 		c.giveBack(h, backInFlight)
 	case errors.Is(err, errNoRoom):
-		c.Log.Error(err, "A failed attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
+		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
 		c.giveBack(h, backNoRoom)
 	default:
-		c.Log.Error(err, "A failed attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
+		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
 		c.giveBack(h, 0)
 	}
 }
@@ -116,43 +112,31 @@ func (c *Consumer) record(ctx context.Context, h *held, apply func(*v1alpha1.Pos
 	if attempted.Status.Phase != v1alpha1.DeliveryDelivered {
 		return c.keep(ctx, h.d, apply)
 	}
-	if err := c.log(h, *delivery.Newest(&attempted)); err != nil { //nolint:contextcheck // It goes on until Stop.
+	if err := c.log(ctx, h, *delivery.Newest(&attempted)); err != nil {
 		return nil, err
 	}
 	return &attempted, nil
 }
 
-// log writes a success into the log stream and then takes its delivery out of the other one.
-func (c *Consumer) log(h *held, a v1alpha1.Attempt) error {
+// log writes a success to the log, again and again until ctx ends.
+func (c *Consumer) log(ctx context.Context, h *held, a v1alpha1.Attempt) error {
 	m, err := c.Connection.names.Log(h.d, h.stored, a)
 	if err != nil {
 		return err
 	}
-	future, err := c.Connection.js.PublishMsgAsync(m)
-	go func() {
-		if err == nil {
-			select {
-			case <-future.Ok():
-				logged.Inc()
-				c.done(h)
-				return
-			case err = <-future.Err():
-			}
+	var last error
+	err = storeBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		_, err := c.Connection.intoLog.publish(ctx, m)
+		if err != nil && last == nil {
+			logf.FromContext(ctx).Info("A success is not in the log yet", "reason", err.Error())
 		}
-		ctx, cancel := attempt.EndLater(c.Stop, lastWrite)
-		defer cancel()
-		c.Log.Info("A success is not in the log yet", "delivery", klog.KObj(h.d), "reason", err.Error())
-		err = storeBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-			_, err := c.Connection.publish(ctx, m)
-			return err == nil, nil
-		})
-		if err != nil {
-			c.Log.Error(err, "A success could not be logged; it will be repeated", "delivery", klog.KObj(h.d))
-			return
-		}
-		logged.Inc()
-		c.done(h)
-	}()
+		last = err
+		return err == nil, nil
+	})
+	if err != nil {
+		return errors.Join(err, last)
+	}
+	logged.Inc()
 	return nil
 }
 

@@ -64,7 +64,7 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 			// A delivery is there once, also when its id is forgotten.
 			MaxMsgsPerSubject: 1, DiscardNewPerSubject: true,
 			// Pending counts by it.
-			AllowDirect: true,
+			AllowDirect: true, AllowAtomicPublish: o.GroupCommit,
 		},
 		{
 			Name: c.names.LogStream(), Subjects: []string{c.names.AllLog()},
@@ -72,7 +72,7 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 			MaxBytes: o.LogMaxBytes, MaxAge: o.LogMaxAge, Duplicates: DefaultDuplicateWindow, Replicas: o.Replicas,
 			// It is read a page at a time, by any of the servers that have it.
-			AllowDirect: true,
+			AllowDirect: true, AllowAtomicPublish: o.GroupCommit,
 		},
 		{
 			Name: c.names.EventsStream(), Subjects: []string{c.names.AllEvents()},
@@ -93,7 +93,7 @@ func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) (*
 			return nil, err
 		}
 		c.options.Log.Info("Made a stream", "stream", want.Name, "replicas", want.Replicas, "maxBytes", want.MaxBytes)
-		return stream.CachedInfo(), nil
+		return stream.CachedInfo(), grouped(stream, want)
 	}
 	if err != nil {
 		return nil, err
@@ -110,14 +110,26 @@ func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) (*
 	changed.Subjects, changed.Description, changed.Discard = want.Subjects, want.Description, want.Discard
 	changed.MaxBytes, changed.MaxAge, changed.Duplicates = want.MaxBytes, want.MaxAge, want.Duplicates
 	changed.AllowDirect, changed.DiscardNewPerSubject = want.AllowDirect, want.DiscardNewPerSubject
+	changed.AllowAtomicPublish = want.AllowAtomicPublish
 	if want.DiscardNewPerSubject {
 		changed.MaxMsgsPerSubject = want.MaxMsgsPerSubject
 	}
 	if sameLimits(&have, &changed) {
 		return info, nil
 	}
-	_, err = c.js.UpdateStream(ctx, changed)
-	return info, err
+	stream, err = c.js.UpdateStream(ctx, changed)
+	if err != nil {
+		return nil, err
+	}
+	return info, grouped(stream, want)
+}
+
+// grouped returns an error if a server is older than group commits, of which it says nothing.
+func grouped(have jetstream.Stream, want jetstream.StreamConfig) error {
+	if want.AllowAtomicPublish && !have.CachedInfo().Config.AllowAtomicPublish {
+		return errors.New("the server takes no messages in groups: it has to be of version 2.12 or newer, or --nats-group-commit be left out")
+	}
+	return nil
 }
 
 // boundedWindow: NATS takes no duplicate window beyond the age of what it keeps.
@@ -130,7 +142,7 @@ func boundedWindow(s jetstream.StreamConfig) time.Duration {
 
 func sameLimits(a, b *jetstream.StreamConfig) bool {
 	return a.MaxBytes == b.MaxBytes && a.MaxAge == b.MaxAge && a.Duplicates == b.Duplicates && a.Discard == b.Discard && a.AllowDirect == b.AllowDirect &&
-		a.MaxMsgsPerSubject == b.MaxMsgsPerSubject && a.DiscardNewPerSubject == b.DiscardNewPerSubject &&
+		a.AllowAtomicPublish == b.AllowAtomicPublish && a.MaxMsgsPerSubject == b.MaxMsgsPerSubject && a.DiscardNewPerSubject == b.DiscardNewPerSubject &&
 		a.Description == b.Description && len(a.Subjects) == len(b.Subjects) && a.Subjects[0] == b.Subjects[0]
 }
 

@@ -54,7 +54,7 @@ func values(t *testing.T) map[string]any {
 		"ingest.certificate.dnsNames": []string{"events.example.com"}, "ingest.certificate.issuerRef.name": "other",
 		"ingest.certificate.issuerRef.kind": "ClusterIssuer", "ingest.certificate.issuerRef.group": "awspca.cert-manager.io",
 		"intake": "jetstream", "nats.url": "nats://other:4222", "nats.credentialsSecret": "a", "nats.caSecret": "b", "nats.tlsSecret": "c", "nats.replicas": 3,
-		"nats.duplicateWindow": "10m", "nats.maxBytes": 1 << 20, "nats.log.maxAge": "1h", "nats.log.maxBytes": 1 << 20,
+		"nats.duplicateWindow": "10m", "nats.groupCommit": true, "nats.maxBytes": 1 << 20, "nats.log.maxAge": "1h", "nats.log.maxBytes": 1 << 20,
 		"manager.allowPlainHTTP": true, "podSecurityContext.runAsUser": nil, "podSecurityContext.runAsGroup": nil,
 		"podSecurityContext.runAsNonRoot": nil, "podSecurityContext.seccompProfile.type": "Localhost",
 		"dispatcher.extraVolumes": []any{map[string]any{"name": "a"}}, "dispatcher.extraVolumeMounts": []any{map[string]any{"name": "a", "mountPath": "/a"}},
@@ -180,7 +180,7 @@ func TestSchemaRefusesBadValues(t *testing.T) {
 		"dispatcher.autoscaling.cpu": "80%", "labels": map[string]any{"a": 1},
 		"watchNamespaces": []string{"Partner"},
 		"intake":          "kafka", "nats.url": "nats.nats:4222", "nats.replicas": 2, "nats.duplicateWindow": "2 minutes", "nats.maxBytes": 0, "nats.log.maxAge": "7d",
-		"nats.log.maxBytes": "4Gi", "nats.caSecret": "Not A Name",
+		"nats.log.maxBytes": "4Gi", "nats.groupCommit": "yes", "nats.caSecret": "Not A Name",
 	} {
 		refused(t, path, value)
 	}

@@ -140,6 +140,9 @@ spec:
 - --nats-url=$(NATS_URL)
 - --nats-replicas={{ .replicas }}
 - --nats-duplicate-window={{ .duplicateWindow }}
+{{- if .groupCommit }}
+- --nats-group-commit
+{{- end }}
 - --nats-max-bytes={{ int64 .maxBytes }}
 - --log-max-age={{ .log.maxAge }}
 - --log-max-bytes={{ int64 .log.maxBytes }}

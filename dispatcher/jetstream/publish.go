@@ -1,0 +1,189 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+const (
+	// maxGroup is how many messages are stored together at most, and maxGroupBytes how large they are together, unless one
+	// alone is larger.
+	maxGroup      = 256
+	maxGroupBytes = 4 << 20
+)
+
+// publisher stores messages in one stream, each by itself or, with grouping, together with those that come while others are
+// on their way: a server that writes to its disk before it answers takes hardly longer for many than for one. It is the
+// group commit of databases, in batches of all or nothing (NATS ADR-50). It is safe for concurrent use.
+type publisher struct {
+	js       jetstream.JetStream
+	grouping bool
+
+	mu      sync.Mutex
+	waiting []*publication
+	// committing says that commit runs.
+	committing bool
+}
+
+// publication is one message and what became of it.
+type publication struct {
+	message *nats.Msg
+	// done is closed when ack or err is there.
+	done chan struct{}
+	ack  *jetstream.PubAck
+	err  error
+}
+
+func (p *publication) end(ack *jetstream.PubAck, err error) {
+	p.ack, p.err = ack, err
+	close(p.done)
+}
+
+// publish stores a message, in one try. If ctx ends first, or there is no answer in time, it may be stored nevertheless.
+func (p *publisher) publish(ctx context.Context, m *nats.Msg) (ack *jetstream.PubAck, err error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	if p.grouping {
+		ack, err = p.join(ctx, m)
+	} else {
+		ack, err = p.js.PublishMsg(ctx, m)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("publish to %s: %w", m.Subject, err)
+	}
+	return ack, nil
+}
+
+// join has a message stored with others.
+func (p *publisher) join(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+	one := &publication{message: m, done: make(chan struct{})}
+	p.mu.Lock()
+	p.waiting = append(p.waiting, one)
+	if !p.committing {
+		p.committing = true
+		go p.commit()
+	}
+	p.mu.Unlock()
+	select {
+	case <-one.done:
+		return one.ack, one.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// commit stores what waits, until nothing does.
+func (p *publisher) commit() {
+	for {
+		p.mu.Lock()
+		group := p.next()
+		p.committing = len(group) > 0
+		p.mu.Unlock()
+		if len(group) == 0 {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+		p.store(ctx, group)
+		cancel()
+	}
+}
+
+// next takes as many as may be stored together.
+func (p *publisher) next() []*publication {
+	n, size := 0, 0
+	for n < min(len(p.waiting), maxGroup) && (n == 0 || size+p.waiting[n].message.Size() <= maxGroupBytes) {
+		size += p.waiting[n].message.Size()
+		n++
+	}
+	group := p.waiting[:n:n]
+	p.waiting = p.waiting[n:]
+	if len(p.waiting) == 0 {
+		p.waiting = nil // What is done with is not to be kept by the array.
+	}
+	return group
+}
+
+func (p *publisher) store(ctx context.Context, group []*publication) {
+	if len(group) == 1 {
+		group[0].end(p.js.PublishMsg(ctx, group[0].message))
+		return
+	}
+	ack, err := p.batch(ctx, group)
+	if isRefused(err) {
+		p.each(ctx, group)
+		return
+	}
+	for i, one := range group {
+		if err != nil {
+			one.end(nil, err)
+		} else {
+			one.end(&jetstream.PubAck{Stream: ack.Stream, Sequence: ack.Sequence - uint64(len(group)-1-i)}, nil)
+		}
+	}
+}
+
+// batch stores all messages of a group, or none.
+func (p *publisher) batch(ctx context.Context, group []*publication) (*jetstreamext.BatchAck, error) {
+	messages := make([]*nats.Msg, len(group))
+	for i, one := range group {
+		// The batch has headers of its own, and a message whose caller has given up may be in the next one by then.
+		messages[i] = &nats.Msg{Subject: one.message.Subject, Header: nats.Header{}, Data: one.message.Data}
+		for name, values := range one.message.Header {
+			messages[i].Header[name] = values
+		}
+	}
+	return jetstreamext.PublishMsgBatch(ctx, p.js, messages, jetstreamext.BatchFlowControl{})
+}
+
+// isRefused reports whether the server has said that it stores nothing of a batch, of which one message may be the cause:
+// it is known already, or there is no room for it.
+func isRefused(err error) bool {
+	_, ok := errors.AsType[*jetstream.APIError](err)
+	return ok
+}
+
+// each stores the messages of a group one by one, so that each gets an answer of its own.
+func (p *publisher) each(ctx context.Context, group []*publication) {
+	futures := make([]jetstream.PubAckFuture, len(group))
+	for i, one := range group {
+		var err error
+		if futures[i], err = p.js.PublishMsgAsync(one.message); err != nil {
+			one.end(nil, err)
+		}
+	}
+	for i, one := range group {
+		if futures[i] == nil {
+			continue
+		}
+		select {
+		case ack := <-futures[i].Ok():
+			one.end(ack, nil)
+		case err := <-futures[i].Err():
+			one.end(nil, err)
+		case <-ctx.Done():
+			one.end(nil, ctx.Err())
+		}
+	}
+}
