@@ -193,6 +193,10 @@ type EventReference struct {
 
 // PostbackDeliverySpec is one event for one Postback. It never changes.
 //
+// It is atomic, as the status is: each has one writer, who writes it as a whole. So managed fields, which the API server
+// decodes and encodes several times for each write, hold one entry of each and not one of every field.
+//
+// +structType=atomic
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable: a delivery is the record of one event; annotate it with postback.dev/redeliver to send it again"
 type PostbackDeliverySpec struct {
 	// postbackRef names the Postback that the event is for.
@@ -302,6 +306,8 @@ type DeliveryRound struct {
 }
 
 // PostbackDeliveryStatus is the log of a delivery.
+//
+// +structType=atomic
 type PostbackDeliveryStatus struct {
 	// conditions are Delivered; Reconciling while it will be tried again; Stalled when it failed for good.
 	//

@@ -333,3 +333,14 @@ func BenchmarkChoose(b *testing.B) {
 		})
 	}
 }
+
+func TestMoreAreDeletedAtATimeWhileBatchesAreFull(t *testing.T) {
+	atATime := workers
+	for _, next := range []struct{ batch, want int }{
+		{batchSize, 2 * workers}, {batchSize, 4 * workers}, {batchSize, mostWorkers}, {batchSize, mostWorkers}, {batchSize - 1, workers}, {1, workers},
+	} {
+		if atATime = nextAtATime(atATime, next.batch); atATime != next.want {
+			t.Errorf("after a batch of %d: %d at a time, want %d", next.batch, atATime, next.want)
+		}
+	}
+}

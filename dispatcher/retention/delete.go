@@ -35,6 +35,9 @@ const (
 	// workers is how many deliveries are deleted at a time. One delete takes some milliseconds, so they keep up with
 	// several hundred deliveries a second, and leave the API server to those that deliver.
 	workers = 4
+	// mostWorkers are reached by doubling after each batch that was full. A busy API server serves all who ask alike: four
+	// beside a hundred who deliver fall behind more with every second, and the bound of the cluster would be none.
+	mostWorkers = 32
 	// requestTimeout bounds one request to the API server.
 	requestTimeout = 10 * time.Second
 	// enoughFailures ends a batch in which most fails: the API server is away, or a role lacks the verb.
@@ -49,13 +52,13 @@ const (
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;list;watch;delete
 
-// deleteAll deletes a batch, a few at a time. It returns an error if more of it failed than not. Then it may have ended
+// deleteAll deletes a batch, so many at a time. It returns an error if more of it failed than not. Then it may have ended
 // early.
-func (k *Keeper) deleteAll(ctx context.Context, x *index, batch []victim) error {
+func (k *Keeper) deleteAll(ctx context.Context, x *index, batch []victim, atATime int) error {
 	jobs := make(chan *victim)
 	var tally tally
 	var group sync.WaitGroup
-	for range min(workers, len(batch)) {
+	for range min(atATime, len(batch)) {
 		group.Go(func() {
 			for v := range jobs {
 				tally.add(k.delete(ctx, x, v))

@@ -105,7 +105,7 @@ func (k *Keeper) Follow(ctx context.Context, request func(types.NamespacedName))
 
 // prune deletes what need not be kept, batch by batch, until ctx ends.
 func (k *Keeper) prune(ctx context.Context, x *index) {
-	pause := time.Duration(0)
+	pause, atATime := time.Duration(0), workers
 	for ctx.Err() == nil {
 		now := k.options.Clock.Now()
 		batch := x.choose(k.limitOf, bounds{total: k.options.MaxFinished, batch: batchSize}, now)
@@ -113,15 +113,24 @@ func (k *Keeper) prune(ctx context.Context, x *index) {
 			k.sleep(ctx, lookInterval)
 			continue
 		}
-		if err := k.deleteAll(ctx, x, batch); err == nil {
-			pause = 0
+		if err := k.deleteAll(ctx, x, batch, atATime); err == nil {
+			pause, atATime = 0, nextAtATime(atATime, len(batch))
 			continue
 		} else if ctx.Err() == nil {
 			pause = min(max(2*pause, firstPause), longestPause)
 			logf.FromContext(ctx).Error(err, "Cannot delete finished deliveries: waiting", "pause", pause.String())
 		}
+		atATime = workers
 		k.sleep(ctx, pause)
 	}
+}
+
+// nextAtATime returns how many deliveries are deleted at a time after a batch: more after one that was full.
+func nextAtATime(before, batch int) int {
+	if batch < batchSize {
+		return workers
+	}
+	return min(2*before, mostWorkers)
 }
 
 func (k *Keeper) sleep(ctx context.Context, d time.Duration) {

@@ -105,6 +105,30 @@ func TestLostAnswerRecordsOnce(t *testing.T) {
 	g.Expect(r.endpoint.got()).To(HaveLen(1))
 }
 
+// A record carries nothing but the status. The rest stays as it is, and comes back with the answer.
+func TestRecordIsOfTheStatusAlone(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, clock.RealClock{})
+	d := r.store(t, "evt_status_alone")
+	before := r.read(t, d)
+	attempter := r.withStatusUpdates(func(_ context.Context, object client.Object, update func() error) error {
+		sent := object.(*v1alpha1.PostbackDelivery)
+		g.Expect(sent.Spec).To(BeZero())
+		g.Expect(sent.Labels).To(BeEmpty())
+		g.Expect(sent.ManagedFields).To(BeEmpty())
+		return update()
+	})
+	recorded, err := attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
+	g.Expect(err).NotTo(HaveOccurred())
+	after := r.read(t, d)
+	g.Expect(after.Spec).To(Equal(before.Spec))
+	g.Expect(after.Labels).To(Equal(before.Labels))
+	g.Expect(after.OwnerReferences).To(Equal(before.OwnerReferences))
+	g.Expect(after.Generation).To(Equal(before.Generation))
+	g.Expect(after.Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
+	g.Expect(recorded).To(Equal(after))
+}
+
 // Texts that the API server refuses for a reason that nobody thought of do not keep the attempt from being recorded.
 func TestRefusedTextsAreLeftOut(t *testing.T) {
 	g := NewWithT(t)
