@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,9 +60,9 @@ func allSeries() []*series {
 		{Name: "fanout", What: "Postbacks that each event is for", Values: []int{1, 10, 100}, measure: (*rig).withFanOut},
 		{Name: "bodies", What: "bytes of an event", Values: []int{200, 1500, 16 << 10, 64 << 10, 250_000}, measure: (*rig).withBodies},
 		{Name: "retries", What: "deliveries that fall due at once", Values: []int{2000}, measure: (*rig).withDue},
-		{Name: "unfinished", What: "unfinished deliveries of another Postback", Values: []int{0, 3000}, measure: (*rig).withUnfinished},
 		{Name: "postbacks", What: "other Postbacks in the cluster", Values: []int{10, 300}, measure: (*rig).withCrowd},
 		{Name: "replicas", What: "dispatcher replicas", Values: []int{1, 2, 4}, measure: (*rig).withReplicas},
+		{Name: "unfinished", What: "unfinished deliveries of another Postback", Values: []int{0, 3000}, measure: (*rig).withUnfinished},
 	}
 }
 
@@ -170,11 +171,14 @@ func (r *rig) withCrowd(ctx context.Context, n int) (figure, error) {
 }
 
 // withUnfinished measures beside a Postback that is paused and has deliveries waiting, and how long a dispatcher takes to
-// start then.
+// start then. They stay: to delete as many takes longer than to measure.
 func (r *rig) withUnfinished(ctx context.Context, n int) (figure, error) {
-	namespace := fmt.Sprintf("bench-waiting-%d", n)
-	if n > 0 {
-		if err := r.waiting(ctx, namespace, n, 1); err != nil {
+	have, err := r.count(ctx, waitingNamespace, unfinishedSelector)
+	if err != nil {
+		return figure{}, err
+	}
+	if n > have {
+		if err := r.waiting(ctx, waitingNamespace, n-have, 1); err != nil {
 			return figure{}, err
 		}
 	}
@@ -189,29 +193,31 @@ func (r *rig) withUnfinished(ctx context.Context, n int) (figure, error) {
 	start := time.Since(began)
 	f, err := r.saturate(ctx, traffic{name: fmt.Sprintf("unfinished-%d", n)})
 	f.note("start of a dispatcher, s", start.Seconds())
-	if err != nil || n == 0 {
-		return f, err
-	}
-	return f, r.remove(ctx, namespace)
+	return f, err
 }
 
-// waiting makes paused Postbacks and stores events for each in turn.
+const waitingNamespace = "bench-waiting"
+
+// waiting makes paused Postbacks, unless they are there, and stores n more events for each in turn.
 func (r *rig) waiting(ctx context.Context, namespace string, n, postbacks int) error {
-	token, err := r.namespace(ctx, namespace)
-	if err != nil {
-		return err
-	}
 	made, types := make([]*v1alpha1.Postback, postbacks), make([]string, postbacks)
 	for i := range made {
 		types[i] = fmt.Sprintf("bench.waits-%d", i)
 		made[i] = r.postback(namespace, fmt.Sprintf("waits-%d", i), v1alpha1.Trigger(types[i]))
 		made[i].Spec.State = v1alpha1.PostbackPaused
 	}
-	if err := r.create(ctx, made...); err != nil {
+	token, err := r.namespace(ctx, namespace)
+	switch {
+	case err == nil:
+		err = r.create(ctx, made...)
+	case apierrors.IsAlreadyExists(err):
+		token, err = r.op.SenderToken(ctx, namespace)
+	}
+	if err != nil {
 		return err
 	}
 	_, err = call[load.GenerateReport](ctx, load.Generate, load.GenerateOrders{
-		URLs: r.ingestURLs(namespace), Token: token, Prefix: namespace, Types: types, Events: n, Size: r.options.size,
+		URLs: r.ingestURLs(namespace), Token: token, Prefix: fmt.Sprintf("%s-%d", namespace, n), Types: types, Events: n, Size: r.options.size,
 		Connections: r.options.connections,
 	})
 	return err
