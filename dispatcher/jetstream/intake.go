@@ -118,8 +118,11 @@ func (i *Intake) publish(ctx context.Context, d *intake.Delivery, m *nats.Msg) i
 	for {
 		ack, err := i.Connection.intoDeliveries.publish(ctx, m)
 		switch {
-		case err == nil && ack.Duplicate, isTaken(err):
-			return i.compare(ctx, d)
+		case err == nil && ack.Duplicate:
+			// Of what is nowhere any more nobody knows better than that it was the same.
+			return i.compare(ctx, d, intake.Outcome{Result: intake.Duplicate})
+		case isTaken(err):
+			return i.compare(ctx, d, intake.Outcome{Result: intake.Unstored, Err: err})
 		case err == nil:
 			published.Inc()
 			return intake.Outcome{Result: intake.Stored}
@@ -154,15 +157,15 @@ func isFull(err error) bool {
 	return ok && (api.ErrorCode == codeStoreFailed || api.ErrorCode == codeStorageExceeded || api.ErrorCode == codeResourcesMissing)
 }
 
-// compare finds what was stored before under the name of a delivery. Of what is nowhere any more nobody knows better than that
-// it is the same.
-func (i *Intake) compare(ctx context.Context, d *intake.Delivery) intake.Outcome {
+// compare says whether what was stored before under the name of a delivery is the same, or what else there is to say if it is
+// nowhere any more.
+func (i *Intake) compare(ctx context.Context, d *intake.Delivery, gone intake.Outcome) intake.Outcome {
 	existing, err := i.find(ctx, d.Object)
 	switch {
 	case err != nil:
 		return intake.Outcome{Result: intake.Unstored, Err: err}
 	case existing == nil:
-		return intake.Outcome{Result: intake.Duplicate}
+		return gone
 	}
 	return d.Compare(existing)
 }
