@@ -160,24 +160,30 @@ func TestRedeliveredAfterTheRecord(t *testing.T) {
 	crm := r.postback("crm", e)
 	x := r.replica(false)
 	logged, kept, fresh := r.make(crm, "evt_logged", data(1)), r.make(crm, "evt_kept", data(2)), r.make(crm, "evt_fresh", data(3))
-	for _, d := range []*intake.Delivery{logged, kept, fresh} {
+	// The log knows it from before the duplicate window, as another event.
+	again, before := r.make(crm, "evt_again", data(4)), r.make(crm, "evt_again", data(5))
+	for _, d := range []*intake.Delivery{logged, kept, fresh, again} {
 		g.Expect(x.intake.Store(t.Context(), d).Result).To(Equal(intake.Stored))
 	}
 	consumer, err := x.connection.consumer(t.Context(), x.connection.names.DeliveriesStream())
 	g.Expect(err).NotTo(HaveOccurred())
-	batch, err := consumer.Fetch(3, jetstream.FetchMaxWait(10*time.Second))
+	batch, err := consumer.Fetch(4, jetstream.FetchMaxWait(10*time.Second))
 	g.Expect(err).NotTo(HaveOccurred())
 	var taken []jetstream.Msg
 	for m := range batch.Messages() {
 		taken = append(taken, m)
 	}
-	g.Expect(taken).To(HaveLen(3))
-	m, err := x.connection.names.Log(logged.Object, time.Now(), v1alpha1.Attempt{
-		Time: metav1.NowMicro(), Outcome: v1alpha1.OutcomeSucceeded, StatusCode: ptr.To[int32](200),
-	})
+	g.Expect(taken).To(HaveLen(4))
+	metadata, err := taken[0].Metadata()
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = x.connection.intoDeliveries.publish(t.Context(), m)
-	g.Expect(err).NotTo(HaveOccurred())
+	for d, stored := range map[*intake.Delivery]time.Time{logged: metadata.Timestamp, before: metadata.Timestamp.Add(-time.Hour)} {
+		m, err := x.connection.names.Log(d.Object, stored, v1alpha1.Attempt{
+			Time: metav1.NewMicroTime(stored), Outcome: v1alpha1.OutcomeSucceeded, StatusCode: ptr.To[int32](200),
+		})
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = x.connection.intoLog.publish(t.Context(), m)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
 	g.Expect(r.api.Create(t.Context(), kept.Object.DeepCopy())).To(Succeed())
 	for _, m := range taken {
 		g.Expect(m.Nak()).To(Succeed())
@@ -185,7 +191,8 @@ func TestRedeliveredAfterTheRecord(t *testing.T) {
 	r.replica(true)
 	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.count("evt_fresh")).To(Equal(1))
-	g.Expect(e.total()).To(Equal(1))
+	g.Expect(e.count("evt_again")).To(Equal(1))
+	g.Expect(e.total()).To(Equal(2))
 }
 
 func TestFullStreamRefusesAndLosesNothing(t *testing.T) {
