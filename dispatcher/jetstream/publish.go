@@ -83,7 +83,7 @@ func (p *publisher) join(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, e
 	p.waiting = append(p.waiting, one)
 	if !p.committing {
 		p.committing = true
-		go p.commit() //nolint:gosec // A group is stored also for those who wait on when one of them gives up.
+		go p.commit() //nolint:gosec,contextcheck // A group is stored also for those who wait on when one of them gives up.
 	}
 	p.mu.Unlock()
 	select {

@@ -124,8 +124,10 @@ func bench(ctx context.Context, o *options, intake string, out io.Writer) (m *mo
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
 	m = &mode{Intake: intake}
-	if m.Ceilings, err = r.measureCeilings(ctx); err != nil {
-		return m, err
+	if len(o.runs) > 0 {
+		if m.Ceilings, err = r.measureCeilings(ctx); err != nil {
+			return m, err
+		}
 	}
 	if err := r.start(ctx, o.replicas); err != nil {
 		return m, err
