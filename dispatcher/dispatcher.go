@@ -127,6 +127,9 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if problems := validation.IsDNS1123Subdomain(presence.LeaseName(o.Identity)); len(problems) > 0 {
 		return fmt.Errorf("identity %q cannot be part of the name of a Lease: %s", o.Identity, strings.Join(problems, "; "))
 	}
+	// The API server would compress what each event of a watch says on its own, for every delivery several times.
+	config = rest.CopyConfig(config)
+	config.DisableCompression = true
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("make the scheme: %w", err)
