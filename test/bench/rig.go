@@ -162,6 +162,9 @@ func (r *rig) addReplica(ctx context.Context) error {
 	if r.nats != nil {
 		args = append(args, "--nats-url="+r.nats.URL())
 	}
+	if r.intake == intakeSynced {
+		args = append(args, "--nats-group-commit")
+	}
 	p, err := r.op.StartDispatcher(ctx, fmt.Sprintf("postback-dispatcher-%d", len(r.dispatchers)), operator.WithArgs(args...))
 	if err != nil {
 		return err
