@@ -194,6 +194,9 @@ func (f *figure) Peer() *figure {
 // Shares are in percent of the ceilings that the mode has: of the bare API loop without and with deletes, or of the bare
 // JetStream loop.
 func (m *mode) Shares(f figure) string {
+	if f.Settled == 0 {
+		return "" // Nobody waited for that.
+	}
 	if m.Ceilings.JetStream > 0 {
 		return percent(f.SettledPerSecond, m.Ceilings.JetStream)
 	}

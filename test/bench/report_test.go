@@ -54,7 +54,7 @@ func TestJudge(t *testing.T) {
 // The page and the plots are made from whatever was measured.
 func TestReport(t *testing.T) {
 	f := figure{
-		Name: runSaturation, Deliveries: 100, PerSecond: 321, SettledPerSecond: 300, Latency: percentiles{1, 2, 3, 4},
+		Name: runSaturation, Deliveries: 100, Settled: time.Second, PerSecond: 321, SettledPerSecond: 300, Latency: percentiles{1, 2, 3, 4},
 		CPU: map[string]float64{"dispatcher 0": 1.5, "etcd": 0.5}, PeakRSS: map[string]float64{"dispatcher 0": 77, "etcd": 88},
 	}
 	f.note("start of a dispatcher, s", 1.25)
