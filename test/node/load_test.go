@@ -60,8 +60,7 @@ func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	p := production{name: "load", events: *events, tries: postTries, rate: *rate}
 	// All among the first quarter of the events: what is refused, is refused again at its retry, and then once more, would
 	// wait for half an hour.
-	refusals := *events / refusedShare / 4
-	refuse(t, refusals, refusedShare)
+	refuse(t, *events/refusedShare, refusedShare/4)
 	p.start(t)
 	length := time.Duration(float64(*events) / *rate * float64(time.Second))
 	deadline := time.Now().Add(length)
@@ -96,8 +95,8 @@ func TestRolloutAndKillsLoseNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	figure("refused by the endpoint, and delivered by a retry", got.Refused)
-	if got.Refused < refusals {
-		t.Errorf("the endpoint refused %d requests, not %d", got.Refused, refusals)
+	if got.Refused < *events/refusedShare {
+		t.Errorf("the endpoint refused %d requests, not %d", got.Refused, *events/refusedShare)
 	}
 	// What a killed dispatcher had in flight comes again, and nothing else.
 	if most := *kills * lane.DefaultMaxConcurrent; again > most {
