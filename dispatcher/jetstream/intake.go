@@ -116,9 +116,9 @@ func (i *Intake) giveOver(ctx context.Context, d *intake.Delivery, why overflow)
 // duplicate.
 func (i *Intake) publish(ctx context.Context, d *intake.Delivery, m *nats.Msg) intake.Outcome {
 	for {
-		ack, err := i.Connection.intoDeliveries.publish(ctx, m)
+		duplicate, err := i.Connection.intoDeliveries.publish(ctx, m)
 		switch {
-		case err == nil && ack.Duplicate:
+		case err == nil && duplicate:
 			// Of what is nowhere any more nobody knows better than that it was the same.
 			return i.compare(ctx, d, intake.Outcome{Result: intake.Duplicate})
 		case isTaken(err):

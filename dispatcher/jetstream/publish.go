@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -50,47 +51,49 @@ type publisher struct {
 // publication is one message and what became of it.
 type publication struct {
 	message *nats.Msg
-	// done is closed when ack or err is there.
-	done chan struct{}
-	ack  *jetstream.PubAck
-	err  error
+	// done is closed when it is known whether it was stored, now or before, or why not.
+	done      chan struct{}
+	duplicate bool
+	err       error
 }
 
+// end takes in the server's answer: ack is there if err is not.
 func (p *publication) end(ack *jetstream.PubAck, err error) {
-	p.ack, p.err = ack, err
+	p.duplicate, p.err = err == nil && ack.Duplicate, err
 	close(p.done)
 }
 
-// publish stores a message, in one try. If ctx ends first, or there is no answer in time, it may be stored nevertheless.
-func (p *publisher) publish(ctx context.Context, m *nats.Msg) (ack *jetstream.PubAck, err error) {
+// publish stores a message, in one try, or reports that it was stored before. If ctx ends first, or there is no answer in
+// time, it may be stored nevertheless.
+func (p *publisher) publish(ctx context.Context, m *nats.Msg) (duplicate bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+	one := &publication{message: m, done: make(chan struct{})}
 	if p.grouping {
-		ack, err = p.join(ctx, m)
+		p.join(one) //nolint:contextcheck // A group is stored also for those who wait on when one of them gives up.
 	} else {
-		ack, err = p.js.PublishMsg(ctx, m)
+		one.end(p.js.PublishMsg(ctx, m))
+	}
+	select {
+	case <-one.done:
+		err = one.err
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("publish to %s: %w", m.Subject, err)
+		return false, fmt.Errorf("publish to %s: %w", m.Subject, err)
 	}
-	return ack, nil
+	return one.duplicate, nil
 }
 
 // join has a message stored with others.
-func (p *publisher) join(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
-	one := &publication{message: m, done: make(chan struct{})}
+func (p *publisher) join(one *publication) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, one)
 	if !p.committing {
 		p.committing = true
-		go p.commit() //nolint:gosec,contextcheck // A group is stored also for those who wait on when one of them gives up.
-	}
-	p.mu.Unlock()
-	select {
-	case <-one.done:
-		return one.ack, one.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
+		go p.commit()
 	}
 }
 
@@ -130,31 +133,25 @@ func (p *publisher) store(ctx context.Context, group []*publication) {
 		group[0].end(p.js.PublishMsg(ctx, group[0].message))
 		return
 	}
-	ack, err := p.batch(ctx, group)
+	err := p.batch(ctx, group)
 	if isRefused(err) {
 		p.each(ctx, group)
 		return
 	}
-	for i, one := range group {
-		if err != nil {
-			one.end(nil, err)
-		} else {
-			one.end(&jetstream.PubAck{Stream: ack.Stream, Sequence: ack.Sequence - uint64(len(group)-1-i)}, nil)
-		}
+	for _, one := range group {
+		one.end(&jetstream.PubAck{}, err)
 	}
 }
 
 // batch stores all messages of a group, or none.
-func (p *publisher) batch(ctx context.Context, group []*publication) (*jetstreamext.BatchAck, error) {
+func (p *publisher) batch(ctx context.Context, group []*publication) error {
 	messages := make([]*nats.Msg, len(group))
 	for i, one := range group {
 		// The batch has headers of its own, and a message whose caller has given up may be in the next one by then.
-		messages[i] = &nats.Msg{Subject: one.message.Subject, Header: nats.Header{}, Data: one.message.Data}
-		for name, values := range one.message.Header {
-			messages[i].Header[name] = values
-		}
+		messages[i] = &nats.Msg{Subject: one.message.Subject, Header: maps.Clone(one.message.Header), Data: one.message.Data}
 	}
-	return jetstreamext.PublishMsgBatch(ctx, p.js, messages, jetstreamext.BatchFlowControl{})
+	_, err := jetstreamext.PublishMsgBatch(ctx, p.js, messages, jetstreamext.BatchFlowControl{})
+	return err
 }
 
 // isRefused reports whether the server has said that it stores nothing of a batch, of which one message may be the cause:
