@@ -38,18 +38,17 @@ type Known struct {
 	keep  time.Duration
 
 	mu sync.RWMutex
-	// present are those that the cache holds. A cache that is asked for what it does not hold puts an error together, each
-	// time that an event comes in.
-	present map[types.NamespacedName]struct{}
-	recent  map[types.NamespacedName]time.Time
-	swept   time.Time
+	// gone is since when the cache holds them no more: the zero time as long as it does. A cache that is asked for what it
+	// does not hold puts an error together, each time that an event comes in.
+	gone  map[types.NamespacedName]time.Time
+	swept time.Time
 
 	followed toolscache.ResourceEventHandlerRegistration
 }
 
 // NewKnown returns a Known that follows a cache of the unfinished deliveries, and keeps each for a time after it has left.
 func NewKnown(ctx context.Context, c cache.Cache, keep time.Duration, now clock.PassiveClock) (*Known, error) {
-	k := &Known{clock: now, keep: keep, present: map[types.NamespacedName]struct{}{}, recent: map[types.NamespacedName]time.Time{}}
+	k := &Known{clock: now, keep: keep, gone: map[types.NamespacedName]time.Time{}}
 	informer, err := c.GetInformer(ctx, &v1alpha1.PostbackDelivery{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, fmt.Errorf("watch PostbackDeliveries: %w", err)
@@ -81,23 +80,21 @@ func (k *Known) HasSynced() bool { return k.followed.HasSynced() }
 func (k *Known) came(key types.NamespacedName) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.present[key] = struct{}{}
-	delete(k.recent, key)
+	k.gone[key] = time.Time{}
 }
 
 func (k *Known) left(key types.NamespacedName) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.clock.Now()
-	delete(k.present, key)
-	k.recent[key] = now
+	k.gone[key] = now
 	if now.Sub(k.swept) < k.keep/2 {
 		return
 	}
 	k.swept = now
-	for other, at := range k.recent {
-		if now.Sub(at) > k.keep {
-			delete(k.recent, other)
+	for other, at := range k.gone {
+		if !at.IsZero() && now.Sub(at) > k.keep {
+			delete(k.gone, other)
 		}
 	}
 }
@@ -106,17 +103,14 @@ func (k *Known) left(key types.NamespacedName) {
 func (k *Known) unfinished(key types.NamespacedName) bool {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	_, ok := k.present[key]
-	return ok
+	at, ok := k.gone[key]
+	return ok && at.IsZero()
 }
 
 // mayExist reports whether there is, or was until a while ago, an unfinished PostbackDelivery.
 func (k *Known) mayExist(key types.NamespacedName) bool {
-	if k.unfinished(key) {
-		return true
-	}
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	at, ok := k.recent[key]
-	return ok && k.clock.Since(at) <= k.keep
+	at, ok := k.gone[key]
+	return ok && (at.IsZero() || k.clock.Since(at) <= k.keep)
 }
