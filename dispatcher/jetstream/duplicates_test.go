@@ -45,16 +45,14 @@ func TestPostedAgainWhileHeld(t *testing.T) {
 	paused.State = v1alpha1.PostbackPaused
 	r.routes.Set(&paused)
 	first.Route = &paused
-	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Duplicate))
-	g.Expect(x.store(&paused, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
+	x.knows(first)
 	g.Expect(r.objects()).To(BeEmpty())
 
 	// It leaves the stream as one PostbackDelivery, under which it is known again.
 	r.replica(true)
 	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
 	g.Expect(r.objects()).To(HaveLen(1))
-	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Duplicate))
-	g.Expect(x.store(&paused, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
+	x.knows(first)
 	g.Expect(r.objects()).To(HaveLen(1))
 	g.Expect(e.total()).To(BeZero())
 }
@@ -73,12 +71,10 @@ func TestPostedAgainWhileSlow(t *testing.T) {
 	first := r.make(crm, "evt_1", data(1))
 	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Stored))
 	x.intake.Lanes = slow{}
-	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Duplicate))
-	g.Expect(x.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
+	x.knows(first)
 	r.replica(true)
 	g.Eventually(func() *v1alpha1.PostbackDelivery { return x.logged(crm, "evt_1") }).WithTimeout(patience).ShouldNot(BeNil())
-	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Duplicate))
-	g.Expect(x.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
+	x.knows(first)
 	g.Expect(r.objects()).To(BeEmpty())
 	g.Expect(e.count("evt_1")).To(Equal(1))
 }
@@ -95,8 +91,7 @@ func TestPostedAgainAfterTheWindow(t *testing.T) {
 	m.Header.Del(nats.MsgIdHdr) // So its id is not known, as after the window.
 	_, err := x.connection.intoDeliveries.publish(t.Context(), m)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Duplicate))
-	g.Expect(x.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
+	x.knows(first)
 	g.Expect(x.waiting()).To(BeEquivalentTo(1))
 	r.replica(true)
 	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
@@ -153,8 +148,7 @@ func TestPostedAgainAfterARestart(t *testing.T) {
 	g.Expect(y.connection.memory.short()).To(BeTrue())
 	g.Expect(y.store(crm, "evt_1", data(1)).Result).To(Equal(intake.Duplicate))
 	g.Expect(y.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
-	g.Expect(y.intake.Store(t.Context(), waits).Result).To(Equal(intake.Duplicate))
-	g.Expect(y.store(crm, "evt_2", data(1)).Result).To(Equal(intake.Conflict))
+	y.knows(waits)
 	r.replica(true)
 	g.Eventually(func() int { return e.count("evt_2") }).WithTimeout(patience).Should(Equal(1))
 	g.Eventually(y.waiting).WithTimeout(patience).Should(BeZero())

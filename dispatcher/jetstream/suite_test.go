@@ -271,6 +271,14 @@ func (x *replica) store(target *route.Route, id, data string) intake.Outcome {
 	return x.intake.Store(ctx, x.rig.make(target, id, data))
 }
 
+// knows checks that an event that is posted again is a duplicate, and another one under its id a conflict.
+func (x *replica) knows(d *intake.Delivery) {
+	x.rig.t.Helper()
+	g := NewWithT(x.rig.t)
+	g.Expect(x.intake.Store(x.rig.t.Context(), d).Result).To(Equal(intake.Duplicate))
+	g.Expect(x.store(d.Route, d.Event.ID, data(-1)).Result).To(Equal(intake.Conflict))
+}
+
 // waiting returns how many messages the deliveries stream holds.
 func (x *replica) waiting() (uint64, error) {
 	stream, err := x.connection.js.Stream(x.rig.t.Context(), x.connection.names.DeliveriesStream())
