@@ -31,6 +31,7 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 )
 
@@ -186,9 +187,6 @@ func (p *Pending) counted(key postbackKey, count int) {
 	w.count, w.asked = count, 0
 }
 
-// pendingHeader says how many messages follow one.
-const pendingHeader = "Nats-Num-Pending"
-
 // count returns how many deliveries of a Postback are in the stream: the first, and what it says is behind it.
 func (c *Connection) count(ctx context.Context, key postbackKey) (int, error) {
 	batch, err := jetstreamext.GetBatch(ctx, c.js, c.names.DeliveriesStream(), 1,
@@ -203,9 +201,9 @@ func (c *Connection) count(ctx context.Context, key postbackKey) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("count the deliveries of Postback %s of namespace %s: %w", key.postback, key.namespace, err)
 		}
-		behind, err := strconv.Atoi(m.Header.Get(pendingHeader))
+		behind, err := strconv.Atoi(m.Header.Get(message.PendingHeader))
 		if err != nil {
-			return 0, fmt.Errorf("header %s: %w", pendingHeader, err)
+			return 0, fmt.Errorf("header %s: %w", message.PendingHeader, err)
 		}
 		return behind + 1, nil
 	}

@@ -23,7 +23,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,6 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 )
 
 const (
@@ -107,7 +107,7 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 // PostbackDelivery.
 func (c *Consumer) record(ctx context.Context, h *held, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 	attempted := *h.d
-	attempted.Generation, attempted.CreationTimestamp = 1, metav1.NewTime(second(h.stored))
+	attempted.Generation, attempted.CreationTimestamp = 1, message.Created(h.stored)
 	apply(&attempted)
 	if attempted.Status.Phase != v1alpha1.DeliveryDelivered {
 		return c.keep(ctx, h.d, apply)
@@ -214,16 +214,13 @@ func (c *Consumer) giveOver(h *held, why overflow) {
 	}()
 }
 
-// second is a time as the API has it.
-func second(stored time.Time) time.Time { return stored.UTC().Truncate(time.Second) }
-
 // isNew reports whether no trace of a delivery is in the log or at the API server. Otherwise, or if that cannot be known now,
 // it settles it.
 func (c *Consumer) isNew(h *held) bool {
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
 	existing, err := c.Connection.logged(ctx, h.d)
-	if err == nil && (existing == nil || !existing.CreationTimestamp.Time.Equal(second(h.stored))) {
+	if err == nil && (existing == nil || !existing.CreationTimestamp.Time.Equal(message.Created(h.stored).Time)) {
 		// One that was stored at another time is of an event that was posted before, under the same id.
 		err = c.API.Get(ctx, client.ObjectKeyFromObject(h.d), &v1alpha1.PostbackDelivery{})
 		if apierrors.IsNotFound(err) {

@@ -24,6 +24,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 )
 
 const (
@@ -111,12 +113,9 @@ func (l *look) window(ctx context.Context, from, before uint64) (messages []*jet
 		l.seen++
 		l.bytes += len(m.Data)
 		messages = append(messages, m)
-		if pending, err := strconv.Atoi(m.Header.Get(pendingHeader)); err == nil && pending == 0 {
+		if pending, err := strconv.Atoi(m.Header.Get(message.PendingHeader)); err == nil && pending == 0 {
 			return messages, true, nil
 		}
 	}
 	return messages, false, nil
 }
-
-// pendingHeader says how many messages of the subject follow.
-const pendingHeader = "Nats-Num-Pending"

@@ -47,6 +47,9 @@ const (
 	AttemptHeader  = "Postback-Attempt"
 )
 
+// PendingHeader stands in what a stream answers: how many messages of the subject follow.
+const PendingHeader = "Nats-Num-Pending"
+
 const yes = "true"
 
 // Delivery returns the message of a delivery that waits for its first attempt. Its id for the duplicate window follows from
@@ -128,6 +131,9 @@ func (n Names) ParseDelivery(subject string, header nats.Header, data []byte) (*
 	return d, nil
 }
 
+// Created returns the creationTimestamp of a delivery that a stream stored at a time.
+func Created(stored time.Time) metav1.Time { return metav1.NewTime(stored.UTC().Truncate(time.Second)) }
+
 // ParseLog returns the delivery that a message of the log stream holds, with its status as it would be at the API server.
 // It has no UID there, and no resourceVersion.
 func (n Names) ParseLog(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error) {
@@ -146,7 +152,7 @@ func (n Names) ParseLog(subject string, header nats.Header, data []byte) (*v1alp
 	if a.Outcome != v1alpha1.OutcomeSucceeded {
 		return nil, fmt.Errorf("header %s: the log holds what was delivered, not %q", AttemptHeader, a.Outcome)
 	}
-	d.CreationTimestamp = metav1.NewTime(stored.UTC().Truncate(time.Second))
+	d.CreationTimestamp = Created(stored)
 	d.Generation = 1
 	delivery.Apply(d, nil, a, delivery.Request{}) // The route matters to failures alone.
 	return d, nil
