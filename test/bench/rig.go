@@ -289,18 +289,20 @@ func (r *rig) inStream(ctx context.Context) (int, error) {
 // total returns how many deliveries a namespace has. It reads one of them: to list all, again and again, would be a good part
 // of what the API server does.
 func (r *rig) total(ctx context.Context, namespace string) (int, error) {
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDeliveryList"))
-	err := r.api.List(ctx, list, client.InNamespace(namespace), client.Limit(1))
+	list, err := r.deliveries(ctx, namespace, client.Limit(1))
 	return len(list.Items) + int(ptr.Deref(list.RemainingItemCount, 0)), err
 }
 
 // count returns how many deliveries of a namespace there are that a selector selects.
 func (r *rig) count(ctx context.Context, namespace string, selector fields.Selector) (int, error) {
+	list, err := r.deliveries(ctx, namespace, client.MatchingFieldsSelector{Selector: selector})
+	return len(list.Items), err
+}
+
+func (r *rig) deliveries(ctx context.Context, namespace string, which client.ListOption) (*metav1.PartialObjectMetadataList, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDeliveryList"))
-	err := r.api.List(ctx, list, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: selector})
-	return len(list.Items), err
+	return list, r.api.List(ctx, list, client.InNamespace(namespace), which)
 }
 
 // remove deletes a namespace and waits until it is gone, so that nothing of it is in the way of what follows.
