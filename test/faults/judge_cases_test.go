@@ -149,6 +149,16 @@ func TestJudge(t *testing.T) {
 			delivery: together(delivered(ok), delivered(attempted(1, 31*time.Second, succeeded, 200))), stream: true,
 			arrivals: []*arrival{arrived(50*ms, well), arrived(31050*ms, well)}, duplicates: 1, want: "arrived again",
 		},
+		"given out again by the stream, and refused then": {
+			delivery: together(delivered(ok), delivered(attempted(1, 3*time.Second, failed, 503), attempted(2, 15100*ms, succeeded, 200))), stream: true,
+			arrivals: []*arrival{arrived(50*ms, well), arrived(3050*ms, unwell), arrived(15150*ms, well)}, duplicates: 2,
+			faults: []fault{{kind: streamDown, from: at(0), to: at(time.Second)}},
+		},
+		"given out again by the stream, refused then, and early": {
+			delivery: together(delivered(ok), delivered(attempted(1, 3*time.Second, failed, 503), attempted(2, 15099*ms, succeeded, 200))), stream: true,
+			arrivals: []*arrival{arrived(50*ms, well), arrived(3050*ms, unwell), arrived(15150*ms, well)}, duplicates: 2,
+			faults: []fault{{kind: streamDown, from: at(0), to: at(time.Second)}}, want: "1ms before its time",
+		},
 		"record lost with NATS and the replica": {
 			delivery: delivered(attempted(1, 20*time.Second, succeeded, 200)), stream: true,
 			faults:   []fault{{kind: streamDown, from: at(0), to: at(18 * time.Second)}, killedAt(19 * time.Second)},

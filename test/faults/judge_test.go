@@ -287,6 +287,10 @@ func (v *verdict) judgeTimes(e evidence, d *v1alpha1.PostbackDelivery) {
 	counted := 0
 	for i := range d.Status.Attempts {
 		next := &d.Status.Attempts[i]
+		if e.stream && next.Number == 1 {
+			// It was given out by the stream, once more if it is not the first: its own log begins here.
+			counted = 0
+		}
 		if i > 0 && (e.asked.IsZero() || next.Time.Time.Before(e.asked)) {
 			previous := &d.Status.Attempts[i-1]
 			end := previous.Time.Add(previous.Duration.Duration)
