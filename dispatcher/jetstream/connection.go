@@ -54,6 +54,8 @@ const (
 	setupRetry     = time.Second
 	setupTimeout   = 10 * time.Second
 	drainTimeout   = 3 * time.Second
+	// complainAgain is how often it is logged that there is no connection.
+	complainAgain = 30 * time.Second
 )
 
 // Options of a Connection.
@@ -112,6 +114,8 @@ type Connection struct {
 	ready atomic.Bool
 	// memory is that of the deliveries stream.
 	memory *memory
+	// complained is when a failure to connect was logged last. The handlers are called one after the other.
+	complained time.Time
 }
 
 // Connect returns a connection, which need not be there yet: it is made, and made again, for ever.
@@ -124,6 +128,8 @@ func Connect(o Options) (*Connection, error) {
 	c.memory = newMemory(o.DuplicateWindow, func() uint64 { return c.nats.Stats().Reconnects }, func() bool { return c.nats.ConnectedClusterName() != "" })
 	options := []nats.Option{
 		nats.Name("postback-dispatcher " + o.Identity), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
+		// Credentials that have expired are renewed in their file.
+		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, reconnectWait),
 		// What cannot be sent now fails now: whoever publishes knows what to do about it.
 		nats.ReconnectBufSize(-1), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings), nats.DrainTimeout(drainTimeout),
@@ -135,7 +141,12 @@ func Connect(o Options) (*Connection, error) {
 				o.Log.Info("Connection to NATS lost", "reason", err.Error())
 			}
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		nats.ReconnectErrHandler(c.refused),
+		nats.ErrorHandler(func(from *nats.Conn, _ *nats.Subscription, err error) {
+			if !from.IsConnected() { // It refuses the credentials.
+				c.refused(from, err)
+				return
+			}
 			o.Log.Info("NATS reports a problem", "reason", err.Error())
 		}),
 	}
@@ -164,11 +175,21 @@ func Connect(o Options) (*Connection, error) {
 
 func (c *Connection) connected(to *nats.Conn, what string) {
 	gauges.connected.Store(1)
+	c.complained = time.Time{}
 	c.options.Log.Info(what, "server", to.ConnectedServerName())
 	select {
 	case c.again <- struct{}{}:
 	default:
 	}
+}
+
+// refused says why there is no connection, not each time that one is tried.
+func (c *Connection) refused(_ *nats.Conn, err error) {
+	if time.Since(c.complained) < complainAgain {
+		return
+	}
+	c.complained = time.Now()
+	c.options.Log.Info("Cannot connect to NATS; trying again", "reason", err.Error())
 }
 
 // Log returns the log of successes, of the Postbacks that exist.

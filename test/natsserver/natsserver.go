@@ -198,8 +198,16 @@ func (s *Server) prepare(path string, o Options, all []*Server) error {
 	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
 		return fmt.Errorf("write the configuration of %s: %w", s.Name, err)
 	}
-	s.Program = controlplane.NewProgram(path, filepath.Join(s.dir, "nats.log"), s.ready, "-c", file)
+	s.Program = controlplane.NewProgram(path, s.logPath(), s.ready, "-c", file)
 	return nil
+}
+
+func (s *Server) logPath() string { return filepath.Join(s.dir, "nats.log") }
+
+// Log returns what the node has logged.
+func (s *Server) Log() (string, error) {
+	content, err := os.ReadFile(s.logPath())
+	return string(content), err
 }
 
 // ready asks the monitoring port, which needs no credentials.
