@@ -35,6 +35,9 @@ const (
 	// firstWindow is how many numbers the first window spans, growth by how much the next one is wider or narrower.
 	firstWindow = 128
 	growth      = 4
+	// sparse is the width of a window from which on it is asked how much there is at all: each window costs the server a walk
+	// through all of the log that is newer.
+	sparse = 8192
 )
 
 // look goes through the messages of a subject backwards, within the bounds of a page.
@@ -44,8 +47,8 @@ type look struct {
 	// first is the number of the stream's first message.
 	first uint64
 	until time.Time
-	// ended says that nothing older is wanted.
-	ended bool
+	// ended says that nothing older is wanted, asked that it was asked how much there is.
+	ended, asked bool
 
 	seen, bytes int
 }
@@ -55,6 +58,16 @@ type look struct {
 func (l *look) back(ctx context.Context, before uint64, show func(*jetstream.RawStreamMsg) (more bool)) (uint64, error) {
 	width := uint64(firstWindow)
 	for before > l.first {
+		if width >= sparse && !l.asked {
+			few, err := l.ask(ctx, before)
+			if err != nil {
+				return 0, err
+			}
+			if few {
+				width = before - l.first
+			}
+			continue
+		}
 		from := l.first
 		if before-l.first > width {
 			from = before - width
@@ -85,6 +98,32 @@ func (l *look) back(ctx context.Context, before uint64, show func(*jetstream.Raw
 		return 0, nil
 	}
 	return before, nil
+}
+
+// ask finds the oldest message of the subject, where the log begins then, and reports whether one window can hold all that
+// stand before a place. Of more than a thousand the server does not say.
+func (l *look) ask(ctx context.Context, before uint64) (few bool, err error) {
+	l.asked = true
+	oldest, err := jetstreamext.GetLastMsgsFor(ctx, l.reader.JetStream, l.reader.Names.LogStream(), []string{l.filter},
+		jetstreamext.GetLastMsgsUpToSeq(before-1), jetstreamext.GetLastMsgsBatchSize(1))
+	if err != nil {
+		return false, unavailable(err)
+	}
+	for m, err := range oldest {
+		switch {
+		case errors.Is(err, jetstreamext.ErrNoMessages):
+			l.first = before
+			return true, nil
+		case errors.Is(err, jetstreamext.ErrBatchUnsupported): // What the client makes of "413 Too Many Results".
+			return false, nil
+		case err != nil:
+			return false, unavailable(err)
+		}
+		l.first = m.Sequence
+		others, err := strconv.Atoi(m.Header.Get(message.PendingHeader))
+		return err == nil && others < windowMessages, nil
+	}
+	return false, nil
 }
 
 func (l *look) exhausted() bool {

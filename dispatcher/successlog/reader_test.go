@@ -64,6 +64,13 @@ func TestListFindsTheFewAmongTheMany(t *testing.T) {
 		of[0] = append(of[0], s.log(t, busy, "sale.created", 6000)...)
 		of[2] = append(of[2], s.log(t, other, "sale.created", 3)...)
 	}
+	if p, err := s.reader.List(t.Context(), Query{Namespace: "globex"}, 0, 100); err != nil || len(p.Deliveries) != 9 || p.Before != 0 {
+		t.Errorf("one page of the other namespace holds %d and says %d, %v", len(p.Deliveries), p.Before, err)
+	}
+	s.postback("acme", "new")
+	if p, err := s.reader.List(t.Context(), Query{Namespace: "acme", Postback: "new"}, 0, 100); err != nil || len(p.Deliveries) != 0 || p.Before != 0 {
+		t.Errorf("without any a page holds %d and says %d, %v", len(p.Deliveries), p.Before, err)
+	}
 	start := time.Now()
 	got, pages := s.all(t, Query{Namespace: "acme", Postback: "quiet"}, 5)
 	if !slices.Equal(got, reversed(of[1])) {

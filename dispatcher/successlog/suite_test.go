@@ -43,7 +43,7 @@ type suite struct {
 	n       int
 }
 
-func newSuite(t *testing.T) *suite {
+func newSuite(t testing.TB) *suite {
 	t.Helper()
 	servers := natsserver.New(t, natsserver.Options{})
 	nc := servers.Connect(t)
@@ -66,7 +66,15 @@ func (s *suite) postback(namespace, name string) *route.Route {
 }
 
 // log logs n deliveries of a Postback.
-func (s *suite) log(t *testing.T, r *route.Route, eventType string, n int) (logged []string) {
+func (s *suite) log(t testing.TB, r *route.Route, eventType string, n int) (logged []string) {
+	t.Helper()
+	logged = s.publish(t, r, eventType, n)
+	s.published(t)
+	return logged
+}
+
+// publish does, and does not wait.
+func (s *suite) publish(t testing.TB, r *route.Route, eventType string, n int) (logged []string) {
 	t.Helper()
 	for range n {
 		s.n++
@@ -81,15 +89,20 @@ func (s *suite) log(t *testing.T, r *route.Route, eventType string, n int) (logg
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.js.PublishMsgAsync(m); err != nil {
+		if _, err := s.js.PublishMsgAsync(m, jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		logged = append(logged, d.Name)
 	}
+	return logged
+}
+
+// published waits until all that was logged is stored.
+func (s *suite) published(t testing.TB) {
+	t.Helper()
 	select {
 	case <-s.js.PublishAsyncComplete():
 	case <-time.After(20 * time.Second):
 		t.Fatal("not published")
 	}
-	return logged
 }
