@@ -131,7 +131,7 @@ bench-guard: build ## Make a short run and fail if a ratio is out of its recorde
 
 .PHONY: bench-go
 bench-go: ## Run the micro-benchmarks of the hot functions, for benchstat.
-	@go test -run '^$$' -bench . -benchmem -count 6 ./dispatcher/route ./dispatcher/sign ./dispatcher/format ./dispatcher/delivery
+	@go test -run '^$$' -bench . -benchmem -count 6 ./dispatcher/route ./dispatcher/sign ./dispatcher/format ./dispatcher/delivery ./dispatcher/send
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s).

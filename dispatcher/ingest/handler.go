@@ -17,9 +17,9 @@ limitations under the License.
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -38,6 +38,8 @@ const (
 	maxIdempotencyKey    = 255
 	retryOverloaded      = time.Second
 	retryNotReady        = time.Second
+	// usualBody is up to which size a body gets its room at once.
+	usualBody = 16 << 10
 )
 
 // serve answers a request and says so in the log.
@@ -234,9 +236,12 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *answ
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	// Room for all of a body of usual size, and for the read that finds its end; what is announced is not there yet.
+	var body bytes.Buffer
+	body.Grow(int(min(max(r.ContentLength, 0), usualBody)) + bytes.MinRead)
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	if err == nil {
-		return body, nil
+		return body.Bytes(), nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge(limit)

@@ -53,11 +53,16 @@ func (s *Server) store(ctx context.Context, namespace string, events []event.Pos
 		for j, r := range routes {
 			if err := acquire(ctx, inRequest, s.creates); err != nil {
 				deliveries[j] = deliveryResult{Postback: r.Name, Result: resultUnstored, err: err}
+				continue
+			}
+			store := func() {
+				defer release(inRequest, s.creates)
+				deliveries[j] = s.storeOne(ctx, namespace, e, in, r)
+			}
+			if i == len(events)-1 && j == len(routes)-1 {
+				store() // The last, or the only one, needs no goroutine, whose stack would have to grow first.
 			} else {
-				stores.Go(func() {
-					defer release(inRequest, s.creates)
-					deliveries[j] = s.storeOne(ctx, namespace, e, in, r)
-				})
+				stores.Go(store)
 			}
 		}
 	}

@@ -51,6 +51,9 @@ func take(response *http.Response, now time.Time, hidden *secrets, attempt *v1al
 // excerpt returns the beginning of a body, without the secrets. An answer that goes on beyond maxDrain, or fails, has its
 // connection closed instead of reused: net/http does that when a body is closed before its end.
 func excerpt(response *http.Response, hidden *secrets) string {
+	if response.ContentLength == 0 {
+		return "" // as of most
+	}
 	// The bound counts what comes over the wire; the excerpt counts what comes out of the decompression.
 	wire := io.LimitReader(response.Body, maxDrain)
 	// A secret that goes on beyond the excerpt has to be known.

@@ -122,8 +122,11 @@ func (t *tokens) of(r *route.Route) *grant {
 	return g
 }
 
+// noRedirect keeps an answer that redirects.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
 // get returns a token for a route.
-func (t *tokens) get(ctx context.Context, r *route.Route, transport http.RoundTripper) (string, error) {
+func (t *tokens) get(ctx context.Context, r *route.Route, transport *http.Transport) (string, error) {
 	g := t.of(r)
 	select {
 	case g.turn <- struct{}{}:
@@ -137,7 +140,7 @@ func (t *tokens) get(ctx context.Context, r *route.Route, transport http.RoundTr
 	}
 	g.token = ""
 	// A redirect could send the client's secret elsewhere.
-	client := &http.Client{Transport: transport, CheckRedirect: noRedirect}
+	client := &http.Client{Transport: unfollowed{transport}, CheckRedirect: noRedirect}
 	token, err := g.config.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
 	if err != nil {
 		return "", err

@@ -35,12 +35,13 @@ import (
 // classifyResponse says what an answer means, and, for a failure, why.
 func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 	code := response.StatusCode
+	if code >= 200 && code < 300 {
+		return v1alpha1.OutcomeSucceeded, ""
+	}
 	answered := fmt.Sprintf("the endpoint answered %d %s", code, http.StatusText(code))
 	switch {
 	case code < minStatusCode || code > maxStatusCode:
 		return v1alpha1.OutcomeInvalidResponse, fmt.Sprintf("the endpoint answered with %q, which is no HTTP status", response.Status)
-	case code >= 200 && code < 300:
-		return v1alpha1.OutcomeSucceeded, ""
 	case code >= 300 && code < 400:
 		return v1alpha1.OutcomeRedirected, answered + ": redirects are not followed" + redirectTarget(response, "spec.url")
 	case code == http.StatusGone:

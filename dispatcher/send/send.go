@@ -129,7 +129,7 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 	}
 	hidden.addHeader(request.Header, authorizationHeader)
 	hidden.addHeader(request.Header, s.signer.Headers()...)
-	response, err := do(&http.Client{Transport: transport, CheckRedirect: noRedirect}, request, &connection)
+	response, err := do(transport, request, &connection)
 	attempt.RemoteIP = connection.remoteIP()
 	if err != nil {
 		if errors.Is(context.Cause(bounded), errAlwaysEnds) {
@@ -146,9 +146,11 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 
 // do sends a request, and once more on another connection each time that one turns out to be dead. net/http does so
 // itself where it is sure that the endpoint has not begun to read; an endpoint that has will know the event by its id.
-func do(client *http.Client, request *http.Request, connection *connectionTrace) (*http.Response, error) {
+// There is no http.Client around the transport, for it would copy the header to follow redirects: that would turn a POST
+// into a GET, or send the event where nobody declared it.
+func do(transport *http.Transport, request *http.Request, connection *connectionTrace) (*http.Response, error) {
 	for try := 0; ; try++ {
-		response, err := client.Do(request)
+		response, err := transport.RoundTrip(request)
 		if err == nil || try == maxStale || request.Context().Err() != nil || !connection.stale(err) {
 			return response, err
 		}
@@ -160,10 +162,6 @@ func do(client *http.Client, request *http.Request, connection *connectionTrace)
 		request.Body = body
 	}
 }
-
-// noRedirect keeps an answer that redirects: to follow it would turn a POST into a GET, or send the event where nobody
-// declared it.
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func (s *Sender) request(ctx context.Context, r *route.Route, d *v1alpha1.PostbackDelivery, authorization string, now time.Time) (*http.Request, error) {
 	body := []byte(d.Spec.Body)

@@ -76,7 +76,7 @@ func newTransports(e *egress.Egress) *transports {
 }
 
 // forRoute returns the transport to the endpoint of a route.
-func (t *transports) forRoute(r *route.Route) (http.RoundTripper, error) {
+func (t *transports) forRoute(r *route.Route) (*http.Transport, error) {
 	if r.TLS == nil {
 		return t.forNamespace(r.Namespace), nil
 	}
@@ -90,7 +90,7 @@ func (t *transports) forRoute(r *route.Route) (http.RoundTripper, error) {
 	cached, _ := t.own.Get(r.UID)
 	old, _ := cached.(*ownTransport)
 	if old != nil && old.settings == settings {
-		return unfollowed{old.Transport}, nil
+		return old.Transport, nil
 	}
 	config, err := tlsConfig(r.TLS)
 	if err != nil {
@@ -101,11 +101,11 @@ func (t *transports) forRoute(r *route.Route) (http.RoundTripper, error) {
 	}
 	own := newTransport(t.egress.Dialer(r.Namespace), config)
 	t.own.Add(r.UID, &ownTransport{settings: settings, Transport: own})
-	return unfollowed{own}, nil
+	return own, nil
 }
 
 // forNamespace returns the transport for what has no TLS settings of its own.
-func (t *transports) forNamespace(namespace string) http.RoundTripper {
+func (t *transports) forNamespace(namespace string) *http.Transport {
 	dialer := t.egress.Dialer(namespace)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -114,7 +114,7 @@ func (t *transports) forNamespace(namespace string) http.RoundTripper {
 		transport = newTransport(dialer, &tls.Config{MinVersion: tls.VersionTLS12})
 		t.shared[dialer] = transport
 	}
-	return unfollowed{transport}
+	return transport
 }
 
 // unfollowed leaves a Location that is no URL out of an answer. A client of net/http reads it though it follows no

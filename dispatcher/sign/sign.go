@@ -37,11 +37,11 @@ import (
 // DefaultDubHeader is the header of the scheme Dub, unless the installation renames it.
 const DefaultDubHeader = "Dub-Signature"
 
-// The headers of Standard Webhooks 1.0.
+// The headers of Standard Webhooks 1.0, spelled as net/http keys them, so that it need not do so at each request.
 const (
-	webhookIDHeader        = "webhook-id"
-	webhookTimestampHeader = "webhook-timestamp"
-	webhookSignatureHeader = "webhook-signature"
+	webhookIDHeader        = "Webhook-Id"
+	webhookTimestampHeader = "Webhook-Timestamp"
+	webhookSignatureHeader = "Webhook-Signature"
 )
 
 // KeyPrefix is what a signing key begins with, as partners see it.
@@ -57,7 +57,7 @@ func New(dubHeader string) (*Signer, error) {
 	if !httpguts.ValidHeaderFieldName(dubHeader) {
 		return nil, fmt.Errorf("signature header %q is not an HTTP header name", dubHeader)
 	}
-	return &Signer{dubHeader: dubHeader}, nil
+	return &Signer{dubHeader: http.CanonicalHeaderKey(dubHeader)}, nil
 }
 
 // Headers returns the names of the headers that may hold a signature.
