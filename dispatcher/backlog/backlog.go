@@ -32,8 +32,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// CacheOptions tell a cache to hold the unfinished deliveries alone, without their bodies: an object leaves the watch
-// when it is finished, so memory grows with what is unfinished and not with the log.
+// CacheOptions tell a cache to hold the unfinished deliveries alone, and of each what is decided by: an object leaves the
+// watch when it is finished, so memory grows with what is unfinished and not with the log.
 func CacheOptions(namespaces watched.Namespaces) cache.ByObject {
 	return cache.ByObject{
 		Namespaces: namespaces.Cache(),
@@ -43,12 +43,7 @@ func CacheOptions(namespaces watched.Namespaces) cache.ByObject {
 		),
 		Transform: func(object any) (any, error) {
 			if d, ok := object.(*v1alpha1.PostbackDelivery); ok {
-				d.ManagedFields = nil
-				d.Spec.Body = ""
-				if last := len(d.Status.Attempts) - 1; last >= 0 {
-					d.Status.Attempts = d.Status.Attempts[last:]
-					d.Status.Attempts[0].ResponseBody = ""
-				}
+				strip(d)
 			}
 			return object, nil
 		},

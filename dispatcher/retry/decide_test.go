@@ -25,8 +25,10 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
+	"github.com/postback-dev/postback-operator/dispatcher/backlog"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 func TestDecide(t *testing.T) {
@@ -116,6 +118,13 @@ func TestDecide(t *testing.T) {
 			}
 			if got := decide(d, test.route, seen, now); got != test.want {
 				t.Errorf("decide() = %+v, want %+v", got, test.want)
+			}
+			cached, err := backlog.CacheOptions(watched.Namespaces{}).Transform(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := decide(cached.(*v1alpha1.PostbackDelivery), test.route, seen, now); got != test.want {
+				t.Errorf("decide() = %+v for what the cache holds, want %+v", got, test.want)
 			}
 		})
 	}

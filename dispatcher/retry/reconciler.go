@@ -135,11 +135,11 @@ func (r *Reconciler) decide(d *v1alpha1.PostbackDelivery) (*route.Route, decisio
 	return target, decide(d, target, r.firstSeen(d, target, now), now)
 }
 
-// find returns the delivery as the cache has it. A finished one is not there: it is read only if somebody asked for its
-// redelivery.
+// find returns the delivery as the cache has it, which must not be changed. A finished one is not there: it is read only if
+// somebody asked for its redelivery.
 func (r *Reconciler) find(ctx context.Context, key types.NamespacedName, requested bool) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
-	err := r.Cache.Get(ctx, key, d)
+	err := r.Cache.Get(ctx, key, d, client.UnsafeDisableDeepCopy)
 	switch {
 	case err == nil:
 		return d, nil

@@ -147,7 +147,7 @@ func TestBacklogHoldsOnlyWhatIsUnfinished(t *testing.T) {
 	cached := &v1alpha1.PostbackDelivery{}
 	g.Expect(replica.mgr.GetCache().Get(t.Context(), client.ObjectKeyFromObject(done), cached)).To(Succeed())
 	g.Expect(cached.Spec.Body).To(BeEmpty())
-	g.Expect(cached.Spec.Event.ID).To(Equal("evt_3"))
+	g.Expect(cached.Spec.PostbackRef.UID).To(Equal(r.postback.UID))
 
 	done.Status.Phase = v1alpha1.DeliveryDelivered
 	g.Expect(r.client.Status().Update(t.Context(), done)).To(Succeed())

@@ -38,6 +38,7 @@ func Log(o zap.Options) logr.Logger {
 		o.Level = uberzap.NewAtomicLevelAt(zapcore.Level(-MaxVerbosity))
 	}
 	log := zap.New(zap.UseFlagOptions(&o))
+	log = log.WithSink(late{LogSink: log.GetSink()})
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
 	stdlog.SetFlags(0)

@@ -18,6 +18,7 @@ package start_test
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	stdlog "log"
 	"strings"
@@ -55,5 +56,23 @@ func TestLogShowsNoBodiesAndNoQuotes(t *testing.T) {
 	if got := written.String(); !strings.Contains(got, "a request") || !strings.Contains(got, "Unsolicited response starting with (left out)") ||
 		!strings.Contains(got, "harmless") || strings.Contains(got, "s3cret") {
 		t.Errorf("the log is %s", got)
+	}
+}
+
+func TestValuesOfALoggerAreWritten(t *testing.T) {
+	var written bytes.Buffer
+	log := start.Log(zap.Options{DestWriter: &written})
+	t.Cleanup(func() { stdlog.SetOutput(t.Output()) })
+	parent := log.WithName("retry").WithValues("controller", "retry")
+	first, second := parent.WithValues("delivery", "first"), parent.WithValues("delivery", "second")
+	first.Info("one", "attempt", 1)
+	second.Error(errors.New("cause"), "two", "attempt", 2)
+	for _, want := range []string{
+		`"logger":"retry","msg":"one","controller":"retry","delivery":"first","attempt":1}`,
+		`"logger":"retry","msg":"two","controller":"retry","delivery":"second","attempt":2,"error":"cause"`,
+	} {
+		if !strings.Contains(written.String(), want) {
+			t.Errorf("%s is not in the log:\n%s", want, &written)
+		}
 	}
 }

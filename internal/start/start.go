@@ -23,10 +23,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
-// Manager runs a manager until ctx ends, and returns when it has finished what it does. While the caches of a
-// controller-runtime manager have not synced, it does not listen to ctx; nothing is in flight then, so Manager returns
-// at once, and the program may end.
+// Manager runs a manager until ctx ends, within the memory that its container has, and returns when it has finished what it
+// does. While the caches of a controller-runtime manager have not synced, it does not listen to ctx; nothing is in flight
+// then, so Manager returns at once, and the program may end.
 func Manager(ctx context.Context, mgr manager.Manager) error {
+	limitMemory(ctx, mgr.GetLogger())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
 	synced := make(chan struct{})

@@ -1,0 +1,40 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package start
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/go-logr/logr"
+)
+
+// memoryInterval is how often it is looked whether the container's limit of memory was changed, as it can be while the
+// container runs.
+const memoryInterval = time.Minute
+
+// limitMemory has the garbage collector work harder before the process has more memory than its container may have, until
+// ctx ends: from nine tenths of the limit on, which leaves room for what is not on the heap. GOMEMLIMIT, if it is set, holds
+// instead.
+func limitMemory(ctx context.Context, log logr.Logger) {
+	_, err := memlimit.Set(memlimit.WithRefreshInterval(ctx, memoryInterval))
+	if err != nil && !errors.Is(err, memlimit.ErrNoCgroup) && !errors.Is(err, memlimit.ErrCgroupsNotSupported) {
+		log.Info("Cannot tell how much memory the container may have; GOMEMLIMIT can say so", "reason", err.Error())
+	}
+}
