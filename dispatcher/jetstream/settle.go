@@ -124,7 +124,7 @@ func (c *Consumer) log(ctx context.Context, h *held, a v1alpha1.Attempt) error {
 	err = storeBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		_, err := c.Connection.intoLog.publish(ctx, m)
 		if err != nil && last == nil {
-			logf.FromContext(ctx).Info("A success is not in the log yet", "delivery", klog.KObj(h.d), "reason", err.Error())
+			logf.FromContext(ctx).Info("A success is not in the log yet", "reason", err.Error())
 		}
 		last = err
 		return err == nil, nil
@@ -156,7 +156,7 @@ func (c *Consumer) keep(ctx context.Context, d *v1alpha1.PostbackDelivery, apply
 			return false, fmt.Errorf("%w: %s", errNoRoom, outcome.Reason)
 		}
 		if last == nil {
-			logf.FromContext(ctx).Info("Cannot record an attempt yet", "delivery", klog.KObj(d), "reason", outcome.Err.Error())
+			logf.FromContext(ctx).Info("Cannot record an attempt yet", "reason", outcome.Err.Error())
 		}
 		last = outcome.Err
 		return false, nil
