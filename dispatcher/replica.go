@@ -233,7 +233,7 @@ func (r *replica) addIntake(ctx context.Context, o *ingest.Options) error {
 	synced := o.Synced
 	o.Synced = func() bool { return synced() && known.HasSynced() }
 	pending := &jetstream.Pending{Connection: r.streams, Objects: r.pending}
-	o.Intake = &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Known: known, Lanes: r.lanes}
+	o.Intake = &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Known: known, Lanes: r.lanes, Pending: pending}
 	o.Backlog = pending
 	o.Successes = r.streams.Log(r.routes)
 	return errors.Join(
@@ -241,7 +241,7 @@ func (r *replica) addIntake(ctx context.Context, o *ingest.Options) error {
 		r.mgr.Add(r.streams),
 		r.mgr.Add(pending),
 		r.mgr.Add(jetstream.NewConsumer(jetstream.ConsumerOptions{
-			Connection: r.streams, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, API: r.live, Known: known,
+			Connection: r.streams, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, API: r.live, Known: known, Pending: pending,
 			Synced: o.Synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
 		})),
 	)

@@ -94,7 +94,14 @@ func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDeliver
 	}
 	defer a.end(key)
 
+	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Key(), "eventID", d.Spec.Event.ID)
+	if !cause.Request.None() {
+		log = log.WithValues(audit.Key, audit.RedeliveredAction, "request", cmp.Or(cause.Request.Redeliver, cause.Request.FromPostback))
+	}
 	traced, span := a.Traces.Attempt(ctx, d, r)
+	if id := span.ID(); id != "" {
+		log = log.WithValues("traceID", id)
+	}
 	result := a.Sender.Send(traced, r, d)
 	if result.Outcome == v1alpha1.OutcomeInterrupted && errors.Is(context.Cause(ctx), lane.ErrDeleted) {
 		result.Message = "the Postback was deleted during the attempt; the endpoint may have received it"
@@ -107,7 +114,7 @@ func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDeliver
 	record, cancel := EndLater(ctx, lastWrite)
 	defer cancel()
 	var before v1alpha1.PostbackDeliveryStatus
-	recorded, err := write(record, func(d *v1alpha1.PostbackDelivery) {
+	recorded, err := write(logf.IntoContext(record, log), func(d *v1alpha1.PostbackDelivery) {
 		before = d.Status
 		delivery.Apply(d, r, result, cause.Request)
 	})
@@ -115,23 +122,10 @@ func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDeliver
 	if err != nil {
 		return nil, err
 	}
-	logf.FromContext(ctx).Info("Attempted", append(about(d, r, cause, span), "attempt", recorded.Status.AttemptCount,
-		"outcome", result.Outcome, "phase", recorded.Status.Phase, "duration", result.Duration.Duration.String(), "takenOver", cause.TakenOver)...)
+	log.Info("Attempted", "attempt", recorded.Status.AttemptCount, "outcome", result.Outcome, "phase", recorded.Status.Phase,
+		"duration", result.Duration.Duration.String(), "takenOver", cause.TakenOver)
 	a.announce(r, &before, recorded)
 	return recorded, nil
-}
-
-// about is what the log says of which attempt it speaks. It is not made values of a logger, which writes these out at once,
-// a kilobyte for each attempt, also where the line is left out because there are too many of its kind.
-func about(d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, span *trace.Span) []any {
-	about := []any{"delivery", klog.KObj(d), "postback", r.Key(), "eventID", d.Spec.Event.ID}
-	if !cause.Request.None() {
-		about = append(about, audit.Key, audit.RedeliveredAction, "request", cmp.Or(cause.Request.Redeliver, cause.Request.FromPostback))
-	}
-	if id := span.ID(); id != "" {
-		about = append(about, "traceID", id)
-	}
-	return about
 }
 
 // noteTakeover puts the note in front of a message, which may lose its end.

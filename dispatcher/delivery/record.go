@@ -26,7 +26,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -81,13 +80,13 @@ func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, app
 			// What an endpoint can make of an answer has no end. The attempt must be on record all the same, or it would
 			// be repeated again and again.
 			bare = true
-			logf.FromContext(ctx).Error(err, "The API server refuses the record of an attempt: recording it without its texts", "delivery", klog.KObj(d))
+			logf.FromContext(ctx).Error(err, "The API server refuses the record of an attempt: recording it without its texts")
 			return false, nil
 		case refused(err):
 			return false, fmt.Errorf("%w: %w", ErrUnrecordable, err)
 		}
 		if last == nil {
-			logf.FromContext(ctx).Info("Cannot record an attempt yet", "delivery", klog.KObj(d), "reason", err.Error())
+			logf.FromContext(ctx).Info("Cannot record an attempt yet", "reason", err.Error())
 		}
 		last = err
 		return false, nil

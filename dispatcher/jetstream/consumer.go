@@ -47,6 +47,7 @@ type ConsumerOptions struct {
 	Attempter  *attempt.Attempter
 	API        intake.Store
 	Known      *Known
+	Pending    *Pending
 	// Synced reports whether Routes and Known hold what was there at the start.
 	Synced func() bool
 	// Stop ends when what is in flight has to be cut short.
@@ -59,14 +60,13 @@ type ConsumerOptions struct {
 type Consumer struct {
 	ConsumerOptions
 
-	hand *hand
-	// overflowing holds one element for each PostbackDelivery that is being made without an attempt.
-	overflowing chan struct{}
+	hand     *hand
+	overflow *allowance
 }
 
 // NewConsumer returns a Consumer that takes nothing yet.
 func NewConsumer(o ConsumerOptions) *Consumer {
-	return &Consumer{ConsumerOptions: o, hand: newHand(), overflowing: make(chan struct{}, maxOverflowing)}
+	return &Consumer{ConsumerOptions: o, hand: newHand(), overflow: newAllowance()}
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
@@ -132,7 +132,7 @@ func (c *Consumer) place(ctx context.Context, h *held) {
 	for {
 		r := c.Routes.Of(h.d.Namespace, h.d.Spec.PostbackRef)
 		switch decide(r, c.Lanes.Pressure) {
-		case giveHeld:
+		case giveHeld, giveTroubled:
 			c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
 			return
 		case giveSlow:

@@ -32,20 +32,24 @@ const (
 	attemptNow verdict = iota
 	// waitForPlace: its lane is full, and moves: there will be a place in a moment.
 	waitForPlace
-	// giveHeld and giveSlow: it becomes a PostbackDelivery, for it is not to be attempted now, or its lane hardly moves.
+	// giveHeld: it becomes a PostbackDelivery, for its Postback is not one for whose first attempt a stream is the place.
 	giveHeld
+	// giveTroubled and giveSlow: it becomes one when there is room for that, for its endpoint is held back, or its lane hardly
+	// moves.
+	giveTroubled
 	giveSlow
 )
 
 const (
-	// lanePlaces is how many first attempts may wait in one lane: as many as keep it busy between two looks of lookAgain. With
-	// more, a dispatcher that is short of CPU would take its own queue for an endpoint that is slow, and have the API server
-	// store what the stream holds already.
-	lanePlaces = 64
-	// slowLane is how long work may wait in a lane before the lane is slow, and slowFullLane if the lane is full as well:
-	// then what comes next waits outside, and everybody else's behind it.
-	slowLane     = time.Second
-	slowFullLane = 250 * time.Millisecond
+	// lanePlaces is how many first attempts may wait in one lane. With more, a dispatcher that is short of CPU would take its
+	// own queue for an endpoint that is slow, and have the API server store what the stream holds already; with fewer, an
+	// endpoint that begins to hang would hold up everybody else's before it is known to be one.
+	lanePlaces = 256
+	// slowLane is how long work may wait in a lane before the lane is slow, and stillLane for how long nothing may begin in
+	// one in which manyWaiting do: longer than a process stalls that is short of CPU.
+	slowLane    = time.Second
+	stillLane   = 250 * time.Millisecond
+	manyWaiting = 64
 )
 
 // decide says what to do with a delivery, of whose Postback r is the route, or nil if there is none here: it may have been
@@ -55,12 +59,12 @@ func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 		return giveHeld
 	}
 	p := pressure(r)
-	switch full := p.Waiting >= lanePlaces; {
+	switch {
 	case p.HeldBack:
-		return giveHeld
-	case p.Wait > slowLane, full && p.Wait > slowFullLane:
+		return giveTroubled
+	case p.Wait > slowLane, p.Still > stillLane && p.Waiting >= manyWaiting:
 		return giveSlow
-	case full:
+	case p.Waiting >= lanePlaces:
 		return waitForPlace
 	}
 	return attemptNow

@@ -32,17 +32,18 @@ func TestDecide(t *testing.T) {
 		pressure lane.Pressure
 		want     verdict
 	}{
-		"idle":                        {route: enabled, want: attemptNow},
-		"no route":                    {want: giveHeld},
-		"paused":                      {route: &route.Route{State: v1alpha1.PostbackPaused}, want: giveHeld},
-		"disabled":                    {route: &route.Route{State: v1alpha1.PostbackDisabled}, want: giveHeld},
-		"exact concurrency":           {route: &route.Route{State: v1alpha1.PostbackEnabled, MaxConcurrent: 1}, want: giveHeld},
-		"exact rate":                  {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: giveHeld},
-		"held back":                   {route: enabled, pressure: lane.Pressure{HeldBack: true}, want: giveHeld},
-		"busy":                        {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces - 1, Wait: slowLane}, want: attemptNow},
-		"full, and moving":            {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowFullLane}, want: waitForPlace},
-		"full, and hardly moving":     {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowFullLane + 1}, want: giveSlow},
-		"not full, but hardly moving": {route: enabled, pressure: lane.Pressure{Waiting: 1, Wait: slowLane + time.Millisecond}, want: giveSlow},
+		"idle":                {route: enabled, want: attemptNow},
+		"no route":            {want: giveHeld},
+		"paused":              {route: &route.Route{State: v1alpha1.PostbackPaused}, want: giveHeld},
+		"disabled":            {route: &route.Route{State: v1alpha1.PostbackDisabled}, want: giveHeld},
+		"exact concurrency":   {route: &route.Route{State: v1alpha1.PostbackEnabled, MaxConcurrent: 1}, want: giveHeld},
+		"exact rate":          {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: giveHeld},
+		"held back":           {route: enabled, pressure: lane.Pressure{HeldBack: true}, want: giveTroubled},
+		"busy":                {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces - 1, Wait: slowLane, Still: stillLane}, want: attemptNow},
+		"full, and moving":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: stillLane}, want: waitForPlace},
+		"hardly moving":       {route: enabled, pressure: lane.Pressure{Waiting: 1, Wait: slowLane + time.Millisecond}, want: giveSlow},
+		"still":               {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting, Wait: stillLane + 1, Still: stillLane + 1}, want: giveSlow},
+		"still, and few wait": {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting - 1, Wait: slowLane, Still: slowLane}, want: attemptNow},
 	}
 	for name, test := range tests {
 		if got := decide(test.route, func(*route.Route) lane.Pressure { return test.pressure }); got != test.want {

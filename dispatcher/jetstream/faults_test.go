@@ -238,7 +238,7 @@ func TestHangingNeighbour(t *testing.T) {
 	hanging.delay.Store(int64(hangs))
 	good, bad := r.postback("good", healthy), r.postback("bad", hanging)
 	x := r.replica(true)
-	stored := map[string]time.Time{}
+	stored, began := map[string]time.Time{}, time.Now()
 	for i := range 1500 {
 		g.Expect(x.store(bad, fmt.Sprintf("bad_%d", i), data(i)).Result).To(Equal(intake.Stored))
 		if i%5 == 0 {
@@ -248,13 +248,15 @@ func TestHangingNeighbour(t *testing.T) {
 		}
 	}
 	g.Eventually(healthy.total).WithTimeout(patience).Should(Equal(len(stored)))
+	objects := len(r.objects())
+	g.Expect(objects).To(BeNumerically("<=", overflowBurst+overflowRate*time.Since(began).Seconds()))
 	var slowest time.Duration
 	healthy.mu.Lock()
 	for id, at := range healthy.at {
 		slowest = max(slowest, at.Sub(stored[id]))
 	}
 	healthy.mu.Unlock()
-	t.Logf("beside 1500 events for an endpoint that hangs, the slowest of %d took %s", len(stored), slowest)
+	t.Logf("beside 1500 events for an endpoint that hangs, the slowest of %d took %s, and %d became PostbackDeliveries", len(stored), slowest, objects)
 	g.Expect(slowest).To(BeNumerically("<", hangs)) // It does not wait for an answer of the other.
 	// What the hanging one has not got is at the API server, or is with it.
 	g.Eventually(x.waiting).WithTimeout(2 * patience).Should(BeNumerically("<=", 2*lanePlaces))

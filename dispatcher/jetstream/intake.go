@@ -51,12 +51,14 @@ type Lanes interface {
 	Pressure(r *route.Route) lane.Pressure
 }
 
-// Intake stores what can be attempted at once in the stream, and the rest at the API server.
+// Intake stores what can be attempted at once in the stream, and the rest at the API server; what its endpoint cannot take now
+// is stored in the stream, too, as long as that is shallow, and goes to the API server from there, without haste.
 type Intake struct {
 	Connection *Connection
 	Kubernetes *intake.Kubernetes
 	Known      *Known
 	Lanes      Lanes
+	Pending    *Pending
 }
 
 // Store implements ingest.Intake.
@@ -66,9 +68,9 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	}
 	m := i.Connection.names.Delivery(d.Object)
 	switch verdict := decide(d.Route, i.Lanes.Pressure); {
-	case verdict == giveHeld:
+	case verdict == giveHeld, verdict == giveTroubled && i.Pending.deep():
 		return i.giveOver(ctx, d, overflowHeld)
-	case verdict == giveSlow:
+	case verdict == giveSlow && i.Pending.deep():
 		return i.giveOver(ctx, d, overflowSlow)
 	case int64(m.Size()+logRoom) > i.Connection.nats.MaxPayload():
 		return i.giveOver(ctx, d, overflowLarge)

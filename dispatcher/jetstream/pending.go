@@ -88,6 +88,9 @@ func (p *Pending) Full(r *route.Route) bool {
 	return p.waiting(postbackKey{r.Namespace, r.UID}) >= room
 }
 
+// deep reports whether the stream holds so much that it has no room for what endpoints cannot take now.
+func (p *Pending) deep() bool { return p.all.Load() >= maxAside }
+
 // waiting returns how many deliveries of a Postback were in the stream at the last count, and has them counted again.
 func (p *Pending) waiting(key postbackKey) int {
 	p.mu.Lock()

@@ -36,18 +36,14 @@ import (
 )
 
 const (
-	// maxOverflowing is how many PostbackDeliveries are made at a time without an attempt. What finds no place goes back
-	// into the stream for a while, so that it is in nobody's way.
-	maxOverflowing = 64
 	// overflowTimeout bounds the making of one.
 	overflowTimeout = 10 * time.Second
 	// lastWrite is how long what was attempted may still be recorded once the process has to end.
 	lastWrite = 4 * time.Second
 
-	// Messages go back for so long: for each time they were given out, at most longestBack; if this replica is attempting the
-	// same delivery; and if a quota leaves no room at the API server.
+	// Messages go back for so long: at least; if this replica is attempting the same delivery; and if a quota leaves no room
+	// at the API server.
 	backStep     = time.Second
-	longestBack  = 10 * time.Second
 	backInFlight = time.Second
 	backNoRoom   = 30 * time.Second
 )
@@ -128,7 +124,7 @@ func (c *Consumer) log(ctx context.Context, h *held, a v1alpha1.Attempt) error {
 	err = storeBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		_, err := c.Connection.intoLog.publish(ctx, m)
 		if err != nil && last == nil {
-			logf.FromContext(ctx).Info("A success is not in the log yet", "delivery", klog.KObj(h.d), "reason", err.Error())
+			logf.FromContext(ctx).Info("A success is not in the log yet", "reason", err.Error())
 		}
 		last = err
 		return err == nil, nil
@@ -160,7 +156,7 @@ func (c *Consumer) keep(ctx context.Context, d *v1alpha1.PostbackDelivery, apply
 			return false, fmt.Errorf("%w: %s", errNoRoom, outcome.Reason)
 		}
 		if last == nil {
-			logf.FromContext(ctx).Info("Cannot record an attempt yet", "delivery", klog.KObj(d), "reason", outcome.Err.Error())
+			logf.FromContext(ctx).Info("Cannot record an attempt yet", "reason", outcome.Err.Error())
 		}
 		last = outcome.Err
 		return false, nil
@@ -177,18 +173,16 @@ func same(existing, d *v1alpha1.PostbackDelivery) bool {
 	return a.PostbackRef == b.PostbackRef && a.Event.ID == b.Event.ID && a.Event.Type == b.Event.Type && a.Body == b.Body
 }
 
-// giveOver leaves a delivery that is not to be attempted now to the API server, or, if too many are on their way there, to
-// the stream for a while.
+// giveOver leaves a delivery that is not to be attempted now to the API server, or, if that has enough of them, to the stream
+// for a while.
 func (c *Consumer) giveOver(h *held, why overflow) {
-	select {
-	case c.overflowing <- struct{}{}:
-	default:
-		c.giveBack(h, min(time.Duration(h.tries)*backStep, longestBack))
+	if !c.overflow.take(c.Clock.Now(), c.Pending.deep()) {
+		c.giveBack(h, wait.Jitter(aside(h.tries, int(c.Pending.all.Load())), 1))
 		return
 	}
 	go func() {
-		defer func() { <-c.overflowing }()
-		if h.tries > 1 && !c.isNew(h) {
+		defer c.overflow.done()
+		if h.tries > 1 && c.wasLogged(h) {
 			return
 		}
 		ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
@@ -217,20 +211,36 @@ func (c *Consumer) giveOver(h *held, why overflow) {
 // isNew reports whether no trace of a delivery is in the log or at the API server. Otherwise, or if that cannot be known now,
 // it settles it.
 func (c *Consumer) isNew(h *held) bool {
+	if c.wasLogged(h) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+	defer cancel()
+	err := c.API.Get(ctx, client.ObjectKeyFromObject(h.d), &v1alpha1.PostbackDelivery{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return true
+	case err != nil:
+		c.giveBack(h, backStep)
+	default:
+		c.done(h)
+	}
+	return false
+}
+
+// wasLogged reports whether a delivery is in the log, or that cannot be known now. Then it settles it.
+func (c *Consumer) wasLogged(h *held) bool {
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
 	existing, err := c.Connection.logged(ctx, h.d)
-	if err == nil && (existing == nil || !existing.CreationTimestamp.Time.Equal(message.Created(h.stored).Time)) {
-		// One that was stored at another time is of an event that was posted before, under the same id.
-		err = c.API.Get(ctx, client.ObjectKeyFromObject(h.d), &v1alpha1.PostbackDelivery{})
-		if apierrors.IsNotFound(err) {
-			return true
-		}
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		c.giveBack(h, backStep)
+		return true
+	case existing == nil || !existing.CreationTimestamp.Time.Equal(message.Created(h.stored).Time):
+		// One that was stored at another time is of an event that was posted before, under the same id.
 		return false
 	}
 	c.done(h)
-	return false
+	return true
 }

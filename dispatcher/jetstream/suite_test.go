@@ -206,9 +206,9 @@ func (r *rig) replica(consuming bool) *replica {
 	g.Expect(err).NotTo(HaveOccurred())
 	x.pending = &Pending{Connection: x.connection, Objects: unfinished}
 	first := &attempt.First{Routes: r.routes, Lanes: x.lanes, Clock: clock.RealClock{}}
-	x.intake = &Intake{Connection: x.connection, Kubernetes: &intake.Kubernetes{API: r.api, FirstAttempts: first}, Known: known, Lanes: x.lanes}
+	x.intake = &Intake{Connection: x.connection, Kubernetes: &intake.Kubernetes{API: r.api, FirstAttempts: first}, Known: known, Lanes: x.lanes, Pending: x.pending}
 	x.consumer = NewConsumer(ConsumerOptions{
-		Connection: x.connection, Routes: r.routes, Lanes: x.lanes, API: r.api, Known: known, Synced: known.HasSynced,
+		Connection: x.connection, Routes: r.routes, Lanes: x.lanes, API: r.api, Known: known, Pending: x.pending, Synced: known.HasSynced,
 		Attempter: &attempt.Attempter{
 			Sender:   send.New(send.Options{Signer: signer, UserAgent: "Postback/test", Clock: clock.RealClock{}, Egress: out}),
 			Recorder: &delivery.Recorder{Client: r.api}, Events: events.NewFakeRecorder(100000),

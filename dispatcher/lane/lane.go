@@ -136,7 +136,8 @@ func (l *lane) begins(now time.Time, w *Work) { l.waited, l.began = now.Sub(w.en
 func (l *lane) pressure(now time.Time) Pressure {
 	p := Pressure{HeldBack: l.heldBack(now), Waiting: l.reserved + l.waiting()}
 	if l.waiting() > 0 {
-		p.Wait = max(l.waited, now.Sub(l.began))
+		p.Still = now.Sub(l.began)
+		p.Wait = max(l.waited, p.Still)
 	}
 	return p
 }

@@ -122,8 +122,8 @@ type Pressure struct {
 	HeldBack bool
 	// Waiting is the number of attempts that wait for the lane, or have a place reserved.
 	Waiting int
-	// Wait is about how long one would wait that comes now.
-	Wait time.Duration
+	// Wait is about how long one would wait that comes now, and Still for how long none of those that wait has begun.
+	Wait, Still time.Duration
 }
 
 // Pressure returns how the lane of a route fares.

@@ -66,7 +66,7 @@ func guard(ctx context.Context, o *options, out io.Writer) error {
 
 // ratios returns what does not depend on how fast the machine is.
 func (m *mode) ratios() map[string]float64 {
-	saturation, alone, beside := m.figure(runSaturation), m.figure("alone"), m.figure("beside")
+	saturation, alone, beside := m.figure(runSaturation), m.figure(runAlone), m.figure(runBeside)
 	apiServer := saturation.CPU["kube-apiserver"]
 	return map[string]float64{
 		"throughput against create and status":                 saturation.PerSecond / m.Ceilings.API,

@@ -43,8 +43,8 @@ var peer = map[string]figure{
 	runSaturation: {PerSecond: 2047, CPU: map[string]float64{"all": 0.79}, Latency: percentiles{P99: 136}},
 	runFanOut:     {PerSecond: 2734},
 	runSteady:     {PerSecond: steadyRate, Latency: percentiles{P99: 55}},
-	"alone":       {Latency: percentiles{P99: 400}},
-	"beside":      {Latency: percentiles{P99: 45000}},
+	runAlone:      {Latency: percentiles{P99: 400}},
+	runBeside:     {Latency: percentiles{P99: 45000}},
 }
 
 // report is all that was measured.
@@ -174,9 +174,11 @@ func (f *figure) Title() string {
 		return fmt.Sprintf("steady %d/s", steadyRate)
 	case runFanOut:
 		return fmt.Sprintf("each event to %d endpoints", fanOut)
-	case "alone":
+	case runAlone:
 		return "a healthy endpoint alone"
-	case "beside":
+	case runBesideQuick:
+		return "the same beside one that answers"
+	case runBeside:
 		return fmt.Sprintf("the same beside one that hangs %s", hangFor)
 	}
 	return f.Name

@@ -19,7 +19,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -50,6 +49,9 @@ const (
 	runSteady     = "steady"
 	runFanOut     = "fanout"
 	runHanging    = "hanging"
+
+	// Parts of runHanging.
+	runAlone, runBesideQuick, runBeside = "alone", "beside-quick", "beside"
 )
 
 // ceilings are what the parts can do without the operator.
@@ -159,36 +161,51 @@ func (r *rig) one(ctx context.Context, t traffic) (figure, error) {
 	return f, r.remove(ctx, t.namespace)
 }
 
-// hanging measures an endpoint alone, and beside one that hangs.
+// hanging measures an endpoint alone, beside one that answers, and beside one that hangs. With a neighbour half of what the same
+// connections post is for that one: the second says what the neighbour's share costs, the third what its hanging does.
 func (r *rig) hanging(ctx context.Context) ([]figure, error) {
 	const healthy, hung = "healthy", "hung"
-	types := []string{"bench." + healthy, "bench." + hung}
 	if err := r.receiver.behave(ctx, load.Behaviour{Endpoint: hung, Delay: hangFor}); err != nil {
 		return nil, err
 	}
 	var figures []figure
-	for n, name := range map[int]string{1: "alone", 2: "beside"} {
-		t := traffic{
-			name: name, namespace: "bench-" + name, types: types[:n], events: n * min(hangEvents, r.options.events/2),
-			connections: r.options.connections, fanOut: 1, only: healthy, kept: -1,
-		}
-		var err error
-		if t.token, err = r.namespace(ctx, t.namespace); err != nil {
-			return nil, err
-		}
-		err = r.create(ctx, r.postback(t.namespace, healthy, v1alpha1.Trigger(types[0])), r.postback(t.namespace, hung, v1alpha1.Trigger(types[1])))
+	for _, run := range []struct {
+		name      string
+		endpoints []string
+	}{{runAlone, []string{healthy}}, {runBesideQuick, []string{healthy, "quick"}}, {runBeside, []string{healthy, hung}}} {
+		f, err := r.neighbours(ctx, run.name, run.endpoints...)
 		if err != nil {
-			return nil, err
-		}
-		f, err := r.measure(ctx, t)
-		if err != nil {
-			return nil, err
-		}
-		if err := r.remove(ctx, t.namespace); err != nil {
-			return nil, err
+			return figures, err
 		}
 		figures = append(figures, f)
 	}
-	slices.SortFunc(figures, func(a, b figure) int { return a.Events - b.Events })
 	return figures, nil
+}
+
+// neighbours measures the first of some endpoints, each of which gets as many events.
+func (r *rig) neighbours(ctx context.Context, name string, endpoints ...string) (figure, error) {
+	t := traffic{
+		name: name, namespace: "bench-" + name, events: len(endpoints) * min(hangEvents, r.options.events/2),
+		connections: r.options.connections, fanOut: 1, only: endpoints[0], kept: -1,
+	}
+	var err error
+	if t.token, err = r.namespace(ctx, t.namespace); err != nil {
+		return figure{}, err
+	}
+	var postbacks []*v1alpha1.Postback
+	for _, endpoint := range endpoints {
+		t.types = append(t.types, "bench."+endpoint)
+		postbacks = append(postbacks, r.postback(t.namespace, endpoint, v1alpha1.Trigger("bench."+endpoint)))
+	}
+	if err := r.create(ctx, postbacks...); err != nil {
+		return figure{}, err
+	}
+	f, err := r.measure(ctx, t)
+	if err != nil {
+		return f, err
+	}
+	if err := r.remove(ctx, t.namespace); err != nil {
+		return f, err
+	}
+	return f, r.settle(ctx, t.namespace, 0) // What waits in the stream is not to be in the way of what follows.
 }

@@ -271,11 +271,15 @@ func report(t *testing.T, v *verdict, faults []fault) {
 	}
 	line("attempts before their time", v.early)
 	line("  taken over, as the log says", v.takenOver)
+	line("  given out again by the stream", v.givenAgain)
 	line("log differs from what arrived", v.different)
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		line("faults: "+string(kind), kinds[kind])
 	}
 	t.Logf("the figures (seed %d):\n%s", *seed, text.String())
+	if most := 1 + v.accepted/500; v.givenAgain > most {
+		t.Errorf("the stream gave out %d again while they were attempted: at most %d are to be expected of the faults", v.givenAgain, most)
+	}
 	for i, problem := range v.problems {
 		if i == listed {
 			t.Errorf("and %d more", len(v.problems)-listed)

@@ -159,6 +159,15 @@ func TestJudge(t *testing.T) {
 			arrivals: []*arrival{arrived(50*ms, well), arrived(3050*ms, unwell), arrived(15150*ms, well)}, duplicates: 2,
 			faults: []fault{{kind: streamDown, from: at(0), to: at(time.Second)}}, want: "1ms before its time",
 		},
+		"given out again by the stream while it was attempted": {
+			delivery: delivered(attempted(1, 0, failed, 503), attempted(2, 2*time.Second, succeeded, 200)), stream: true,
+			arrivals: []*arrival{arrived(50*ms, unwell), arrived(2050*ms, well)}, faults: []fault{{kind: streamDown, from: at(0), to: at(time.Second)}},
+		},
+		"a retry before its time while there was no stream": {
+			delivery: delivered(attempted(1, 0, failed, 503), attempted(2, 12100*ms, failed, 503), attempted(3, 15*time.Second, succeeded, 200)), stream: true,
+			arrivals: []*arrival{arrived(50*ms, unwell), arrived(12150*ms, unwell), arrived(15050*ms, well)}, want: "before its time",
+			faults: []fault{{kind: streamDown, from: at(0), to: at(time.Second)}},
+		},
 		"record lost with NATS and the replica": {
 			delivery: delivered(attempted(1, 20*time.Second, succeeded, 200)), stream: true,
 			faults:   []fault{{kind: streamDown, from: at(0), to: at(18 * time.Second)}, killedAt(19 * time.Second)},

@@ -84,7 +84,7 @@ type verdict struct {
 	// unrecorded are arrivals that no log shows, overlaps are attempts that began before another one had ended, seenLate
 	// are answers in time that the dispatcher did not see in time, takenOver are attempts before their time of which the log
 	// says that another replica's had not been recorded.
-	lost, duplicates, unrecorded, overlaps, early, takenOver, different, seenLate int
+	lost, duplicates, unrecorded, overlaps, early, takenOver, givenAgain, different, seenLate int
 	// reasons counts the duplicates by what explains them.
 	reasons map[string]int
 	// problems are what must not be.
@@ -237,8 +237,8 @@ func (v *verdict) compare(e evidence, r *record) string {
 		switch {
 		case r.Outcome == v1alpha1.OutcomeConnectionRefused, r.Outcome == v1alpha1.OutcomeConnectionReset && r.StatusCode == nil:
 			return ""
-		case r.Outcome == v1alpha1.OutcomeTimeout && e.during(r.Time.Time, r.end(), stopped, ""):
-			return ""
+		case r.Outcome == v1alpha1.OutcomeTimeout && (r.Duration.Duration > timeout+lateSlack || e.during(r.Time.Time, r.end(), stopped, "")):
+			return "" // The replica had no time to send.
 		}
 		return "nothing arrived"
 	}
@@ -309,6 +309,8 @@ func (v *verdict) judgeTimes(e evidence, d *v1alpha1.PostbackDelivery) {
 			case strings.Contains(next.Message, takenOver):
 				// When it was made there was no record of the one before, and so no time for the next.
 				v.takenOver++
+			case next.Time.Time.Before(due) && next.Number == 2 && e.heldUp(previous.Time.Time, next.Time.Time, ""):
+				v.givenAgain++ // Another first attempt, recorded second.
 			case next.Time.Time.Before(due):
 				v.problem(&v.early, "%s: attempt %d began at %s, %s before its time; the log: %+v", d.Spec.Event.ID, next.Number,
 					next.Time.Format(time.TimeOnly), due.Sub(next.Time.Time), d.Status.Attempts)
@@ -353,12 +355,18 @@ func (e evidence) explain(m *matching, before, again *arrival) string {
 		return ""
 	case strings.Contains(second.Message, takenOver), strings.Contains(first.Message, takenOver):
 		return "taken over from a replica that did not record in time; the log says so"
-	case e.stream && (e.during(before.at, again.at, streamDown, "") || e.during(before.at, again.at, stopped, before.replica)):
+	case e.heldUp(before.at, again.at, before.replica):
 		return "given out again by the stream while the record of it was held up"
 	case !e.asked.IsZero() && again.at.After(e.asked):
 		return "asked for by redeliver-since before it was recorded as delivered"
 	}
 	return ""
+}
+
+// heldUp reports whether the record of an attempt by a replica ("" for any) may have been held up for so long that the stream
+// gave out the delivery again.
+func (e evidence) heldUp(from, to time.Time, replica string) bool {
+	return e.stream && (e.during(from, to, streamDown, "") || e.during(from, to, stopped, replica))
 }
 
 // during reports whether a fault of a kind ("" for any) that concerns a replica ("" for any) works in a time.
