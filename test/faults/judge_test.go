@@ -58,6 +58,8 @@ const (
 	recordGrace = 5 * time.Second
 	// aftermath is how long a fault works on: an election's Lease runs out, backoffs end.
 	aftermath = 30 * time.Second
+	// inLane is for how long a delivery that was given out twice may wait for its attempt when the other one is on record.
+	inLane = 5 * time.Second
 	// takenOver is in the log of an attempt that was taken over.
 	takenOver = "the endpoint may have received the event before"
 )
@@ -309,7 +311,7 @@ func (v *verdict) judgeTimes(e evidence, d *v1alpha1.PostbackDelivery) {
 			case strings.Contains(next.Message, takenOver):
 				// When it was made there was no record of the one before, and so no time for the next.
 				v.takenOver++
-			case next.Time.Time.Before(due) && next.Number == 2 && e.heldUp(previous.Time.Time, next.Time.Time, ""):
+			case next.Number == 2 && next.Time.Time.Before(end.Add(inLane)) && e.heldUp(previous.Time.Time, next.Time.Time, ""):
 				v.givenAgain++ // Another first attempt, recorded second.
 			case next.Time.Time.Before(due):
 				v.problem(&v.early, "%s: attempt %d began at %s, %s before its time; the log: %+v", d.Spec.Event.ID, next.Number,
