@@ -187,6 +187,7 @@ func TestCloudEventsFromEndToEnd(t *testing.T) {
 	if contentType := got.Header.Get("Content-Type"); !strings.HasPrefix(contentType, cloudevents.ApplicationCloudEventsJSON) {
 		t.Errorf("received as %s", contentType)
 	}
+	n.waitAllDelivered(1)
 	if all := n.deliveries(); len(all) != 1 || all[got.ID()].Spec.Format != v1alpha1.FormatCloudEvents {
 		t.Errorf("%d deliveries", len(all))
 	}

@@ -264,6 +264,7 @@ func report(t *testing.T, v *verdict, faults []fault) {
 	line("attempts on record", v.attempts)
 	line("  of which overlapped another", v.overlaps)
 	line("  answered in time, seen too late", v.seenLate)
+	line("  timed out for want of CPU", v.starved)
 	line("requests without a record", v.unrecorded)
 	line("duplicates", v.duplicates)
 	for _, reason := range slices.Sorted(maps.Keys(v.reasons)) {
@@ -277,8 +278,11 @@ func report(t *testing.T, v *verdict, faults []fault) {
 		line("faults: "+string(kind), kinds[kind])
 	}
 	t.Logf("the figures (seed %d):\n%s", *seed, text.String())
-	if most := 1 + v.accepted/500; v.givenAgain > most {
-		t.Errorf("the stream gave out %d again while they were attempted: at most %d are to be expected of the faults", v.givenAgain, most)
+	// What a machine that is short of CPU explains is seldom; a fault of the operator would be in many.
+	for what, n := range map[string]int{"given out again by the stream while they were attempted": v.givenAgain, "timed out without the endpoint's doing": v.starved} {
+		if most := 1 + v.accepted/300; n > most {
+			t.Errorf("%d were %s, more than %d", n, what, most)
+		}
 	}
 	for i, problem := range v.problems {
 		if i == listed {

@@ -85,8 +85,9 @@ type verdict struct {
 	accepted, delivered, arrivals, attempts int
 	// unrecorded are arrivals that no log shows, overlaps are attempts that began before another one had ended, seenLate
 	// are answers in time that the dispatcher did not see in time, takenOver are attempts before their time of which the log
-	// says that another replica's had not been recorded.
-	lost, duplicates, unrecorded, overlaps, early, takenOver, givenAgain, different, seenLate int
+	// says that another replica's had not been recorded, givenAgain are those of what the stream gave out twice, starved are
+	// attempts whose time was over before the dispatcher had sent, or seen an answer.
+	lost, duplicates, unrecorded, overlaps, early, takenOver, givenAgain, different, seenLate, starved int
 	// reasons counts the duplicates by what explains them.
 	reasons map[string]int
 	// problems are what must not be.
@@ -220,7 +221,11 @@ func (v *verdict) judgeLog(e evidence, d *v1alpha1.PostbackDelivery, m *matching
 		v.problem(&v.different, "%s: %d attempts are listed, %d counted", id, n, d.Status.AttemptCount)
 	}
 	for _, r := range m.records {
-		if problem := v.compare(e, r); problem != "" {
+		switch problem := v.compare(e, r); {
+		case problem == "":
+		case r.Outcome == v1alpha1.OutcomeTimeout && r.Duration.Duration >= timeout:
+			v.starved++
+		default:
 			v.problem(&v.different, "%s: attempt %d at %s is recorded as %s (%s) after %s: %s", id, r.Number,
 				r.Time.Format(time.TimeOnly), r.Outcome, r.Message, r.Duration.Duration, problem)
 		}
