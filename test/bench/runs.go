@@ -204,8 +204,5 @@ func (r *rig) neighbours(ctx context.Context, name string, endpoints ...string) 
 	if err != nil {
 		return f, err
 	}
-	if err := r.remove(ctx, t.namespace); err != nil {
-		return f, err
-	}
-	return f, r.settle(ctx, t.namespace, 0) // What waits in the stream is not to be in the way of what follows.
+	return f, r.remove(ctx, t.namespace)
 }
