@@ -31,7 +31,7 @@ type late struct {
 
 // WithValues implements logr.LogSink.
 func (l late) WithValues(values ...any) logr.LogSink {
-	return late{l.LogSink, append(slices.Clip(l.values), values...)}
+	return late{l.LogSink, l.and(values)}
 }
 
 // WithName implements logr.LogSink.
@@ -41,10 +41,13 @@ func (l late) WithName(name string) logr.LogSink {
 
 // Info implements logr.LogSink.
 func (l late) Info(level int, message string, values ...any) {
-	l.LogSink.Info(level, message, append(slices.Clip(l.values), values...)...)
+	l.LogSink.Info(level, message, l.and(values)...)
 }
 
 // Error implements logr.LogSink.
 func (l late) Error(err error, message string, values ...any) {
-	l.LogSink.Error(err, message, append(slices.Clip(l.values), values...)...)
+	l.LogSink.Error(err, message, l.and(values)...)
 }
+
+// and returns the values of the logger and others, in a slice of their own.
+func (l late) and(values []any) []any { return append(slices.Clip(l.values), values...) }
