@@ -143,7 +143,8 @@ func kindOf(t *testing.T, document string) string {
 // use sends events while the versions change: what one version has stored, another one delivers.
 func (c *cluster) use(upgrade, rollBack func()) {
 	c.t.Helper()
-	unavailable := receiver.Times(1, 503)
+	// However long the change takes: a version that ends has not delivered it by then.
+	unavailable := receiver.Answer{Status: 503}
 	c.send("evt_old")
 	c.waitDelivered("evt_old", oldVersion)
 
@@ -152,6 +153,8 @@ func (c *cluster) use(upgrade, rollBack func()) {
 	c.waitPhase("evt_upgraded", v1alpha1.DeliveryRetrying)
 	upgrade()
 	c.roll()
+	c.endpoint.Answer(hooks)
+	c.redeliver()
 	c.waitDelivered("evt_upgraded", newVersion)
 	c.waitReady()
 	c.send("evt_new")
@@ -162,10 +165,26 @@ func (c *cluster) use(upgrade, rollBack func()) {
 	c.waitPhase("evt_rolled_back", v1alpha1.DeliveryRetrying)
 	rollBack()
 	c.roll()
+	c.endpoint.Answer(hooks)
+	c.redeliver()
 	c.waitDelivered("evt_rolled_back", oldVersion)
 	c.waitReady()
 	c.send("evt_last")
 	c.waitDelivered("evt_last", oldVersion)
+}
+
+// redeliver asks for an attempt now of what is not delivered yet.
+func (c *cluster) redeliver() {
+	c.t.Helper()
+	list := &v1alpha1.PostbackDeliveryList{}
+	if err := c.api.List(c.t.Context(), list, client.InNamespace(tenant)); err != nil {
+		c.t.Fatal(err)
+	}
+	for i := range list.Items {
+		if d := &list.Items[i]; d.Status.Phase != v1alpha1.DeliveryDelivered {
+			c.kubectl("-n", tenant, "annotate", "postbackdelivery", d.Name, v1alpha1.RedeliverAnnotation+"=1", "--overwrite")
+		}
+	}
 }
 
 // checkNamespace checks that Pods are under the profile restricted. Those of the Deployments are created one by one.
