@@ -135,6 +135,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 		a.body = nil
 	}
 	s.report(r, namespace, events, a)
+	hold(ctx, events)
 	return namespace, events, a
 }
 

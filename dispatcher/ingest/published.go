@@ -80,6 +80,7 @@ func (s *Server) Take(ctx context.Context, p *Published) (Verdict, error) {
 	}
 	countEvents(results)
 	s.reportPublished(p.Namespace, results)
+	hold(ctx, results)
 	return Taken, nil
 }
 

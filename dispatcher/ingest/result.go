@@ -38,8 +38,9 @@ type deliveryResult struct {
 	Result   result `json:"result"`
 	Reason   reason `json:"reason,omitempty"`
 
-	// err is why the delivery is Unstored. It stays here.
-	err error
+	// err is why the delivery is Unstored, and hold for how long the answer has to wait. They stay here.
+	err  error
+	hold time.Duration
 }
 
 type (

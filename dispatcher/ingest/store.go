@@ -24,6 +24,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/delivery"
@@ -68,6 +69,25 @@ func (s *Server) store(ctx context.Context, namespace string, events []event.Pos
 	}
 	stores.Wait()
 	return results
+}
+
+// hold waits for as long as what was stored asks for, at most until ctx ends.
+func hold(ctx context.Context, events []eventResult) {
+	var longest time.Duration
+	for i := range events {
+		for _, d := range events[i].Deliveries {
+			longest = max(longest, d.hold)
+		}
+	}
+	if longest <= 0 {
+		return
+	}
+	timer := time.NewTimer(longest)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // acquire takes a place in both, or fails when ctx ends.
@@ -122,7 +142,7 @@ func (s *Server) keep(ctx context.Context, namespace string, e *event.Posted, r 
 		return deliveryResult{Postback: r.Name, Result: resultRefused, Reason: reasonTooLarge}
 	}
 	outcome := s.options.Intake.Store(ctx, &intake.Delivery{Object: d, Event: e, Route: r})
-	result = deliveryResult{Postback: r.Name, Result: outcome.Result, Reason: outcome.Reason, err: outcome.Err}
+	result = deliveryResult{Postback: r.Name, Result: outcome.Result, Reason: outcome.Reason, err: outcome.Err, hold: outcome.Hold}
 	if outcome.Result == resultStored || outcome.Result == resultDuplicate || outcome.Result == resultConflict {
 		result.Delivery = d.Name
 	}

@@ -23,6 +23,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -369,4 +370,31 @@ func TestSameIDFromManyProducers(t *testing.T) {
 	if n := len(deliveries(t, c, namespace)); n != 1 {
 		t.Errorf("%d deliveries", n)
 	}
+}
+
+// holding is an intake that has stored everything, and asks to hold up who posts.
+type holding time.Duration
+
+func (h holding) Store(context.Context, *intake.Delivery) intake.Outcome {
+	return intake.Outcome{Result: intake.Stored, Hold: time.Duration(h)}
+}
+
+// An answer waits for as long as the intake asks for, for the longest of its deliveries once, and for nobody who is gone.
+func TestAnswerIsHeld(t *testing.T) {
+	const long = 50 * time.Millisecond
+	options, _ := testOptions(nil, looseRoute("partner", "one", "", "*"), looseRoute("partner", "two", "", "*"))
+	options.Intake = holding(long)
+	server := testServer(t, options)
+	before := time.Now()
+	got := post(t, server.URL, "partner", `{"event":"lead.created","data":{}}`)
+	if got.code != http.StatusAccepted || len(got.Events[0].Deliveries) != 2 {
+		t.Fatalf("got %d: %s", got.code, got.raw)
+	}
+	if took := time.Since(before); took < long {
+		t.Errorf("answered after %s", took)
+	}
+
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	hold(gone, []eventResult{{Deliveries: []deliveryResult{{hold: time.Hour}}}}) // The test would not end.
 }

@@ -20,6 +20,8 @@ limitations under the License.
 package intake
 
 import (
+	"time"
+
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/format"
@@ -41,6 +43,8 @@ type Outcome struct {
 	Reason Reason
 	// Err is why the delivery is Unstored.
 	Err error
+	// Hold is for how long the answer has to wait, lest who posts runs ahead of what is delivered.
+	Hold time.Duration
 }
 
 // Result is what became of a delivery, in the words of ingest's answers.

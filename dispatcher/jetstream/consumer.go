@@ -77,7 +77,8 @@ func (c *Consumer) Start(ctx context.Context) error {
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go c.hand.beat(beating)
-	pullAgain(ctx, c.consume, func(err error) {
+	ready := func() bool { return c.Synced() && c.Connection.Available() == nil }
+	pullAgain(ctx, ready, c.consume, func(err error) {
 		c.Log.Info("Cannot take deliveries from the stream; trying again", "reason", err.Error())
 	})
 	c.finish()
@@ -86,12 +87,6 @@ func (c *Consumer) Start(ctx context.Context) error {
 
 // consume takes messages until ctx ends, or the consumer does.
 func (c *Consumer) consume(ctx context.Context) error {
-	if err := c.Connection.Available(); err != nil {
-		return err
-	}
-	if !c.Synced() {
-		return nil
-	}
 	return c.Connection.pull(ctx, c.Connection.names.DeliveriesStream(), pullMessages, c.Log, func(msg jetstream.Msg) { c.take(ctx, msg) })
 }
 
@@ -124,7 +119,9 @@ func (c *Consumer) parse(msg jetstream.Msg) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &held{msg: msg, d: d, stored: metadata.Timestamp, since: c.Clock.Now(), tries: metadata.NumDelivered}, nil
+	now := c.Clock.Now()
+	c.Pending.given(metadata.NumPending, now)
+	return &held{msg: msg, d: d, stored: metadata.Timestamp, since: now, tries: metadata.NumDelivered}, nil
 }
 
 // place puts a message where it belongs: into the lane of its endpoint, or to the API server.

@@ -50,6 +50,11 @@ const (
 	slowLane    = time.Second
 	stillLane   = 250 * time.Millisecond
 	manyWaiting = 64
+	// fewWaiting may wait in a lane without that who posts is held up, which is for longestHold at most: enough for a producer
+	// with some dozens of connections not to fill the stream, before everybody else's events, and too little to matter to one
+	// that posts for many Postbacks, one of which is slow.
+	fewWaiting  = 16
+	longestHold = 25 * time.Millisecond
 )
 
 // decide says what to do with a delivery, of whose Postback r is the route, or nil if there is none here: it may have been
@@ -68,4 +73,18 @@ func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 		return waitForPlace
 	}
 	return attemptNow
+}
+
+// hold returns for how long the answer to a stored delivery waits: until about the time at which its attempt begins, and for
+// longer if the replicas are outrun. What is set aside holds up nobody.
+func hold(p lane.Pressure, outrun bool) time.Duration {
+	switch {
+	case p.HeldBack, p.Wait > slowLane:
+		return 0
+	case outrun:
+		return longestHold
+	case p.Waiting < fewWaiting:
+		return 0
+	}
+	return min(p.Wait, longestHold)
 }

@@ -51,3 +51,44 @@ func TestDecide(t *testing.T) {
 		}
 	}
 }
+
+func TestHold(t *testing.T) {
+	const some = 7 * time.Millisecond
+	tests := map[string]struct {
+		pressure lane.Pressure
+		outrun   bool
+		want     time.Duration
+	}{
+		"idle":               {},
+		"few wait":           {pressure: lane.Pressure{Waiting: fewWaiting - 1, Wait: some}},
+		"more wait":          {pressure: lane.Pressure{Waiting: fewWaiting, Wait: some}, want: some},
+		"for long":           {pressure: lane.Pressure{Waiting: fewWaiting, Wait: slowLane}, want: longestHold},
+		"outrun":             {outrun: true, want: longestHold},
+		"held back":          {pressure: lane.Pressure{Waiting: fewWaiting, Wait: some, HeldBack: true}, outrun: true},
+		"slow, so set aside": {pressure: lane.Pressure{Waiting: fewWaiting, Wait: slowLane + 1}, outrun: true},
+	}
+	for name, test := range tests {
+		if got := hold(test.pressure, test.outrun); got != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
+		}
+	}
+}
+
+func TestOutrun(t *testing.T) {
+	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	p := &Pending{}
+	if p.outrun(now) {
+		t.Error("nothing was given, and that is outrun")
+	}
+	p.given(pullMessages, now)
+	if p.outrun(now) {
+		t.Error("all of it is on its way to a replica, and that is outrun")
+	}
+	p.given(pullMessages+1, now)
+	if !p.outrun(now) {
+		t.Error("more than that is not outrun")
+	}
+	if p.outrun(now.Add(pollInterval)) {
+		t.Error("it is outrun for ever after")
+	}
+}

@@ -56,7 +56,7 @@ func (e *Events) NeedLeaderElection() bool { return false }
 
 // Start takes events until ctx ends, and then finishes those that it has begun.
 func (e *Events) Start(ctx context.Context) error {
-	pullAgain(ctx, e.consume, func(err error) {
+	pullAgain(ctx, func() bool { return e.Connection.Available() == nil }, e.consume, func(err error) {
 		e.Log.Info("Cannot take published events; trying again", "reason", err.Error())
 	})
 	return nil
@@ -64,9 +64,6 @@ func (e *Events) Start(ctx context.Context) error {
 
 // consume takes messages until ctx ends, or the consumer does.
 func (e *Events) consume(ctx context.Context) error {
-	if err := e.Connection.Available(); err != nil {
-		return err
-	}
 	places := make(chan struct{}, maxTaking)
 	var taking sync.WaitGroup
 	defer taking.Wait()

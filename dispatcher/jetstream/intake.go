@@ -127,7 +127,7 @@ func (i *Intake) publish(ctx context.Context, d *intake.Delivery, m *nats.Msg) i
 			return i.compare(ctx, d, intake.Outcome{Result: intake.Unstored, Err: err})
 		case err == nil:
 			published.Inc()
-			return intake.Outcome{Result: intake.Stored}
+			return intake.Outcome{Result: intake.Stored, Hold: hold(i.Lanes.Pressure(d.Route), i.Pending.outrun(time.Now()))}
 		case isFull(err):
 			return intake.Outcome{Result: intake.Unstored, Reason: intake.StreamFull, Err: err}
 		case !mayPass(err):

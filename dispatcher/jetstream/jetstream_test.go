@@ -17,6 +17,7 @@ limitations under the License.
 package jetstream
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
@@ -224,4 +226,39 @@ func TestLargeBody(t *testing.T) {
 	x := r.replica(true)
 	g.Expect(x.store(crm, "evt_2", `{"x":"`+strings.Repeat("x", 1010<<10)+`"}`).Result).To(Equal(intake.Stored))
 	g.Expect(r.objects()).To(HaveKey("evt_2"))
+}
+
+// pressed is how each lane fares.
+type pressed lane.Pressure
+
+func (p pressed) Pressure(*route.Route) lane.Pressure { return lane.Pressure(p) }
+
+// Who posts waits about as long as what is stored does.
+func TestWhoPostsIsHeld(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	x, e := r.replica(false), newEndpoint(t)
+	x.intake.Lanes = pressed{Waiting: fewWaiting, Wait: time.Millisecond}
+	target := r.postback("endpoint", e)
+	g.Expect(x.store(target, "evt_1", data(1))).To(Equal(intake.Outcome{Result: intake.Stored, Hold: time.Millisecond}))
+	g.Expect(x.store(target, "evt_1", data(1))).To(Equal(intake.Outcome{Result: intake.Duplicate}))
+	x.pending.given(pullMessages+1, time.Now().Add(time.Hour))
+	g.Expect(x.store(target, "evt_2", data(2))).To(Equal(intake.Outcome{Result: intake.Stored, Hold: longestHold}))
+}
+
+// What is not there yet is asked for again and again, and a consumer is asked for as soon as it is.
+func TestPullAgain(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	looks, pulls := 0, 0
+	var failures []error
+	pullAgain(ctx, func() bool { looks++; return looks > 2 }, func(context.Context) error {
+		if pulls++; pulls == 2 {
+			cancel()
+		}
+		return errEnded
+	}, func(err error) { failures = append(failures, err) })
+	if looks != 4 || pulls != 2 || len(failures) != 1 {
+		t.Errorf("%d looks, %d pulls, failures %v", looks, pulls, failures)
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"sync"
@@ -71,6 +72,9 @@ type Pending struct {
 
 	// all is how many deliveries there are in the stream.
 	all atomic.Int64
+	// ahead is how many were behind the last one that this replica was given, and had never been given out, and aheadAt when
+	// that was.
+	ahead, aheadAt atomic.Int64
 
 	mu     sync.Mutex
 	counts map[postbackKey]*waiting
@@ -90,6 +94,17 @@ func (p *Pending) Full(r *route.Route) bool {
 
 // deep reports whether the stream holds so much that it has no room for what endpoints cannot take now.
 func (p *Pending) deep() bool { return p.all.Load() >= maxAside }
+
+// given takes in how many deliveries are behind one that this replica was given.
+func (p *Pending) given(behind uint64, now time.Time) {
+	p.ahead.Store(int64(min(behind, math.MaxInt64)))
+	p.aheadAt.Store(now.UnixNano())
+}
+
+// outrun reports whether more is in the stream than is on its way to a replica: more comes in than is attempted.
+func (p *Pending) outrun(now time.Time) bool {
+	return p.ahead.Load() > pullMessages && now.UnixNano()-p.aheadAt.Load() < int64(pollInterval)
+}
 
 // waiting returns how many deliveries of a Postback were in the stream at the last count, and has them counted again.
 func (p *Pending) waiting(key postbackKey) int {

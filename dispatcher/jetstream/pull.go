@@ -25,14 +25,19 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// pullRetry is the pause before a consumer is asked for again.
-const pullRetry = time.Second
+const (
+	// pullRetry is the pause before a consumer is asked for again.
+	pullRetry = time.Second
+	// readyPoll is how soon it is seen that there is something to pull from: ingest takes events from then on, too, and the
+	// first ones must not wait.
+	readyPoll = 20 * time.Millisecond
+)
 
 var errEnded = errors.New("the consumer has ended")
 
-// pullAgain calls pull again and again until ctx ends, and tells failed of its errors.
-func pullAgain(ctx context.Context, pull func(context.Context) error, failed func(error)) {
-	for ctx.Err() == nil {
+// pullAgain calls pull again and again, when it is ready, until ctx ends, and tells failed of its errors.
+func pullAgain(ctx context.Context, ready func() bool, pull func(context.Context) error, failed func(error)) {
+	for await(ctx, ready) {
 		if err := pull(ctx); err != nil && ctx.Err() == nil {
 			failed(err)
 		}
@@ -41,6 +46,22 @@ func pullAgain(ctx context.Context, pull func(context.Context) error, failed fun
 		case <-time.After(pullRetry):
 		}
 	}
+}
+
+// await returns whether it is ready: not before, unless ctx ends.
+func await(ctx context.Context, ready func() bool) bool {
+	ticker := time.NewTicker(readyPoll)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		if ready() {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+	return false
 }
 
 // pull hands the messages of a stream to take, one after the other, until ctx ends, or the consumer does. Up to ahead of
