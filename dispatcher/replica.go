@@ -78,7 +78,9 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 	if err != nil {
 		return err
 	}
-	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient(), Mapper: mgr.GetRESTMapper()})
+	boundedClient := *mgr.GetHTTPClient()
+	boundedClient.Transport = bound(boundedClient.Transport, maxRequests)
+	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: &boundedClient, Mapper: mgr.GetRESTMapper()})
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}

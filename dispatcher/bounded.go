@@ -1,0 +1,46 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package dispatcher
+
+import "net/http"
+
+// maxRequests is how many requests about deliveries are at the API server at a time, watches and Leases left out. One that has
+// more than it has CPU for does no more of them, but is late with its watches, by which the elected replica hears of what it has
+// to attempt.
+const maxRequests = 32
+
+// bounded sends at most so many requests at a time, until their answers begin; those that came first before the others.
+type bounded struct {
+	http.RoundTripper
+
+	places chan struct{}
+}
+
+func bound(to http.RoundTripper, requests int) *bounded {
+	return &bounded{to, make(chan struct{}, requests)}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case b.places <- struct{}{}:
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	defer func() { <-b.places }()
+	return b.RoundTripper.RoundTrip(r)
+}
