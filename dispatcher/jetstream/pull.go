@@ -23,6 +23,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/nats-io/nats.go/jetstream"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 const (
@@ -37,7 +38,8 @@ var errEnded = errors.New("the consumer has ended")
 
 // pullAgain calls pull again and again, when it is ready, until ctx ends, and tells failed of its errors.
 func pullAgain(ctx context.Context, ready func() bool, pull func(context.Context) error, failed func(error)) {
-	for await(ctx, ready) {
+	poll := func(context.Context) (bool, error) { return ready(), nil }
+	for ctx.Err() == nil && wait.PollUntilContextCancel(ctx, readyPoll, true, poll) == nil {
 		if err := pull(ctx); err != nil && ctx.Err() == nil {
 			failed(err)
 		}
@@ -46,22 +48,6 @@ func pullAgain(ctx context.Context, ready func() bool, pull func(context.Context
 		case <-time.After(pullRetry):
 		}
 	}
-}
-
-// await returns whether it is ready: not before, unless ctx ends.
-func await(ctx context.Context, ready func() bool) bool {
-	ticker := time.NewTicker(readyPoll)
-	defer ticker.Stop()
-	for ctx.Err() == nil {
-		if ready() {
-			return true
-		}
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-		}
-	}
-	return false
 }
 
 // pull hands the messages of a stream to take, one after the other, until ctx ends, or the consumer does. Up to ahead of
