@@ -10,8 +10,14 @@ REGISTRY ?=
 ARCHITECTURES ?= amd64 arm64
 # What images tell as the time of their making: that of the commit, so that two builds of it are the same.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+# Everything is compiled with the flags of "make build", except with the race detector, so that all of it shares Go's cache.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip -trimpath $(filter-out -trimpath,$(GOFLAGS)))
 # The race detector needs a C compiler; without one the tests run without it.
 RACE ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
+# -vet=off, for "make vet" and "make lint" see all of it. -count 1, for the cache of results does not know what kubectl and the
+# built programs read.
+GO_TEST := $(if $(RACE),CGO_ENABLED=1 go test $(RACE),go test) -vet=off -count 1
 
 # A Postback has a finalizer, which only a running manager removes.
 REMOVE_CRDS = $(KUBECTL) delete --ignore-not-found --timeout 2m -k config/crd || { \
@@ -20,6 +26,7 @@ REMOVE_CRDS = $(KUBECTL) delete --ignore-not-found --timeout 2m -k config/crd ||
 CONTROLLER_GEN := bin/controller-gen
 CRD_REF_DOCS := bin/crd-ref-docs
 GOLANGCI_LINT := bin/golangci-lint
+VALE := bin/vale
 KUSTOMIZE := bin/kustomize
 HELM := bin/helm
 CYCLONEDX := bin/cyclonedx-gomod
@@ -35,7 +42,7 @@ help: ## Show this help.
 .PHONY: demo
 demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running, INTAKE=jetstream has a NATS server.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
-		CGO_ENABLED=0 go run -trimpath ./test/demo -programs bin $(if $(KEEP),-keep) $(if $(INTAKE),-intake '$(INTAKE)')
+		go run ./test/demo -programs bin $(if $(KEEP),-keep) $(if $(INTAKE),-intake '$(INTAKE)')
 
 ##@ Development
 
@@ -61,9 +68,13 @@ vet: ## Run go vet.
 	@go vet ./...
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run golangci-lint, on the modules in hack too.
+lint: $(GOLANGCI_LINT) lint-prose ## Run golangci-lint, on the modules in hack too, and lint-prose.
 	@$(GOLANGCI_LINT) run ./...
 	@for module in image lint node; do (cd hack/$$module && ../../$(GOLANGCI_LINT) run ./...) || exit 1; done
+
+.PHONY: lint-prose
+lint-prose: $(VALE) ## Check the sentences of documents and comments, by the rules in hack/vale.
+	@$(VALE) --output line $$(find * .github -path dist -prune -o -path bin -prune -o \( -name '*.md' -o -name '*.go' \) -print)
 
 .PHONY: lint-api
 lint-api: $(GOLANGCI_LINT) ## Run kube-api-linter on the API types.
@@ -73,12 +84,11 @@ lint-api: $(GOLANGCI_LINT) ## Run kube-api-linter on the API types.
 verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that the generated files are current.
 	@hack/verify.sh
 
-# -count 1, for the cache of results does not know what kubectl and the built programs read.
 .PHONY: test
 test: verify vet ## Run all tests, on a real API server that is built first (minutes, once).
 	@[ -n "$(RACE)" ] || echo "No C compiler: the tests run without the race detector."
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
-		go test $(RACE) -count 1 -timeout 20m $$(go list ./... | grep -v /test/console$$)
+		$(GO_TEST) -timeout 20m $$(go list ./... | grep -v /test/console$$)
 
 .PHONY: test-console
 test-console: ## Test the console in Chromium. Apart from the others, for a browser needs the machine for itself.
@@ -91,7 +101,7 @@ SAME_IN_BOTH := 'TestAccess|TestDispatcherCannotReadTenants|TestRotat|TestManage
 .PHONY: test-jetstream
 test-jetstream: ## Run the tests of the whole, and those of faults, again with the intake JetStream.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && hack/natsserver/build.sh >/dev/null && \
-		INTAKE=jetstream go test $(RACE) -count 1 -timeout 15m -skip $(SAME_IN_BOTH) ./test/e2e ./test/faults
+		INTAKE=jetstream $(GO_TEST) -timeout 15m -skip $(SAME_IN_BOTH) ./test/e2e ./test/faults
 
 # Ten rounds, and a backlog of 5,000 for one endpoint. The figures are in the output.
 FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2
@@ -119,23 +129,27 @@ verify-simulation: ## Check that what docs say of the simulation comes out of it
 # Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".
 BENCH ?= -intake=kubernetes,jetstream,jetstream-synced -series=fanout,bodies,retries,unfinished,postbacks,replicas
 BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
-	CGO_ENABLED=0 go run -trimpath ./test/bench -programs "$(CURDIR)/bin"
+	go run ./test/bench -programs "$(CURDIR)/bin"
 
 .PHONY: bench
 bench: build ## Measure throughput, latency, CPU and memory, and write docs/performance.md (about ten minutes).
 	@$(BENCH_RUN) -out docs $(BENCH)
 
 .PHONY: bench-guard
-bench-guard: build ## Make a short run and fail if a ratio is out of its recorded range.
+bench-guard: build ## Make a short run of each intake and fail if a ratio is out of its recorded range.
 	@$(BENCH_RUN) -guard
 
 .PHONY: bench-go
 bench-go: ## Run the micro-benchmarks of the hot functions, for benchstat.
-	@go test -run '^$$' -bench . -benchmem -count 6 ./dispatcher/route ./dispatcher/sign ./dispatcher/format ./dispatcher/delivery ./dispatcher/send
+	@go test -run '^$$' -bench . -benchmem -count 6 ./internal/postback/route ./internal/postback/sign ./internal/postback/format ./internal/postback/delivery ./dispatcher/send
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz test for FUZZTIME (30s).
+fuzz: ## Run each fuzz test for FUZZTIME: a time (30s) or a number of inputs (100000x).
 	@hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: fuzz-short
+fuzz-short: ## Run each fuzz test with 20,000 inputs, without guidance by coverage.
+	@hack/fuzz.sh 20000x unguided
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl; prints their folder.
@@ -162,7 +176,7 @@ release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=reg
 	@find dist -mindepth 1 -maxdepth 1 ! -name images -exec rm -rf {} + 2>/dev/null || true
 	@$(MAKE) --no-print-directory build-installer build-chart
 	@for program in manager dispatcher kubectl-postback; do \
-		CGO_ENABLED=0 GOOS=linux $(CYCLONEDX) app -json -noserial -output-version 1.6 -main cmd/$$program -output dist/$$program.cdx.json . || exit 1; done
+		GOOS=linux $(CYCLONEDX) app -json -noserial -output-version 1.6 -main cmd/$$program -output dist/$$program.cdx.json . || exit 1; done
 	@go run ./hack/release -version '$(VERSION)' -time "$$SOURCE_DATE_EPOCH"
 	@cd dist && ls -l && sha256sum --quiet --check checksums.txt
 
@@ -172,7 +186,7 @@ release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=reg
 build: ## Build the programs into bin/.
 	@mkdir -p bin
 	@echo "Building $(notdir $(wildcard cmd/*)) into bin/" >&2
-	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	@go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 IMAGES = hack/image/build.sh -a '$(ARCHITECTURES)' -r '$(REGISTRY)' -v '$(VERSION)' -l '$(LDFLAGS)'
 
@@ -223,7 +237,13 @@ $(HELM): tool = helm.sh/helm/v4/cmd/helm
 $(CYCLONEDX): tool = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 $(KUSTOMIZE) $(HELM) $(CYCLONEDX): hack/packaging/go.mod hack/packaging/go.sum
 	@echo "Building $(@F)" >&2
-	@cd hack/packaging && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@ $(tool)
+	@cd hack/packaging && go build -ldflags '-s -w' -o ../../$@ $(tool)
+	@touch $@
+
+$(VALE): hack/vale/go.mod hack/vale/go.sum
+	@command -v "$$(go env CC)" >/dev/null || { echo "Vale needs a C compiler: install gcc, or name one in CC" >&2; exit 1; }
+	@echo "Building Vale; this takes a minute, once" >&2
+	@cd hack/vale && CGO_ENABLED=1 CGO_CFLAGS=-w go build -trimpath -ldflags '-s -w' -o ../../$@ github.com/vale-cli/vale/v3/cmd/vale
 	@touch $@
 
 $(GOLANGCI_LINT): hack/lint/go.mod hack/lint/go.sum hack/lint/main.go

@@ -174,7 +174,7 @@ func TestRights(t *testing.T) {
 	}{
 		{
 			dispatcher, "partner-acme",
-			[]string{"create postbackdeliveries.postback.dev", "update postbackdeliveries.postback.dev/status"},
+			[]string{"create postbackdeliveries.postback.dev", "update postbackdeliveries.postback.dev/status", "update postbackstatistics.postback.dev"},
 			[]string{"get secrets", "list secrets", "delete postbacks.postback.dev", "update postbacksecrets.postback.dev", "create pods"},
 		},
 		{

@@ -20,9 +20,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/internal/action"
-	"github.com/postback-dev/postback-operator/internal/successes"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
 // maxForm bounds what a form may hold.
@@ -60,8 +62,12 @@ type dialog struct {
 	Secret  string
 	Show    bool
 	Sharing []string
+	// Held says why what is sent again has to wait for its endpoint, "" if it does not.
+	Held string
+	// OldKeyEnds is the end of the key that was replaced, zero if it signs no longer.
+	OldKeyEnds time.Time
 	// successes is where what is to be sent again may stand, or nil.
-	successes *successes.Client
+	successes *deliverylog.Client
 	token     string
 	done      string
 	to        string
@@ -76,14 +82,14 @@ type act struct {
 	prepare func(*Console, *dialog)
 	// do does it with a client, which may be one that changes nothing, and returns the object as it is then.
 	do func(context.Context, client.Client, *dialog) (client.Object, error)
-	// after, if set, fills in what is shown when it was done.
+	// after, if set, fills in the message after success.
 	after func(context.Context, *Console, *dialog)
 }
 
 var acts = map[string]act{
 	"test":      {template: "dialog-test", refused: mayEdit, prepare: prepareTest, do: doTest},
 	"state":     {template: "dialog-state", refused: mayEdit, do: doState},
-	"again":     {template: "dialog-again", refused: mayEdit, do: doAgain},
+	"again":     {template: "dialog-again", refused: mayEdit, prepare: prepareAgain, do: doAgain},
 	"edit":      {template: "dialog-edit", refused: mayEdit, prepare: prepareEdit, do: doEdit},
 	"delete":    {template: "dialog-delete", refused: func(a actions) string { return a.Delete }, do: doDelete},
 	"rotate":    {template: "dialog-rotate", refused: func(a actions) string { return a.Rotate }, prepare: prepareRotate, do: doRotate, after: afterRotate},
@@ -132,6 +138,16 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	c.answer(w, r, a.template, d)
 }
 
+// annotations returns those of the Postback and of its key. Each name asks for something on one of them only, in a preview.
+func (d *dialog) annotations() map[string]string {
+	all := map[string]string{}
+	maps.Copy(all, d.P.GetAnnotations())
+	if d.Key != nil {
+		maps.Copy(all, d.Key.GetAnnotations())
+	}
+	return all
+}
+
 // perform does what a form asks for.
 func (c *Console) perform(r *http.Request, a act, d *dialog) {
 	preview := r.FormValue("preview") != ""
@@ -139,12 +155,13 @@ func (c *Console) perform(r *http.Request, a act, d *dialog) {
 	if preview {
 		cl = client.NewDryRunClient(cl)
 	}
+	before := d.annotations()
 	object, err := a.do(r.Context(), cl, d)
 	switch {
 	case err != nil:
 		d.fail(err)
 	case preview:
-		d.YAML = manifest(object)
+		d.YAML = manifest(object, before)
 	default:
 		d.finished = true
 		if a.after != nil {
@@ -234,7 +251,7 @@ func doRedeliver(ctx context.Context, c client.Client, d *dialog) (client.Object
 		o := &v1alpha1.PostbackDelivery{}
 		o.Namespace, o.Name = d.P.Namespace, name
 		if err := d.redeliver(ctx, c, o); err != nil {
-			return nil, fmt.Errorf("%d of %d are asked for again, then: %w", i, len(names), err)
+			return nil, fmt.Errorf("redelivery requested for %d of %d, then: %w", i, len(names), err)
 		}
 	}
 	d.done = "Redelivering " + number(len(names)) + " events"

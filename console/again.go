@@ -28,10 +28,16 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
+	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 // rotationPatience is how long the page waits for the operator to make a key.
 const rotationPatience = 20 * time.Second
+
+// prepareAgain finds out what a redelivery of many waits for. One of a single event passes more: see internal/waiting.
+func prepareAgain(c *Console, d *dialog) {
+	d.Held = waiting.Endpoint(d.P, c.clock.Now()).Sentence
+}
 
 // doAgain asks for what failed or is unfinished to be sent again.
 func doAgain(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
@@ -78,7 +84,7 @@ func doRotate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 	rotation := d.Key.Spec.Rotation
 	err := action.Rotate(ctx, c, d.Key, d.token)
 	if d.Form.Get("preview") != "" {
-		// What was tried out is not there for the second change to show.
+		// The dry run stored nothing, so the second change cannot show it.
 		d.Key.Spec.Rotation = rotation
 	}
 	return d.Key, err
@@ -93,6 +99,7 @@ func afterRotate(ctx context.Context, c *Console, d *dialog) {
 	key := client.ObjectKeyFromObject(d.Key)
 	for {
 		if s := c.feed.Secret(key); s != nil && s.Status.LastHandledRotateSecret == v1alpha1.HandledToken(d.token) {
+			d.OldKeyEnds = oldKeyEnds(s, c.clock.Now())
 			break
 		}
 		select {
@@ -123,7 +130,7 @@ func showSecret(ctx context.Context, c *Console, d *dialog) {
 	}
 }
 
-func prepareYAML(_ *Console, d *dialog) { d.YAML = manifest(d.P) }
+func prepareYAML(_ *Console, d *dialog) { d.YAML = manifest(d.P, nil) }
 
 // overlaps are what can be chosen when a key is rotated.
 var overlaps = []choice{

@@ -20,6 +20,7 @@ limitations under the License.
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ import (
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/console/guard"
 	"github.com/postback-dev/postback-operator/internal/curl"
-	"github.com/postback-dev/postback-operator/internal/successes"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
 const (
@@ -62,7 +63,7 @@ type Options struct {
 	// Kubectl names the cluster, for the eye and for scripts. It may be empty.
 	Kubectl curl.Kubectl
 	// Successes is the log of successes, or nil if there is none to be read; Unread says why not, if somebody should know.
-	Successes *successes.Client
+	Successes *deliverylog.Client
 	Unread    string
 	// Address to listen on, of loopback. The default is a free port of 127.0.0.1.
 	Address string
@@ -80,7 +81,7 @@ type Console struct {
 	kubectl   curl.Kubectl
 	client    client.Client
 	feed      *feed.Feed
-	successes *successes.Client
+	successes *deliverylog.Client
 	unread    string
 	rights    *rights
 	guard     *guard.Guard
@@ -93,12 +94,8 @@ type Console struct {
 
 // New returns a console that listens, to be served.
 func New(ctx context.Context, o Options) (*Console, error) {
-	if o.Address == "" {
-		o.Address = "127.0.0.1:0"
-	}
-	if o.Clock == nil {
-		o.Clock = clock.RealClock{}
-	}
+	o.Address = cmp.Or(o.Address, "127.0.0.1:0")
+	o.Clock = cmp.Or[clock.PassiveClock](o.Clock, clock.RealClock{})
 	if err := guard.Loopback(o.Address); err != nil {
 		return nil, err
 	}

@@ -152,12 +152,12 @@ func TestFormKeepsASpec(t *testing.T) {
 	if values["triggers"] != "lead.created sale.*" || values["headers"] != "X-Token: secret s key k" || values["signatures"] != "Dub" {
 		t.Errorf("the form shows %v", values)
 	}
-	d := &dialog{Form: map[string][]string{}}
+	d := &dialog{P: &v1alpha1.Postback{Spec: *spec}, Form: map[string][]string{}}
 	d.fields(values)
 	if patch, err := d.changes(values); err != nil || len(patch) != 0 {
 		t.Errorf("saving what is shown changes %v (%v)", patch, err)
 	}
-	d = &dialog{Form: map[string][]string{"triggers": {"lead.created,\n*"}, "retry.maxAttempts": {"x"}}}
+	d = &dialog{P: d.P, Form: map[string][]string{"triggers": {"lead.created,\n*"}, "retry.maxAttempts": {"x"}}}
 	d.fields(values)
 	if _, err := d.changes(values); err == nil || d.Errors["retry.maxAttempts"] == "" {
 		t.Errorf("a number that is none is taken: %v", d.Errors)

@@ -19,11 +19,13 @@ package console
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"strings"
-	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -40,9 +42,13 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request) {
 	d.fields(map[string]string{"format": string(v1alpha1.FormatJSON)})
 	d.Refused = c.rights.create(r.Context(), d.P.Namespace)
 	if r.Method == http.MethodPost && d.Refused == "" {
-		c.perform(r, act{do: doCreate, after: awaitCreated}, d)
+		c.perform(r, act{do: doCreate, after: afterCreate}, d)
 	}
-	c.answer(w, r, "dialog-edit", d)
+	template := "dialog-edit"
+	if d.Show {
+		template = "dialog-added"
+	}
+	c.answer(w, r, template, d)
 }
 
 // New reports whether the form adds a Postback.
@@ -51,12 +57,18 @@ func (d *dialog) New() bool { return d.P.UID == "" }
 // doCreate sends what was typed as it is, so that the API server judges it.
 func doCreate(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
 	spec, err := d.changes(nil)
-	if err != nil {
+	if err != nil && !errors.Is(err, errField) {
 		return nil, err
 	}
+	// Every field that is wrong is named at once.
 	for _, required := range []struct{ name, value string }{{"name", d.P.Name}, {"namespace", d.P.Namespace}} {
 		if required.value == "" {
 			d.Errors[required.name] = "is required"
+		}
+	}
+	for name, value := range map[string]string{"name": d.P.Name, "namespace": d.P.Namespace} {
+		if value != "" && len(validation.IsDNS1123Label(value)) > 0 {
+			d.Errors[name] = badName
 		}
 	}
 	if len(d.Errors) > 0 {
@@ -67,27 +79,48 @@ func doCreate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 	o.SetNamespace(d.P.Namespace)
 	o.SetName(d.P.Name)
 	d.to = pathOf(client.ObjectKeyFromObject(o))
-	return o, c.Create(ctx, o)
+	err = c.Create(ctx, o)
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		d.Errors["name"] = "A Postback with this name exists: choose another name."
+		return nil, errField
+	case apierrors.IsNotFound(err):
+		d.Errors["namespace"] = "There is no namespace with this name."
+		return nil, errField
+	}
+	return o, err
 }
 
-// awaitCreated waits until the console has heard of the new Postback, so that its page is there.
-func awaitCreated(ctx context.Context, c *Console, d *dialog) {
-	ctx, cancel := context.WithTimeout(ctx, hearingPatience)
+// badName explains the rule for names.
+const badName = "Use lower-case letters, digits and hyphens; begin and end with a letter or digit; at most 63 characters. Example: acme-crm."
+
+// afterCreate waits for the signing key of the new Postback, and shows it with the next steps.
+func afterCreate(ctx context.Context, c *Console, d *dialog) {
+	d.Show = true
+	key := client.ObjectKeyFromObject(d.P)
+	bounded, cancel := context.WithTimeout(ctx, rotationPatience)
 	defer cancel()
 	subscription := c.feed.Subscribe()
 	defer subscription.Close()
-	for c.feed.Postback(client.ObjectKeyFromObject(d.P)) == nil {
+	for {
+		if p := c.feed.Postback(key); p != nil && p.Status.SecretName != "" {
+			d.P = p.DeepCopy()
+			break
+		}
 		select {
 		case <-subscription.C:
 			subscription.Take()
-		case <-ctx.Done():
+		case <-bounded.Done():
+			d.Error = "The Postback is stored, but the operator has made no signing key yet. Its page says why, and shows the key later: “Show signing secret”."
 			return
 		}
 	}
+	d.May = c.rights.of(ctx, d.P, c.feed.Secret(secretKey(d.P)))
+	showSecret(ctx, c, d)
 }
 
-// hearingPatience is how long the watch may take to tell of what was done.
-const hearingPatience = 5 * time.Second
+// To is the page of a Postback that was added.
+func (d *dialog) To() string { return d.to }
 
 // withoutNil drops what a merge patch would remove.
 func withoutNil(fields map[string]any) map[string]any {

@@ -23,7 +23,6 @@ import (
 	"strings"
 	"unicode"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -47,62 +46,12 @@ func stateOf(p *v1alpha1.Postback) label {
 	}
 }
 
-// healthOf says how a Postback fares, the worst first. The operator sets EndpointHealthy only once there was trouble, so until
-// then the attempts of its log tell.
-func healthOf(p *v1alpha1.Postback, rows []*feed.Row) label {
-	conditions := p.Status.Conditions
-	healthy := meta.FindStatusCondition(conditions, v1alpha1.EndpointHealthyCondition)
-	ready := meta.FindStatusCondition(conditions, v1alpha1.ReadyCondition)
-	switch {
-	case !p.DeletionTimestamp.IsZero():
-		return label{"warn", "Being deleted", "It goes as soon as its route is gone."}
-	case meta.IsStatusConditionTrue(conditions, v1alpha1.StalledCondition):
-		return label{"bad", words(reason(ready)), message(ready)}
-	case healthy != nil && healthy.Status == metav1.ConditionFalse:
-		return label{"bad", endpointWords[healthy.Reason], healthy.Message}
-	case ready == nil || p.Status.ObservedGeneration < p.Generation:
-		return label{"calm", "Starting", "The operator has not said anything about it yet."}
-	case ready.Status != metav1.ConditionTrue:
-		return label{"warn", words(ready.Reason), ready.Message}
-	}
-	newest, succeeded := feed.Newest(rows)
-	switch {
-	case newest.Outcome != "" && !newest.Succeeded():
-		return failing(newest, succeeded)
-	case healthy != nil && healthy.Status == metav1.ConditionTrue:
-		return label{"good", "Healthy", healthy.Message}
-	}
-	return label{"good", "Ready", ready.Message}
-}
-
-// failing says that the newest attempt failed; without any that succeeded that is worse.
-func failing(newest feed.Sample, succeeded bool) label {
-	why := "The newest attempt failed: " + answerOf(newest) + "."
-	if succeeded {
-		return label{"warn", "Failing", why}
-	}
-	return label{"bad", "Failing", why + " None of those on record succeeded."}
-}
-
 // answerOf returns what came of an attempt: what the endpoint answered, or else why it did not.
 func answerOf(s feed.Sample) string {
 	if s.Status == 0 {
-		return words(string(s.Outcome))
+		return healthWords[string(s.Outcome)]
 	}
 	return strings.TrimSpace(fmt.Sprintf("%d %s", s.Status, http.StatusText(int(s.Status))))
-}
-
-var endpointWords = map[string]string{
-	v1alpha1.CircuitOpenReason:     "Endpoint down",
-	v1alpha1.EndpointGoneReason:    "Endpoint gone",
-	v1alpha1.EndpointFailingReason: "Endpoint failing",
-}
-
-func reason(c *metav1.Condition) string {
-	if c == nil {
-		return "Stalled"
-	}
-	return c.Reason
 }
 
 func message(c *metav1.Condition) string {
@@ -138,12 +87,12 @@ func titleOf(p *v1alpha1.Postback) string {
 	return p.Name
 }
 
-// hostOf returns the host of the endpoint, of the URL in force if there is one.
+// hostOf returns the host of the endpoint. It quotes no URL without a host, which may hold a token.
 func hostOf(p *v1alpha1.Postback) string {
 	if u, err := url.Parse(p.Spec.URL); err == nil && u.Host != "" {
 		return u.Host
 	}
-	return p.Spec.URL
+	return "no valid URL"
 }
 
 // phaseOf returns how a delivery fares.

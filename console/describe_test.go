@@ -17,6 +17,7 @@ limitations under the License.
 package console
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
+	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 func TestHealth(t *testing.T) {
@@ -32,7 +34,7 @@ func TestHealth(t *testing.T) {
 	}
 	ready := condition(v1alpha1.ReadyCondition, metav1.ConditionTrue, v1alpha1.RoutedReason)
 	healthy := condition(v1alpha1.EndpointHealthyCondition, metav1.ConditionTrue, v1alpha1.EndpointRespondingReason)
-	open := condition(v1alpha1.EndpointHealthyCondition, metav1.ConditionFalse, v1alpha1.CircuitOpenReason)
+	open := condition(v1alpha1.EndpointHealthyCondition, metav1.ConditionFalse, string(v1alpha1.OutcomeConnectionRefused))
 	now := time.Now()
 	row := func(age time.Duration, outcomes ...v1alpha1.Outcome) *feed.Row {
 		r := &feed.Row{}
@@ -51,24 +53,28 @@ func TestHealth(t *testing.T) {
 		rows            []*feed.Row
 		kind, text, why string
 	}{
-		"nothing said":          {nil, nil, "calm", "Starting", "The operator has not said anything about it yet."},
-		"no attempts":           {[]metav1.Condition{ready}, []*feed.Row{row(0)}, "good", "Ready", "Routed"},
-		"delivered, no trouble": {[]metav1.Condition{ready}, []*feed.Row{row(time.Minute, failed, succeeded)}, "good", "Ready", "Routed"},
-		"trouble is over":       {[]metav1.Condition{ready, healthy}, []*feed.Row{row(time.Minute, succeeded)}, "good", "Healthy", "Responding"},
+		"nothing said":                {nil, nil, "calm", "Starting", "The operator has not said anything about it yet."},
+		"no attempts":                 {[]metav1.Condition{ready}, []*feed.Row{row(0)}, "good", "Ready", "Routed"},
+		"delivered, no trouble":       {[]metav1.Condition{ready}, []*feed.Row{row(time.Minute, failed, succeeded)}, "good", "Healthy", "The endpoint takes events."},
+		"the newest attempt failed":   {[]metav1.Condition{ready}, []*feed.Row{row(time.Hour, succeeded), row(time.Minute, failed)}, "good", "Healthy", "The endpoint takes events."},
+		"the newest before succeeded": {[]metav1.Condition{ready}, []*feed.Row{row(time.Hour, failed), row(time.Minute, succeeded)}, "good", "Healthy", "The endpoint takes events."},
+		"trouble is over":             {[]metav1.Condition{ready, healthy}, []*feed.Row{row(time.Minute, succeeded)}, "good", "Healthy", "Responding"},
+		"interrupted":                 {[]metav1.Condition{ready}, []*feed.Row{row(time.Minute, v1alpha1.OutcomeInterrupted)}, "good", "Ready", "Routed"},
 		"nothing is delivered": {
 			[]metav1.Condition{ready},
 			[]*feed.Row{row(time.Hour, failed, failed), row(time.Minute, failed)},
-			"bad", "Failing",
-			"The newest attempt failed: 503 Service Unavailable. None of those on record succeeded.",
+			"bad", "Server errors (5xx)", "No attempt on record succeeded. The newest: 503 Service Unavailable.",
 		},
-		"the newest failed": {
+		"some fail": {
 			[]metav1.Condition{ready, healthy},
-			[]*feed.Row{row(time.Minute, refused), row(time.Hour, succeeded)},
-			"warn", "Failing",
-			"The newest attempt failed: Connection refused.",
+			[]*feed.Row{row(time.Minute, refused, succeeded, refused, succeeded, failed, succeeded, refused, refused, succeeded)},
+			"warn", "Some attempts fail", "5 of the newest 9 attempts failed, most for this cause: Connection refused.",
 		},
-		"an older failed":   {[]metav1.Condition{ready}, []*feed.Row{row(time.Hour, failed), row(time.Minute, succeeded)}, "good", "Ready", "Routed"},
-		"the circuit opens": {[]metav1.Condition{ready, open}, []*feed.Row{row(time.Minute, failed)}, "bad", "Endpoint down", "CircuitOpen"},
+		"unproven": {
+			[]metav1.Condition{ready, condition(v1alpha1.EndpointHealthyCondition, metav1.ConditionUnknown, v1alpha1.UnprovenReason)},
+			nil, "calm", "Unproven", "Unproven",
+		},
+		"the circuit opens": {[]metav1.Condition{ready, open}, []*feed.Row{row(time.Minute, failed)}, "bad", "Connection refused", "ConnectionRefused"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -76,6 +82,67 @@ func TestHealth(t *testing.T) {
 			p.Status.Conditions = test.conditions
 			if got, want := healthOf(p, test.rows), (label{test.kind, test.text, test.why}); got != want {
 				t.Errorf("it is %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestHealthNamesEachCause(t *testing.T) {
+	seen := map[string]string{}
+	for _, reason := range v1alpha1.UnhealthyReasons {
+		text := healthWords[reason]
+		if text == "" || seen[text] != "" {
+			t.Errorf("%s is %q, as is %q", reason, text, seen[text])
+		}
+		seen[text] = reason
+	}
+	for _, outcome := range v1alpha1.Outcomes {
+		if outcome != v1alpha1.OutcomeSucceeded && healthWords[string(outcome)] == "" {
+			t.Errorf("%s has no words", outcome)
+		}
+	}
+}
+
+// The words stay while attempts fail and succeed in turn, and while the operator has judged nothing yet.
+func TestHealthDoesNotFlipWithEachAttempt(t *testing.T) {
+	p := &v1alpha1.Postback{}
+	p.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ReadyCondition, Status: metav1.ConditionTrue, Reason: v1alpha1.RoutedReason}}
+	r := &feed.Row{}
+	var texts []string
+	for i := range 60 {
+		outcome := v1alpha1.OutcomeSucceeded
+		if i%2 == 1 {
+			outcome = v1alpha1.OutcomeTimeout
+		}
+		r.Recent = append(r.Recent, feed.Sample{Time: time.Unix(int64(i), 0), Outcome: outcome})
+		if text := healthOf(p, []*feed.Row{r}).Text; len(texts) == 0 || texts[len(texts)-1] != text {
+			texts = append(texts, text)
+		}
+	}
+	if want := []string{"Healthy", "Some attempts fail"}; !slices.Equal(texts, want) {
+		t.Errorf("the words are %q, want %q", texts, want)
+	}
+}
+
+// The reason why deliveries wait stands there once, also if it is the condition of the endpoint.
+func TestStatusNote(t *testing.T) {
+	asked := waiting.Why{Reason: waiting.RetryAfter, Sentence: "The endpoint asked to wait until 15:21:52 UTC."}
+	gone := waiting.Why{Reason: waiting.Gone, Sentence: "The endpoint answered 410 (Gone): its deliveries wait."}
+	down := waiting.Why{Reason: waiting.CircuitOpen, Sentence: "The endpoint is down."}
+	for name, test := range map[string]struct {
+		health label
+		why    waiting.Why
+		want   string
+	}{
+		"nothing waits":             {label{"good", "Healthy", "The endpoint takes events."}, waiting.Why{}, "The endpoint takes events."},
+		"throttled":                 {label{"bad", "Throttled", "It asked to wait (Retry-After)."}, asked, asked.Sentence},
+		"gone":                      {label{"bad", "Gone (410)", "It answered 410."}, gone, gone.Sentence},
+		"down":                      {label{"bad", "Server errors (5xx)", "The last 5 attempts failed."}, down, "The last 5 attempts failed. The endpoint is down."},
+		"throttled, and not routed": {label{"bad", "Invalid filter", "The filter is wrong."}, asked, "The filter is wrong. " + asked.Sentence},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := statusNote(test.health, test.why); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
 	}

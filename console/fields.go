@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +31,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
+	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
 // field is a field of spec in the form that adds or edits a Postback.
@@ -45,23 +45,23 @@ type field struct {
 }
 
 var formFields = []field{
-	{Path: "displayName", Label: "Name for people", Kind: "text", Placeholder: "Acme CRM"},
+	{Path: "displayName", Label: "Display name", Kind: "text", Placeholder: "Acme CRM"},
 	{Path: "url", Label: "URL", Kind: "text", Placeholder: "https://example.com/hooks", Hint: "Gets a POST for each event."},
 	{Path: "triggers", Label: "Triggers", Kind: "words", Placeholder: "lead.created sale.*", Hint: "Event types, prefixes such as sale.*, or *, between spaces."},
 	{Path: "filter", Label: "Filter", Kind: "area", Placeholder: "event.data.sale.amount > 1000", Hint: "CEL over the event. Empty: all are sent.", Advanced: true},
 	{Path: "format", Label: "Format", Kind: "choice", Options: options("JSON", "CloudEvents", "Slack"), Advanced: true},
-	{Path: "headers", Label: "Headers", Kind: "headers", Placeholder: "X-Tenant: acme\nX-Token: secret my-secret key token", Hint: "One a line. A value from a Secret: “secret NAME key KEY”.", Advanced: true},
+	{Path: "headers", Label: "Headers", Kind: "headers", Placeholder: "X-Tenant: acme\nX-Token: secret my-secret key token", Hint: "One per line. A value from a Secret: “secret NAME key KEY”. A value that stays [hidden] is unchanged.", Advanced: true},
 	{Path: "signatures", Label: "Signatures", Kind: "choice", Options: []choice{{Text: "Both"}, {Value: "Dub", Text: "Dub"}, {Value: "StandardWebhooks", Text: "Standard Webhooks"}}, Advanced: true},
 	{Path: "secretRef.name", Label: "Shared signing key", Kind: "text", Hint: "Name of a PostbackSecret. Empty: a key of its own.", Advanced: true},
 	{Path: "timeout", Label: "Timeout", Kind: "text", Placeholder: "10s", Advanced: true},
-	{Path: "retry.maxAttempts", Label: "Attempts at most", Kind: "number", Placeholder: "no limit", Advanced: true},
+	{Path: "retry.maxAttempts", Label: "Max attempts", Kind: "number", Placeholder: "no limit", Advanced: true},
 	{Path: "retry.giveUpAfter", Label: "Give up after", Kind: "text", Placeholder: "never", Advanced: true},
 	{Path: "limits.perSecond", Label: "Requests a second", Kind: "number", Placeholder: "no limit", Advanced: true},
 	{Path: "limits.maxConcurrent", Label: "Requests at a time", Kind: "number", Placeholder: "16 a replica", Advanced: true},
-	{Path: "limits.maxPending", Label: "Pending at most", Kind: "number", Placeholder: "10000", Advanced: true},
-	{Path: "history.delivered", Label: "Keep delivered", Kind: "number", Placeholder: "25", Advanced: true},
+	{Path: "limits.maxPending", Label: "Max pending", Kind: "number", Placeholder: "10000", Advanced: true},
+	{Path: "history.delivered", Label: "Keep delivered", Kind: "number", Placeholder: "100", Advanced: true},
 	{Path: "history.failed", Label: "Keep failed", Kind: "number", Placeholder: "100", Advanced: true},
-	{Path: "history.ttl", Label: "Keep for", Kind: "text", Placeholder: "168h", Advanced: true},
+	{Path: "history.ttl", Label: "Retention", Kind: "text", Placeholder: "168h", Advanced: true},
 }
 
 func options(values ...string) []choice {
@@ -126,7 +126,7 @@ func formPath(path string) string {
 	return ""
 }
 
-// valuesOf returns the values of the form for a spec.
+// valuesOf returns the values of the form for a spec. Credentials are hidden in them.
 func valuesOf(spec *v1alpha1.PostbackSpec) map[string]string {
 	values := map[string]string{}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(spec)
@@ -145,6 +145,9 @@ func valuesOf(spec *v1alpha1.PostbackSpec) map[string]string {
 			values[f.Path] = listText(f, v, spec)
 		default:
 			values[f.Path] = fmt.Sprint(v)
+			if f.Path == "url" {
+				values[f.Path] = endpoint.Masked(spec.URL)
+			}
 		}
 	}
 	return values
@@ -155,6 +158,8 @@ func listText(f field, list []any, spec *v1alpha1.PostbackSpec) string {
 		var lines []string
 		for _, h := range spec.Headers {
 			switch {
+			case h.Value != nil && *h.Value != "" && endpoint.Sensitive(h.Name):
+				lines = append(lines, h.Name+": "+endpoint.Hidden)
 			case h.Value != nil:
 				lines = append(lines, h.Name+": "+*h.Value)
 			case h.ValueFrom != nil && h.ValueFrom.SecretKeyRef != nil:
@@ -173,8 +178,8 @@ func listText(f field, list []any, spec *v1alpha1.PostbackSpec) string {
 	return strings.Join(texts, " ")
 }
 
-// parse returns a field's text as it stands in JSON; nil removes it.
-func (f field) parse(text string) (any, error) {
+// parse returns a field's text as it stands in JSON; nil removes it. Hidden values stay as they are in spec.
+func (f field) parse(text string, spec *v1alpha1.PostbackSpec) (any, error) {
 	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
 	switch {
 	case text == "":
@@ -188,9 +193,9 @@ func (f field) parse(text string) (any, error) {
 	case f.Kind == "words":
 		return anys(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })), nil
 	case f.Kind == "headers":
-		return parseHeaders(text)
+		return parseHeaders(text, spec.Headers)
 	case f.Path == "url":
-		return action.URL(text), nil
+		return action.URL(text)
 	case f.Path == "signatures":
 		return []any{text}, nil
 	}
@@ -205,7 +210,7 @@ func anys(texts []string) []any {
 	return all
 }
 
-func parseHeaders(text string) (any, error) {
+func parseHeaders(text string, before []v1alpha1.Header) (any, error) {
 	var headers []any
 	for line := range strings.SplitSeq(text, "\n") {
 		if strings.TrimSpace(line) == "" {
@@ -215,11 +220,18 @@ func parseHeaders(text string) (any, error) {
 		if !ok {
 			return nil, fmt.Errorf("%q has no colon: write NAME: VALUE", line)
 		}
-		header := map[string]any{"name": strings.TrimSpace(name)}
-		value = strings.TrimSpace(value)
-		if words := strings.Fields(value); len(words) == 4 && words[0] == "secret" && words[2] == "key" {
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		header := map[string]any{"name": name}
+		switch words := strings.Fields(value); {
+		case len(words) == 4 && words[0] == "secret" && words[2] == "key":
 			header["valueFrom"] = map[string]any{"secretKeyRef": map[string]any{"name": words[1], "key": words[3]}}
-		} else {
+		case value == endpoint.Hidden:
+			at := slices.IndexFunc(before, func(h v1alpha1.Header) bool { return h.Value != nil && strings.EqualFold(h.Name, name) })
+			if at < 0 {
+				return nil, fmt.Errorf("the header %q has no value yet: write it in place of %s", name, endpoint.Hidden)
+			}
+			header["value"] = *before[at].Value
+		default:
 			header["value"] = value
 		}
 		headers = append(headers, header)
@@ -236,7 +248,7 @@ func (d *dialog) changes(before map[string]string) (map[string]any, error) {
 		if f.Value == before[f.Path] {
 			continue
 		}
-		value, err := f.parse(f.Value)
+		value, err := f.parse(f.Value, &d.P.Spec)
 		if err != nil {
 			f.Error = err.Error()
 			d.Errors[f.Path] = f.Error
@@ -261,7 +273,7 @@ func (d *dialog) changes(before map[string]string) (map[string]any, error) {
 	return patch, nil
 }
 
-// fields fills the form with what was typed, or with values.
+// fields fills the form with the typed text, or with values.
 func (d *dialog) fields(values map[string]string) {
 	for _, f := range formFields {
 		shown := shownField{field: f, Value: values[f.Path]}
@@ -285,7 +297,7 @@ func prepareEdit(_ *Console, d *dialog) { d.fields(valuesOf(&d.P.Spec)) }
 
 // doEdit changes what differs from what the form showed, unless somebody else changed the Postback since then.
 func doEdit(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
-	// What the watch has told may be a moment old.
+	// The watch may be a moment behind.
 	if err := c.Get(ctx, client.ObjectKeyFromObject(d.P), d.P); err != nil {
 		return nil, err
 	}
@@ -300,8 +312,12 @@ func doEdit(ctx context.Context, c client.Client, d *dialog) (client.Object, err
 	return d.P, action.SetSpec(ctx, c, d.P, patch)
 }
 
-// manifest returns an object as it would stand in Git.
-func manifest(object client.Object) string {
+// manifest returns an object as it would stand in Git: without the requests for actions, but for those that were not there before.
+func manifest(object client.Object, before map[string]string) string {
+	if own, ok := object.DeepCopyObject().(client.Object); ok {
+		object = own
+		action.DropRequests(object, before)
+	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
 		return err.Error()
@@ -312,13 +328,6 @@ func manifest(object client.Object) string {
 		for _, name := range []string{"name", "namespace", "labels", "annotations"} {
 			if meta[name] != nil {
 				kept[name] = meta[name]
-			}
-		}
-		if annotations, ok := kept["annotations"].(map[string]any); ok {
-			annotations = maps.Clone(annotations)
-			delete(annotations, "kubectl.kubernetes.io/last-applied-configuration")
-			if kept["annotations"] = annotations; len(annotations) == 0 {
-				delete(kept, "annotations")
 			}
 		}
 		content["metadata"] = kept

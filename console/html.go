@@ -29,6 +29,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/console/chart"
 	"github.com/postback-dev/postback-operator/console/text"
+	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
 //go:embed web
@@ -60,6 +61,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"when":     func(t time.Time) template.HTML { return moment(t, "when", t.Local().Format("Jan 2, 15:04:05")) },
 	"number":   number,
 	"lower":    strings.ToLower,
+	"masked":   endpoint.Masked,
 	"args":     func(args ...any) []any { return args },
 }).ParseFS(web, "web/templates/*.html"))
 

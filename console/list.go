@@ -19,7 +19,6 @@ package console
 import (
 	"html/template"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +28,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/chart"
 	"github.com/postback-dev/postback-operator/console/feed"
+	"github.com/postback-dev/postback-operator/internal/endpoint"
+	"github.com/postback-dev/postback-operator/internal/statistics"
 )
 
 // sparkSpan is what the small charts of the list show.
@@ -37,9 +38,12 @@ const sparkSpan = 12 * time.Hour
 // listPage is the list of Postbacks.
 type listPage struct {
 	frame
-	Cards   []card
-	Query   string
-	Loading bool
+	Cards []card
+	Query string
+	// Health and Sort are the chosen filter and order, "" by default; Tallies and Sorts are the choices.
+	Health, Sort   string
+	Tallies, Sorts []choice
+	Loading        bool
 	// Create is "" if the user may add one, or says why not.
 	Create string
 }
@@ -75,29 +79,31 @@ func (c *Console) listPage(r *http.Request) listPage {
 		frame: c.frame("Postbacks"), Query: strings.TrimSpace(r.FormValue("q")), Loading: c.feed.Status().Loading != "",
 		Create: c.rights.create(r.Context(), c.namespace),
 	}
+	var cards []card
 	for _, p := range c.feed.Postbacks() {
 		if shown := c.card(p); found(p, shown.Health, page.Query) {
-			page.Cards = append(page.Cards, shown)
+			cards = append(cards, shown)
 		}
 	}
+	page.choose(cards, r.FormValue("health"), r.FormValue("sort"))
 	return page
 }
 
 // LiveHref is the stream that keeps the list current.
-func (p listPage) LiveHref() string { return "/live?" + url.Values{"q": {p.Query}}.Encode() }
+func (p listPage) LiveHref() string { return listLink("/live", p.Query, p.Health, p.Sort) }
 
 // members returns which Postbacks are shown.
 func (p *listPage) members() []types.NamespacedName {
 	var all []types.NamespacedName
 	for i := range p.Cards {
-		all = append(all, types.NamespacedName{Namespace: p.Cards[i].Namespace, Name: p.Cards[i].Name})
+		all = append(all, p.Cards[i].key())
 	}
 	return all
 }
 
 // found reports whether a Postback is one that somebody searches for.
 func found(p *v1alpha1.Postback, health label, query string) bool {
-	texts := []string{p.Namespace + "/" + p.Name, p.Spec.DisplayName, p.Spec.URL, string(p.Spec.GetState()), health.Text}
+	texts := []string{p.Namespace + "/" + p.Name, p.Spec.DisplayName, endpoint.Masked(p.Spec.URL), string(p.Spec.GetState()), health.Text}
 	for _, t := range p.Spec.Triggers {
 		texts = append(texts, string(t))
 	}
@@ -112,11 +118,15 @@ func found(p *v1alpha1.Postback, health label, query string) bool {
 func (c *Console) card(p *v1alpha1.Postback) card {
 	key := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
 	rows := c.feed.Rows(key)
+	counted, known := c.feed.Statistics(key)
 	shown := card{
 		ID: "p-" + p.Namespace + "-" + p.Name, Href: pathOf(key), Namespace: p.Namespace, Name: p.Name, Title: titleOf(p),
 		Host: hostOf(p), State: stateOf(p), Health: healthOf(p, rows), Triggers: p.Spec.Triggers,
-		Spark: chart.Spark(rows, c.clock.Now(), sparkSpan), Counts: feed.Count(rows), LastSuccess: lastSuccess(rows),
+		Counts: feed.Count(rows), LastSuccess: lastSuccess(rows, counted),
 		ShowNamespace: c.namespace == "",
+	}
+	if known {
+		shown.Spark = chart.Spark(statistics.Hourly(counted, c.clock.Now(), sparkSpan))
 	}
 	if n := len(shown.Triggers) - shownTriggers; n > 0 {
 		shown.Triggers, shown.More = shown.Triggers[:shownTriggers], n
@@ -125,7 +135,10 @@ func (c *Console) card(p *v1alpha1.Postback) card {
 }
 
 // lastSuccess returns when the endpoint took an event last.
-func lastSuccess(rows []*feed.Row) (newest time.Time) {
+func lastSuccess(rows []*feed.Row, counted *v1alpha1.PostbackStatistics) (newest time.Time) {
+	if counted != nil && counted.LastSuccessTime != nil {
+		newest = counted.LastSuccessTime.Time
+	}
 	for _, r := range rows {
 		for _, s := range r.Recent {
 			if s.Succeeded() && s.Time.After(newest) {

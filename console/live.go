@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/console/feed"
+	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 const (
@@ -134,10 +135,12 @@ func (c *Console) listLive(w http.ResponseWriter, r *http.Request) {
 			return wait
 		}
 		page := c.listPage(r)
+		page.keepOrder(known)
 		if now := page.members(); all || first || !slices.Equal(known, now) {
 			known = now
 			s.replace("cards", "cards", page)
 		} else {
+			s.replace("tallies", "tallies", page)
 			for i := range page.Cards {
 				if waiting[page.members()[i]] {
 					s.replace(page.Cards[i].ID, "card", page.Cards[i])
@@ -173,6 +176,8 @@ type logStream struct {
 	revision uint64
 	drawn    time.Time
 	stale    bool
+	// wait is what the lines of the log were told last.
+	wait waiting.Why
 }
 
 func (l *logStream) tell(changes feed.Changes) time.Duration {
@@ -195,7 +200,7 @@ func (l *logStream) tell(changes feed.Changes) time.Duration {
 // rows tells of the rows that changed since the page was told last.
 func (l *logStream) rows() {
 	changed, removed, now, ok := l.console.feed.Since(l.key, l.revision)
-	// What would fill several pages is cheaper to read anew.
+	// A change of several pages is cheaper to read anew.
 	if !ok || len(changed) > maxRows {
 		l.revision = now
 		l.send("reload", now, "main")
@@ -212,13 +217,13 @@ func (l *logStream) rows() {
 	}
 	if p != nil {
 		may := l.console.rights.of(l.request.Context(), p, l.console.feed.Secret(secretKey(p)))
-		filter, path := l.console.filterOf(l.request.Form), pathOf(l.key)
+		filter := l.console.filterOf(l.request.Form)
 		for i := range changed {
 			// The oldest first: each new one goes on top.
 			row := changed[len(changed)-1-i]
 			told := patch{ID: "d-" + row.Name, Key: row.Name, Cursor: row.Cursor()}
 			if filter.Match(row) {
-				told.HTML, _ = render("row", logRowOf(row, path, l.request.Form, may))
+				told.HTML, _ = render("row", l.console.logRow(p, row, l.request.Form, may))
 			}
 			patches = append(patches, told)
 		}
@@ -245,4 +250,20 @@ func (l *logStream) head() {
 	log := l.console.log(p, may, l.request)
 	l.replace("phases", "phases", log)
 	l.replace("paging", "paging", log)
+	if l.wait == h.Wait {
+		return
+	}
+	// The reason to wait is that of the Postback: every line that waits says it.
+	l.wait = h.Wait
+	var patches []patch
+	for i := range log.Rows {
+		if row := &log.Rows[i]; row.Wait.Reason != "" {
+			told := patch{ID: row.ID, Key: row.Name, Cursor: row.Cursor()}
+			told.HTML, _ = render("row", row)
+			patches = append(patches, told)
+		}
+	}
+	if len(patches) > 0 {
+		l.send("rows", l.revision, patches)
+	}
 }

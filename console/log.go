@@ -28,6 +28,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
+	"github.com/postback-dev/postback-operator/internal/history"
 )
 
 var (
@@ -64,7 +65,7 @@ func (c *Console) log(p *v1alpha1.Postback, may actions, r *http.Request) logPag
 		Newest: link(path, r.Form, "after", "", "before", ""),
 	}
 	for _, row := range log.Page.Rows {
-		log.Rows = append(log.Rows, logRowOf(row, path, r.Form, may))
+		log.Rows = append(log.Rows, c.logRow(p, row, r.Form, may))
 	}
 	if rows := log.Page.Rows; len(rows) > 0 {
 		if log.Page.Newer() {
@@ -74,8 +75,28 @@ func (c *Console) log(p *v1alpha1.Postback, may actions, r *http.Request) logPag
 			log.Older = link(path, r.Form, "before", "", "after", rows[len(rows)-1].Cursor())
 		}
 	}
+	if log.Older == "" {
+		log.NoLonger = noLonger(p, all, c.clock.Now())
+	}
 	log.choices(all, filter, r.Form)
 	return log
+}
+
+// noLonger says since when deliveries of a Postback are no longer kept, or "". The log of successes keeps its own by other rules.
+func noLonger(p *v1alpha1.Postback, all []*feed.Row, now time.Time) string {
+	kept := &history.Kept{}
+	for _, row := range all {
+		if row.Logged {
+			return ""
+		}
+		finished := row.Created
+		if last := row.Last(); !last.Time.IsZero() {
+			finished = last.Time.Add(last.Duration)
+		}
+		kept.AddFinished(row.Phase, finished, now)
+	}
+	_, why := kept.Since(p, now)
+	return why
 }
 
 // choices fills in what can be filtered by. The numbers are those of the other filters together.
@@ -113,19 +134,17 @@ func (p *logPage) choices(all []*feed.Row, filter feed.Filter, query url.Values)
 	}
 }
 
-// logRowOf returns a line of the log. Its link keeps the filters, so that previous and next go by them.
-func logRowOf(row *feed.Row, path string, query url.Values, may actions) logRow {
+// logRow returns a line of the log. Its link keeps the filters, so that previous and next go by them.
+func (c *Console) logRow(p *v1alpha1.Postback, row *feed.Row, query url.Values, may actions) logRow {
+	path := pathOf(row.Log())
 	return logRow{
 		Row: row, ID: "d-" + row.Name, Href: link(path+"/d/"+row.Name, query), Phase: phaseOf(row.Phase), Last: row.Last(),
-		MayRedeliver: may.Redeliver,
+		Wait: c.whyRow(p, row), MayRedeliver: may.Redeliver,
 	}
 }
 
 // Outcome returns how the newest attempt ended, in words.
-func (r logRow) Outcome() string { return words(string(r.Last.Outcome)) }
-
-// Waits reports whether another attempt is due some time.
-func (r logRow) Waits() bool { return !r.Row.Phase.Finished() && !r.Next.IsZero() }
+func (r logRow) Outcome() string { return healthWords[string(r.Last.Outcome)] }
 
 // LiveHref is the stream that keeps the page current.
 func (p logPage) LiveHref() string {

@@ -28,6 +28,8 @@ import (
 	"github.com/postback-dev/postback-operator/console/chart"
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/internal/action"
+	"github.com/postback-dev/postback-operator/internal/statistics"
+	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 // pageSize is how many rows of a log a page has.
@@ -47,16 +49,32 @@ type head struct {
 	Path          string
 	Title         string
 	State, Health label
-	Counts        feed.Counts
-	Summary       chart.Summary
-	Span          time.Duration
-	Spans         []choice
-	Outcomes      chart.Chart
-	Latency       chart.Chart
-	Redelivery    *v1alpha1.Redelivery
-	May           actions
+	// Wait says why deliveries wait, if they wait for one reason.
+	Wait waiting.Why
+	// OldKeyEnds is the end of the previous signing key, if that still signs.
+	OldKeyEnds time.Time
+	Counts     feed.Counts
+	Traffic    traffic
+	Span       time.Duration
+	Spans      []choice
+	Outcomes   chart.Chart
+	Latency    chart.Chart
+	Redelivery *v1alpha1.Redelivery
+	May        actions
 	// Tool keeps the object, such as Argo CD, and ToolName is what it calls it.
 	Tool, ToolName string
+}
+
+// traffic are the counts that the figures and charts show.
+type traffic struct {
+	// Unknown says why there are no counts, "" if they are known.
+	Unknown string
+	// Succeeded of Attempts did, which is Rate percent of them; Delivered of Deliveries ended so.
+	Attempts, Succeeded, Rate, Deliveries, Delivered int
+	// Counted is the time of the newest counts, zero if there are none.
+	Counted time.Time
+	// Median and NinetyFifth are estimates of the duration of an attempt.
+	Median, NinetyFifth time.Duration
 }
 
 // choice is one of several values of a filter.
@@ -81,6 +99,8 @@ type logPage struct {
 	// Newer and Older are the pages around this one, "" if there is none; Newest is the first.
 	Newer, Older, Newest string
 	MayRedeliver         string
+	// NoLonger says since when older deliveries are no longer kept, at the end of the log.
+	NoLonger string
 	// Empty says that the Postback has no deliveries at all.
 	Empty bool
 }
@@ -97,6 +117,7 @@ type logRow struct {
 	ID, Href string
 	Phase    label
 	Last     feed.Sample
+	Wait     wait
 	// MayRedeliver is "" if the row can be chosen.
 	MayRedeliver string
 }
@@ -126,7 +147,7 @@ func (h head) Menu() []menuItem {
 		menuItem{Text: "Delete", Href: h.Path + "/do/delete", Why: h.May.Delete, Danger: true})
 }
 
-var spans = []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}
+var spans = []time.Duration{24 * time.Hour, v1alpha1.StatisticsSpan}
 
 func (c *Console) postback(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
@@ -175,16 +196,43 @@ func secretKey(p *v1alpha1.Postback) types.NamespacedName {
 	return types.NamespacedName{Namespace: p.Namespace, Name: p.GetPostbackSecretName()}
 }
 
+// Note says how the Postback is, and why its deliveries wait.
+func (h head) Note() string { return statusNote(h.Health, h.Wait) }
+
 func (c *Console) head(p *v1alpha1.Postback, may actions, query url.Values) head {
 	key := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
 	rows, now, span := c.feed.Rows(key), c.clock.Now(), spanOf(query.Get("span"))
 	h := head{
 		P: p, Path: pathOf(key), Title: titleOf(p), State: stateOf(p), Health: healthOf(p, rows), Counts: feed.Count(rows), Span: span,
-		Summary: chart.Summarize(rows, now, span), Outcomes: chart.Outcomes(rows, now, span), Latency: chart.Latency(rows, now, span),
 		Redelivery: p.Status.Redelivery, May: may,
 	}
+	h.Wait, h.OldKeyEnds = c.whyPostback(p), oldKeyEnds(c.feed.Secret(secretKey(p)), now)
 	h.Tool, h.ToolName = action.ManagedBy(p)
+	counted, known := c.feed.Statistics(key)
+	hours := statistics.Hourly(counted, now, span)
+	h.Outcomes, h.Latency = chart.Outcomes(hours), chart.Latency(hours)
+	h.Traffic = trafficOf(statistics.Sum(hours), known, c.feed.Status().Uncounted)
+	if counted != nil {
+		h.Traffic.Counted = counted.LastUpdateTime.Time
+	}
 	return h
+}
+
+// trafficOf returns counts as they are shown.
+func trafficOf(counts statistics.Counts, known bool, err error) traffic {
+	t := traffic{
+		Attempts: int(counts.Attempts), Succeeded: int(counts.Succeeded), Rate: counts.Rate(),
+		Deliveries: int(counts.Deliveries()), Delivered: int(counts.Delivered),
+		Median: counts.Percentile(0.5), NinetyFifth: counts.Percentile(0.95),
+	}
+	switch {
+	case known:
+	case err != nil:
+		t.Unknown = "The statistics cannot be read: " + err.Error()
+	default:
+		t.Unknown = "Loading"
+	}
+	return t
 }
 
 // spanOf returns the span of time that the charts show, 24 hours by default.
@@ -192,12 +240,12 @@ func spanOf(value string) time.Duration {
 	if d, err := time.ParseDuration(value); err == nil && slices.Contains(spans, d) {
 		return d
 	}
-	return spans[1]
+	return spans[0]
 }
 
 // spans returns the choice of spans for the charts.
 func (c *Console) spans(p *v1alpha1.Postback, r *http.Request) []choice {
-	names := []string{"1 h", "24 h", "7 d"}
+	names := []string{"24 h", "7 d"}
 	var choices []choice
 	for i, span := range spans {
 		choices = append(choices, choice{

@@ -83,10 +83,17 @@ func (c *Console) frame(title string) frame {
 
 // problem says what is wrong with the connection to the API server.
 type problem struct {
-	// Lost says that it will mend itself; else somebody has to do something.
-	Lost       bool
-	Text, Hint string
+	// Lost says that the problem ends by itself. Otherwise somebody has to act.
+	Lost bool
+	// Short is a word or two for the corner of the page.
+	Short, Text, Hint string
 }
+
+const (
+	notCurrent    = "Not current"
+	apiServerAway = "API server away"
+	logIncomplete = "Log incomplete"
+)
 
 // problem returns what is wrong with the feed, or nil.
 func (c *Console) problem() *problem {
@@ -96,25 +103,25 @@ func (c *Console) problem() *problem {
 	case err == nil:
 		return c.unreadLog(status.Unread)
 	case apierrors.IsForbidden(err) && c.namespace == "":
-		return &problem{Text: "You may not list the " + status.Kind + " of all namespaces.", Hint: "Choose one: kubectl postback console -n NAMESPACE."}
+		return &problem{Short: notCurrent, Text: "You may not list the " + status.Kind + " of all namespaces.", Hint: "Choose one: kubectl postback console -n NAMESPACE."}
 	case apierrors.IsForbidden(err):
-		return &problem{Text: "You may not list the " + status.Kind + " of the namespace " + c.namespace + ".", Hint: "The roles view, edit and admin of the namespace include it."}
+		return &problem{Short: notCurrent, Text: "You may not list the " + status.Kind + " of the namespace " + c.namespace + ".", Hint: "The roles view, edit and admin of the namespace include it."}
 	case apierrors.IsUnauthorized(err):
-		return &problem{Text: "The API server does not know you any more.", Hint: "Log in again with kubectl; the console goes on by itself."}
+		return &problem{Short: notCurrent, Text: "The API server does not know you any more.", Hint: "Log in again with kubectl; the console goes on by itself."}
 	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
-		return &problem{Text: "The cluster does not know Postbacks.", Hint: "Is the operator installed, and is this the right context? kubectl postback doctor tells more."}
+		return &problem{Short: notCurrent, Text: "The cluster does not know Postbacks.", Hint: "Is the operator installed, and is this the right context? kubectl postback doctor tells more."}
 	}
-	return &problem{Lost: true, Text: "The API server does not answer.", Hint: "What you see is from before. The console goes on by itself as soon as it is back."}
+	return &problem{Lost: true, Short: apiServerAway, Text: "The API server does not answer.", Hint: "What you see is from before. The console goes on by itself as soon as it is back."}
 }
 
-// unreadLog says why what was delivered at once is not shown, or returns nil.
+// unreadLog returns nil if the page shows the log of successes too.
 func (c *Console) unreadLog(err error) *problem {
-	const text = "Not all that was delivered at once is shown."
+	const text = "Some events delivered on the first attempt are missing here."
 	switch {
 	case c.unread != "":
-		return &problem{Lost: true, Text: text, Hint: "The log of successes cannot be read: " + c.unread}
+		return &problem{Lost: true, Short: logIncomplete, Text: text, Hint: "The log of successes cannot be read: " + c.unread}
 	case err != nil:
-		return &problem{Lost: true, Text: text, Hint: "The log of successes cannot be read now: " + err.Error()}
+		return &problem{Lost: true, Short: logIncomplete, Text: text, Hint: "The log of successes cannot be read now: " + err.Error()}
 	}
 	return nil
 }

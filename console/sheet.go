@@ -33,7 +33,8 @@ import (
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/console/text"
 	"github.com/postback-dev/postback-operator/internal/curl"
-	"github.com/postback-dev/postback-operator/internal/successes"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
 // sheet is all about one event. It is read anew, for the feed knows no bodies.
@@ -51,8 +52,8 @@ type sheet struct {
 	Headers  []curl.Header
 	Request  text.Body
 	Attempts []attempt
-	Next     time.Time
-	Asked    bool
+	// Wait says why there is no attempt yet.
+	Wait wait
 	// Hidden is how many attempts are on record no more.
 	Hidden       int32
 	MayRedeliver string
@@ -89,6 +90,8 @@ func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *she
 	switch d, err := c.read(r.Context(), key); {
 	case err == nil && d.Spec.PostbackRef.Name == p.Name:
 		s.fill(p, d)
+		s.Wait = c.whyRow(p, feed.NewRow(d))
+		s.Wait.Why = s.Wait.Behind(c.behind(p, feed.NewRow(d)))
 	case err == nil, apierrors.IsNotFound(err):
 		s.Waiting = r.FormValue("expected") != ""
 		s.Why = noEvent
@@ -106,7 +109,7 @@ func (c *Console) read(ctx context.Context, key types.NamespacedName) (*v1alpha1
 		return d, missing
 	}
 	logged, err := c.successes.Get(ctx, key.Namespace, key.Name)
-	if successes.IsNotFound(err) || successes.IsRefused(err) {
+	if deliverylog.IsNotFound(err) || deliverylog.IsRefused(err) {
 		return nil, missing
 	}
 	return logged, err
@@ -114,7 +117,7 @@ func (c *Console) read(ctx context.Context, key types.NamespacedName) (*v1alpha1
 
 func (s *sheet) fill(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) {
 	row := feed.NewRow(d)
-	s.D, s.Phase, s.URL, s.Next, s.Asked = d, phaseOf(row.Phase), p.Spec.URL, row.Next, row.Asked
+	s.D, s.Phase, s.URL = d, phaseOf(row.Phase), endpoint.Masked(p.Spec.URL)
 	s.Request, s.Headers = text.Show(d.Spec.Body), curl.Headers(p, d)
 	s.Hidden = row.Attempts - int32(len(d.Status.Attempts))
 	for i := range slices.Backward(d.Status.Attempts) {
@@ -134,9 +137,9 @@ func outcomeOf(o v1alpha1.Outcome) label {
 		return label{Kind: "good", Text: "Succeeded"}
 	}
 	if o.Ours() {
-		return label{Kind: "warn", Text: words(string(o))}
+		return label{Kind: "warn", Text: healthWords[string(o)]}
 	}
-	return label{Kind: "bad", Text: words(string(o))}
+	return label{Kind: "bad", Text: healthWords[string(o)]}
 }
 
 // curl answers with the request as a shell script.

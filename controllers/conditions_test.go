@@ -49,7 +49,7 @@ func conditionMistake(conditions []metav1.Condition, want state, reason, message
 	switch {
 	case got == nil:
 		return "there is no Ready condition"
-	case is(v1alpha1.ReadyCondition) != (want == stateReady), is(v1alpha1.ReconcilingCondition) != (want == stateWaiting),
+	case is(v1alpha1.ReadyCondition) != (want == stateReady), is(v1alpha1.ReconcilingCondition) != (want == stateReconciling),
 		is(v1alpha1.StalledCondition) != (want == stateStalled), got.Reason != reason, !strings.Contains(got.Message, message):
 		return "got conditions " + describe(conditions) + ", want " + string(want) + " " + reason + " " + message
 	}

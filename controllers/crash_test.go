@@ -24,7 +24,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
 // keyHistory watches that no key is lost or skipped, and that the route never goes without a key.

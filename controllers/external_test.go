@@ -26,7 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
 func TestExternalKey(t *testing.T) {
@@ -34,13 +34,13 @@ func TestExternalKey(t *testing.T) {
 	b.create(newPostbackSecret("vault", func(s *v1alpha1.PostbackSecret) { s.Spec.Source = v1alpha1.SecretExternal }))
 	conditions := func() []metav1.Condition { return b.postbackSecret("vault").Status.Conditions }
 	result := b.settleSecret("vault")
-	checkConditions(t, conditions(), stateWaiting, v1alpha1.KeyNotFoundReason, `Secret "vault" does not exist`)
+	checkConditions(t, conditions(), stateReconciling, v1alpha1.KeyNotFoundReason, `Secret "vault" does not exist`)
 	if result.RequeueAfter != time.Minute {
 		t.Errorf("looks again after %s", result.RequeueAfter)
 	}
 	b.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "vault"}})
 	b.settleSecret("vault")
-	checkConditions(t, conditions(), stateWaiting, v1alpha1.KeyNotFoundReason, `no data key "secret"`)
+	checkConditions(t, conditions(), stateReconciling, v1alpha1.KeyNotFoundReason, `no data key "secret"`)
 
 	put := func(data map[string][]byte) {
 		b.t.Helper()
@@ -75,7 +75,7 @@ func TestExternalKey(t *testing.T) {
 	}
 	b.must(b.direct.Delete(b.ctx, b.secret("vault")))
 	b.settleSecret("vault")
-	checkConditions(t, conditions(), stateWaiting, v1alpha1.KeyNotFoundReason, "")
+	checkConditions(t, conditions(), stateReconciling, v1alpha1.KeyNotFoundReason, "")
 	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning KeyNotFound") {
 		t.Errorf("events %q", told)
 	}

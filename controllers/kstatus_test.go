@@ -87,6 +87,7 @@ var reasonsOfReady = []string{
 	v1alpha1.InvalidTLSReason, v1alpha1.InvalidAuthReason, v1alpha1.TLSSecretNotFoundReason, v1alpha1.AuthSecretNotFoundReason,
 	v1alpha1.KeyAvailableReason, v1alpha1.KeyNotFoundReason, v1alpha1.InvalidKeyReason, v1alpha1.SecretNotOwnedReason,
 	v1alpha1.SecretImmutableReason, v1alpha1.SecretTerminatingReason,
+	v1alpha1.PolicyDeniedReason, v1alpha1.QuotaExceededReason, v1alpha1.ForbiddenReason, v1alpha1.InvalidReason, v1alpha1.TooLargeReason,
 }
 
 // seen collects reasons, so that TestMain can tell which states no test has looked at.

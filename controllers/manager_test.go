@@ -41,8 +41,8 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -77,6 +77,7 @@ func (l *live) start(poll time.Duration) {
 	l.must(err)
 	l.must(Setup(l.ctx, mgr, Options{
 		Namespace: l.install, Watched: namespaces, Policy: Policy{SignatureHeader: "Dub-Signature"}, PollInterval: poll, Clock: clock.RealClock{},
+		Version: reached(loadedEverything),
 	}))
 	ctx, cancel := context.WithCancel(l.ctx)
 	ended := make(chan error, 1)
@@ -148,20 +149,20 @@ func TestManagerFollowsTheDispatcher(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
 	l.create(newPostback("crm", nil))
-	l.expectPostback("crm", stateWaiting, v1alpha1.NoDispatcherReason, "")
+	l.expectPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
 	l.renew("a", "1", 600)
-	l.expectPostback("crm", stateWaiting, v1alpha1.WaitingForDispatcherReason, "0 of 1")
+	l.expectPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "0 of 1")
 	l.renew("a", l.newest(), 600)
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	l.renew("b", "", 600)
-	l.expectPostback("crm", stateWaiting, v1alpha1.WaitingForDispatcherReason, "1 of 2")
+	l.expectPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
 	l.renew("b", l.newest(), 600)
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 
 	modify(l.bench, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.State = v1alpha1.PostbackPaused })
-	l.expectPostback("crm", stateWaiting, v1alpha1.WaitingForDispatcherReason, "0 of 2")
+	l.expectPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "0 of 2")
 	l.renew("a", l.newest(), 600)
-	l.expectPostback("crm", stateWaiting, v1alpha1.WaitingForDispatcherReason, "1 of 2")
+	l.expectPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
 	// The other one is gone: nobody waits for it.
 	gone := lease("b", "", time.Time{})
 	gone.Namespace = l.install
@@ -169,7 +170,7 @@ func TestManagerFollowsTheDispatcher(t *testing.T) {
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	// The last one dies without a word.
 	l.renew("a", l.newest(), 1)
-	l.expectPostback("crm", stateWaiting, v1alpha1.NoDispatcherReason, "")
+	l.expectPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
 }
 
 // A restart of the manager changes nothing that is right.
@@ -270,14 +271,14 @@ func TestManagerSeesForeignSecrets(t *testing.T) {
 				p.Spec.Headers = []v1alpha1.Header{{Name: "X-Key", ValueFrom: &v1alpha1.HeaderSource{SecretKeyRef: &v1alpha1.SecretKeySelector{Name: "tokens", Key: "key"}}}}
 				p.Spec.Auth, p.Spec.TLS = bearer("credential", "token"), tlsOf("authorities", "")
 			}))
-			l.expectPostback("crm", stateWaiting, v1alpha1.SecretNotReadyReason, "")
+			l.expectPostback("crm", stateReconciling, v1alpha1.SecretNotReadyReason, "")
 			key := keyring.New()
 			l.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "vault", Labels: labels}, Data: map[string][]byte{"secret": []byte(key)}})
-			l.expectPostback("crm", stateWaiting, v1alpha1.HeaderSecretNotFoundReason, "")
+			l.expectPostback("crm", stateReconciling, v1alpha1.HeaderSecretNotFoundReason, "")
 			l.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "tokens", Labels: labels}, Data: map[string][]byte{"key": []byte("k1")}})
-			l.expectPostback("crm", stateWaiting, v1alpha1.AuthSecretNotFoundReason, "")
+			l.expectPostback("crm", stateReconciling, v1alpha1.AuthSecretNotFoundReason, "")
 			l.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "credential", Labels: labels}, Data: map[string][]byte{"token": []byte("t1")}})
-			l.expectPostback("crm", stateWaiting, v1alpha1.TLSSecretNotFoundReason, "")
+			l.expectPostback("crm", stateReconciling, v1alpha1.TLSSecretNotFoundReason, "")
 			crt, _ := certificate(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
 			l.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "authorities", Labels: labels}, Data: map[string][]byte{"ca.crt": []byte(crt)}})
 			l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
@@ -322,7 +323,7 @@ func TestForeignSecretsDoNotEnterTheCache(t *testing.T) {
 	const count, writers = 10000, 32
 	l := newLive(t, time.Hour)
 	l.create(newPostback("crm", nil))
-	l.expectPostback("crm", stateWaiting, v1alpha1.NoDispatcherReason, "")
+	l.expectPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
 	var group sync.WaitGroup
 	for writer := range writers {
 		group.Go(func() {
@@ -343,7 +344,7 @@ func TestForeignSecretsDoNotEnterTheCache(t *testing.T) {
 	l.stop()
 	l.start(time.Hour)
 	l.create(newPostback("last", nil))
-	l.expectPostback("last", stateWaiting, v1alpha1.NoDispatcherReason, "")
+	l.expectPostback("last", stateReconciling, v1alpha1.NoDispatcherReason, "")
 
 	cached := &metav1.PartialObjectMetadataList{}
 	cached.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))

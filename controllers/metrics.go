@@ -38,9 +38,6 @@ const (
 	causeScheduled = "Scheduled"
 )
 
-// unhealthyReasons are those of the condition EndpointHealthy when it is False.
-var unhealthyReasons = []string{v1alpha1.EndpointFailingReason, v1alpha1.CircuitOpenReason, v1alpha1.EndpointGoneReason}
-
 // readyLabel is the status of the condition Ready.
 var (
 	readyStatuses = []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown}
@@ -51,16 +48,16 @@ var (
 	keysMade = metric.Manager.Counters("postback_signing_keys_made_total",
 		"Signing keys that were made, by the cause: the first of a PostbackSecret, a request for rotation, spec.rotation.every, or the loss of the key before.",
 		metric.Values("cause", causeFirst, causeRequested, causeScheduled, causeLost))
-	postbacksByReady = metric.Manager.Gauge("postback_postbacks",
+	postbacksByReady = metric.Manager.GaugeDesc("postback_postbacks",
 		"Postbacks, by the status of their condition Ready. Reported by the elected manager.", readyLabel)
-	secretsByReady = metric.Manager.Gauge("postback_postbacksecrets",
+	secretsByReady = metric.Manager.GaugeDesc("postback_postbacksecrets",
 		"PostbackSecrets, by the status of their condition Ready. Reported by the elected manager.", readyLabel)
-	unhealthyEndpoints = metric.Manager.Gauge("postback_unhealthy_endpoints",
+	unhealthyEndpoints = metric.Manager.GaugeDesc("postback_unhealthy_endpoints",
 		"Postbacks that are enabled and whose condition EndpointHealthy is False, by its reason. Reported by the elected manager.",
-		metric.Values("reason", unhealthyReasons...))
-	rotationOverdue = metric.Manager.Gauge("postback_rotation_overdue_seconds",
+		metric.Values("reason", v1alpha1.UnhealthyReasons...))
+	rotationOverdue = metric.Manager.GaugeDesc("postback_rotation_overdue_seconds",
 		"For how long the rotation, or the end of a previous key, that is overdue for longest has been overdue; 0 if none is. Reported by the elected manager.")
-	oldestKey = metric.Manager.Gauge("postback_oldest_signing_key_age_seconds",
+	oldestKey = metric.Manager.GaugeDesc("postback_oldest_signing_key_age_seconds",
 		"Age of the oldest current key of all generated ones; 0 if there is none. Reported by the elected manager.")
 )
 
@@ -104,7 +101,7 @@ func (c *collector) collectPostbacks(values chan<- prometheus.Metric) {
 		}
 	}
 	reportReady(values, postbacksByReady, ready)
-	for _, reason := range unhealthyReasons {
+	for _, reason := range v1alpha1.UnhealthyReasons {
 		values <- prometheus.MustNewConstMetric(unhealthyEndpoints, prometheus.GaugeValue, unhealthy[reason], reason)
 	}
 }

@@ -19,6 +19,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +62,7 @@ func TestGaugesOfTheManager(t *testing.T) {
 		return v1alpha1.Postback{Spec: v1alpha1.PostbackSpec{State: state}, Status: v1alpha1.PostbackStatus{Conditions: conditions}}
 	}
 	isReady := condition(v1alpha1.ReadyCondition, metav1.ConditionTrue, v1alpha1.RoutedReason)
-	open := condition(v1alpha1.EndpointHealthyCondition, metav1.ConditionFalse, v1alpha1.CircuitOpenReason)
+	open := condition(v1alpha1.EndpointHealthyCondition, metav1.ConditionFalse, v1alpha1.ThrottledReason)
 	responding := condition(v1alpha1.EndpointHealthyCondition, metav1.ConditionTrue, v1alpha1.EndpointRespondingReason)
 	objects := &listed{
 		postbacks: []v1alpha1.Postback{
@@ -91,16 +92,25 @@ func TestGaugesOfTheManager(t *testing.T) {
 	}
 	close(elected)
 	for name, series := range map[string]string{
-		"postback_postbacks":       `{ready="False"} 1` + "\n" + `{ready="True"} 4` + "\n" + `{ready="Unknown"} 1`,
-		"postback_postbacksecrets": `{ready="False"} 0` + "\n" + `{ready="True"} 1` + "\n" + `{ready="Unknown"} 3`,
-		"postback_unhealthy_endpoints": `{reason="CircuitOpen"} 2` + "\n" + `{reason="Failing"} 0` + "\n" +
-			`{reason="Gone"} 0`,
+		"postback_postbacks":                      `{ready="False"} 1` + "\n" + `{ready="True"} 4` + "\n" + `{ready="Unknown"} 1`,
+		"postback_postbacksecrets":                `{ready="False"} 0` + "\n" + `{ready="True"} 1` + "\n" + `{ready="Unknown"} 3`,
 		"postback_rotation_overdue_seconds":       " 600",
 		"postback_oldest_signing_key_age_seconds": " 108000",
 	} {
 		if err := testutil.CollectAndCompare(c, strings.NewReader(exposition(name, series)), name); err != nil {
 			t.Error(err)
 		}
+	}
+	unhealthy := make([]string, 0, len(v1alpha1.UnhealthyReasons))
+	for _, reason := range slices.Sorted(slices.Values(v1alpha1.UnhealthyReasons)) {
+		count := 0
+		if reason == v1alpha1.ThrottledReason {
+			count = 2
+		}
+		unhealthy = append(unhealthy, fmt.Sprintf("{reason=%q} %d", reason, count))
+	}
+	if err := testutil.CollectAndCompare(c, strings.NewReader(exposition("postback_unhealthy_endpoints", strings.Join(unhealthy, "\n"))), "postback_unhealthy_endpoints"); err != nil {
+		t.Error(err)
 	}
 	objects.postbacks, objects.secrets = nil, nil
 	if err := testutil.CollectAndCompare(c, strings.NewReader(exposition("postback_rotation_overdue_seconds", " 0")), "postback_rotation_overdue_seconds"); err != nil {

@@ -40,13 +40,18 @@ const (
 	ownedByNobodyLeft
 	// ownedByOthers: it is not for us to touch.
 	ownedByOthers
+	// ownedByNobody: the operator made it, and it has no controller. A restore from a backup strips owner references.
+	ownedByNobody
 )
 
 // ownershipOf tells whose an object is. owner is an empty object of our kind; if the object is controlled by another
 // owner of that kind, it is read from the API server to see whether that one still lives.
 func ownershipOf(ctx context.Context, reader client.Reader, object metav1.Object, us types.UID, kind string, owner client.Object) (ownership, error) {
 	reference := metav1.GetControllerOf(object)
-	if reference == nil {
+	switch {
+	case reference == nil && object.GetDeletionTimestamp() == nil && hasOwnLabels(object):
+		return ownedByNobody, nil
+	case reference == nil:
 		return ownedByOthers, nil
 	}
 	if reference.UID == us {
@@ -82,6 +87,17 @@ func addLabels(object metav1.Object, watched bool) {
 		labels[v1alpha1.WatchLabel] = "true"
 	}
 	object.SetLabels(labels)
+}
+
+// hasOwnLabels reports whether an object bears the labels of the operator's own objects.
+func hasOwnLabels(object metav1.Object) bool {
+	labels := object.GetLabels()
+	for name, value := range v1alpha1.OwnLabels() {
+		if labels[name] != value {
+			return false
+		}
+	}
+	return true
 }
 
 // hasWatchLabel reports whether a change of a Secret reaches the manager by itself.

@@ -24,7 +24,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/header"
+	"github.com/postback-dev/postback-operator/internal/postback/header"
 )
 
 // Whatever the API takes gets a status.

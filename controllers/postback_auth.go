@@ -18,14 +18,13 @@ package controllers
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/header"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/header"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // maxCredential bounds a token, user name, password or client secret. Tokens that hold claims can be long.
@@ -42,8 +41,8 @@ func (r *PostbackReconciler) reconcileAuth(ctx context.Context, s *postbackScope
 	case auth.Bearer != nil:
 		ref := auth.Bearer.SecretKeyRef
 		var token string
-		token, err = r.credential(ctx, s, wanted{ref.Name, ref.Key, "the token of spec.auth.bearer", v1alpha1.AuthSecretNotFoundReason}, tokenMistake)
-		s.auth = &route.Auth{Bearer: token}
+		token, err = r.credential(ctx, s, secretValue{ref.Name, ref.Key, "the token of spec.auth.bearer", v1alpha1.AuthSecretNotFoundReason}, tokenMistake)
+		s.resolved.auth = &route.Auth{Bearer: token}
 	case auth.OAuth2 != nil:
 		err = r.resolveOAuth2(ctx, s, auth.OAuth2)
 	}
@@ -52,46 +51,46 @@ func (r *PostbackReconciler) reconcileAuth(ctx context.Context, s *postbackScope
 
 func (r *PostbackReconciler) resolveBasic(ctx context.Context, s *postbackScope, basic *v1alpha1.BasicAuthentication) error {
 	name := basic.SecretRef.Name
-	username, err := r.credential(ctx, s, wanted{
+	username, err := r.credential(ctx, s, secretValue{
 		name, corev1.BasicAuthUsernameKey, "the user name of spec.auth.basic", v1alpha1.AuthSecretNotFoundReason,
 	}, usernameMistake)
-	if err != nil || s.verdict != nil {
+	if err != nil || s.readiness != nil {
 		return err
 	}
-	password, err := r.credential(ctx, s, wanted{
+	password, err := r.credential(ctx, s, secretValue{
 		name, corev1.BasicAuthPasswordKey, "the password of spec.auth.basic", v1alpha1.AuthSecretNotFoundReason,
 	}, credentialMistake)
-	s.auth = &route.Auth{Basic: &route.BasicAuth{Username: username, Password: password}}
+	s.resolved.auth = &route.Auth{Basic: &route.BasicAuth{Username: username, Password: password}}
 	return err
 }
 
 func (r *PostbackReconciler) resolveOAuth2(ctx context.Context, s *postbackScope, oauth2 *v1alpha1.OAuth2ClientCredentials) error {
 	ref := oauth2.ClientSecretRef
-	secret, err := r.credential(ctx, s, wanted{
+	secret, err := r.credential(ctx, s, secretValue{
 		ref.Name, ref.Key, "the client secret of spec.auth.oauth2", v1alpha1.AuthSecretNotFoundReason,
 	}, clientSecretMistake)
 	scopes := make([]string, 0, len(oauth2.Scopes))
 	for _, scope := range oauth2.Scopes {
 		scopes = append(scopes, string(scope))
 	}
-	s.auth = &route.Auth{OAuth2: &route.OAuth2{
+	s.resolved.auth = &route.Auth{OAuth2: &route.OAuth2{
 		TokenURL: oauth2.TokenURL, ClientID: oauth2.ClientID, ClientSecret: secret, Scopes: scopes, Audience: oauth2.Audience,
 	}}
 	return err
 }
 
-// credential reads a value and judges it. If it may not be used, there is a verdict.
-func (r *PostbackReconciler) credential(ctx context.Context, s *postbackScope, w wanted, mistakeIn func(string) string) (string, error) {
-	value, v, err := r.fetch(ctx, s, w)
+// credential reads a value and sets the readiness of the pass if the value is missing or invalid.
+func (r *PostbackReconciler) credential(ctx context.Context, s *postbackScope, w secretValue, mistakeIn func(string) string) (string, error) {
+	value, v, err := r.readValue(ctx, s, w)
 	if err != nil {
 		return "", err
 	}
 	if v == nil {
 		if mistake := mistakeIn(value); mistake != "" {
-			v = w.mistaken(v1alpha1.InvalidAuthReason, mistake)
+			v = w.invalid(v1alpha1.InvalidAuthReason, mistake)
 		}
 	}
-	s.verdict = v
+	s.readiness = v
 	return value, nil
 }
 
@@ -126,8 +125,8 @@ func tokenMistake(value string) string {
 	return ""
 }
 
-// checkAuth returns a verdict if the spec asks for what must not be sent.
-func (p Policy) checkAuth(spec *v1alpha1.PostbackSpec) *verdict {
+// checkAuth returns nil if the credentials of the spec may be sent.
+func (p Policy) checkAuth(spec *v1alpha1.PostbackSpec) *readiness {
 	auth := spec.Auth
 	if auth == nil {
 		return nil
@@ -139,11 +138,11 @@ func (p Policy) checkAuth(spec *v1alpha1.PostbackSpec) *verdict {
 		}
 	}
 	if given != 1 {
-		return stalled(v1alpha1.InvalidAuthReason, "spec.auth must have exactly one of basic, bearer and oauth2: correct it.")
+		return invalidAuth()
 	}
 	for i := range spec.Headers {
 		if strings.EqualFold(spec.Headers[i].Name, "Authorization") {
-			return stalled(v1alpha1.InvalidAuthReason, fmt.Sprintf("spec.auth sets the header Authorization, and so does %q in spec.headers: remove one of the two.", spec.Headers[i].Name))
+			return authorizationTwice(spec.Headers[i].Name)
 		}
 	}
 	if auth.OAuth2 != nil {

@@ -26,7 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 func bearer(secret, key string) *v1alpha1.Authentication {
@@ -76,13 +76,13 @@ func TestAuthFromSecrets(t *testing.T) {
 			b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.Auth = tt.auth }))
 			b.heartbeat("a", loadedEverything)
 			_, result := b.settle("crm")
-			b.checkPostback("crm", stateWaiting, v1alpha1.AuthSecretNotFoundReason, `Secret "auth"`)
+			b.checkPostback("crm", stateReconciling, v1alpha1.AuthSecretNotFoundReason, `Secret "auth"`)
 			if result.RequeueAfter != time.Minute || b.route("crm") != nil {
 				t.Errorf("looks again after %s", result.RequeueAfter)
 			}
 			b.create(secretOf("auth", nil))
 			b.settle("crm")
-			b.checkPostback("crm", stateWaiting, v1alpha1.AuthSecretNotFoundReason, "no data key")
+			b.checkPostback("crm", stateReconciling, v1alpha1.AuthSecretNotFoundReason, "no data key")
 			modify(b, &corev1.Secret{}, "auth", func(s *corev1.Secret) { s.Data = secretOf("", tt.data).Data })
 			b.settle("crm")
 			b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
@@ -93,7 +93,7 @@ func TestAuthFromSecrets(t *testing.T) {
 			b.told()
 			b.must(b.direct.Delete(b.ctx, b.secret("auth")))
 			b.settle("crm")
-			b.checkPostback("crm", stateWaiting, v1alpha1.AuthSecretNotFoundReason, "make it")
+			b.checkPostback("crm", stateReconciling, v1alpha1.AuthSecretNotFoundReason, "make it")
 			if told := b.told(); len(told) != 1 || !strings.Contains(told[0], v1alpha1.AuthSecretNotFoundReason) {
 				t.Errorf("events %q", told)
 			}

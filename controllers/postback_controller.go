@@ -32,8 +32,8 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/filter"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/filter"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -60,7 +60,7 @@ type PostbackReconciler struct {
 	// Watched are the namespaces of which the Client's cache holds Postbacks.
 	Watched watched.Namespaces
 	Policy  Policy
-	// PollInterval is how often a Secret is looked at whose changes are not watched.
+	// PollInterval is the pause between two reads of a Secret that is not watched.
 	PollInterval time.Duration
 
 	published    publications
@@ -68,97 +68,119 @@ type PostbackReconciler struct {
 	redeliveries redeliveries
 }
 
-// postbackScope is one pass over one Postback.
+// postbackScope holds what one pass over one Postback reads and concludes.
 type postbackScope struct {
 	postback *v1alpha1.Postback
 	// before is the object as it was read.
-	before *v1alpha1.Postback
-	now    time.Time
-	alarm  alarm
+	before  *v1alpha1.Postback
+	now     time.Time
+	requeue requeue
 
-	// verdict ends the phases once it is there.
-	verdict *verdict
-	// secret is the PostbackSecret, if there is one that may be used.
+	// readiness ends the phases as soon as it is set.
+	readiness *readiness
+	// certificateWarning is added to the message of Ready.
+	certificateWarning string
+	// handledRotate is the token of a rotation request that the PostbackSecret has got.
+	handledRotate   string
+	testEvent       *testEventResult
+	redeliveryEvent *redeliveryEvent
+
+	resolved  resolved
+	published published
+}
+
+// resolved holds what the spec refers to.
+type resolved struct {
+	// secret is the PostbackSecret, or nil if the Postback may use none.
 	secret *v1alpha1.PostbackSecret
-	// handledRotate is the token of a request for rotation that has been passed on.
-	handledRotate string
-	keys          []string
-	// secrets are those that the spec names and that this pass has read, nil for one that does not exist.
+	keys   []string
+	// firstKey is true if the operator generated the key and knew no earlier one.
+	firstKey bool
+	// secrets caches the Secrets that the spec names, with nil for a missing one.
 	secrets map[string]*corev1.Secret
 	headers []route.Header
 	auth    *route.Auth
 	tls     *route.TLS
-	// remark is what Ready tells beside the verdict.
-	remark string
-	// route is the route in force; routeSecret holds it. Both are nil if there is none, or if it is not known.
-	route       *route.Route
-	routeSecret *corev1.Secret
-	// routeRemoved says that the route was taken away, for the Postback must not be routed.
-	routeRemoved bool
-	// routeAmiss says that the route was found absent, or another than it ought to be, and is not known to be mended.
-	routeAmiss bool
-	testEvent  *testEventResult
-	// redeliveryEvent tells what became of the redeliver-since annotation.
-	redeliveryEvent *redeliveryEvent
 }
 
-// phase is a step of a pass. It may end the pass with a verdict or an error.
+// published is the route as the dispatcher can read it.
+type published struct {
+	// route is the route in force, and secret holds it. Both are nil if there is none, or if it is unknown.
+	route  *route.Route
+	secret *corev1.Secret
+	// removed is true if the pass removed the route, because the dispatcher must not use it.
+	removed bool
+	// outdated is true if the route is missing or wrong, and the pass did not repair it.
+	outdated bool
+}
+
+// phase is a step of a pass. It ends the pass by an error, or by setting the readiness.
 type phase func(context.Context, *postbackScope) error
 
 // Reconcile publishes one Postback's route and reports.
 func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	if !r.Watched.Has(req.Namespace) {
-		return finish(ctx, alarm{}, r.removeOrphan(ctx, req.NamespacedName))
+		return finish(ctx, requeue{}, r.removeOrphan(ctx, req.NamespacedName))
 	}
 	postback := &v1alpha1.Postback{}
 	err := r.Client.Get(ctx, req.NamespacedName, postback)
 	if apierrors.IsNotFound(err) {
 		r.Replicas.Forget(req.NamespacedName)
-		return finish(ctx, alarm{}, r.removeOrphan(ctx, req.NamespacedName))
+		return finish(ctx, requeue{}, r.removeOrphan(ctx, req.NamespacedName))
 	}
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("get Postback: %w", err)
 	}
 	now := r.Clock.Now()
-	s := &postbackScope{postback: postback, now: now, alarm: alarm{now: now}}
+	s := &postbackScope{postback: postback, now: now, requeue: requeue{now: now}}
 	if !postback.DeletionTimestamp.IsZero() {
-		return finish(ctx, s.alarm, r.reconcileDelete(ctx, s))
+		return finish(ctx, s.requeue, r.reconcileDelete(ctx, s))
 	}
 	if err := r.ensureFinalizer(ctx, postback); err != nil {
-		return finish(ctx, s.alarm, err, r.keepRoute(ctx, s))
+		failures := []error{err, r.keepRoute(ctx, s)}
+		if s.readiness = readinessOfRefusal(err); s.readiness != nil {
+			s.before = postback.DeepCopy()
+			failures = append(failures, r.updateStatus(ctx, s))
+		}
+		return finish(ctx, s.requeue, failures...)
 	}
 	s.before = postback.DeepCopy()
 
-	failures := r.walk(ctx, s)
+	failures := r.runPhases(ctx, s)
+	if refused := readinessOfRefusal(failures...); refused != nil {
+		s.readiness = refused
+	}
 	failures = append(failures, r.reconcileTestEvent(ctx, s))
 	failures = append(failures, r.reconcileRedelivery(ctx, s))
 	failures = append(failures, r.updateStatus(ctx, s))
-	return finish(ctx, s.alarm, failures...)
+	return finish(ctx, s.requeue, failures...)
 }
 
-// walk takes the phases in turn, up to the first that cannot go on. Then the last good route stays in force. It returns
-// what went wrong, one by one, for finish tells them apart.
-func (r *PostbackReconciler) walk(ctx context.Context, s *postbackScope) []error {
+// runPhases runs the phases up to the first that ends the pass. Then the last good route stays in force. It returns each failure
+// separately, because finish distinguishes them.
+func (r *PostbackReconciler) runPhases(ctx context.Context, s *postbackScope) []error {
 	for _, step := range []phase{
 		r.checkSpec, r.reconcilePostbackSecret, r.passOnRotation, r.checkFilter, r.reconcileKeys, r.reconcileHeaders,
 		r.reconcileAuth, r.reconcileTLS,
 	} {
 		err := step(ctx, s)
 		switch {
-		case s.routeRemoved:
+		case s.published.removed:
 			return nil
-		case err != nil || s.verdict != nil:
+		case err != nil || s.readiness != nil:
 			return []error{err, r.keepRoute(ctx, s)}
 		}
 	}
 	if err := r.reconcileRoute(ctx, s); err != nil {
 		return []error{err}
 	}
-	r.judgeRoute(s)
+	if err := r.observeRoute(ctx, s); err != nil {
+		return []error{err}
+	}
 	return nil
 }
 
-// ensureFinalizer sees to it that the Postback cannot go before its route.
+// ensureFinalizer keeps the Postback from being deleted before its route.
 func (r *PostbackReconciler) ensureFinalizer(ctx context.Context, postback *v1alpha1.Postback) error {
 	before := postback.DeepCopy()
 	if !controllerutil.AddFinalizer(postback, v1alpha1.RouteFinalizer) {
@@ -168,7 +190,7 @@ func (r *PostbackReconciler) ensureFinalizer(ctx context.Context, postback *v1al
 }
 
 func (r *PostbackReconciler) patchFinalizers(ctx context.Context, before, postback *v1alpha1.Postback) error {
-	// The patch replaces the whole list, so it must not miss another finalizer that came since.
+	// The patch replaces the whole list, so it has to fail if another finalizer was added since.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, postback, patch); err != nil {
 		return fmt.Errorf("patch finalizers of Postback: %w", err)
@@ -176,7 +198,7 @@ func (r *PostbackReconciler) patchFinalizers(ctx context.Context, before, postba
 	return nil
 }
 
-// reconcileDelete removes the route, and then lets the Postback go. Everything else is garbage collected.
+// reconcileDelete removes the route, then the finalizer. Garbage collection deletes everything else.
 func (r *PostbackReconciler) reconcileDelete(ctx context.Context, s *postbackScope) error {
 	if !controllerutil.ContainsFinalizer(s.postback, v1alpha1.RouteFinalizer) {
 		return nil

@@ -19,18 +19,17 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/header"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/header"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// wanted is a value that a Secret of the Postback's namespace is to hold.
-type wanted struct {
+// secretValue names a value in a Secret of the Postback's namespace.
+type secretValue struct {
 	secret, key string
 	// what it is, as in "with the value of the header X".
 	what string
@@ -38,38 +37,36 @@ type wanted struct {
 	missing string
 }
 
-// where names the place of a value.
-func (w wanted) where() string {
+// where describes the place of the value.
+func (w secretValue) where() string {
 	return fmt.Sprintf("%s (Secret %q, data key %q)", w.what, w.secret, w.key)
 }
 
-// mistaken is the verdict on a value that may not be used.
-func (w wanted) mistaken(reason, mistake string) *verdict {
-	where := w.where()
-	return stalled(reason, strings.ToUpper(where[:1])+where[1:]+" "+mistake+".")
+// invalid returns the readiness for a value that must not be sent.
+func (w secretValue) invalid(reason, mistake string) *readiness {
+	return invalidSecretValue(reason, w.where(), mistake)
 }
 
-// fetch reads a value from a Secret. There is a verdict if it is not there.
-func (r *PostbackReconciler) fetch(ctx context.Context, s *postbackScope, w wanted) (string, *verdict, error) {
-	secret, err := r.referenced(ctx, s, w.secret)
+// readValue reads a value from a Secret. It returns a readiness if the Secret or the data key is missing.
+func (r *PostbackReconciler) readValue(ctx context.Context, s *postbackScope, w secretValue) (string, *readiness, error) {
+	secret, err := r.readReferenced(ctx, s, w.secret)
 	if err != nil {
 		return "", nil, err
 	}
 	if secret == nil {
-		return "", waiting(w.missing, fmt.Sprintf("Secret %q with %s does not exist: make it, or correct the reference.", w.secret, w.what)), nil
+		return "", referenceNotFound(w.missing, w.secret, w.what), nil
 	}
 	value, ok := secret.Data[w.key]
 	if !ok {
-		return "", waiting(w.missing,
-			fmt.Sprintf("Secret %q has no data key %q with %s: add it, or correct the reference.", w.secret, w.key, w.what)), nil
+		return "", dataKeyNotFound(w.missing, w.secret, w.key, w.what), nil
 	}
 	return string(value), nil, nil
 }
 
-// referenced returns a Secret that the spec names, or nil, and reads each but once a pass. One whose changes are not
-// watched is looked at again.
-func (r *PostbackReconciler) referenced(ctx context.Context, s *postbackScope, name string) (*corev1.Secret, error) {
-	if secret, known := s.secrets[name]; known {
+// readReferenced returns a Secret that the spec names, or nil, and reads each once a pass. It requeues a pass for a Secret that is
+// not watched.
+func (r *PostbackReconciler) readReferenced(ctx context.Context, s *postbackScope, name string) (*corev1.Secret, error) {
+	if secret, known := s.resolved.secrets[name]; known {
 		return secret, nil
 	}
 	secret, err := getSecret(ctx, r.Live, types.NamespacedName{Namespace: s.postback.Namespace, Name: name})
@@ -77,12 +74,12 @@ func (r *PostbackReconciler) referenced(ctx context.Context, s *postbackScope, n
 		return nil, err
 	}
 	if secret == nil || !hasWatchLabel(secret) {
-		s.alarm.in(r.PollInterval)
+		s.requeue.in(r.PollInterval)
 	}
-	if s.secrets == nil {
-		s.secrets = map[string]*corev1.Secret{}
+	if s.resolved.secrets == nil {
+		s.resolved.secrets = map[string]*corev1.Secret{}
 	}
-	s.secrets[name] = secret
+	s.resolved.secrets[name] = secret
 	return secret, nil
 }
 
@@ -91,23 +88,23 @@ func (r *PostbackReconciler) reconcileHeaders(ctx context.Context, s *postbackSc
 	for i := range s.postback.Spec.Headers {
 		h := &s.postback.Spec.Headers[i]
 		if h.Value != nil {
-			s.headers = append(s.headers, route.Header{Name: h.Name, Value: *h.Value})
+			s.resolved.headers = append(s.resolved.headers, route.Header{Name: h.Name, Value: *h.Value})
 			continue
 		}
 		ref := h.ValueFrom.SecretKeyRef
-		w := wanted{ref.Name, ref.Key, fmt.Sprintf("the value of the header %q", h.Name), v1alpha1.HeaderSecretNotFoundReason}
-		value, v, err := r.fetch(ctx, s, w)
+		w := secretValue{ref.Name, ref.Key, fmt.Sprintf("the value of the header %q", h.Name), v1alpha1.HeaderSecretNotFoundReason}
+		value, v, err := r.readValue(ctx, s, w)
 		if err != nil {
 			return err
 		}
 		if mistake := header.ValueMistake(value); v == nil && mistake != "" {
-			v = w.mistaken(v1alpha1.InvalidHeaderReason, mistake)
+			v = w.invalid(v1alpha1.InvalidHeaderReason, mistake)
 		}
 		if v != nil {
-			s.verdict = v
+			s.readiness = v
 			return nil
 		}
-		s.headers = append(s.headers, route.Header{Name: h.Name, Value: value, Secret: true})
+		s.resolved.headers = append(s.resolved.headers, route.Header{Name: h.Name, Value: value, Secret: true})
 	}
 	return nil
 }

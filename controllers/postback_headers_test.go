@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/header"
+	"github.com/postback-dev/postback-operator/internal/postback/header"
 )
 
 // The API and the manager refuse the same names of headers, which are those that the dispatcher would leave out.

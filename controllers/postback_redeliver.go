@@ -45,8 +45,8 @@ func (r *PostbackReconciler) reconcileRedelivery(ctx context.Context, s *postbac
 		r.redeliveries.forget(s.postback.UID)
 		s.acceptRedelivery(value)
 		if status.Redelivery.Since != nil {
-			// What is meant is fixed by the status before anything is done: a duration counts from now.
-			s.alarm.in(shortestWait)
+			// The status fixes the time before the first redelivery: a duration counts from now.
+			s.requeue.in(minRequeue)
 		}
 		return nil
 	}
@@ -61,7 +61,7 @@ func (r *PostbackReconciler) reconcileRedelivery(ctx context.Context, s *postbac
 		return err
 	}
 	if !done {
-		s.alarm.in(shortestWait)
+		s.requeue.in(minRequeue)
 		return nil
 	}
 	s.completeRedelivery()
@@ -101,8 +101,8 @@ func (s *postbackScope) setRedelivery(status metav1.ConditionStatus, reason, mes
 // redeliveryEvent is an event to emit once the status says the same.
 type redeliveryEvent struct{ eventType, reason, message string }
 
-// tellRedelivery emits the event on what became of a request, once the status says so too.
-func (r *PostbackReconciler) tellRedelivery(ctx context.Context, s *postbackScope) {
+// recordRedelivery emits the event on what became of a request, once the status says so too.
+func (r *PostbackReconciler) recordRedelivery(ctx context.Context, s *postbackScope) {
 	if e := s.redeliveryEvent; e != nil {
 		logf.FromContext(ctx).Info("Redelivery since a time answered", audit.Key, audit.RedeliverySinceAction,
 			"reason", e.reason, "request", s.postback.Status.Redelivery.Request, "count", s.postback.Status.Redelivery.Requested)

@@ -31,7 +31,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
 const (
@@ -147,12 +147,15 @@ func (r *PostbackReconciler) mark(ctx context.Context, d *metav1.PartialObjectMe
 	case apierrors.IsConflict(err):
 		p.again = true
 		return false, nil
-	case apierrors.IsInvalid(err) || delivery.IsTooLarge(err):
+	}
+	switch kind, _ := refusal.Of(err); kind {
+	case refusal.Invalid, refusal.TooLarge, refusal.Policy:
 		// It will never be accepted, and must not hold up the others.
 		logf.FromContext(ctx).Error(err, "Cannot ask for a delivery again: post its event again", "delivery", klog.KObj(d))
 		return false, nil
+	default:
+		return false, fmt.Errorf("annotate PostbackDelivery %s: %w", d.Name, err)
 	}
-	return false, fmt.Errorf("annotate PostbackDelivery %s: %w", d.Name, err)
 }
 
 // redeliveries holds the requests that are being worked on, by the UID of their Postback. It is safe for concurrent use;

@@ -30,8 +30,8 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
 	"github.com/postback-dev/postback-operator/internal/audit"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
 // reconcilePostbackSecret finds the PostbackSecret, and makes the Postback's own one if none is named. An own one that
@@ -43,8 +43,7 @@ func (r *PostbackReconciler) reconcilePostbackSecret(ctx context.Context, s *pos
 	err := r.Client.Get(ctx, key, secret)
 	switch {
 	case apierrors.IsNotFound(err) && s.postback.Spec.SecretRef != nil:
-		s.verdict = waiting(v1alpha1.SecretNotFoundReason,
-			fmt.Sprintf("The PostbackSecret %q that spec.secretRef names does not exist: make it, or correct the name.", key.Name))
+		s.readiness = postbackSecretNotFound(key.Name)
 		return nil
 	case apierrors.IsNotFound(err):
 		return r.createPostbackSecret(ctx, s)
@@ -58,18 +57,18 @@ func (r *PostbackReconciler) reconcilePostbackSecret(ctx context.Context, s *pos
 		}
 		switch whose {
 		case ownedByNobodyLeft:
-			s.alarm.in(lookAgain)
-			s.verdict = waiting(v1alpha1.SecretNotReadyReason,
-				fmt.Sprintf("The PostbackSecret %q of an earlier Postback is being deleted; a new one follows.", key.Name))
+			s.requeue.in(requeueSoon)
+			s.readiness = postbackSecretTerminating(key.Name)
 			return nil
 		case ownedByOthers:
-			s.verdict = stalled(v1alpha1.SecretNameTakenReason, fmt.Sprintf("The PostbackSecret %q exists and does not belong to this Postback. "+
-				"To use it, set spec.secretRef.name to %q; otherwise delete or rename one of the two.", key.Name, key.Name))
+			s.readiness = postbackSecretNameTaken(key.Name)
 			return nil
+		case ownedByNobody:
+			return r.adoptPostbackSecret(ctx, s, secret)
 		case ownedByUs:
 		}
 	}
-	s.secret = secret
+	s.resolved.secret = secret
 	return nil
 }
 
@@ -89,7 +88,22 @@ func (r *PostbackReconciler) createPostbackSecret(ctx context.Context, s *postba
 		return fmt.Errorf("create PostbackSecret %s: %w", secret.Name, err)
 	}
 	logf.FromContext(ctx).Info("PostbackSecret made", "postbackSecret", klog.KObj(secret))
-	s.secret = secret
+	s.resolved.secret = secret
+	return nil
+}
+
+// adoptPostbackSecret makes a PostbackSecret without an owner the Postback's own one again.
+func (r *PostbackReconciler) adoptPostbackSecret(ctx context.Context, s *postbackScope, secret *v1alpha1.PostbackSecret) error {
+	before := secret.DeepCopy()
+	if err := controllerutil.SetControllerReference(s.postback, secret, r.Scheme); err != nil {
+		return fmt.Errorf("own PostbackSecret %s: %w", secret.Name, err)
+	}
+	// The patch replaces the whole list of owners, so it must not miss another one that came since.
+	if err := r.Client.Patch(ctx, secret, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("adopt PostbackSecret %s: %w", secret.Name, err)
+	}
+	logf.FromContext(ctx).Info("PostbackSecret adopted", "postbackSecret", klog.KObj(secret))
+	s.resolved.secret = secret
 	return nil
 }
 
@@ -108,17 +122,17 @@ func (r *PostbackReconciler) passOnRotation(ctx context.Context, s *postbackScop
 		return nil
 	}
 	passed := passedToken(s.postback.Name, token)
-	if s.secret.Annotations[v1alpha1.PassedRotateSecretAnnotation] != passed && s.secret.Status.LastHandledRotateSecretFromPostback != passed {
-		before := s.secret.DeepCopy()
-		if s.secret.Annotations == nil {
-			s.secret.Annotations = map[string]string{}
+	if s.resolved.secret.Annotations[v1alpha1.PassedRotateSecretAnnotation] != passed && s.resolved.secret.Status.LastHandledRotateSecretFromPostback != passed {
+		before := s.resolved.secret.DeepCopy()
+		if s.resolved.secret.Annotations == nil {
+			s.resolved.secret.Annotations = map[string]string{}
 		}
-		s.secret.Annotations[v1alpha1.PassedRotateSecretAnnotation] = passed
-		if err := r.Client.Patch(ctx, s.secret, client.MergeFrom(before)); err != nil {
-			return fmt.Errorf("pass rotate-secret on to PostbackSecret %s: %w", s.secret.Name, err)
+		s.resolved.secret.Annotations[v1alpha1.PassedRotateSecretAnnotation] = passed
+		if err := r.Client.Patch(ctx, s.resolved.secret, client.MergeFrom(before)); err != nil {
+			return fmt.Errorf("pass rotate-secret on to PostbackSecret %s: %w", s.resolved.secret.Name, err)
 		}
 		logf.FromContext(ctx).Info("Rotation passed on", audit.Key, audit.RotationRequestedAction,
-			"postbackSecret", klog.KObj(s.secret), "request", handled)
+			"postbackSecret", klog.KObj(s.resolved.secret), "request", handled)
 	}
 	s.handledRotate = handled
 	return nil
@@ -126,36 +140,38 @@ func (r *PostbackReconciler) passOnRotation(ctx context.Context, s *postbackScop
 
 // reconcileKeys reads the signing keys.
 func (r *PostbackReconciler) reconcileKeys(ctx context.Context, s *postbackScope) error {
-	external := s.secret.Spec.GetSource() == v1alpha1.SecretExternal
-	condition := meta.FindStatusCondition(s.secret.Status.Conditions, v1alpha1.ReadyCondition)
+	external := s.resolved.secret.Spec.GetSource() == v1alpha1.SecretExternal
+	condition := meta.FindStatusCondition(s.resolved.secret.Status.Conditions, v1alpha1.ReadyCondition)
 	if condition == nil || condition.Status != metav1.ConditionTrue {
 		message := "it is new"
 		if condition != nil {
 			message = condition.Message
 		}
-		s.verdict = waiting(v1alpha1.SecretNotReadyReason, fmt.Sprintf("The PostbackSecret %q is not ready: %s", s.secret.Name, message))
+		s.readiness = postbackSecretNotReady(s.resolved.secret.Name, message,
+			meta.IsStatusConditionTrue(s.resolved.secret.Status.Conditions, v1alpha1.StalledCondition))
 		return nil
 	}
-	core, err := getSecret(ctx, r.Live, types.NamespacedName{Namespace: s.secret.Namespace, Name: s.secret.GetSecretName()})
+	core, err := getSecret(ctx, r.Live, types.NamespacedName{Namespace: s.resolved.secret.Namespace, Name: s.resolved.secret.GetSecretName()})
 	if err != nil {
 		return err
 	}
 	if core == nil || !hasWatchLabel(core) {
-		s.alarm.in(r.PollInterval)
+		s.requeue.in(r.PollInterval)
 	}
 	if core == nil {
-		s.verdict = waiting(v1alpha1.SecretNotFoundReason, fmt.Sprintf("Secret %q with the signing key does not exist.", s.secret.GetSecretName()))
+		s.readiness = signingKeyNotFound(s.resolved.secret.GetSecretName())
 		return nil
 	}
 	read := keyring.Generated
 	if external {
 		read = keyring.External
-	} else if !metav1.IsControlledBy(core, s.secret) {
-		s.verdict = waiting(v1alpha1.SecretNotReadyReason, fmt.Sprintf("Secret %q is not owned by the PostbackSecret %q.", core.Name, s.secret.Name))
+	} else if !metav1.IsControlledBy(core, s.resolved.secret) {
+		s.readiness = signingKeyNotOwned(core.Name, s.resolved.secret.Name)
 		return nil
 	}
-	if s.keys, err = read(core); err != nil {
-		s.verdict = waiting(v1alpha1.SecretNotReadyReason, "There is no key to sign with: "+err.Error()+".")
+	s.resolved.firstKey = !external && keyring.Read(core, keyring.Remembered{}, s.now).Version == 1
+	if s.resolved.keys, err = read(core); err != nil {
+		s.readiness = signingKeyUnusable(err)
 	}
 	return nil
 }

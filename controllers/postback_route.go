@@ -34,29 +34,29 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/internal/audit"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// desiredRoute returns the route of a pass that has its keys, headers, credentials and certificates.
-func desiredRoute(s *postbackScope) *route.Route {
-	spec := &s.postback.Spec
+// desiredRoute returns the route of a Postback with its keys, headers, credentials and certificates.
+func desiredRoute(postback *v1alpha1.Postback, from *resolved) *route.Route {
+	spec := &postback.Spec
 	triggers := slices.Clone(spec.Triggers)
 	slices.Sort(triggers)
 	delivered, failed, ttl := spec.GetHistory()
 	return &route.Route{
-		Namespace:     s.postback.Namespace,
-		Name:          s.postback.Name,
-		UID:           s.postback.UID,
-		Generation:    s.postback.Generation,
+		Namespace:     postback.Namespace,
+		Name:          postback.Name,
+		UID:           postback.UID,
+		Generation:    postback.Generation,
 		URL:           spec.URL,
 		Triggers:      triggers,
 		State:         spec.GetState(),
-		Headers:       s.headers,
-		Auth:          s.auth,
-		TLS:           s.tls,
+		Headers:       from.headers,
+		Auth:          from.auth,
+		TLS:           from.tls,
 		Signatures:    spec.GetSignatures(),
-		Keys:          s.keys,
+		Keys:          from.keys,
 		Timeout:       metav1.Duration{Duration: spec.GetTimeout()},
 		MaxAttempts:   spec.GetMaxAttempts(),
 		GiveUpAfter:   metav1.Duration{Duration: spec.GetGiveUpAfter()},
@@ -75,22 +75,23 @@ func (r *PostbackReconciler) routeKey(postback *v1alpha1.Postback) types.Namespa
 
 // reconcileRoute brings the route Secret to what it ought to be, with at most one write.
 func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScope) error {
-	want := desiredRoute(s)
-	desired, err := want.ToSecret(r.Namespace)
+	want := desiredRoute(s.postback, &s.resolved)
+	current, err := getSecret(ctx, r.Live, r.routeKey(s.postback))
 	if err != nil {
 		return err
 	}
-	current, err := getSecret(ctx, r.Live, r.routeKey(s.postback))
+	want.EndpointGeneration = endpointGeneration(current, want)
+	desired, err := want.ToSecret(r.Namespace)
 	switch {
 	case err != nil:
 		return err
 	case current == nil:
-		s.routeAmiss = true
+		s.published.outdated = true
 		err = r.createRoute(ctx, s, desired)
 	case current.Type != route.SecretType:
 		// The type cannot be changed. Without the Secret, the next pass makes it anew.
-		s.routeAmiss = true
-		s.alarm.in(shortestWait)
+		s.published.outdated = true
+		s.requeue.in(minRequeue)
 		return r.deleteRoute(ctx, current)
 	default:
 		desired, err = r.updateRoute(ctx, s, want, current, desired)
@@ -98,18 +99,30 @@ func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScop
 	if err != nil {
 		return err
 	}
-	s.route, s.routeSecret, s.routeAmiss = want, desired, false
+	s.published.route, s.published.secret, s.published.outdated = want, desired, false
 	return nil
+}
+
+// endpointGeneration returns the generation at which the URL of a route became what it is, by the Secret that holds the
+// route of before, or nil. The dispatcher does not let an earlier endpoint's answers count for this one.
+func endpointGeneration(current *corev1.Secret, want *route.Route) int64 {
+	if current != nil {
+		have, err := route.FromSecret(current)
+		if err == nil && have.URL == want.URL && have.EndpointGeneration > 0 && have.EndpointGeneration <= want.Generation {
+			return have.EndpointGeneration
+		}
+	}
+	return want.Generation
 }
 
 func (r *PostbackReconciler) createRoute(ctx context.Context, s *postbackScope, desired *corev1.Secret) error {
 	// A cache that lags may show a Postback that is gone; then nobody would ever remove this route.
-	present, err := r.present(ctx, s)
+	present, err := r.livePostback(ctx, s)
 	if err != nil {
 		return err
 	}
 	if present.DeletionTimestamp != nil || !controllerutil.ContainsFinalizer(present, v1alpha1.RouteFinalizer) {
-		return lags(s.postback)
+		return staleCache(s.postback)
 	}
 	r.published.forget(s.postback.UID)
 	if err := r.Client.Create(ctx, desired); err != nil {
@@ -117,7 +130,7 @@ func (r *PostbackReconciler) createRoute(ctx context.Context, s *postbackScope, 
 	}
 	r.published.note(s.postback.UID, desired.ResourceVersion)
 	logf.FromContext(ctx).Info("Route published", audit.Key, audit.RoutePublishedAction,
-		"secret", klog.KObj(desired), "generation", s.postback.Generation, "keys", len(s.keys), "state", s.postback.Spec.GetState())
+		"secret", klog.KObj(desired), "generation", s.postback.Generation, "keys", len(s.resolved.keys), "state", s.postback.Spec.GetState())
 	return nil
 }
 
@@ -130,7 +143,7 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 	}
 	if have.Generation > want.Generation {
 		// Either the cache lags, or somebody edited the route.
-		if _, err := r.present(ctx, s); err != nil {
+		if _, err := r.livePostback(ctx, s); err != nil {
 			return nil, err
 		}
 		logf.FromContext(ctx).Info("Mending a route Secret of a generation that does not exist", "secret", klog.KObj(current), "generation", have.Generation)
@@ -150,7 +163,7 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 		return current, nil
 	}
 	if !onlyKeys {
-		s.routeAmiss = true
+		s.published.outdated = true
 		r.published.forget(s.postback.UID)
 	}
 	if err := r.Client.Update(ctx, changed); err != nil {
@@ -160,31 +173,47 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 	logf.FromContext(ctx).Info("Route published", audit.Key, audit.RoutePublishedAction,
 		"secret", klog.KObj(changed), "generation", s.postback.Generation, "keys", len(want.Keys), "state", want.State)
 	logState(ctx, have.State, want.State)
+	if keysReplaced(s, have.Keys, want.Keys) {
+		logf.FromContext(ctx).Info("Signing keys replaced", audit.Key, audit.KeyReplacedAction, "secret", s.resolved.secret.GetSecretName())
+		r.Events.Eventf(s.postback, s.resolved.secret, corev1.EventTypeWarning, v1alpha1.KeyReplacedReason, "ReplaceKey",
+			"The Postback signs with a key of Secret %q from now on, and with no key from before: receivers do not know it yet", s.resolved.secret.GetSecretName())
+	}
 	return changed, nil
 }
 
-// sameButKeys reports whether two routes are the same, but perhaps for keys and values from Secrets.
+// keysReplaced reports whether a route loses every key that receivers know, other than by a rotation, which the PostbackSecret
+// tells of. A key of version 1 follows a PostbackSecret that was deleted, and another Secret follows a change of references.
+func keysReplaced(s *postbackScope, have, want []string) bool {
+	if len(have) == 0 || slices.ContainsFunc(want, func(key string) bool { return slices.Contains(have, key) }) {
+		return false
+	}
+	return s.resolved.firstKey || s.before.Status.SecretName != s.resolved.secret.GetSecretName()
+}
+
+// sameButKeys reports whether two routes are the same, but perhaps for keys and values from Secrets, and for the generation of
+// the endpoint, which a route of an earlier version lacks.
 func sameButKeys(have route.Route, want *route.Route) bool {
 	have.Keys, have.Headers, have.Auth, have.TLS = want.Keys, want.Headers, want.Auth, want.TLS
+	have.EndpointGeneration = want.EndpointGeneration
 	return equality.Semantic.DeepEqual(&have, want)
 }
 
 // present returns the Postback as the API server has it. It fails if that is not the one of the pass, or a later
 // generation.
-func (r *PostbackReconciler) present(ctx context.Context, s *postbackScope) (*v1alpha1.Postback, error) {
+func (r *PostbackReconciler) livePostback(ctx context.Context, s *postbackScope) (*v1alpha1.Postback, error) {
 	present := &v1alpha1.Postback{}
 	err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.postback), present)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("get Postback before its route is written: %w", err)
 	}
 	if err != nil || present.UID != s.postback.UID || present.Generation != s.postback.Generation {
-		return nil, lags(s.postback)
+		return nil, staleCache(s.postback)
 	}
 	return present, nil
 }
 
 // lags is the error of a pass over a Postback that the cache shows as it was, not as it is.
-func lags(postback *v1alpha1.Postback) error {
+func staleCache(postback *v1alpha1.Postback) error {
 	return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("postbacks").GroupResource(), postback.Name,
 		errors.New("the cache lags behind"))
 }
@@ -197,19 +226,19 @@ func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) er
 		return err
 	}
 	if current == nil {
-		s.routeAmiss = true
+		s.published.outdated = true
 		return nil
 	}
 	kept, err := route.FromSecret(current)
 	if err != nil {
-		// It cannot be mended without keys; the dispatcher goes on with what it has loaded.
+		// The route cannot be repaired without keys. The dispatcher keeps the route that it has loaded.
 		logf.FromContext(ctx).Info("The route Secret is spoiled", "secret", klog.KObj(current), "reason", err.Error())
-		s.routeAmiss = true
+		s.published.outdated = true
 		return nil
 	}
 	if state := s.postback.Spec.GetState(); kept.State != state {
 		// A cache that lags must not bring back an old state.
-		if _, err := r.present(ctx, s); err != nil {
+		if _, err := r.livePostback(ctx, s); err != nil {
 			return err
 		}
 		was := kept.State
@@ -224,7 +253,7 @@ func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) er
 		}
 		logState(ctx, was, state)
 	}
-	s.route, s.routeSecret = kept, current
+	s.published.route, s.published.secret = kept, current
 	return nil
 }
 
@@ -257,37 +286,5 @@ func (r *PostbackReconciler) deleteRoute(ctx context.Context, seen *corev1.Secre
 func logState(ctx context.Context, was, state v1alpha1.PostbackState) {
 	if was != state {
 		logf.FromContext(ctx).Info("State changed", audit.Key, audit.StateChangedAction, "state", state, "was", was)
-	}
-}
-
-// judgeRoute holds the route against what the dispatcher has loaded.
-func (r *PostbackReconciler) judgeRoute(s *postbackScope) {
-	if s.routeSecret == nil {
-		return
-	}
-	a := r.Replicas.Acknowledged(client.ObjectKeyFromObject(s.postback), r.published.since(s.postback.UID, s.routeSecret.ResourceVersion))
-	switch {
-	case a.Live == 0:
-		s.verdict = waiting(v1alpha1.NoDispatcherReason, "The route is published, but no dispatcher replica is running that could use it.")
-	case a.Loaded < a.Live:
-		s.verdict = waiting(v1alpha1.WaitingForDispatcherReason,
-			fmt.Sprintf("The route is published; %d of %d dispatcher replicas have loaded it.", a.Loaded, a.Live))
-	default:
-		message := routedMessage(s.postback.Spec.GetState())
-		if s.remark != "" {
-			message += " " + s.remark
-		}
-		s.verdict = ready(v1alpha1.RoutedReason, message)
-	}
-}
-
-func routedMessage(state v1alpha1.PostbackState) string {
-	switch state {
-	case v1alpha1.PostbackPaused:
-		return "Every dispatcher replica has loaded the route. The state is Paused: events are stored and wait."
-	case v1alpha1.PostbackDisabled:
-		return "Every dispatcher replica has loaded the route. The state is Disabled: new events are skipped, stored ones wait."
-	default:
-		return "Every dispatcher replica has loaded the route."
 	}
 }

@@ -30,10 +30,10 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/internal/audit"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // maxShown bounds how much of an annotation a message repeats.
@@ -69,7 +69,7 @@ func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postback
 		s.testEvent = refused
 		return nil
 	}
-	if s.routeSecret == nil {
+	if s.published.secret == nil {
 		return nil
 	}
 	d, err := newTestDelivery(s.postback, value, eventType, data, s.now)
@@ -150,8 +150,8 @@ func newTestDelivery(postback *v1alpha1.Postback, value, eventType string, data 
 	return d, nil
 }
 
-// tellTestEvent emits the event on what became of the request, once the status says so too.
-func (r *PostbackReconciler) tellTestEvent(s *postbackScope) {
+// recordTestEvent emits the event on what became of the request, once the status says so too.
+func (r *PostbackReconciler) recordTestEvent(s *postbackScope) {
 	if s.testEvent == nil {
 		return
 	}

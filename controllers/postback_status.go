@@ -23,14 +23,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// updateStatus writes what a pass has found out, if it differs from what the status says, and then tells of it.
+// updateStatus patches the status if the pass concluded another one, and then records the events that go with it.
 func (r *PostbackReconciler) updateStatus(ctx context.Context, s *postbackScope) error {
 	observePostback(s)
-	// The dispatcher's condition comes last in the list at first. That alone is no reason to write.
+	// The dispatcher appends its condition to the list. The order alone is no reason to write.
 	before := s.before.Status.DeepCopy()
 	inOrder(before.Conditions)
 	if equality.Semantic.DeepEqual(*before, s.postback.Status) {
@@ -39,23 +40,23 @@ func (r *PostbackReconciler) updateStatus(ctx context.Context, s *postbackScope)
 	if written, err := patchStatus(ctx, r.Client, s.before, s.postback); !written {
 		return err
 	}
-	if newTrouble(s.before.Status.Conditions, s.verdict) {
-		r.Events.Eventf(s.postback, nil, corev1.EventTypeWarning, s.verdict.reason, "Check", "%s", s.verdict.message)
+	if newFailure(s.before.Status.Conditions, s.readiness) {
+		r.Events.Eventf(s.postback, nil, corev1.EventTypeWarning, s.readiness.reason, "Check", "%s", s.readiness.message)
 	}
-	r.tellRemark(s)
-	r.tellTestEvent(s)
-	r.tellRedelivery(ctx, s)
+	r.recordCertificateWarning(s)
+	r.recordTestEvent(s)
+	r.recordRedelivery(ctx, s)
 	return nil
 }
 
-// tellRemark warns once of what Ready tells beside its verdict.
-func (r *PostbackReconciler) tellRemark(s *postbackScope) {
-	if s.remark == "" || s.verdict.state != stateReady {
+// recordCertificateWarning emits one event for a client certificate that is expired or not yet valid.
+func (r *PostbackReconciler) recordCertificateWarning(s *postbackScope) {
+	if s.certificateWarning == "" || s.readiness.state != stateReady {
 		return
 	}
 	before := meta.FindStatusCondition(s.before.Status.Conditions, v1alpha1.ReadyCondition)
-	if before == nil || !strings.HasSuffix(before.Message, s.remark) {
-		r.Events.Eventf(s.postback, nil, corev1.EventTypeWarning, v1alpha1.ClientCertificateInvalidReason, "Check", "%s", s.remark)
+	if before == nil || !strings.HasSuffix(before.Message, s.certificateWarning) {
+		r.Events.Eventf(s.postback, nil, corev1.EventTypeWarning, v1alpha1.ClientCertificateInvalidReason, "Check", "%s", s.certificateWarning)
 	}
 }
 
@@ -66,30 +67,64 @@ func observePostback(s *postbackScope) {
 	if s.handledRotate != "" {
 		status.LastHandledRotateSecret = s.handledRotate
 	}
-	if t := s.testEvent; t != nil {
-		status.LastHandledSendTest = t.handled
-		conditions.set(v1alpha1.TestEventCondition, t.status(), t.reason, t.message)
-	}
-	if s.secret != nil {
-		status.SecretName = s.secret.GetSecretName()
+	if s.resolved.secret != nil {
+		status.SecretName = s.resolved.secret.GetSecretName()
 	}
 	switch {
-	case s.route != nil:
-		status.EndpointHost = endpointHost(s.route.URL)
-	case s.routeRemoved:
+	case s.published.route != nil:
+		status.EndpointHost = endpointHost(s.published.route.URL)
+	case s.published.removed:
 		status.EndpointHost = ""
 	}
-	if s.verdict == nil {
+	observeTestEvent(s, conditions)
+	observeReady(s, conditions)
+}
+
+// observeTestEvent sets TestEvent if the pass answered a request.
+func observeTestEvent(s *postbackScope, conditions conditionSetter) {
+	if t := s.testEvent; t != nil {
+		s.postback.Status.LastHandledSendTest = t.handled
+		conditions.set(v1alpha1.TestEventCondition, t.status(), t.reason, t.message)
+	}
+}
+
+// observeReady sets Ready, Reconciling and Stalled. After an error, an earlier conclusion about the same generation stays, unless
+// the route is not in force.
+func observeReady(s *postbackScope, conditions conditionSetter) {
+	status := &s.postback.Status
+	if s.readiness == nil {
 		switch {
-		case s.routeAmiss:
-			s.verdict = waiting(v1alpha1.ProgressingReason, "The route is not published as it ought to be, so events may not be routed: "+
-				"the last step did not succeed and is being repeated.")
-		case judged(status.Conditions, s.postback.Generation):
+		case s.published.outdated:
+			s.readiness = routeNotPublished()
+		case observed(status.Conditions, s.postback.Generation):
 			return
 		default:
-			s.verdict = progressing()
+			s.readiness = progressing()
 		}
 	}
 	status.ObservedGeneration = s.postback.Generation
-	conditions.apply(s.verdict)
+	conditions.apply(s.readiness)
+}
+
+// observeRoute compares the published route with the routes that the dispatcher replicas have loaded.
+func (r *PostbackReconciler) observeRoute(ctx context.Context, s *postbackScope) error {
+	if s.published.secret == nil {
+		return nil
+	}
+	if err := r.Replicas.Confirm(ctx); err != nil {
+		return err
+	}
+	a := r.Replicas.Acknowledged(client.ObjectKeyFromObject(s.postback), r.published.since(s.postback.UID, s.published.secret.ResourceVersion))
+	if a.Doubted > 0 {
+		s.requeue.in(requeueSoon) // It may have claimed that since Confirm; otherwise it ends, to be restarted.
+	}
+	switch {
+	case a.Live == 0:
+		s.readiness = noDispatcher()
+	case a.Loaded < a.Live:
+		s.readiness = waitingForDispatcher(a.Loaded, a.Live)
+	default:
+		s.readiness = routed(s.postback.Spec.GetState(), s.certificateWarning)
+	}
+	return nil
 }

@@ -29,8 +29,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // loadedEverything is higher than any resourceVersion of a test.
@@ -72,7 +72,7 @@ func TestPostbackIsRouted(t *testing.T) {
 		p.Spec.History = &v1alpha1.History{Failed: ptr.To[int32](0)}
 	}))
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.NoDispatcherReason, "no dispatcher replica")
+	b.checkPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "no dispatcher replica")
 	b.heartbeat("a", loadedEverything)
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "Paused")
@@ -86,14 +86,14 @@ func TestPostbackIsRouted(t *testing.T) {
 	}
 	got := b.route("crm")
 	want := route.Route{
-		Namespace: b.ns, Name: "crm", UID: postback.UID, Generation: postback.Generation,
+		Namespace: b.ns, Name: "crm", UID: postback.UID, Generation: postback.Generation, EndpointGeneration: postback.Generation,
 		URL: postback.Spec.URL, Triggers: []v1alpha1.Trigger{"lead.created", "sale.*"}, State: v1alpha1.PostbackPaused,
 		Headers:    []route.Header{{Name: "X-Tenant", Value: "acme"}},
 		Signatures: []v1alpha1.SignatureScheme{v1alpha1.SignatureDub, v1alpha1.SignatureStandardWebhooks},
 		Keys:       []string{b.keyring("crm").Current},
 		Timeout:    metav1.Duration{Duration: 3 * time.Second}, MaxAttempts: 5, GiveUpAfter: metav1.Duration{Duration: time.Hour}, MaxPending: 7,
 		MaxConcurrent: 2, PerSecond: 5, Format: v1alpha1.FormatSlack, Filter: "event.id != ''",
-		History: route.History{Delivered: 25, TTL: metav1.Duration{Duration: 168 * time.Hour}},
+		History: route.History{Delivered: v1alpha1.DefaultHistoryDelivered, TTL: metav1.Duration{Duration: 168 * time.Hour}},
 	}
 	wantSecret, err := want.ToSecret("x")
 	b.must(err)
@@ -147,13 +147,13 @@ func TestSharedPostbackSecret(t *testing.T) {
 	}
 	b.heartbeat("a", loadedEverything)
 	b.settle("one")
-	b.checkPostback("one", stateWaiting, v1alpha1.SecretNotFoundReason, `PostbackSecret "shared"`)
+	b.checkPostback("one", stateReconciling, v1alpha1.SecretNotFoundReason, `PostbackSecret "shared"`)
 	if b.route("one") != nil {
 		t.Error("a route without keys")
 	}
 	b.create(newPostbackSecret("shared", nil))
 	b.settle("one")
-	b.checkPostback("one", stateWaiting, v1alpha1.SecretNotReadyReason, `"shared" is not ready`)
+	b.checkPostback("one", stateReconciling, v1alpha1.SecretNotReadyReason, `"shared" is not ready`)
 	b.settleSecret("shared")
 	b.settle("one")
 	b.settle("two")
@@ -216,10 +216,10 @@ func TestRouteStaysWhenTheKeyIsGone(t *testing.T) {
 
 	modify(b, &corev1.Secret{}, "vault", func(s *corev1.Secret) { s.Data = map[string][]byte{"secret": []byte("spoiled")} })
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.SecretNotReadyReason, "does not begin with whsec_")
+	b.checkPostback("crm", stateReconciling, v1alpha1.SecretNotReadyReason, "does not begin with whsec_")
 	b.settleSecret("vault")
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.SecretNotReadyReason, "does not begin with whsec_")
+	b.checkPostback("crm", stateStalled, v1alpha1.SecretNotReadyReason, "does not begin with whsec_")
 
 	// The emergency stop works all the same.
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) {
@@ -232,7 +232,7 @@ func TestRouteStaysWhenTheKeyIsGone(t *testing.T) {
 	b.must(b.direct.Delete(b.ctx, b.secret("vault")))
 	b.must(b.direct.Delete(b.ctx, b.postbackSecret("vault")))
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.SecretNotFoundReason, "")
+	b.checkPostback("crm", stateReconciling, v1alpha1.SecretNotFoundReason, "")
 	if r := b.route("crm"); len(r.Keys) != 2 {
 		t.Error("the route lost its keys")
 	}
@@ -273,13 +273,13 @@ func TestHeadersFromSecrets(t *testing.T) {
 	}))
 	b.heartbeat("a", loadedEverything)
 	_, result := b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.HeaderSecretNotFoundReason, `Secret "tokens"`)
+	b.checkPostback("crm", stateReconciling, v1alpha1.HeaderSecretNotFoundReason, `Secret "tokens"`)
 	if result.RequeueAfter != time.Minute || b.route("crm") != nil {
 		t.Errorf("looks again after %s", result.RequeueAfter)
 	}
 	b.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "tokens"}, Data: map[string][]byte{"auth": []byte("Bearer s3cret")}})
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.HeaderSecretNotFoundReason, `no data key "key"`)
+	b.checkPostback("crm", stateReconciling, v1alpha1.HeaderSecretNotFoundReason, `no data key "key"`)
 	modify(b, &corev1.Secret{}, "tokens", func(s *corev1.Secret) { s.Data["key"] = []byte("k1") })
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")

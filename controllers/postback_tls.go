@@ -28,7 +28,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 const (
@@ -44,21 +44,21 @@ func (r *PostbackReconciler) reconcileTLS(ctx context.Context, s *postbackScope)
 	if spec == nil {
 		return nil
 	}
-	s.tls = &route.TLS{}
+	s.resolved.tls = &route.TLS{}
 	if ref := spec.CASecretRef; ref != nil {
-		w := wanted{ref.Name, ref.Key, "the certificates of spec.tls.caSecretRef", v1alpha1.TLSSecretNotFoundReason}
-		text, v, err := r.fetch(ctx, s, w)
+		w := secretValue{ref.Name, ref.Key, "the certificates of spec.tls.caSecretRef", v1alpha1.TLSSecretNotFoundReason}
+		text, v, err := r.readValue(ctx, s, w)
 		if err != nil {
 			return err
 		}
 		if mistake := certificatesMistake(text, maxCA); v == nil && mistake != "" {
-			v = w.mistaken(v1alpha1.InvalidTLSReason, mistake)
+			v = w.invalid(v1alpha1.InvalidTLSReason, mistake)
 		}
 		if v != nil {
-			s.verdict = v
+			s.readiness = v
 			return nil
 		}
-		s.tls.CA = text
+		s.resolved.tls.CA = text
 	}
 	if ref := spec.ClientCertificateSecretRef; ref != nil {
 		return r.resolveClientCertificate(ctx, s, ref.Name)
@@ -68,29 +68,29 @@ func (r *PostbackReconciler) reconcileTLS(ctx context.Context, s *postbackScope)
 
 func (r *PostbackReconciler) resolveClientCertificate(ctx context.Context, s *postbackScope, secret string) error {
 	const field = "spec.tls.clientCertificateSecretRef"
-	certificate := wanted{secret, corev1.TLSCertKey, "the certificate of " + field, v1alpha1.TLSSecretNotFoundReason}
-	key := wanted{secret, corev1.TLSPrivateKeyKey, "the key of " + field, v1alpha1.TLSSecretNotFoundReason}
+	certificate := secretValue{secret, corev1.TLSCertKey, "the certificate of " + field, v1alpha1.TLSSecretNotFoundReason}
+	key := secretValue{secret, corev1.TLSPrivateKeyKey, "the key of " + field, v1alpha1.TLSSecretNotFoundReason}
 	for _, part := range []struct {
-		wanted
+		secretValue
 		into *string
-	}{{certificate, &s.tls.Certificate}, {key, &s.tls.Key}} {
-		text, v, err := r.fetch(ctx, s, part.wanted)
+	}{{certificate, &s.resolved.tls.Certificate}, {key, &s.resolved.tls.Key}} {
+		text, v, err := r.readValue(ctx, s, part.secretValue)
 		if err != nil {
 			return err
 		}
 		if v != nil {
-			s.verdict = v
+			s.readiness = v
 			return nil
 		}
 		*part.into = text
 	}
-	if mistake := certificatesMistake(s.tls.Certificate, maxPair); mistake != "" {
-		s.verdict = certificate.mistaken(v1alpha1.InvalidTLSReason, mistake)
+	if mistake := certificatesMistake(s.resolved.tls.Certificate, maxPair); mistake != "" {
+		s.readiness = certificate.invalid(v1alpha1.InvalidTLSReason, mistake)
 		return nil
 	}
-	pair, mistake := keyPair(s.tls.Certificate, s.tls.Key)
+	pair, mistake := keyPair(s.resolved.tls.Certificate, s.resolved.tls.Key)
 	if mistake != "" {
-		s.verdict = key.mistaken(v1alpha1.InvalidTLSReason, mistake)
+		s.readiness = key.invalid(v1alpha1.InvalidTLSReason, mistake)
 		return nil
 	}
 	watchValidity(s, secret, pair)
@@ -102,12 +102,12 @@ func (r *PostbackReconciler) resolveClientCertificate(ctx context.Context, s *po
 func watchValidity(s *postbackScope, secret string, leaf *x509.Certificate) {
 	switch {
 	case s.now.Before(leaf.NotBefore):
-		s.alarm.at(leaf.NotBefore)
-		s.remark = fmt.Sprintf("The client certificate in Secret %q is not valid before %s.", secret, leaf.NotBefore.UTC().Format(time.RFC3339))
+		s.requeue.at(leaf.NotBefore)
+		s.certificateWarning = fmt.Sprintf("The client certificate in Secret %q is not valid before %s.", secret, leaf.NotBefore.UTC().Format(time.RFC3339))
 	case s.now.After(leaf.NotAfter):
-		s.remark = fmt.Sprintf("The client certificate in Secret %q was valid until %s: renew it.", secret, leaf.NotAfter.UTC().Format(time.RFC3339))
+		s.certificateWarning = fmt.Sprintf("The client certificate in Secret %q was valid until %s: renew it.", secret, leaf.NotAfter.UTC().Format(time.RFC3339))
 	default:
-		s.alarm.at(leaf.NotAfter.Add(time.Second))
+		s.requeue.at(leaf.NotAfter.Add(time.Second))
 	}
 }
 

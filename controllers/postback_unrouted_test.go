@@ -26,7 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // refuse makes writes of one kind on objects of a type fail, as admission or a lack of rights does.
@@ -69,7 +69,7 @@ func TestNotReadyWhileALostRouteCannotBeMade(t *testing.T) {
 	b.must(b.direct.Delete(b.ctx, b.routed("crm")))
 	refuse[*corev1.Secret](b, "create")
 	b.failingPass("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.ProgressingReason, "not published")
+	b.checkPostback("crm", stateStalled, v1alpha1.PolicyDeniedReason, "made to fail")
 	writes := b.faulty.count()
 	b.failingPass("crm")
 	if again := b.faulty.count() - writes; again != 1 {
@@ -110,7 +110,7 @@ func TestNotReadyWhileASpoiledRouteCannotBeMended(t *testing.T) {
 				return nil
 			}
 			b.failingPass("crm")
-			b.checkPostback("crm", stateWaiting, v1alpha1.ProgressingReason, "not published")
+			b.checkPostback("crm", stateReconciling, v1alpha1.ProgressingReason, "not published")
 			b.faulty.refuse = nil
 			b.settle("crm")
 			b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
@@ -124,12 +124,17 @@ func TestNotReadyWhileALostRouteIsNotReached(t *testing.T) {
 	lost := b.routed("crm")
 	b.must(b.direct.Delete(b.ctx, b.postbackSecret("crm")))
 	b.eventually("the PostbackSecret is gone", func() bool { return b.gone(&v1alpha1.PostbackSecret{}, "crm") })
-	refuse[*v1alpha1.PostbackSecret](b, "create")
+	b.faulty.refuse = func(what string, object client.Object) error {
+		if _, ok := object.(*v1alpha1.PostbackSecret); ok && what == "create" {
+			return errFault
+		}
+		return nil
+	}
 	b.failingPass("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	b.must(b.direct.Delete(b.ctx, lost))
 	b.failingPass("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.ProgressingReason, "not published")
+	b.checkPostback("crm", stateReconciling, v1alpha1.ProgressingReason, "not published")
 }
 
 // The emergency stop does not depend on anything but the route Secret.
@@ -216,4 +221,26 @@ func TestStaleCacheDoesNotBringBackAnOldState(t *testing.T) {
 	pass()
 	b.postbacks.Client = staleReader[*v1alpha1.Postback]{Client: b.postbacks.Client, object: stale}
 	pass()
+}
+
+// The dispatcher tells endpoints apart by the generation at which the URL changed last.
+func TestRouteKeepsTheGenerationOfItsEndpoint(t *testing.T) {
+	b := newBench(t)
+	b.routed("crm")
+	check := func(why string, generation, endpoint int64) {
+		t.Helper()
+		b.settle("crm")
+		if r := b.route("crm"); r.Generation != generation || r.EndpointGeneration != endpoint {
+			t.Errorf("%s: the route is of generation %d, its endpoint of %d; want %d and %d", why, r.Generation, r.EndpointGeneration, generation, endpoint)
+		}
+	}
+	check("at first", 1, 1)
+	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.Triggers = []v1alpha1.Trigger{"sale.*"} })
+	check("other triggers", 2, 1)
+	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.URL = "https://other.example.com/hooks" })
+	check("another URL", 3, 3)
+	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.State = v1alpha1.PostbackPaused })
+	check("paused", 4, 3)
+	b.must(b.direct.Delete(b.ctx, b.routeSecret("crm")))
+	check("a route that was lost", 4, 4)
 }

@@ -37,8 +37,8 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
 	"github.com/postback-dev/postback-operator/internal/audit"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbacksecrets,verbs=get;list;watch
@@ -47,31 +47,38 @@ import (
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
+// The admission plugin OwnerReferencesPermissionEnforcement, which OpenShift uses, asks for the right to delete an object before it
+// accepts other owner references. The operator adopts objects that a restore has left without an owner, and deletes none of them.
+// +kubebuilder:rbac:groups=postback.dev,resources=postbacksecrets,verbs=delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=delete
+
 // PostbackSecretReconciler makes and rotates the generated keys, and looks whether the external ones are there.
 type PostbackSecretReconciler struct {
 	Client client.Client
-	// Live reads from the API server. What a key depends on is never decided from a cache.
+	// Live reads from the API server. No decision about a key relies on a cache.
 	Live   client.Reader
 	Scheme *runtime.Scheme
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
-	// PollInterval is how often a Secret is looked at whose changes are not watched.
+	// PollInterval is the pause between two reads of a Secret that is not watched.
 	PollInterval time.Duration
 }
 
-// postbackSecretScope is one pass over one PostbackSecret.
+// postbackSecretScope holds what one pass over one PostbackSecret reads and concludes.
 type postbackSecretScope struct {
 	object *v1alpha1.PostbackSecret
 	// before is the object as it was read.
-	before *v1alpha1.PostbackSecret
-	now    time.Time
-	alarm  alarm
+	before  *v1alpha1.PostbackSecret
+	now     time.Time
+	requeue requeue
 
-	verdict *verdict
+	readiness *readiness
 	// keys is what a generated Secret holds by now; nil if that is not known.
 	keys *keyDecision
 	// previousSigns says that a Secret which is not written to, external or immutable, has a previous key.
 	previousSigns bool
+	// adopted says that the core Secret had no owner, as after a restore, and gets this one.
+	adopted bool
 	// refused are the requests to rotate a key that is not ours.
 	refused keyring.Requests
 	// gone says that the object has meanwhile been deleted.
@@ -96,7 +103,7 @@ func (r *PostbackSecretReconciler) Reconcile(ctx context.Context, req ctrl.Reque
 		return ctrl.Result{}, nil // Its Secret is garbage collected.
 	}
 	now := r.Clock.Now()
-	s := &postbackSecretScope{now: now, alarm: alarm{now: now}}
+	s := &postbackSecretScope{now: now, requeue: requeue{now: now}}
 	s.use(object)
 
 	reconcileKeys := r.reconcileGenerated
@@ -107,7 +114,10 @@ func (r *PostbackSecretReconciler) Reconcile(ctx context.Context, req ctrl.Reque
 	if s.gone {
 		return ctrl.Result{}, nil
 	}
-	return finish(ctx, s.alarm, err, r.updateStatus(ctx, s))
+	if refused := readinessOfRefusal(err); refused != nil {
+		s.readiness = refused
+	}
+	return finish(ctx, s.requeue, err, r.updateStatus(ctx, s))
 }
 
 func (r *PostbackSecretReconciler) reconcileGenerated(ctx context.Context, s *postbackSecretScope) error {
@@ -116,7 +126,7 @@ func (r *PostbackSecretReconciler) reconcileGenerated(ctx context.Context, s *po
 		return err
 	}
 	if secret != nil {
-		free, err := r.mayTouch(ctx, s, secret)
+		free, err := r.ownSecret(ctx, s, secret)
 		if err != nil || !free {
 			return err
 		}
@@ -136,7 +146,7 @@ func (r *PostbackSecretReconciler) reconcileGenerated(ctx context.Context, s *po
 			return err
 		}
 		if frozen(secret, desired) {
-			r.judgeFrozen(s, secret)
+			r.reportImmutable(s, secret)
 			return nil
 		}
 		if err := r.write(ctx, s, secret, desired, decision); err != nil {
@@ -144,22 +154,21 @@ func (r *PostbackSecretReconciler) reconcileGenerated(ctx context.Context, s *po
 		}
 	}
 	s.keys = &decision
-	s.alarm.at(decision.nextExpiry)
-	s.alarm.at(decision.nextRotation)
-	s.verdict = ready(v1alpha1.KeyAvailableReason, fmt.Sprintf("Secret %q holds the signing key.", s.object.GetSecretName()))
+	s.requeue.at(decision.nextExpiry)
+	s.requeue.at(decision.nextRotation)
+	s.readiness = keyAvailable(s.object.GetSecretName())
 	return nil
 }
 
-// judgeFrozen reports on a Secret whose keys ought to change, and cannot.
-func (r *PostbackSecretReconciler) judgeFrozen(s *postbackSecretScope, secret *corev1.Secret) {
+// reportImmutable reports a Secret that rejects the change of its keys.
+func (r *PostbackSecretReconciler) reportImmutable(s *postbackSecretScope, secret *corev1.Secret) {
 	s.previousSigns = len(keyring.Read(secret, remembered(s.object), s.now).Previous) > 0
-	s.alarm.in(r.PollInterval)
-	s.verdict = stalled(v1alpha1.SecretImmutableReason, fmt.Sprintf("Secret %q has immutable: true, so its keys can be neither replaced nor removed, "+
-		"and go on signing. Delete that Secret: a new key is made at once, and no old one signs any more.", secret.Name))
+	s.requeue.in(r.PollInterval)
+	s.readiness = secretImmutable(secret.Name)
 }
 
-// mayTouch reports whether the core Secret is ours, and if not, says so.
-func (r *PostbackSecretReconciler) mayTouch(ctx context.Context, s *postbackSecretScope, secret *corev1.Secret) (bool, error) {
+// ownSecret returns true if the core Secret belongs to the PostbackSecret, and otherwise sets the readiness of the pass.
+func (r *PostbackSecretReconciler) ownSecret(ctx context.Context, s *postbackSecretScope, secret *corev1.Secret) (bool, error) {
 	whose, err := ownershipOf(ctx, r.Live, secret, s.object.UID, "PostbackSecret", &v1alpha1.PostbackSecret{})
 	if err != nil {
 		return false, err
@@ -167,26 +176,25 @@ func (r *PostbackSecretReconciler) mayTouch(ctx context.Context, s *postbackSecr
 	switch whose {
 	case ownedByUs:
 		return true, nil
+	case ownedByNobody:
+		if keyring.Restorable(secret) {
+			s.adopted = true
+			return true, nil
+		}
+		r.reportNotOwned(s, secret)
 	case ownedByNobodyLeft:
-		s.alarm.in(lookAgain)
-		s.verdict = waiting(v1alpha1.SecretTerminatingReason,
-			fmt.Sprintf("Secret %q of an earlier PostbackSecret is being deleted; a new one follows.", secret.Name))
+		s.requeue.in(requeueSoon)
+		s.readiness = secretTerminating(secret.Name)
 	case ownedByOthers:
-		s.alarm.in(r.PollInterval)
-		s.verdict = stalled(v1alpha1.SecretNotOwnedReason, fmt.Sprintf("Secret %q exists and is not owned by this PostbackSecret, "+
-			"which therefore leaves it alone. %s", secret.Name, wayAround(s.object)))
+		r.reportNotOwned(s, secret)
 	}
 	return false, nil
 }
 
-// wayAround says what to do about a Secret that is not ours.
-func wayAround(object *v1alpha1.PostbackSecret) string {
-	owner := metav1.GetControllerOf(object)
-	if owner == nil || owner.Kind != "Postback" {
-		return "Delete that Secret, make a PostbackSecret with another spec.secretName, or use source External."
-	}
-	return fmt.Sprintf("Delete that Secret, or make a PostbackSecret of another name, with another spec.secretName or source External, "+
-		"and name it in the Postback's spec.secretRef (Postback %q).", owner.Name)
+// reportNotOwned reports a Secret of another owner.
+func (r *PostbackSecretReconciler) reportNotOwned(s *postbackSecretScope, secret *corev1.Secret) {
+	s.requeue.in(r.PollInterval)
+	s.readiness = secretNotOwned(s.object, secret.Name)
 }
 
 // refresh replaces the cached object by the present one.
@@ -213,8 +221,10 @@ func (r *PostbackSecretReconciler) desired(s *postbackSecretScope, secret *corev
 			ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
 			Type:       corev1.SecretTypeOpaque,
 		}
+	}
+	if secret == nil || s.adopted {
 		if err := controllerutil.SetControllerReference(s.object, desired, r.Scheme); err != nil {
-			return nil, fmt.Errorf("own Secret %s: %w", key, err)
+			return nil, fmt.Errorf("own Secret %s: %w", s.secretKey(), err)
 		}
 	}
 	addLabels(desired, true)
@@ -222,7 +232,7 @@ func (r *PostbackSecretReconciler) desired(s *postbackSecretScope, secret *corev
 	return desired, nil
 }
 
-// write makes the one write of a pass. It carries the resourceVersion of what was decided upon.
+// write makes the one write of a pass. It carries the resourceVersion of the Secret that the decision read.
 func (r *PostbackSecretReconciler) write(ctx context.Context, s *postbackSecretScope, secret, desired *corev1.Secret, decision keyDecision) error {
 	var err error
 	if secret == nil {
@@ -234,7 +244,12 @@ func (r *PostbackSecretReconciler) write(ctx context.Context, s *postbackSecretS
 		return fmt.Errorf("write Secret %s: %w", klog.KObj(desired), err)
 	}
 	logChange(ctx, s, secret, desired, decision)
-	r.tellChange(s, desired.Name, decision)
+	if s.adopted {
+		logf.FromContext(ctx).Info("Signing key adopted", audit.Key, audit.KeyAdoptedAction, "secret", klog.KObj(desired), "version", decision.keyring.Version)
+		r.Events.Eventf(s.object, nil, corev1.EventTypeNormal, v1alpha1.KeyAdoptedReason, "AdoptKey",
+			"Secret %q had no owner, as after a restore: its signing key %d stays in use", desired.Name, decision.keyring.Version)
+	}
+	r.recordChange(s, desired.Name, decision)
 	return nil
 }
 
@@ -266,7 +281,7 @@ func logChange(ctx context.Context, s *postbackSecretScope, secret, desired *cor
 	}
 }
 
-func (r *PostbackSecretReconciler) tellChange(s *postbackSecretScope, secretName string, decision keyDecision) {
+func (r *PostbackSecretReconciler) recordChange(s *postbackSecretScope, secretName string, decision keyDecision) {
 	version := decision.keyring.Version
 	switch decision.change {
 	case keyFirst:
@@ -291,23 +306,22 @@ func (r *PostbackSecretReconciler) reconcileExternal(ctx context.Context, s *pos
 		return err
 	}
 	if secret == nil || !hasWatchLabel(secret) {
-		s.alarm.in(r.PollInterval)
+		s.requeue.in(r.PollInterval)
 	}
 	if secret == nil {
-		s.verdict = waiting(v1alpha1.KeyNotFoundReason, fmt.Sprintf("Secret %q does not exist yet: "+
-			"put the signing key into it, under the data key %q.", s.object.GetSecretName(), v1alpha1.SigningKeyName))
+		s.readiness = keySecretNotFound(s.object.GetSecretName())
 		return nil
 	}
 	keys, err := keyring.External(secret)
 	notFound, missing := errors.AsType[*keyring.NotFoundError](err)
 	switch {
 	case missing:
-		s.verdict = waiting(v1alpha1.KeyNotFoundReason, notFound.Error()+" yet: put the signing key there.")
+		s.readiness = keyNotFound(notFound)
 	case err != nil:
-		s.verdict = stalled(v1alpha1.InvalidKeyReason, "The "+err.Error()+".")
+		s.readiness = invalidKey(err)
 	default:
 		s.previousSigns = len(keys) > 1
-		s.verdict = ready(v1alpha1.KeyAvailableReason, fmt.Sprintf("Secret %q holds the signing key.", secret.Name))
+		s.readiness = keyAvailable(secret.Name)
 	}
 	return nil
 }

@@ -58,9 +58,9 @@ func TestOwnPostbackSecretNotOwned(t *testing.T) {
 	b.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "crm"}, Data: map[string][]byte{"password": []byte("x")}})
 	b.create(newPostback("crm", nil))
 	b.settle("crm")
-	const remedy = "and name it in the Postback's spec.secretRef"
+	const remedy = "name it in the Postback's spec.secretRef"
 	checkConditions(t, b.postbackSecret("crm").Status.Conditions, stateStalled, v1alpha1.SecretNotOwnedReason, remedy)
-	b.checkPostback("crm", stateWaiting, v1alpha1.SecretNotReadyReason, remedy)
+	b.checkPostback("crm", stateStalled, v1alpha1.SecretNotReadyReason, remedy)
 
 	// It helps.
 	b.create(newPostbackSecret("crm-key", func(s *v1alpha1.PostbackSecret) { s.Spec.SecretName = "crm-signing" }))
@@ -87,9 +87,9 @@ func TestImmutableSecretStallsARotation(t *testing.T) {
 
 	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "2")
 	result, _ := b.settle("crm")
-	checkConditions(t, conditions(), stateStalled, v1alpha1.SecretImmutableReason, "Delete that Secret")
-	b.checkPostback("crm", stateWaiting, v1alpha1.SecretNotReadyReason, "immutable")
-	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning SecretImmutable") {
+	checkConditions(t, conditions(), stateStalled, v1alpha1.SecretImmutableReason, "delete that Secret")
+	b.checkPostback("crm", stateStalled, v1alpha1.SecretNotReadyReason, "immutable")
+	if told := b.told(); len(told) != 2 || !strings.HasPrefix(told[0], "Warning SecretImmutable") || !strings.HasPrefix(told[1], "Warning SecretNotReady") {
 		t.Errorf("events %q", told)
 	}
 	if result.RequeueAfter != time.Minute {
@@ -152,8 +152,8 @@ func TestSecretOfAnEarlierObjectIsWaitedFor(t *testing.T) {
 	b.must(b.direct.Delete(b.ctx, gone))
 	b.create(newPostbackSecret("crm", nil))
 	result := b.settleSecret("crm")
-	checkConditions(t, b.postbackSecret("crm").Status.Conditions, stateWaiting, v1alpha1.SecretTerminatingReason, "")
-	if result.RequeueAfter != lookAgain {
+	checkConditions(t, b.postbackSecret("crm").Status.Conditions, stateReconciling, v1alpha1.SecretTerminatingReason, "")
+	if result.RequeueAfter != requeueSoon {
 		t.Errorf("looks again after %s", result.RequeueAfter)
 	}
 	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Finalizers = nil })

@@ -30,8 +30,8 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
 	"github.com/postback-dev/postback-operator/internal/audit"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
 // updateStatus writes what a pass has found out, if it differs from what the status says, and then tells of it.
@@ -43,8 +43,8 @@ func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postback
 	if written, err := patchStatus(ctx, r.Client, s.before, s.object); !written {
 		return err
 	}
-	if newTrouble(s.before.Status.Conditions, s.verdict) {
-		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, s.verdict.reason, "Check", "%s", s.verdict.message)
+	if newFailure(s.before.Status.Conditions, s.readiness) {
+		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, s.readiness.reason, "Check", "%s", s.readiness.message)
 	}
 	if s.refused != (keyring.Requests{}) {
 		logf.FromContext(ctx).Info("Rotation refused", audit.Key, audit.RotationRefusedAction, "request", cmp.Or(s.refused.Own, s.refused.Passed))
@@ -59,15 +59,15 @@ func observePostbackSecret(s *postbackSecretScope) {
 	status := &s.object.Status
 	setHandled(status, s.refused.Or(handledBefore(s.object)))
 	observeKeys(s)
-	if s.verdict == nil {
-		if judged(status.Conditions, s.object.Generation) {
+	if s.readiness == nil {
+		if observed(status.Conditions, s.object.Generation) {
 			return
 		}
-		s.verdict = progressing()
+		s.readiness = progressing()
 	}
 	status.ObservedGeneration = s.object.Generation
 	conditions := conditionSetter{&status.Conditions, s.object.Generation, s.now}
-	conditions.apply(s.verdict)
+	conditions.apply(s.readiness)
 	observeOverlap(s, conditions)
 }
 

@@ -30,7 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
 func rotation(every, overlap time.Duration) *v1alpha1.Rotation {
@@ -301,7 +301,7 @@ func TestKeyIsReplacedWhenTheSecretIsDeletedByHand(t *testing.T) {
 		t.Errorf("events %q", told)
 	}
 
-	// The same for a key that was spoiled in place, but the previous ones go on signing.
+	// The same for a key that was spoiled in place, but the previous ones keep signing.
 	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "b")
 	b.settleSecret("crm")
 	previous := b.keyring("crm").Previous[0]

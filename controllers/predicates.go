@@ -30,10 +30,11 @@ import (
 )
 
 // postbackChanged lets a change of a Postback through that the controller has to look at. The condition of the endpoint's
-// health is the dispatcher's alone, and may come and go often.
+// health, and status.waiting, are the dispatcher's alone, and may come and go often.
 func postbackChanged() predicate.Predicate {
 	return toLookAt(func(p *v1alpha1.Postback) any {
 		status := p.Status
+		status.Waiting = nil
 		status.Conditions = slices.DeleteFunc(slices.Clone(status.Conditions), func(c metav1.Condition) bool {
 			return c.Type == v1alpha1.EndpointHealthyCondition
 		})
@@ -89,12 +90,12 @@ func keysChanged() predicate.Predicate {
 		return before.UID != after.UID || before.Generation != after.Generation ||
 			!before.DeletionTimestamp.Equal(after.DeletionTimestamp) ||
 			before.Status.Version != after.Status.Version || before.Status.PreviousVersion != after.Status.PreviousVersion ||
-			readiness(before) != readiness(after)
+			readyCondition(before) != readyCondition(after)
 	}}
 }
 
-// readiness returns the Ready condition without the parts that say nothing by themselves.
-func readiness(secret *v1alpha1.PostbackSecret) [3]string {
+// readyCondition returns the Ready condition without the parts that say nothing by themselves.
+func readyCondition(secret *v1alpha1.PostbackSecret) [3]string {
 	condition := meta.FindStatusCondition(secret.Status.Conditions, v1alpha1.ReadyCondition)
 	if condition == nil {
 		condition = &metav1.Condition{}

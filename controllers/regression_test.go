@@ -55,7 +55,7 @@ func TestCreateThatTheCacheDoesNotShowIsAdopted(t *testing.T) {
 	for pass := range 10 {
 		result, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")})
 		// After the first pass, which made it, the event of that would be awaited.
-		if err != nil || pass > 0 && result.RequeueAfter < shortestWait {
+		if err != nil || pass > 0 && result.RequeueAfter < minRequeue {
 			t.Fatalf("looks again after %s, %v", result.RequeueAfter, err)
 		}
 	}
@@ -149,22 +149,22 @@ func TestWaitsAreBounded(t *testing.T) {
 		at   time.Time
 		want time.Duration
 	}{
-		"past":           {now.Add(-time.Hour), shortestWait},
-		"now":            {now, shortestWait},
-		"just ahead":     {now.Add(time.Millisecond), shortestWait},
+		"past":           {now.Add(-time.Hour), minRequeue},
+		"now":            {now, minRequeue},
+		"just ahead":     {now.Add(time.Millisecond), minRequeue},
 		"ahead":          {now.Add(time.Minute), time.Minute},
-		"far":            {now.Add(10000 * time.Hour), longestWait},
+		"far":            {now.Add(10000 * time.Hour), maxRequeue},
 		"no time at all": {time.Time{}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := alarm{now: now}
+			a := requeue{now: now}
 			a.at(tt.at)
 			if got := a.result().RequeueAfter; got != tt.want {
 				t.Errorf("looks again after %s, want %s", got, tt.want)
 			}
 		})
 	}
-	a := alarm{now: now}
+	a := requeue{now: now}
 	a.in(time.Minute)
 	a.at(metav1.NewTime(now.Add(time.Hour)).Time)
 	if got := a.result().RequeueAfter; got != time.Minute {

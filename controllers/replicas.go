@@ -36,7 +36,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -50,12 +50,16 @@ import (
 type Replicas struct {
 	// Cache holds the Leases of the dispatcher replicas, and the Postbacks.
 	Cache cache.Cache
-	Clock clock.Clock
+	// Version returns the present version of the Secrets of the installation, from a consistent read.
+	Version func(context.Context) (string, error)
+	Clock   clock.Clock
 
 	mu     sync.Mutex
 	queue  workqueue.TypedRateLimitingInterface[reconcile.Request]
 	known  map[string]*replica
 	synced func() bool
+	// reached is a version that those Secrets have reached for certain.
+	reached string
 	// waiting are the Postbacks that wait for an acknowledgement.
 	waiting map[types.NamespacedName]struct{}
 	// changed says that the set of live replicas has changed since the Postbacks were woken last.
@@ -74,21 +78,61 @@ type replica struct {
 	dead bool
 }
 
-// Acknowledgement is how many of the live replicas have loaded a route.
+// Acknowledgement is how many of the live replicas have loaded a route, and how many claim a version that is not known to
+// exist.
 type Acknowledgement struct {
-	Live, Loaded int
+	Live, Loaded, Doubted int
 }
 
 // NewReplicas returns Replicas without any; it is of use once a controller has started it as a source.
-func NewReplicas(c cache.Cache, clk clock.Clock) *Replicas {
+func NewReplicas(c cache.Cache, version func(context.Context) (string, error), clk clock.Clock) *Replicas {
 	return &Replicas{
-		Cache: c, Clock: clk, known: map[string]*replica{}, waiting: map[types.NamespacedName]struct{}{},
+		Cache: c, Version: version, Clock: clk, known: map[string]*replica{}, waiting: map[types.NamespacedName]struct{}{},
 		synced: func() bool { return false }, kick: make(chan struct{}, 1),
 	}
 }
 
-// Acknowledged tells how many live replicas have loaded the route Secret of the given resourceVersion. If that is not
-// all of them, the Postback is woken when one gets further. A change of the set of live replicas wakes every Postback.
+// Confirm reads how far the Secrets are if a live replica claims a version that they are not known to have reached. A claim
+// beyond what is read comes from before a restore of etcd, and Acknowledged does not believe it.
+func (r *Replicas) Confirm(ctx context.Context) error {
+	if !r.anyBeyond() {
+		return nil
+	}
+	version, err := r.Version(ctx)
+	if err != nil {
+		return fmt.Errorf("check what the dispatcher replicas claim to have loaded: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if isBeyond(version, r.reached) {
+		r.reached = version
+	}
+	return nil
+}
+
+func (r *Replicas) anyBeyond() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, replica := range r.known {
+		if !replica.dead && isBeyond(replica.loaded, r.reached) {
+			return true
+		}
+	}
+	return false
+}
+
+// isBeyond reports whether a claimed version is higher than one that was reached.
+func isBeyond(claimed, reached string) bool {
+	if reached == "" {
+		return claimed != ""
+	}
+	order, err := resourceversion.CompareResourceVersion(claimed, reached)
+	return err == nil && order > 0
+}
+
+// Acknowledged tells how many live replicas have loaded the route Secret of the given resourceVersion, as of the last
+// Confirm. If that is not all of them, the Postback is woken when one gets further. A change of the set of live replicas
+// wakes every Postback.
 func (r *Replicas) Acknowledged(postback types.NamespacedName, resourceVersion string) Acknowledgement {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,6 +144,10 @@ func (r *Replicas) Acknowledged(postback types.NamespacedName, resourceVersion s
 		a.Live++
 		if !replica.watched.Has(postback.Namespace) {
 			continue // It has been started with another value of --watch-namespaces, and does not load the route.
+		}
+		if isBeyond(replica.loaded, r.reached) {
+			a.Doubted++ // It has loaded routes of a state that is gone.
+			continue
 		}
 		if order, err := resourceversion.CompareResourceVersion(replica.loaded, resourceVersion); err == nil && order >= 0 {
 			a.Loaded++

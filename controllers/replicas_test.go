@@ -18,6 +18,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -26,13 +27,16 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	testingclock "k8s.io/utils/clock/testing"
 
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 var crm = types.NamespacedName{Namespace: "partner-acme", Name: "crm"}
 
 func checkAcknowledged(t *testing.T, r *Replicas, version string, want Acknowledgement) {
 	t.Helper()
+	if err := r.Confirm(t.Context()); err != nil {
+		t.Error(err)
+	}
 	if got := r.Acknowledged(crm, version); got != want {
 		t.Errorf("version %s: %+v, want %+v", version, got, want)
 	}
@@ -74,6 +78,29 @@ func TestReplicasAcknowledge(t *testing.T) {
 		t.Error("woken although it is gone")
 	}
 	checkAcknowledged(t, r, "10", Acknowledgement{Live: 4, Loaded: 4})
+}
+
+// A replica that claims more than there is has loaded it before etcd was restored: it has not loaded a route of today.
+func TestReplicasFromTheFuture(t *testing.T) {
+	clock := testingclock.NewFakeClock(time.Now())
+	r := newTestReplicas(clock)
+	r.Version = reached("12")
+	r.set(lease("a", "5000", clock.Now()))
+	r.set(lease("b", "11", clock.Now()))
+	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 1, Doubted: 1})
+	// It was restarted.
+	r.set(lease("a", "11", clock.Now().Add(time.Second)))
+	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 2})
+	// It is ahead of what was read last, which is read again.
+	r.Version = reached("13")
+	r.set(lease("a", "13", clock.Now().Add(2*time.Second)))
+	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 2})
+
+	r.set(lease("a", "14", clock.Now().Add(3*time.Second)))
+	r.Version = func(context.Context) (string, error) { return "", errors.New("away") }
+	if err := r.Confirm(t.Context()); err == nil {
+		t.Error("a claim was believed without a read")
+	}
 }
 
 // A replica that was started with other namespaces to watch does not load the route, however high the version is that it

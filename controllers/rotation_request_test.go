@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
 // A PostbackSecret that is kept in Git, with a value of its own for the annotation, is not rotated again when it is

@@ -40,7 +40,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -68,7 +68,9 @@ type Options struct {
 	Policy  Policy
 	// PollInterval is how often a Secret is looked at whose changes are not watched.
 	PollInterval time.Duration
-	Clock        clock.Clock
+	// Version returns the present version of the Secrets of Namespace, from a consistent read.
+	Version func(context.Context) (string, error)
+	Clock   clock.Clock
 	// Metrics, if it is there, gets the gauges of Postbacks and PostbackSecrets.
 	Metrics prometheus.Registerer
 }
@@ -122,6 +124,8 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 		return fmt.Errorf("a poll interval of %s is too short: at least 1s", o.PollInterval)
 	case o.Policy.SignatureHeader == "":
 		return errors.New("the signature header is not given")
+	case o.Version == nil:
+		return errors.New("a read of the version of the Secrets is not given")
 	}
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
@@ -137,7 +141,7 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 	}
 	postbacks := &PostbackReconciler{
 		Client: writer, Live: mgr.GetAPIReader(), Scheme: mgr.GetScheme(), Events: recorder, Clock: o.Clock,
-		Replicas:  NewReplicas(mgr.GetCache(), o.Clock),
+		Replicas:  NewReplicas(mgr.GetCache(), o.Version, o.Clock),
 		Namespace: o.Namespace, Watched: o.Watched, Policy: o.Policy, PollInterval: o.PollInterval,
 	}
 	if err := setupPostbacks(mgr, postbacks, l); err != nil {

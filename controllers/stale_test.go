@@ -29,7 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
 // staleReader answers a Get of an object's kind with that object, as a cache that lags does.
@@ -102,7 +102,7 @@ func TestStaleStatusOfAPostbackIsLookedAtAgain(t *testing.T) {
 	stale := b.postback("crm")
 	b.postbacks.Replicas.delete(lease("a", "", time.Time{}))
 	pass()
-	b.checkPostback("crm", stateWaiting, v1alpha1.NoDispatcherReason, "")
+	b.checkPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
 	b.heartbeat("a", loadedEverything)
 	current := b.postbacks.Client
 	b.postbacks.Client = staleReader[*v1alpha1.Postback]{Client: current, object: stale}
@@ -135,7 +135,7 @@ func TestStaleStatusOfAPostbackSecretIsLookedAtAgain(t *testing.T) {
 	stale := b.postbackSecret("vault")
 	b.must(b.direct.Delete(b.ctx, b.secret("vault")))
 	pass()
-	checkConditions(t, b.postbackSecret("vault").Status.Conditions, stateWaiting, v1alpha1.KeyNotFoundReason, "")
+	checkConditions(t, b.postbackSecret("vault").Status.Conditions, stateReconciling, v1alpha1.KeyNotFoundReason, "")
 	b.create(vault)
 	current := b.secrets.Client
 	b.secrets.Client = staleReader[*v1alpha1.PostbackSecret]{Client: current, object: stale}
@@ -187,7 +187,7 @@ func TestStatusWhileTheRouteCannotBeStored(t *testing.T) {
 	// A new generation is not judged by the old one's conditions.
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.DisplayName = "CRM" })
 	_, _ = b.postbacks.Reconcile(b.ctx, request)
-	b.checkPostback("crm", stateWaiting, v1alpha1.ProgressingReason, "being repeated")
+	b.checkPostback("crm", stateReconciling, v1alpha1.ProgressingReason, "being repeated")
 }
 
 // A namespace that is being deleted is no reason for errors, and nothing new is made in it.

@@ -41,7 +41,7 @@ func (b *bench) tellHealth(name string, status metav1.ConditionStatus, message s
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "Postback",
 		"metadata": map[string]any{"namespace": b.ns, "name": name},
 		"status": map[string]any{"conditions": []any{map[string]any{
-			"type": v1alpha1.EndpointHealthyCondition, "status": string(status), "reason": v1alpha1.EndpointFailingReason,
+			"type": v1alpha1.EndpointHealthyCondition, "status": string(status), "reason": string(v1alpha1.OutcomeFailed5xx),
 			"message": message, "lastTransitionTime": "2026-01-31T12:00:00Z",
 		}}},
 	}}), client.FieldOwner(dispatcherFieldOwner), client.ForceOwnership))
@@ -147,6 +147,7 @@ func TestHealthAloneIsNotLookedAt(t *testing.T) {
 	before.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ReadyCondition, Status: metav1.ConditionTrue}}
 	after := before.DeepCopy()
 	after.Status.Conditions = append(after.Status.Conditions, metav1.Condition{Type: v1alpha1.EndpointHealthyCondition, Status: metav1.ConditionFalse})
+	after.Status.Waiting = &v1alpha1.EndpointWait{Reason: v1alpha1.WaitCircuitOpen}
 	look := postbackChanged()
 	if look.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}) {
 		t.Error("a change of the endpoint's health wakes the manager")

@@ -30,7 +30,7 @@ func TestReadyFollowsTheDispatcher(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.NoDispatcherReason, "")
+	b.checkPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
 	version := func() string {
 		secret, err := getSecret(b.ctx, b.direct, b.postbacks.routeKey(b.postback("crm")))
 		b.must(err)
@@ -38,7 +38,7 @@ func TestReadyFollowsTheDispatcher(t *testing.T) {
 	}
 	b.heartbeat("a", "1")
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.WaitingForDispatcherReason, "0 of 1")
+	b.checkPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "0 of 1")
 	b.heartbeat("a", version())
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
@@ -46,7 +46,7 @@ func TestReadyFollowsTheDispatcher(t *testing.T) {
 	// A second replica joins, behind.
 	b.heartbeat("b", "")
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.WaitingForDispatcherReason, "1 of 2")
+	b.checkPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
 	b.heartbeat("b", version())
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
@@ -61,10 +61,10 @@ func TestReadyFollowsTheDispatcher(t *testing.T) {
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.Triggers = []v1alpha1.Trigger{"*"} })
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.WaitingForDispatcherReason, "0 of 2")
+	b.checkPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "0 of 2")
 	b.heartbeat("a", version())
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.WaitingForDispatcherReason, "1 of 2")
+	b.checkPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
 
 	// The second one dies: its Lease runs out.
 	b.clock.Step(10 * time.Second)
@@ -77,7 +77,7 @@ func TestReadyFollowsTheDispatcher(t *testing.T) {
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	b.postbacks.Replicas.delete(lease("a", "", time.Time{}))
 	b.settle("crm")
-	b.checkPostback("crm", stateWaiting, v1alpha1.NoDispatcherReason, "")
+	b.checkPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
 }
 
 func TestSteadyStateMakesNoWrites(t *testing.T) {

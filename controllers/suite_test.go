@@ -43,8 +43,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/controllers/keyring"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/keyring"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
@@ -115,8 +115,13 @@ func (b *bench) restart() {
 	}
 }
 
+// reached returns a version that a read of the API server gives.
+func reached(version string) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) { return version, nil }
+}
+
 func newTestReplicas(clock *testingclock.FakeClock) *Replicas {
-	r := NewReplicas(nil, clock)
+	r := NewReplicas(nil, reached(loadedEverything), clock)
 	r.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	return r
 }

@@ -16,31 +16,33 @@ limitations under the License.
 
 package dispatcher
 
-import "net/http"
+import (
+	"net/http"
+
+	"golang.org/x/sync/semaphore"
+)
 
 // maxRequests is how many requests about deliveries are at the API server at a time, watches and Leases left out. One that has
 // more than it has CPU for does no more of them, but is late with its watches, by which the elected replica hears of what it has
 // to attempt.
 const maxRequests = 32
 
-// bounded sends at most so many requests at a time, until their answers begin; those that came first before the others.
+// bounded bounds the requests in flight, each until its response begins. Requests that wait are sent in order of arrival.
 type bounded struct {
 	http.RoundTripper
 
-	places chan struct{}
+	slots *semaphore.Weighted
 }
 
 func bound(to http.RoundTripper, requests int) *bounded {
-	return &bounded{to, make(chan struct{}, requests)}
+	return &bounded{to, semaphore.NewWeighted(int64(requests))}
 }
 
 // RoundTrip implements http.RoundTripper.
 func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	select {
-	case b.places <- struct{}{}:
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
+	if err := b.slots.Acquire(r.Context(), 1); err != nil {
+		return nil, err
 	}
-	defer func() { <-b.places }()
+	defer b.slots.Release(1)
 	return b.RoundTripper.RoundTrip(r)
 }

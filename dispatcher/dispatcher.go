@@ -33,6 +33,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -45,8 +46,9 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/rollback"
 	"github.com/postback-dev/postback-operator/internal/start"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
@@ -130,6 +132,12 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	// The API server would compress what each event of a watch says on its own, for every delivery several times.
 	config = rest.CopyConfig(config)
 	config.DisableCompression = true
+	version, err := rollback.Secrets(config, o.Namespace)
+	if err != nil {
+		return err
+	}
+	ctx, end := (&rollback.Watch{Read: version, Clock: clock.RealClock{}, Log: o.Log.WithName("rollback")}).Guard(ctx)
+	defer end()
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("make the scheme: %w", err)

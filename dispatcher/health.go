@@ -32,7 +32,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // healthPause is the time between two rounds of writing: an endpoint that flaps costs no more writes than that.
@@ -43,8 +43,8 @@ const healthTimeout = 5 * time.Second
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbacks/status,verbs=patch
 
-// health writes the condition EndpointHealthy of Postbacks, and an event with each change. Only the replica that owns
-// the retries does: it meets every endpoint in trouble.
+// health writes the condition EndpointHealthy of Postbacks, and status.waiting, and an event with each change of the
+// condition. Only the replica that owns the retries does: it meets every endpoint in trouble.
 type health struct {
 	client  client.Client
 	events  events.EventRecorder
@@ -58,15 +58,17 @@ type health struct {
 type healthReport struct {
 	route  *route.Route
 	health lane.Health
-	at     time.Time
 }
 
 // report implements lane.Report. The newest report on an endpoint replaces one that is not written yet.
 func (h *health) report(r *route.Route, state lane.Health) {
-	h.log.Info("Endpoint health changed", "postback", r.Key(), "healthy", state.Healthy, "reason", state.Reason)
+	if state.News {
+		h.log.Info("Endpoint health changed", "postback", r.Key(), "healthy", state.Status, "reason", state.Reason, "waiting", state.Wait.Reason)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.pending[r.UID] = healthReport{r, state, time.Now()}
+	state.News = state.News || h.pending[r.UID].health.News
+	h.pending[r.UID] = healthReport{r, state}
 }
 
 // run writes what was reported until ctx ends.
@@ -101,8 +103,9 @@ func (h *health) write(ctx context.Context, report healthReport) {
 	err := h.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(healthy(report)),
 		client.FieldOwner(v1alpha1.DispatcherFieldOwner), client.ForceOwnership)
 	switch {
-	case err == nil:
+	case err == nil && report.health.News:
 		h.tell(report)
+	case err == nil:
 	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
 		// The Postback is gone, or another one has its name.
 	default:
@@ -120,30 +123,34 @@ func (h *health) putBack(report healthReport) {
 }
 
 // healthy returns the part of a Postback that the dispatcher owns. With the UID, another Postback of the same name is
-// left alone.
+// left alone. Without a wait, the one that the dispatcher set before is removed.
 func healthy(report healthReport) *unstructured.Unstructured {
-	status := metav1.ConditionFalse
-	if report.health.Healthy {
-		status = metav1.ConditionTrue
+	status := map[string]any{"conditions": []any{map[string]any{
+		"type":               v1alpha1.EndpointHealthyCondition,
+		"status":             string(report.health.Status),
+		"reason":             report.health.Reason,
+		"message":            report.health.Message,
+		"observedGeneration": report.route.Generation,
+		"lastTransitionTime": report.health.Since.UTC().Format(time.RFC3339),
+	}}}
+	if wait := report.health.Wait; wait.Reason != "" {
+		waiting := map[string]any{"reason": string(wait.Reason)}
+		if !wait.Until.IsZero() {
+			waiting["until"] = wait.Second().Format(time.RFC3339)
+		}
+		status["waiting"] = waiting
 	}
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(),
 		"kind":       "Postback",
 		"metadata":   map[string]any{"namespace": report.route.Namespace, "name": report.route.Name, "uid": string(report.route.UID)},
-		"status": map[string]any{"conditions": []any{map[string]any{
-			"type":               v1alpha1.EndpointHealthyCondition,
-			"status":             string(status),
-			"reason":             report.health.Reason,
-			"message":            report.health.Message,
-			"observedGeneration": report.route.Generation,
-			"lastTransitionTime": report.at.UTC().Format(time.RFC3339),
-		}}},
+		"status":     status,
 	}}
 }
 
 func (h *health) tell(report healthReport) {
 	eventType := corev1.EventTypeWarning
-	if report.health.Healthy {
+	if report.health.Status != metav1.ConditionFalse {
 		eventType = corev1.EventTypeNormal
 	}
 	h.events.Eventf(report.route.Postback(), nil, eventType, report.health.Reason, "Deliver", "%s", report.health.Message)

@@ -17,10 +17,12 @@ limitations under the License.
 package dispatcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
@@ -30,22 +32,28 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/postback-dev/postback-operator/dispatcher/accept"
+	"github.com/postback-dev/postback-operator/dispatcher/access"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
-	"github.com/postback-dev/postback-operator/dispatcher/ingest"
-	"github.com/postback-dev/postback-operator/dispatcher/ingest/access"
+	"github.com/postback-dev/postback-operator/dispatcher/httpapi"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
+	"github.com/postback-dev/postback-operator/dispatcher/logapi"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
+	"github.com/postback-dev/postback-operator/dispatcher/restore"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/dispatcher/traffic"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
+
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=list;watch,namespace=postback-system
 
 // replica is what the parts of a dispatcher share.
 type replica struct {
@@ -60,6 +68,7 @@ type replica struct {
 	pending   *backlog.Backlog
 	wake      *retry.Wake
 	election  *retry.Election
+	restored  *restore.Adopter
 	attempter *attempt.Attempter
 	lanes     *lane.Lanes
 	// streams is nil unless deliveries go through NATS.
@@ -98,6 +107,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 			Traces:   o.Traces,
 		},
 	}
+	r.attempter.Traffic = &traffic.Counter{Client: live, Routes: r.routes, Clock: r.clock}
 	health := &health{
 		client: live, events: r.attempter.Events, log: o.Log.WithName("endpoint"),
 		elected: func() bool { return r.election.Elected() },
@@ -119,10 +129,10 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 	return errors.Join(
 		mgr.Add(everyReplica(health.run)),
 		r.addIngest(ctx, func() bool { return watch.HasSynced() && r.pending.HasSynced() }),
-		mgr.Add(&presence.Announcement{Client: clientset, Namespace: o.Namespace, Intake: o.Intake}),
+		mgr.Add(&presence.Announcement{Client: clientset, Namespace: o.Namespace, Intake: o.Intake, Clock: r.clock}),
 		mgr.Add(&presence.Presence{
 			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod, Watched: o.Watched,
-			Loaded: watch.Loaded, Synced: watch.HasSynced, Clock: r.clock,
+			Loaded: watch.Loaded, Synced: watch.HasSynced, Unready: r.unready, Clock: r.clock,
 		}),
 	)
 }
@@ -144,12 +154,13 @@ func (r *replica) addRetries(ctx context.Context) error {
 		return err
 	}
 	r.wake = &retry.Wake{Cache: cache}
+	r.restored = &restore.Adopter{Client: r.live, Routes: r.routes, Clock: r.clock}
 	r.election = &retry.Election{
 		Client: r.clientset, Namespace: r.options.Namespace, Identity: r.options.Identity, Finished: finished, Wake: r.wake,
 	}
 	r.election.Reconciler = &retry.Reconciler{
 		Cache: cache, Live: r.live, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, Clock: r.clock,
-		Wake: r.wake, Elected: r.election.Elected, Held: r.election.Held,
+		Wake: r.wake, Restored: r.restored, Elected: r.election.Elected, HoldsLease: r.election.HoldsLease,
 	}
 	if err := retry.Setup(r.mgr, r.election.Reconciler, r.wake); err != nil {
 		return err
@@ -163,13 +174,20 @@ func (r *replica) addRetries(ctx context.Context) error {
 
 // wakeOf has a changed route taken over, and looks again at the deliveries of its Postback.
 func (r *replica) wakeOf(ctx context.Context, postback types.UID) {
-	if changed := r.routes.Get(postback); changed != nil {
+	changed := r.routes.Get(postback)
+	if changed != nil {
 		r.lanes.SetRoute(changed)
 	} else {
 		r.lanes.Delete(postback)
 	}
 	if !r.election.Elected() {
 		return
+	}
+	if changed != nil {
+		for _, key := range r.restored.Waiting(types.NamespacedName{Namespace: changed.Namespace, Name: changed.Name}) {
+			r.election.Reconciler.Request(key)
+			r.wake.Add(key)
+		}
 	}
 	if err := r.wake.Of(ctx, postback); err != nil {
 		r.options.Log.Error(err, "Cannot wake the deliveries of a changed route", "uid", postback)
@@ -178,30 +196,41 @@ func (r *replica) wakeOf(ctx context.Context, postback types.UID) {
 
 // addIngest adds the server for events, the first attempts of what it stores, and the probes.
 func (r *replica) addIngest(ctx context.Context, synced func() bool) error {
-	options := ingest.Options{
-		Address: r.options.IngestAddress, Watched: r.options.Watched, MaxBodyBytes: r.options.MaxBodyBytes, Routes: r.routes,
-		Backlog: r.pending, Synced: synced, Clock: r.clock, Log: r.options.Log.WithName("ingest"),
-		Events:   r.attempter.Events,
+	log, maxBody := r.options.Log.WithName("ingest"), cmp.Or(r.options.MaxBodyBytes, httpapi.DefaultMaxBodyBytes)
+	in, err := r.addIntake(ctx, synced)
+	if err != nil {
+		return err
+	}
+	acceptor, err := accept.New(accept.Options{
+		Intake: in.intake, Routes: r.routes, Backlog: in.backlog, Synced: in.synced, Remember: r.streams == nil,
+		Events: r.attempter.Events, Traces: r.options.Traces, Clock: r.clock, Log: log,
+	})
+	if err != nil {
+		return fmt.Errorf("ingest: %w", err)
+	}
+	options := httpapi.Options{
+		Address: r.options.IngestAddress, Watched: r.options.Watched, MaxBodyBytes: maxBody, Acceptor: acceptor,
 		Traces:   r.options.Traces,
 		CertFile: r.options.Ingest.CertFile, KeyFile: r.options.Ingest.KeyFile, PlainHTTP: r.options.Ingest.PlainHTTP,
 		Rate: r.options.Ingest.Rate, Burst: r.options.Ingest.Burst,
-		API: r.live, Recorder: r.attempter.Recorder,
+		Clock: r.clock, Log: log,
 	}
-	if err := r.addIntake(ctx, &options); err != nil {
-		return err
-	}
+	logs := logapi.Options{Reader: in.log, API: r.live, Recorder: r.attempter.Recorder, Synced: in.synced, Clock: r.clock, Log: log}
 	switch r.options.Ingest.Auth {
 	case AuthKubernetes:
 		options.Access = access.New(r.clientset, r.options.Ingest.Audience, r.clock)
-		// People read with the token that they have, which is for the API server.
-		options.Readers = access.New(r.clientset, "", r.clock)
+		if err := r.addReaders(&logs); err != nil {
+			return err
+		}
 	case AuthNone:
 	default:
 		return fmt.Errorf("--ingest-auth must be %s or %s, not %q", AuthKubernetes, AuthNone, r.options.Ingest.Auth)
 	}
-	server := ingest.New(options)
+	options.LogDoor = logapi.New(logs)
+	server := httpapi.New(options)
 	if r.streams != nil {
-		if err := r.mgr.Add(&jetstream.Events{Connection: r.streams, Taker: server, Log: r.options.Log.WithName("events")}); err != nil {
+		door := &jetstream.Events{Connection: r.streams, Acceptor: acceptor, MaxBodyBytes: maxBody, Log: r.options.Log.WithName("events")}
+		if err := r.mgr.Add(door); err != nil {
 			return fmt.Errorf("add the consumer of published events: %w", err)
 		}
 	}
@@ -209,44 +238,81 @@ func (r *replica) addIngest(ctx context.Context, synced func() bool) error {
 		r.mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
 		r.mgr.AddReadyzCheck("ingest", server.Ready),
 		r.mgr.Add(everyReplica(func(ctx context.Context) error {
-			// What ingest has stored is attempted before the replica ends.
+			// The replica attempts the deliveries that ingest has stored before it ends.
 			defer r.lanes.Close()
 			return server.Start(ctx)
 		})),
-		r.mgr.Add(everyReplica(func(context.Context) error {
+		r.mgr.Add(everyReplica(func(ctx context.Context) error {
+			// The counts of the last attempts are written after them.
+			counting, end := context.WithCancel(context.WithoutCancel(ctx))
+			defer end()
+			var counter sync.WaitGroup
+			counter.Go(func() { r.attempter.Traffic.Run(counting) })
 			r.lanes.Run() // It ends by Close, after ingest.
+			end()
+			counter.Wait()
 			return nil
 		})),
 	)
 }
 
-// addIntake adds what keeps deliveries until they are attempted.
-func (r *replica) addIntake(ctx context.Context, o *ingest.Options) error {
-	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
-	kubernetes := &intake.Kubernetes{API: r.live, FirstAttempts: first}
-	o.Intake = kubernetes
-	if r.streams == nil {
-		return nil
-	}
-	known, err := jetstream.NewKnown(ctx, r.mgr.GetCache(), r.options.NATS.DuplicateWindow, r.clock)
+// addReaders has people read the log of successes with the token or the client certificate that they have for the API server.
+func (r *replica) addReaders(o *logapi.Options) error {
+	readers := access.New(r.clientset, "", r.clock)
+	certificates, err := access.NewCertificates(r.clientset, readers)
 	if err != nil {
 		return err
 	}
-	synced := o.Synced
-	o.Synced = func() bool { return synced() && known.HasSynced() }
+	o.Rights = certificates
+	if o.Reader == nil {
+		return nil // Without a log the connections ask for no certificate, and the CA is not watched.
+	}
+	return r.mgr.Add(certificates)
+}
+
+// parts are the parts of a replica that depend on its intake. log is nil without a log of successes.
+type parts struct {
+	intake  accept.Intake
+	backlog accept.Backlog
+	log     logapi.Reader
+	synced  func() bool
+}
+
+// addIntake adds what keeps deliveries until they are attempted.
+func (r *replica) addIntake(ctx context.Context, synced func() bool) (*parts, error) {
+	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
+	kubernetes := &intake.Kubernetes{API: r.live, FirstAttempts: first, Rights: &intake.Rights{Clock: r.clock}}
+	if r.streams == nil {
+		return &parts{intake: kubernetes, backlog: r.pending, synced: synced}, nil
+	}
+	known, err := jetstream.NewKnown(ctx, r.mgr.GetCache(), r.options.NATS.DuplicateWindow, r.clock)
+	if err != nil {
+		return nil, err
+	}
 	pending := &jetstream.Pending{Connection: r.streams, Objects: r.pending}
-	o.Intake = &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Known: known, Lanes: r.lanes, Pending: pending}
-	o.Backlog = pending
-	o.Successes = r.streams.Log(r.routes)
-	return errors.Join(
+	p := &parts{
+		intake:  &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Known: known, Lanes: r.lanes, Pending: pending},
+		backlog: pending,
+		log:     r.streams.Log(r.routes),
+		synced:  func() bool { return synced() && known.HasSynced() },
+	}
+	return p, errors.Join(
 		r.mgr.AddReadyzCheck("nats", r.streams.Ready),
 		r.mgr.Add(r.streams),
 		r.mgr.Add(pending),
 		r.mgr.Add(jetstream.NewConsumer(jetstream.ConsumerOptions{
 			Connection: r.streams, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, API: r.live, Known: known, Pending: pending,
-			Synced: o.Synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
+			Synced: p.synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
 		})),
 	)
+}
+
+// unready returns an error that says why the intake accepts nothing.
+func (r *replica) unready() error {
+	if r.streams == nil {
+		return nil
+	}
+	return r.streams.Available()
 }
 
 // everyReplica is a runnable that does not wait for an election.

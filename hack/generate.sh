@@ -10,7 +10,7 @@ controller_gen=${CONTROLLER_GEN:-bin/controller-gen}
 crd_ref_docs=${CRD_REF_DOCS:-bin/crd-ref-docs}
 
 # controller-gen ignores a marker in the documentation of a declaration, in silence.
-misplaced=$(find controllers dispatcher -name '*.go' -exec awk '
+misplaced=$(find controllers dispatcher internal -name '*.go' -exec awk '
 	previous ~ /^\/\/ \+kubebuilder:rbac/ && $0 !~ /^$|^\/\/ \+kubebuilder:rbac/ { print FILENAME ":" FNR ": " $0 }
 	{ previous = $0 }' {} + 2>/dev/null || true)
 if [ -n "$misplaced" ]; then

@@ -14,7 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package v1alpha1 holds the kinds of the API group postback.dev: Postback, PostbackSecret and PostbackDelivery.
+// Package v1alpha1 holds the kinds of the API group postback.dev: Postback, PostbackSecret, PostbackDelivery and
+// PostbackStatistics.
 //
 // +kubebuilder:object:generate=true
 // +groupName=postback.dev
@@ -40,6 +41,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Postback{}, &PostbackList{},
 		&PostbackSecret{}, &PostbackSecretList{},
 		&PostbackDelivery{}, &PostbackDeliveryList{},
+		&PostbackStatistics{}, &PostbackStatisticsList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

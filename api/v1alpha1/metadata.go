@@ -47,8 +47,8 @@ const (
 	// PassedRedeliverAnnotation, on a PostbackDelivery, asks for a new attempt in the name of a Postback's
 	// RedeliverSinceAnnotation. Unlike one that a person asks for, it waits for its turn at the endpoint.
 	PassedRedeliverAnnotation = "postback.dev/redeliver-from-postback"
-	// DeferredAnnotation, with the value "true", on a PostbackDelivery says that whoever stored it leaves the first
-	// attempt to the elected dispatcher replica.
+	// DeferredAnnotation, on a PostbackDelivery, says that whoever stored it leaves the first attempt to the elected dispatcher
+	// replica. Its value is "true", or the state of a Postback that was Paused or Disabled.
 	DeferredAnnotation = "postback.dev/deferred"
 	// IntakeAnnotation, on the Lease IntakeLeaseName, holds the dispatcher's --intake, such as IntakeJetStream. Whoever opens
 	// ingest to the outside can put its base URL beside it, in IngestURLAnnotation.
@@ -64,11 +64,21 @@ const (
 	TraceparentAnnotation = "postback.dev/traceparent"
 )
 
+// RequestAnnotations ask for an action, or hold what belongs to such a request. A manifest for Git or for another cluster must not
+// have them: applied there, they ask again.
+var RequestAnnotations = []string{
+	RotateSecretAnnotation, PassedRotateSecretAnnotation, SendTestAnnotation, SendTestDataAnnotation,
+	RedeliverAnnotation, RedeliverSinceAnnotation, PassedRedeliverAnnotation,
+}
+
 const (
 	// PostbackLabel, on a PostbackDelivery, holds the name of its Postback.
 	PostbackLabel = "postback.dev/postback"
 	// EventTypeLabel, on a PostbackDelivery, holds the type of its event.
 	EventTypeLabel = "postback.dev/event-type"
+	// RestoredLabel, with the value "true", on a PostbackDelivery says that it came without an owner, as from a backup, and was
+	// adopted by the Postback of its name.
+	RestoredLabel = "postback.dev/restored"
 	// WatchLabel, with the value "true", on a Secret lets the manager see a change of it at once. The manager puts it
 	// on the Secrets that it makes; on a Secret that somebody else makes it is optional, and without it a change is
 	// seen at the next periodic look.

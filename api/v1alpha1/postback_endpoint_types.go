@@ -144,6 +144,9 @@ type OAuth2ClientCredentials struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[Hh][Tt][Tt][Pp][Ss]?://') && !self.matches('[\\x00-\\x20\\x7f#]') && isURL(self) && url(self).getHostname() != '' && !self.matches('^[^/]*//[^/?#]*@')",message="must be an absolute URL without user name, password, fragment or spaces, such as https://auth.example.com/token"
+	// +kubebuilder:validation:XValidation:rule="!isURL(self) || self.matches('^[^/]*//[^/?#]*@') || self.matches('^[^/]*//([[][0-9A-Fa-f:.]+[]]|([0-9A-Za-z_-]|[^\\x00-\\x7f])+([.]([0-9A-Za-z_-]|[^\\x00-\\x7f])+)*[.]?)?(:[^/?#]*)?([/?#]|$)')",message="must have a DNS name or an IP address as its host, without wildcards, placeholders, empty labels or zones"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/?#]*:(0[0-9]*|[0-9]{6,}|[7-9][0-9]{4}|6[6-9][0-9]{3}|65[6-9][0-9]{2}|655[4-9][0-9]|6553[6-9])([/?#]|$)')",message="must have a port from 1 to 65535, without leading zeros"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//([^]:[/?#@]*[.])?([0-9]+|0[xX][0-9A-Fa-f]*)[.]?(:[^/?#]*)?([/?#]|$)') || self.matches('^[^/]*//((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(:[^/?#]*)?([/?#]|$)')",message="must have an IPv4 address of four decimal numbers, such as 192.0.2.1"
 	TokenURL string `json:"tokenURL,omitempty"`
 
 	// clientID of the dispatcher at the authorisation server.

@@ -22,87 +22,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Condition types of Postback. Ready, Reconciling and Stalled follow kstatus.
-const (
-	// ReadyCondition is True when an event posted now would be routed: every live dispatcher replica has loaded this
-	// generation.
-	ReadyCondition = "Ready"
-	// ReconcilingCondition is True while the controller works or waits for something that is expected to come.
-	ReconcilingCondition = "Reconciling"
-	// StalledCondition is True when nothing more happens until somebody changes the object or what it refers to.
-	StalledCondition = "Stalled"
-	// TestEventCondition tells what became of the newest value of the send-test annotation.
-	TestEventCondition = "TestEvent"
-	// EndpointHealthyCondition is False while deliveries to the endpoint are held back or fail one after the other. It is
-	// absent until there was trouble. The dispatcher replica that owns the retries sets it.
-	EndpointHealthyCondition = "EndpointHealthy"
-	// RedeliveryCondition tells how far the newest value of the redeliver-since annotation has come.
-	RedeliveryCondition = "Redelivery"
-)
-
-// Reasons of a Postback's conditions.
-const (
-	RoutedReason                 = "Routed"
-	ProgressingReason            = "Progressing"
-	WaitingForDispatcherReason   = "WaitingForDispatcher"
-	NoDispatcherReason           = "NoDispatcher"
-	SecretNotFoundReason         = "SecretNotFound"
-	SecretNotReadyReason         = "SecretNotReady"
-	SecretNameTakenReason        = "SecretNameTaken"
-	HeaderSecretNotFoundReason   = "HeaderSecretNotFound"
-	InvalidHeaderReason          = "InvalidHeader"
-	InvalidURLReason             = "InvalidURL"
-	PlainHTTPNotAllowedReason    = "PlainHTTPNotAllowed"
-	TestEventStoredReason        = "Stored"
-	TestEventNotSubscribedReason = "NotSubscribed"
-	TestEventInvalidReason       = "InvalidEventType"
-	TestEventInvalidDataReason   = "InvalidData"
-	InvalidFilterReason          = "InvalidFilter"
-	InvalidTLSReason             = "InvalidTLS"
-	InvalidAuthReason            = "InvalidAuth"
-	TLSSecretNotFoundReason      = "TLSSecretNotFound"
-	AuthSecretNotFoundReason     = "AuthSecretNotFound"
-)
-
-// Reasons of the condition EndpointHealthy, and of the events that tell of its changes.
-const (
-	// EndpointRespondingReason says that the endpoint takes events.
-	EndpointRespondingReason = "Responding"
-	// EndpointFailingReason says that attempts fail one after the other, and go on as scheduled.
-	EndpointFailingReason = "Failing"
-	// CircuitOpenReason says that attempts fail one after the other, so that deliveries wait but for one probe at a time.
-	CircuitOpenReason = "CircuitOpen"
-	// EndpointGoneReason says that the endpoint answered 410, so that deliveries wait until spec changes or somebody
-	// asks for a redelivery.
-	EndpointGoneReason = "Gone"
-)
-
-// Reasons of the condition Redelivery.
-const (
-	// RedeliveryInProgressReason says that deliveries are being asked for again.
-	RedeliveryInProgressReason = "InProgress"
-	// RedeliveryCompleteReason says that all have been asked for.
-	RedeliveryCompleteReason = "Complete"
-	// RedeliveryInvalidReason says that the annotation's value was refused.
-	RedeliveryInvalidReason = "Invalid"
-)
-
-// Reasons of events about a Postback, beside those of its conditions.
-const (
-	TestEventReason        = "TestEventStored"
-	TestEventRefusedReason = "TestEventRefused"
-	// ClientCertificateInvalidReason warns of a client certificate that is out of its time. It is used nevertheless.
-	ClientCertificateInvalidReason = "ClientCertificateInvalid"
-	// RedeliveryRequestedReason and RedeliveryRefusedReason tell what became of the redeliver-since annotation.
-	RedeliveryRequestedReason = "RedeliveryRequested"
-	RedeliveryRefusedReason   = "RedeliveryRefused"
-)
-
 // Defaults that the getters of PostbackSpec return for absent fields.
 const (
 	DefaultTimeout          = 10 * time.Second
 	DefaultMaxPending       = 10000
-	DefaultHistoryDelivered = 25
+	DefaultHistoryDelivered = 100
 	DefaultHistoryFailed    = 100
 	DefaultHistoryTTL       = 168 * time.Hour
 )
@@ -206,7 +130,7 @@ type Limits struct {
 
 // History says how many finished deliveries are kept.
 type History struct {
-	// delivered is the number of delivered ones that are kept, the newest. The default is 25.
+	// delivered is the number of delivered ones that are kept, the newest. The default is 100.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -244,6 +168,9 @@ type PostbackSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.contains('#')",message="must not have a fragment: remove the part from #"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/?#]*@')",message="must not contain a user name or password: use a header with valueFrom.secretKeyRef instead"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[Hh][Tt][Tt][Pp][Ss]?://') || self.contains('#') || self.matches('[\\x00-\\x20\\x7f]') || (isURL(self) && url(self).getHostname() != '')",message="must be a valid URL with a host, such as https://example.com/hooks"
+	// +kubebuilder:validation:XValidation:rule="!isURL(self) || self.matches('^[^/]*//[^/?#]*@') || self.matches('^[^/]*//([[][0-9A-Fa-f:.]+[]]|([0-9A-Za-z_-]|[^\\x00-\\x7f])+([.]([0-9A-Za-z_-]|[^\\x00-\\x7f])+)*[.]?)?(:[^/?#]*)?([/?#]|$)')",message="must have a DNS name or an IP address as its host, without wildcards, placeholders, empty labels or zones"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/?#]*:(0[0-9]*|[0-9]{6,}|[7-9][0-9]{4}|6[6-9][0-9]{3}|65[6-9][0-9]{2}|655[4-9][0-9]|6553[6-9])([/?#]|$)')",message="must have a port from 1 to 65535, without leading zeros"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//([^]:[/?#@]*[.])?([0-9]+|0[xX][0-9A-Fa-f]*)[.]?(:[^/?#]*)?([/?#]|$)') || self.matches('^[^/]*//((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(:[^/?#]*)?([/?#]|$)')",message="must have an IPv4 address of four decimal numbers, such as 192.0.2.1"
 	URL string `json:"url,omitempty"`
 
 	// triggers select events by type. An event that matches several is delivered once.
@@ -340,82 +267,6 @@ type PostbackSpec struct {
 	History *History `json:"history,omitempty"`
 }
 
-// PostbackStatus is what the operator has observed of a Postback.
-type PostbackStatus struct {
-	// conditions are Ready, Reconciling, Stalled, EndpointHealthy, TestEvent and Redelivery.
-	//
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +patchStrategy=merge
-	// +patchMergeKey=type
-	// +kubebuilder:validation:MaxItems=16
-	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
-
-	// observedGeneration is the generation that the conditions describe. It starts at -1, so that a new object does
-	// not count as healthy.
-	//
-	// +optional
-	// +kubebuilder:validation:Minimum=-1
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-
-	// secretName is the name of the core Secret that holds the signing key, under the data key "secret".
-	//
-	// +optional
-	// +kubebuilder:validation:MaxLength=253
-	SecretName string `json:"secretName,omitempty"`
-
-	// endpointHost is the host, and port if one is given, of the routed URL.
-	//
-	// +optional
-	// +kubebuilder:validation:MaxLength=512
-	EndpointHost string `json:"endpointHost,omitempty"`
-
-	// lastHandledRotateSecret is the newest value of the annotation postback.dev/rotate-secret that was passed on to
-	// the PostbackSecret.
-	//
-	// +optional
-	// +kubebuilder:validation:MaxLength=256
-	LastHandledRotateSecret string `json:"lastHandledRotateSecret,omitempty"`
-
-	// lastHandledSendTest is the newest value of the annotation postback.dev/send-test that was acted on.
-	//
-	// +optional
-	// +kubebuilder:validation:MaxLength=256
-	LastHandledSendTest string `json:"lastHandledSendTest,omitempty"`
-
-	// redelivery is the newest request of the annotation postback.dev/redeliver-since.
-	//
-	// +optional
-	Redelivery *Redelivery `json:"redelivery,omitempty"`
-}
-
-// Redelivery is how far a request to redeliver many has come.
-type Redelivery struct {
-	// request is the value of the annotation.
-	//
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
-	Request string `json:"request,omitempty"`
-
-	// since is the time from which on deliveries are sent again, counted from when they were made.
-	//
-	// +optional
-	Since *metav1.Time `json:"since,omitempty"`
-
-	// requested is the number of deliveries that have been asked for again so far.
-	//
-	// +optional
-	// +kubebuilder:validation:Minimum=0
-	Requested int32 `json:"requested,omitempty"`
-
-	// completionTime is when all had been asked for.
-	//
-	// +optional
-	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-}
-
 // Postback sends the events of its namespace whose types match its triggers to an endpoint, each signed and retried
 // until it is delivered.
 //
@@ -428,6 +279,8 @@ type Redelivery struct {
 // +kubebuilder:printcolumn:name="State",type="string",JSONPath=".spec.state",description="Enabled, Paused or Disabled"
 // +kubebuilder:printcolumn:name="Healthy",type="string",JSONPath=".status.conditions[?(@.type==\"EndpointHealthy\")].status",description="Whether the endpoint takes events; empty if there was no trouble"
 // +kubebuilder:printcolumn:name="Host",type="string",JSONPath=".status.endpointHost",description="Host of the endpoint"
+// +kubebuilder:printcolumn:name="Waiting",type="string",JSONPath=".status.waiting.reason",priority=1,description="Why deliveries wait for the endpoint"
+// +kubebuilder:printcolumn:name="Until",type="string",JSONPath=".status.waiting.until",priority=1,description="Earliest time of the next attempt"
 // +kubebuilder:printcolumn:name="Triggers",type="string",JSONPath=".spec.triggers",priority=1,description="Event types that are sent"
 // +kubebuilder:printcolumn:name="Secret",type="string",JSONPath=".status.secretName",priority=1,description="Secret that holds the signing key"
 // +kubebuilder:printcolumn:name="Message",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].message",priority=1,description="More about Ready"

@@ -24,7 +24,7 @@ import (
 
 // Condition types of PostbackSecret, beside Ready, Reconciling and Stalled.
 const (
-	// OverlapCondition is True, and present, only while a previous key goes on signing.
+	// OverlapCondition is True, and present, only while a previous key keeps signing.
 	OverlapCondition = "Overlap"
 )
 
@@ -44,10 +44,11 @@ const (
 	KeyGeneratedReason    = "KeyGenerated"
 	KeyRotatedReason      = "KeyRotated"
 	KeyReplacedReason     = "KeyReplaced"
+	KeyAdoptedReason      = "KeyAdopted"
 	RotationRefusedReason = "RotationRefused"
 )
 
-// DefaultOverlap is how long a previous key goes on signing if the spec does not say.
+// DefaultOverlap is how long a previous key keeps signing if the spec does not say.
 const DefaultOverlap = 24 * time.Hour
 
 // SecretSource says who makes the signing key.
@@ -75,7 +76,7 @@ type Rotation struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,6})?(ms|s|m|h))+$') && duration(self) >= duration('1h') && duration(self) <= duration('43800h')",message="must be a duration from 1h to 43800h (five years), such as 2160h"
 	Every *metav1.Duration `json:"every,omitempty"`
 
-	// overlap is how long a replaced key goes on signing beside the new one, so that receivers have time to change.
+	// overlap is how long a replaced key keeps signing beside the new one, so that receivers have time to change.
 	// 0s ends every previous key at once, as for a key that has leaked. The default is 24h. It holds for keys that are
 	// in their overlap already, too.
 	//
@@ -129,7 +130,7 @@ func (s *PostbackSecretSpec) GetEvery() time.Duration {
 	return s.Rotation.Every.Duration
 }
 
-// GetOverlap returns how long a replaced key goes on signing.
+// GetOverlap returns how long a replaced key keeps signing.
 func (s *PostbackSecretSpec) GetOverlap() time.Duration {
 	if s.Rotation == nil || s.Rotation.Overlap == nil {
 		return DefaultOverlap
@@ -139,7 +140,7 @@ func (s *PostbackSecretSpec) GetOverlap() time.Duration {
 
 // PostbackSecretStatus is what the operator has observed of a PostbackSecret. It never holds key material.
 type PostbackSecretStatus struct {
-	// conditions are Ready, Reconciling, Stalled, and Overlap while a previous key goes on signing.
+	// conditions are Ready, Reconciling, Stalled, and Overlap while a previous key keeps signing.
 	//
 	// +optional
 	// +listType=map
@@ -162,7 +163,7 @@ type PostbackSecretStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	Version int64 `json:"version,omitempty"`
 
-	// previousVersion is the number of the newest previous key that goes on signing.
+	// previousVersion is the number of the newest previous key that keeps signing.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0

@@ -31,13 +31,13 @@ import (
 
 	"github.com/postback-dev/postback-operator/dispatcher"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
-	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/httpapi"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 	"github.com/postback-dev/postback-operator/internal/start"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
@@ -52,20 +52,20 @@ func main() {
 	var o dispatcher.Options
 	flag.StringVar(&o.Namespace, "namespace", envOr("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
 	flag.StringVar(&o.Identity, "identity", envOr("POD_NAME", hostname()), "Name of this replica, unique among the replicas, and the same after a restart.")
-	flag.StringVar(&o.IngestAddress, "ingest-bind-address", ingest.DefaultAddress, "Address on which events are taken in. Any other than loopback needs --ingest-auth=Kubernetes, and either a certificate or --ingest-plain-http.")
+	flag.StringVar(&o.IngestAddress, "ingest-bind-address", httpapi.DefaultAddress, "Address on which events are taken in. Any other than loopback needs --ingest-auth=Kubernetes, and either a certificate or --ingest-plain-http.")
 	flag.StringVar(&o.Ingest.Auth, "ingest-auth", dispatcher.AuthKubernetes, "Who may post events: Kubernetes (senders with a token of a ServiceAccount that may create postbackevents.postback.dev in the namespace) or None (everybody; on loopback only).")
 	flag.StringVar(&o.Ingest.Audience, "ingest-audience", "", "Audience that tokens of senders are made for. The default is that of the API server; one of its own keeps a token that is sent here from being used there.")
 	flag.StringVar(&o.Ingest.CertFile, "ingest-tls-cert-file", "", "File with the certificate for HTTPS, in PEM. It is read again when it changes.")
 	flag.StringVar(&o.Ingest.KeyFile, "ingest-tls-private-key-file", "", "File with the private key of --ingest-tls-cert-file, in PEM.")
 	flag.BoolVar(&o.Ingest.PlainHTTP, "ingest-plain-http", false, "Take events without TLS on another address than loopback. The tokens of senders go in clear then: only if something in front of it speaks TLS.")
-	flag.Float64Var(&o.Ingest.Rate, "ingest-rate", ingest.DefaultRate, "Events per second that one sender may post to this replica, or 0 for any number.")
-	flag.IntVar(&o.Ingest.Burst, "ingest-burst", ingest.DefaultBurst, "Events that one sender may post at once to this replica after a pause, at least 100.")
+	flag.Float64Var(&o.Ingest.Rate, "ingest-rate", httpapi.DefaultRate, "Events per second that one sender may post to this replica, or 0 for any number.")
+	flag.IntVar(&o.Ingest.Burst, "ingest-burst", httpapi.DefaultBurst, "Events that one sender may post at once to this replica after a pause, at least 100.")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", "127.0.0.1:8082", "Address of the metrics, or 0 for none.")
 	flag.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8083", "Address of the probes /healthz and /readyz, or 0 for none.")
 	flag.StringVar(&o.ProfileAddress, "pprof-bind-address", "0", "Address of profiles for Go's pprof, or 0 for none. Without a host it is of loopback. Profiles can show what is in memory: open it to nobody else.")
 	flag.StringVar(&o.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub. The manager needs the same value.")
 	flag.StringVar(&o.UserAgent, "user-agent", "Postback/"+version, "Header User-Agent of the requests.")
-	flag.Int64Var(&o.MaxBodyBytes, "max-body-bytes", ingest.DefaultMaxBodyBytes, "Largest body of a request to ingest, in bytes.")
+	flag.Int64Var(&o.MaxBodyBytes, "max-body-bytes", httpapi.DefaultMaxBodyBytes, "Largest body of a request to ingest, in bytes.")
 	flag.IntVar(&o.MaxFinished, "max-finished-deliveries", retention.DefaultMaxFinished, "Number of finished PostbackDeliveries that the cluster keeps, or 0 for any number. The oldest beyond it are deleted, whatever spec.history of their Postbacks says.")
 	flag.IntVar(&o.MaxInFlight, "max-in-flight", lane.DefaultMaxInFlight, "Attempts that are made at a time, to all endpoints together.")
 	flag.Var(&o.Egress.AllowCIDRs, "allow-cidr", "Addresses to open that are refused otherwise, such as 10.0.0.0/8 for all namespaces, or partner-acme=10.1.0.0/16 for one. May be repeated, or hold several between commas.")

@@ -26,7 +26,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
 
-	"github.com/postback-dev/postback-operator/internal/plugin"
+	"github.com/postback-dev/postback-operator/plugin"
 )
 
 // version is set when the program is linked.

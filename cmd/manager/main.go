@@ -38,7 +38,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/controllers"
 	"github.com/postback-dev/postback-operator/controllers/servingcert"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
+	"github.com/postback-dev/postback-operator/internal/rollback"
 	"github.com/postback-dev/postback-operator/internal/start"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
@@ -58,7 +59,7 @@ type options struct {
 	ingestCertificate string
 }
 
-// Who keeps the certificate of ingest.
+// The keeper of the certificate of ingest.
 const (
 	selfManaged = "SelfManaged"
 	external    = "External"
@@ -103,6 +104,11 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
+	if o.Version, err = rollback.Secrets(config, o.Namespace); err != nil {
+		return err
+	}
+	ctx, end := (&rollback.Watch{Read: o.Version, Clock: clock.RealClock{}, Log: ctrl.Log.WithName("rollback")}).Guard(ctx)
+	defer end()
 	var missing *watched.Missing
 	if o.Watched, missing, err = watched.Settle(ctx, config, ctrl.Log, o.Watched, controllers.Watches()...); err != nil {
 		return err

@@ -19,10 +19,12 @@ end
 if ready.status ~= "True" then
   return {status = "Progressing", message = ready.message}
 end
-if obj.spec.state == "Paused" or obj.spec.state == "Disabled" then
-  return {status = "Suspended", message = "It is " .. string.lower(obj.spec.state) .. "."}
+-- Argo CD gives scripts no string library.
+local suspended = {Paused = "It is paused.", Disabled = "It is disabled."}
+if obj.spec.state ~= nil and suspended[obj.spec.state] ~= nil then
+  return {status = "Suspended", message = suspended[obj.spec.state]}
 end
 if endpoint ~= nil and endpoint.status == "False" then
-  return {status = "Healthy", message = "The endpoint fails: " .. endpoint.message}
+  return {status = "Healthy", message = endpoint.message}
 end
 return {status = "Healthy", message = ready.message}

@@ -7,6 +7,20 @@ if phase == "Failed" then
   return {status = "Degraded", message = "It was given up."}
 end
 if phase == "Retrying" then
-  return {status = "Progressing", message = "The next attempt is due at " .. (obj.status.nextAttemptTime or "an unknown time") .. "."}
+  for _, condition in ipairs(obj.status.conditions or {}) do
+    if condition.type == "Delivered" and condition.reason == "WaitingForEndpoint" then
+      return {status = "Suspended", message = "The endpoint answered 410 (Gone). The delivery waits until the spec of its Postback changes, or until somebody sends a test event or redelivers one of its deliveries."}
+    end
+  end
+  if obj.status.nextAttemptTime == nil then
+    return {status = "Progressing", message = "The next attempt is due."}
+  end
+  return {status = "Progressing", message = "The next attempt is scheduled for " .. obj.status.nextAttemptTime .. "."}
 end
-return {status = "Progressing", message = "The first attempt is being made."}
+local deferred = {Paused = "Its Postback was paused when the event was stored.", Disabled = "Its Postback was disabled when the event was stored."}
+local annotations = obj.metadata.annotations or {}
+local why = deferred[annotations["postback.dev/deferred"] or ""]
+if why ~= nil then
+  return {status = "Suspended", message = why .. " It waits for its first attempt."}
+end
+return {status = "Progressing", message = "It waits for its first attempt."}

@@ -14,6 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
+// Package chart draws the attempts of hours, by their statistics, as SVG that fits the width it is given.
 package chart
 
 import (
@@ -23,14 +24,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postback-dev/postback-operator/console/feed"
+	"github.com/postback-dev/postback-operator/internal/statistics"
 )
 
 const (
-	sparkParts  = 24
 	sparkHeight = 28
-	sparkStep   = 5
-	chartParts  = 48
+	sparkStep   = 9
 	chartHeight = 100
 	chartStep   = 10
 	// shortest is the height of a bar that stands for one of many.
@@ -40,95 +39,144 @@ const (
 // Chart is a drawing with what its axes say.
 type Chart struct {
 	SVG template.HTML
-	// Top is what the highest value stands for; Empty says that there is nothing to draw.
-	Top   string
-	Empty bool
-	// Start is when it begins.
-	Start time.Time
+	// Top and Middle are the values of the upper grid lines; Empty says that there is nothing to draw.
+	Top, Middle string
+	Empty       bool
+	// Times are the labels of the time axis, from the start to the present.
+	Times []string
 }
 
-// Spark draws the attempts of a span as small bars.
-func Spark(rows []*feed.Row, now time.Time, span time.Duration) template.HTML {
-	parts := buckets(rows, now, span, sparkParts)
-	top := highest(parts)
+// timeLabels is the number of labels of the time axis before "now".
+const timeLabels = 4
+
+// times returns the labels of the time axis.
+func times(drawn []statistics.Counts, long time.Duration) []string {
+	var labels []string
+	for i := range timeLabels {
+		if at := i * len(drawn) / timeLabels; at < len(drawn) {
+			labels = append(labels, clock(drawn[at].Since, long))
+		}
+	}
+	return append(labels, "now")
+}
+
+// round returns the smallest value that is not below top, begins with one of the digits, and ends with zeros.
+func round(top int64, digits ...int64) int64 {
+	for power := int64(1); ; power *= 10 {
+		for _, digit := range digits {
+			if digit*power >= top {
+				return digit * power
+			}
+		}
+	}
+}
+
+// Spark draws the attempts of each hour as a small bar.
+func Spark(hours []statistics.Counts) template.HTML {
+	top := highest(hours)
 	var b strings.Builder
-	succeeded, failed := 0, 0
-	for i := range parts {
-		p := &parts[i]
-		succeeded, failed = succeeded+p.succeeded, failed+p.failed
+	for i := range hours {
+		p := &hours[i]
 		x := i * sparkStep
-		if p.total() == 0 {
-			fmt.Fprintf(&b, `<rect class="none" x="%d" y="%d" width="3" height="1"/>`, x, sparkHeight-1)
+		if p.Attempts == 0 {
+			fmt.Fprintf(&b, `<rect class="none" x="%d" y="%d" width="%d" height="1"/>`, x, sparkHeight-1, sparkStep-2)
 			continue
 		}
 		bad, good := heights(p, top, sparkHeight)
 		bar(&b, "good", x, sparkHeight-good, sparkStep-2, good)
 		bar(&b, "bad", x, sparkHeight-good-bad, sparkStep-2, bad)
 	}
-	label := "No attempts in the last " + Span(span)
-	if succeeded+failed > 0 {
-		label = fmt.Sprintf("In the last %s: %d succeeded, %d failed", Span(span), succeeded, failed)
+	label := "No attempts in the last " + Span(span(hours))
+	if sum := statistics.Sum(hours); sum.Attempts > 0 {
+		label = fmt.Sprintf("In the last %s: %d attempts succeeded, %d failed", Span(span(hours)), sum.Succeeded, sum.FailedAttempts())
 	}
-	return draw("spark", label, sparkParts*sparkStep-2, sparkHeight, b.String())
+	return draw("spark", "", label, len(hours)*sparkStep-2, sparkHeight, b.String())
 }
 
-// Outcomes draws how many attempts succeeded and failed.
-func Outcomes(rows []*feed.Row, now time.Time, span time.Duration) Chart {
-	parts := buckets(rows, now, span, chartParts)
-	top := highest(parts)
+// span returns the time that counts of whole hours cover, without the hour in which it begins.
+func span(hours []statistics.Counts) time.Duration {
+	if len(hours) == 0 {
+		return 0
+	}
+	return hours[len(hours)-1].Since.Sub(hours[0].Since)
+}
+
+// parts joins the hours of a week, so that bars are not too thin.
+func parts(hours []statistics.Counts) []statistics.Counts {
+	if len(hours) > mostParts {
+		return statistics.Group(hours, joined)
+	}
+	return hours
+}
+
+const (
+	// mostParts is the number of bars that are wide enough on a small screen; joined is the number of hours of a bar beyond that.
+	mostParts = 48
+	joined    = 4
+)
+
+// Outcomes draws how many attempts succeeded and failed in each hour.
+func Outcomes(hours []statistics.Counts) Chart {
+	drawn, long := parts(hours), span(hours)
+	top := round(highest(drawn), 2, 4, 6, 8, 10)
 	var b strings.Builder
-	for i := range parts {
-		p := &parts[i]
-		if p.total() == 0 {
-			continue
-		}
+	for i := range drawn {
+		p := &drawn[i]
 		bad, good := heights(p, top, chartHeight)
-		fmt.Fprintf(&b, `<g class="part"><title>%s: %d succeeded, %d failed</title>`, clock(p.from, span), p.succeeded, p.failed)
+		fmt.Fprintf(&b, `<g class="part" data-tip="From %s: %d attempts succeeded, %d failed">`, clock(p.Since, long), p.Succeeded, p.FailedAttempts())
 		bar(&b, "hit", i*chartStep, 0, chartStep, chartHeight)
 		bar(&b, "good", i*chartStep+1, chartHeight-good, chartStep-2, good)
 		bar(&b, "bad", i*chartStep+1, chartHeight-good-bad, chartStep-2, bad)
 		b.WriteString("</g>")
 	}
-	s := Summarize(rows, now, span)
-	label := fmt.Sprintf("Attempts in the last %s: %d succeeded, %d failed", Span(span), s.Succeeded, s.Failed)
+	sum := statistics.Sum(hours)
+	label := fmt.Sprintf("Attempts in the last %s: %d succeeded, %d failed", Span(long), sum.Succeeded, sum.FailedAttempts())
 	return Chart{
-		SVG: draw("chart", label, chartParts*chartStep, chartHeight, b.String()),
-		Top: strconv.Itoa(top), Empty: s.Attempts() == 0, Start: parts[0].from,
+		SVG: draw("chart", `id="chart-outcomes" tabindex="0" data-chart="outcomes"`, label, len(drawn)*chartStep, chartHeight, b.String()),
+		Top: strconv.FormatInt(top, 10), Middle: strconv.FormatInt(top/2, 10), Empty: sum.Attempts == 0, Times: times(drawn, long),
 	}
 }
 
-// Latency draws how long attempts took: for each part of the span a bar from the median to the 95th percentile.
-func Latency(rows []*feed.Row, now time.Time, span time.Duration) Chart {
-	parts := buckets(rows, now, span, chartParts)
+// Latency draws the duration of the attempts of each hour: a bar from the median to the 95th percentile. Both are estimates.
+func Latency(hours []statistics.Counts) Chart {
+	drawn, long := parts(hours), span(hours)
 	var top time.Duration
-	for i := range parts {
-		top = max(top, parts[i].ninetyFifth)
+	for i := range drawn {
+		top = max(top, drawn[i].Percentile(ninetyFifth))
 	}
+	top = time.Duration(round(int64(top), 1, 2, 5))
 	var b strings.Builder
-	for i := range parts {
-		p := &parts[i]
-		if p.total() == 0 {
+	for i := range drawn {
+		p := &drawn[i]
+		if p.Attempts == 0 {
+			fmt.Fprintf(&b, `<g class="part" data-tip="From %s: no attempts">`, clock(p.Since, long))
+			bar(&b, "hit", i*chartStep, 0, chartStep, chartHeight)
+			b.WriteString("</g>")
 			continue
 		}
-		low, high := scale(int64(p.median), int64(top), chartHeight), scale(int64(p.ninetyFifth), int64(top), chartHeight)
-		fmt.Fprintf(&b, `<g class="part"><title>%s: median %s, 95%% within %s</title>`, clock(p.from, span), Duration(p.median), Duration(p.ninetyFifth))
+		half, most := p.Percentile(median), p.Percentile(ninetyFifth)
+		low, high := scale(int64(half), int64(top), chartHeight), scale(int64(most), int64(top), chartHeight)
+		fmt.Fprintf(&b, `<g class="part" data-tip="From %s: median about %s, 95%% within %s">`, clock(p.Since, long), Duration(half), Duration(most))
 		bar(&b, "hit", i*chartStep, 0, chartStep, chartHeight)
 		bar(&b, "range", i*chartStep+1, chartHeight-high, chartStep-2, max(high-low, shortest))
 		bar(&b, "median", i*chartStep+1, min(chartHeight-low, chartHeight-shortest), chartStep-2, shortest)
 		b.WriteString("</g>")
 	}
-	s := Summarize(rows, now, span)
-	label := fmt.Sprintf("Latency in the last %s: median %s, 95 percent within %s", Span(span), Duration(s.Median), Duration(s.NinetyFifth))
+	sum := statistics.Sum(hours)
+	label := fmt.Sprintf("Latency in the last %s: median about %s, 95 percent within %s", Span(long),
+		Duration(sum.Percentile(median)), Duration(sum.Percentile(ninetyFifth)))
 	return Chart{
-		SVG: draw("chart", label, chartParts*chartStep, chartHeight, b.String()),
-		Top: Duration(top), Empty: s.Attempts() == 0, Start: parts[0].from,
+		SVG: draw("chart", `id="chart-latency" tabindex="0" data-chart="latency"`, label, len(drawn)*chartStep, chartHeight, b.String()),
+		Top: Duration(top), Middle: Duration(top / 2), Empty: sum.Attempts == 0, Times: times(drawn, long),
 	}
 }
 
-func draw(class, label string, width, height int, content string) template.HTML {
+const median, ninetyFifth = 0.5, 0.95
+
+func draw(class, attributes, label string, width, height int, content string) template.HTML {
 	return template.HTML(fmt.Sprintf( //nolint:gosec // It is made of numbers and of our own words.
-		`<svg class="%s" role="img" aria-label="%s" viewBox="0 0 %d %d" preserveAspectRatio="none">%s</svg>`,
-		class, label, width, height, content))
+		`<svg class="%s" %s role="img" aria-label="%s" viewBox="0 0 %d %d" preserveAspectRatio="none">%s</svg>`,
+		class, attributes, label, width, height, content))
 }
 
 func bar(b *strings.Builder, class string, x, y, width, height int) {
@@ -137,20 +185,20 @@ func bar(b *strings.Builder, class string, x, y, width, height int) {
 	}
 }
 
-func highest(parts []bucket) int {
-	top := 0
+func highest(parts []statistics.Counts) int64 {
+	var top int64
 	for i := range parts {
-		top = max(top, parts[i].total())
+		top = max(top, parts[i].Attempts)
 	}
 	return top
 }
 
 // heights returns how high the failed and the succeeded attempts of a part are drawn: none that is there is left out.
-func heights(p *bucket, top, height int) (bad, good int) {
-	all := scale(int64(p.total()), int64(top), height)
-	bad = scale(int64(p.failed), int64(top), height)
+func heights(p *statistics.Counts, top int64, height int) (bad, good int) {
+	all := scale(p.Attempts, top, height)
+	bad = scale(p.FailedAttempts(), top, height)
 	good = all - bad
-	if p.succeeded > 0 {
+	if p.Succeeded > 0 {
 		good = max(good, shortest)
 	} else {
 		good = 0

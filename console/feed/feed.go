@@ -28,7 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/successes"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
 // Feed is what is known. Its methods are safe for concurrent use, and what they return is not to be changed.
@@ -37,11 +37,12 @@ type Feed struct {
 	namespace string
 	sources   []*source
 	// successes is nil if there is no log of successes to be read.
-	successes *successes.Client
+	successes *deliverylog.Client
 
 	mu            sync.RWMutex
 	postbacks     map[types.NamespacedName]*v1alpha1.Postback
 	secrets       map[types.NamespacedName]*v1alpha1.PostbackSecret
+	statistics    map[types.NamespacedName]*v1alpha1.PostbackStatistics
 	logs          *logs
 	subscriptions map[*Subscription]bool
 	changed       Changes
@@ -49,18 +50,24 @@ type Feed struct {
 	unread error
 }
 
+// statisticsSource is the place of that source among Feed.sources.
+const statisticsSource = 3
+
 // New returns a feed of a namespace, or of all if it is empty. It shows the log of successes, too, if that is not nil.
-func New(c client.WithWatch, namespace string, log *successes.Client) *Feed {
+func New(c client.WithWatch, namespace string, log *deliverylog.Client) *Feed {
 	f := &Feed{
 		client: c, namespace: namespace, successes: log, logs: newLogs(),
 		postbacks: map[types.NamespacedName]*v1alpha1.Postback{}, secrets: map[types.NamespacedName]*v1alpha1.PostbackSecret{},
+		statistics:    map[types.NamespacedName]*v1alpha1.PostbackStatistics{},
 		subscriptions: map[*Subscription]bool{},
 	}
 	f.sources = []*source{
 		objectsOf(f, "postbacks", f.postbacks, func(o *v1alpha1.Postback) types.NamespacedName { return client.ObjectKeyFromObject(o) }),
 		objectsOf(f, "postbacksecrets", f.secrets, func(o *v1alpha1.PostbackSecret) types.NamespacedName { return client.ObjectKeyFromObject(o) }),
 		f.deliveries(),
+		objectsOf(f, "postbackstatistics", f.statistics, func(o *v1alpha1.PostbackStatistics) types.NamespacedName { return client.ObjectKeyFromObject(o) }),
 	}
+	f.sources[statisticsSource].optional = true
 	return f
 }
 
@@ -138,6 +145,9 @@ func (f *Feed) Run(ctx context.Context) {
 	running.Go(func() {
 		f.sources[2].run(ctx, f.client, f.namespace, &v1alpha1.PostbackDeliveryList{}, &v1alpha1.PostbackDelivery{})
 	})
+	running.Go(func() {
+		f.sources[statisticsSource].run(ctx, f.client, f.namespace, &v1alpha1.PostbackStatisticsList{}, &v1alpha1.PostbackStatistics{})
+	})
 	if f.successes != nil {
 		running.Go(func() { f.follow(ctx) })
 	}
@@ -153,6 +163,8 @@ type Status struct {
 	Err  error
 	// Unread is why the log of successes is not current, or nil.
 	Unread error
+	// Uncounted is why the PostbackStatistics could not be read, or nil.
+	Uncounted error
 }
 
 // Status returns whether the feed is current.
@@ -161,6 +173,10 @@ func (f *Feed) Status() Status {
 	defer f.mu.RUnlock()
 	status := Status{Unread: f.unread}
 	for _, s := range f.sources {
+		if s.optional {
+			status.Uncounted = s.err
+			continue
+		}
 		if s.err != nil && status.Err == nil {
 			status.Kind, status.Err = s.kind, s.err
 		}
@@ -197,6 +213,13 @@ func (f *Feed) Secret(key types.NamespacedName) *v1alpha1.PostbackSecret {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.secrets[key]
+}
+
+// Statistics returns the counts of a Postback, nil if there are none, and whether they are known.
+func (f *Feed) Statistics(postback types.NamespacedName) (s *v1alpha1.PostbackStatistics, known bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.statistics[postback], f.sources[statisticsSource].synced
 }
 
 // Rows returns the log of a Postback, newest first.

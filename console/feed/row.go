@@ -28,6 +28,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 // Row is what the log shows of a PostbackDelivery. It holds no body, so that ten thousand of them fit into a few megabytes.
@@ -48,8 +49,8 @@ type Row struct {
 	Recent []Sample
 	// Next is when the next attempt is due, zero if none is.
 	Next time.Time
-	// Asked says that somebody asked for another attempt that the operator has not taken up yet.
-	Asked bool
+	// Asked and InBulk are those of waiting.Delivery.
+	Asked, InBulk bool
 	// Logged says that it is in the log of successes alone, and no PostbackDelivery.
 	Logged bool
 
@@ -76,15 +77,20 @@ func (r *Row) Last() Sample {
 	return r.Recent[len(r.Recent)-1]
 }
 
-// Newest returns the newest attempt of all rows, the zero value if there is none, and whether any that is on record succeeded.
-func Newest(rows []*Row) (newest Sample, succeeded bool) {
+// Newest returns the newest attempts of all rows, at most n, newest first. Interrupted attempts say nothing about an endpoint.
+func Newest(rows []*Row, n int) []Sample {
+	newest := make([]Sample, 0, n+1)
 	for _, r := range rows {
-		if last := r.Last(); last.Time.After(newest.Time) {
-			newest = last
+		for _, s := range r.Recent {
+			if s.Outcome == v1alpha1.OutcomeInterrupted || len(newest) == n && !s.Time.After(newest[n-1].Time) {
+				continue
+			}
+			at, _ := slices.BinarySearchFunc(newest, s, func(a, b Sample) int { return b.Time.Compare(a.Time) })
+			newest = slices.Insert(newest, at, s)
+			newest = newest[:min(len(newest), n)]
 		}
-		succeeded = succeeded || slices.ContainsFunc(r.Recent, Sample.Succeeded)
 	}
-	return newest, succeeded
+	return newest
 }
 
 // Log returns the Postback whose log it belongs to.
@@ -99,8 +105,9 @@ func NewRow(d *v1alpha1.PostbackDelivery) *Row {
 		Postback:       d.Spec.PostbackRef.Name, Event: d.Spec.Event.Type, EventID: d.Spec.Event.ID, Test: d.Spec.Test,
 		Created: d.CreationTimestamp.Time, EventTime: d.Spec.Event.CreatedAt.Time,
 		Phase: cmp.Or(d.Status.Phase, v1alpha1.DeliveryPending), Attempts: d.Status.AttemptCount,
-		Asked: asked(d), version: d.ResourceVersion,
+		version: d.ResourceVersion,
 	}
+	r.Asked, r.InBulk = waiting.Requested(d)
 	if next := d.Status.NextAttemptTime; next != nil {
 		r.Next = next.Time
 	}
@@ -113,12 +120,6 @@ func NewRow(d *v1alpha1.PostbackDelivery) *Row {
 		r.Recent = append(r.Recent, s)
 	}
 	return r
-}
-
-func asked(d *v1alpha1.PostbackDelivery) bool {
-	byPerson, byPostback := d.Annotations[v1alpha1.RedeliverAnnotation], d.Annotations[v1alpha1.PassedRedeliverAnnotation]
-	return byPerson != "" && v1alpha1.HandledToken(byPerson) != d.Status.LastHandledRedeliver ||
-		byPostback != "" && v1alpha1.HandledToken(byPostback) != d.Status.LastHandledRedeliverFromPostback
 }
 
 // strip drops what no page but the sheet shows, which reads the object anew.

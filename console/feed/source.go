@@ -38,11 +38,13 @@ import (
 type source struct {
 	feed *Feed
 	kind string
+	// optional says that the rest is shown without it.
+	optional bool
 	// put and drop take an object that came or went, replace all there are. They are called with the feed's lock.
 	put, drop func(any)
 	replace   func([]any)
 
-	// What follows is under the feed's lock.
+	// The rest runs under the feed's lock.
 	synced bool
 	err    error
 }

@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/successes"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
 const (
@@ -43,7 +43,7 @@ func (f *Feed) follow(ctx context.Context) {
 			break
 		}
 		f.heardLog(err)
-		if successes.IsRefused(err) {
+		if deliverylog.IsRefused(err) {
 			return
 		}
 		select {
@@ -52,12 +52,12 @@ func (f *Feed) follow(ctx context.Context) {
 		}
 	}
 	f.heardLog(nil)
-	err := f.successes.Follow(ctx, successes.Query{Namespace: f.namespace}, version, successes.Follower{
+	err := f.successes.Follow(ctx, deliverylog.Query{Namespace: f.namespace}, version, deliverylog.Follower{
 		Delivery: func(d *v1alpha1.PostbackDelivery) error {
 			f.putLogged(d)
 			return nil
 		},
-		// What is left out is more than a page can show.
+		// The omitted entries exceed what a page can show.
 		LeftOut: func(int) {},
 		Trouble: f.heardLog,
 	})
@@ -69,7 +69,7 @@ func (f *Feed) follow(ctx context.Context) {
 // readLogged reads the newest rows and returns the state of the log.
 func (f *Feed) readLogged(ctx context.Context) (version string, err error) {
 	var all []*v1alpha1.PostbackDelivery
-	for q := (successes.Query{Namespace: f.namespace, Limit: loggedPage}); ; {
+	for q := (deliverylog.Query{Namespace: f.namespace, Limit: loggedPage}); ; {
 		page, err := f.successes.List(ctx, q)
 		if err != nil {
 			return "", err
@@ -105,7 +105,7 @@ func (f *Feed) putLogged(deliveries ...*v1alpha1.PostbackDelivery) {
 
 // heardLog notes what is wrong with the log of successes, or nil.
 func (f *Feed) heardLog(err error) {
-	if successes.IsNoLog(err) {
+	if deliverylog.IsNoLog(err) {
 		err = nil // Then all is at the API server.
 	}
 	f.mu.Lock()

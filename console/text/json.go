@@ -24,8 +24,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxShown is how many bytes of a body are put into a page. Anyone who wants more takes the exact bytes.
-const MaxShown = 64 << 10
+// maxShown is how many bytes of a body are put into a page. Anyone who wants more takes the exact bytes.
+const maxShown = 64 << 10
 
 // maxDepth bounds what is indented: a body of nothing but brackets would grow to its square.
 const maxDepth = 100
@@ -43,14 +43,14 @@ func Show(body string) Body {
 	shown := Body{Size: len(body)}
 	var indented bytes.Buffer
 	// Indent keeps names, order and numbers as they are.
-	if len(body) <= MaxShown && depth(body) <= maxDepth && json.Indent(&indented, []byte(body), "", "  ") == nil {
+	if len(body) <= maxShown && depth(body) <= maxDepth && json.Indent(&indented, []byte(body), "", "  ") == nil {
 		shown.JSON, shown.HTML = true, colour(indented.String())
 		return shown
 	}
 	text := body
-	if len(text) > MaxShown {
+	if len(text) > maxShown {
 		shown.Cut = true
-		for text = text[:MaxShown]; len(text) > 0; text = text[:len(text)-1] {
+		for text = text[:maxShown]; len(text) > 0; text = text[:len(text)-1] {
 			if r, _ := utf8.DecodeLastRuneInString(text); r != utf8.RuneError {
 				break
 			}

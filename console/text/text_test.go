@@ -75,7 +75,7 @@ func TestShowLongBody(t *testing.T) {
 	if !shown.Cut || shown.JSON || shown.Size != len(body) {
 		t.Errorf("a long body is cut %t, JSON %t, of %d bytes", shown.Cut, shown.JSON, shown.Size)
 	}
-	if text := html.UnescapeString(string(shown.HTML)); len(text) > MaxShown || !utf8.ValidString(text) || !strings.HasPrefix(body, text) {
+	if text := html.UnescapeString(string(shown.HTML)); len(text) > maxShown || !utf8.ValidString(text) || !strings.HasPrefix(body, text) {
 		t.Errorf("shown are %d bytes", len(text))
 	}
 }

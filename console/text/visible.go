@@ -24,7 +24,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/postback-dev/postback-operator/internal/unseen"
+	"github.com/postback-dev/postback-operator/internal/nonprinting"
 )
 
 // Visible returns text as HTML. Control characters, marks of direction and characters without width are shown by name.
@@ -67,7 +67,7 @@ func Plain(s string) string {
 
 // hidden returns what stands for a character that is not seen, or "".
 func hidden(r rune) string {
-	if r == '\n' || r == '\t' || !unseen.Is(r) {
+	if r == '\n' || r == '\t' || !nonprinting.Is(r) {
 		return ""
 	}
 	return fmt.Sprintf("U+%04X", r)

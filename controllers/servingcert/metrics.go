@@ -22,7 +22,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
-var expiry = metric.Manager.Gauge("postback_ingest_certificate_expiration_timestamp_seconds",
+var expiry = metric.Manager.GaugeDesc("postback_ingest_certificate_expiration_timestamp_seconds",
 	"When the certificate of ingest that the manager keeps ends, as a Unix time; it is replaced 30 days before. Reported by the elected manager, with --ingest-certificate=SelfManaged.")
 
 // Describe implements prometheus.Collector.

@@ -33,12 +33,14 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/dispatcher/traffic"
 	"github.com/postback-dev/postback-operator/internal/audit"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
 // ErrInFlight says that this replica is making an attempt of the same delivery at this moment.
@@ -66,6 +68,8 @@ type Attempter struct {
 	Events   events.EventRecorder
 	// Traces, if it is there, gets a span of each attempt.
 	Traces *trace.Traces
+	// Traffic, if it is there, counts each recorded attempt.
+	Traffic *traffic.Counter
 
 	mu       sync.Mutex
 	inFlight map[types.NamespacedName]struct{}
@@ -120,12 +124,25 @@ func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDeliver
 	})
 	span.EndAttempt(result, recorded)
 	if err != nil {
+		a.announceUnrecorded(r, err)
 		return nil, err
 	}
 	log.Info("Attempted", "attempt", recorded.Status.AttemptCount, "outcome", result.Outcome, "phase", recorded.Status.Phase,
 		"duration", result.Duration.Duration.String(), "takenOver", cause.TakenOver)
-	a.announce(r, &before, recorded)
+	entered := entered(&before, recorded)
+	a.Traffic.Count(r, &result, entered)
+	if entered != "" {
+		a.announce(r, recorded)
+	}
 	return recorded, nil
+}
+
+// InFlight reports whether an attempt of a delivery is being made, or recorded.
+func (a *Attempter) InFlight(d types.NamespacedName) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.inFlight[d]
+	return ok
 }
 
 // noteTakeover puts the note in front of a message, which may lose its end.
@@ -150,13 +167,20 @@ func EndLater(parent context.Context, grace time.Duration) (context.Context, con
 	}
 }
 
+// entered returns the phase that a delivery entered by an attempt, or "" if it stayed in its phase. In a new round it enters its
+// phase again.
+func entered(before *v1alpha1.PostbackDeliveryStatus, after *v1alpha1.PostbackDelivery) v1alpha1.DeliveryPhase {
+	sameRound := before.Round.StartTime.Equal(after.Status.Round.StartTime)
+	if before.Phase == after.Status.Phase && before.AttemptCount < after.Status.AttemptCount && sameRound {
+		return ""
+	}
+	return after.Status.Phase
+}
+
 // announce makes what changed for good known: metrics, and an event on the Postback. The API joins the events of one
 // reason on one Postback into a series, so that an outage of an endpoint does not flood the cluster. Therefore their
 // notes name no delivery and no cause: they would be those of the first.
-func (a *Attempter) announce(r *route.Route, before *v1alpha1.PostbackDeliveryStatus, after *v1alpha1.PostbackDelivery) {
-	if before.Phase == after.Status.Phase && before.Round.Attempts < after.Status.Round.Attempts {
-		return
-	}
+func (a *Attempter) announce(r *route.Route, after *v1alpha1.PostbackDelivery) {
 	observePhase(after)
 	switch {
 	case after.Status.Phase == v1alpha1.DeliveryFailed:
@@ -169,6 +193,18 @@ func (a *Attempter) announce(r *route.Route, before *v1alpha1.PostbackDeliverySt
 		a.Events.Eventf(r.Postback(), nil, corev1.EventTypeNormal, v1alpha1.DeliveredAfterRetriesReason, deliverAction,
 			"An event was delivered after retries")
 	}
+}
+
+// announceUnrecorded makes known that the API server refuses the record of an attempt, with its words: the delivery shows none
+// of it.
+func (a *Attempter) announceUnrecorded(r *route.Route, err error) {
+	if !errors.Is(err, delivery.ErrUnrecordable) {
+		return
+	}
+	kind, message := refusal.Of(err)
+	a.Events.Eventf(r.Postback(), nil, corev1.EventTypeWarning, v1alpha1.AttemptNotRecordedReason, deliverAction,
+		"The API server refuses the record of an attempt (%s): %s. The delivery waits for a day, or until the annotation %s asks for it",
+		kind, message, v1alpha1.RedeliverAnnotation)
 }
 
 func (a *Attempter) begin(d types.NamespacedName) bool {

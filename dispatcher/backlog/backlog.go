@@ -14,7 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package backlog knows which deliveries are unfinished, by Postback.
+// Package backlog counts the unfinished deliveries of each Postback, from a cache that holds no others. It does not decide
+// what to do with them.
 package backlog
 
 import (
@@ -28,12 +29,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// CacheOptions tell a cache to hold the unfinished deliveries alone, and of each what is decided by: an object leaves the
-// watch when it is finished, so memory grows with what is unfinished and not with the log.
+// CacheOptions make a cache hold unfinished deliveries only, and only their fields that decisions need. A delivery leaves the
+// watch when it is finished, so memory does not grow with the log.
 func CacheOptions(namespaces watched.Namespaces) cache.ByObject {
 	return cache.ByObject{
 		Namespaces: namespaces.Cache(),
@@ -56,7 +57,7 @@ type key struct {
 	postback  types.UID
 }
 
-// Backlog counts the unfinished deliveries of each Postback, as the cache has seen them. It is safe for concurrent use.
+// Backlog counts the unfinished deliveries of each Postback in the cache. It is safe for concurrent use.
 type Backlog struct {
 	synced func() bool
 
@@ -99,7 +100,7 @@ func (b *Backlog) count(object any, change int) {
 	}
 }
 
-// HasSynced reports whether the deliveries that were there at the start have been counted.
+// HasSynced reports whether the deliveries of the initial list have been counted.
 func (b *Backlog) HasSynced() bool { return b.synced() }
 
 // Pending returns the number of unfinished deliveries of a Postback in a namespace.
@@ -109,7 +110,7 @@ func (b *Backlog) Pending(namespace string, postback types.UID) int {
 	return b.byPostback[key{namespace, postback}]
 }
 
-// Full reports whether the unfinished deliveries of a Postback are as many as it takes.
+// Full reports whether the unfinished deliveries of a Postback have reached its maximum.
 func (b *Backlog) Full(r *route.Route) bool {
 	return b.Pending(r.Namespace, r.UID) >= int(r.MaxPending)
 }

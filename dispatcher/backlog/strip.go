@@ -17,19 +17,21 @@ limitations under the License.
 package backlog
 
 import (
+	"maps"
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// decidingAnnotations are those by which it is decided what to do with a delivery.
+// decidingAnnotations are the annotations that decisions on a delivery need.
 var decidingAnnotations = []string{v1alpha1.RedeliverAnnotation, v1alpha1.PassedRedeliverAnnotation, v1alpha1.DeferredAnnotation}
 
-// strip leaves of a delivery what readers of the cache decide by. What is about to be sent is read from the API server, and
-// so is what is about to be written: nothing is ever written back from here.
+// strip drops the fields of a delivery that no reader of the cache needs. Senders and writers read the delivery from the API
+// server: no code writes a stripped one back.
 func strip(d *v1alpha1.PostbackDelivery) {
 	*d = v1alpha1.PostbackDelivery{
 		ObjectMeta: metav1.ObjectMeta{
@@ -40,6 +42,7 @@ func strip(d *v1alpha1.PostbackDelivery) {
 			CreationTimestamp: d.CreationTimestamp,
 			DeletionTimestamp: d.DeletionTimestamp,
 			Annotations:       deciding(d.Annotations),
+			OwnerReferences:   owners(d),
 		},
 		Spec: v1alpha1.PostbackDeliverySpec{
 			PostbackRef: v1alpha1.PostbackReference{
@@ -59,8 +62,22 @@ func strip(d *v1alpha1.PostbackDelivery) {
 	}
 }
 
+// owned is what is left of the owner references of a delivery that has a controller, which is all but those from a backup.
+var owned = []metav1.OwnerReference{{Controller: ptr.To(true)}}
+
+func owners(d *v1alpha1.PostbackDelivery) []metav1.OwnerReference {
+	if metav1.GetControllerOfNoCopy(d) == nil {
+		return nil
+	}
+	return owned
+}
+
 // shared returns a string that equal ones share the memory of.
 func shared(s string) string { return unique.Make(s).Value() }
+
+// deferred is what is left of the annotations of most deliveries that have any of those: all share it, for a map takes half
+// of what the rest of a delivery does, and there may be a hundred thousand. As all that is in the cache, it is only read.
+var deferred = map[string]string{v1alpha1.DeferredAnnotation: "true"}
 
 // deciding returns the annotations that are decided by, which most deliveries have none of.
 func deciding(annotations map[string]string) map[string]string {
@@ -70,8 +87,14 @@ func deciding(annotations map[string]string) map[string]string {
 			if kept == nil {
 				kept = map[string]string{}
 			}
+			if name == v1alpha1.DeferredAnnotation {
+				value = "true" // Why it is deferred decides nothing.
+			}
 			kept[name] = value
 		}
+	}
+	if maps.Equal(kept, deferred) {
+		return deferred
 	}
 	return kept
 }
@@ -83,6 +106,7 @@ func telling(attempts []v1alpha1.Attempt) []v1alpha1.Attempt {
 		return nil
 	}
 	return []v1alpha1.Attempt{{
+		Time:               attempts[last].Time,
 		Outcome:            v1alpha1.Outcome(shared(string(attempts[last].Outcome))),
 		RetryAfterTime:     attempts[last].RetryAfterTime,
 		PostbackGeneration: attempts[last].PostbackGeneration,

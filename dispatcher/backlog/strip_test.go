@@ -30,8 +30,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // attempted returns a delivery whose attempts have failed, as a watch shows it.
@@ -47,7 +47,7 @@ func attempted(t *testing.T, id string) *v1alpha1.PostbackDelivery {
 	d.CreationTimestamp = metav1.NewTime(at)
 	d.Finalizers = []string{"foregroundDeletion"}
 	d.Annotations = map[string]string{
-		"note": strings.Repeat("x", 1000), v1alpha1.RedeliverAnnotation: "a", v1alpha1.PassedRedeliverAnnotation: "b", v1alpha1.DeferredAnnotation: "true",
+		"note": strings.Repeat("x", 1000), v1alpha1.RedeliverAnnotation: "a", v1alpha1.PassedRedeliverAnnotation: "b", v1alpha1.DeferredAnnotation: "Paused",
 	}
 	d.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: v1alpha1.DispatcherFieldOwner, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}
 	for number := range int32(2) {
@@ -75,13 +75,14 @@ func TestStripLeavesWhatIsDecidedBy(t *testing.T) {
 	want := &v1alpha1.PostbackDelivery{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: d.Namespace, Name: d.Name, UID: d.UID, ResourceVersion: d.ResourceVersion, CreationTimestamp: d.CreationTimestamp,
-			Annotations: map[string]string{v1alpha1.RedeliverAnnotation: "a", v1alpha1.PassedRedeliverAnnotation: "b", v1alpha1.DeferredAnnotation: "true"},
+			Annotations:     map[string]string{v1alpha1.RedeliverAnnotation: "a", v1alpha1.PassedRedeliverAnnotation: "b", v1alpha1.DeferredAnnotation: "true"},
+			OwnerReferences: owned,
 		},
 		Spec: v1alpha1.PostbackDeliverySpec{PostbackRef: d.Spec.PostbackRef, Test: true},
 		Status: v1alpha1.PostbackDeliveryStatus{
 			Phase: v1alpha1.DeliveryRetrying, AttemptCount: 2, NextAttemptTime: d.Status.NextAttemptTime,
 			Attempts: []v1alpha1.Attempt{{
-				Outcome: v1alpha1.OutcomeFailed5xx, RetryAfterTime: newest.RetryAfterTime, PostbackGeneration: 4,
+				Time: newest.Time, Outcome: v1alpha1.OutcomeFailed5xx, RetryAfterTime: newest.RetryAfterTime, PostbackGeneration: 4,
 			}},
 			LastHandledRedeliver: "before", LastHandledRedeliverFromPostback: "before that",
 		},
@@ -102,7 +103,7 @@ func TestMemoryOfADelivery(t *testing.T) {
 	before := heap()
 	for i := range held {
 		held[i] = attempted(t, fmt.Sprintf("%012d", i))
-		held[i].Annotations = nil
+		held[i].Annotations = map[string]string{v1alpha1.DeferredAnnotation: "true"}
 		strip(held[i])
 	}
 	each := (heap() - before) / deliveries

@@ -57,7 +57,7 @@ func httpConnect(conn net.Conn, t target, user, password string) (net.Conn, erro
 	}
 	address := t.addrPort()
 	if reader.Buffered() > 0 {
-		// The endpoint does not speak first, but a proxy may be early with what comes later.
+		// The endpoint does not speak first, but a proxy may send its bytes early.
 		early, _ := reader.Peek(reader.Buffered())
 		return newTunnel(&unread{Conn: conn, early: append([]byte(nil), early...)}, address), nil
 	}

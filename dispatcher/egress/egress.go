@@ -46,7 +46,7 @@ type Egress struct {
 	own map[string]*Dialer
 }
 
-// New returns an Egress, or an error that names the option to mend, and no password.
+// New returns an Egress, or an error that names the wrong option, and no password.
 func New(o Options) (*Egress, error) {
 	if o.AllowPorts == "" {
 		o.AllowPorts = DefaultPorts

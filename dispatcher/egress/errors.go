@@ -48,7 +48,7 @@ const (
 
 // ProxyError is a fault of the egress proxy itself, not of the endpoint behind it.
 type ProxyError struct {
-	// What went wrong, in words without a secret.
+	// The failure, in words without a secret.
 	What string
 	// Err is the cause, or nil.
 	Err error

@@ -131,7 +131,7 @@ func (p *proxy) connect(ctx context.Context, t target) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What waits for the proxy's answer is cut short when ctx ends, for it reads and writes without one.
+	// The wait for the proxy's answer ends with ctx, because it reads and writes without a context.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	var tunneled net.Conn
 	if strings.HasPrefix(p.scheme, "socks5") {

@@ -31,7 +31,7 @@ type List []string
 // String implements flag.Value.
 func (l *List) String() string { return strings.Join(*l, ",") }
 
-// Set implements flag.Value. It adds to what was set before.
+// Set implements flag.Value. It adds to the values of earlier calls.
 func (l *List) Set(values string) error {
 	for value := range strings.SplitSeq(values, ",") {
 		if value = strings.TrimSpace(value); value != "" {
@@ -130,7 +130,7 @@ func (r *rules) checkAddress(host string, address netip.Addr) error {
 	if reason != "" {
 		return &BlockedError{Host: host, Kind: reason, Remedy: openAddress}
 	}
-	// Who opens a wrapping opens the way, not every place that it leads to.
+	// A range that opens a wrapped address opens the way, not every destination behind it.
 	for _, wrapped := range inside(address) {
 		if err := r.checkAddress(host, wrapped); err != nil {
 			return err

@@ -23,9 +23,9 @@ import (
 	"time"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
-	"github.com/postback-dev/postback-operator/dispatcher/format"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
+	"github.com/postback-dev/postback-operator/internal/postback/format"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // Delivery is what has to be stored.
@@ -41,10 +41,12 @@ type Delivery struct {
 type Outcome struct {
 	Result Result
 	Reason Reason
+	// Message holds the words of whoever refuses the delivery, such as a policy, or "".
+	Message string
 	// Err is why the delivery is Unstored.
 	Err error
-	// Hold is for how long the answer has to wait, lest who posts runs ahead of what is delivered.
-	Hold time.Duration
+	// Delay is how long the answer waits, so that a producer does not run ahead of delivery.
+	Delay time.Duration
 }
 
 // Result is what became of a delivery, in the words of ingest's answers.
@@ -57,7 +59,7 @@ const (
 	Duplicate Result = "Duplicate"
 	// Skipped: the Postback does not take events, or not this one.
 	Skipped Result = "Skipped"
-	// Refused: there is no room.
+	// Refused: there is no room, or the API server denies it for a reason that lasts.
 	Refused Result = "Refused"
 	// Conflict: another event was stored before under the same id.
 	Conflict Result = "Conflict"
@@ -74,6 +76,9 @@ const (
 	NamespaceNotFound    Reason = "NamespaceNotFound"
 	QuotaExceeded        Reason = "QuotaExceeded"
 	TooLarge             Reason = "TooLarge"
+	PolicyDenied         Reason = "PolicyDenied"
+	Forbidden            Reason = "Forbidden"
+	Invalid              Reason = "Invalid"
 	// StreamFull says that the deliveries stream, or the storage of NATS, has no room.
 	StreamFull Reason = "StreamFull"
 )

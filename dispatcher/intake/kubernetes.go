@@ -19,15 +19,13 @@ package intake
 import (
 	"context"
 	"errors"
-	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
 // createTries is how often to try if what AlreadyExists speaks of is gone by the time of the look.
@@ -35,7 +33,7 @@ const createTries = 3
 
 var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is read, each time")
 
-// FirstAttempts makes the first attempts of what is stored.
+// FirstAttempts makes the first attempts of stored deliveries.
 type FirstAttempts interface {
 	// Reserve takes a place for the first attempt of a delivery to the endpoint of a route, and returns what has to be
 	// called once, with the delivery when it is stored, or with nil if it is not. Without a place it returns nil: then the
@@ -53,6 +51,8 @@ type Store interface {
 type Kubernetes struct {
 	API           Store
 	FirstAttempts FirstAttempts
+	// Rights tells a missing right from an API server that has just started. Without it each missing right is Unstored.
+	Rights *Rights
 }
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create
@@ -78,16 +78,24 @@ func (k *Kubernetes) Defer(ctx context.Context, d *Delivery) Outcome {
 	if d.Object.Annotations == nil {
 		d.Object.Annotations = map[string]string{}
 	}
-	d.Object.Annotations[v1alpha1.DeferredAnnotation] = "true"
+	d.Object.Annotations[v1alpha1.DeferredAnnotation] = Deferral(d.Route)
 	return k.create(ctx, d)
+}
+
+// Deferral returns the value of DeferredAnnotation: the state of a Postback that stops deliveries, or "true". r may be nil.
+func Deferral(r *route.Route) string {
+	if r != nil && (r.State == v1alpha1.PostbackPaused || r.State == v1alpha1.PostbackDisabled) {
+		return string(r.State)
+	}
+	return "true"
 }
 
 func (k *Kubernetes) create(ctx context.Context, d *Delivery) Outcome {
 	existing, outcome := Create(ctx, k.API, d.Object)
 	if existing != nil {
-		return d.Compare(existing)
+		outcome = d.Compare(existing)
 	}
-	return outcome
+	return k.Rights.judge(d.Object.Namespace, outcome)
 }
 
 // Create creates a delivery at the API server, or returns what exists under its name.
@@ -98,7 +106,8 @@ func Create(ctx context.Context, api Store, d *v1alpha1.PostbackDelivery) (exist
 			return nil, Outcome{Result: Stored}
 		}
 		// The API server counts against a quota before it looks whether the name is taken.
-		if !apierrors.IsAlreadyExists(err) && !isQuotaExceeded(err) {
+		kind, _ := refusal.Of(err)
+		if !apierrors.IsAlreadyExists(err) && kind != refusal.Quota {
 			return nil, Refusal(err)
 		}
 		existing := &v1alpha1.PostbackDelivery{}
@@ -108,37 +117,9 @@ func Create(ctx context.Context, api Store, d *v1alpha1.PostbackDelivery) (exist
 			return existing, Outcome{}
 		case !apierrors.IsNotFound(getErr):
 			return nil, Refusal(getErr)
-		case isQuotaExceeded(err):
+		case kind == refusal.Quota:
 			return nil, Refusal(err)
 		}
 	}
 	return nil, Outcome{Result: Unstored, Err: errRepeatedlyGone}
-}
-
-// Refusal says what an error of the API server means. Whatever is not known to be final is Unstored, so that no event
-// is lost.
-func Refusal(err error) Outcome {
-	switch {
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return Outcome{Result: Skipped, Reason: NamespaceTerminating}
-	case isNamespaceNotFound(err):
-		return Outcome{Result: Skipped, Reason: NamespaceNotFound}
-	case isQuotaExceeded(err):
-		return Outcome{Result: Refused, Reason: QuotaExceeded}
-	case delivery.IsTooLarge(err):
-		return Outcome{Result: Refused, Reason: TooLarge}
-	case apierrors.IsInvalid(err):
-		// The API server's message may quote the body.
-		err = errors.New("the API server says that the delivery is invalid")
-	}
-	return Outcome{Result: Unstored, Err: err}
-}
-
-func isNamespaceNotFound(err error) bool {
-	status, ok := errors.AsType[*apierrors.StatusError](err)
-	return ok && apierrors.IsNotFound(err) && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "namespaces"
-}
-
-func isQuotaExceeded(err error) bool {
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota")
 }

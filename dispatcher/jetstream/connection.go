@@ -20,7 +20,6 @@ limitations under the License.
 package jetstream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -111,7 +110,13 @@ type Connection struct {
 	intoDeliveries, intoLog *publisher
 	// again tells Start that the streams have to be looked at.
 	again chan struct{}
-	ready atomic.Bool
+	// wrong is why the streams are not as they have to be, nil if they are; rightAt when they were last, for Start alone.
+	wrong   atomic.Pointer[error]
+	rightAt time.Time
+	// replicas is how many replicas each stream was seen with.
+	replicas map[string]int
+	// epoch tells streams and consumers from those that replace them.
+	epoch *epoch
 	// memory is that of the deliveries stream.
 	memory *memory
 	// complained is when a failure to connect was logged last. The handlers are called one after the other.
@@ -123,20 +128,23 @@ func Connect(o Options) (*Connection, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	gauges.inUse.Store(1)
-	c := &Connection{options: o, names: o.Names, again: make(chan struct{}, 1)}
-	c.memory = newMemory(o.DuplicateWindow, func() uint64 { return c.nats.Stats().Reconnects }, func() bool { return c.nats.ConnectedClusterName() != "" })
+	inUseGauge.Set(1)
+	c := &Connection{options: o, names: o.Names, again: make(chan struct{}, 1), replicas: map[string]int{}}
+	c.wrong.Store(&errNotYet)
+	reconnects := func() uint64 { return c.nats.Stats().Reconnects }
+	c.epoch = newEpoch(reconnects)
+	c.memory = newMemory(o.DuplicateWindow, reconnects, func() bool { return c.nats.ConnectedClusterName() != "" })
 	options := []nats.Option{
 		nats.Name("postback-dispatcher " + o.Identity), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
 		// Credentials that have expired are renewed in their file.
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, reconnectWait),
-		// What cannot be sent now fails now: whoever publishes knows what to do about it.
+		// A message that cannot be sent fails at once: the publisher handles it.
 		nats.ReconnectBufSize(-1), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings), nats.DrainTimeout(drainTimeout),
 		nats.ConnectHandler(func(to *nats.Conn) { c.connected(to, "Connected to NATS") }),
 		nats.ReconnectHandler(func(to *nats.Conn) { c.connected(to, "Connected to NATS again") }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			gauges.connected.Store(0)
+			connectedGauge.Set(0)
 			if err != nil {
 				o.Log.Info("Connection to NATS lost", "reason", err.Error())
 			}
@@ -174,7 +182,7 @@ func Connect(o Options) (*Connection, error) {
 }
 
 func (c *Connection) connected(to *nats.Conn, what string) {
-	gauges.connected.Store(1)
+	connectedGauge.Set(1)
 	c.complained = time.Time{}
 	c.options.Log.Info(what, "server", to.ConnectedServerName())
 	select {
@@ -207,50 +215,22 @@ func (c *Connection) Close() {
 
 var (
 	errDisconnected = errors.New("there is no connection to NATS")
-	errNoStreams    = errors.New("the streams of NATS are not there yet: see the log")
+	errNotYet       = errors.New("nobody has looked at them yet")
 )
 
 // Available returns an error that says why nothing can be stored now.
 func (c *Connection) Available() error {
-	switch {
-	case !c.nats.IsConnected():
+	if !c.nats.IsConnected() {
 		return errDisconnected
-	case !c.ready.Load():
-		return errNoStreams
+	}
+	if wrong := c.wrong.Load(); wrong != nil {
+		return fmt.Errorf("the streams of NATS are not as they have to be: %w", *wrong)
 	}
 	return nil
 }
 
 // Ready is a check for a readiness probe.
 func (c *Connection) Ready(*http.Request) error { return c.Available() }
-
-// Start makes the streams, and looks at them after each new connection, until ctx ends.
-func (c *Connection) Start(ctx context.Context) error {
-	var said string
-	for {
-		err := c.setUp(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
-			c.ready.Store(true)
-			said = ""
-		case err.Error() != said:
-			said = err.Error()
-			c.options.Log.Error(err, "The streams cannot be made yet; trying again")
-		}
-		var retry <-chan time.Time
-		if err != nil {
-			retry = time.After(setupRetry)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.again:
-		case <-retry:
-		}
-	}
-}
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (c *Connection) NeedLeaderElection() bool { return false }

@@ -18,6 +18,7 @@ package jetstream
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -29,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 const (
@@ -78,9 +79,12 @@ func (c *Consumer) Start(ctx context.Context) error {
 	defer stop()
 	go c.hand.beat(beating)
 	ready := func() bool { return c.Synced() && c.Connection.Available() == nil }
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { c.sweep(ctx, ready) })
 	pullAgain(ctx, ready, c.consume, func(err error) {
 		c.Log.Info("Cannot take deliveries from the stream; trying again", "reason", err.Error())
 	})
+	sweeping.Wait()
 	c.finish()
 	return nil
 }
@@ -90,13 +94,12 @@ func (c *Consumer) consume(ctx context.Context) error {
 	return c.Connection.pull(ctx, c.Connection.names.DeliveriesStream(), pullMessages, c.Log, func(msg jetstream.Msg) { c.take(ctx, msg) })
 }
 
-// take takes a message in hand. It is called for one message after the other, and holds up the next ones while there is no
-// place.
+// take takes a message in hand. It is called for one message after the other, and holds up the next ones while its lane is
+// full and moves, or as much is in hand as may be.
 func (c *Consumer) take(ctx context.Context, msg jetstream.Msg) {
 	h, err := c.parse(msg)
 	if err != nil {
-		invalid.Inc()
-		c.Log.Error(err, "A message that is no delivery is taken out of the stream", "subject", msg.Subject())
+		c.refuse(err, msg.Subject())
 		_ = msg.TermWithReason("not a delivery") // It would come again.
 		return
 	}
@@ -107,7 +110,13 @@ func (c *Consumer) take(ctx context.Context, msg jetstream.Msg) {
 		_ = msg.Nak() // Else it comes again later.
 		return
 	}
-	c.place(ctx, h)
+	c.place(ctx, h, false)
+}
+
+// refuse says that a message is no delivery.
+func (c *Consumer) refuse(err error, subject string) {
+	invalid.Inc()
+	c.Log.Error(err, "A message that is no delivery is taken out of the stream", "subject", subject)
 }
 
 func (c *Consumer) parse(msg jetstream.Msg) (*held, error) {
@@ -124,8 +133,9 @@ func (c *Consumer) parse(msg jetstream.Msg) (*held, error) {
 	return &held{msg: msg, d: d, stored: metadata.Timestamp, since: now, tries: metadata.NumDelivered}, nil
 }
 
-// place puts a message where it belongs: into the lane of its endpoint, or to the API server.
-func (c *Consumer) place(ctx context.Context, h *held) {
+// place puts a message where it belongs: into the lane of its endpoint, or to the API server. It returns when it is there or,
+// unless beside says that nobody waits for that, when its lane pauses.
+func (c *Consumer) place(ctx context.Context, h *held, beside bool) {
 	for {
 		r := c.Routes.Of(h.d.Namespace, h.d.Spec.PostbackRef)
 		switch decide(r, c.Lanes.Pressure) {
@@ -136,8 +146,13 @@ func (c *Consumer) place(ctx context.Context, h *held) {
 			c.giveOver(h, overflowSlow) //nolint:contextcheck // It goes on until Stop.
 			return
 		case attemptNow:
-			c.enter(r, h) //nolint:contextcheck // It goes on until Stop.
+			c.enter(r, h)
 			return
+		case waitBeside:
+			if !beside {
+				go c.place(ctx, h, true)
+				return
+			}
 		case waitForPlace:
 		}
 		select {
@@ -149,27 +164,16 @@ func (c *Consumer) place(ctx context.Context, h *held) {
 	}
 }
 
-// enter puts a message into a lane. What was given out before is looked for first, for its attempt may have been made.
+// enter puts a message into a lane.
 func (c *Consumer) enter(r *route.Route, h *held) {
-	submit := func() {
-		c.Lanes.Submit(r, &lane.Work{
-			Key: client.ObjectKeyFromObject(h.d), Due: h.since,
-			Do:      func(ctx context.Context, sent func(*v1alpha1.Attempt)) { c.attempt(ctx, h, sent) },
-			Dropped: func() { c.giveBack(h, 0) },
-		})
-	}
-	if h.tries == 1 {
-		submit()
-		return
-	}
-	go func() {
-		if c.isNew(h) {
-			submit()
-		}
-	}()
+	c.Lanes.Submit(r, &lane.Work{
+		Key: client.ObjectKeyFromObject(h.d), Due: h.since,
+		Do:      func(ctx context.Context, sent func(*v1alpha1.Attempt)) { c.attempt(ctx, h, sent) },
+		Dropped: func() { c.giveBack(h, 0) },
+	})
 }
 
-// finish waits for what is in hand, and gives back what is not done when there is no more time.
+// finish waits for the messages in hand, and returns the unsettled ones to the stream when its time ends.
 func (c *Consumer) finish() {
 	ticker := time.NewTicker(lookAgain)
 	defer ticker.Stop()
@@ -179,7 +183,7 @@ func (c *Consumer) finish() {
 		select {
 		case <-ticker.C:
 		case <-stop:
-			// What was attempted is being recorded.
+			// The attempts are being recorded.
 			stop, last = nil, time.After(lastWrite)
 		case <-last:
 			for _, h := range c.hand.all() {

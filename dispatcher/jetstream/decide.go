@@ -21,7 +21,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // verdict is what to do with a delivery whose first attempt is due.
@@ -32,9 +32,11 @@ const (
 	attemptNow verdict = iota
 	// waitForPlace: its lane is full, and moves: there will be a place in a moment.
 	waitForPlace
+	// waitBeside: its lane is full, and pauses: there may be a place in a moment, and what comes after it must not wait for that.
+	waitBeside
 	// giveHeld: it becomes a PostbackDelivery, for its Postback is not one for whose first attempt a stream is the place.
 	giveHeld
-	// giveTroubled and giveSlow: it becomes one when there is room for that, for its endpoint is held back, or its lane hardly
+	// giveTroubled and giveSlow: it becomes one when there is room for that, for its endpoint is throttled, or its lane hardly
 	// moves.
 	giveTroubled
 	giveSlow
@@ -50,6 +52,9 @@ const (
 	slowLane    = time.Second
 	stillLane   = 250 * time.Millisecond
 	manyWaiting = 64
+	// pausedLane is how long nothing may begin in a full lane before later messages pass by those that wait for a slot there. A lane
+	// may stand still for a moment.
+	pausedLane = 10 * time.Millisecond
 	// fewWaiting may wait in a lane without that who posts is held up, which is for longestHold at most: enough for a producer
 	// with some dozens of connections not to fill the stream, before everybody else's events, and too little to matter to one
 	// that posts for many Postbacks, one of which is slow.
@@ -69,6 +74,8 @@ func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 		return giveTroubled
 	case p.Wait > slowLane, p.Still > stillLane && p.Waiting >= manyWaiting:
 		return giveSlow
+	case p.Waiting >= lanePlaces && p.Still > pausedLane:
+		return waitBeside
 	case p.Waiting >= lanePlaces:
 		return waitForPlace
 	}

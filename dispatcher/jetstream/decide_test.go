@@ -17,12 +17,20 @@ limitations under the License.
 package jetstream
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/nats-io/nats.go/jetstream"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 func TestDecide(t *testing.T) {
@@ -40,7 +48,8 @@ func TestDecide(t *testing.T) {
 		"exact rate":          {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: giveHeld},
 		"held back":           {route: enabled, pressure: lane.Pressure{HeldBack: true}, want: giveTroubled},
 		"busy":                {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces - 1, Wait: slowLane, Still: stillLane}, want: attemptNow},
-		"full, and moving":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: stillLane}, want: waitForPlace},
+		"full, and moving":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: pausedLane}, want: waitForPlace},
+		"full, and paused":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: stillLane}, want: waitBeside},
 		"hardly moving":       {route: enabled, pressure: lane.Pressure{Waiting: 1, Wait: slowLane + time.Millisecond}, want: giveSlow},
 		"still":               {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting, Wait: stillLane + 1, Still: stillLane + 1}, want: giveSlow},
 		"still, and few wait": {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting - 1, Wait: slowLane, Still: slowLane}, want: attemptNow},
@@ -50,6 +59,58 @@ func TestDecide(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, got, test.want)
 		}
 	}
+}
+
+// What comes after a message whose lane is full passes it by when nothing begins there; it waits on, and goes back into the
+// stream when the replica ends.
+func TestPausedLaneHoldsUpNobody(t *testing.T) {
+	g := NewWithT(t)
+	now := clocktesting.NewFakeClock(time.Now())
+	crm := &route.Route{Namespace: "shop", Name: "crm", UID: "1", State: v1alpha1.PostbackEnabled}
+	ended, end := context.WithCancel(t.Context())
+	lanes := lane.New(ended, lane.Options{Clock: now})
+	t.Cleanup(lanes.Close)
+	t.Cleanup(end)
+	for i := 0; lanes.Pressure(crm).Waiting < lanePlaces; i++ {
+		lanes.Submit(crm, &lane.Work{
+			Key: types.NamespacedName{Namespace: "shop", Name: fmt.Sprintf("crm-%d", i)}, Due: now.Now(),
+			Do:      func(context.Context, func(*v1alpha1.Attempt)) { <-ended.Done() },
+			Dropped: func() {},
+		})
+	}
+	now.Step(pausedLane + time.Millisecond)
+
+	c := NewConsumer(ConsumerOptions{Routes: only{crm}, Lanes: lanes, Clock: now, Stop: ended, Log: logr.Discard()})
+	message := &returned{back: make(chan struct{})}
+	h := &held{msg: message, d: &v1alpha1.PostbackDelivery{}}
+	g.Expect(c.hand.take(ended, h)).To(BeTrue())
+	passed := make(chan struct{})
+	go func() {
+		defer close(passed)
+		c.place(ended, h, false)
+	}()
+	g.Eventually(passed).WithTimeout(patience).Should(BeClosed()) // The clock stands still, and so does the lane.
+	g.Expect(c.hand.all()).To(ConsistOf(h))
+	g.Expect(message.back).NotTo(BeClosed())
+	end()
+	g.Eventually(message.back).WithTimeout(patience).Should(BeClosed())
+}
+
+// only is the one route that there is.
+type only struct{ *route.Route }
+
+func (o only) Of(string, v1alpha1.PostbackReference) *route.Route { return o.Route }
+
+// returned is a message of which it is known that it was given back.
+type returned struct {
+	jetstream.Msg
+
+	back chan struct{}
+}
+
+func (m *returned) Nak() error {
+	close(m.back)
+	return nil
 }
 
 func TestHold(t *testing.T) {

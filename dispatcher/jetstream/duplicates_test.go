@@ -23,12 +23,13 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
@@ -190,5 +191,13 @@ func TestStreamFromBefore(t *testing.T) {
 	g.Expect(have.DiscardNewPerSubject).To(BeTrue())
 	g.Expect(have.AllowDirect).To(BeTrue())
 	want := x.connection.streams()[0]
-	g.Expect(sameLimits(&have, &want)).To(BeTrue())
+	g.Expect(withNeeds(have, want)).To(Equal(have))
+}
+
+// unfinished reports whether there is an unfinished PostbackDelivery, as far as the cache knows.
+func (k *Known) unfinished(key types.NamespacedName) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	at, ok := k.gone[key]
+	return ok && at.IsZero()
 }

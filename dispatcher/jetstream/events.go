@@ -18,43 +18,54 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/http"
+	"net/textproto"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/semaphore"
+	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/accept"
+	"github.com/postback-dev/postback-operator/dispatcher/decode"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
 const (
-	// maxTaking is how many published events a replica stores at a time, and pullEvents how many are on their way to it.
-	maxTaking  = 64
+	// maxStoring is how many published events a replica stores at a time, and pullEvents how many are in flight to it.
+	maxStoring = 64
 	pullEvents = 128
 	// An event goes back into the stream for so long if not all of it could be stored, and if nobody has room.
 	backUnstored = time.Second
 	backFull     = 10 * time.Second
+	// acceptTimeout bounds the storing of one message.
+	acceptTimeout = 10 * time.Second
 )
 
-// Taker stores what was published.
-type Taker interface {
-	Take(ctx context.Context, p *ingest.Published) (ingest.Verdict, error)
+// Acceptor accepts posted events. It is an *accept.Acceptor.
+type Acceptor interface {
+	Accept(ctx context.Context, namespace string, posted []event.Posted) (accept.Results, error)
+	Synced() bool
 }
 
-// Events takes the events that producers publish to NATS themselves, and hands them in as if they had been posted. Whether a
-// producer may publish for a namespace NATS has judged, by the subject. It is a runnable of every replica.
+// Events is the NATS door: it pulls the events that producers publish themselves, and has them accepted. NATS has checked by
+// the subject whether the producer may publish for the namespace. It is a runnable of every replica.
 type Events struct {
 	Connection *Connection
-	Taker      Taker
-	Log        logr.Logger
+	Acceptor   Acceptor
+	// MaxBodyBytes bounds the body of a message.
+	MaxBodyBytes int64
+	Log          logr.Logger
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (e *Events) NeedLeaderElection() bool { return false }
 
-// Start takes events until ctx ends, and then finishes those that it has begun.
+// Start pulls events until ctx ends, and then finishes those that it has begun.
 func (e *Events) Start(ctx context.Context) error {
 	pullAgain(ctx, func() bool { return e.Connection.Available() == nil }, e.consume, func(err error) {
 		e.Log.Info("Cannot take published events; trying again", "reason", err.Error())
@@ -62,58 +73,160 @@ func (e *Events) Start(ctx context.Context) error {
 	return nil
 }
 
-// consume takes messages until ctx ends, or the consumer does.
+// consume pulls messages until ctx ends, or the consumer does.
 func (e *Events) consume(ctx context.Context) error {
-	places := make(chan struct{}, maxTaking)
-	var taking sync.WaitGroup
-	defer taking.Wait()
+	slots := semaphore.NewWeighted(maxStoring)
+	var storing sync.WaitGroup
+	defer storing.Wait()
 	return e.Connection.pull(ctx, e.Connection.names.EventsStream(), pullEvents, e.Log, func(msg jetstream.Msg) {
-		select {
-		case places <- struct{}{}:
-		case <-ctx.Done():
+		if slots.Acquire(ctx, 1) != nil {
 			_ = msg.Nak()
 			return
 		}
-		taking.Go(func() {
-			defer func() { <-places }()
-			e.take(context.WithoutCancel(ctx), msg)
+		storing.Go(func() {
+			defer slots.Release(1)
+			e.accept(context.WithoutCancel(ctx), msg)
 		})
 	})
 }
 
-// take hands an event in and tells the stream what became of it.
-func (e *Events) take(ctx context.Context, msg jetstream.Msg) {
-	verdict, err := e.handIn(ctx, msg)
-	eventsTaken.WithLabelValues(string(verdict)).Inc()
-	switch verdict {
-	case ingest.Taken:
+// accept accepts a message and settles it.
+func (e *Events) accept(ctx context.Context, msg jetstream.Msg) {
+	end, err := e.store(ctx, msg)
+	eventsTaken.WithLabelValues(string(end)).Inc()
+	switch end {
+	case dispositionTaken:
 		_ = msg.Ack()
-	case ingest.Invalid:
+	case dispositionInvalid:
 		e.Log.Error(err, "A published event is invalid, and taken out of the stream", "subject", msg.Subject())
 		_ = msg.TermWithReason("not an event")
-	case ingest.Full:
+	case dispositionFull:
 		_ = msg.NakWithDelay(backFull)
-	case ingest.Again:
+	case dispositionAgain:
 		e.Log.Info("A published event is not stored yet", "subject", msg.Subject(), "reason", err.Error())
 		_ = msg.NakWithDelay(backUnstored)
 	}
 }
 
-func (e *Events) handIn(ctx context.Context, msg jetstream.Msg) (ingest.Verdict, error) {
+// disposition says how a message is settled. Its values are those of a metric.
+type disposition string
+
+const (
+	// dispositionTaken: each Postback that takes the event has it.
+	dispositionTaken disposition = "Taken"
+	// dispositionInvalid: the message is no event, and never will be.
+	dispositionInvalid disposition = "Invalid"
+	// dispositionFull: no Postback that takes the event has room. The stream delivers the message again.
+	dispositionFull disposition = "Full"
+	// dispositionAgain: some deliveries are not stored. The stream delivers the message again, and soon, because the memory of
+	// stored deliveries ends.
+	dispositionAgain disposition = "Again"
+)
+
+var errNotLoaded = errors.New("the Postbacks are not loaded yet")
+
+// store has the events of a message accepted. The error says why the message is not Taken.
+func (e *Events) store(ctx context.Context, msg jetstream.Msg) (disposition, error) {
 	namespace, postback, ok := e.Connection.names.Owner(msg.Subject())
 	metadata, err := msg.Metadata()
 	if !ok || postback != "" || err != nil {
-		return ingest.Invalid, fmt.Errorf("subject %q is not that of events", msg.Subject())
+		return dispositionInvalid, fmt.Errorf("subject %q is not that of events", msg.Subject())
 	}
-	header := http.Header{}
-	for name, values := range msg.Headers() {
-		for _, value := range values {
-			header.Add(name, value) // NATS minds the case of names, HTTP does not.
+	if !e.Acceptor.Synced() {
+		return dispositionAgain, errNotLoaded
+	}
+	posted, err := e.decode(namespace, metadata, msg)
+	if err != nil {
+		accept.CountInvalid()
+		return dispositionInvalid, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
+	defer cancel()
+	results, err := e.Acceptor.Accept(ctx, namespace, posted)
+	if tooMany, ok := errors.AsType[*accept.TooManyError](err); ok {
+		accept.CountInvalid()
+		return dispositionInvalid, fmt.Errorf("the message is for %d deliveries, and one message may be for %d: publish at most its first %d events at once",
+			tooMany.Deliveries, tooMany.Max, tooMany.Fit)
+	}
+	end, err := dispositionOf(results)
+	if end != dispositionTaken {
+		return end, err
+	}
+	results.Count()
+	e.report(namespace, results)
+	results.Wait(ctx)
+	return dispositionTaken, nil
+}
+
+// dispositionOf decides by the results of a message's events.
+func dispositionOf(results accept.Results) (disposition, error) {
+	counts := results.Tally()
+	switch {
+	case counts[intake.Unstored] > 0:
+		_, err := results.Unstored()
+		return dispositionAgain, err
+	case counts[intake.Refused] > 0 && counts[intake.Stored]+counts[intake.Duplicate] == 0 &&
+		!results.RefusedOnly(func(why intake.Reason) bool { return why == intake.TooLarge }):
+		return dispositionFull, fullError(results)
+	}
+	return dispositionTaken, nil
+}
+
+// fullError says why no Postback takes an event, with the words of the first refusal.
+func fullError(results accept.Results) error {
+	for i := range results {
+		for _, d := range results[i].Deliveries {
+			if d.Result == intake.Refused {
+				return fmt.Errorf("no Postback takes the event; %s refuses it: %s %s", d.Postback, d.Reason, d.Message)
+			}
 		}
 	}
-	return e.Taker.Take(ctx, &ingest.Published{
-		Namespace: namespace, Header: header, Body: msg.Data(), At: metadata.Timestamp,
-		// A stream that was made anew counts from 1 again, but not at the same time.
-		Key: fmt.Sprintf("%s/%d/%d", metadata.Stream, metadata.Sequence.Stream, metadata.Timestamp.UnixNano()),
-	})
+	return errors.New("no Postback takes the event")
+}
+
+// decode returns the events of a message, or what is wrong with it. Its header is that of a request by HTTP, as far as it says
+// how to read the body; without a type the body is JSON.
+func (e *Events) decode(namespace string, metadata *jetstream.MsgMetadata, msg jetstream.Msg) ([]event.Posted, error) {
+	if len(validation.IsDNS1123Label(namespace)) > 0 {
+		return nil, fmt.Errorf("%q is not the name of a namespace", namespace)
+	}
+	if int64(len(msg.Data())) > e.MaxBodyBytes {
+		return nil, fmt.Errorf("the body is larger than %d bytes", e.MaxBodyBytes)
+	}
+	header := textproto.MIMEHeader{}
+	for name, values := range msg.Headers() {
+		for _, value := range values {
+			header.Add(name, value) // NATS minds the case of names, decode does not.
+		}
+	}
+	if header.Get("Content-Type") == "" && !decode.IsBinary(header) {
+		header.Set("Content-Type", "application/json")
+	}
+	if header.Get(decode.IdempotencyKey) == "" {
+		// The same each time that the stream delivers the message. A stream that was made anew counts from 1 again, but not at the
+		// same time.
+		header.Set(decode.IdempotencyKey, fmt.Sprintf("%s/%d/%d", metadata.Stream, metadata.Sequence.Stream, metadata.Timestamp.UnixNano()))
+	}
+	d, err := decode.New(header, namespace)
+	if err != nil {
+		return nil, err
+	}
+	posted, err := d.Decode(msg.Data(), metadata.Timestamp)
+	if invalid, ok := errors.AsType[*event.InvalidError](err); ok {
+		// The pointer may name what is in the event's data, and this goes into a log.
+		err = errors.New(invalid.Detail)
+	}
+	return posted, err
+}
+
+// report logs what a producer by HTTP reads in the answer: which Postbacks refused an event.
+func (e *Events) report(namespace string, results accept.Results) {
+	for i := range results {
+		for _, d := range results[i].Deliveries {
+			if d.Result == intake.Refused || d.Result == intake.Conflict {
+				e.Log.Info("A published event is not stored for a Postback", "namespace", namespace, "eventID", results[i].ID,
+					"postback", d.Postback, "reason", string(d.Result)+" "+string(d.Reason))
+			}
+		}
+	}
 }

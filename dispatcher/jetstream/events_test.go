@@ -26,7 +26,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	. "github.com/onsi/gomega"
 
-	"github.com/postback-dev/postback-operator/dispatcher/ingest"
+	"github.com/postback-dev/postback-operator/dispatcher/accept"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
@@ -51,8 +51,11 @@ func (p *sender) publish(body string, headers ...string) {
 // events has a replica take published events, and returns a sender of the rig's namespace.
 func (x *replica) events() *sender {
 	x.rig.t.Helper()
-	server := ingest.New(ingest.Options{Intake: x.intake, Routes: x.rig.routes, Backlog: x.pending, Log: logr.Discard()})
-	consumer := &Events{Connection: x.connection, Taker: server, Log: logr.Discard()}
+	acceptor, err := accept.New(accept.Options{Intake: x.intake, Routes: x.rig.routes, Backlog: x.pending, Log: logr.Discard()})
+	if err != nil {
+		x.rig.t.Fatal(err)
+	}
+	consumer := &Events{Connection: x.connection, Acceptor: acceptor, MaxBodyBytes: 256 << 10, Log: logr.Discard()}
 	ctx, cancel := context.WithCancel(x.rig.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- consumer.Start(ctx) }()

@@ -27,7 +27,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
@@ -120,7 +120,8 @@ func (r *rig) checkNothingLost(x *replica, p *producer, e *endpoint) (duplicates
 	return duplicates
 }
 
-// A single server that is killed again and again loses nothing that it has acknowledged, if it syncs always.
+// A single server that is killed again and again loses nothing that it has acknowledged, if it syncs always, and does not have
+// arrive twice what it has forgotten.
 func TestKilledServer(t *testing.T) {
 	for name, grouped := range map[string]bool{"one by one": false, "in groups": true} {
 		t.Run(name, func(t *testing.T) { killServers(t, grouped) })
@@ -133,7 +134,8 @@ func killServers(t *testing.T, grouped bool) {
 	crm := r.postback("crm", e)
 	x := r.replica(true)
 	p := r.produce(crm, func() *replica { return x }, 8)
-	for range 5 {
+	const kills = 5
+	for range kills {
 		r.goOn(p, 150)
 		if err := r.servers.Nodes[0].Kill(); err != nil {
 			t.Fatal(err)
@@ -145,8 +147,9 @@ func killServers(t *testing.T, grouped bool) {
 	}
 	r.goOn(p, 150)
 	p.stop()
-	// What was in hand at a kill may be attempted again: its record could not be written before its replica gave up on it.
-	if duplicates := r.checkNothingLost(x, p, e); duplicates > 5*maxInHand {
+	// Whatever the server has forgotten, this replica has lived, and knows what it has attempted: there are hardly any, where
+	// without that knowledge there are 37 and more.
+	if duplicates := r.checkNothingLost(x, p, e); duplicates > kills {
 		t.Errorf("%d duplicates", duplicates)
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
@@ -31,9 +31,17 @@ import (
 // PostbackDeliveries are made, beside the attempts.
 const maxInHand = 1024
 
+// settler tells the server what became of a message, as jetstream.Msg does.
+type settler interface {
+	Ack() error
+	Nak() error
+	NakWithDelay(time.Duration) error
+	InProgress() error
+}
+
 // held is a message in hand.
 type held struct {
-	msg jetstream.Msg
+	msg settler
 	d   *v1alpha1.PostbackDelivery
 	// stored is when the stream took it, since when it was taken in hand.
 	stored, since time.Time
@@ -45,27 +53,25 @@ type held struct {
 
 // hand is what a replica has taken out of the stream and is not done with.
 type hand struct {
-	places chan struct{}
+	slots *semaphore.Weighted
 
 	mu   sync.Mutex
 	held map[*held]struct{}
 }
 
 func newHand() *hand {
-	return &hand{places: make(chan struct{}, maxInHand), held: map[*held]struct{}{}}
+	return &hand{slots: semaphore.NewWeighted(maxInHand), held: map[*held]struct{}{}}
 }
 
-// take waits for a place and takes a message, or returns false when ctx ends.
+// take waits for a slot and takes a message, or returns false when ctx ends.
 func (x *hand) take(ctx context.Context, h *held) bool {
-	select {
-	case x.places <- struct{}{}:
-	case <-ctx.Done():
+	if x.slots.Acquire(ctx, 1) != nil {
 		return false
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.held[h] = struct{}{}
-	gauges.inHand.Store(int64(len(x.held)))
+	inHandGauge.Set(float64(len(x.held)))
 	return true
 }
 
@@ -78,9 +84,9 @@ func (x *hand) settle(h *held, tell func() error) {
 	_ = tell() // It fails without a connection, and is not needed then.
 	x.mu.Lock()
 	delete(x.held, h)
-	gauges.inHand.Store(int64(len(x.held)))
+	inHandGauge.Set(float64(len(x.held)))
 	x.mu.Unlock()
-	<-x.places
+	x.slots.Release(1)
 }
 
 func (x *hand) all() []*held {

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // errorCodes of the JetStream API that nats.go has no names for.
@@ -61,7 +61,7 @@ type Intake struct {
 	Pending    *Pending
 }
 
-// Store implements ingest.Intake.
+// Store implements accept.Intake.
 func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	if err := i.Connection.Available(); err != nil {
 		return intake.Outcome{Result: intake.Unstored, Err: err}
@@ -121,13 +121,13 @@ func (i *Intake) publish(ctx context.Context, d *intake.Delivery, m *nats.Msg) i
 		duplicate, err := i.Connection.intoDeliveries.publish(ctx, m)
 		switch {
 		case err == nil && duplicate:
-			// Of what is nowhere any more nobody knows better than that it was the same.
+			// The server reports a duplicate, and no copy is left to compare: report Duplicate.
 			return i.compare(ctx, d, intake.Outcome{Result: intake.Duplicate})
 		case isTaken(err):
 			return i.compare(ctx, d, intake.Outcome{Result: intake.Unstored, Err: err})
 		case err == nil:
 			published.Inc()
-			return intake.Outcome{Result: intake.Stored, Hold: hold(i.Lanes.Pressure(d.Route), i.Pending.outrun(time.Now()))}
+			return intake.Outcome{Result: intake.Stored, Delay: hold(i.Lanes.Pressure(d.Route), i.Pending.outrun(time.Now()))}
 		case isFull(err):
 			return intake.Outcome{Result: intake.Unstored, Reason: intake.StreamFull, Err: err}
 		case !mayPass(err):

@@ -23,15 +23,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
@@ -99,19 +96,22 @@ func TestWhatMayNotBeAttemptedIsLeftToTheAPIServer(t *testing.T) {
 	r := newRig(t, natsserver.Options{})
 	e := newEndpoint(t)
 	x := r.replica(true)
-	changes := map[string]func(*route.Route){
-		"paused":    func(r *route.Route) { r.State = v1alpha1.PostbackPaused },
-		"exclusive": func(r *route.Route) { r.PerSecond = 3 },
+	changes := map[string]struct {
+		change   func(*route.Route)
+		deferred string
+	}{
+		"paused":    {func(r *route.Route) { r.State = v1alpha1.PostbackPaused }, "Paused"},
+		"exclusive": {func(r *route.Route) { r.PerSecond = 3 }, "true"},
 	}
-	for name, change := range changes {
+	for name, test := range changes {
 		g := NewWithT(t)
 		changed := *r.postback(name, e)
-		change(&changed)
+		test.change(&changed)
 		r.routes.Set(&changed)
 		g.Expect(x.store(&changed, "evt_"+name, data(1)).Result).To(Equal(intake.Stored))
 		d := r.objects()["evt_"+name]
 		g.Expect(d).NotTo(BeNil(), name)
-		g.Expect(d.Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, "true"))
+		g.Expect(d.Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, test.deferred))
 	}
 
 	// What was stored before it was paused, or whose Postback is not known here, goes the same way.
@@ -126,9 +126,9 @@ func TestWhatMayNotBeAttemptedIsLeftToTheAPIServer(t *testing.T) {
 	r.routes.Set(&paused)
 	r.routes.Delete(gone.UID)
 	r.replica(true)
-	for _, id := range []string{"evt_late", "evt_gone"} {
+	for id, deferred := range map[string]string{"evt_late": "Paused", "evt_gone": "true"} {
 		g.Eventually(func() map[string]*v1alpha1.PostbackDelivery { return r.objects() }).WithTimeout(patience).Should(HaveKey(id))
-		g.Expect(r.objects()[id].Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, "true"))
+		g.Expect(r.objects()[id].Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, deferred))
 	}
 	g.Eventually(y.waiting).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.total()).To(BeZero())
@@ -165,24 +165,11 @@ func TestRedeliveredAfterTheRecord(t *testing.T) {
 	for _, d := range []*intake.Delivery{logged, kept, fresh, again} {
 		g.Expect(x.intake.Store(t.Context(), d).Result).To(Equal(intake.Stored))
 	}
-	consumer, err := x.connection.consumer(t.Context(), x.connection.names.DeliveriesStream())
-	g.Expect(err).NotTo(HaveOccurred())
-	batch, err := consumer.Fetch(4, jetstream.FetchMaxWait(10*time.Second))
-	g.Expect(err).NotTo(HaveOccurred())
-	var taken []jetstream.Msg
-	for m := range batch.Messages() {
-		taken = append(taken, m)
-	}
-	g.Expect(taken).To(HaveLen(4))
+	taken := x.fetch(4)
 	metadata, err := taken[0].Metadata()
 	g.Expect(err).NotTo(HaveOccurred())
 	for d, stored := range map[*intake.Delivery]time.Time{logged: metadata.Timestamp, before: metadata.Timestamp.Add(-time.Hour)} {
-		m, err := x.connection.names.Log(d.Object, stored, v1alpha1.Attempt{
-			Time: metav1.NewMicroTime(stored), Outcome: v1alpha1.OutcomeSucceeded, StatusCode: ptr.To[int32](200),
-		})
-		g.Expect(err).NotTo(HaveOccurred())
-		_, err = x.connection.intoLog.publish(t.Context(), m)
-		g.Expect(err).NotTo(HaveOccurred())
+		x.log(d, stored)
 	}
 	g.Expect(r.api.Create(t.Context(), kept.Object.DeepCopy())).To(Succeed())
 	for _, m := range taken {
@@ -193,6 +180,29 @@ func TestRedeliveredAfterTheRecord(t *testing.T) {
 	g.Expect(e.count("evt_fresh")).To(Equal(1))
 	g.Expect(e.count("evt_again")).To(Equal(1))
 	g.Expect(e.total()).To(Equal(2))
+}
+
+// A server that was killed gives out again, as if for the first time, what it had given out in its last moments.
+func TestGivenOutAgainByAForgetfulServer(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	x := r.replica(false)
+	logged, fresh := r.make(crm, "evt_logged", data(1)), r.make(crm, "evt_fresh", data(2))
+	for _, d := range []*intake.Delivery{logged, fresh} {
+		g.Expect(x.intake.Store(t.Context(), d).Result).To(Equal(intake.Stored))
+	}
+	stream, err := x.connection.js.Stream(t.Context(), x.connection.names.DeliveriesStream())
+	g.Expect(err).NotTo(HaveOccurred())
+	first, err := stream.GetMsg(t.Context(), 1)
+	g.Expect(err).NotTo(HaveOccurred())
+	x.log(logged, first.Time)
+	x.connection.memory.lost()
+	x.consume()
+	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Expect(e.count("evt_fresh")).To(Equal(1))
+	g.Expect(e.count("evt_logged")).To(BeZero())
 }
 
 func TestFullStreamRefusesAndLosesNothing(t *testing.T) {
@@ -240,10 +250,10 @@ func TestWhoPostsIsHeld(t *testing.T) {
 	x, e := r.replica(false), newEndpoint(t)
 	x.intake.Lanes = pressed{Waiting: fewWaiting, Wait: time.Millisecond}
 	target := r.postback("endpoint", e)
-	g.Expect(x.store(target, "evt_1", data(1))).To(Equal(intake.Outcome{Result: intake.Stored, Hold: time.Millisecond}))
+	g.Expect(x.store(target, "evt_1", data(1))).To(Equal(intake.Outcome{Result: intake.Stored, Delay: time.Millisecond}))
 	g.Expect(x.store(target, "evt_1", data(1))).To(Equal(intake.Outcome{Result: intake.Duplicate}))
 	x.pending.given(pullMessages+1, time.Now().Add(time.Hour))
-	g.Expect(x.store(target, "evt_2", data(2))).To(Equal(intake.Outcome{Result: intake.Stored, Hold: longestHold}))
+	g.Expect(x.store(target, "evt_2", data(2))).To(Equal(intake.Outcome{Result: intake.Stored, Delay: longestHold}))
 }
 
 // What is not there yet is asked for again and again, and a consumer is asked for as soon as it is.

@@ -99,14 +99,6 @@ func (k *Known) left(key types.NamespacedName) {
 	}
 }
 
-// unfinished reports whether there is an unfinished PostbackDelivery, as far as the cache knows.
-func (k *Known) unfinished(key types.NamespacedName) bool {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	at, ok := k.gone[key]
-	return ok && at.IsZero()
-}
-
 // mayExist reports whether there is, or was until a while ago, an unfinished PostbackDelivery.
 func (k *Known) mayExist(key types.NamespacedName) bool {
 	k.mu.RLock()

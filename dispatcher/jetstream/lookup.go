@@ -69,53 +69,73 @@ func (c *Connection) logged(ctx context.Context, d *v1alpha1.PostbackDelivery) (
 	return c.last(ctx, c.names.LogStream(), c.names.LogSubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), c.names.ParseLog)
 }
 
-// last returns what the last message of a subject holds, or nil if there is none. It asks the leader of the stream: any other
-// server may not know yet what was stored a moment ago, and nats.go asks whichever there is once the stream allows it.
+// last returns what the last message of a subject holds, or nil if there is none.
 func (c *Connection) last(ctx context.Context, stream, subject string,
 	parse func(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error),
 ) (*v1alpha1.PostbackDelivery, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	request, err := json.Marshal(map[string]string{"last_by_subj": subject})
-	if err != nil {
-		return nil, fmt.Errorf("ask stream %s for %s: %w", stream, subject, err)
+	m, err := c.ask(ctx, stream, whichMessage{LastOf: subject})
+	if err != nil || m == nil {
+		return nil, err
 	}
-	answer, err := c.nats.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+stream, request)
-	if err != nil {
-		return nil, fmt.Errorf("ask stream %s for %s: %w", stream, subject, err)
-	}
-	header, data, err := content(answer.Data)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ask stream %s for %s: %w", stream, subject, err)
-	}
-	existing, err := parse(subject, header, data)
+	existing, err := parse(m.Subject, m.Header, m.Data)
 	if err != nil {
 		return nil, fmt.Errorf("read message %s of stream %s: %w", subject, stream, err)
 	}
 	return existing, nil
 }
 
+// whichMessage is a request for the last message of a subject, or the first of NextOf from a place on.
+type whichMessage struct {
+	LastOf string `json:"last_by_subj,omitempty"`
+	From   uint64 `json:"seq,omitempty"`
+	NextOf string `json:"next_by_subj,omitempty"`
+}
+
+// ask returns a message as the leader of a stream has it, or nil if there is none: any other server may not know yet what was
+// stored a moment ago, and nats.go asks whichever there is once the stream allows it.
+func (c *Connection) ask(ctx context.Context, stream string, which whichMessage) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	request, err := json.Marshal(which)
+	if err != nil {
+		return nil, fmt.Errorf("ask stream %s for %s: %w", stream, request, err)
+	}
+	answer, err := c.nats.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+stream, request)
+	if err != nil {
+		return nil, fmt.Errorf("ask stream %s for %s: %w", stream, request, err)
+	}
+	m, err := content(answer.Data)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask stream %s for %s: %w", stream, request, err)
+	}
+	return m, nil
+}
+
 // content returns the message in an answer of the API of JetStream.
-func content(answer []byte) (nats.Header, []byte, error) {
+func content(answer []byte) (*jetstream.RawStreamMsg, error) {
 	var a struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
-			Header []byte `json:"hdrs"`
-			Data   []byte `json:"data"`
+			Subject  string    `json:"subject"`
+			Sequence uint64    `json:"seq"`
+			Header   []byte    `json:"hdrs"`
+			Data     []byte    `json:"data"`
+			Time     time.Time `json:"time"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer, &a); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if a.Error != nil && a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-		return nil, nil, jetstream.ErrMsgNotFound
+		return nil, jetstream.ErrMsgNotFound
 	}
 	if a.Error != nil {
-		return nil, nil, a.Error
+		return nil, a.Error
 	}
-	header, err := nats.DecodeHeadersMsg(a.Message.Header)
-	return header, a.Message.Data, err
+	m := &a.Message
+	header, err := nats.DecodeHeadersMsg(m.Header)
+	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Sequence, Header: header, Data: m.Data, Time: m.Time}, err
 }

@@ -23,9 +23,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// memory knows how far back the deliveries stream knows ids. Its leader has them in its process: one that was restarted knows
-// those that are in the stream, and none of what was done with. That is in the log, and only what is posted while the memory
-// is short has to be looked for there.
+// clockSlack is how far the clocks of a server and of this replica may be apart.
+const clockSlack = time.Second
+
+// memory knows how far back the deliveries stream knows ids. Its leader has them in its process. A restarted leader knows
+// the ids in the stream, and none of settled messages. Those are in the log, and only events posted while the memory is short
+// have to be looked up there. The same goes for messages that were delivered right before.
 type memory struct {
 	window time.Duration
 	// reconnects returns how many new connections there were: a server to which the connection was lost may have been restarted.
@@ -39,6 +42,8 @@ type memory struct {
 	begins atomic.Int64
 	// leader is who led the stream at the last look.
 	leader atomic.Pointer[string]
+	// replaced is when the stream was found to be another one than before, 0 if it never was.
+	replaced atomic.Int64
 }
 
 // newMemory returns a memory of which nothing is known yet.
@@ -54,16 +59,32 @@ func (m *memory) short() bool {
 	return time.Now().UnixNano() < m.begins.Load()+int64(m.window)
 }
 
+// givenOut reports whether what was stored at a time may have been given out before, though the server says that this is the
+// first time: one that was killed has forgotten what it gave out in its last moments, for it writes down the state of a
+// consumer up to a tenth of a second later, whatever it syncs.
+func (m *memory) givenOut(stored time.Time) bool {
+	m.note()
+	return stored.UnixNano() < m.begins.Load()+int64(clockSlack)
+}
+
 // note has new connections known of, also before a look at the stream, which says nothing of those that come after it. The
 // handlers of new connections are called some time after these are in use.
 func (m *memory) note() {
-	if n := m.reconnects(); m.known.Swap(n) != n {
-		m.lost()
+	if n := m.reconnects(); m.known.Load() != n {
+		m.lost() // Before others take it for known.
+		m.known.Store(n)
 	}
 }
 
 // lost: what is known again is what will be stored from now on.
 func (m *memory) lost() { m.begins.Store(time.Now().UnixNano()) }
+
+// remade: the stream or its consumer is another one than before. What was stored before may have been given out, and an id may
+// be one of the stream before.
+func (m *memory) remade() {
+	m.replaced.Store(time.Now().UnixNano())
+	m.lost()
+}
 
 // unseen: nobody answers for the stream, whose leader may be ending.
 func (m *memory) unseen() {
@@ -77,10 +98,11 @@ func (m *memory) seen(info *jetstream.StreamInfo) {
 	before := m.leader.Load()
 	switch c := info.Cluster; {
 	case info.State.LastSeq == 0:
-		m.begins.Store(0) // Nothing was ever there.
+		m.begins.Store(m.replaced.Load()) // Nothing was ever there, unless in a stream before it.
 	case c != nil && c.LeaderSince != nil:
 		// It has been running for so long at least. Both times are from its clock.
-		m.begins.Store(time.Now().Add(-max(info.TimeStamp.Sub(*c.LeaderSince), 0)).UnixNano())
+		running := max(info.TimeStamp.Sub(*c.LeaderSince), 0)
+		m.begins.Store(max(time.Now().Add(-running).UnixNano(), m.replaced.Load()))
 	case c != nil && before != nil && *before != c.Leader:
 		m.lost()
 	}

@@ -21,49 +21,30 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
-// TestTheStreamIsShown: how full it is, and for how long the oldest delivery has been there.
-func TestTheStreamIsShown(t *testing.T) {
+func TestStreamUse(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-	for name, test := range map[string]struct {
-		state        jetstream.StreamState
-		maxBytes     int64
-		used, oldest float64
+	for _, test := range []struct {
+		name     string
+		state    jetstream.StreamState
+		maxBytes int64
+		used     float64
+		oldest   time.Duration
 	}{
-		"empty":             {jetstream.StreamState{FirstTime: now.Add(-time.Hour)}, 1 << 20, 0, 0},
-		"a quarter":         {jetstream.StreamState{Msgs: 3, Bytes: 1 << 18, FirstTime: now.Add(-1500 * time.Millisecond)}, 1 << 20, 0.25, 1.5},
-		"without a bound":   {jetstream.StreamState{Msgs: 3, Bytes: 1 << 18, FirstTime: now}, -1, 0, 0},
-		"of a faster clock": {jetstream.StreamState{Msgs: 1, Bytes: 1 << 20, FirstTime: now.Add(time.Second)}, 1 << 20, 1, 0},
+		{"empty", jetstream.StreamState{FirstTime: now.Add(-time.Hour)}, 1 << 20, 0, 0},
+		{"a quarter full", jetstream.StreamState{Msgs: 3, Bytes: 1 << 18, FirstTime: now.Add(-1500 * time.Millisecond)}, 1 << 20, 0.25, 1500 * time.Millisecond},
+		{"without a bound", jetstream.StreamState{Msgs: 3, Bytes: 1 << 18, FirstTime: now}, -1, 0, 0},
+		{"the server's clock is ahead", jetstream.StreamState{Msgs: 1, Bytes: 1 << 20, FirstTime: now.Add(time.Second)}, 1 << 20, 1, 0},
 	} {
-		g := &gaugeValues{}
-		g.show(&test.state, test.maxBytes, now)
-		served := values(t, g)
-		if used := served["postback_nats_stream_used_ratio"]; used != test.used {
-			t.Errorf("%s: %v is used, want %v", name, used, test.used)
-		}
-		if oldest := served["postback_nats_oldest_delivery_age_seconds"]; oldest != test.oldest {
-			t.Errorf("%s: the oldest is %v s old, want %v", name, oldest, test.oldest)
-		}
-		if waiting := served["postback_nats_stream_deliveries"]; waiting != float64(test.state.Msgs) {
-			t.Errorf("%s: %v wait, want %d", name, waiting, test.state.Msgs)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			used, oldest := streamUse(&test.state, test.maxBytes, now)
+			if used != test.used {
+				t.Errorf("used: %v, want %v", used, test.used)
+			}
+			if oldest != test.oldest {
+				t.Errorf("oldest: %v, want %v", oldest, test.oldest)
+			}
+		})
 	}
-}
-
-// values returns what a collector of gauges serves.
-func values(t *testing.T, c prometheus.Collector) map[string]float64 {
-	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(c)
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := map[string]float64{}
-	for _, family := range families {
-		served[family.GetName()] = family.GetMetric()[0].GetGauge().GetValue()
-	}
-	return served
 }

@@ -19,6 +19,7 @@ package jetstream
 import (
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 )
 
@@ -29,8 +30,7 @@ const (
 	overflowRate  = 50
 	overflowBurst = 16
 	// maxAside is how many deliveries may be in the stream before those that wait for such endpoints have to leave it, at
-	// whatever cost: of what has been given out and is not done with there can be maxAckPending, and no more is given out
-	// then.
+	// whatever cost: NATS delivers no more messages while maxAckPending of them are unsettled.
 	maxAside = maxAckPending / 4
 	// maxOverflowing is how many are made at a time even then.
 	maxOverflowing = 64
@@ -44,19 +44,17 @@ const (
 
 // allowance bounds the making of PostbackDeliveries without an attempt. It is safe for concurrent use.
 type allowance struct {
-	making chan struct{}
+	making *semaphore.Weighted
 	rate   *rate.Limiter
 }
 
 func newAllowance() *allowance {
-	return &allowance{making: make(chan struct{}, maxOverflowing), rate: rate.NewLimiter(overflowRate, overflowBurst)}
+	return &allowance{making: semaphore.NewWeighted(maxOverflowing), rate: rate.NewLimiter(overflowRate, overflowBurst)}
 }
 
 // take reports whether one may be made, of a stream that is deep or not. Then done has to be called.
 func (a *allowance) take(now time.Time, deep bool) bool {
-	select {
-	case a.making <- struct{}{}:
-	default:
+	if !a.making.TryAcquire(1) {
 		return false
 	}
 	if !deep && !a.rate.AllowN(now, 1) {
@@ -66,7 +64,7 @@ func (a *allowance) take(now time.Time, deep bool) bool {
 	return true
 }
 
-func (a *allowance) done() { <-a.making }
+func (a *allowance) done() { a.making.Release(1) }
 
 // aside returns for how long a message that was given out so often goes back into a stream that holds so many.
 func aside(tries uint64, waiting int) time.Duration {

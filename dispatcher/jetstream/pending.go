@@ -33,7 +33,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 const (
@@ -80,7 +80,7 @@ type Pending struct {
 	counts map[postbackKey]*waiting
 }
 
-// Full implements ingest.Backlog.
+// Full implements accept.Backlog.
 func (p *Pending) Full(r *route.Route) bool {
 	room := int(r.MaxPending) - p.Objects.Pending(r.Namespace, r.UID)
 	switch {
@@ -157,7 +157,10 @@ func (p *Pending) look(ctx context.Context) error {
 	info := stream.CachedInfo()
 	c.memory.seen(info)
 	p.all.Store(int64(info.State.Msgs))
-	gauges.show(&info.State, info.Config.MaxBytes, time.Now())
+	used, oldest := streamUse(&info.State, info.Config.MaxBytes, time.Now())
+	waitingGauge.Set(float64(info.State.Msgs))
+	usedGauge.Set(used)
+	oldestGauge.Set(oldest.Seconds())
 	return p.recount(func(key postbackKey) (int, error) { return c.count(ctx, key) })
 }
 
@@ -228,16 +231,14 @@ func (c *Connection) count(ctx context.Context, key postbackKey) (int, error) {
 	return 0, nil
 }
 
-// show tells of the stream of deliveries, in which nothing stays that is done with.
-func (g *gaugeValues) show(state *jetstream.StreamState, maxBytes int64, now time.Time) {
-	g.waiting.Store(int64(state.Msgs))
-	var used, oldest int64
+// streamUse returns the bytes in a stream as a part of its bound, and the age of its oldest message. A stream without a bound
+// is always at 0.
+func streamUse(state *jetstream.StreamState, maxBytes int64, now time.Time) (used float64, oldest time.Duration) {
 	if maxBytes > 0 {
-		used = int64(float64(state.Bytes) / float64(maxBytes) * millionths)
+		used = float64(state.Bytes) / float64(maxBytes)
 	}
 	if state.Msgs > 0 {
-		oldest = max(now.Sub(state.FirstTime).Milliseconds(), 0) // Their clock is another one.
+		oldest = max(now.Sub(state.FirstTime), 0) // The server's clock may be ahead.
 	}
-	g.usedMillionths.Store(used)
-	g.oldest.Store(oldest)
+	return used, oldest
 }

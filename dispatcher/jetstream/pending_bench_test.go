@@ -28,9 +28,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
@@ -48,7 +48,7 @@ func BenchmarkWaiting(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.Cleanup(c.Close)
-			if err := c.setUp(b.Context()); err != nil {
+			if err := c.ensure(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			const postbacks = 10

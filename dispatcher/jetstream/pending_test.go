@@ -25,7 +25,7 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
@@ -133,17 +133,19 @@ func TestMemory(t *testing.T) {
 		happens func(m *memory, connect func())
 		short   bool
 	}{
-		"of which nothing is known":   {happens: func(*memory, func()) {}, short: true},
-		"that nothing has left":       {happens: func(m *memory, _ func()) { m.seen(at(0, "a", 0)) }},
-		"of a leader for long":        {happens: func(m *memory, _ func()) { m.seen(at(7, "a", 2*window)) }},
-		"of a leader since lately":    {happens: func(m *memory, _ func()) { long(m); m.seen(at(7, "a", window/2)) }, short: true},
-		"of the same leader":          {happens: func(m *memory, _ func()) { m.seen(at(7, "a", 0)); long(m); m.seen(at(8, "a", 0)) }},
-		"of another leader":           {happens: func(m *memory, _ func()) { m.seen(at(7, "a", 0)); long(m); m.seen(at(8, "b", 0)) }, short: true},
-		"of a new connection":         {happens: func(m *memory, connect func()) { long(m); connect() }, short: true},
-		"of a leader without new one": {happens: func(m *memory, connect func()) { connect(); m.note(); m.seen(at(7, "a", 2*window)) }},
-		"connected after the look":    {happens: func(m *memory, connect func()) { m.note(); connect(); m.seen(at(7, "a", 2*window)) }, short: true},
-		"of nobody who answers":       {happens: func(m *memory, _ func()) { long(m); m.unseen() }, short: true},
-		"of one server that is slow":  {single: true, happens: func(m *memory, _ func()) { long(m); m.unseen() }},
+		"of which nothing is known":                   {happens: func(*memory, func()) {}, short: true},
+		"that nothing has left":                       {happens: func(m *memory, _ func()) { m.seen(at(0, "a", 0)) }},
+		"of a leader for long":                        {happens: func(m *memory, _ func()) { m.seen(at(7, "a", 2*window)) }},
+		"of a leader since lately":                    {happens: func(m *memory, _ func()) { long(m); m.seen(at(7, "a", window/2)) }, short: true},
+		"of the same leader":                          {happens: func(m *memory, _ func()) { m.seen(at(7, "a", 0)); long(m); m.seen(at(8, "a", 0)) }},
+		"of another leader":                           {happens: func(m *memory, _ func()) { m.seen(at(7, "a", 0)); long(m); m.seen(at(8, "b", 0)) }, short: true},
+		"of a new connection":                         {happens: func(m *memory, connect func()) { long(m); connect() }, short: true},
+		"of a leader without new one":                 {happens: func(m *memory, connect func()) { connect(); m.note(); m.seen(at(7, "a", 2*window)) }},
+		"connected after the look":                    {happens: func(m *memory, connect func()) { m.note(); connect(); m.seen(at(7, "a", 2*window)) }, short: true},
+		"of nobody who answers":                       {happens: func(m *memory, _ func()) { long(m); m.unseen() }, short: true},
+		"of a stream made anew, empty":                {happens: func(m *memory, _ func()) { m.remade(); m.seen(at(0, "a", 0)) }, short: true},
+		"of a stream made anew, by a leader for long": {happens: func(m *memory, _ func()) { m.remade(); m.seen(at(7, "a", 2*window)) }, short: true},
+		"of one server that is slow":                  {single: true, happens: func(m *memory, _ func()) { long(m); m.unseen() }},
 	} {
 		connections := uint64(0)
 		m := newMemory(window, func() uint64 { return connections }, func() bool { return !test.single })

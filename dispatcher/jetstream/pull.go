@@ -19,6 +19,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,7 +28,7 @@ import (
 )
 
 const (
-	// pullRetry is the pause before a consumer is asked for again.
+	// pullRetry is the pause before a consumer is requested again.
 	pullRetry = time.Second
 	// readyPoll is how soon it is seen that there is something to pull from: ingest takes events from then on, too, and the
 	// first ones must not wait.
@@ -50,23 +51,31 @@ func pullAgain(ctx context.Context, ready func() bool, pull func(context.Context
 	}
 }
 
+// errReplaced says that the stream or its consumer is another one than when the pull began.
+var errReplaced = errors.New("the stream or its consumer was made anew")
+
 // pull hands the messages of a stream to take, one after the other, until ctx ends, or the consumer does. Up to ahead of
 // them are on their way to this replica; once ctx has ended, take has to give back those that are left.
 func (c *Connection) pull(ctx context.Context, stream string, ahead int, log logr.Logger, take func(jetstream.Msg)) error {
+	goesOn, over := c.epoch.now()
 	consumer, err := c.consumer(ctx, stream)
 	if err != nil {
 		return err
 	}
-	consuming, err := consumer.Consume(take, jetstream.PullMaxMessages(ahead),
+	handOn := func(msg jetstream.Msg) { take(&bound{msg, goesOn}) }
+	consuming, err := consumer.Consume(handOn, jetstream.PullMaxMessages(ahead),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			log.V(1).Info("The stream reports a problem", "reason", err.Error())
 		}))
 	if err != nil {
 		return err
 	}
+	var why error
 	select {
 	case <-consuming.Closed():
 		return errEnded
+	case <-over:
+		why = errReplaced
 	case <-ctx.Done():
 	}
 	consuming.Drain()
@@ -75,5 +84,16 @@ func (c *Connection) pull(ctx context.Context, stream string, ahead int, log log
 	case <-time.After(drainTimeout):
 		consuming.Stop()
 	}
-	return nil
+	return why
+}
+
+// consumer returns the one of a stream that all replicas share.
+func (c *Connection) consumer(ctx context.Context, stream string) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	consumer, err := c.js.Consumer(ctx, stream, consumerName)
+	if err != nil {
+		return nil, fmt.Errorf("find the consumer of stream %s: %w", stream, err)
+	}
+	return consumer, nil
 }

@@ -30,9 +30,9 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
 const (
@@ -41,21 +41,20 @@ const (
 	// lastWrite is how long what was attempted may still be recorded once the process has to end.
 	lastWrite = 4 * time.Second
 
-	// Messages go back for so long: at least; if this replica is attempting the same delivery; and if a quota leaves no room
-	// at the API server.
+	// Messages go back for so long: at least; and if this replica is attempting the same delivery.
 	backStep     = time.Second
 	backInFlight = time.Second
-	backNoRoom   = 30 * time.Second
+	// A message whose PostbackDelivery is refused goes back for backRefused, then for twice as long each time, up to
+	// longestRefused. Nobody can tell when the quota or the policy changes.
+	backRefused    = 30 * time.Second
+	longestRefused = 16 * time.Minute
 )
 
-// errNoRoom says that the API server takes no PostbackDelivery for a reason that lasts.
-var errNoRoom = errors.New("there is no room for a PostbackDelivery")
+// errRefused says that the API server refuses the PostbackDelivery for a reason that lasts.
+var errRefused = errors.New("the API server refuses the PostbackDelivery")
 
 // errOther says that another event is stored under the name of a delivery.
 var errOther = errors.New("another event is stored under the same id")
-
-// storeBackoff is used while the API server cannot take what was attempted.
-var storeBackoff = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 5 * time.Second}
 
 func (c *Consumer) done(h *held) { c.hand.settle(h, h.msg.Ack) }
 
@@ -79,7 +78,7 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 	case r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive():
 		c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
 		return
-	case c.Known.mayExist(client.ObjectKeyFromObject(h.d)) && !c.isNew(h): //nolint:contextcheck // It goes on until Stop.
+	case c.isOver(h): //nolint:contextcheck // It goes on until Stop.
 		return
 	}
 	_, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
@@ -90,9 +89,10 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 		c.done(h)
 	case errors.Is(err, attempt.ErrInFlight):
 		c.giveBack(h, backInFlight)
-	case errors.Is(err, errNoRoom):
-		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
-		c.giveBack(h, backNoRoom)
+	case errors.Is(err, errRefused):
+		after := refusedFor(h.tries)
+		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(h.d), "after", after.String())
+		c.giveBack(h, after)
 	default:
 		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
 		c.giveBack(h, 0)
@@ -121,7 +121,7 @@ func (c *Consumer) log(ctx context.Context, h *held, a v1alpha1.Attempt) error {
 		return err
 	}
 	var last error
-	err = storeBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+	err = delivery.RecordBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		_, err := c.Connection.intoLog.publish(ctx, m)
 		if err != nil && last == nil {
 			logf.FromContext(ctx).Info("A success is not in the log yet", "reason", err.Error())
@@ -136,11 +136,11 @@ func (c *Consumer) log(ctx context.Context, h *held, a v1alpha1.Attempt) error {
 	return nil
 }
 
-// keep makes a PostbackDelivery of what was attempted, with the attempt in its status.
+// keep makes a PostbackDelivery of an attempted delivery, with the attempt in its status.
 func (c *Consumer) keep(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 	object := d.DeepCopy()
 	var last error
-	err := storeBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+	err := delivery.RecordBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		existing, outcome := intake.Create(ctx, c.API, object)
 		switch {
 		case existing != nil && !same(existing, d):
@@ -153,7 +153,7 @@ func (c *Consumer) keep(ctx context.Context, d *v1alpha1.PostbackDelivery, apply
 		case outcome.Result == intake.Skipped:
 			return false, delivery.ErrGone
 		case outcome.Result == intake.Refused:
-			return false, fmt.Errorf("%w: %s", errNoRoom, outcome.Reason)
+			return false, c.refused(d, outcome)
 		}
 		if last == nil {
 			logf.FromContext(ctx).Info("Cannot record an attempt yet", "reason", outcome.Err.Error())
@@ -165,6 +165,19 @@ func (c *Consumer) keep(ctx context.Context, d *v1alpha1.PostbackDelivery, apply
 		return nil, errors.Join(err, last)
 	}
 	return c.Attempter.Recorder.Record(ctx, object, apply)
+}
+
+// refused makes known, on the Postback, that the API server refuses a delivery that was accepted before, and returns an error
+// that says so.
+func (c *Consumer) refused(d *v1alpha1.PostbackDelivery, o intake.Outcome) error {
+	o.Announce(c.Attempter.Events, c.Routes.Of(d.Namespace, d.Spec.PostbackRef))
+	return fmt.Errorf("%w: %s: %s", errRefused, o.Reason, o.Message)
+}
+
+// refusedFor returns for how long a message goes back that was given out so often.
+func refusedFor(tries uint64) time.Duration {
+	const doublings = 5 // as far as longestRefused
+	return min(backRefused<<min(max(tries, 1)-1, doublings), longestRefused)
 }
 
 // same reports whether a PostbackDelivery is of the same event for the same Postback.
@@ -182,30 +195,49 @@ func (c *Consumer) giveOver(h *held, why overflow) {
 	}
 	go func() {
 		defer c.overflow.done()
-		if h.tries > 1 && c.wasLogged(h) {
+		if (h.tries > 1 || c.Connection.memory.givenOut(h.stored)) && c.wasLogged(h) {
 			return
 		}
-		ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
-		defer cancel()
-		object := h.d.DeepCopy()
-		if object.Annotations == nil {
-			object.Annotations = map[string]string{}
-		}
-		object.Annotations[v1alpha1.DeferredAnnotation] = "true"
-		existing, outcome := intake.Create(ctx, c.API, object)
-		switch {
-		case existing != nil, outcome.Result == intake.Skipped:
-			c.done(h)
-		case outcome.Result == intake.Stored:
-			overflows.WithLabelValues(string(why)).Inc()
-			c.done(h)
-		case outcome.Result == intake.Refused:
-			c.giveBack(h, backNoRoom)
-		default:
-			c.Log.Info("Cannot make a PostbackDelivery yet", "delivery", klog.KObj(h.d), "reason", outcome.Err.Error())
-			c.giveBack(h, backStep)
-		}
+		c.leave(h, why)
 	}()
+}
+
+// leave leaves a delivery to the API server, for the elected replica.
+func (c *Consumer) leave(h *held, why overflow) {
+	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+	defer cancel()
+	object := h.d.DeepCopy()
+	if object.Annotations == nil {
+		object.Annotations = map[string]string{}
+	}
+	object.Annotations[v1alpha1.DeferredAnnotation] = intake.Deferral(c.Routes.Of(object.Namespace, object.Spec.PostbackRef))
+	existing, outcome := intake.Create(ctx, c.API, object)
+	switch {
+	case existing != nil, outcome.Result == intake.Skipped:
+		c.done(h)
+	case outcome.Result == intake.Stored:
+		overflows.WithLabelValues(string(why)).Inc()
+		c.done(h)
+	case outcome.Result == intake.Refused:
+		after := refusedFor(h.tries)
+		c.Log.Error(c.refused(h.d, outcome), "A delivery stays in the stream", "delivery", klog.KObj(h.d), "after", after.String())
+		c.giveBack(h, after)
+	default:
+		c.Log.Info("Cannot make a PostbackDelivery yet", "delivery", klog.KObj(h.d), "reason", outcome.Err.Error())
+		c.giveBack(h, backStep)
+	}
+}
+
+// isOver reports whether a delivery was attempted before, or may have been, and settles it then. It is asked when its turn has
+// come, for one that was given out twice may have waited for that twice.
+func (c *Consumer) isOver(h *held) bool {
+	switch {
+	case h.tries > 1, c.Known.mayExist(client.ObjectKeyFromObject(h.d)):
+		return !c.isNew(h)
+	case c.Connection.memory.givenOut(h.stored):
+		return c.wasLogged(h) // Known knows what is at the API server.
+	}
+	return false
 }
 
 // isNew reports whether no trace of a delivery is in the log or at the API server. Otherwise, or if that cannot be known now,
@@ -230,6 +262,10 @@ func (c *Consumer) isNew(h *held) bool {
 
 // wasLogged reports whether a delivery is in the log, or that cannot be known now. Then it settles it.
 func (c *Consumer) wasLogged(h *held) bool {
+	if c.Attempter.InFlight(client.ObjectKeyFromObject(h.d)) {
+		c.giveBack(h, backInFlight) // Its success may be on the way into the log.
+		return true
+	}
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
 	existing, err := c.Connection.logged(ctx, h.d)

@@ -17,9 +17,6 @@ limitations under the License.
 package jetstream
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,29 +26,9 @@ const (
 	consumerName = "dispatcher"
 	// ackWait is after what time without a word a message goes to another replica.
 	ackWait = 30 * time.Second
-	// maxAckPending bounds what all replicas have in hand, together with what waits to be given out again.
+	// maxAckPending bounds the messages in hand of all replicas, and those that wait for another delivery.
 	maxAckPending = 1 << 16
 )
-
-// setUp makes the streams that are not there, and gives the others the limits that are asked for.
-func (c *Connection) setUp(ctx context.Context) error {
-	if !c.nats.IsConnected() {
-		return errDisconnected
-	}
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
-	defer cancel()
-	c.memory.note()
-	for _, want := range c.streams() {
-		info, err := c.ensure(ctx, want)
-		if err != nil {
-			return fmt.Errorf("stream %s: %w", want.Name, err)
-		}
-		if want.Name == c.names.DeliveriesStream() {
-			c.memory.seen(info)
-		}
-	}
-	return nil
-}
 
 func (c *Connection) streams() []jetstream.StreamConfig {
 	o := &c.options
@@ -83,53 +60,40 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 	}
 }
 
-// ensure makes a stream. One that is there keeps what somebody may have chosen for it: on how many servers it is, and where.
-func (c *Connection) ensure(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
-	want.Duplicates = boundedWindow(want)
-	stream, err := c.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = c.js.CreateOrUpdateStream(ctx, want)
-		if err != nil {
-			return nil, err
-		}
-		c.options.Log.Info("Made a stream", "stream", want.Name, "replicas", want.Replicas, "maxBytes", want.MaxBytes)
-		return stream.CachedInfo(), grouped(stream, want)
-	}
-	if err != nil {
-		return nil, err
-	}
-	info := stream.CachedInfo()
-	have := info.Config
-	if have.Retention != want.Retention {
-		return nil, fmt.Errorf("it has retention %s, and needs %s: it was made by somebody else; use another --nats-stream-prefix", have.Retention, want.Retention)
-	}
-	if have.Replicas != want.Replicas {
-		c.options.Log.Info("A stream keeps the number of its replicas, which is not that of --nats-replicas", "stream", want.Name, "replicas", have.Replicas)
-	}
-	changed := have
-	changed.Subjects, changed.Description, changed.Discard = want.Subjects, want.Description, want.Discard
-	changed.MaxBytes, changed.MaxAge, changed.Duplicates = want.MaxBytes, want.MaxAge, want.Duplicates
-	changed.AllowDirect, changed.DiscardNewPerSubject = want.AllowDirect, want.DiscardNewPerSubject
-	changed.AllowAtomicPublish = want.AllowAtomicPublish
-	if want.DiscardNewPerSubject {
-		changed.MaxMsgsPerSubject = want.MaxMsgsPerSubject
-	}
-	if sameLimits(&have, &changed) {
-		return info, nil
-	}
-	stream, err = c.js.UpdateStream(ctx, changed)
-	if err != nil {
-		return nil, err
-	}
-	return info, grouped(stream, want)
+// workQueues are the streams that all replicas share the messages of.
+func (c *Connection) workQueues() []string {
+	return []string{c.names.DeliveriesStream(), c.names.EventsStream()}
 }
 
-// grouped returns an error if a server is older than group commits, of which it says nothing.
-func grouped(have jetstream.Stream, want jetstream.StreamConfig) error {
-	if want.AllowAtomicPublish && !have.CachedInfo().Config.AllowAtomicPublish {
-		return errors.New("the server takes no messages in groups: it has to be of version 2.12 or newer, or --nats-group-commit be left out")
+// sharedConsumer is the one consumer of a work queue, from which every replica pulls.
+func sharedConsumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: consumerName, Description: "All dispatcher replicas", AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxAckPending, DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
-	return nil
+}
+
+// withNeeds returns a configuration that is there, changed into what is needed. It keeps what somebody may have chosen: the
+// servers that the stream is on, and their number.
+func withNeeds(have, want jetstream.StreamConfig) jetstream.StreamConfig {
+	have.Subjects, have.Description, have.Discard = want.Subjects, want.Description, want.Discard
+	have.MaxBytes, have.MaxAge, have.Duplicates = want.MaxBytes, want.MaxAge, want.Duplicates
+	have.AllowDirect, have.DiscardNewPerSubject = want.AllowDirect, want.DiscardNewPerSubject
+	have.AllowAtomicPublish = want.AllowAtomicPublish
+	if want.DiscardNewPerSubject {
+		have.MaxMsgsPerSubject = want.MaxMsgsPerSubject
+	}
+	// Each of these would drop, refuse or rename messages, or leave a publisher without an answer.
+	have.NoAck, have.MaxMsgs, have.MaxMsgSize, have.SubjectTransform = false, -1, -1, nil
+	return have
+}
+
+// serves reports whether a consumer gives out every message, again and again until it is acknowledged.
+func serves(have *jetstream.ConsumerInfo) bool {
+	c, want := &have.Config, sharedConsumer()
+	return !have.Paused && c.AckPolicy == want.AckPolicy && c.DeliverPolicy == want.DeliverPolicy && c.AckWait == want.AckWait &&
+		c.MaxDeliver == want.MaxDeliver && c.MaxAckPending == want.MaxAckPending && c.FilterSubject == "" && len(c.FilterSubjects) == 0 &&
+		c.RateLimit == 0 && c.InactiveThreshold == 0 && !c.HeadersOnly && len(c.BackOff) == 0 && len(c.PriorityGroups) == 0
 }
 
 // boundedWindow: NATS takes no duplicate window beyond the age of what it keeps.
@@ -138,24 +102,4 @@ func boundedWindow(s jetstream.StreamConfig) time.Duration {
 		return min(s.Duplicates, s.MaxAge)
 	}
 	return s.Duplicates
-}
-
-func sameLimits(a, b *jetstream.StreamConfig) bool {
-	return a.MaxBytes == b.MaxBytes && a.MaxAge == b.MaxAge && a.Duplicates == b.Duplicates && a.Discard == b.Discard && a.AllowDirect == b.AllowDirect &&
-		a.AllowAtomicPublish == b.AllowAtomicPublish && a.MaxMsgsPerSubject == b.MaxMsgsPerSubject && a.DiscardNewPerSubject == b.DiscardNewPerSubject &&
-		a.Description == b.Description && len(a.Subjects) == len(b.Subjects) && a.Subjects[0] == b.Subjects[0]
-}
-
-// consumer makes the one of a stream that all replicas share.
-func (c *Connection) consumer(ctx context.Context, stream string) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
-	defer cancel()
-	consumer, err := c.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
-		Durable: consumerName, Description: "All dispatcher replicas", AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxAckPending, DeliverPolicy: jetstream.DeliverAllPolicy,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make the consumer of stream %s: %w", stream, err)
-	}
-	return consumer, nil
 }

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/nats-io/nats.go/jetstream"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,6 +37,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -43,15 +45,15 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 	"github.com/postback-dev/postback-operator/internal/watched"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 	"github.com/postback-dev/postback-operator/test/natsserver"
@@ -286,6 +288,37 @@ func (x *replica) waiting() (uint64, error) {
 		return 0, err
 	}
 	return stream.CachedInfo().State.Msgs, nil
+}
+
+// fetch takes so many messages out of the deliveries stream, as a replica does that consumes.
+func (x *replica) fetch(n int) (taken []jetstream.Msg) {
+	x.rig.t.Helper()
+	g := NewWithT(x.rig.t)
+	var consumer jetstream.Consumer
+	// A stream that was made anew gets its consumer a moment later.
+	g.Eventually(func() (err error) {
+		consumer, err = x.connection.consumer(x.rig.t.Context(), x.connection.names.DeliveriesStream())
+		return err
+	}).WithTimeout(patience).Should(Succeed())
+	batch, err := consumer.Fetch(n, jetstream.FetchMaxWait(10*time.Second))
+	g.Expect(err).NotTo(HaveOccurred())
+	for m := range batch.Messages() {
+		taken = append(taken, m)
+	}
+	g.Expect(taken).To(HaveLen(n))
+	return taken
+}
+
+// log writes into the log that a delivery that was stored at a time has succeeded.
+func (x *replica) log(d *intake.Delivery, stored time.Time) {
+	x.rig.t.Helper()
+	g := NewWithT(x.rig.t)
+	m, err := x.connection.names.Log(d.Object, stored, v1alpha1.Attempt{
+		Time: metav1.NewMicroTime(stored), Outcome: v1alpha1.OutcomeSucceeded, StatusCode: ptr.To[int32](200),
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = x.connection.intoLog.publish(x.rig.t.Context(), m)
+	g.Expect(err).NotTo(HaveOccurred())
 }
 
 func (x *replica) logged(target *route.Route, id string) *v1alpha1.PostbackDelivery {

@@ -16,11 +16,7 @@ limitations under the License.
 
 package lane
 
-import (
-	"time"
-
-	"github.com/failsafe-go/failsafe-go/circuitbreaker"
-)
+import "time"
 
 const (
 	// The defaults of Recovery.
@@ -28,14 +24,26 @@ const (
 	firstOpen   = 10 * time.Second
 	longestOpen = 5 * time.Minute
 	share       = 0.25
-	// never is for the library's own clock: ours says when a circuit is half open.
-	never = 1 << 62
+)
+
+// circuit is the state of a breaker.
+type circuit int
+
+const (
+	// circuitClosed lets all work begin.
+	circuitClosed circuit = iota
+	// circuitOpen lets no work begin before the time of the next probe.
+	circuitOpen
+	// circuitHalfOpen waits for the result of a probe.
+	circuitHalfOpen
 )
 
 // breaker is a circuit breaker with one probe at a time. It is not safe for concurrent use.
 type breaker struct {
 	recovery Recovery
-	circuit  circuitbreaker.CircuitBreaker[any]
+	circuit  circuit
+	// failures are those in a row while the circuit is closed.
+	failures uint
 	// probeAt is when an open circuit becomes half open.
 	probeAt time.Time
 	wait    time.Duration
@@ -43,18 +51,12 @@ type breaker struct {
 	probing bool
 }
 
-func newBreaker(r Recovery) *breaker {
-	return &breaker{
-		recovery: r,
-		circuit:  circuitbreaker.NewBuilder[any]().WithFailureThreshold(r.TripAfter).WithSuccessThreshold(1).WithDelay(never).Build(),
-		wait:     r.FirstOpen,
-	}
-}
+func newBreaker(r Recovery) *breaker { return &breaker{recovery: r, wait: r.FirstOpen} }
 
-// doubt has an endpoint of which nothing but trouble is known probed before more goes there.
-func (b *breaker) doubt() { b.circuit.Open() }
+// open opens the circuit of an endpoint whose newest known attempt failed: a probe goes first.
+func (b *breaker) open() { b.circuit = circuitOpen }
 
-func (b *breaker) closed() bool { return b.circuit.IsClosed() }
+func (b *breaker) closed() bool { return b.circuit == circuitClosed }
 
 // allows reports whether work may begin, and if not, when it may; the zero time means when the probe ends.
 func (b *breaker) allows(now time.Time) (ok bool, at time.Time) {
@@ -75,35 +77,51 @@ func (b *breaker) begin() (probe bool) {
 	if b.closed() {
 		return false
 	}
-	b.circuit.HalfOpen()
+	b.circuit = circuitHalfOpen
 	b.probing = true
 	return true
 }
 
-// end says how work ended: with trouble, without, or, if there was no attempt, not at all. While the circuit is not
-// closed, only a probe counts: what began before it opened says nothing new.
+// end takes in the result of work: trouble, or none, or no attempt at all. While the circuit is not closed, only a probe
+// counts: work that began before it opened says nothing new.
 func (b *breaker) end(now time.Time, probe, attempted, trouble bool) {
-	switch {
-	case !probe && !b.closed():
+	if !probe && !b.closed() {
 		return
-	case probe:
+	}
+	if probe {
 		b.probing = false
 	}
 	switch {
 	case !attempted:
-		return
-	case !trouble:
+	case trouble:
+		b.fail(now)
+	default:
 		if probe {
 			b.wait = b.recovery.FirstOpen
 		}
-		b.circuit.RecordSuccess()
-		return
+		b.succeed()
 	}
-	b.circuit.RecordFailure()
-	if b.circuit.IsOpen() {
-		b.probeAt = now.Add(b.wait)
-		b.wait = min(2*b.wait, b.recovery.LongestOpen)
+}
+
+// succeed closes a half-open circuit. The late success of a probe that another probe overtook does not close one that is
+// open again.
+func (b *breaker) succeed() {
+	if b.circuit != circuitOpen {
+		b.circuit, b.failures = circuitClosed, 0
 	}
+}
+
+// fail opens the circuit after enough failures in a row, or after the failure of a probe. The wait for the next probe
+// doubles each time.
+func (b *breaker) fail(now time.Time) {
+	if b.closed() {
+		if b.failures++; b.failures < b.recovery.TripAfter {
+			return
+		}
+	}
+	b.circuit, b.failures = circuitOpen, 0
+	b.probeAt = now.Add(b.wait)
+	b.wait = min(2*b.wait, b.recovery.LongestOpen)
 }
 
 // probeNow lets the next probe begin at once.

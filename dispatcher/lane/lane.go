@@ -18,25 +18,26 @@ package lane
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// DefaultMaxConcurrent is how many attempts of an endpoint a replica makes at a time if its Postback asks for no limit.
-const DefaultMaxConcurrent = 16
+// defaultMaxConcurrent is how many attempts of an endpoint a replica makes at a time if its Postback asks for no limit.
+const defaultMaxConcurrent = 16
 
-// First attempts may wait in a lane beyond those that can begin at once, as many as the endpoint takes within promised at
-// the pace at which it has answered; each will begin in time, or the lane is no place for it. Before it has answered there
-// is room for firstWaiting, and never for fewer than leastWaiting or more than mostWaiting, for their bodies are in memory.
+// First attempts that cannot begin at once may wait in a lane: as many as the endpoint takes within promised, at the pace of
+// its recent answers. Before the first answer there is room for firstWaiting. leastWaiting and mostWaiting bound the number,
+// because the bodies are in memory.
 const (
 	promised     = 2 * time.Second
-	firstWaiting = 4 * DefaultMaxConcurrent
-	leastWaiting = DefaultMaxConcurrent
-	mostWaiting  = 16 * DefaultMaxConcurrent
+	firstWaiting = 4 * defaultMaxConcurrent
+	leastWaiting = defaultMaxConcurrent
+	mostWaiting  = 16 * defaultMaxConcurrent
 )
 
 // lane is the way to one endpoint. Lanes guards it.
@@ -46,69 +47,65 @@ type lane struct {
 	ctx    context.Context //nolint:containedctx // It is the lane's lifetime, not that of a call.
 	cancel context.CancelCauseFunc
 
-	due, asked *queue
-	// running holds what is being done, with the work of the same delivery that came meanwhile, or nil.
+	due, manual *queue
+	// running are the deliveries in progress, each with new work for it that came meanwhile, or nil.
 	running map[types.NamespacedName]*Work
-	// sending is how many of these have a place. Others are being recorded, which is not the endpoint's concern.
+	// sending counts those of them that use a slot. The others are being recorded, which is no load for the endpoint.
 	sending int
-	// reserved are places for first attempts that are being stored.
+	// reserved counts the slots of first attempts that are being stored.
 	reserved int
 
-	breaker *breaker
-	pace    pace
-	// holdUntil is when the endpoint asked to be left alone until.
-	holdUntil time.Time
-	// gone is the generation of the Postback whose endpoint answered 410, or 0.
-	gone int64
-	// took is how long the endpoint takes for an answer, on average over the last few, or 0.
-	took time.Duration
-	// doubted says that the last attempt found the endpoint in trouble.
-	doubted bool
-	// failures are those in a row.
-	failures int
-	// reported is the reason that was reported last, or "".
-	reported string
+	pace pace
+	// peer describes the present endpoint.
+	peer *peer
 
-	// waited is how long the work had waited that began last, and began is when it did.
+	// began is when the newest work began, waited how long that had waited.
 	waited time.Duration
 	began  time.Time
 
-	// wakeAt is when the lane has to be looked at again, or zero; wakePlace is its place among those that have to, counted
-	// from 1, or 0. starved says that it waits for a place among all lanes.
-	wakeAt    time.Time
-	wakePlace int
-	starved   bool
+	// wakeAt is the time of the next scan of the lane, or zero.
+	wakeAt time.Time
+	// starved says that the lane waits for a slot of those that all lanes share.
+	starved bool
 }
 
 func newLane(ctx context.Context, r *route.Route, recovery Recovery) *lane {
-	l := &lane{route: r, due: newQueue(), asked: newQueue(), running: map[types.NamespacedName]*Work{}, breaker: newBreaker(recovery)}
+	l := &lane{route: r, due: newQueue(), manual: newQueue(), running: map[types.NamespacedName]*Work{}, peer: newPeer(r.EndpointSince(), recovery)}
 	l.pace.recovery = recovery
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	return l
 }
 
-// setRoute takes over a route. A change of the spec is a reason to try an endpoint that was set aside, and another
-// endpoint has asked for nothing.
+// setRoute applies a route. A new endpoint gets a new peer. After a change of the spec or of the credentials, an endpoint
+// that was set aside is tried again.
 func (l *lane) setRoute(now time.Time, r *route.Route) {
-	if l.route.Generation != r.Generation {
-		l.gone = 0
-		l.breaker.probeNow()
+	if l.route.URL != r.URL || l.peer.since != r.EndpointSince() && r.EndpointGeneration != 0 {
+		l.peer = l.peer.successor(r.EndpointSince(), l.pace.recovery)
+		l.pace.ramp = nil
 	}
-	if l.route.URL != r.URL {
-		l.holdUntil = time.Time{}
+	if l.route.Generation != r.Generation || !sameCredentials(l.route, r) {
+		l.peer.breaker.probeNow()
+	}
+	if l.peer.gone < r.Generation {
+		l.peer.gone = 0
 	}
 	l.route = r
 	l.pace.setLimit(now, r.PerSecond)
+}
+
+// sameCredentials reports whether requests by two routes authenticate alike, and trust the same authorities.
+func sameCredentials(a, b *route.Route) bool {
+	return reflect.DeepEqual(a.Auth, b.Auth) && reflect.DeepEqual(a.TLS, b.TLS) && reflect.DeepEqual(a.Headers, b.Headers)
 }
 
 func (l *lane) maxConcurrent() int {
 	if l.route.MaxConcurrent > 0 {
 		return int(l.route.MaxConcurrent)
 	}
-	return DefaultMaxConcurrent
+	return defaultMaxConcurrent
 }
 
-func (l *lane) waiting() int { return l.due.Len() + l.asked.Len() }
+func (l *lane) waiting() int { return l.due.len() + l.manual.len() }
 
 // put adds work.
 func (l *lane) put(w *Work) {
@@ -118,21 +115,21 @@ func (l *lane) put(w *Work) {
 		return
 	}
 	switch {
-	case w.Asked:
+	case w.Manual:
 		l.due.remove(w.Key)
-		l.asked.put(w)
-	case l.asked.has(w.Key):
+		l.manual.put(w)
+	case l.manual.has(w.Key):
 		w.drop()
 	default:
 		l.due.put(w)
 	}
 }
 
-// begins takes in that work begins.
+// begins notes that work begins.
 func (l *lane) begins(now time.Time, w *Work) { l.waited, l.began = now.Sub(w.entered), now }
 
-// pressure returns how much waits in the lane, and for how long about the newest of it will: not less than what began last
-// has waited, or than nothing has begun.
+// pressure returns the amount of waiting work, and an estimate of its wait. The estimate is the wait of the newest work that
+// began, or the time since then if that is longer.
 func (l *lane) pressure(now time.Time) Pressure {
 	p := Pressure{HeldBack: l.heldBack(now), Waiting: l.reserved + l.waiting()}
 	if l.waiting() > 0 {
@@ -142,118 +139,97 @@ func (l *lane) pressure(now time.Time) Pressure {
 	return p
 }
 
-func (l *lane) heldBack(now time.Time) bool {
-	return l.gone != 0 || !l.breaker.closed() || l.pace.recovering(now) || now.Before(l.holdUntil)
+func (l *lane) heldBack(now time.Time) bool { return l.stopped(now) || l.pace.recovering(now) }
+
+// stopped reports whether the endpoint gets no attempt, or one probe at a time.
+func (l *lane) stopped(now time.Time) bool {
+	return l.setAside() || !l.peer.breaker.closed() || now.Before(l.peer.retryAfter.until)
 }
+
+// setAside reports whether the endpoint answered 410 to the present spec.
+func (l *lane) setAside() bool { return l.peer.gone == l.route.Generation && l.peer.gone != 0 }
 
 // promises reports whether a first attempt that is stored now would begin at once, or nearly so.
 func (l *lane) promises(now time.Time) bool {
-	if l.gone != 0 || now.Before(l.holdUntil) || l.pace.recovering(now) || l.reserved+l.waiting() >= l.maxWaiting() {
+	if l.setAside() || now.Before(l.peer.retryAfter.until) || l.pace.recovering(now) || l.reserved+l.waiting() >= l.maxWaiting() {
 		return false
 	}
-	if l.breaker.closed() {
+	if l.peer.breaker.closed() {
 		return true
 	}
-	ok, _ := l.breaker.allows(now)
+	ok, _ := l.peer.breaker.allows(now)
 	return ok && l.reserved == 0 // one probe
 }
 
 func (l *lane) maxWaiting() int {
-	if l.took <= 0 {
+	if l.peer.took <= 0 {
 		return firstWaiting
 	}
-	return min(max(int(promised/l.took)*l.maxConcurrent(), leastWaiting), mostWaiting)
+	return min(max(int(promised/l.peer.took)*l.maxConcurrent(), leastWaiting), mostWaiting)
 }
 
-// learn takes in how long an attempt took.
-func (l *lane) learn(took time.Duration) {
-	const weight = 8
-	if l.took == 0 {
-		l.took = took
-	}
-	l.took += (took - l.took) / weight
-}
-
-// next takes the work that may begin now, or nil. Then wakeAt says when to look again, unless something else has to
-// happen first.
+// next pops the work that may begin now, or returns nil. Then it sets wakeAt, unless an event has to come first.
 func (l *lane) next(now time.Time) *Work {
-	from := l.asked
-	if l.asked.empty() {
+	from := l.manual
+	if l.manual.len() == 0 {
 		from = l.due
 	}
-	if from.empty() {
+	if from.len() == 0 {
 		return nil
 	}
-	if now.Before(l.holdUntil) {
-		l.wakeAt = l.holdUntil
+	if now.Before(l.peer.retryAfter.until) {
+		l.wakeAt = l.peer.retryAfter.until
 		return nil
 	}
 	if from == l.due {
-		if l.gone != 0 {
+		if l.setAside() {
 			return nil
 		}
-		if ok, at := l.breaker.allows(now); !ok {
+		if ok, at := l.peer.breaker.allows(now); !ok {
 			l.wakeAt = at
 			return nil
 		}
 	}
-	if wait := l.pace.take(now); wait > 0 {
+	if wait := l.pace.acquire(now); wait > 0 {
 		l.wakeAt = now.Add(wait)
 		return nil
 	}
-	return from.take()
+	return from.pop()
 }
 
-// telling reports whether observe has anything to take in.
-func telling(a *v1alpha1.Attempt) bool {
-	return a.RetryAfterTime != nil || a.Outcome == v1alpha1.OutcomeGone
-}
-
-// observe takes in what an attempt says about the endpoint, whoever made it.
-func (l *lane) observe(a *v1alpha1.Attempt) {
-	if at := a.RetryAfterTime; at != nil && at.After(l.holdUntil) {
-		l.holdUntil = at.Time
-	}
-	if a.Outcome == v1alpha1.OutcomeGone && a.PostbackGeneration == l.route.Generation {
-		l.gone = a.PostbackGeneration
-	}
-}
-
-// inDoubt returns how many places the lane holds that count for the share of endpoints in doubt.
-func (l *lane) inDoubt() int {
-	if l.doubted {
+// troubledSlots returns how many slots of the lane count for the share of troubled endpoints.
+func (l *lane) troubledSlots() int {
+	if l.peer.troubled {
 		return l.sending
 	}
 	return 0
 }
 
-// end takes in how work of this lane ended.
-func (l *lane) end(now time.Time, probe bool, a *v1alpha1.Attempt) {
-	if a == nil {
-		l.breaker.end(now, probe, false, false)
+// end applies the result of work that began when from was the lane's peer. An attempt at an earlier endpoint says nothing
+// about the present one.
+func (l *lane) end(now time.Time, from *peer, probe bool, a *v1alpha1.Attempt) {
+	p := l.peer
+	probe = probe && from == p
+	if a == nil || !p.taught(a) {
+		p.breaker.end(now, probe, false, false)
 		return
 	}
-	wasClosed, troubled := l.breaker.closed(), trouble(a)
+	wasClosed, troubled := p.breaker.closed(), trouble(a)
 	if a.Outcome != v1alpha1.OutcomeInterrupted {
-		l.doubted = troubled
+		p.troubled = troubled
 	}
-	l.breaker.end(now, probe, a.Outcome != v1alpha1.OutcomeInterrupted, troubled)
-	l.observe(a)
-	l.learn(a.Duration.Duration)
-	switch {
-	case a.Outcome == v1alpha1.OutcomeSucceeded:
-		l.failures = 0
-		if l.gone != 0 {
-			l.gone = 0
-			l.pace.recover(now)
-		}
-	case !a.Outcome.Ours():
-		l.failures++
+	p.breaker.end(now, probe, a.Outcome != v1alpha1.OutcomeInterrupted, troubled)
+	p.observe(a, l.route.Generation)
+	p.learn(a.Duration.Duration)
+	p.streak.add(a)
+	if a.Outcome == v1alpha1.OutcomeSucceeded && l.setAside() {
+		p.gone = 0
+		l.pace.recover(now)
 	}
 	if troubled {
 		l.pace.trouble(now)
 	}
-	if !wasClosed && l.breaker.closed() {
+	if !wasClosed && p.breaker.closed() {
 		l.pace.recover(now)
 	}
 }

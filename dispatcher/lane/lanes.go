@@ -14,13 +14,12 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package lane keeps one endpoint from harming another. Every attempt goes through the lane of its endpoint, which bounds
-// how many are made at a time and in a second, lets them wait while the endpoint is in trouble or has asked for a pause,
-// and begins them in the order in which they are due. All lanes together have a bound, of which none can take so much
-// that nothing is left for the others.
+// Package lane schedules attempts: each endpoint has a lane with limits, a circuit breaker and the pause that the endpoint
+// asked for, and all lanes share a bounded number of slots. It does not make attempts, record them or decide on retries.
 package lane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -30,54 +29,53 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/heap"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// DefaultMaxInFlight is how many attempts a replica makes at a time, to all endpoints.
+// DefaultMaxInFlight is the number of slots of a replica: its concurrent attempts to all endpoints.
 const DefaultMaxInFlight = 512
 
-// unknown stands for what another replica may have reported of an endpoint.
-const unknown = "Unknown"
-
-// ErrDeleted is why the context of an attempt ends when its Postback is deleted.
+// ErrDeleted is the cause by which the context of an attempt ends when its Postback is deleted.
 var ErrDeleted = errors.New("the Postback was deleted")
 
 // Options of Lanes.
 type Options struct {
-	// MaxInFlight is how many attempts are made at a time. The default is DefaultMaxInFlight.
+	// MaxInFlight is the number of slots. The default is DefaultMaxInFlight.
 	MaxInFlight int
-	// Recovery is how endpoints in trouble are treated.
+	// Recovery sets the treatment of troubled endpoints.
 	Recovery Recovery
 	Clock    clock.WithTicker
 	// Report may be nil.
 	Report Report
-	// Unfinished returns the unfinished deliveries of a Postback that are known, for what they tell about its endpoint when
-	// its lane is made. It may be nil.
+	// Unfinished returns the known unfinished deliveries of a Postback. A new lane learns from them about its endpoint. It may
+	// be nil.
 	Unfinished func(postback types.UID) []*v1alpha1.PostbackDelivery
 }
 
-// Lanes are the ways to all endpoints. They are safe for concurrent use.
+// Lanes has a lane for each endpoint. It is safe for concurrent use.
 type Lanes struct {
 	options Options
 	// stop ends what is in flight.
 	stop context.Context //nolint:containedctx // It bounds attempts, which outlive the calls that ask for them.
-	// changed tells Run that something happened.
+	// changed wakes Run.
 	changed chan struct{}
 	working sync.WaitGroup
 
 	mu    sync.Mutex
 	lanes map[types.UID]*lane
-	// inFlight counts the places that are taken, inDoubt those of them that endpoints in doubt hold.
-	inFlight, inDoubt int
-	// recording is how many attempts were sent and gave back their place, and are not on record yet.
+	// inFlight counts the slots in use, troubledInFlight those in use by troubled endpoints.
+	inFlight, troubledInFlight int
+	// recording counts the attempts that have released their slot and are not on record yet.
 	recording int
-	wakes     wakes
-	// starved are lanes that wait for a place among all, in the order in which they came, and doubted those that wait for
-	// one of the share of endpoints in doubt.
-	starved, doubted []*lane
-	closed           bool
-	reports          []report
+	// wakes are the lanes that have a wakeAt, the soonest first, so that a scan costs the same however many endpoints wait.
+	wakes *heap.Heap[*lane, *lane]
+	// starved are lanes that wait for a slot, in order of arrival. starvedTroubled are those of them that wait for one in the share
+	// of troubled endpoints.
+	starved, starvedTroubled []*lane
+	closed                   bool
+	reports                  []report
 }
 
 type report struct {
@@ -85,16 +83,17 @@ type report struct {
 	health Health
 }
 
-// New returns Lanes in which nothing is made before Run. Attempts in flight are cut short when stop ends.
+// New returns Lanes that begin work in Run. The end of stop cancels attempts in flight.
 func New(stop context.Context, o Options) *Lanes {
-	if o.MaxInFlight == 0 {
-		o.MaxInFlight = DefaultMaxInFlight
-	}
+	o.MaxInFlight = cmp.Or(o.MaxInFlight, DefaultMaxInFlight)
 	o.Recovery = o.Recovery.withDefaults()
-	return &Lanes{options: o, stop: stop, changed: make(chan struct{}, 1), lanes: map[types.UID]*lane{}}
+	return &Lanes{
+		options: o, stop: stop, changed: make(chan struct{}, 1), lanes: map[types.UID]*lane{},
+		wakes: heap.New(func(l *lane) *lane { return l }, func(a, b *lane) bool { return a.wakeAt.Before(b.wakeAt) }),
+	}
 }
 
-// Submit has work done when its endpoint's lane allows it. Work for a delivery that waits already replaces it.
+// Submit queues work until its endpoint's lane allows it. New work for a delivery replaces work that waits.
 func (l *Lanes) Submit(r *route.Route, w *Work) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,7 +105,7 @@ func (l *Lanes) Submit(r *route.Route, w *Work) {
 	l.enter(lane, w)
 }
 
-// enter puts work into a lane. How long nothing has begun there counts from the first that waits.
+// enter puts work into a lane. The time without a begin counts from the first work that waits.
 func (l *Lanes) enter(lane *lane, w *Work) {
 	w.entered = l.options.Clock.Now()
 	if lane.waiting() == 0 {
@@ -116,26 +115,25 @@ func (l *Lanes) enter(lane *lane, w *Work) {
 	l.pump(lane)
 }
 
-// Pressure is how a lane fares.
+// Pressure is the load of a lane.
 type Pressure struct {
 	// HeldBack is as Lanes.HeldBack returns it.
 	HeldBack bool
-	// Waiting is the number of attempts that wait for the lane, or have a place reserved.
+	// Waiting is the number of attempts that wait for the lane, or have a slot reserved.
 	Waiting int
-	// Wait is about how long one would wait that comes now, and Still for how long none of those that wait has begun.
+	// Wait estimates the wait of new work. Still is the time since work of the lane last began, while some waits.
 	Wait, Still time.Duration
 }
 
-// Pressure returns how the lane of a route fares.
+// Pressure returns the load of the lane of a route.
 func (l *Lanes) Pressure(r *route.Route) Pressure {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.of(r).pressure(l.options.Clock.Now())
 }
 
-// Reserve takes a place for a first attempt of a delivery that is about to be stored, and returns what has to be called
-// once, with the work, or with nil if there is none after all. It returns nil if the lane could not begin the attempt at
-// once, or nearly so.
+// Reserve reserves a slot for the first attempt of a delivery that is about to be stored. The caller calls begin once, with
+// the work, or with nil if there is none after all. begin is nil if the lane could not begin the attempt almost at once.
 func (l *Lanes) Reserve(r *route.Route) (begin func(*Work)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,26 +157,40 @@ func (l *Lanes) Reserve(r *route.Route) (begin func(*Work)) {
 	}
 }
 
-// Observe takes in what an attempt of another replica says about an endpoint.
-func (l *Lanes) Observe(postback types.UID, a *v1alpha1.Attempt) {
-	if !telling(a) {
-		return // as most, for nothing
+// Observe learns from an attempt on record, perhaps of another replica, about the endpoint of a route.
+func (l *Lanes) Observe(r *route.Route, a *v1alpha1.Attempt) {
+	if a.RetryAfterTime == nil && a.Outcome != v1alpha1.OutcomeGone {
+		return // as most
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if lane := l.lanes[postback]; lane != nil {
-		lane.observe(a)
-		l.noteGone(lane)
+	if l.closed {
+		return
 	}
+	lane := l.of(r)
+	lane.peer.observe(a, lane.route.Generation)
+	l.pump(lane) // It wakes the lane at the end of a pause.
+	l.note(lane)
 }
 
-// SetRoute takes over a route that has changed, and lets what waits go if that is a reason to.
+// SetRoute applies a changed route, and begins the work that it allows.
 func (l *Lanes) SetRoute(r *route.Route) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if lane := l.lanes[r.UID]; lane != nil {
-		lane.setRoute(l.options.Clock.Now(), r)
+		l.setRoute(lane, r)
 		l.pump(lane)
+		l.note(lane)
+	}
+}
+
+// setRoute applies a route to a lane. A new endpoint is not troubled.
+func (l *Lanes) setRoute(lane *lane, r *route.Route) {
+	wasTroubled, counted := lane.peer.troubled, lane.troubledSlots()
+	lane.setRoute(l.options.Clock.Now(), r)
+	l.troubledInFlight += lane.troubledSlots() - counted
+	if lane.peer.troubled != wasTroubled {
+		lane.starved = false
 	}
 }
 
@@ -188,15 +200,15 @@ func (l *Lanes) Delete(postback types.UID) {
 	defer l.mu.Unlock()
 	if lane := l.lanes[postback]; lane != nil {
 		lane.due.dropAll()
-		lane.asked.dropAll()
+		lane.manual.dropAll()
 		lane.cancel(ErrDeleted)
 		delete(l.lanes, postback)
 		lane.wakeAt = time.Time{}
-		l.wakes.set(lane)
+		l.setWake(lane)
 	}
 }
 
-// Close takes no further work. What waits for an endpoint rather than for a place is dropped.
+// Close refuses further work. It drops work that waits for its endpoint, and keeps work that waits for a slot.
 func (l *Lanes) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -207,11 +219,11 @@ func (l *Lanes) Close() {
 	l.tell()
 }
 
-// Run lets work begin whose time has come, until Close and the end of what is left, or until stop ends.
+// Run begins work when its time comes. It returns after Close when no work is left, or when stop ends.
 func (l *Lanes) Run() {
 	defer l.working.Wait()
 	for {
-		wait, done := l.look()
+		wait, done := l.scan()
 		if done {
 			return
 		}
@@ -225,21 +237,27 @@ func (l *Lanes) Run() {
 	}
 }
 
-// longestLook bounds the time between two looks at the lanes.
-const longestLook = time.Minute
+// longestScan bounds the time between two scans of the lanes.
+const longestScan = time.Minute
 
-// look lets go what may go, and returns the time until the next look.
-func (l *Lanes) look() (wait time.Duration, done bool) {
+// scan begins the work that may begin, and returns the time until the next scan.
+func (l *Lanes) scan() (wait time.Duration, done bool) {
 	l.mu.Lock()
 	now := l.options.Clock.Now()
-	wait = longestLook
-	for len(l.wakes) > 0 {
-		soonest := l.wakes[0]
+	wait = longestScan
+	for {
+		soonest, ok := l.wakes.Peek()
+		if !ok {
+			break
+		}
 		if left := soonest.wakeAt.Sub(now); left > 0 {
 			wait = min(wait, left)
 			break
 		}
 		l.pump(soonest)
+		if soonest.sending == 0 {
+			l.note(soonest) // The pause may be over although no work waited for its end.
+		}
 	}
 	done = l.closed && l.left() == 0 || l.stop.Err() != nil
 	reports := l.reports
@@ -251,7 +269,16 @@ func (l *Lanes) look() (wait time.Duration, done bool) {
 	return max(wait, time.Millisecond), done
 }
 
-// left counts what is being made and what waits.
+// setWake takes over a change of a lane's wakeAt.
+func (l *Lanes) setWake(lane *lane) {
+	if lane.wakeAt.IsZero() {
+		l.wakes.Remove(lane)
+	} else {
+		l.wakes.Put(lane)
+	}
+}
+
+// left counts the attempts in flight and the work that waits.
 func (l *Lanes) left() int {
 	left := l.inFlight
 	for _, lane := range l.lanes {
@@ -268,56 +295,52 @@ func (l *Lanes) tell() {
 	}
 }
 
-// of returns the lane of a route, and makes it if it is not there.
+// of returns the lane of a route. It makes one if there is none.
 func (l *Lanes) of(r *route.Route) *lane {
-	now := l.options.Clock.Now()
 	if found := l.lanes[r.UID]; found != nil {
 		if found.route != r && found.route.Generation <= r.Generation {
-			found.setRoute(now, r)
+			l.setRoute(found, r)
 		}
 		return found
 	}
 	made := newLane(l.stop, r, l.options.Recovery)
-	made.pace.setLimit(now, r.PerSecond)
+	made.pace.setLimit(l.options.Clock.Now(), r.PerSecond)
 	l.lanes[r.UID] = made
 	if l.options.Unfinished != nil {
 		for _, d := range l.options.Unfinished(r.UID) {
-			if newest := delivery.Newest(d); newest != nil {
-				made.observe(newest)
-				// It has failed, and who owned the retries before may have told so: tell when it succeeds.
-				made.reported = unknown
-				made.doubted = made.doubted || trouble(newest)
+			newest := delivery.Newest(d)
+			if newest == nil {
+				continue
+			}
+			// It has failed, and the owner of the retries before may have reported that: report the next success.
+			made.peer.known = true
+			if made.peer.taught(newest) {
+				made.peer.observe(newest, r.Generation)
+				made.peer.troubled = made.peer.troubled || trouble(newest)
 			}
 		}
-		l.noteGone(made)
 	}
-	if made.doubted {
-		made.breaker.doubt()
+	if made.peer.troubled {
+		made.peer.breaker.open()
 	}
+	l.note(made)
 	return made
 }
 
-// noteGone has it reported that an endpoint is gone of which another replica was told so: nothing is sent to it from here that
-// would find out.
-func (l *Lanes) noteGone(lane *lane) {
-	if lane.gone != 0 {
-		l.note(lane, &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeGone})
-	}
-}
-
-// note has a change of an endpoint's health reported.
-func (l *Lanes) note(lane *lane, a *v1alpha1.Attempt) {
-	h, known := lane.health(a.Outcome)
-	if !known || l.options.Report == nil || h.Reason == lane.reported || h.Healthy && lane.reported == "" {
+// note queues a report if an endpoint's health has changed.
+func (l *Lanes) note(lane *lane) {
+	if l.options.Report == nil {
 		return
 	}
-	lane.reported = h.Reason
-	l.reports = append(l.reports, report{lane.route, h})
-	l.tell()
+	if h, changed := lane.health(l.options.Clock.Now()); changed {
+		lane.peer.reported, lane.peer.known = h, true
+		l.reports = append(l.reports, report{lane.route, h})
+		l.tell()
+	}
 }
 
-// HeldBack reports whether what is due waits for the endpoint of a Postback: its circuit is open or it recovers from that,
-// it is gone, or it asked to be left alone.
+// HeldBack reports whether due work waits for the endpoint of a Postback: its circuit is open or it recovers from that, it
+// answered 410, or it asked for a pause.
 func (l *Lanes) HeldBack(postback types.UID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -327,9 +350,9 @@ func (l *Lanes) HeldBack(postback types.UID) bool {
 
 // Stats are counts over all lanes.
 type Stats struct {
-	// InFlight are attempts that are being made, Waiting are due and wait for their endpoint or for a place.
+	// InFlight are attempts in flight. Waiting are due, and wait for their endpoint or for a slot.
 	InFlight, Waiting int
-	// HeldBack are endpoints to which nothing goes but a probe: the circuit is open, or they are gone.
+	// HeldBack are endpoints that get at most a probe: the circuit is open, they are gone, or asked for a pause.
 	HeldBack int
 }
 
@@ -337,10 +360,11 @@ type Stats struct {
 func (l *Lanes) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := l.options.Clock.Now()
 	s := Stats{InFlight: l.inFlight}
 	for _, lane := range l.lanes {
 		s.Waiting += lane.waiting()
-		if lane.gone != 0 || !lane.breaker.closed() {
+		if lane.stopped(now) {
 			s.HeldBack++
 		}
 	}

@@ -27,8 +27,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// BenchmarkLook is one look at lanes of which all wait for their next probe.
-func BenchmarkLook(b *testing.B) {
+// BenchmarkScan is one scan of lanes of which all wait for their next probe.
+func BenchmarkScan(b *testing.B) {
 	for _, endpoints := range []int{100, 10_000} {
 		b.Run(fmt.Sprintf("endpoints=%d", endpoints), func(b *testing.B) {
 			l := New(b.Context(), Options{Clock: clock.RealClock{}})
@@ -38,13 +38,13 @@ func BenchmarkLook(b *testing.B) {
 				l.mu.Lock()
 				lane := l.of(r)
 				for range tripAfter {
-					lane.breaker.end(now, false, true, true)
+					lane.end(now, lane.peer, false, timedOut())
 				}
 				l.mu.Unlock()
 				l.Submit(r, &Work{Due: now})
 			}
 			for b.Loop() {
-				if _, done := l.look(); done {
+				if _, done := l.scan(); done {
 					b.Fatal("there is nothing left")
 				}
 			}
@@ -52,8 +52,8 @@ func BenchmarkLook(b *testing.B) {
 	}
 }
 
-// BenchmarkPlaces is one attempt while many endpoints wait for a place among all.
-func BenchmarkPlaces(b *testing.B) {
+// BenchmarkSlots is one attempt while many endpoints wait for a slot.
+func BenchmarkSlots(b *testing.B) {
 	for _, endpoints := range []int{100, 10_000} {
 		b.Run(fmt.Sprintf("waiting=%d", endpoints), func(b *testing.B) {
 			stop, cancel := context.WithCancel(b.Context())

@@ -33,7 +33,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // endpoint is what the work of a test goes to.
@@ -90,9 +90,13 @@ func (e *endpoint) got() []begun {
 	return slices.Clone(e.begun)
 }
 
-func succeeded() *v1alpha1.Attempt { return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeSucceeded} }
+func succeeded() *v1alpha1.Attempt {
+	return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeSucceeded, PostbackGeneration: 1}
+}
 
-func timedOut() *v1alpha1.Attempt { return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeTimeout} }
+func timedOut() *v1alpha1.Attempt {
+	return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeTimeout, PostbackGeneration: 1}
+}
 
 func target(uid string) *route.Route {
 	return &route.Route{Namespace: "tenant", Name: uid, UID: types.UID(uid), Generation: 1, URL: "https://" + uid + ".example.com/"}
@@ -146,7 +150,7 @@ func TestHangingEndpointsLeaveRoomForTheOthers(t *testing.T) {
 }
 
 func TestConcurrencyOfAnEndpointIsBounded(t *testing.T) {
-	for limit, most := range map[int32]int{0: DefaultMaxConcurrent, 1: 1, 40: 40} {
+	for limit, most := range map[int32]int{0: defaultMaxConcurrent, 1: 1, 40: 40} {
 		inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 			r, e := target("a"), &endpoint{takes: time.Second}
 			r.MaxConcurrent = limit
@@ -191,7 +195,11 @@ func TestRateOfAnEndpointIsBounded(t *testing.T) {
 // The circuit opens, one probe at a time goes, and when the endpoint is back all goes at a rising rate, oldest first.
 func TestCircuitOpensProbesAndRecoversSlowly(t *testing.T) {
 	var reasons []string
-	report := func(_ *route.Route, h Health) { reasons = append(reasons, h.Reason) }
+	report := func(_ *route.Route, h Health) {
+		if h.News {
+			reasons = append(reasons, h.Reason)
+		}
+	}
 	inBubble(t, Options{Report: report}, func(t *testing.T, l *Lanes) {
 		start := time.Now()
 		e := &endpoint{takes: 10 * time.Second, attempt: timedOut}
@@ -201,7 +209,7 @@ func TestCircuitOpensProbesAndRecoversSlowly(t *testing.T) {
 		}
 		time.Sleep(10*time.Minute - time.Second) //nolint:forbidigo // The bubble's clock.
 		failed := len(e.got())
-		if failed > DefaultMaxConcurrent+12 {
+		if failed > defaultMaxConcurrent+12 {
 			t.Errorf("%d attempts in ten minutes at an endpoint that hangs", failed)
 		}
 		want(t, "held back by the circuit", l.HeldBack(target("a").UID), true)
@@ -234,7 +242,7 @@ func TestCircuitOpensProbesAndRecoversSlowly(t *testing.T) {
 		if !slices.IsSortedFunc(all[:50], func(a, b begun) int { return cmpName(a, b) }) {
 			t.Errorf("not oldest first: %v", all[:50])
 		}
-		want(t, "reasons", fmt.Sprint(reasons), fmt.Sprint([]string{v1alpha1.CircuitOpenReason, v1alpha1.EndpointRespondingReason}))
+		want(t, "reasons", fmt.Sprint(reasons), fmt.Sprint([]string{string(v1alpha1.OutcomeTimeout), v1alpha1.EndpointRespondingReason}))
 	})
 }
 
@@ -252,16 +260,16 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 		e := &endpoint{attempt: func() *v1alpha1.Attempt {
 			return &v1alpha1.Attempt{
 				Outcome: v1alpha1.OutcomeRejected4xx, StatusCode: ptr.To[int32](http.StatusTooManyRequests),
-				RetryAfterTime: ptr.To(metav1.NewMicroTime(until)),
+				RetryAfterTime: ptr.To(metav1.NewMicroTime(until)), PostbackGeneration: 1,
 			}
 		}}
 		l.Submit(target("a"), e.work("first", time.Now()))
 		synctest.Wait()
 		e.set(nil)
 		l.Submit(target("a"), e.work("second", time.Now()))
-		asked := e.work("asked", time.Now())
-		asked.Asked = true
-		l.Submit(target("a"), asked)
+		manual := e.work("manual", time.Now())
+		manual.Manual = true
+		l.Submit(target("a"), manual)
 		if l.Reserve(target("a")) != nil {
 			t.Error("a first attempt is promised")
 		}
@@ -288,9 +296,9 @@ func TestGoneSetsTheEndpointAside(t *testing.T) {
 			changed.Generation = 2
 			l.SetRoute(changed)
 		},
-		"asked": func(l *Lanes, e *endpoint) {
-			w := e.work("asked", time.Now())
-			w.Asked = true
+		"manual": func(l *Lanes, e *endpoint) {
+			w := e.work("manual", time.Now())
+			w.Manual = true
 			l.Submit(target("a"), w)
 		},
 	} {
@@ -349,7 +357,7 @@ func TestWhatOtherReplicasSawCounts(t *testing.T) {
 		e := &endpoint{}
 		l.Submit(target("a"), e.work("1", time.Now()))
 		synctest.Wait()
-		l.Observe("a", &gone)
+		l.Observe(target("a"), &gone)
 		l.Submit(target("a"), e.work("2", time.Now()))
 		time.Sleep(time.Hour) //nolint:forbidigo // The bubble's clock.
 		want(t, "after another replica saw 410", len(e.got()), 1)
@@ -360,7 +368,7 @@ func TestWhatOtherReplicasSawCounts(t *testing.T) {
 func TestRejectionsDoNotOpenTheCircuit(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{attempt: func() *v1alpha1.Attempt {
-			return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeRejected4xx, StatusCode: ptr.To[int32](http.StatusBadRequest)}
+			return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeRejected4xx, StatusCode: ptr.To[int32](http.StatusBadRequest), PostbackGeneration: 1}
 		}}
 		for i := range 100 {
 			l.Submit(target("a"), e.work(fmt.Sprint(i), time.Now()))
@@ -388,7 +396,7 @@ func TestDeletionEndsWhatIsInFlightAndWhatWaits(t *testing.T) {
 		synctest.Wait()
 		l.Delete("a")
 		synctest.Wait()
-		want(t, "attempts that ended", len(causes), DefaultMaxConcurrent)
+		want(t, "attempts that ended", len(causes), defaultMaxConcurrent)
 		for _, cause := range causes {
 			want(t, "cause", cause, ErrDeleted)
 		}
@@ -413,7 +421,7 @@ func TestPlaceIsFreeWhileAttemptsAreRecorded(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		want(t, "begun while none is recorded", int(begun.Load()), most+DefaultMaxConcurrent)
+		want(t, "begun while none is recorded", int(begun.Load()), most+defaultMaxConcurrent)
 		close(recorded)
 		synctest.Wait()
 		want(t, "begun in the end", int(begun.Load()), 100)
@@ -437,22 +445,22 @@ func TestOneAttemptOfADeliveryAtATime(t *testing.T) {
 func TestReserve(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{takes: time.Hour}
-		var places []func(*Work)
+		var reservations []func(*Work)
 		for begin := l.Reserve(target("a")); begin != nil; begin = l.Reserve(target("a")) {
-			places = append(places, begin)
+			reservations = append(reservations, begin)
 		}
-		want(t, "places", len(places), firstWaiting)
-		places[0](nil)
+		want(t, "reservations", len(reservations), firstWaiting)
+		reservations[0](nil)
 		if again := l.Reserve(target("a")); again == nil {
-			t.Error("a place that was given back is not there")
+			t.Error("a reservation that was given back cannot be made again")
 		} else {
-			places[0] = again
+			reservations[0] = again
 		}
-		for i, begin := range places {
+		for i, begin := range reservations {
 			begin(e.work(fmt.Sprint(i), time.Now()))
 		}
 		synctest.Wait()
-		want(t, "in flight", len(e.got()), DefaultMaxConcurrent)
+		want(t, "in flight", len(e.got()), defaultMaxConcurrent)
 	})
 }
 
@@ -484,7 +492,7 @@ func TestPromisesFollowThePaceOfTheEndpoint(t *testing.T) {
 	}{
 		"not known":  {0, firstWaiting},
 		"at once":    {time.Millisecond, mostWaiting},
-		"in a while": {400 * time.Millisecond, 5 * DefaultMaxConcurrent},
+		"in a while": {400 * time.Millisecond, 5 * defaultMaxConcurrent},
 		"slow":       {10 * time.Second, leastWaiting},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,11 +23,11 @@ import (
 )
 
 var (
-	inFlightDesc = metric.Dispatcher.Gauge("postback_attempts_in_flight", "Attempts that this replica is making.")
-	waitingDesc  = metric.Dispatcher.Gauge("postback_attempts_waiting",
-		"Attempts that are due at this replica and wait for their endpoint (limits, an open circuit, Retry-After, 410), or for a place among all attempts.")
-	heldBackDesc = metric.Dispatcher.Gauge("postback_endpoints_held_back",
-		"Endpoints to which this replica sends nothing but a probe at a time, because they fail or answered 410.")
+	inFlightDesc = metric.Dispatcher.GaugeDesc("postback_attempts_in_flight", "Attempts that this replica is making.")
+	waitingDesc  = metric.Dispatcher.GaugeDesc("postback_attempts_waiting",
+		"Attempts that are due at this replica and wait for their endpoint (limits, an open circuit, Retry-After, 410), or for a free slot (the limit of all attempts).")
+	heldBackDesc = metric.Dispatcher.GaugeDesc("postback_endpoints_held_back",
+		"Endpoints to which this replica sends nothing but a probe at a time, because they fail, answered 410, or asked for a pause by Retry-After.")
 )
 
 // Describe implements prometheus.Collector.

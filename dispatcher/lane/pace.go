@@ -95,20 +95,20 @@ func (p *pace) setRamp(now time.Time, perSecond float64) {
 	p.ramp.SetBurstAt(now, 1+int(perSecond)/50)
 }
 
-// take takes the place of one attempt that begins now, or returns how long to wait for one.
-func (p *pace) take(now time.Time) (wait time.Duration) {
+// acquire acquires a token for one attempt that begins now, or returns how long to wait for one.
+func (p *pace) acquire(now time.Time) (wait time.Duration) {
 	p.step(now)
-	var taken []*rate.Reservation
+	var acquired []*rate.Reservation
 	for _, limiter := range []*rate.Limiter{p.limit, p.ramp} {
 		if limiter == nil {
 			continue
 		}
 		reservation := limiter.ReserveN(now, 1)
-		taken = append(taken, reservation)
+		acquired = append(acquired, reservation)
 		wait = max(wait, reservation.DelayFrom(now))
 	}
 	if wait > 0 {
-		for _, reservation := range taken {
+		for _, reservation := range acquired {
 			reservation.CancelAt(now)
 		}
 	}

@@ -21,19 +21,17 @@ import (
 	"time"
 )
 
-// Recovery is how lanes treat an endpoint that is in trouble, and one that has come back. A field that is 0 means its
-// default, which test/simulation compares with others.
+// Recovery sets the treatment of troubled endpoints, and of recovered ones. A field that is 0 means its default;
+// test/simulation compares the defaults with other values.
 type Recovery struct {
 	// TripAfter is the number of failures in a row that open the circuit.
 	TripAfter uint
-	// FirstOpen and LongestOpen bound how long an open circuit waits for its next probe: the time doubles with each probe
-	// that fails.
+	// FirstOpen and LongestOpen bound the wait of an open circuit for its next probe. It doubles with each probe that fails.
 	FirstOpen, LongestOpen time.Duration
-	// RampStart is how many attempts a second an endpoint gets at first when it has recovered. Each second without trouble
-	// doubles that; beyond RampEnd there is no bound any more but the limits.
+	// RampStart is the rate of attempts, per second, at a recovered endpoint. Each second without trouble doubles the rate.
+	// Beyond RampEnd only the limits of the Postback apply.
 	RampStart, RampEnd float64
-	// Share is the part of all places that endpoints in doubt may hold together: those whose last attempt found them in
-	// trouble.
+	// Share is the part of all slots for troubled endpoints together. The last attempt at a troubled endpoint found trouble.
 	Share float64
 }
 

@@ -24,14 +24,14 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// room reports whether there is a place for one more attempt of a lane. Half of all places are for the first attempt of a
-// lane that has none in flight, so that however many attempts hang, an endpoint that does not hang gets its turn; of the
-// other half a lane may hold at most as many as are free, as in a switch whose queues share a memory (Choudhury and
-// Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998). Endpoints in doubt share a part, so
-// that however many are probed at once, the others have the rest.
+// room reports whether there is a slot for one more attempt of a lane. Three rules share the slots:
+//   - Half of them are for lanes without an attempt in flight. So healthy endpoints get their turn however many attempts hang.
+//   - A lane may use at most as many of the other half as are free, as in a switch whose queues share a memory (Choudhury and
+//     Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
+//   - Troubled endpoints share a part (Recovery.Share). So the others keep the rest however many are probed at once.
 func (l *Lanes) room(lane *lane) bool {
 	free := l.options.MaxInFlight - l.inFlight
-	if lane.doubted && !l.roomForDoubt() {
+	if lane.peer.troubled && !l.roomForTroubled() {
 		return false
 	}
 	if lane.sending == 0 {
@@ -40,11 +40,11 @@ func (l *Lanes) room(lane *lane) bool {
 	return lane.sending < free-l.options.MaxInFlight/2
 }
 
-func (l *Lanes) roomForDoubt() bool {
-	return l.inDoubt < max(1, int(l.options.Recovery.Share*float64(l.options.MaxInFlight)))
+func (l *Lanes) roomForTroubled() bool {
+	return l.troubledInFlight < max(1, int(l.options.Recovery.Share*float64(l.options.MaxInFlight)))
 }
 
-// pump begins what a lane may begin now.
+// pump begins the work that a lane may begin now.
 func (l *Lanes) pump(lane *lane) {
 	now := l.options.Clock.Now()
 	before := lane.wakeAt
@@ -58,25 +58,28 @@ func (l *Lanes) pump(lane *lane) {
 		if w == nil {
 			if l.closed {
 				lane.due.dropAll()
-				lane.asked.dropAll()
+				lane.manual.dropAll()
 				lane.wakeAt = time.Time{}
 			}
 			break
 		}
 		l.begin(lane, w)
 	}
-	l.wakes.set(lane)
+	if until := lane.peer.retryAfter.until; lane.wakeAt.IsZero() && now.Before(until) && lane.ctx.Err() == nil {
+		lane.wakeAt = until // The end of a pause is reported even if no work waits for it.
+	}
+	l.setWake(lane)
 	if lane.wakeAt != before && !lane.wakeAt.IsZero() {
 		l.tell()
 	}
 }
 
-// starve has a lane wait for a place.
+// starve puts a lane among those that wait for a slot.
 func (l *Lanes) starve(lane *lane) {
 	switch {
 	case lane.starved:
-	case lane.doubted:
-		l.doubted = append(l.doubted, lane)
+	case lane.peer.troubled:
+		l.starvedTroubled = append(l.starvedTroubled, lane)
 	default:
 		l.starved = append(l.starved, lane)
 	}
@@ -84,75 +87,78 @@ func (l *Lanes) starve(lane *lane) {
 }
 
 func (l *Lanes) begin(lane *lane, w *Work) {
-	t := &turn{lane: lane, key: w.Key, probe: lane.breaker.begin()}
+	t := &turn{lane: lane, peer: lane.peer, key: w.Key, probe: lane.peer.breaker.begin()}
 	lane.begins(l.options.Clock.Now(), w)
 	lane.running[w.Key] = nil
-	l.hold(lane, 1)
+	l.addSlots(lane, 1)
 	l.working.Go(func() {
 		w.Do(lane.ctx, func(a *v1alpha1.Attempt) { l.sent(t, a) })
 		l.end(t)
 	})
 }
 
-// hold has a lane take places, or give them back.
-func (l *Lanes) hold(lane *lane, places int) {
-	l.inDoubt -= lane.inDoubt()
-	lane.sending += places
-	l.inFlight += places
-	l.inDoubt += lane.inDoubt()
+// addSlots adds to the slots that a lane uses; a negative number frees some.
+func (l *Lanes) addSlots(lane *lane, slots int) {
+	l.troubledInFlight -= lane.troubledSlots()
+	lane.sending += slots
+	l.inFlight += slots
+	l.troubledInFlight += lane.troubledSlots()
 }
 
-// turn is work that is being done.
+// turn is work in progress.
 type turn struct {
 	lane *lane
+	// peer is that of the lane when the work began.
+	peer *peer
 	key  types.NamespacedName
-	// probe says that it tries out an endpoint whose circuit is open.
+	// probe marks the probe of an endpoint whose circuit is open.
 	probe bool
-	// told says that how the attempt ended is known, placeless that its place was given back.
-	told, placeless bool
+	// reported is set when the result of the attempt is known, released when its slot is free.
+	reported, released bool
 }
 
-// sent takes in how an attempt ended. Its place goes to others before it is recorded, unless as many are being recorded as
-// may be made at a time: an API server that does not keep up has the attempts wait for it.
+// sent applies the result of an attempt. Its slot is free before it is recorded, unless MaxInFlight others are being
+// recorded: a slow API server slows the attempts down.
 func (l *Lanes) sent(t *turn, a *v1alpha1.Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.take(t, a)
+	l.applyResult(t, a)
 	if l.recording < l.options.MaxInFlight {
 		l.recording++
-		l.leave(t)
+		l.release(t)
 	}
 }
 
-func (l *Lanes) take(t *turn, a *v1alpha1.Attempt) {
-	if t.told {
+// applyResult applies the result of an attempt, once, to its lane; nil means that there was no attempt.
+func (l *Lanes) applyResult(t *turn, a *v1alpha1.Attempt) {
+	if t.reported {
 		return
 	}
-	t.told = true
+	t.reported = true
 	lane := t.lane
-	wasDoubted, counted := lane.doubted, lane.inDoubt()
-	lane.end(l.options.Clock.Now(), t.probe, a)
-	l.inDoubt += lane.inDoubt() - counted
-	if lane.doubted != wasDoubted {
-		lane.starved = false // It waits among others now, if it has to.
+	wasTroubled, counted := lane.peer.troubled, lane.troubledSlots()
+	lane.end(l.options.Clock.Now(), t.peer, t.probe, a)
+	l.troubledInFlight += lane.troubledSlots() - counted
+	if lane.peer.troubled != wasTroubled {
+		lane.starved = false // It joins the other group of waiting lanes, if it has to wait.
 	}
 	if a != nil {
-		l.note(lane, a)
+		l.note(lane)
 	}
 }
 
-// leave gives the place of work back, and lets others go.
-func (l *Lanes) leave(t *turn) {
-	t.placeless = true
-	l.hold(t.lane, -1)
+// release frees the slot of work, and begins the work of lanes that wait for one.
+func (l *Lanes) release(t *turn) {
+	t.released = true
+	l.addSlots(t.lane, -1)
 	l.pump(t.lane)
-	l.feed()
+	l.pumpStarved()
 	if l.closed {
 		l.tell()
 	}
 }
 
-// end ends work: what came for the same delivery meanwhile has its turn.
+// end ends work. New work for the same delivery that came meanwhile enters the lane.
 func (l *Lanes) end(t *turn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -163,30 +169,30 @@ func (l *Lanes) end(t *turn) {
 	} else {
 		again.drop()
 	}
-	if t.placeless {
+	if t.released {
 		l.recording--
 		l.pump(t.lane)
 		return
 	}
-	l.take(t, nil)
-	l.leave(t)
+	l.applyResult(t, nil)
+	l.release(t)
 }
 
-// feed lets lanes that wait for a place go, those that came first before the others. Who still waits then comes last.
-func (l *Lanes) feed() {
-	starved, doubted := l.starved, l.doubted
-	l.starved, l.doubted = nil, nil
+// pumpStarved begins the work of lanes that wait for a slot, in order of arrival. A lane that has to wait on goes to the end.
+func (l *Lanes) pumpStarved() {
+	starved, troubled := l.starved, l.starvedTroubled
+	l.starved, l.starvedTroubled = nil, nil
 	for len(starved) > 0 && l.inFlight < l.options.MaxInFlight {
 		first := starved[0]
 		starved = starved[1:]
 		first.starved = false
 		l.pump(first)
 	}
-	for len(doubted) > 0 && l.inFlight < l.options.MaxInFlight && l.roomForDoubt() {
-		first := doubted[0]
-		doubted = doubted[1:]
+	for len(troubled) > 0 && l.inFlight < l.options.MaxInFlight && l.roomForTroubled() {
+		first := troubled[0]
+		troubled = troubled[1:]
 		first.starved = false
 		l.pump(first)
 	}
-	l.starved, l.doubted = append(starved, l.starved...), append(doubted, l.doubted...)
+	l.starved, l.starvedTroubled = append(starved, l.starved...), append(troubled, l.starvedTroubled...)
 }

@@ -25,13 +25,19 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// announceRetry is the pause after the intake could not be announced.
-const announceRetry = 2 * time.Second
+const (
+	// announceRetry is the pause after the intake could not be announced.
+	announceRetry = 2 * time.Second
+	// announceEvery is how often it is checked that the announcement is there: somebody may delete it, or a replica with another
+	// intake have been the last to write it.
+	announceEvery = time.Minute
+)
 
 // Announcement tells those who look for deliveries whether all are PostbackDeliveries. It is a Lease, as the replicas' own, so
 // that the dispatcher needs no further right; nobody has to renew it.
@@ -39,42 +45,45 @@ type Announcement struct {
 	Client    kubernetes.Interface
 	Namespace string
 	Intake    string
+	Clock     clock.Clock
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (a *Announcement) NeedLeaderElection() bool { return false }
 
-// Start announces the intake, once.
+// Start announces the intake, again and again, until ctx ends.
 func (a *Announcement) Start(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("presence")
-	said := false
-	for {
+	failing := false
+	for ctx.Err() == nil {
+		pause := announceEvery
 		err := a.announce(ctx)
-		switch {
-		case err == nil || ctx.Err() != nil:
-			return nil
-		case !said:
-			said = true
-			log.Error(err, "Cannot announce the intake; going on trying")
+		if err != nil {
+			pause = announceRetry
+			if !failing && ctx.Err() == nil {
+				log.Error(err, "Cannot announce the intake; going on trying")
+			}
 		}
+		failing = err != nil
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-time.After(announceRetry):
+		case <-a.Clock.After(pause):
 		}
 	}
+	return nil
 }
 
 func (a *Announcement) announce(ctx context.Context) error {
 	leases := a.Client.CoordinationV1().Leases(a.Namespace)
-	if a.Intake != v1alpha1.IntakeJetStream {
-		if err := leases.Delete(ctx, v1alpha1.IntakeLeaseName, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("delete Lease %s: %w", v1alpha1.IntakeLeaseName, err)
-		}
-		return nil
-	}
 	lease, err := leases.Get(ctx, v1alpha1.IntakeLeaseName, metav1.GetOptions{})
 	switch {
+	case a.Intake != v1alpha1.IntakeJetStream:
+		if err == nil {
+			err = leases.Delete(ctx, v1alpha1.IntakeLeaseName, metav1.DeleteOptions{})
+		}
+		if apierrors.IsNotFound(err) {
+			err = nil
+		}
 	case apierrors.IsNotFound(err):
 		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
 			Namespace: a.Namespace, Name: v1alpha1.IntakeLeaseName, Labels: v1alpha1.OwnLabels(),

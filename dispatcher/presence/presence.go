@@ -33,7 +33,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -64,7 +64,9 @@ type Presence struct {
 	Loaded func() string
 	// Synced reports whether the routes have been loaded. Before, the replica does not exist for others.
 	Synced func() bool
-	Clock  clock.WithTicker
+	// Unready, if it is not nil, returns an error that says why the replica accepts no events.
+	Unready func() error
+	Clock   clock.WithTicker
 }
 
 // LeaseName returns the name of a replica's Lease.
@@ -82,18 +84,18 @@ func (p *Presence) Start(ctx context.Context) error {
 	// gone.
 	p.leave(ctx)
 	var (
-		acknowledged string
-		renewed      time.Time
-		failing      bool
+		told    state
+		renewed time.Time
+		failing bool
 	)
 	for {
-		loaded := p.Loaded()
-		if p.Synced() && (renewed.IsZero() || loaded != acknowledged || p.Clock.Since(renewed) >= renewEvery) {
-			err := p.renew(ctx, loaded)
+		now := p.state()
+		if p.Synced() && (renewed.IsZero() || now != told || p.Clock.Since(renewed) >= renewEvery) {
+			err := p.renew(ctx, now)
 			switch {
 			case err == nil:
-				acknowledged, renewed, failing = loaded, p.Clock.Now(), false
-				log.V(1).Info("Renewed", "loaded", loaded)
+				told, renewed, failing = now, p.Clock.Now(), false
+				log.V(1).Info("Renewed", "loaded", now.loaded)
 			case !failing && ctx.Err() == nil:
 				failing = true
 				log.Error(err, "Cannot renew the Lease; going on trying")
@@ -108,18 +110,34 @@ func (p *Presence) Start(ctx context.Context) error {
 	}
 }
 
+// state is what a Lease tells about its replica.
+type state struct {
+	// loaded is the highest resourceVersion that is loaded, unready why the replica accepts no events, or "".
+	loaded, unready string
+}
+
+func (p *Presence) state() state {
+	now := state{loaded: p.Loaded()}
+	if p.Unready != nil {
+		if err := p.Unready(); err != nil {
+			now.unready = err.Error()
+		}
+	}
+	return now
+}
+
 func (p *Presence) leases() coordinationclient.LeaseInterface {
 	return p.Client.CoordinationV1().Leases(p.Namespace)
 }
 
-func (p *Presence) renew(ctx context.Context, loaded string) error {
+func (p *Presence) renew(ctx context.Context, now state) error {
 	ctx, cancel := context.WithTimeout(ctx, renewEvery)
 	defer cancel()
 	name := LeaseName(p.Identity)
 	lease, err := p.leases().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: name}}
-		p.fill(lease, loaded)
+		p.fill(lease, now)
 		_, err = p.leases().Create(ctx, lease, metav1.CreateOptions{FieldManager: v1alpha1.DispatcherFieldOwner})
 		if err != nil {
 			return fmt.Errorf("create Lease %s: %w", name, err)
@@ -129,14 +147,14 @@ func (p *Presence) renew(ctx context.Context, loaded string) error {
 	if err != nil {
 		return fmt.Errorf("get Lease %s: %w", name, err)
 	}
-	p.fill(lease, loaded)
+	p.fill(lease, now)
 	if _, err := p.leases().Update(ctx, lease, metav1.UpdateOptions{FieldManager: v1alpha1.DispatcherFieldOwner}); err != nil {
 		return fmt.Errorf("update Lease %s: %w", name, err)
 	}
 	return nil
 }
 
-func (p *Presence) fill(lease *coordinationv1.Lease, loaded string) {
+func (p *Presence) fill(lease *coordinationv1.Lease, now state) {
 	if lease.Labels == nil {
 		lease.Labels = map[string]string{}
 	}
@@ -145,7 +163,12 @@ func (p *Presence) fill(lease *coordinationv1.Lease, loaded string) {
 	if lease.Annotations == nil {
 		lease.Annotations = map[string]string{}
 	}
-	lease.Annotations[route.LoadedAnnotation] = loaded
+	lease.Annotations[route.LoadedAnnotation] = now.loaded
+	if now.unready == "" {
+		delete(lease.Annotations, route.UnreadyAnnotation)
+	} else {
+		lease.Annotations[route.UnreadyAnnotation] = now.unready
+	}
 	lease.Annotations[route.WatchedAnnotation] = p.Watched.String()
 	if p.Owner != nil {
 		lease.OwnerReferences = []metav1.OwnerReference{*p.Owner}

@@ -18,6 +18,7 @@ package presence_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -31,8 +32,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
@@ -77,6 +79,7 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	var (
 		synced atomic.Bool
 		loaded atomic.Value
+		wrong  atomic.Pointer[error]
 	)
 	loaded.Store("")
 	c := clocktesting.NewFakeClock(time.Now())
@@ -84,6 +87,12 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 		Watched: watched.Of("a,b"),
 		Client:  clientset, Namespace: namespace, Identity: "a", Clock: c, Synced: synced.Load,
 		Loaded: func() string { return loaded.Load().(string) },
+		Unready: func() error {
+			if err := wrong.Load(); err != nil {
+				return *err
+			}
+			return nil
+		},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -119,8 +128,63 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	before := lease.Spec.RenewTime.Time
 	tick(func() bool { lease, err := get(); return err == nil && lease.Spec.RenewTime.After(before) }, "it is renewed")
 
+	unready := func() string {
+		lease, err := get()
+		g.Expect(err).NotTo(HaveOccurred())
+		return lease.Annotations[route.UnreadyAnnotation]
+	}
+	why := errors.New("there is no stream")
+	wrong.Store(&why)
+	tick(func() bool { return unready() == why.Error() }, "it says why it accepts nothing")
+	wrong.Store(nil)
+	tick(func() bool { return unready() == "" }, "it says so no longer")
+
+	g.Expect(leases.Delete(t.Context(), presence.LeaseName("a"), metav1.DeleteOptions{})).To(Succeed())
+	tick(func() bool { return loadedSaid() == "1234" }, "a Lease that somebody deletes is made again")
+
 	cancel()
 	g.Expect(<-ended).To(Succeed())
 	_, err = get()
 	g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "a replica that ends takes its Lease along")
+}
+
+// The announcement of the intake outlives its deletion, and goes when another intake is announced.
+func TestAnnouncementIsKept(t *testing.T) {
+	g := NewWithT(t)
+	clientset, err := kubernetes.NewForConfig(cp.Config)
+	g.Expect(err).NotTo(HaveOccurred())
+	const namespace = "announcement"
+	_, err = clientset.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	leases := clientset.CoordinationV1().Leases(namespace)
+	exists := func() bool {
+		lease, err := leases.Get(t.Context(), v1alpha1.IntakeLeaseName, metav1.GetOptions{})
+		return err == nil && lease.Annotations[v1alpha1.IntakeAnnotation] == v1alpha1.IntakeJetStream
+	}
+	announce := func(intake string) (tick func(holds func() bool, why string), end func()) {
+		c := clocktesting.NewFakeClock(time.Now())
+		a := &presence.Announcement{Client: clientset, Namespace: namespace, Intake: intake, Clock: c}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Start(ctx) }()
+		tick = func(holds func() bool, why string) {
+			t.Helper()
+			g.Eventually(func() bool {
+				c.Step(time.Minute)
+				return holds()
+			}).WithTimeout(patience).Should(BeTrue(), why)
+		}
+		return tick, func() {
+			cancel()
+			g.Expect(<-ended).To(Succeed())
+		}
+	}
+	tick, end := announce(v1alpha1.IntakeJetStream)
+	tick(exists, "it is there")
+	g.Expect(leases.Delete(t.Context(), v1alpha1.IntakeLeaseName, metav1.DeleteOptions{})).To(Succeed())
+	tick(exists, "it is there again")
+	end()
+	tick, end = announce("kubernetes")
+	tick(func() bool { return !exists() }, "it is gone")
+	end()
 }

@@ -17,18 +17,19 @@ limitations under the License.
 package retention
 
 import (
-	"container/heap"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/heap"
+	keeping "github.com/postback-dev/postback-operator/internal/history"
 )
 
 // duplicateWindow is how long a finished delivery is kept whatever spec.history counts: as long as it is there, a
 // producer that sends its event again is answered that it is a duplicate. Producers that got no answer send again within
 // seconds or a few minutes.
-const duplicateWindow = 5 * time.Minute
+const duplicateWindow = keeping.Grace
 
 // Reasons why a delivery is deleted, as the metric has them.
 const (
@@ -60,7 +61,7 @@ type victim struct {
 	phase           v1alpha1.DeliveryPhase
 	uid             types.UID
 	resourceVersion string
-	asked           bool
+	annotated       bool
 	reason          string
 }
 
@@ -134,7 +135,7 @@ func (c *cursor) peek(end int, now time.Time) *entry {
 func (c *cursor) take(reason string) victim {
 	e := c.group.entries[c.at]
 	c.at++
-	return victim{key: e.key(), phase: c.group.phase, uid: e.uid, resourceVersion: e.resourceVersion, asked: e.asked, reason: reason}
+	return victim{key: e.key(), phase: c.group.phase, uid: e.uid, resourceVersion: e.resourceVersion, annotated: e.annotated, reason: reason}
 }
 
 // unwanted returns the reason why the Postback does not want the next entry, or "".
@@ -182,22 +183,24 @@ func oldest(cursors []cursor, end func(*cursor) int, n int, now time.Time) []vic
 	if n <= 0 {
 		return nil
 	}
-	var heads byAge
+	heads := heap.New(func(h head) *cursor { return h.cursor }, func(a, b head) bool { return older(a.entry, b.entry) < 0 })
 	for i := range cursors {
 		if e := cursors[i].peek(end(&cursors[i]), now); e != nil {
-			heads = append(heads, head{e, &cursors[i]})
+			heads.Put(head{e, &cursors[i]})
 		}
 	}
-	heap.Init(&heads)
 	var victims []victim
-	for len(heads) > 0 && len(victims) < n {
-		c := heads[0].cursor
+	for len(victims) < n {
+		first, ok := heads.Peek()
+		if !ok {
+			break
+		}
+		c := first.cursor
 		victims = append(victims, c.take(reasonClusterLimit))
 		if e := c.peek(end(c), now); e != nil {
-			heads[0].entry = e
-			heap.Fix(&heads, 0)
+			heads.Put(head{e, c})
 		} else {
-			heap.Pop(&heads)
+			heads.Pop()
 		}
 	}
 	return victims
@@ -207,30 +210,4 @@ func oldest(cursors []cursor, end func(*cursor) int, n int, now time.Time) []vic
 type head struct {
 	entry  *entry
 	cursor *cursor
-}
-
-// byAge is a heap, the oldest on top.
-type byAge []head
-
-// Len implements heap.Interface.
-func (h byAge) Len() int { return len(h) }
-
-// Less implements heap.Interface.
-func (h byAge) Less(i, j int) bool { return older(h[i].entry, h[j].entry) < 0 }
-
-// Swap implements heap.Interface.
-func (h byAge) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-
-// Push implements heap.Interface.
-func (h *byAge) Push(x any) {
-	if added, ok := x.(head); ok {
-		*h = append(*h, added)
-	}
-}
-
-// Pop implements heap.Interface.
-func (h *byAge) Pop() any {
-	last := (*h)[len(*h)-1]
-	*h = (*h)[:len(*h)-1]
-	return last
 }

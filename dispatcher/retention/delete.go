@@ -28,7 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
 const (
@@ -43,25 +43,25 @@ const (
 	// enoughFailures ends a batch in which most fails: the API server is away, or a role lacks the verb.
 	enoughFailures = 8
 	// refusedRest is when to look again at a delivery that could not be deleted, staleRest at one of which the watch has
-	// not shown the newest version yet. askedRest is for one whose redelivery is still to be made: when it is made the
+	// not shown the newest version yet. annotatedRest is for one whose redelivery is still to be made: when it is made the
 	// delivery changes, which ends the rest.
-	refusedRest = time.Minute
-	staleRest   = 5 * time.Second
-	askedRest   = 10 * time.Minute
+	refusedRest   = time.Minute
+	staleRest     = 5 * time.Second
+	annotatedRest = 10 * time.Minute
 )
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;list;watch;delete
 
 // deleteAll deletes a batch, so many at a time. It returns an error if more of it failed than not. Then it may have ended
 // early.
-func (k *Keeper) deleteAll(ctx context.Context, x *index, batch []victim, atATime int) error {
+func (p *Pruner) deleteAll(ctx context.Context, x *index, batch []victim, atATime int) error {
 	jobs := make(chan *victim)
 	var tally tally
 	var group sync.WaitGroup
 	for range min(atATime, len(batch)) {
 		group.Go(func() {
 			for v := range jobs {
-				tally.add(k.delete(ctx, x, v))
+				tally.add(p.delete(ctx, x, v))
 			}
 		})
 	}
@@ -73,16 +73,16 @@ func (k *Keeper) deleteAll(ctx context.Context, x *index, batch []victim, atATim
 	}
 	close(jobs)
 	group.Wait()
-	return tally.verdict()
+	return tally.err()
 }
 
 // delete deletes a delivery if it is as it was when that was decided.
-func (k *Keeper) delete(ctx context.Context, x *index, v *victim) error {
+func (p *Pruner) delete(ctx context.Context, x *index, v *victim) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	now := k.options.Clock.Now()
-	if v.asked {
-		rest, err := k.unanswered(ctx, v)
+	now := p.options.Clock.Now()
+	if v.annotated {
+		rest, err := p.unanswered(ctx, v)
 		if err != nil {
 			x.setAside(v, now.Add(refusedRest))
 			return err
@@ -95,7 +95,7 @@ func (k *Keeper) delete(ctx context.Context, x *index, v *victim) error {
 	d := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: v.key.Namespace, Name: v.key.Name}}
 	d.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDelivery"))
 	// The version, too: who asks for it again in this moment, or changes anything, is not to lose that.
-	err := k.options.Client.Delete(ctx, d, client.Preconditions{UID: &v.uid, ResourceVersion: &v.resourceVersion})
+	err := p.options.Client.Delete(ctx, d, client.Preconditions{UID: &v.uid, ResourceVersion: &v.resourceVersion})
 	switch {
 	case err == nil:
 		pruned.WithLabelValues(v.reason).Inc()
@@ -114,9 +114,9 @@ func (k *Keeper) delete(ctx context.Context, x *index, v *victim) error {
 
 // unanswered returns for how long to leave a delivery alone that carries a redeliver annotation: 0 if the annotation has
 // been acted on, and the delivery is as it was. Metadata does not say that, so it is read as a whole.
-func (k *Keeper) unanswered(ctx context.Context, v *victim) (time.Duration, error) {
+func (p *Pruner) unanswered(ctx context.Context, v *victim) (time.Duration, error) {
 	d := &v1alpha1.PostbackDelivery{}
-	err := k.options.Client.Get(ctx, v.key, d)
+	err := p.options.Client.Get(ctx, v.key, d)
 	switch {
 	case apierrors.IsNotFound(err):
 		return 0, nil // The delete finds out, too.
@@ -125,7 +125,7 @@ func (k *Keeper) unanswered(ctx context.Context, v *victim) (time.Duration, erro
 	case d.UID != v.uid || d.ResourceVersion != v.resourceVersion:
 		return staleRest, nil
 	case !delivery.RequestOf(d).None():
-		return askedRest, nil
+		return annotatedRest, nil
 	}
 	return 0, nil
 }
@@ -156,8 +156,8 @@ func (t *tally) hopeless() bool {
 	return t.failed >= enoughFailures && t.failed > t.succeeded
 }
 
-// verdict returns an error, with the first of them, if more failed than not.
-func (t *tally) verdict() error {
+// err returns an error, with the first of them, if more failed than not.
+func (t *tally) err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.failed == 0 || t.failed <= t.succeeded || errors.Is(t.first, context.Canceled) {

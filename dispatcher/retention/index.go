@@ -35,6 +35,8 @@ var phases = []v1alpha1.DeliveryPhase{v1alpha1.DeliveryDelivered, v1alpha1.Deliv
 type owner struct {
 	namespace string
 	postback  v1alpha1.PostbackReference
+	// restored says that it came from a backup, perhaps with many others at once, none of which counts against spec.history.
+	restored bool
 }
 
 // entry is what memory holds of a finished delivery: with its place in the index less than 300 bytes.
@@ -45,8 +47,8 @@ type entry struct {
 	resourceVersion string
 	// at is when it finished, to the second.
 	at time.Time
-	// asked says that it carries a redeliver annotation, answered or not.
-	asked bool
+	// annotated is set if it carries a redeliver annotation, answered or not.
+	annotated bool
 	// notBefore is when it may be looked at again, after it could not be deleted.
 	notBefore time.Time
 }
@@ -233,7 +235,7 @@ func (x *index) drop(g *group) {
 	delete(x.groups, groupKey{g.owner, g.phase})
 }
 
-// replace puts what a list has found in place of what was known of a part.
+// replace puts the result of a list in place of the known deliveries of a part.
 func (x *index) replace(p part, owners []owner, entries []*entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

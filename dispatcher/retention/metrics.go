@@ -26,17 +26,17 @@ var pruned = metric.Dispatcher.Counters("postback_pruned_deliveries_total",
 	"Finished deliveries that were deleted because they need not be kept: Count and TTL are those of spec.history, ClusterLimit is --max-finished-deliveries.",
 	metric.Values("reason", reasonCount, reasonTTL, reasonClusterLimit))
 
-var finished = metric.Dispatcher.Gauge("postback_finished_deliveries",
+var finished = metric.Dispatcher.GaugeDesc("postback_finished_deliveries",
 	"Deliveries that are kept although they are finished. Reported by the elected replica.", metric.Values("phase", phases...))
 
 // Describe implements prometheus.Collector.
-func (k *Keeper) Describe(descriptions chan<- *prometheus.Desc) {
+func (p *Pruner) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- finished
 }
 
 // Collect implements prometheus.Collector. It reports nothing until everything has been listed.
-func (k *Keeper) Collect(values chan<- prometheus.Metric) {
-	x := k.index.Load()
+func (p *Pruner) Collect(values chan<- prometheus.Metric) {
+	x := p.index.Load()
 	if x == nil || !x.hasSynced() {
 		return
 	}

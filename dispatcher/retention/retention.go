@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +33,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -41,11 +42,11 @@ import (
 const DefaultMaxFinished = 10000
 
 const (
-	// lookInterval is how often the loop looks for what is due. It is no event that makes a delivery due, but time.
-	lookInterval = time.Second
-	// batchSize bounds what is decided in one look, so that nothing is deleted on an old decision.
+	// pruneInterval is the time between two prunes: time, and no event, makes a delivery due.
+	pruneInterval = time.Second
+	// batchSize bounds the deletes of one prune, so that none follows an old decision.
 	batchSize = 200
-	// firstPause and longestPause bound how long nothing is deleted after a batch that failed. The pause doubles each time.
+	// firstPause and longestPause bound the pause after a batch that failed. It doubles each time.
 	firstPause   = 500 * time.Millisecond
 	longestPause = 30 * time.Second
 )
@@ -55,7 +56,7 @@ type Routes interface {
 	Of(namespace string, postback v1alpha1.PostbackReference) *route.Route
 }
 
-// Options of a Keeper.
+// Options of a Pruner.
 type Options struct {
 	// Client reads and writes past the cache.
 	Client client.WithWatch
@@ -67,53 +68,53 @@ type Options struct {
 	MaxFinished int
 }
 
-// Keeper keeps as many finished deliveries as their Postbacks and the cluster want.
-type Keeper struct {
+// Pruner deletes finished deliveries beyond the bounds of their Postbacks and of the cluster.
+type Pruner struct {
 	options Options
 	// index is that of the term in which this replica is elected, or nil.
 	index atomic.Pointer[index]
 }
 
-// New returns a Keeper, or an error if an option is out of range.
-func New(o Options) (*Keeper, error) {
+// New returns a Pruner, or an error if an option is out of range.
+func New(o Options) (*Pruner, error) {
 	if o.MaxFinished < 0 {
 		return nil, fmt.Errorf("--max-finished-deliveries is %d: it must be 0, for any number, or more", o.MaxFinished)
 	}
 	if o.Client == nil || o.Routes == nil || o.Clock == nil {
 		return nil, errors.New("retention needs a client, routes and a clock")
 	}
-	return &Keeper{options: o}, nil
+	return &Pruner{options: o}, nil
 }
 
-// Follow watches the finished deliveries until ctx ends. It calls request for each that carries a redeliver annotation,
-// now and whenever it changes, and deletes what need not be kept. Nothing of it goes on when Follow has returned.
-func (k *Keeper) Follow(ctx context.Context, request func(types.NamespacedName)) {
+// Follow watches the finished deliveries until ctx ends, and prunes them. It calls request for each that carries a redeliver
+// annotation, now and whenever it changes. All its work is over when Follow returns.
+func (p *Pruner) Follow(ctx context.Context, request func(types.NamespacedName)) {
 	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("retention"))
-	scopes := k.options.Watched.Scopes()
+	scopes := p.options.Watched.Scopes()
 	x := newIndex(scopes)
-	k.index.Store(x)
-	defer k.index.Store(nil)
+	p.index.Store(x)
+	defer p.index.Store(nil)
 	var parts sync.WaitGroup
 	for _, scope := range scopes {
 		for _, phase := range phases {
-			parts.Go(func() { follow(ctx, k.options.Client, &shelf{index: x, part: part{phase, scope}, request: request}) })
+			parts.Go(func() { follow(ctx, p.options.Client, &store{index: x, part: part{phase, scope}, request: request}) })
 		}
 	}
-	parts.Go(func() { k.prune(ctx, x) })
+	parts.Go(func() { p.prune(ctx, x) })
 	parts.Wait()
 }
 
-// prune deletes what need not be kept, batch by batch, until ctx ends.
-func (k *Keeper) prune(ctx context.Context, x *index) {
+// prune deletes deliveries beyond the bounds, batch by batch, until ctx ends.
+func (p *Pruner) prune(ctx context.Context, x *index) {
 	pause, atATime := time.Duration(0), workers
 	for ctx.Err() == nil {
-		now := k.options.Clock.Now()
-		batch := x.choose(k.limitOf, bounds{total: k.options.MaxFinished, batch: batchSize}, now)
+		now := p.options.Clock.Now()
+		batch := x.choose(p.limitOf, bounds{total: p.options.MaxFinished, batch: batchSize}, now)
 		if len(batch) == 0 {
-			k.sleep(ctx, lookInterval)
+			p.sleep(ctx, pruneInterval)
 			continue
 		}
-		if err := k.deleteAll(ctx, x, batch, atATime); err == nil {
+		if err := p.deleteAll(ctx, x, batch, atATime); err == nil {
 			pause, atATime = 0, nextAtATime(atATime, len(batch))
 			continue
 		} else if ctx.Err() == nil {
@@ -121,11 +122,11 @@ func (k *Keeper) prune(ctx context.Context, x *index) {
 			logf.FromContext(ctx).Error(err, "Cannot delete finished deliveries: waiting", "pause", pause.String())
 		}
 		atATime = workers
-		k.sleep(ctx, pause)
+		p.sleep(ctx, pause)
 	}
 }
 
-// nextAtATime returns how many deliveries are deleted at a time after a batch: more after one that was full.
+// nextAtATime returns the number of concurrent deletes after a batch: more after a full one.
 func nextAtATime(before, batch int) int {
 	if batch < batchSize {
 		return workers
@@ -133,8 +134,8 @@ func nextAtATime(before, batch int) int {
 	return min(2*before, mostWorkers)
 }
 
-func (k *Keeper) sleep(ctx context.Context, d time.Duration) {
-	timer := k.options.Clock.NewTimer(d)
+func (p *Pruner) sleep(ctx context.Context, d time.Duration) {
+	timer := p.options.Clock.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C():
@@ -142,16 +143,22 @@ func (k *Keeper) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// limitOf returns what a Postback wants to keep. It returns false if that is not known: without a route, or with one
-// that a manager wrote which knew no limits yet. Then the Postback's log stays, up to the bound of the cluster.
-func (k *Keeper) limitOf(of owner, phase v1alpha1.DeliveryPhase) (limit, bool) {
-	r := k.options.Routes.Of(of.namespace, of.postback)
+// limitOf returns the limit of a Postback in a phase. It returns false if there is no route, or one from an old manager that
+// knew no limits. Then the Postback's log stays, up to the bound of the cluster.
+func (p *Pruner) limitOf(of owner, phase v1alpha1.DeliveryPhase) (limit, bool) {
+	if of.postback.UID == "" {
+		return limit{keep: math.MaxInt32, ttl: v1alpha1.DefaultHistoryTTL}, true
+	}
+	r := p.options.Routes.Of(of.namespace, of.postback)
 	if r == nil || r.History.TTL.Duration <= 0 {
 		return limit{}, false
 	}
 	keep := r.History.Delivered
 	if phase == v1alpha1.DeliveryFailed {
 		keep = r.History.Failed
+	}
+	if of.restored {
+		keep = math.MaxInt32
 	}
 	return limit{keep: int(keep), ttl: r.History.TTL.Duration}, true
 }

@@ -32,7 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 func history(delivered, failed int32, ttl time.Duration) route.History {
@@ -206,7 +206,7 @@ func TestARedeliverAnnotationIsNeverLost(t *testing.T) {
 		askers.Wait()
 	}()
 	b.g.Eventually(func() bool {
-		b.clock.Step(lookInterval)
+		b.clock.Step(pruneInterval)
 		select {
 		case <-stopped:
 			return true

@@ -37,8 +37,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 // patience bounds what takes a moment; the machine may be busy.
 const patience = time.Minute
 
-// bench is a Keeper on a real API server, with a clock that the test moves. Each has the server's deliveries for itself.
+// bench is a Pruner on a real API server, with a clock that the test moves. Each has the server's deliveries for itself.
 type bench struct {
 	t      *testing.T
 	g      *WithT
@@ -159,8 +159,8 @@ func (b *bench) all() map[types.NamespacedName]v1alpha1.PostbackDelivery {
 	return all
 }
 
-// follow runs a Keeper until the returned function, or the end of the test.
-func (b *bench) follow(maxFinished int) (k *Keeper, stop func()) {
+// follow runs a Pruner until the returned function, or the end of the test.
+func (b *bench) follow(maxFinished int) (k *Pruner, stop func()) {
 	b.t.Helper()
 	counting := interceptor.NewClient(b.client, interceptor.Funcs{
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
@@ -194,15 +194,15 @@ func (b *bench) follow(maxFinished int) (k *Keeper, stop func()) {
 	return k, stop
 }
 
-// kept returns how many deliveries the Keeper knows of, after it was given the time to look once more.
-func (b *bench) kept(k *Keeper) int {
-	b.clock.Step(lookInterval)
+// kept returns how many deliveries the Pruner knows of, after it was given the time to look once more.
+func (b *bench) kept(k *Pruner) int {
+	b.clock.Step(pruneInterval)
 	x := k.index.Load()
 	return x.count(isDelivered) + x.count(isFailed)
 }
 
-// settle lets the Keeper look until it knows of n deliveries, and some times more.
-func (b *bench) settle(k *Keeper, n int) {
+// settle lets the Pruner look until it knows of n deliveries, and some times more.
+func (b *bench) settle(k *Pruner, n int) {
 	b.t.Helper()
 	b.g.Eventually(func() int { return b.kept(k) }).WithTimeout(patience).WithPolling(20 * time.Millisecond).Should(Equal(n))
 	b.g.Consistently(func() int { return b.kept(k) }).WithTimeout(500 * time.Millisecond).WithPolling(50 * time.Millisecond).Should(Equal(n))

@@ -29,10 +29,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/restore"
 )
 
-// follow keeps a shelf as the API server has it until ctx ends. It asks for metadata alone.
-func follow(ctx context.Context, c client.WithWatch, s *shelf) {
+// follow keeps a store equal to the API server's state until ctx ends. It reads metadata only.
+func follow(ctx context.Context, c client.WithWatch, s *store) {
 	selector := fields.OneTermEqualSelector("status.phase", string(s.part.phase)).String()
 	list := func() *metav1.PartialObjectMetadataList {
 		l := &metav1.PartialObjectMetadataList{}
@@ -57,21 +58,21 @@ func follow(ctx context.Context, c client.WithWatch, s *shelf) {
 	reflector.RunWithContext(ctx)
 }
 
-// shelf is the store of one watch. What arrives goes into the index.
-type shelf struct {
+// store receives the objects of one watch, and passes them on to the index.
+type store struct {
 	index *index
 	part  part
-	// request is called for what carries a redeliver annotation.
+	// request is called for each delivery that carries a redeliver annotation, or has no owner.
 	request func(types.NamespacedName)
 }
 
 var (
-	_ toolscache.ReflectorStore    = &shelf{}
-	_ toolscache.TransformingStore = &shelf{}
+	_ toolscache.ReflectorStore    = &store{}
+	_ toolscache.TransformingStore = &store{}
 )
 
 // Add implements cache.ReflectorStore.
-func (s *shelf) Add(object any) error {
+func (s *store) Add(object any) error {
 	d, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {
 		return nil
@@ -81,15 +82,15 @@ func (s *shelf) Add(object any) error {
 	} else {
 		s.index.delete(s.part.phase, client.ObjectKeyFromObject(d))
 	}
-	s.look(d)
+	s.requestIfMarked(d)
 	return nil
 }
 
 // Update implements cache.ReflectorStore.
-func (s *shelf) Update(object any) error { return s.Add(object) }
+func (s *store) Update(object any) error { return s.Add(object) }
 
 // Delete implements cache.ReflectorStore.
-func (s *shelf) Delete(object any) error {
+func (s *store) Delete(object any) error {
 	if d, ok := object.(*metav1.PartialObjectMetadata); ok {
 		s.index.delete(s.part.phase, client.ObjectKeyFromObject(d))
 	}
@@ -97,7 +98,7 @@ func (s *shelf) Delete(object any) error {
 }
 
 // Replace implements cache.ReflectorStore.
-func (s *shelf) Replace(objects []any, _ string) error {
+func (s *store) Replace(objects []any, _ string) error {
 	owners, entries := make([]owner, 0, len(objects)), make([]*entry, 0, len(objects))
 	for _, object := range objects {
 		if d, ok := object.(*metav1.PartialObjectMetadata); ok && d.DeletionTimestamp.IsZero() {
@@ -107,17 +108,17 @@ func (s *shelf) Replace(objects []any, _ string) error {
 	s.index.replace(s.part, owners, entries)
 	for _, object := range objects {
 		if d, ok := object.(*metav1.PartialObjectMetadata); ok {
-			s.look(d)
+			s.requestIfMarked(d)
 		}
 	}
 	return nil
 }
 
 // Resync implements cache.ReflectorStore.
-func (s *shelf) Resync() error { return nil }
+func (s *store) Resync() error { return nil }
 
-// Transformer implements cache.TransformingStore: a list in progress holds no more than is needed.
-func (s *shelf) Transformer() toolscache.TransformFunc {
+// Transformer implements cache.TransformingStore: a list in progress takes little memory.
+func (s *store) Transformer() toolscache.TransformFunc {
 	return func(object any) (any, error) {
 		if d, ok := object.(*metav1.PartialObjectMetadata); ok {
 			strip(d)
@@ -126,22 +127,23 @@ func (s *shelf) Transformer() toolscache.TransformFunc {
 	}
 }
 
-func (s *shelf) look(d *metav1.PartialObjectMetadata) {
-	if asked(d) {
+// requestIfMarked calls request for a delivery that carries a redeliver annotation, or has no owner.
+func (s *store) requestIfMarked(d *metav1.PartialObjectMetadata) {
+	if redeliverAnnotated(d) || !restore.Owned(d) {
 		s.request(client.ObjectKeyFromObject(d))
 	}
 }
 
-// asked reports whether a delivery carries a redeliver annotation.
-func asked(d metav1.Object) bool {
+// redeliverAnnotated reports whether a delivery carries a redeliver annotation.
+func redeliverAnnotated(d metav1.Object) bool {
 	annotations := d.GetAnnotations()
 	return annotations[v1alpha1.RedeliverAnnotation] != "" || annotations[v1alpha1.PassedRedeliverAnnotation] != ""
 }
 
 // ownerOf returns the Postback that controls a delivery. Metadata does not hold spec.postbackRef; the operator puts the
-// same reference here. A delivery that somebody else made may have none: then only the bound of the cluster applies.
+// same reference here. A delivery from a backup has none.
 func ownerOf(d *metav1.PartialObjectMetadata) owner {
-	of := owner{namespace: d.Namespace}
+	of := owner{namespace: d.Namespace, restored: d.Labels[v1alpha1.RestoredLabel] == "true"}
 	if reference := metav1.GetControllerOfNoCopy(d); reference != nil {
 		of.postback = v1alpha1.PostbackReference{Name: reference.Name, UID: reference.UID}
 	}
@@ -149,7 +151,7 @@ func ownerOf(d *metav1.PartialObjectMetadata) owner {
 }
 
 func newEntry(d *metav1.PartialObjectMetadata) *entry {
-	return &entry{name: d.Name, uid: d.UID, resourceVersion: d.ResourceVersion, at: finishedAt(d), asked: asked(d)}
+	return &entry{name: d.Name, uid: d.UID, resourceVersion: d.ResourceVersion, at: finishedAt(d), annotated: redeliverAnnotated(d)}
 }
 
 // finishedAt returns when a delivery finished: when its status was written last. Metadata does not hold
@@ -164,9 +166,12 @@ func finishedAt(d *metav1.PartialObjectMetadata) time.Time {
 	return at
 }
 
-// strip drops what an entry is not made of, which is most.
+// strip drops the metadata that newEntry does not need, which is most.
 func strip(d *metav1.PartialObjectMetadata) {
-	d.Labels = nil
+	restored := d.Labels[v1alpha1.RestoredLabel] == "true"
+	if d.Labels = nil; restored {
+		d.Labels = map[string]string{v1alpha1.RestoredLabel: "true"}
+	}
 	d.ManagedFields = []metav1.ManagedFieldsEntry{{Subresource: "status", Time: &metav1.Time{Time: finishedAt(d)}}}
 	kept := map[string]string{}
 	for _, name := range []string{v1alpha1.RedeliverAnnotation, v1alpha1.PassedRedeliverAnnotation} {

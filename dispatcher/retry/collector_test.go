@@ -17,6 +17,7 @@ limitations under the License.
 package retry_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +32,8 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/internal/metric"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // frain-dev/convoy#1667, svix/svix-webhooks#1511: a program that runs and delivers nothing looks well, unless somebody
@@ -60,31 +61,33 @@ func TestOldestDueIsMeasured(t *testing.T) {
 		Elected:  func() bool { return elected },
 		HeldBack: func(postback types.UID) bool { return heldBack && postback == r.postback.UID },
 	}
-	oldest := func(want string) {
+	oldest := func(dispatcher, endpoint string) {
 		t.Helper()
+		const name = "postback_oldest_due_age_seconds"
 		text := ""
-		if want != "" {
-			text = "# HELP postback_oldest_due_age_seconds " + help("postback_oldest_due_age_seconds") +
-				"\n# TYPE postback_oldest_due_age_seconds gauge\npostback_oldest_due_age_seconds " + want + "\n"
+		if dispatcher != "" {
+			text = fmt.Sprintf("# HELP %[1]s %[2]s\n# TYPE %[1]s gauge\n%[1]s{waits_for=\"dispatcher\"} %[3]s\n%[1]s{waits_for=\"endpoint\"} %[4]s\n",
+				name, help(name), dispatcher, endpoint)
 		}
 		g.Expect(testutil.CollectAndCompare(collector, strings.NewReader(text), "postback_oldest_due_age_seconds")).To(Succeed())
 	}
-	oldest("600")
+	oldest("600", "0")
 	c.Step(time.Minute)
-	oldest("660")
+	oldest("660", "0")
 	heldBack = true
-	oldest("0")
+	oldest("0", "660")
 	heldBack = false
-	oldest("660")
+	oldest("660", "0")
 
 	enabled.MaxPending = 4
 	g.Expect(gauges(t, collector)).To(Equal(map[string]float64{
-		"postback_retries_owner": 1, "postback_unfinished_deliveries": 3, "postback_oldest_due_age_seconds": 660, "postback_fullest_backlog_ratio": 0.75,
+		"postback_retries_owner": 1, "postback_unfinished_deliveries": 3, "postback_oldest_due_age_seconds dispatcher": 660, "postback_oldest_due_age_seconds endpoint": 0,
+		"postback_fullest_backlog_ratio": 0.75,
 	}))
 	routes.Route = &paused
-	oldest("0")
+	oldest("0", "0")
 	elected = false
-	oldest("")
+	oldest("", "")
 	g.Expect(gauges(t, collector)).To(Equal(map[string]float64{"postback_retries_owner": 0}))
 }
 
@@ -100,7 +103,11 @@ func gauges(t *testing.T, collector prometheus.Collector) map[string]float64 {
 	values := map[string]float64{}
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
-			values[family.GetName()] = metric.GetGauge().GetValue()
+			name := family.GetName()
+			for _, label := range metric.GetLabel() {
+				name += " " + label.GetValue()
+			}
+			values[name] = metric.GetGauge().GetValue()
 		}
 	}
 	return values

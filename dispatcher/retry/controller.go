@@ -31,7 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
 const (
@@ -41,7 +41,7 @@ const (
 	maxErrorDelay = 5 * time.Second
 )
 
-// maxConcurrent is how many deliveries are looked at a time; the attempts are made in their lanes.
+// maxConcurrent is the number of concurrent reconciles; lanes make the attempts.
 const maxConcurrent = 8
 
 // Setup adds the Reconciler to a manager. It runs on every replica, and does nothing where Elected says no, so that the
@@ -59,11 +59,11 @@ func Setup(mgr manager.Manager, r *Reconciler, wake *Wake) error {
 	if err := c.Watch(wake.Source()); err != nil {
 		return fmt.Errorf("watch wakes: %w", err)
 	}
-	// What the newest attempt says of its endpoint is taken in before the delivery is looked at: another replica may have made
-	// that attempt, and was told to leave the endpoint alone.
+	// The lane learns from the newest attempt before the delivery is reconciled: another replica may have made that attempt and
+	// got a Retry-After.
 	observe := func(d *v1alpha1.PostbackDelivery) bool {
-		if a := delivery.Newest(d); a != nil {
-			r.Lanes.Observe(d.Spec.PostbackRef.UID, a)
+		if a, target := delivery.Newest(d), r.Routes.Of(d.Namespace, d.Spec.PostbackRef); a != nil && target != nil {
+			r.Lanes.Observe(target, a)
 		}
 		return true
 	}

@@ -23,8 +23,8 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 const (
@@ -32,22 +32,22 @@ const (
 	recordGrace = 5 * time.Second
 	// clockSlack is by how much a due time may lie beyond the longest delay before the clock is taken to have jumped.
 	clockSlack = 5 * time.Minute
-	// longestWait bounds the time between two looks at a delivery, so that a clock that is set forward delays it by no
-	// more, and one that waits for its route is found to be gone.
+	// longestWait bounds the time between two reconciles of a delivery. So a clock that is set forward delays it by no more,
+	// and one that waits for its route is found to be gone.
 	longestWait = 10 * time.Minute
 )
 
-// decision says what to do with a delivery now. With neither Attempt nor After, nothing is to be done until the delivery
-// or its route changes.
+// decision is the next step for a delivery. With neither Attempt nor After, the delivery waits for a change of itself or of
+// its route.
 type decision struct {
 	Attempt bool
 	Cause   attempt.Cause
-	// Asked says that a person asked for the attempt.
-	Asked bool
-	// ForRoute says that the route has to change first. The delivery was asked for, so it may be finished, and not be in
-	// the cache by which a new route wakes the others.
+	// Manual marks an attempt that a person requested.
+	Manual bool
+	// ForRoute is set if the route has to change first. The delivery may be finished, because a redelivery was requested. Then
+	// the cache, by which a new route wakes the others, lacks it.
 	ForRoute bool
-	// After is the time until the next look.
+	// After is the time until the next reconcile.
 	After time.Duration
 }
 
@@ -58,26 +58,26 @@ type sighting struct {
 	at time.Time
 	// timeout is that of the Postback then. It bounds a first attempt that began then, though it may be shortened since.
 	timeout time.Duration
-	// inherited is when this replica took the retries over from one that did not hand them over, or zero: that one may
-	// have made an attempt that was due before, and not recorded it.
+	// inherited is when this replica took the retries over from one that did not release them, or zero. That one may have
+	// made an attempt that was due before, and not recorded it.
 	inherited time.Time
 }
 
-// decide says what to do with a delivery now. r is its route, or nil.
+// decide returns the next step for a delivery. r is its route, or nil.
 func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now time.Time) decision {
 	if !d.DeletionTimestamp.IsZero() {
 		return decision{}
 	}
 	request := delivery.RequestOf(d)
-	asked := !request.None()
+	requested := !request.None()
 	switch {
-	case r == nil && asked:
+	case r == nil && requested:
 		return decision{ForRoute: true, After: longestWait}
 	case r == nil:
 		return decision{}
-	case asked && (request.Redeliver != "" || r.State == v1alpha1.PostbackEnabled):
-		return decision{Attempt: true, Asked: request.Redeliver != "", Cause: attempt.Cause{Request: request}}
-	case asked && d.Status.Phase.Finished():
+	case requested && (request.Redeliver != "" || r.State == v1alpha1.PostbackEnabled):
+		return decision{Attempt: true, Manual: request.Redeliver != "", Cause: attempt.Cause{Request: request}}
+	case requested && d.Status.Phase.Finished():
 		return decision{ForRoute: true, After: longestWait}
 	}
 	if d.Status.Phase.Finished() {
@@ -88,7 +88,7 @@ func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now tim
 	}
 	wait := dueIn(d, r, seen, now)
 	if wait <= 0 {
-		return decision{Attempt: true, Asked: d.Spec.Test && d.Status.AttemptCount == 0, Cause: attempt.Cause{TakenOver: takenOver(d, seen)}}
+		return decision{Attempt: true, Manual: d.Spec.Test && d.Status.AttemptCount == 0, Cause: attempt.Cause{TakenOver: takenOver(d, seen)}}
 	}
 	return decision{After: min(wait, longestWait)}
 }
@@ -104,7 +104,7 @@ func takenOver(d *v1alpha1.PostbackDelivery, seen sighting) bool {
 // atOnce reports whether no other replica makes the attempt that is due next: it is not the first, or was left to the
 // elected replica when it was stored.
 func atOnce(d *v1alpha1.PostbackDelivery) bool {
-	return d.Status.AttemptCount > 0 || d.Spec.Test || d.Annotations[v1alpha1.DeferredAnnotation] == "true"
+	return d.Status.AttemptCount > 0 || d.Spec.Test || d.Annotations[v1alpha1.DeferredAnnotation] != ""
 }
 
 // dueSince returns since when a delivery is due, or from when on.

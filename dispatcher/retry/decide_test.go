@@ -26,8 +26,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/backlog"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -78,14 +78,14 @@ func TestDecide(t *testing.T) {
 		"timeout shortened meanwhile":            {route: enabled, phase: pending, seen: 20 * time.Second, timeout: 30 * time.Second, want: decision{After: 20 * time.Second}},
 		"deferred, such as while paused":         {route: enabled, phase: pending, deferred: true, want: decision{Attempt: true}},
 		"deferred, and still paused":             {route: paused, phase: pending, deferred: true},
-		"test event":                             {route: enabled, phase: pending, test: true, want: decision{Attempt: true, Asked: true}},
-		"test event of a paused one":             {route: paused, phase: pending, test: true, want: decision{Attempt: true, Asked: true}},
-		"test event of a disabled one":           {route: disabled, phase: pending, test: true, want: decision{Attempt: true, Asked: true}},
+		"test event":                             {route: enabled, phase: pending, test: true, want: decision{Attempt: true, Manual: true}},
+		"test event of a paused one":             {route: paused, phase: pending, test: true, want: decision{Attempt: true, Manual: true}},
+		"test event of a disabled one":           {route: disabled, phase: pending, test: true, want: decision{Attempt: true, Manual: true}},
 		"test event without a route":             {phase: pending, test: true},
-		"redeliver a delivered one":              {route: enabled, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "a"}}, Asked: true}},
-		"redeliver a failed one":                 {route: enabled, phase: failed, attempts: 1, annotation: "b", handled: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "b"}}, Asked: true}},
-		"redeliver a waiting one":                {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "a"}}, Asked: true}},
-		"redeliver while paused":                 {route: paused, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "a"}}, Asked: true}},
+		"redeliver a delivered one":              {route: enabled, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "a"}}, Manual: true}},
+		"redeliver a failed one":                 {route: enabled, phase: failed, attempts: 1, annotation: "b", handled: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "b"}}, Manual: true}},
+		"redeliver a waiting one":                {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "a"}}, Manual: true}},
+		"redeliver while paused":                 {route: paused, phase: delivered, attempts: 1, annotation: "a", want: decision{Attempt: true, Cause: attempt.Cause{Request: delivery.Request{Redeliver: "a"}}, Manual: true}},
 		"redeliver without a route":              {phase: delivered, attempts: 1, annotation: "a", want: decision{ForRoute: true, After: longestWait}},
 		"redelivered already":                    {route: enabled, phase: delivered, attempts: 1, annotation: "a", handled: "a"},
 		"redelivered, and waiting again":         {route: enabled, phase: retrying, attempts: 1, next: at(time.Hour), annotation: "a", handled: "a", want: decision{After: longestWait}},
@@ -107,7 +107,7 @@ func TestDecide(t *testing.T) {
 			}
 			d.Annotations = map[string]string{v1alpha1.RedeliverAnnotation: test.annotation, v1alpha1.PassedRedeliverAnnotation: test.passed}
 			if test.deferred {
-				d.Annotations[v1alpha1.DeferredAnnotation] = "true"
+				d.Annotations[v1alpha1.DeferredAnnotation] = string(v1alpha1.PostbackPaused)
 			}
 			seen := sighting{at: now.Add(-test.seen), timeout: test.timeout}
 			if test.inherited {
@@ -133,12 +133,12 @@ func TestDecide(t *testing.T) {
 func TestLeaseRunsOut(t *testing.T) {
 	e := &Election{LeaseDuration: time.Minute}
 	e.elected.Store(true)
-	if e.Held() {
+	if e.HoldsLease() {
 		t.Error("a Lease that was never written is held")
 	}
 	for age, want := range map[time.Duration]bool{0: true, 59 * time.Second: true, time.Minute: false, time.Hour: false} {
-		if e.renewed(time.Now().Add(-age)); e.Held() != want {
-			t.Errorf("a Lease that was renewed %s ago is held: %t, want %t", age, e.Held(), want)
+		if e.renewed(time.Now().Add(-age)); e.HoldsLease() != want {
+			t.Errorf("a Lease that was renewed %s ago is held: %t, want %t", age, e.HoldsLease(), want)
 		}
 	}
 }

@@ -17,6 +17,7 @@ limitations under the License.
 package retry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -71,9 +72,9 @@ func (d *deadline) ahead() bool {
 // Elected reports whether this replica owns the retries.
 func (e *Election) Elected() bool { return e.elected.Load() }
 
-// Held reports whether this replica is elected and its Lease has not run out. One that did not run for a while may not have
-// noticed yet that another one was elected.
-func (e *Election) Held() bool { return e.Elected() && e.valid() }
+// HoldsLease reports whether this replica is elected and its Lease has not run out. A suspended process may not know yet that
+// another replica was elected.
+func (e *Election) HoldsLease() bool { return e.Elected() && e.valid() }
 
 // valid reports whether the Lease is this replica's and has not run out, by this machine's clocks.
 func (e *Election) valid() bool {
@@ -120,14 +121,14 @@ func (e *Election) term(ctx context.Context, lock *watchedLock) error {
 		Name:          v1alpha1.RetriesLeaseName,
 		LeaseDuration: e.leaseDuration(),
 		RenewDeadline: e.renewDeadline(),
-		RetryPeriod:   orDefault(e.RetryPeriod, 2*time.Second),
+		RetryPeriod:   cmp.Or(e.RetryPeriod, 2*time.Second),
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
 				defer close(over)
 				predecessor := ptr.Deref(lock.predecessor.Load(), "")
 				log.Info("Elected: this replica owns the retries", "predecessor", predecessor)
 				if e.inherits(predecessor) {
-					e.Reconciler.Inherit(time.Now())
+					e.Reconciler.inherit(time.Now())
 				}
 				e.led = true
 				e.lead(ctx)
@@ -154,9 +155,9 @@ func (e *Election) inherits(predecessor string) bool {
 	return predecessor != "" && (predecessor != e.Identity || !e.led)
 }
 
-func (e *Election) leaseDuration() time.Duration { return orDefault(e.LeaseDuration, 15*time.Second) }
+func (e *Election) leaseDuration() time.Duration { return cmp.Or(e.LeaseDuration, 15*time.Second) }
 
-func (e *Election) renewDeadline() time.Duration { return orDefault(e.RenewDeadline, 10*time.Second) }
+func (e *Election) renewDeadline() time.Duration { return cmp.Or(e.RenewDeadline, 10*time.Second) }
 
 // renewed says that the Lease was written by a request that began at a time.
 func (e *Election) renewed(at time.Time) { e.validUntil.Store(deadlineAt(at.Add(e.leaseDuration()))) }
@@ -177,11 +178,4 @@ func (e *Election) lead(ctx context.Context) {
 		e.Reconciler.Request(key)
 		e.Wake.Add(key)
 	})
-}
-
-func orDefault(value, fallback time.Duration) time.Duration {
-	if value == 0 {
-		return fallback
-	}
-	return value
 }

@@ -77,7 +77,7 @@ func TestNoAttemptBeyondTheLease(t *testing.T) {
 	reconciler := r.reconciler(t, c)
 	// The Lease runs out while the answer to the read is on its way.
 	held := true
-	reconciler.Held = func() bool { return held }
+	reconciler.HoldsLease = func() bool { return held }
 	reconciler.Live = readThen{r.client, func() { held = false }}
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(d)}
 	_, err := reconciler.Reconcile(t.Context(), request)
@@ -121,7 +121,7 @@ func TestLeaseIsDeletedOrTaken(t *testing.T) {
 		return ptr.Deref(lease.Spec.HolderIdentity, "")
 	}
 	owner.start(t)
-	g.Eventually(owner.election.Held).WithTimeout(30 * time.Second).Should(BeTrue())
+	g.Eventually(owner.election.HoldsLease).WithTimeout(30 * time.Second).Should(BeTrue())
 	other.start(t)
 	g.Eventually(other.looked.Load).WithTimeout(30 * time.Second).Should(BeNumerically(">", 1))
 
@@ -129,7 +129,7 @@ func TestLeaseIsDeletedOrTaken(t *testing.T) {
 	for range 8 {
 		g.Expect(r.client.Delete(t.Context(), lease)).To(Succeed())
 		g.Eventually(holder).WithTimeout(10 * time.Second).Should(Equal("owner"))
-		g.Expect(owner.election.Held() && !other.election.Elected()).To(BeTrue())
+		g.Expect(owner.election.HoldsLease() && !other.election.Elected()).To(BeTrue())
 	}
 
 	g.Eventually(func() error {
@@ -137,6 +137,6 @@ func TestLeaseIsDeletedOrTaken(t *testing.T) {
 		lease.Spec.HolderIdentity = ptr.To("usurper")
 		return r.client.Update(t.Context(), lease)
 	}).WithTimeout(10 * time.Second).Should(Succeed())
-	g.Eventually(owner.election.Held).WithTimeout(10 * time.Second).Should(BeFalse())
+	g.Eventually(owner.election.HoldsLease).WithTimeout(10 * time.Second).Should(BeFalse())
 	g.Expect(owner.election.Elected()).To(BeTrue(), "client-go has not noticed yet, or the test shows nothing")
 }

@@ -23,7 +23,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -34,7 +33,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 func paused(r *route.Route) { r.State = v1alpha1.PostbackPaused }
@@ -137,7 +136,7 @@ func TestMarkedFailureIsPausedAgainBeforeItsTurn(t *testing.T) {
 // pausingLanes pause the Postback before they begin.
 type pausingLanes struct{ *rig }
 
-func (p pausingLanes) Observe(types.UID, *v1alpha1.Attempt) {}
+func (p pausingLanes) Observe(*route.Route, *v1alpha1.Attempt) {}
 
 func (p pausingLanes) Submit(_ *route.Route, w *lane.Work) {
 	p.setRoute(paused)

@@ -27,19 +27,29 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/internal/metric"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
+// Reasons why a due delivery waits.
+const (
+	forDispatcher = "dispatcher"
+	forEndpoint   = "endpoint"
+)
+
+var waitsForLabel = metric.Values("waits_for", forDispatcher, forEndpoint)
+
 var (
-	retriesOwner = metric.Dispatcher.Gauge("postback_retries_owner",
+	retriesOwner = metric.Dispatcher.GaugeDesc("postback_retries_owner",
 		"1 at the replica that owns the retries, 0 at the others.")
-	unfinished = metric.Dispatcher.Gauge("postback_unfinished_deliveries",
+	unfinished = metric.Dispatcher.GaugeDesc("postback_unfinished_deliveries",
 		"Deliveries that are neither delivered nor failed. Reported by the elected replica.")
-	oldestDue = metric.Dispatcher.Gauge("postback_oldest_due_age_seconds",
-		"How long the delivery that is due for longest has been due; 0 if none is. Those of Postbacks that are paused or disabled do not count, "+
-			"nor those whose endpoint is held back (an open circuit, Retry-After, 410). Reported by the elected replica.")
-	fullestBacklog = metric.Dispatcher.Gauge("postback_fullest_backlog_ratio",
+	oldestDue = metric.Dispatcher.GaugeDesc("postback_oldest_due_age_seconds",
+		"How long the delivery that is due for longest has been due, by what it waits for: its turn at the dispatcher, or its endpoint (an open circuit, "+
+			"Retry-After, 410); 0 if none is. Those of Postbacks that are paused or disabled do not count. Reported by the elected replica.",
+		waitsForLabel)
+	fullestBacklog = metric.Dispatcher.GaugeDesc("postback_fullest_backlog_ratio",
 		"Unfinished deliveries of a Postback as a part of its spec.limits.maxPending, of the Postback where that is most; "+
 			"at 1 its events are refused. Reported by the elected replica.")
 )
@@ -77,7 +87,7 @@ func (c *Collector) Collect(values chan<- prometheus.Metric) {
 		return
 	}
 	now := c.Clock.Now()
-	var oldest time.Duration
+	oldest := map[string]time.Duration{}
 	var fullest float64
 	backlogs := map[*route.Route]float64{}
 	for i := range list.Items {
@@ -86,26 +96,33 @@ func (c *Collector) Collect(values chan<- prometheus.Metric) {
 		if r == nil {
 			continue
 		}
-		oldest = max(oldest, c.dueFor(d, r, now))
+		waitsFor, due := c.dueFor(d, r, now)
+		oldest[waitsFor] = max(oldest[waitsFor], due)
 		backlogs[r]++
 		fullest = max(fullest, backlogs[r]/float64(max(r.MaxPending, 1)))
 	}
 	gauge(unfinished, float64(len(list.Items)))
-	gauge(oldestDue, oldest.Seconds())
+	for _, waitsFor := range []string{forDispatcher, forEndpoint} {
+		values <- prometheus.MustNewConstMetric(oldestDue, prometheus.GaugeValue, oldest[waitsFor].Seconds(), waitsFor)
+	}
 	gauge(fullestBacklog, fullest)
 }
 
-// dueFor returns for how long a delivery has been due. A first attempt is due when the delivery is stored; a delivery that
-// was attempted and has no next time waits for its endpoint.
-func (c *Collector) dueFor(d *v1alpha1.PostbackDelivery, r *route.Route, now time.Time) time.Duration {
-	if r.State != v1alpha1.PostbackEnabled && !d.Spec.Test || c.HeldBack(r.UID) {
-		return 0
+// dueFor returns what a delivery waits for, and for how long it has been due. A first attempt is due when the delivery is
+// stored. A delivery that was attempted and has no next time waits for its endpoint since that attempt.
+func (c *Collector) dueFor(d *v1alpha1.PostbackDelivery, r *route.Route, now time.Time) (waitsFor string, due time.Duration) {
+	if r.State != v1alpha1.PostbackEnabled && !d.Spec.Test {
+		return forDispatcher, 0
 	}
-	switch next := d.Status.NextAttemptTime; {
-	case next != nil:
-		return now.Sub(next.Time)
-	case d.Status.AttemptCount > 0:
-		return 0
+	waitsFor = forDispatcher
+	if c.HeldBack(r.UID) {
+		waitsFor = forEndpoint
 	}
-	return now.Sub(d.CreationTimestamp.Time)
+	since := d.CreationTimestamp.Time
+	if next := d.Status.NextAttemptTime; next != nil {
+		since = next.Time
+	} else if newest := delivery.Newest(d); newest != nil {
+		waitsFor, since = forEndpoint, newest.Time.Time
+	}
+	return waitsFor, now.Sub(since)
 }

@@ -95,7 +95,7 @@ func newPair(t *testing.T, r *rig, change func(owner *replica)) (owner, other *r
 	g.Expect(err).NotTo(HaveOccurred())
 	change(owner)
 	owner.start(t)
-	g.Eventually(owner.election.Held).WithTimeout(30 * time.Second).Should(BeTrue())
+	g.Eventually(owner.election.HoldsLease).WithTimeout(30 * time.Second).Should(BeTrue())
 	other.start(t)
 	g.Eventually(other.looked.Load).WithTimeout(30 * time.Second).Should(BeNumerically(">", 1))
 	t.Cleanup(line.mend)
@@ -113,7 +113,7 @@ func TestReplicaThatWasCutOffLeavesTheLeaseToItsSuccessor(t *testing.T) {
 		return ptr.Deref(l.Spec.HolderIdentity, ""), ptr.Deref(l.Spec.LeaseTransitions, 0)
 	}
 	line.cut()
-	g.Eventually(other.election.Held).WithTimeout(60 * time.Second).Should(BeTrue())
+	g.Eventually(other.election.HoldsLease).WithTimeout(60 * time.Second).Should(BeTrue())
 	_, taken := lease()
 	before := line.passed.Load()
 	line.mend()
@@ -141,7 +141,7 @@ func TestAttemptThatWaitsWhileTheLeaseIsLost(t *testing.T) {
 	d := r.storeDeferred(t, "evt_waits")
 	g.Eventually(reading).WithTimeout(30 * time.Second).Should(BeClosed())
 	line.cut()
-	g.Eventually(other.election.Held).WithTimeout(60 * time.Second).Should(BeTrue())
+	g.Eventually(other.election.HoldsLease).WithTimeout(60 * time.Second).Should(BeTrue())
 	g.Eventually(func() []v1alpha1.Attempt { return r.read(t, d).Status.Attempts }).WithTimeout(30 * time.Second).Should(HaveLen(1))
 	g.Expect(r.read(t, d).Status.Attempts[0].Message).To(ContainSubstring("the endpoint may have received the event before"))
 	line.mend()
@@ -157,7 +157,7 @@ func TestNothingIsReadWithoutTheLease(t *testing.T) {
 	d := r.storeDeferred(t, "evt_unread")
 	reconciler := r.reconciler(t, clock.RealClock{})
 	held, reads := false, 0
-	reconciler.Held = func() bool { return held }
+	reconciler.HoldsLease = func() bool { return held }
 	reconciler.Live = readThen{r.client, func() { reads++ }}
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(d)}
 	for range 3 {

@@ -34,9 +34,10 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/dispatcher/restore"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 const (
@@ -53,50 +54,56 @@ type Attempter interface {
 
 // Lanes have the attempts of each endpoint made in their turn.
 type Lanes interface {
-	// Observe takes in what an attempt of another replica says about an endpoint.
-	Observe(postback types.UID, a *v1alpha1.Attempt)
+	// Observe takes in what an attempt of another replica says about the endpoint of a route.
+	Observe(r *route.Route, a *v1alpha1.Attempt)
 	Submit(r *route.Route, w *lane.Work)
+}
+
+// Restored sees to deliveries without an owner, which come from a backup.
+type Restored interface {
+	// Adopt returns when to call it again, or 0, and false if the delivery is like any other.
+	Adopt(ctx context.Context, key types.NamespacedName) (time.Duration, bool, error)
 }
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;list;watch
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries/status,verbs=update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Reconciler has the deliveries that are due attempted, while this replica is elected.
+// Reconciler has due deliveries attempted while this replica is elected.
 type Reconciler struct {
 	// Cache holds the unfinished deliveries, without their bodies.
 	Cache client.Reader
-	// Live reads from the API server: what is about to be sent must not be decided on a stale copy.
+	// Live reads from the API server: the decision to send must not follow a stale copy.
 	Live      client.Reader
 	Routes    attempt.Routes
 	Lanes     Lanes
 	Attempter Attempter
 	Clock     clock.PassiveClock
-	// Wake has a delivery looked at again.
-	Wake *Wake
-	// Elected reports whether this replica owns the retries, and so looks at deliveries.
+	// Wake requeues deliveries.
+	Wake     *Wake
+	Restored Restored
+	// Elected reports whether this replica owns the retries, and so reconciles deliveries.
 	Elected func() bool
-	// Held reports whether it does so certainly, and so may attempt them.
-	Held func() bool
+	// HoldsLease reports whether it owns them for certain, and so may attempt them.
+	HoldsLease func() bool
 
 	mu sync.Mutex
-	// attempts are those that this replica is making as the owner of the retries. None begins once draining is set.
+	// attempts are those in flight of this replica as the owner of the retries. None begins once draining is set.
 	attempts sync.WaitGroup
 	draining bool
-	// inherited is when this replica took the retries over from one that did not hand them over, or zero.
+	// inherited is when this replica took the retries over from one that did not release them, or zero.
 	inherited time.Time
 	// seen is the first sight of each delivery that has no attempt on record.
 	seen map[types.NamespacedName]sighting
-	// requested are deliveries with a redeliver annotation that are to be looked at although they are not in the cache.
+	// requested are deliveries with a redeliver annotation that are reconciled although the cache lacks them.
 	requested map[types.NamespacedName]struct{}
 }
 
-// Reconcile hands a delivery that is due over to the lane of its endpoint, and says when to look again at one that is
-// not.
+// Reconcile submits a delivery that is due to the lane of its endpoint, and requeues one that is not.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	key := request.NamespacedName
-	r.Wake.Release(key)
-	requested := r.takeRequest(key)
+	r.Wake.unpark(key)
+	requested := r.popRequest(key)
 	if !r.Elected() {
 		r.forget(key)
 		return ctrl.Result{}, nil
@@ -111,22 +118,38 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if d == nil {
 		return ctrl.Result{}, nil
 	}
+	if after, taken, err := r.adopt(ctx, d); err != nil || taken {
+		return ctrl.Result{RequeueAfter: after}, err
+	}
 	target, next := r.decide(d)
 	if !next.Attempt {
 		if requested && next.After > 0 {
-			// The next look must find a finished delivery, too.
+			// The next reconcile must find a finished delivery, too.
 			r.Request(key)
 		}
 		if next.ForRoute {
-			r.hold(d, target)
+			r.park(d, target)
 		}
 		return ctrl.Result{RequeueAfter: next.After}, nil
 	}
 	r.Lanes.Submit(target, &lane.Work{
-		Key: key, Due: dueSince(d), Asked: next.Asked,
+		Key: key, Due: dueSince(d), Manual: next.Manual,
 		Do: func(ctx context.Context, sent func(*v1alpha1.Attempt)) { r.attempt(ctx, key, sent) },
 	})
 	return ctrl.Result{}, nil
+}
+
+// adopt adopts a delivery that a restore left without an owner, and reports whether nothing else is to be done.
+func (r *Reconciler) adopt(ctx context.Context, d *v1alpha1.PostbackDelivery) (after time.Duration, taken bool, err error) {
+	if r.Restored == nil || restore.Owned(d) || !d.DeletionTimestamp.IsZero() {
+		return 0, false, nil
+	}
+	key := client.ObjectKeyFromObject(d)
+	after, taken, err = r.Restored.Adopt(ctx, key)
+	if err != nil || after > 0 {
+		r.Request(key) // It may be finished by then, and the next reconcile has to find it, too.
+	}
+	return after, taken, err
 }
 
 func (r *Reconciler) decide(d *v1alpha1.PostbackDelivery) (*route.Route, decision) {
@@ -135,8 +158,8 @@ func (r *Reconciler) decide(d *v1alpha1.PostbackDelivery) (*route.Route, decisio
 	return target, decide(d, target, r.firstSeen(d, target, now), now)
 }
 
-// find returns the delivery as the cache has it, which must not be changed. A finished one is not there: it is read only if
-// somebody asked for its redelivery.
+// find returns the delivery from the cache; the caller must not change it. The cache lacks finished deliveries: find reads one
+// from the API server if its redelivery was requested.
 func (r *Reconciler) find(ctx context.Context, key types.NamespacedName, requested bool) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	err := r.Cache.Get(ctx, key, d, client.UnsafeDisableDeepCopy)
@@ -165,22 +188,22 @@ func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*v1alp
 	return d, nil
 }
 
-// attempt decides once more, on the delivery as the API server has it, and makes the attempt.
+// attempt reads the delivery from the API server, decides once more, and makes the attempt.
 func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent func(*v1alpha1.Attempt)) {
 	if ctx.Err() != nil || !r.begin() {
 		r.forget(key)
 		return
 	}
 	defer r.attempts.Done()
-	if !r.Held() {
-		r.lookAgain(key, errorRetry)
+	if !r.HoldsLease() {
+		r.requeueAfter(key, errorRetry)
 		return
 	}
 	log := logf.FromContext(ctx).WithValues("delivery", key)
 	d, err := r.read(ctx, key)
 	if err != nil {
 		log.Error(err, "Cannot read what is due; trying again")
-		r.lookAgain(key, errorRetry)
+		r.requeueAfter(key, errorRetry)
 		return
 	}
 	if d == nil {
@@ -191,9 +214,9 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 		r.wait(d, target, next)
 		return
 	}
-	// Again, for this process may have been stopped while it waited for the answer.
-	if !r.Held() {
-		r.lookAgain(key, errorRetry)
+	// Once more: the process may have been suspended while it waited for the answer.
+	if !r.HoldsLease() {
+		r.requeueAfter(key, errorRetry)
 		return
 	}
 	recorded, err := r.Attempter.Attempt(ctx, d, target, next.Cause, sent)
@@ -201,58 +224,57 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 	case err == nil:
 		r.forget(key)
 		if target, next = r.decide(recorded); next.Attempt {
-			// Somebody asked again during the attempt, or the clock jumped.
+			// A redelivery was requested during the attempt, or the clock jumped.
 			next.After = time.Millisecond
 		}
 		r.wait(recorded, target, next)
 	case errors.Is(err, delivery.ErrGone):
 		r.forget(key)
 	case errors.Is(err, attempt.ErrInFlight):
-		r.lookAgain(key, inFlightRetry)
+		r.requeueAfter(key, inFlightRetry)
 	case errors.Is(err, delivery.ErrUnrecordable):
-		// Nothing can be written down of it, not even that it was sent: it must not go out again and again.
+		// No record of it can be written, not even that it was sent: it must not be sent again and again.
 		log.Error(err, "Setting a delivery aside")
-		r.lookAgain(key, delivery.MaxDelay)
+		r.requeueAfter(key, delivery.MaxDelay)
 	default:
 		log.Error(err, "Attempt not recorded; it will be repeated")
-		r.lookAgain(key, errorRetry)
+		r.requeueAfter(key, errorRetry)
 	}
 }
 
-// lookAgain has a delivery looked at after a time, finished or not; 0 means not at all.
-func (r *Reconciler) lookAgain(key types.NamespacedName, after time.Duration) {
+// requeueAfter puts a delivery into the queue after a time, finished or not; 0 means never.
+func (r *Reconciler) requeueAfter(key types.NamespacedName, after time.Duration) {
 	if after > 0 {
 		r.Request(key)
-		r.Wake.AddAfter(key, after)
+		r.Wake.addAfter(key, after)
 	}
 }
 
-// wait has a delivery looked at again when a decision says so.
+// wait requeues or parks a delivery as a decision says.
 func (r *Reconciler) wait(d *v1alpha1.PostbackDelivery, decided *route.Route, next decision) {
-	r.lookAgain(client.ObjectKeyFromObject(d), next.After)
+	r.requeueAfter(client.ObjectKeyFromObject(d), next.After)
 	if next.ForRoute {
-		r.hold(d, decided)
+		r.park(d, decided)
 	}
 }
 
-// hold has a delivery looked at again when its route is no longer the one that was decided on.
-func (r *Reconciler) hold(d *v1alpha1.PostbackDelivery, decided *route.Route) {
+// park lets a new route wake a delivery that was decided on by the route decided.
+func (r *Reconciler) park(d *v1alpha1.PostbackDelivery, decided *route.Route) {
 	key := client.ObjectKeyFromObject(d)
-	r.Wake.Hold(key, d.Spec.PostbackRef.UID)
+	r.Wake.park(key, d.Spec.PostbackRef.UID)
 	if r.Routes.Of(d.Namespace, d.Spec.PostbackRef) != decided {
-		r.Wake.Add(key) // It changed before the delivery was held.
+		r.Wake.Add(key) // It changed before the delivery was parked.
 	}
 }
 
-// Inherit says that this replica is elected, and since when, if the one before did not hand the retries over; else at is
-// zero.
-func (r *Reconciler) Inherit(at time.Time) {
+// inherit sets the time of this replica's election if its predecessor did not release the retries; else at is zero.
+func (r *Reconciler) inherit(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.inherited = at
 }
 
-// begin reports whether an attempt may begin; then attempts has to be told when it is done.
+// begin reports whether an attempt may begin. Then the caller has to call attempts.Done at its end.
 func (r *Reconciler) begin() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -263,8 +285,8 @@ func (r *Reconciler) begin() bool {
 	return true
 }
 
-// Drain lets no further attempt begin and returns when those in flight are recorded. Then another replica may own the
-// retries without repeating one.
+// Drain lets no further attempt begin, and returns when those in flight are recorded. Then another replica can own the
+// retries without a repeat of one.
 func (r *Reconciler) Drain() {
 	r.mu.Lock()
 	r.draining = true
@@ -295,7 +317,7 @@ func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, target *route.Route
 	return seen
 }
 
-// Request says that a delivery, finished or not, carries a redeliver annotation.
+// Request notes that a delivery, finished or not, carries a redeliver annotation.
 func (r *Reconciler) Request(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -305,8 +327,8 @@ func (r *Reconciler) Request(key types.NamespacedName) {
 	r.requested[key] = struct{}{}
 }
 
-// takeRequest reports whether Request was called for a delivery since the last time.
-func (r *Reconciler) takeRequest(key types.NamespacedName) bool {
+// popRequest reports whether Request was called for a delivery since the last popRequest.
+func (r *Reconciler) popRequest(key types.NamespacedName) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, ok := r.requested[key]
@@ -314,7 +336,7 @@ func (r *Reconciler) takeRequest(key types.NamespacedName) bool {
 	return ok
 }
 
-// forget drops what was noted of a delivery that has an attempt on record by now, or is gone.
+// forget drops the first sight of a delivery that has an attempt on record by now, or is gone.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

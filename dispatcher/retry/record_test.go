@@ -27,6 +27,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -35,8 +37,8 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
@@ -144,6 +146,28 @@ func TestRefusedTextsAreLeftOut(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(recorded.Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
 	g.Expect(recorded.Status.Attempts[0].Message).To(ContainSubstring("refused the texts"))
+}
+
+// A policy that denies the record of an attempt says so on the Postback, with its own words. The attempt does not wait for the
+// policy to change, for it has a slot of the endpoint.
+func TestPolicyDeniesTheRecord(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, clock.RealClock{})
+	recorder := events.NewFakeRecorder(10)
+	attempter := r.withStatusUpdates(func(context.Context, client.Object, func() error) error {
+		return &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
+			Message: `admission webhook "w" denied the request: nobody writes a status here`,
+		}}
+	})
+	attempter.Events = recorder
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, err := attempter.Attempt(ctx, r.store(t, "evt_denied"), r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
+	g.Expect(err).To(MatchError(delivery.ErrUnrecordable))
+	g.Expect(recorder.Events).To(Receive(And(ContainSubstring("Warning AttemptNotRecorded"), ContainSubstring("PolicyDenied"),
+		ContainSubstring("nobody writes a status here"))))
+	g.Expect(r.endpoint.got()).To(HaveLen(1))
 }
 
 // Somebody asks a second time right after the record of the first redelivery: the request is kept.

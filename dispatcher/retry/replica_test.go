@@ -26,6 +26,7 @@ import (
 	. "github.com/onsi/gomega"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -100,8 +101,14 @@ func newReplica(t *testing.T, r *rig, identity string) *replica {
 	}
 	reconciler := r.reconciler(t, clock.RealClock{})
 	reconciler.Cache, reconciler.Wake = mgr.GetCache(), wake
-	reconciler.Elected, reconciler.Held = election.Elected, election.Held
-	lanes := lane.New(t.Context(), lane.Options{Clock: clock.RealClock{}})
+	reconciler.Elected, reconciler.HoldsLease = election.Elected, election.HoldsLease
+	lanes := lane.New(t.Context(), lane.Options{Clock: clock.RealClock{}, Unfinished: func(postback types.UID) []*v1alpha1.PostbackDelivery {
+		deliveries, err := wake.Unfinished(t.Context(), postback)
+		if err != nil {
+			t.Error(err)
+		}
+		return deliveries
+	}})
 	reconciler.Lanes = lanes
 	election.Reconciler = reconciler
 	g.Expect(retry.Setup(mgr, reconciler, wake)).To(Succeed())

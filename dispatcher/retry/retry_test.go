@@ -42,14 +42,14 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
@@ -195,14 +195,14 @@ func (r *rig) read(t *testing.T, d *v1alpha1.PostbackDelivery) *v1alpha1.Postbac
 func (r *rig) reconciler(t *testing.T, c clock.PassiveClock) *retry.Reconciler {
 	return &retry.Reconciler{
 		Cache: r.client, Live: r.client, Routes: r.routes, Lanes: atOnce{t.Context()}, Attempter: r.attempter, Clock: c,
-		Wake: &retry.Wake{Cache: r.client}, Elected: func() bool { return true }, Held: func() bool { return true },
+		Wake: &retry.Wake{Cache: r.client}, Elected: func() bool { return true }, HoldsLease: func() bool { return true },
 	}
 }
 
 // atOnce does work at once.
 type atOnce struct{ ctx context.Context }
 
-func (atOnce) Observe(types.UID, *v1alpha1.Attempt) {}
+func (atOnce) Observe(*route.Route, *v1alpha1.Attempt) {}
 
 func (a atOnce) Submit(_ *route.Route, w *lane.Work) { w.Do(a.ctx, func(*v1alpha1.Attempt) {}) }
 

@@ -46,16 +46,16 @@ func IndexCache(ctx context.Context, c cache.Cache) error {
 	})
 }
 
-// Wake puts deliveries into the Reconciler's queue for reasons other than a change of themselves.
+// Wake puts deliveries into the Reconciler's queue for reasons other than a change of the delivery itself.
 type Wake struct {
-	// Cache holds the unfinished deliveries. It is read rather than a count of events, for it is current before any
-	// event handler runs: nothing that was looked at before the reason to wake it can be missed.
+	// Cache holds the unfinished deliveries. Wake reads it, because it is current before any event handler runs: no delivery
+	// that was reconciled before the reason to wake it can be missed.
 	Cache client.Reader
 
 	mu    sync.Mutex
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
-	// held are deliveries that wait for the route of their Postback, and may be finished, with the UID of that Postback.
-	held map[types.NamespacedName]types.UID
+	// parked are deliveries that wait for the route of their Postback, and may be finished, with the UID of that Postback.
+	parked map[types.NamespacedName]types.UID
 }
 
 // Source gives Wake the queue.
@@ -68,12 +68,12 @@ func (w *Wake) Source() source.Source {
 	})
 }
 
-// Add puts one delivery into the queue. Before the queue is there, it does nothing: the controller looks at every
-// delivery when it starts.
-func (w *Wake) Add(key types.NamespacedName) { w.AddAfter(key, 0) }
+// Add puts one delivery into the queue. It does nothing before Source has started: the controller reconciles every delivery at
+// its start.
+func (w *Wake) Add(key types.NamespacedName) { w.addAfter(key, 0) }
 
-// AddAfter puts one delivery into the queue after a time.
-func (w *Wake) AddAfter(key types.NamespacedName, after time.Duration) {
+// addAfter puts one delivery into the queue after a time.
+func (w *Wake) addAfter(key types.NamespacedName, after time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.queue != nil {
@@ -81,29 +81,29 @@ func (w *Wake) AddAfter(key types.NamespacedName, after time.Duration) {
 	}
 }
 
-// Hold has Of wake a delivery, too, although it may be finished, until Release.
-func (w *Wake) Hold(key types.NamespacedName, postback types.UID) {
+// park lets Of wake a delivery although it may be finished, until unpark.
+func (w *Wake) park(key types.NamespacedName, postback types.UID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.held == nil {
-		w.held = map[types.NamespacedName]types.UID{}
+	if w.parked == nil {
+		w.parked = map[types.NamespacedName]types.UID{}
 	}
-	w.held[key] = postback
+	w.parked[key] = postback
 }
 
-// Release ends what Hold began.
-func (w *Wake) Release(key types.NamespacedName) {
+// unpark ends park.
+func (w *Wake) unpark(key types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.held, key)
+	delete(w.parked, key)
 }
 
-// heldFor returns the deliveries that are held for a Postback.
-func (w *Wake) heldFor(postback types.UID) []types.NamespacedName {
+// parkedFor returns the deliveries that are parked for a Postback.
+func (w *Wake) parkedFor(postback types.UID) []types.NamespacedName {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var keys []types.NamespacedName
-	for key, of := range w.held {
+	for key, of := range w.parked {
 		if of == postback {
 			keys = append(keys, key)
 		}
@@ -116,9 +116,9 @@ func (w *Wake) All(ctx context.Context) error {
 	return w.list(ctx)
 }
 
-// Of wakes the unfinished deliveries of a Postback, and those that are held.
+// Of wakes the unfinished deliveries of a Postback, and its parked ones.
 func (w *Wake) Of(ctx context.Context, postback types.UID) error {
-	for _, key := range w.heldFor(postback) {
+	for _, key := range w.parkedFor(postback) {
 		w.Add(key)
 	}
 	return w.list(ctx, client.MatchingFields{postbackIndex: string(postback)})

@@ -42,7 +42,7 @@ func take(response *http.Response, now time.Time, hidden *secrets, attempt *v1al
 		attempt.RetryAfterTime = retryAfter(response.Header, now)
 	}
 	if response.StatusCode == http.StatusSwitchingProtocols {
-		// What follows is no body, and may never come.
+		// The following bytes are no body, and may never come.
 		return
 	}
 	attempt.ResponseBody = excerpt(response, hidden)

@@ -35,7 +35,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 const clientSecret = "s3cret/of the client"
@@ -297,5 +297,34 @@ func TestInterruptedWhileWaitingForAToken(t *testing.T) {
 	attempt := newSender().Send(ctx, withToken(echo(t).URL, tokens.URL), event("{}"))
 	if attempt.Outcome != v1alpha1.OutcomeInterrupted {
 		t.Errorf("attempt is %s: %s", attempt.Outcome, attempt.Message)
+	}
+}
+
+// Firewalls block the Go-http-client/1.1 of a second client without the settings of the first.
+func TestTokenRequestHasTheUserAgent(t *testing.T) {
+	server := &tokenServer{}
+	agents := make(chan string, 1)
+	authorities := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		agents <- r.UserAgent()
+		server.ServeHTTP(w, r)
+	}))
+	defer authorities.Close()
+	newSender().Send(t.Context(), withToken(echo(t).URL, authorities.URL), event("{}"))
+	if got := <-agents; got != "Postback/test" {
+		t.Errorf("User-Agent is %q", got)
+	}
+}
+
+// A token that one endpoint has seen is not shown to the next one.
+func TestChangedEndpointGetsATokenOfItsOwn(t *testing.T) {
+	server := &tokenServer{}
+	authority := httptest.NewServer(server)
+	defer authority.Close()
+	sender := newSender()
+	for _, want := range []string{"Bearer token-1", "Bearer token-2"} {
+		attempt := sender.Send(t.Context(), withToken(echo(t).URL, authority.URL), event("{}"))
+		if got := backwards(attempt.ResponseBody); got != want {
+			t.Errorf("Authorization is %q, want %q", got, want)
+		}
 	}
 }

@@ -31,12 +31,13 @@ import (
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
+	"golang.org/x/sync/semaphore"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 const (
@@ -69,7 +70,7 @@ func (s *Sender) authorization(ctx, bounded context.Context, r *route.Route) (st
 	case r.Auth.Bearer != "":
 		return "Bearer " + r.Auth.Bearer, nil
 	case r.Auth.OAuth2 != nil:
-		token, err := s.tokens.get(bounded, r, s.transports.forNamespace(r.Namespace))
+		token, err := s.tokens.get(bounded, r, s.transports.forNamespace(r.Namespace, r.Auth.OAuth2.TokenURL).kept)
 		if err != nil {
 			return "", tokenFault(ctx, err)
 		}
@@ -81,13 +82,14 @@ func (s *Sender) authorization(ctx, bounded context.Context, r *route.Route) (st
 
 // tokens are those of OAuth 2.0, by the Postback's UID.
 type tokens struct {
-	clock clock.PassiveClock
-	mu    sync.Mutex
-	cache *lru.Cache
+	clock     clock.PassiveClock
+	userAgent string
+	mu        sync.Mutex
+	cache     *lru.Cache
 }
 
-func newTokens(c clock.PassiveClock) *tokens {
-	return &tokens{clock: c, cache: lru.New(maxTokens)}
+func newTokens(c clock.PassiveClock, userAgent string) *tokens {
+	return &tokens{clock: c, userAgent: userAgent, cache: lru.New(maxTokens)}
 }
 
 // grant is one Postback's token, and how it is got.
@@ -95,16 +97,17 @@ type grant struct {
 	settings [sha256.Size]byte
 	config   clientcredentials.Config
 
-	// turn is held while a token is looked at or got, so that the attempts of a Postback ask once. It is a channel, for
-	// who waits has a deadline.
-	turn    chan struct{}
+	// lock guards token and expires, so that the attempts of a Postback ask for a token once. Unlike a sync.Mutex, it can be
+	// acquired with a deadline.
+	lock    *semaphore.Weighted
 	token   string
 	expires time.Time
 }
 
-// of returns the grant of a route, a new one if its settings have changed.
+// of returns the grant of a route, a new one if its settings or its endpoint have changed: a token that one endpoint has
+// seen is never shown to another.
 func (t *tokens) of(r *route.Route) *grant {
-	settings := sha256.Sum256(fmt.Appendf(nil, "%q", *r.Auth.OAuth2))
+	settings := sha256.Sum256(fmt.Appendf(nil, "%q %q", r.URL, *r.Auth.OAuth2))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	cached, _ := t.cache.Get(r.UID)
@@ -112,7 +115,7 @@ func (t *tokens) of(r *route.Route) *grant {
 		return g
 	}
 	o := r.Auth.OAuth2
-	g := &grant{settings: settings, turn: make(chan struct{}, 1), config: clientcredentials.Config{
+	g := &grant{settings: settings, lock: semaphore.NewWeighted(1), config: clientcredentials.Config{
 		ClientID: o.ClientID, ClientSecret: o.ClientSecret, TokenURL: o.TokenURL, Scopes: o.Scopes,
 	}}
 	if o.Audience != "" {
@@ -128,19 +131,17 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 // get returns a token for a route.
 func (t *tokens) get(ctx context.Context, r *route.Route, transport *http.Transport) (string, error) {
 	g := t.of(r)
-	select {
-	case g.turn <- struct{}{}:
-		defer func() { <-g.turn }()
-	case <-ctx.Done():
-		return "", ctx.Err()
+	if err := g.lock.Acquire(ctx, 1); err != nil {
+		return "", err
 	}
+	defer g.lock.Release(1)
 	now := t.clock.Now()
 	if g.token != "" && now.Before(g.expires) {
 		return g.token, nil
 	}
 	g.token = ""
 	// A redirect could send the client's secret elsewhere.
-	client := &http.Client{Transport: unfollowed{transport}, CheckRedirect: noRedirect}
+	client := &http.Client{Transport: unfollowed{transport, t.userAgent}, CheckRedirect: noRedirect}
 	token, err := g.config.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
 	if err != nil {
 		return "", err
@@ -162,12 +163,10 @@ func (t *tokens) drop(ctx context.Context, r *route.Route, sent string) {
 		return
 	}
 	g := t.of(r)
-	select {
-	case g.turn <- struct{}{}:
-		defer func() { <-g.turn }()
-	case <-ctx.Done():
+	if g.lock.Acquire(ctx, 1) != nil {
 		return
 	}
+	defer g.lock.Release(1)
 	if "Bearer "+g.token == sent {
 		g.token = ""
 	}

@@ -27,13 +27,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
@@ -160,9 +161,12 @@ func (c *h2) request(whole bool) (stream uint32, body string, err error) {
 }
 
 // answer answers 200.
-func (c *h2) answer(stream uint32) {
+func (c *h2) answer(stream uint32) { c.status(stream, "200") }
+
+// status answers with a status, which need not be a number.
+func (c *h2) status(stream uint32, status string) {
 	var block bytes.Buffer
-	if err := hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "200"}); err != nil {
+	if err := hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: status}); err != nil {
 		c.t.Error(err)
 	}
 	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
@@ -258,6 +262,9 @@ func TestGoAwayIsReplacedWithTheWholeBody(t *testing.T) {
 				if attempt.Outcome != v1alpha1.OutcomeSucceeded {
 					t.Fatalf("attempt %d is %s: %s", i, attempt.Outcome, attempt.Message)
 				}
+				if repeated := strings.Contains(attempt.Message, "sent twice"); repeated != (i == test.first) {
+					t.Errorf("message of attempt %d is %q", i, attempt.Message)
+				}
 			}
 			if all := got.all(); len(all) != test.first+1 || all[len(all)-1] != body {
 				t.Errorf("received %d bodies, the last of %d bytes", len(all), len(all[len(all)-1]))
@@ -278,8 +285,28 @@ func TestEndlessGoAwayEnds(t *testing.T) {
 	if attempt.Outcome != v1alpha1.OutcomeConnectionReset || attempt.Message == "" {
 		t.Errorf("outcome is %s: %s", attempt.Outcome, attempt.Message)
 	}
-	if n := len(got.all()); n > 15 {
-		t.Errorf("%d requests in one attempt", n)
+	if n := len(got.all()); n != 2 || !strings.Contains(attempt.Message, "sent twice") {
+		t.Errorf("%d requests in one attempt: %s", n, attempt.Message)
+	}
+}
+
+// A malformed answer is the end of its stream alone. The connection goes on, and serves the next request.
+func TestMalformedAnswerLeavesTheConnection(t *testing.T) {
+	r := serveH2(t, func(n int, c *h2) {
+		for status := "none"; n == 0; status = "200" {
+			stream, _, err := c.request(true)
+			if err != nil {
+				return
+			}
+			c.status(stream, status)
+		}
+	})
+	sender := newSender()
+	if attempt := sender.Send(t.Context(), r, event("{}")); attempt.Outcome != v1alpha1.OutcomeInvalidResponse {
+		t.Errorf("outcome is %s: %s", attempt.Outcome, attempt.Message)
+	}
+	if attempt := sender.Send(t.Context(), r, event("{}")); attempt.Outcome != v1alpha1.OutcomeSucceeded {
+		t.Errorf("the next outcome is %s: %s", attempt.Outcome, attempt.Message)
 	}
 }
 
@@ -292,5 +319,127 @@ func TestHTTP2IsSpoken(t *testing.T) {
 	r.TLS = &route.TLS{CA: pemOf(server.Certificate())}
 	if attempt := newSender().Send(t.Context(), r, event("{}")); attempt.ResponseBody != "HTTP/2.0" {
 		t.Errorf("attempt is %+v", attempt)
+	}
+}
+
+// An endpoint that answers eight events at once leaves eight idle connections. Then it reads each request and resets.
+// One attempt is two requests at most, and says so (oven-sh/bun#28708).
+func TestOneAttemptIsTwoRequestsAtMost(t *testing.T) {
+	const warm = 8
+	for name, useTLS := range map[string]bool{"plain": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) {
+			var got received
+			var broken atomic.Bool
+			var all sync.WaitGroup
+			all.Add(warm)
+			serve := func(conn net.Conn) {
+				for reader := bufio.NewReader(conn); ; {
+					request, err := http.ReadRequest(reader)
+					if err != nil {
+						return
+					}
+					content, _ := io.ReadAll(request.Body)
+					if broken.Load() {
+						got.add(string(content))
+						reset(conn)
+						return
+					}
+					all.Done()
+					all.Wait()
+					_, _ = io.WriteString(conn, ok)
+				}
+			}
+			r := serveRaw(t, useTLS, serve)
+			sender := newSender()
+			var warming sync.WaitGroup
+			for range warm {
+				warming.Go(func() { sender.Send(t.Context(), r, event("{}")) })
+			}
+			warming.Wait()
+			broken.Store(true)
+			r.Headers = []route.Header{{Name: "Idempotency-Key", Value: "evt_1"}} // net/http repeats such requests.
+			attempt := sender.Send(t.Context(), r, event("{}"))
+			if n := len(got.all()); n != 2 || attempt.Outcome != v1alpha1.OutcomeConnectionReset || !strings.Contains(attempt.Message, "sent twice") {
+				t.Errorf("%d requests; the attempt is %s: %s", n, attempt.Outcome, attempt.Message)
+			}
+		})
+	}
+}
+
+// reset ends a connection without regard to what is on its way.
+func reset(conn net.Conn) {
+	if secure, isTLS := conn.(*tls.Conn); isTLS {
+		conn = secure.NetConn()
+	}
+	if tcp, isTCP := conn.(*net.TCPConn); isTCP {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// serveRaw serves each connection with f, and returns a route there.
+func serveRaw(t *testing.T, useTLS bool, f func(net.Conn)) *route.Route {
+	t.Helper()
+	if !useTLS {
+		return routeTo("http://" + receiver.Raw(t, f))
+	}
+	certificate := httptest.NewUnstartedServer(nil)
+	certificate.StartTLS()
+	certificate.Close()
+	r := routeTo("https://" + receiver.Raw(t, func(conn net.Conn) {
+		f(tls.Server(conn, &tls.Config{Certificates: certificate.TLS.Certificates}))
+	}))
+	r.TLS = &route.TLS{CA: pemOf(certificate.Certificate())}
+	return r
+}
+
+// An endpoint answers before it has read the body, and closes. The answer counts, with its Retry-After.
+func TestEarlyAnswerIsNotLost(t *testing.T) {
+	body := `{"data":"` + strings.Repeat("x", 250<<10) + `"}`
+	const rounds = 100
+	for name, useTLS := range map[string]bool{"plain": false, "TLS": true} {
+		for status, want := range map[string]v1alpha1.Outcome{
+			"200 OK": v1alpha1.OutcomeSucceeded, "413 Content Too Large": v1alpha1.OutcomeRejected4xx, "429 Too Many Requests": v1alpha1.OutcomeRejected4xx,
+		} {
+			t.Run(name+" "+status, func(t *testing.T) {
+				r := serveRaw(t, useTLS, func(conn net.Conn) {
+					if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+						_, _ = io.WriteString(conn, "HTTP/1.1 "+status+"\r\nRetry-After: 30\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+					}
+					_ = conn.Close()
+				})
+				sender := newSender()
+				for i := range rounds {
+					attempt := sender.Send(t.Context(), r, event(body))
+					if attempt.Outcome != want || want != v1alpha1.OutcomeSucceeded && attempt.RetryAfterTime == nil {
+						t.Fatalf("attempt %d is %s: %s", i, attempt.Outcome, attempt.Message)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Whether the endpoint resets or closes, and wherever in the header, an answer that is cut off is no malformed one.
+func TestAnswerCutOffInItsHeader(t *testing.T) {
+	const header = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+	for name, useTLS := range map[string]bool{"plain": false, "TLS": true} {
+		for how, end := range map[string]func(net.Conn){"closed": func(c net.Conn) { _ = c.Close() }, "reset": reset} {
+			for _, length := range []int{0, 2, 6, 11, 14, 17, 19, 27, len(header)} {
+				t.Run(fmt.Sprintf("%s, %s after %d bytes", name, how, length), func(t *testing.T) {
+					r := serveRaw(t, useTLS, func(conn net.Conn) {
+						if request, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+							_, _ = io.Copy(io.Discard, request.Body)
+							_, _ = io.WriteString(conn, header[:length])
+						}
+						end(conn)
+					})
+					attempt := newSender().Send(t.Context(), r, event("{}"))
+					if attempt.Outcome != v1alpha1.OutcomeConnectionReset {
+						t.Errorf("outcome is %s: %s", attempt.Outcome, attempt.Message)
+					}
+				})
+			}
+		}
 	}
 }

@@ -158,7 +158,7 @@ func TestHostileAnswers(t *testing.T) {
 		"two lengths":             {receiver.Answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nbbb"), v1alpha1.OutcomeInvalidResponse, "", "", false},
 		"length and chunks":       {receiver.Answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbbbb\r\n0\r\n\r\n"), v1alpha1.OutcomeSucceeded, "", "bbbb", false},
 		"unknown coding":          {receiver.Answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nbbbb"), v1alpha1.OutcomeInvalidResponse, "transfer encoding", "", false},
-		"closed in the header":    {receiver.Answering("HTTP/1.1 200 OK\r\nContent-Le"), v1alpha1.OutcomeInvalidResponse, "malformed", "", false},
+		"closed in the header":    {receiver.Answering("HTTP/1.1 200 OK\r\nContent-Le"), v1alpha1.OutcomeConnectionReset, "within the header", "", false},
 		"HTTP/2 unasked":          {receiver.Answering("\x00\x00\x00\x04\x00\x00\x00\x00\x00"), v1alpha1.OutcomeInvalidResponse, "malformed", "", false},
 		"HTTP/0.9":                {receiver.Answering("<html>"), v1alpha1.OutcomeInvalidResponse, "malformed", "", false},
 	}

@@ -80,6 +80,8 @@ func classifyError(ctx context.Context, err error) (v1alpha1.Outcome, string) {
 		return outcome, fmt.Sprintf("the host %s was not resolved: %s", dns.Name, dns.Err)
 	case outcome == v1alpha1.OutcomeInvalidResponse && isUnsolicited(err):
 		return outcome, "the endpoint answered before it was asked"
+	case outcome == v1alpha1.OutcomeConnectionReset && isUnprocessed(err):
+		return outcome, "the endpoint refused the request on this connection of HTTP/2 (GOAWAY or REFUSED_STREAM)"
 	case outcome == v1alpha1.OutcomeTLSFailed:
 		return outcome, tlsMessage(err)
 	default:
@@ -111,7 +113,7 @@ func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
 		return v1alpha1.OutcomeTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return v1alpha1.OutcomeConnectionRefused
-	case isReset(err), isGoAway(err), errors.Is(err, errAlwaysEnds):
+	case isEnded(err), isUnprocessed(err), isStreamError(err), errors.Is(err, errCutOff), errors.Is(err, errAlwaysEnds):
 		return v1alpha1.OutcomeConnectionReset
 	case isMalformed(err), isUnsolicited(err):
 		return v1alpha1.OutcomeInvalidResponse
@@ -120,19 +122,29 @@ func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
 	}
 }
 
-func isReset(err error) bool {
+var errCutOff = errors.New("the endpoint ended the connection within the header of its answer")
+
+// isEnded reports whether an endpoint ended a connection. The errors of net/http have no exported type.
+func isEnded(err error) bool {
+	text := err.Error()
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		strings.Contains(err.Error(), "server closed idle connection") ||
-		strings.Contains(err.Error(), "http2: client connection lost") ||
-		strings.Contains(err.Error(), "REFUSED_STREAM")
+		strings.Contains(text, "server closed idle connection") ||
+		strings.Contains(text, "http2: client connection lost") ||
+		strings.Contains(text, "http2: server sent GOAWAY and closed the connection")
 }
 
-// isGoAway reports whether an endpoint has ended a connection of HTTP/2 in order (RFC 9113, section 6.8). The errors of
-// net/http have no exported type.
-func isGoAway(err error) bool {
+// isUnprocessed reports whether an endpoint of HTTP/2 says that it has not processed a request (RFC 9113, sections 6.8
+// and 8.7).
+func isUnprocessed(err error) bool {
 	text := err.Error()
-	return strings.Contains(text, "GOAWAY") && strings.Contains(text, "http2: ")
+	return strings.Contains(text, "GOAWAY") && strings.Contains(text, "http2: Transport received") || strings.Contains(text, "REFUSED_STREAM")
+}
+
+// isStreamError reports whether an endpoint of HTTP/2 ended one request.
+func isStreamError(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "stream error: ") && strings.Contains(text, "received from peer")
 }
 
 // isUnsolicited reports whether an endpoint wrote to a connection before there was a request.

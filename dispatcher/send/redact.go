@@ -25,8 +25,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/postback-dev/postback-operator/dispatcher/route"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/endpoint"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
 const (
@@ -56,11 +57,12 @@ func secretsOf(r *route.Route) *secrets {
 		s.add(key, strings.TrimPrefix(key, sign.KeyPrefix))
 	}
 	for _, h := range r.Headers {
-		if h.Secret {
+		if h.Secret || endpoint.Sensitive(h.Name) {
 			s.add(h.Value)
 			s.addParts(h.Value)
 		}
 	}
+	s.add(endpoint.Secrets(r.URL)...)
 	if r.Auth == nil {
 		return s
 	}
@@ -70,6 +72,7 @@ func secretsOf(r *route.Route) *secrets {
 	}
 	if o := r.Auth.OAuth2; o != nil {
 		pair := url.QueryEscape(o.ClientID) + ":" + url.QueryEscape(o.ClientSecret) // RFC 6749, section 2.3.1
+		s.add(endpoint.Secrets(o.TokenURL)...)
 		s.add(o.ClientSecret, base64.StdEncoding.EncodeToString([]byte(pair)))
 	}
 	return s

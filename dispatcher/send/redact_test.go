@@ -26,7 +26,7 @@ import (
 	"testing"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
@@ -218,5 +218,30 @@ func TestTokenErrorsQuoteNoCredential(t *testing.T) {
 				t.Errorf("attempt is %s: %s", attempt.Outcome, attempt.Message)
 			}
 		})
+	}
+}
+
+// A credential that somebody gave as a plain value, or in the query of the URL, is one all the same.
+func TestPlainCredentialsAreRedacted(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get("X-API-Key"), " ", r.Header.Get("X-Tenant"), " ", r.URL.RawQuery)
+	}))
+	defer server.Close()
+	r := routeTo(server.URL + "/?list=visible&access_token=t0ken%2Fof%20mine")
+	r.Headers = []route.Header{{Name: "x-api-key", Value: "k3y-of-mine"}, {Name: "X-Tenant", Value: "acme"}}
+	attempt := newSender().Send(t.Context(), r, event("{}"))
+	if got := attempt.ResponseBody; got != "[redacted] acme list=visible&access_token=[redacted]" {
+		t.Errorf("the record holds %q", got)
+	}
+}
+
+func TestCredentialsInTheTokenURLAreRedacted(t *testing.T) {
+	const token = "t0ken-of-the-query"
+	answer := "HTTP/1.1 302 Found\r\nLocation: https://" + token + "/\r\nContent-Length: 0\r\n\r\n"
+	r := withToken("http://127.0.0.1:1", "")
+	r.Auth.OAuth2.TokenURL = "http://" + receiver.Raw(t, receiver.Answering(answer)) + "/?key=" + token
+	attempt := newSender().Send(t.Context(), r, event("{}"))
+	if strings.Contains(attempt.Message, token) || !strings.Contains(attempt.Message, "[redacted]") {
+		t.Errorf("attempt is %s: %s", attempt.Outcome, attempt.Message)
 	}
 }

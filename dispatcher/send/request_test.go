@@ -17,6 +17,7 @@ limitations under the License.
 package send_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -28,9 +29,9 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
@@ -147,6 +148,21 @@ func TestRetryAfterAndGenerationAreRecorded(t *testing.T) {
 		}
 		if attempt.PostbackGeneration != 7 {
 			t.Errorf("generation is %d", attempt.PostbackGeneration)
+		}
+	}
+}
+
+// The host is dialled under the name that the header Host says.
+func TestHostHasOneForm(t *testing.T) {
+	_, resolver := newMovingName(t, "127.0.0.1")
+	sender, _ := agingSender(t, egress.Options{Resolver: resolver})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) }))
+	defer server.Close()
+	_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
+	for host, want := range map[string]string{"BÜCHER.test": "xn--bcher-kva.test", "１２７.0.0.1": "127.0.0.1"} {
+		attempt := sender.Send(t.Context(), routeTo("http://"+host+":"+port), event("{}"))
+		if attempt.ResponseBody != want+":"+port {
+			t.Errorf("Host of %s is %q: %+v", host, attempt.ResponseBody, attempt)
 		}
 	}
 }

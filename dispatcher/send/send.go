@@ -21,10 +21,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/http/httptrace"
-	"sync"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,22 +31,17 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
-	"github.com/postback-dev/postback-operator/dispatcher/format"
-	"github.com/postback-dev/postback-operator/dispatcher/header"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/internal/endpoint"
+	"github.com/postback-dev/postback-operator/internal/postback/format"
+	"github.com/postback-dev/postback-operator/internal/postback/header"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
 const (
 	// maxDrain is how much of a body is read so that its connection can be used again; a longer one is cut off.
-	maxDrain = 64 << 10
-	// maxStale is how many connections that turn out to be dead are replaced within one attempt.
-	maxStale = 3
-	// maxConnections is how many connections one attempt may use, those that net/http replaces by itself included: it
-	// knows no bound where an endpoint of HTTP/2 ends each with GOAWAY.
-	maxConnections      = 10
-	idempotencyKey      = "Idempotency-Key"
+	maxDrain            = 64 << 10
 	authorizationHeader = "Authorization"
 	// minStatusCode and maxStatusCode bound what may stand in a status; net/http lets others through.
 	minStatusCode = 100
@@ -77,7 +71,7 @@ type Sender struct {
 func New(o Options) *Sender {
 	return &Sender{
 		signer: o.Signer, userAgent: o.UserAgent, clock: o.Clock,
-		transports: newTransports(o.Egress), tokens: newTokens(o.Clock),
+		transports: newTransports(o.Egress, o.Clock), tokens: newTokens(o.Clock, o.UserAgent),
 	}
 }
 
@@ -105,7 +99,7 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 	hidden := secretsOf(r)
 	// An error may quote what the other side wrote.
 	defer func() { attempt.Message = hidden.redact(attempt.Message, len(attempt.Message)) }()
-	transport, err := s.transports.forRoute(r)
+	lines, err := s.transports.forRoute(r)
 	if err != nil {
 		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
 		return
@@ -129,38 +123,54 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 	}
 	hidden.addHeader(request.Header, authorizationHeader)
 	hidden.addHeader(request.Header, s.signer.Headers()...)
-	response, err := do(transport, request, &connection)
+	response, twice, err := do(lines, request, &connection)
 	attempt.RemoteIP = connection.remoteIP()
 	if err != nil {
-		if errors.Is(context.Cause(bounded), errAlwaysEnds) {
+		switch {
+		case errors.Is(context.Cause(bounded), errAlwaysEnds):
 			err = errAlwaysEnds
+		case connection.cutOff(err):
+			err = errCutOff
 		}
 		attempt.Outcome, attempt.Message = classifyError(ctx, err)
+	} else {
+		take(response, s.clock.Now(), hidden, attempt)
+	}
+	if twice {
+		attempt.Message = strings.TrimPrefix(attempt.Message+"; "+sentTwice, "; ")
+	}
+	if err != nil {
 		return
 	}
-	take(response, s.clock.Now(), hidden, attempt)
 	if response.StatusCode == http.StatusUnauthorized {
 		s.tokens.drop(bounded, r, authorization)
 	}
 }
 
-// do sends a request, and once more on another connection each time that one turns out to be dead. net/http does so
-// itself where it is sure that the endpoint has not begun to read; an endpoint that has will know the event by its id.
+// sentTwice ends the message of an attempt whose request was repeated.
+const sentTwice = "the request was sent twice, because the first connection ended before an answer"
+
+// do sends a request, and once more on a fresh connection if the endpoint cannot have processed the first. net/http
+// repeats nothing itself, for the body cannot be had again. twice reports whether bytes of both requests went out.
 // There is no http.Client around the transport, for it would copy the header to follow redirects: that would turn a POST
 // into a GET, or send the event where nobody declared it.
-func do(transport *http.Transport, request *http.Request, connection *connectionTrace) (*http.Response, error) {
-	for try := 0; ; try++ {
-		response, err := transport.RoundTrip(request)
-		if err == nil || try == maxStale || request.Context().Err() != nil || !connection.stale(err) {
-			return response, err
-		}
-		body, bodyErr := request.GetBody()
-		if bodyErr != nil {
-			return nil, err
-		}
-		request = request.Clone(request.Context())
-		request.Body = body
+func do(l *lines, request *http.Request, connection *connectionTrace) (response *http.Response, twice bool, err error) {
+	body := request.GetBody
+	once := request.Clone(request.Context())
+	once.GetBody = nil
+	response, err = l.kept.RoundTrip(once)
+	if err == nil || request.Context().Err() != nil || !connection.repeatable(err) {
+		return response, false, err
 	}
+	sent, connections := connection.sent(), connection.count()
+	again := request.Clone(request.Context())
+	again.GetBody = nil
+	var bodyErr error
+	if again.Body, bodyErr = body(); bodyErr != nil {
+		return nil, false, err
+	}
+	response, err = l.fresh.RoundTrip(again)
+	return response, sent && connection.count() > connections && connection.sent(), err
 }
 
 func (s *Sender) request(ctx context.Context, r *route.Route, d *v1alpha1.PostbackDelivery, authorization string, now time.Time) (*http.Request, error) {
@@ -169,17 +179,14 @@ func (s *Sender) request(ctx context.Context, r *route.Route, d *v1alpha1.Postba
 	if err != nil {
 		return nil, withoutURL(err)
 	}
+	endpoint.Normalise(request.URL)
+	request.Host = request.URL.Host
 	trace.Inject(ctx, request.Header)
 	for _, h := range r.Headers {
 		// A route may be older than a rule of the API.
 		if !header.Reserved(h.Name) {
 			request.Header.Set(h.Name, h.Value)
 		}
-	}
-	if request.Header.Get(idempotencyKey) == "" {
-		// Not sent, for it has no value, but it tells net/http that this POST may be sent again on a new connection
-		// when an idle one turns out to be closed. The event's id makes it so.
-		request.Header[idempotencyKey] = nil
 	}
 	if authorization != "" {
 		request.Header.Set(authorizationHeader, authorization)
@@ -188,58 +195,4 @@ func (s *Sender) request(ctx context.Context, r *route.Route, d *v1alpha1.Postba
 	request.Header.Set("User-Agent", s.userAgent)
 	signed := sign.Request{ID: d.Spec.Event.ID, Time: now, Body: body}
 	return request, s.signer.Sign(request.Header, r.Signatures, r.Keys, signed)
-}
-
-var errAlwaysEnds = errors.New("the endpoint ended every connection before it answered")
-
-// connectionTrace knows what became of the connection of a request. net/http calls its hooks from several goroutines.
-type connectionTrace struct {
-	// stop ends the request.
-	stop context.CancelCauseFunc
-
-	mu       sync.Mutex
-	remote   net.Addr
-	reused   bool
-	answered bool
-	used     int
-}
-
-func (t *connectionTrace) hooks() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.remote, t.reused, t.answered = info.Conn.RemoteAddr(), info.Reused, false
-			if t.used++; t.used > maxConnections {
-				t.stop(errAlwaysEnds)
-			}
-		},
-		GotFirstResponseByte: func() {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.answered = true
-		},
-	}
-}
-
-// remoteIP returns the address of the endpoint, or "" if it is not known.
-func (t *connectionTrace) remoteIP() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.remote == nil {
-		return ""
-	}
-	host, _, err := net.SplitHostPort(t.remote.String())
-	if err != nil {
-		return "" // An egress proxy does not say which address it connected to.
-	}
-	return host
-}
-
-// stale reports whether a request failed because its connection was dead before, or was about to be ended: it had
-// served others, and no byte of an answer came, or the endpoint said that it takes no further requests on it (GOAWAY).
-func (t *connectionTrace) stale(err error) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return !t.answered && (isGoAway(err) || t.reused && (isReset(err) || isUnsolicited(err)))
 }

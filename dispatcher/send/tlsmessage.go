@@ -82,6 +82,9 @@ func alertMessage(text string) string {
 		strings.Contains(text, "unknown certificate authority"), strings.Contains(text, "expired certificate"):
 		return "the endpoint does not accept the dispatcher's client certificate, or misses one: " +
 			"see spec.tls.clientCertificateSecretRef (" + text + ")"
+	case strings.Contains(text, "no renegotiation"):
+		return "the endpoint asked for a second TLS handshake within the connection (renegotiation), which the dispatcher refuses (RFC 9325, section 3.5): " +
+			"have the endpoint speak TLS 1.3, or ask for the client certificate in its first handshake (" + text + ")"
 	case strings.Contains(text, "handshake failure"):
 		return "the endpoint broke off the TLS handshake; it may have no common cipher, no certificate for this host, or want a client certificate (" + text + ")"
 	default:

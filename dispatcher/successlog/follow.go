@@ -33,17 +33,53 @@ const followed = 100
 // followRest is the pause after a message could not be fetched.
 const followRest = 200 * time.Millisecond
 
+// checkEvery is how often it is looked whether the log is still the same.
+const checkEvery = 3 * time.Second
+
+// errAnew says that the log was made anew: the places that were known mean nothing there.
+var errAnew = errors.New("the log was made anew")
+
 // Follow calls tell for each delivery that a query selects and that is logged after a place, in the order of the log, until
 // ctx ends or tell fails. The place that it gives is that of the message; it is told of places without a delivery, too. If
-// the server goes, it goes on when that is there again.
+// the server goes, it goes on when that is there again, and if the log was lost, from the beginning of the new one.
 func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(place uint64, d *v1alpha1.PostbackDelivery) error) error {
 	filter, some := r.filter(q)
 	if !some {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	consumer, err := r.JetStream.OrderedConsumer(ctx, r.Names.LogStream(), jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
+	for {
+		f := &follower{reader: r, place: after}
+		err := f.follow(ctx, filter, func(m *jetstream.RawStreamMsg) error {
+			d := r.decode(m)
+			if d != nil && !q.takes(d) {
+				d = nil
+			}
+			return tell(m.Sequence, d)
+		})
+		if !errors.Is(err, errAnew) {
+			return err
+		}
+		after = 0
+	}
+}
+
+// follower follows one log.
+type follower struct {
+	reader *Reader
+	// created is when the log was made, place the newest number that was told, checked when the log was looked at last.
+	created time.Time
+	place   uint64
+	checked time.Time
+}
+
+// follow returns errAnew if the log is another one than before.
+func (f *follower) follow(ctx context.Context, filter string, tell func(*jetstream.RawStreamMsg) error) error {
+	if err := f.check(ctx); err != nil {
+		return err
+	}
+	consumer, err := f.reader.JetStream.OrderedConsumer(ctx, f.reader.Names.LogStream(), jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.place + 1,
 	})
 	if err != nil {
 		return unavailable(err)
@@ -54,29 +90,67 @@ func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(pl
 	}
 	defer messages.Stop()
 	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
-			return unavailable(err)
-		case err != nil:
-			// The consumer makes itself anew; what it says meanwhile is no end.
-			rest(ctx, followRest)
+		m, err := f.next(ctx, messages)
+		if err != nil {
+			return err
+		}
+		if m == nil {
 			continue
 		}
 		meta, err := m.Metadata()
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		d := r.decode(&jetstream.RawStreamMsg{Subject: m.Subject(), Sequence: meta.Sequence.Stream, Header: m.Headers(), Data: m.Data()})
-		if d != nil && !q.takes(d) {
-			d = nil
+		if meta.Sequence.Stream <= f.place {
+			return errAnew
 		}
-		if err := tell(meta.Sequence.Stream, d); err != nil {
+		f.place = meta.Sequence.Stream
+		if err := tell(&jetstream.RawStreamMsg{Subject: m.Subject(), Sequence: f.place, Header: m.Headers(), Data: m.Data()}); err != nil {
 			return err
 		}
 	}
+}
+
+// next returns the next message, or nil if there was none for a while.
+func (f *follower) next(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
+	waiting, cancel := context.WithTimeout(ctx, checkEvery)
+	defer cancel()
+	m, err := messages.Next(jetstream.NextContext(waiting))
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+		return nil, unavailable(err)
+	case err != nil && waiting.Err() == nil:
+		// The consumer makes itself anew; what it says meanwhile is no end.
+		rest(ctx, followRest)
+	}
+	if time.Since(f.checked) >= checkEvery {
+		if checked := f.check(ctx); errors.Is(checked, errAnew) {
+			return nil, errAnew
+		}
+	}
+	if err != nil {
+		return nil, nil
+	}
+	return m, nil
+}
+
+// check looks whether the log is the one that is followed.
+func (f *follower) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, maxLookTime)
+	defer cancel()
+	f.checked = time.Now()
+	stream, err := f.reader.JetStream.Stream(ctx, f.reader.Names.LogStream())
+	if err != nil {
+		return unavailable(err)
+	}
+	info := stream.CachedInfo()
+	if info.State.LastSeq < f.place || !f.created.IsZero() && !f.created.Equal(info.Created) {
+		return errAnew
+	}
+	f.created = info.Created
+	return nil
 }
 
 // rest waits for a time, or until ctx ends.

@@ -20,7 +20,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // BenchmarkList shows how long a page takes of a log of many deliveries, and that the least of its Postbacks, whose few are

@@ -169,3 +169,54 @@ func TestFollow(t *testing.T) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
 }
+
+// Whoever follows a log that is lost is told of everything in the one that is made in its place, in its order, also if they
+// begin again from a place of the lost one.
+func TestFollowALogMadeAnew(t *testing.T) {
+	s := newSuite(t)
+	crm := s.postback("acme", "crm")
+	before := s.log(t, crm, "lead.created", 5)
+	names := make(chan string)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	follow := func(ctx context.Context, after uint64) <-chan error {
+		ended := make(chan error, 1)
+		go func() {
+			ended <- s.reader.Follow(ctx, Query{Namespace: "acme"}, after, func(_ uint64, d *v1alpha1.PostbackDelivery) error {
+				select {
+				case names <- d.Name:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+		}()
+		return ended
+	}
+	expect := func(want []string) {
+		t.Helper()
+		for _, name := range want {
+			select {
+			case got := <-names:
+				if got != name {
+					t.Fatalf("told of %s, not of %s", got, name)
+				}
+			case <-ctx.Done():
+				t.Fatalf("not told of %s", name)
+			}
+		}
+	}
+	following, end := context.WithCancel(ctx)
+	ended := follow(following, 0)
+	expect(before)
+	if err := s.js.DeleteStream(ctx, s.reader.Names.LogStream()); err != nil {
+		t.Fatal(err)
+	}
+	s.createLog(t)
+	after := s.log(t, crm, "lead.created", 3)
+	expect(after)
+	end()
+	<-ended
+	follow(ctx, uint64(len(before)))
+	expect(after)
+}

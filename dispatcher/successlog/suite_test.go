@@ -26,10 +26,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
@@ -51,12 +51,17 @@ func newSuite(t testing.TB) *suite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: names.LogStream(), Subjects: []string{names.AllLog()}, AllowDirect: true}); err != nil {
-		t.Fatal(err)
-	}
 	s := &suite{servers: servers, js: js, routes: route.NewIndex()}
 	s.reader = &Reader{JetStream: js, Names: names, Routes: s.routes}
+	s.createLog(t)
 	return s
+}
+
+func (s *suite) createLog(t testing.TB) {
+	t.Helper()
+	if _, err := s.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: names.LogStream(), Subjects: []string{names.AllLog()}, AllowDirect: true}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *suite) postback(namespace, name string) *route.Route {

@@ -36,7 +36,7 @@ const (
 	serviceName = "postback-dispatcher"
 	// protocol is the only one that is built in.
 	protocol = "http/protobuf"
-	// flushTimeout bounds the export of what is left at the end.
+	// flushTimeout bounds the export of the remaining spans at the end.
 	flushTimeout = 5 * time.Second
 )
 
@@ -49,7 +49,7 @@ func Start(ctx context.Context, identity, version string, log logr.Logger) (trac
 	if p := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), protocol); p != protocol {
 		return nil, nil, fmt.Errorf("the protocol of OTLP (OTEL_EXPORTER_OTLP_PROTOCOL) must be %s, not %q: collectors take it on port 4318", protocol, p)
 	}
-	// What the environment says of the resource comes last, and so wins.
+	// The environment's description of the resource comes last, and so wins.
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
 		attribute.String("service.name", serviceName), attribute.String("service.version", version),
 		attribute.String("service.instance.id", identity),

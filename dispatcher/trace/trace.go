@@ -33,7 +33,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // Names of spans.
@@ -144,7 +144,7 @@ func (t *Traces) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *r
 	if t == nil {
 		return ctx, nil
 	}
-	// Whoever may edit the annotation may move its own delivery into another trace, and no more.
+	// A user who edits the annotation can move that delivery into another trace, and no more.
 	ctx = wire.Extract(oteltrace.ContextWithSpanContext(ctx, oteltrace.SpanContext{}),
 		propagation.MapCarrier{traceparent: d.Annotations[v1alpha1.TraceparentAnnotation]})
 	attributes := append(of(d), methodKey.String(http.MethodPost))

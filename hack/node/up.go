@@ -59,7 +59,7 @@ func up(o options) (int, error) {
 	defer cancel()
 	if err := u.bringUp(ctx); err != nil {
 		select {
-		case ended := <-u.ended: // It is the cause of what was waited for in vain.
+		case ended := <-u.ended: // It is the cause of the vain wait.
 			return 0, errors.Join(err, ended)
 		default:
 			return 0, fmt.Errorf("%w; the logs are in %s", err, u.state)

@@ -119,7 +119,8 @@ func (p *program) split() (*rbacv1.ClusterRole, *rbacv1.Role, error) {
 	watched := &rbacv1.Role{TypeMeta: p.role.TypeMeta}
 	watched.Name = p.role.Name + suffix
 	for _, rule := range p.cluster.Rules {
-		if slices.Contains(clusterGroups, rule.APIGroups[0]) {
+		// A named object is one of the cluster, such as the CA of client certificates.
+		if slices.Contains(clusterGroups, rule.APIGroups[0]) || len(rule.ResourceNames) > 0 {
 			cluster.Rules = append(cluster.Rules, rule)
 			continue
 		}

@@ -23,6 +23,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -32,9 +33,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/endpoint"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // Token returns a value for an annotation that asks once, which people can read: the time in RFC 3339 with nanoseconds.
@@ -64,12 +66,24 @@ func SetState(ctx context.Context, c client.Client, p *v1alpha1.Postback, state 
 	return SetSpec(ctx, c, p, map[string]any{"state": state})
 }
 
-// URL completes a URL that people type: a bare host gets https://.
-func URL(text string) string {
-	if text == "" || strings.Contains(text, "://") {
-		return text
+// bareHost matches a host, with a port, path or query behind it or not, and without a scheme.
+var bareHost = regexp.MustCompile(`^(\[[^\]]*\]|[^:/?#]+)(:[0-9]+)?([/?#]|$)`)
+
+// URL completes and judges a URL that people type: a bare host gets https://. The error names the wrong part.
+func URL(text string) (string, error) {
+	if text == "" {
+		return "", nil
 	}
-	return "https://" + text
+	if strings.Contains(text, endpoint.Hidden) {
+		return "", errors.New("the URL holds " + endpoint.Hidden + ": write the value that belongs there")
+	}
+	if bareHost.MatchString(text) {
+		text = "https://" + text
+	}
+	if mistake := endpoint.Mistake(text); mistake != "" {
+		return "", errors.New("the URL " + mistake)
+	}
+	return text, nil
 }
 
 // Test is a test event that was asked for.
@@ -168,7 +182,7 @@ func Rotate(ctx context.Context, c client.Client, s *v1alpha1.PostbackSecret, to
 	return annotate(ctx, c, s, map[string]any{v1alpha1.RotateSecretAnnotation: token})
 }
 
-// SetOverlap says how long replaced keys of a PostbackSecret go on signing, also those that were replaced before.
+// SetOverlap says how long replaced keys of a PostbackSecret keep signing, also those that were replaced before.
 func SetOverlap(ctx context.Context, c client.Client, s *v1alpha1.PostbackSecret, overlap time.Duration) error {
 	return SetSpec(ctx, c, s, map[string]any{"rotation": map[string]any{"overlap": metav1.Duration{Duration: overlap}}})
 }

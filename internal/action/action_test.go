@@ -17,12 +17,14 @@ limitations under the License.
 package action
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
 func TestManagedBy(t *testing.T) {
@@ -87,5 +89,33 @@ func TestTokensDiffer(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 123456789, time.UTC)
 	if a, b := Token(now), Token(now.Add(1)); a == b || a != "2026-11-26T12:00:00.123456789Z" {
 		t.Errorf("%s %s", a, b)
+	}
+}
+
+func TestURL(t *testing.T) {
+	const masked = "https://example.com/?k=" + endpoint.Hidden
+	for text, want := range map[string]struct{ url, mistake string }{
+		"":                           {},
+		"example.com":                {url: "https://example.com"},
+		"example.com:8443/hooks?a=b": {url: "https://example.com:8443/hooks?a=b"},
+		"[2001:db8::1]:8443/hooks":   {url: "https://[2001:db8::1]:8443/hooks"},
+		"http://example.com/hooks":   {url: "http://example.com/hooks"},
+		"ht!tp:/x":                   {mistake: "not a valid URL"},
+		"mailto:partner@example.com": {mistake: "not a valid URL"},
+		"ftp://example.com/hooks":    {mistake: "starts with https://"},
+		"https://<your-host>/hooks":  {mistake: "has a host"},
+		"exa_mple..com/hooks":        {mistake: "has a host"},
+		"example.com:99999/hooks":    {mistake: "port"},
+		masked:                       {mistake: "write the value that belongs there"},
+	} {
+		t.Run(text, func(t *testing.T) {
+			got, err := URL(text)
+			switch {
+			case want.mistake == "" && (err != nil || got != want.url):
+				t.Errorf("got %q, %v", got, err)
+			case want.mistake != "" && (err == nil || !strings.Contains(err.Error(), want.mistake)):
+				t.Errorf("got %q, %v, want an error with %q", got, err, want.mistake)
+			}
+		})
 	}
 }

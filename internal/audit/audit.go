@@ -25,6 +25,10 @@ const Key = "audit"
 const (
 	// KeyMadeAction says that a signing key was made: the first, by a rotation, or for one that was lost.
 	KeyMadeAction = "KeyMade"
+	// KeyAdoptedAction says that a signing key in a Secret without an owner, as after a restore, stays in use.
+	KeyAdoptedAction = "KeyAdopted"
+	// KeyReplacedAction says that a Postback signs with none of the keys from before.
+	KeyReplacedAction = "KeyReplaced"
 	// KeyEndedAction says that previous keys sign no longer.
 	KeyEndedAction = "KeyEnded"
 	// CertificateIssuedAction says that a certificate of ingest, or the CA that signs it, was made.
@@ -41,7 +45,7 @@ const (
 	StateChangedAction = "StateChanged"
 	// TestEventAction says that a test event was stored.
 	TestEventAction = "TestEvent"
-	// RedeliverySinceAction says that all deliveries since a time were asked for again, or that it was refused.
+	// RedeliverySinceAction says that redelivery of all deliveries since a time was requested, or refused.
 	RedeliverySinceAction = "RedeliverySince"
 	// DeliveryRestoredAction says that a delivery of the log of successes was made a PostbackDelivery again, for somebody who is
 	// about to ask for its redelivery.

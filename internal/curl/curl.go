@@ -23,8 +23,9 @@ import (
 	"strings"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/format"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/endpoint"
+	"github.com/postback-dev/postback-operator/internal/postback/format"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
 // Header is a header of a request. Note stands in place of a value that comes from a Secret, or is made for each attempt.
@@ -50,7 +51,11 @@ func Headers(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) []Header {
 	}
 	for i := range p.Spec.Headers {
 		h := &p.Spec.Headers[i]
-		if h.Value != nil {
+		switch {
+		case h.Value != nil && *h.Value != "" && endpoint.Sensitive(h.Name):
+			headers = append(headers, Header{Name: h.Name, Note: "hidden: the name is that of a credential"})
+			continue
+		case h.Value != nil:
 			headers = append(headers, Header{Name: h.Name, Value: *h.Value})
 			continue
 		}
@@ -97,8 +102,8 @@ func (k Kubectl) Flags() string {
 }
 
 // Script returns a POSIX shell script that signs the delivery's body anew, with the present key, and posts it with curl. It
-// needs kubectl, openssl, od and base64, and holds no secret: it reads what it needs from the cluster when it runs. It sends to
-// the URL that stands in the Postback's spec, from wherever it runs.
+// needs kubectl, openssl, od and base64. The script reads keys, credentials and the URL from the cluster when it runs, so its
+// text holds no secret but those in the body. The request goes to the Postback's present URL.
 func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery, kubectl Kubectl) string {
 	var s strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) }
@@ -106,6 +111,8 @@ func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery, kubectl Kubectl)
 	line("# Sends event %s to %s again, signed anew.", d.Spec.Event.ID, p.Name)
 	line("set -eu")
 	line("secret() { kubectl%s -n %s get secret \"$1\" -o go-template=\"{{index .data \\\"$2\\\" | base64decode}}\"; }", kubectl.Flags(), quote(p.Namespace))
+	line("postback() { kubectl%s -n %s get postbacks.postback.dev %s -o go-template=\"$1\"; }", kubectl.Flags(), quote(p.Namespace), quote(p.Name))
+	line("url=$(postback '{{.spec.url}}')")
 	line("key=$(secret %s %s)", quote(secretName(p)), v1alpha1.SigningKeyName)
 	line("id=%s", quote(d.Spec.Event.ID))
 	line("timestamp=$(date +%%s)")
@@ -123,37 +130,48 @@ func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery, kubectl Kubectl)
 	}
 	for i := range p.Spec.Headers {
 		h := &p.Spec.Headers[i]
-		if h.Value != nil && *h.Value == "" {
+		switch {
+		case h.Value != nil && *h.Value == "":
 			// curl takes a name with a colon and no value for one to leave out.
 			headers = append(headers, quote(h.Name+";"))
 			continue
-		}
-		if h.Value != nil {
+		case h.Value != nil && !endpoint.Sensitive(h.Name):
 			headers = append(headers, quote(h.Name+": "+*h.Value))
 			continue
+		case h.Value != nil:
+			line("value%d=$(postback %s)", i, quote(fmt.Sprintf(valueTemplate, h.Name)))
+			line(`: "${value%d:?the header has no value any more: print the script again}"`, i)
+		default:
+			line("value%d=$(%s)", i, fromSecret(h, "secret '%s' '%s'"))
 		}
-		headers = append(headers, `"`+shellText(h.Name)+": "+fromSecret(h, "$(secret '%s' '%s')")+`"`)
+		headers = append(headers, fmt.Sprintf(`"%s: $value%d"`, shellText(h.Name), i))
 	}
 	switch auth := p.Spec.Auth; {
 	case auth == nil:
 	case auth.Basic != nil:
 		name := quote(auth.Basic.SecretRef.Name)
-		line(`basic=$(printf %%s:%%s "$(secret %s username)" "$(secret %s password)" | base64 | tr -d '\n')`, name, name)
+		line("username=$(secret %s username)", name)
+		line("password=$(secret %s password)", name)
+		line(`basic=$(printf %%s:%%s "$username" "$password" | base64 | tr -d '\n')`)
 		headers = append(headers, `"Authorization: Basic $basic"`)
 	case auth.Bearer != nil:
-		headers = append(headers, fmt.Sprintf(`"Authorization: Bearer $(secret '%s' '%s')"`, auth.Bearer.SecretKeyRef.Name, auth.Bearer.SecretKeyRef.Key))
+		line("bearer=$(secret '%s' '%s')", auth.Bearer.SecretKeyRef.Name, auth.Bearer.SecretKeyRef.Key)
+		headers = append(headers, `"Authorization: Bearer $bearer"`)
 	default:
-		line(`: "${ACCESS_TOKEN:?get an access token of %s first, and set ACCESS_TOKEN to it}"`, shellText(auth.OAuth2.TokenURL))
+		line(`: "${ACCESS_TOKEN:?get an access token of %s first, and set ACCESS_TOKEN to it}"`, shellText(endpoint.Masked(auth.OAuth2.TokenURL)))
 		headers = append(headers, `"Authorization: Bearer $ACCESS_TOKEN"`)
 	}
 	// Brackets and braces of the URL are not patterns.
-	line("printf %%s \"$body\" | curl -sS -i --globoff -X POST %s \\", quote(p.Spec.URL))
+	line("printf %%s \"$body\" | curl -sS -i --globoff -X POST \"$url\" \\")
 	for _, header := range headers {
 		line("  -H %s \\", header)
 	}
 	line("  --data-binary @-")
 	return s.String()
 }
+
+// valueTemplate selects the plain value of a header by its name.
+const valueTemplate = `{{range .spec.headers}}{{if eq .name %q}}{{with .value}}{{.}}{{end}}{{end}}{{end}}`
 
 // secretName returns the core Secret with the signing key.
 func secretName(p *v1alpha1.Postback) string {

@@ -104,8 +104,16 @@ func (p *Program) Histogram(name, help string, buckets ...float64) prometheus.Hi
 	return histogram
 }
 
-// Gauge defines a gauge that a Collector reports when it is asked.
-func (p *Program) Gauge(name, help string, labels ...Label) *prometheus.Desc {
+// Gauge defines and registers a gauge without labels, which is 0 at first.
+func (p *Program) Gauge(name, help string) prometheus.Gauge {
+	p.define(GaugeType, name, help, nil)
+	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	metrics.Registry.MustRegister(gauge)
+	return gauge
+}
+
+// GaugeDesc defines a gauge whose values a Collector computes when it is asked.
+func (p *Program) GaugeDesc(name, help string, labels ...Label) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, p.define(GaugeType, name, help, labels), nil)
 }
 

@@ -30,7 +30,7 @@ import (
 const memoryInterval = time.Minute
 
 // limitMemory has the garbage collector work harder before the process has more memory than its container may have, until
-// ctx ends: from nine tenths of the limit on, which leaves room for what is not on the heap. GOMEMLIMIT, if it is set, holds
+// ctx ends: from nine tenths of the limit on, which leaves room for memory outside the heap. GOMEMLIMIT, if it is set, holds
 // instead.
 func limitMemory(ctx context.Context, log logr.Logger) {
 	_, err := memlimit.Set(memlimit.WithRefreshInterval(ctx, memoryInterval))

@@ -19,15 +19,24 @@ package start
 
 import (
 	"context"
+	"errors"
 
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/postback-dev/postback-operator/internal/rollback"
 )
 
 // Manager runs a manager until ctx ends, within the memory that its container has, and returns when it has finished what it
 // does. While the caches of a controller-runtime manager have not synced, it does not listen to ctx; nothing is in flight
-// then, so Manager returns at once, and the program may end.
+// then, so Manager returns at once, and the program may end. If ctx ended because etcd was rolled back, it returns that.
 func Manager(ctx context.Context, mgr manager.Manager) error {
+	err := run(ctx, mgr)
+	return errors.Join(rollback.Cause(ctx), err)
+}
+
+func run(ctx context.Context, mgr manager.Manager) error {
 	limitMemory(ctx, mgr.GetLogger())
+	boundGarbage(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
 	synced := make(chan struct{})

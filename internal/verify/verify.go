@@ -32,7 +32,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
 // Tolerance is how far the timestamp of a request may be from now, as Standard Webhooks recommends.

@@ -26,7 +26,7 @@ import (
 	"time"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
 var now = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)

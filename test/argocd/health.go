@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package argocd runs the health scripts for Argo CD as Argo CD does: the object is the global obj, and there is nothing of Lua
-// but its basic functions, tables and strings.
+// Package argocd runs the health scripts for Argo CD as Argo CD does (argo-cd, util/lua/lua.go): the object is the global obj, and a
+// script finds the libraries package, base, table and a safe os. Argo CD opens no string library.
 package argocd
 
 import (
@@ -71,7 +71,7 @@ func run(script string, object map[string]any) (Health, error) {
 	for _, library := range []struct {
 		name string
 		open lua.LGFunction
-	}{{lua.BaseLibName, lua.OpenBase}, {lua.TabLibName, lua.OpenTable}, {lua.StringLibName, lua.OpenString}} {
+	}{{lua.LoadLibName, lua.OpenPackage}, {lua.BaseLibName, lua.OpenBase}, {lua.TabLibName, lua.OpenTable}, {lua.OsLibName, openSafeOs}} {
 		if err := l.CallByParam(lua.P{Fn: l.NewFunction(library.open), Protect: true}, lua.LString(library.name)); err != nil {
 			return Health{}, fmt.Errorf("open the library %s: %w", library.name, err)
 		}
@@ -89,6 +89,19 @@ func run(script string, object map[string]any) (Health, error) {
 		return health, fmt.Errorf("it returns the status %q and the message %q", health.Status, health.Message)
 	}
 	return health, nil
+}
+
+// openSafeOs opens the library os with the two functions that Argo CD leaves in it.
+func openSafeOs(l *lua.LState) int {
+	lua.OpenOs(l)
+	full, safe := l.CheckTable(-1), l.NewTable()
+	for _, name := range []string{"time", "date"} {
+		safe.RawSetString(name, full.RawGetString(name))
+	}
+	l.SetGlobal(lua.OsLibName, safe)
+	l.SetField(l.GetField(l.Get(lua.RegistryIndex), "_LOADED"), lua.OsLibName, safe)
+	l.Push(safe)
+	return 1
 }
 
 func text(t *lua.LTable, key string) string {

@@ -33,27 +33,60 @@ var recordedRanges []byte
 // span is what a ratio may be.
 type span struct{ Min, Max float64 }
 
-// guardEvents is how many events the guard's run at saturation has.
-const guardEvents = 600
+const (
+	// guardEvents and guardStreamEvents are how many events the guard's run at saturation has, with the API server and with NATS.
+	guardEvents       = 600
+	guardStreamEvents = 4000
+	// guardTries is how often a ratio may be out of its range because others use the machine.
+	guardTries = 2
+)
 
-// guard makes a short run and compares ratios with recorded ranges. No time of a machine is compared with that of another.
+// guard makes a short run of each intake and compares ratios with recorded ranges. No time of a machine is compared with that
+// of another.
 func guard(ctx context.Context, o *options, out io.Writer) error {
-	ranges := map[string]span{}
+	ranges := map[string]map[string]span{}
 	if err := json.Unmarshal(recordedRanges, &ranges); err != nil {
 		return fmt.Errorf("read the ranges: %w", err)
 	}
 	short := *o
-	short.events, short.fsync, short.series, short.runs = guardEvents, false, "", []string{runSaturation, runHanging}
-	m, err := bench(ctx, &short, intakeKubernetes, out)
-	if err != nil {
-		return err
+	short.fsync, short.series, short.runs = false, "", []string{runSaturation, runHanging}
+	var errs []error
+	for _, intake := range slices.Sorted(maps.Keys(ranges)) {
+		short.events = guardEvents
+		if intake != intakeKubernetes {
+			short.events = guardStreamEvents
+		}
+		if err := guardOne(ctx, &short, intake, ranges[intake], out); err != nil {
+			errs = append(errs, fmt.Errorf("intake %s: %w", intake, err))
+		}
 	}
-	ratios := m.ratios()
+	return errors.Join(errs...)
+}
+
+// guardOne measures an intake, and again if a ratio is out of its range. What was lost, or came twice, is so by no chance.
+func guardOne(ctx context.Context, o *options, intake string, ranges map[string]span, out io.Writer) error {
+	for try := 1; ; try++ {
+		m, err := bench(ctx, o, intake, out)
+		if err != nil {
+			return err
+		}
+		ratios := m.ratios()
+		if err = compare(ratios, ranges, out); err == nil || try == guardTries || ratios[ratioLost]+ratios[ratioTwice] > 0 {
+			return err
+		}
+		if _, err := fmt.Fprintf(out, "Measuring again, for others may have used the machine: %v\n", err); err != nil {
+			return err
+		}
+	}
+}
+
+// compare returns an error for each ratio that is out of its range.
+func compare(ratios map[string]float64, ranges map[string]span, out io.Writer) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(ranges)) {
 		ratio, ok := ratios[name]
 		allowed := ranges[name]
-		if !ok || ratio < allowed.Min || ratio > allowed.Max {
+		if !ok || !(ratio >= allowed.Min && ratio <= allowed.Max) { // NaN is out of any range.
 			errs = append(errs, fmt.Errorf("%s: %.3f is not within %.3f and %.3f", name, ratio, allowed.Min, allowed.Max))
 			continue
 		}
@@ -64,20 +97,33 @@ func guard(ctx context.Context, o *options, out io.Writer) error {
 	return errors.Join(errs...)
 }
 
+const (
+	ratioLost  = "lost"
+	ratioTwice = "arrived twice"
+)
+
 // ratios returns what does not depend on how fast the machine is.
 func (m *mode) ratios() map[string]float64 {
 	saturation, alone, beside := m.figure(runSaturation), m.figure(runAlone), m.figure(runBeside)
-	apiServer := saturation.CPU["kube-apiserver"]
-	return map[string]float64{
-		"throughput against create and status":                 saturation.PerSecond / m.Ceilings.API,
-		"throughput, pruning included, against the same":       saturation.SettledPerSecond / m.Ceilings.API,
-		"CPU of the API server against create and status":      apiServer / m.Ceilings.APICPU["kube-apiserver"],
-		"CPU of the dispatcher against that of the API server": saturation.CPU["dispatcher 0"] / apiServer,
-		"share that arrives within 50 ms of the 202":           saturation.Prompt,
-		"p99 beside an endpoint that hangs, against alone":     beside.Latency.P99 / alone.Latency.P99,
-		"lost":          float64(saturation.Lost + alone.Lost + beside.Lost),
-		"arrived twice": float64(saturation.Duplicates + alone.Duplicates + beside.Duplicates),
+	ratios := map[string]float64{
+		"share that arrives within 50 ms of the 202":       saturation.Prompt,
+		"p99 beside an endpoint that hangs, against alone": beside.Latency.P99 / alone.Latency.P99,
+		ratioLost:  float64(saturation.Lost + alone.Lost + beside.Lost),
+		ratioTwice: float64(saturation.Duplicates + alone.Duplicates + beside.Duplicates),
 	}
+	dispatcher := saturation.CPU["dispatcher 0"]
+	if m.Intake != intakeKubernetes {
+		ratios["throughput against consuming and posting"] = saturation.PerSecond / m.Ceilings.JetStream
+		ratios["CPU of the dispatcher against that of the NATS server"] = dispatcher / saturation.CPU["nats-server"]
+		ratios["CPU of the API server against that of the dispatcher"] = saturation.CPU["kube-apiserver"] / dispatcher
+		return ratios
+	}
+	apiServer := saturation.CPU["kube-apiserver"]
+	ratios["throughput against create and status"] = saturation.PerSecond / m.Ceilings.API
+	ratios["throughput, pruning included, against the same"] = saturation.SettledPerSecond / m.Ceilings.API
+	ratios["CPU of the API server against create and status"] = apiServer / m.Ceilings.APICPU["kube-apiserver"]
+	ratios["CPU of the dispatcher against that of the API server"] = dispatcher / apiServer
+	return ratios
 }
 
 // figure returns what was measured in a run, or nothing.

@@ -29,6 +29,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/go-logr/logr"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/postback-dev/postback-operator/test/bench/load"
 )
 
@@ -58,8 +61,9 @@ func main() {
 	flag.IntVar(&o.replicas, "replicas", 1, "Replicas of the dispatcher.")
 	flag.BoolVar(&o.fsync, "fsync", true, "Have etcd write to the disk before it answers, as in a cluster.")
 	flag.BoolVar(&o.add, "add", false, "Add to the figures that are in -out already, in place of those of the same runs and series.")
-	flag.BoolVar(&o.guard, "guard", false, "Make a short run, and fail if a ratio is out of its recorded range.")
+	flag.BoolVar(&o.guard, "guard", false, "Make a short run of each intake, and fail if a ratio is out of its recorded range.")
 	flag.Parse()
+	logf.SetLogger(logr.Discard()) // What installs the CustomResourceDefinitions would complain that there is none.
 	o.intakes, o.runs, o.dispatcherArgs = listed(*intakes), listed(*runs), strings.Fields(*args)
 
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -93,7 +93,7 @@ type traffic struct {
 	kept int
 }
 
-// measure posts events, waits for what comes of them, and returns the figures.
+// measure posts events, waits for their deliveries, and returns the figures.
 func (r *rig) measure(ctx context.Context, t traffic) (figure, error) {
 	if err := r.receiver.forget(ctx); err != nil {
 		return figure{}, err

@@ -57,7 +57,7 @@ type report struct {
 	Modes             []*mode
 }
 
-// newReport returns a report of what is measured now, and, if that is asked for, of what was before.
+// newReport returns a report of this measurement, and of earlier ones on request.
 func newReport(o *options) (*report, error) {
 	r := &report{}
 	if o.add {

@@ -29,18 +29,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/test/bench/load"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 	"github.com/postback-dev/postback-operator/test/natsserver"
@@ -155,7 +151,7 @@ func (r *rig) start(ctx context.Context, replicas int) error {
 	return nil
 }
 
-// addReplica starts one more dispatcher. The generator is one sender, and is not to be held back.
+// addReplica starts one more dispatcher. The generator is one sender, and must not be throttled.
 func (r *rig) addReplica(ctx context.Context) error {
 	args := append([]string{"--ingest-rate=0", fmt.Sprintf("--max-finished-deliveries=%d", kept)}, r.options.dispatcherArgs...)
 	args = append(args, "--intake="+strings.TrimSuffix(r.intake, synced))
@@ -245,67 +241,7 @@ func ready(p *v1alpha1.Postback) bool {
 	})
 }
 
-// settle returns when every delivery of a namespace is finished and the history is pruned to a number.
-func (r *rig) settle(ctx context.Context, namespace string, most int) error {
-	var left, unfinished int
-	err := wait.PollUntilContextTimeout(ctx, pollEvery, readyPatience, true, func(ctx context.Context) (bool, error) {
-		var err error
-		if left, err = r.total(ctx, namespace); err != nil || left > most {
-			return false, err
-		}
-		if unfinished, err = r.count(ctx, namespace, unfinishedSelector); err != nil || unfinished > 0 {
-			return false, err
-		}
-		unfinished, err = r.inStream(ctx)
-		return unfinished == 0, err
-	})
-	if err != nil {
-		return fmt.Errorf("wait until the log is pruned: %d deliveries are left, %d of them unfinished: %w", left, unfinished, err)
-	}
-	return nil
-}
-
-// inStream returns how many deliveries wait in the stream, if there is one.
-func (r *rig) inStream(ctx context.Context) (int, error) {
-	if r.nats == nil {
-		return 0, nil
-	}
-	connection, err := nats.Connect(r.nats.URL())
-	if err != nil {
-		return 0, fmt.Errorf("connect to NATS: %w", err)
-	}
-	defer connection.Close()
-	js, err := jetstream.New(connection)
-	if err != nil {
-		return 0, err
-	}
-	stream, err := js.Stream(ctx, message.Names(message.DefaultPrefix).DeliveriesStream())
-	if err != nil {
-		return 0, fmt.Errorf("look at the stream: %w", err)
-	}
-	return int(stream.CachedInfo().State.Msgs), nil
-}
-
-// total returns how many deliveries a namespace has. It reads one of them: to list all, again and again, would be a good part
-// of what the API server does.
-func (r *rig) total(ctx context.Context, namespace string) (int, error) {
-	list, err := r.deliveries(ctx, namespace, client.Limit(1))
-	return len(list.Items) + int(ptr.Deref(list.RemainingItemCount, 0)), err
-}
-
-// count returns how many deliveries of a namespace there are that a selector selects.
-func (r *rig) count(ctx context.Context, namespace string, selector fields.Selector) (int, error) {
-	list, err := r.deliveries(ctx, namespace, client.MatchingFieldsSelector{Selector: selector})
-	return len(list.Items), err
-}
-
-func (r *rig) deliveries(ctx context.Context, namespace string, which client.ListOption) (*metav1.PartialObjectMetadataList, error) {
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDeliveryList"))
-	return list, r.api.List(ctx, list, client.InNamespace(namespace), which)
-}
-
-// remove deletes a namespace and waits until it is gone, so that nothing of it is in the way of what follows.
+// remove deletes a namespace and waits until it is gone, so that it does not disturb later runs.
 func (r *rig) remove(ctx context.Context, namespace string) error {
 	if r.options.guard {
 		return nil // It has little, and no time.
@@ -317,15 +253,18 @@ func (r *rig) remove(ctx context.Context, namespace string) error {
 	if err := r.api.Delete(ctx, object); err != nil {
 		return fmt.Errorf("delete namespace %s: %w", namespace, err)
 	}
+	inStream := 0
 	err := wait.PollUntilContextTimeout(ctx, pollEvery, readyPatience, true, func(ctx context.Context) (bool, error) {
 		err := r.api.Get(ctx, client.ObjectKeyFromObject(object), object)
-		if apierrors.IsNotFound(err) {
-			return true, nil
+		if !apierrors.IsNotFound(err) {
+			return false, err
 		}
-		return false, err
+		// What hung is there for longer than its namespace.
+		inStream, err = r.inStream(ctx)
+		return inStream == 0, err
 	})
 	if err != nil {
-		return fmt.Errorf("wait until namespace %s is gone: %w", namespace, err)
+		return fmt.Errorf("wait until namespace %s is gone, and %d deliveries that wait in the stream: %w", namespace, inStream, err)
 	}
 	return nil
 }

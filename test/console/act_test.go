@@ -22,6 +22,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -56,18 +57,25 @@ func TestFromCreationToDeletion(t *testing.T) {
 	p.accessible("the form that adds")
 	p.wait(`document.querySelector('#dialog [name=namespace]').readOnly`)
 
-	// What the API server says stands at its field.
-	p.fill("name", "crm")
+	// Each mistake stands at its field: first those that the console finds, then those of the API server.
+	p.fill("name", "Acme CRM")
 	p.fill("url", "ftp://example.com")
 	p.fill("triggers", "lead.created sale.*")
-	p.fill("timeout", "5m")
 	p.click("#dialog .primary")
+	p.see("#dialog #e-name", "Use lower-case letters, digits and hyphens")
 	p.see("#dialog .error", "must be an absolute URL that starts with https://")
-	p.see("#dialog .error", "must be a duration from 1s to 30s")
+	p.fill("name", "crm")
+	p.click("#dialog .primary")
+	p.gone("#dialog #e-name", "Use lower-case letters")
+	p.see("#dialog .error", "must be an absolute URL that starts with https://")
 	p.wait(`document.activeElement.name === 'url'`)
 	p.accessible("a form with mistakes")
 
 	p.fill("url", n.endpoint.URL(hooks))
+	p.fill("triggers", "lead.created sale.*")
+	p.fill("timeout", "5m")
+	p.click("#dialog .primary")
+	p.see("#dialog .error", "must be a duration from 1s to 30s")
 	p.fill("timeout", "5s")
 	p.click("#dialog [name=preview]")
 	p.see("#dialog .yaml", "kind: Postback")
@@ -77,8 +85,19 @@ func TestFromCreationToDeletion(t *testing.T) {
 		t.Errorf("a look at the YAML made the Postback: %v", err)
 	}
 	p.click("#dialog .primary")
+	// The end is the key, and the next steps.
+	p.see("#dialog-title", "crm is added")
+	p.see("#secret", "whsec_")
+	p.see("#dialog", "Send a test event")
+	p.accessible("a Postback that is added")
+	p.click("#dialog a.primary")
 	p.see("h1", "crm")
 	p.see(".title .badge", "Ready")
+	p.do(chromedp.Navigate(p.base + "/new"))
+	p.eval(`(document.querySelector('.dialog-alone [name=name]').value = 'crm', document.querySelector('.dialog-alone [name=url]').value = 'https://example.com', document.querySelector('.dialog-alone [name=triggers]').value = '*')`)
+	p.click(".dialog-alone .primary")
+	p.see("#dialog #e-name", "A Postback with this name exists")
+	p.open(n.path("crm"))
 
 	// A test event of one of its own types.
 	p.click("a[href$='/do/test']")
@@ -211,10 +230,13 @@ func TestRotate(t *testing.T) {
 	p.click("#dialog .primary")
 	p.see("#dialog-title", "A new signing key")
 	p.see("#secret", "whsec_")
+	p.see("#dialog .old-key", "The old key signs beside it until")
 	if shown := p.text("#secret"); shown == old || shown != key() {
 		t.Error("the secret that is shown is not the new one")
 	}
 	p.click("#dialog [data-copy]")
+	p.click("#dialog .dialog-end .primary")
+	p.see("#head .old-key", "The old signing key signs until")
 	s := &v1alpha1.PostbackSecret{}
 	if err := api.Get(t.Context(), client.ObjectKeyFromObject(crm), s); err != nil {
 		t.Fatal(err)
@@ -275,6 +297,12 @@ func TestWithoutRights(t *testing.T) {
 	n.wait("evt_1", delivered)
 	p := openConsole(t, n.as("postback-viewer"), n.namespace)
 	p.wait(`document.querySelector('.title button').disabled && document.querySelector('.title button').title.includes('create postbacks')`)
+	for _, scheme := range []string{"light", "dark"} {
+		p.scheme(scheme)
+		if contrast, _ := p.eval(contrastOf(".title button:disabled")).(float64); contrast < 4.5 {
+			t.Errorf("%s: a disabled button has a contrast of %.1f", scheme, contrast)
+		}
+	}
 	p.open(n.path("crm"))
 	p.see(".row", "evt_1")
 	p.accessible("a page of somebody who may only look")

@@ -22,6 +22,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/statistics"
 )
 
 // partner is a Postback of the pictures.
@@ -59,7 +61,7 @@ func TestPictures(t *testing.T) {
 	p := openConsole(t, cp.Config, n.namespace)
 	for _, scheme := range []string{"light", "dark"} {
 		p.scheme(scheme)
-		for width, height := range map[int64]int64{1440: 900, 360: 1500} {
+		for width, height := range map[int64]int64{1440: 900, 390: 1500} {
 			p.size(width, height)
 			p.tour(n.path("crm"), func(name string) {
 				what := fmt.Sprintf("%s-%s-%d", name, scheme, width)
@@ -77,9 +79,11 @@ func TestPictures(t *testing.T) {
 		return
 	}
 	// Those of the documentation.
-	p.scheme("light")
 	p.size(1280, 800)
-	p.tour(n.path("crm"), p.keep)
+	for scheme, suffix := range map[string]string{"light": "", "dark": "-dark"} {
+		p.scheme(scheme)
+		p.tour(n.path("crm"), func(name string) { p.keep(name + suffix) })
+	}
 }
 
 // tour visits the pages of a Postback and calls take at each.
@@ -136,6 +140,9 @@ func (n *tenant) partner(a *partner) {
 		s.URL, s.Triggers, s.DisplayName, s.State = "https://"+a.host+"/postback", a.triggers, a.title, a.state
 		s.History = &v1alpha1.History{Delivered: ptr.To[int32](1000)}
 	})
+	counted := &v1alpha1.PostbackStatistics{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name}}
+	counted.StartTime, counted.LastUpdateTime = metav1.NewTime(time.Now().Add(-24*time.Hour)), metav1.NowMicro()
+	counted.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback", Name: p.Name, UID: p.UID}}
 	types := []string{"sale.created", "lead.created", "sale.refunded", "lead.created", "commission.created"}
 	for i := range a.events {
 		eventType := types[i%len(types)]
@@ -154,6 +161,35 @@ func (n *tenant) partner(a *partner) {
 		if err := api.Status().Update(n.t.Context(), d); err != nil {
 			n.t.Fatal(err)
 		}
+		count(counted, &d.Status)
+	}
+	if err := api.Create(n.t.Context(), counted); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// count adds the attempts of a delivery to statistics, as the dispatcher does.
+func count(s *v1alpha1.PostbackStatistics, d *v1alpha1.PostbackDeliveryStatus) {
+	for i := range d.Attempts {
+		a := &d.Attempts[i]
+		began := a.Time.Truncate(time.Hour)
+		at := slices.IndexFunc(s.Hours, func(h v1alpha1.StatisticsHour) bool { return h.Time.Time.Equal(began) })
+		if at < 0 {
+			at = len(s.Hours)
+			s.Hours = append(s.Hours, v1alpha1.StatisticsHour{Time: metav1.NewTime(began), Durations: make([]int64, len(v1alpha1.AttemptDurationBounds)+1)})
+		}
+		h := &s.Hours[at]
+		h.Durations[statistics.DurationClass(a.Duration.Duration)]++
+		if a.Outcome == v1alpha1.OutcomeSucceeded {
+			h.Delivered++
+			s.LastSuccessTime = ptr.To(metav1.NewMicroTime(a.Time.Time))
+		}
+		of := slices.IndexFunc(h.Outcomes, func(o v1alpha1.OutcomeCount) bool { return o.Outcome == a.Outcome })
+		if of < 0 {
+			of = len(h.Outcomes)
+			h.Outcomes = append(h.Outcomes, v1alpha1.OutcomeCount{Outcome: a.Outcome})
+		}
+		h.Outcomes[of].Count++
 	}
 }
 

@@ -132,7 +132,7 @@ func delivery(p *v1alpha1.Postback, id, body string) *v1alpha1.PostbackDelivery 
 	d := &v1alpha1.PostbackDelivery{ObjectMeta: metav1.ObjectMeta{
 		Namespace: p.Namespace, Name: p.Name + "-" + strings.ReplaceAll(id, "_", "-"),
 		Labels:          map[string]string{v1alpha1.PostbackLabel: p.Name},
-		OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback", Name: p.Name, UID: p.UID}},
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(p, v1alpha1.GroupVersion.WithKind("Postback"))},
 	}}
 	d.Spec.PostbackRef = v1alpha1.PostbackReference{Name: p.Name, UID: p.UID}
 	d.Spec.Event = v1alpha1.EventReference{ID: id, Type: "lead.created", CreatedAt: metav1.NowMicro()}

@@ -25,6 +25,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,18 +46,25 @@ const (
 	clientQPS, clientBurst = 1000, 2000
 
 	tokenSeconds = 24 * 60 * 60
+
+	// kubectlTimeout is longer than any --timeout that tests give; outputDelay bounds what a child of kubectl holds open.
+	kubectlTimeout = 5 * time.Minute
+	outputDelay    = 10 * time.Second
 )
 
 // Kubectl runs the real kubectl as the administrator and returns what it wrote. If it fails, so does this, with an
 // error that holds the end of the command line and what kubectl said.
 func (c *ControlPlane) Kubectl(ctx context.Context, stdin string, args ...string) (stdout, stderr string, err error) {
 	var out, errOut bytes.Buffer
+	ctx, cancel := context.WithTimeoutCause(ctx, kubectlTimeout, fmt.Errorf("it did not end within %s", kubectlTimeout))
+	defer cancel()
 	command := exec.CommandContext(ctx, filepath.Join(c.AssetsDir, "kubectl"), args...)
+	command.WaitDelay = outputDelay
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &errOut
 	// The caller's kubectl settings and cache play no part.
 	command.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "HOME="+c.path("kubectl"), "KUBERC=off")
 	if err := command.Run(); err != nil {
-		err = fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errOut.String()))
+		err = fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), errors.Join(err, context.Cause(ctx)), strings.TrimSpace(errOut.String()))
 		return out.String(), errOut.String(), err
 	}
 	return out.String(), errOut.String(), nil

@@ -20,6 +20,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -261,4 +263,32 @@ func script(t *testing.T, path string, lines ...string) {
 	if err := os.WriteFile(path, []byte(content), 0o700); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// After a restore the API server serves the state of the snapshot, and its versions have gone back.
+func TestRestore(t *testing.T) {
+	g := NewWithT(t)
+	configMaps := clients(t, cp.Config).CoreV1().ConfigMaps(namespace(t, "restore"))
+	_, err := configMaps.Create(t.Context(), configMap("kept"), metav1.CreateOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	snapshot := filepath.Join(t.TempDir(), "snapshot")
+	g.Expect(cp.Snapshot(snapshot)).To(Succeed())
+	g.Expect(configMaps.Delete(t.Context(), "kept", metav1.DeleteOptions{})).To(Succeed())
+	for i := range 100 {
+		_, err := configMaps.Create(t.Context(), configMap("younger-"+strconv.Itoa(i)), metav1.CreateOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	before, err := configMaps.List(t.Context(), metav1.ListOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+
+	g.Expect(cp.Restore(snapshot)).To(Succeed())
+	after, err := configMaps.List(t.Context(), metav1.ListOptions{Limit: 1})
+	g.Expect(err).NotTo(HaveOccurred())
+	order, err := resourceversion.CompareResourceVersion(after.ResourceVersion, before.ResourceVersion)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(order).To(BeNumerically("<", 0), "version %s after version %s", after.ResourceVersion, before.ResourceVersion)
+	_, err = configMaps.Get(t.Context(), "kept", metav1.GetOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = configMaps.Get(t.Context(), "younger-0", metav1.GetOptions{})
+	g.Expect(apierrors.IsNotFound(err)).To(BeTrue())
 }

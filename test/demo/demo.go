@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,8 @@ type demo struct {
 	op         *operator.Operator
 	manager    *operator.Process
 	dispatcher *operator.Process
+	// supervised ends when no program is started again any more.
+	supervised sync.WaitGroup
 	endpoint   *receiver.Receiver
 	// broker is there with the JetStream intake alone.
 	broker *broker
@@ -141,6 +144,12 @@ func (d *demo) install(ctx context.Context) error {
 	d.out.say("own ServiceAccount. One flag is added: --allow-plain-http, for the endpoint below has no certificate.")
 	if d.jetStream() {
 		d.out.say("The dispatcher also gets --intake=%s --nats-url=%s", jetStreamIntake, d.broker.URL())
+		if err := d.openLog(ctx, intake); err != nil {
+			return err
+		}
+	}
+	for _, p := range d.op.Processes() {
+		d.supervised.Go(func() { supervise(ctx, d.out, p.Name, p, restartPause) })
 	}
 	return nil
 }
@@ -157,8 +166,9 @@ func (d *demo) startEndpoint(context.Context) error {
 	return nil
 }
 
-// stop ends everything, the newest first.
+// stop ends everything, the newest first. The context of play has ended before.
 func (d *demo) stop() error {
+	d.supervised.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	var errs []error

@@ -33,9 +33,10 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/test/natsserver"
+	"github.com/postback-dev/postback-operator/test/operator"
 )
 
 // streams are those that the dispatcher makes.
@@ -78,6 +79,21 @@ func (b *broker) stop() error {
 		err = b.servers.Stop()
 	}
 	return errors.Join(err, os.RemoveAll(b.dir))
+}
+
+// openLog starts a replica with TLS, through which the kubectl plugin and its console read the log: a client certificate takes TLS.
+func (d *demo) openLog(ctx context.Context, intake []operator.Option) error {
+	second, err := d.op.StartDispatcher(ctx, "postback-dispatcher-demo-tls", append(intake, operator.WithTLS())...)
+	if err != nil {
+		return err
+	}
+	d.out.say("A second replica serves TLS, as both do in a cluster. Without a kubelet there is no port-forward to it, so the")
+	d.out.say("Lease names its URL to the kubectl plugin:")
+	lease := "lease/" + v1alpha1.IntakeLeaseName
+	if err := d.kubectl(ctx, "-n", operator.Namespace, "wait", "--for=create", "--timeout=60s", lease); err != nil {
+		return err
+	}
+	return d.kubectl(ctx, "-n", operator.Namespace, "annotate", lease, v1alpha1.IngestURLAnnotation+"="+second.IngestURL())
 }
 
 // publish sends an event by NATS alone.
@@ -177,7 +193,7 @@ func (d *demo) readStreams(ctx context.Context) (rows [][]string, log []logged, 
 	return rows, log, nil
 }
 
-// checkLog compares the log with what was posted: what arrived in one attempt is there once, what failed first is not.
+// checkLog compares the log with the posted events: it holds those of one attempt once, and none that failed first.
 func (d *demo) checkLog(log []logged) error {
 	var wrong []string
 	for _, p := range d.events {

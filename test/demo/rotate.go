@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// overlap is how long the replaced key goes on signing in the demo.
+// overlap is how long the replaced key keeps signing in the demo.
 const overlap = 10 * time.Second
 
 func (d *demo) rotate(ctx context.Context) error {

@@ -25,7 +25,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
 
-	"github.com/postback-dev/postback-operator/internal/plugin"
+	"github.com/postback-dev/postback-operator/plugin"
 )
 
 var (

@@ -64,21 +64,21 @@ func stringConstants(t *testing.T, path, affix string) map[string]string {
 func TestConstantsAreDocumented(t *testing.T) {
 	const types = "api/v1alpha1/"
 	for _, c := range []struct{ file, affix, page string }{
-		{types + "postback_types.go", "Reason", "docs/postbacks.md"},
-		{types + "postback_types.go", "Condition", "docs/postbacks.md"},
+		{types + "postback_status_types.go", "Reason", "docs/postbacks.md"},
+		{types + "postback_status_types.go", "Condition", "docs/postbacks.md"},
 		{types + "postbacksecret_types.go", "Reason", "docs/postbacksecrets.md"},
 		{types + "postbacksecret_types.go", "Condition", "docs/postbacksecrets.md"},
-		{types + "postbackdelivery_types.go", "Reason", "docs/postbackdeliveries.md"},
-		{types + "postbackdelivery_types.go", "Condition", "docs/postbackdeliveries.md"},
-		{types + "postbackdelivery_types.go", "Outcome", "docs/postbackdeliveries.md"},
-		{types + "postbackdelivery_types.go", "Delivery", "docs/postbackdeliveries.md"},
+		{types + "postbackdelivery_status_types.go", "Reason", "docs/postbackdeliveries.md"},
+		{types + "postbackdelivery_status_types.go", "Condition", "docs/postbackdeliveries.md"},
+		{types + "postbackdelivery_status_types.go", "Outcome", "docs/postbackdeliveries.md"},
+		{types + "postbackdelivery_status_types.go", "Delivery", "docs/postbackdeliveries.md"},
 		{types + "metadata.go", "Annotation", "docs/labels-and-annotations.md"},
 		{types + "metadata.go", "Label", "docs/labels-and-annotations.md"},
 		{types + "metadata.go", "Finalizer", "docs/labels-and-annotations.md"},
 		{types + "metadata.go", "FieldOwner", "docs/labels-and-annotations.md"},
-		{"dispatcher/route/route.go", "Annotation", "docs/labels-and-annotations.md"},
-		{"dispatcher/route/route.go", "Label", "docs/labels-and-annotations.md"},
-		{"controllers/keyring/secret.go", "Annotation", "docs/labels-and-annotations.md"},
+		{"internal/postback/route/route.go", "Annotation", "docs/labels-and-annotations.md"},
+		{"internal/postback/route/route.go", "Label", "docs/labels-and-annotations.md"},
+		{"internal/postback/keyring/secret.go", "Annotation", "docs/labels-and-annotations.md"},
 	} {
 		text := read(t, c.page)
 		for name, value := range stringConstants(t, c.file, c.affix) {
@@ -151,6 +151,7 @@ func TestFieldsAreDocumented(t *testing.T) {
 	skip := map[string]bool{"metadata": true, "spec": true, "status": true, "items": true}
 	for kind, page := range map[string]string{
 		"postback": "postbacks.md", "postbacksecret": "postbacksecrets.md", "postbackdelivery": "postbackdeliveries.md",
+		"postbackstatistics": "postbacks.md",
 	} {
 		text := read(t, "docs", page)
 		for _, match := range field.FindAllStringSubmatch(read(t, "api", "v1alpha1", kind+"_types.go"), -1) {

@@ -89,13 +89,19 @@ func TestEndpointHealth(t *testing.T) {
 	for i := range failures {
 		n.post(lead(fmt.Sprintf("evt_%d", i)))
 	}
-	n.waitHealth("crm", metav1.ConditionFalse, v1alpha1.CircuitOpenReason)
+	n.waitHealth("crm", metav1.ConditionFalse, string(v1alpha1.OutcomeFailed5xx))
+	if wait := n.getPostback("crm").Status.Waiting; wait == nil || wait.Reason != v1alpha1.WaitCircuitOpen {
+		t.Errorf("status.waiting is %+v", wait)
+	}
 	if ready := meta.FindStatusCondition(n.getPostback("crm").Status.Conditions, v1alpha1.ReadyCondition); ready == nil || ready.Status != metav1.ConditionTrue {
 		t.Errorf("of an endpoint in trouble Ready is %+v", ready)
 	}
 	n.endpoint.Answer(hooks)
 	n.redeliver("1")
 	n.waitHealth("crm", metav1.ConditionTrue, v1alpha1.EndpointRespondingReason)
+	if wait := n.getPostback("crm").Status.Waiting; wait != nil {
+		t.Errorf("status.waiting of a healthy endpoint is %+v", wait)
+	}
 	n.waitDelivered(failures)
 }
 
@@ -119,7 +125,7 @@ func TestGoneEndpointIsSetAside(t *testing.T) {
 		if d.Status.NextAttemptTime != nil || d.Status.Attempts[0].Outcome != v1alpha1.OutcomeGone || c == nil || c.Reason != v1alpha1.WaitingForEndpointReason {
 			t.Errorf("the delivery is %+v", d.Status)
 		}
-		n.waitHealth("crm", metav1.ConditionFalse, v1alpha1.EndpointGoneReason)
+		n.waitHealth("crm", metav1.ConditionFalse, string(v1alpha1.OutcomeGone))
 		n.post(lead(waiting))
 		gomega.NewWithT(t).Consistently(func() int { return len(n.endpoint.Requests(hooks)) }).
 			WithTimeout(2*time.Second).WithPolling(100*time.Millisecond).Should(gomega.Equal(before+1), "an endpoint that is gone gets events")

@@ -19,6 +19,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -95,7 +96,7 @@ func (n *tenant) object(d *v1alpha1.PostbackDelivery, by *operator.Process) *v1a
 	return restored
 }
 
-// streamFiles returns all that NATS keeps in files.
+// streamFiles returns all that NATS keeps in files; in a cluster one of the servers, for each has it all.
 func streamFiles(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
@@ -155,27 +156,55 @@ func TestStreamOutlivesTheAPIServer(t *testing.T) {
 	}
 }
 
+// suspend stops the child process and returns when none of its threads runs any more, which is some time after kill(2) has
+// returned: the parent's wait(2) tells.
+func suspend(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("stopping process %d: %w", pid, err)
+	}
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return fmt.Errorf("waiting for process %d to stop: %w", pid, err)
+		case !status.Stopped():
+			return fmt.Errorf("process %d has ended instead of stopping: %v", pid, status)
+		default:
+			return nil
+		}
+	}
+}
+
 // TestDispatcherCrashBesideTheStream kills a dispatcher that has not been told that an event is stored, and that has not been
-// told that a success is in the log; and then the nats-server, too. The producer sends again what was not accepted.
+// told that a success is in the log; and then NATS, too. The producer sends again what was not accepted.
 func TestDispatcherCrashBesideTheStream(t *testing.T) {
 	onlyJetStream(t)
 	n := newTenant(t)
 	without(t, dispatcher)
 	victim := startDispatcher(t, "postback-dispatcher-victim")
 	n.postback("crm")
-	server := op.NATS.Nodes[0]
-	running := server.PID() // The endpoint's goroutine must not ask for it: the server is started again below.
+	var running []int // The endpoint's goroutine must not ask for them: the servers are started again below.
+	for _, node := range op.NATS.Nodes {
+		running = append(running, node.PID())
+	}
+	stopped := make(chan struct{})
 	stop := func(*receiver.Request) {
-		if err := syscall.Kill(running, syscall.SIGSTOP); err != nil {
-			t.Error(err)
+		defer close(stopped)
+		for _, pid := range running {
+			if err := suspend(pid); err != nil {
+				t.Error(err)
+			}
 		}
 	}
-	// The server stops before the answer: the success is on its way into the log when the dispatcher dies.
+	// NATS stops before the answer: the success is on its way into the log when the dispatcher dies.
 	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Before: stop})
 	if err := n.postTo(lead("evt_before_log"), victim); err != nil {
 		t.Fatal(err)
 	}
 	n.wait(1)
+	<-stopped
 	unaccepted, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if r, err := n.tryPost(unaccepted, victim, lead("evt_before_store")); err == nil && r.Status == http.StatusAccepted {
@@ -184,10 +213,10 @@ func TestDispatcherCrashBesideTheStream(t *testing.T) {
 	if err := victim.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Kill(); err != nil {
+	if err := op.NATS.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Start(t.Context()); err != nil {
+	if err := op.NATS.StartAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := victim.Restart(t.Context()); err != nil {

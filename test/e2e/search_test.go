@@ -28,7 +28,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
 // search looks for secrets in texts, however they are written there.

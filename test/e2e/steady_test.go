@@ -22,6 +22,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -85,8 +86,15 @@ func awaitNamespacesGone(t *testing.T) {
 	}).WithTimeout(4 * patience).WithPolling(200 * time.Millisecond).Should(gomega.BeEmpty())
 }
 
-// writes returns how often each kind of object was written that the operator may write, but for Leases.
+// writes returns how often each kind of object was written that the operator may write, but for Leases and PostbackStatistics:
+// these follow attempts within a minute, and TestStatistics counts them.
 func writes(t *testing.T) map[string]float64 {
+	t.Helper()
+	return writesOf(t, "postbacks", "postbacksecrets", "postbackdeliveries", "secrets", "events")
+}
+
+// writesOf returns how often the API server was asked to write objects of some resources.
+func writesOf(t *testing.T, resources ...string) map[string]float64 {
 	t.Helper()
 	clientset, err := kubernetes.NewForConfig(cp.Config)
 	if err != nil {
@@ -104,8 +112,7 @@ func writes(t *testing.T) map[string]float64 {
 		}
 		switch labels["verb"] {
 		case "POST", "PUT", "PATCH", "DELETE", "DELETECOLLECTION", "APPLY":
-			switch resource := labels["resource"]; resource {
-			case "postbacks", "postbacksecrets", "postbackdeliveries", "secrets", "events":
+			if resource := labels["resource"]; slices.Contains(resources, resource) {
 				sum[labels["verb"]+" "+resource+"/"+labels["subresource"]] += metric.GetCounter().GetValue()
 			}
 		}

@@ -32,6 +32,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
+	"github.com/postback-dev/postback-operator/test/natsserver"
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
@@ -69,10 +70,10 @@ var harms = []harm{
 
 // streamHarms come with the intake JetStream.
 var streamHarms = []harm{
-	{"kill NATS", func(ctx context.Context, c *chaos) error { return c.killNATS(ctx) }},
-	{"stop NATS", func(ctx context.Context, c *chaos) error { return c.stopNATS(ctx) }},
-	{"kill NATS and both dispatchers", func(ctx context.Context, c *chaos) error {
-		return errors.Join(c.killNATS(ctx), c.kill(ctx, dispatchers...))
+	{"kill a nats-server", func(ctx context.Context, c *chaos) error { return c.killNATS(ctx) }},
+	{"stop a nats-server", func(ctx context.Context, c *chaos) error { return c.stopNATS(ctx) }},
+	{"kill all of NATS, then both dispatchers", func(ctx context.Context, c *chaos) error {
+		return errors.Join(c.killAllOfNATS(ctx), c.kill(ctx, dispatchers...))
 	}},
 }
 
@@ -142,17 +143,27 @@ func (c *chaos) down() time.Duration {
 	return c.upTo(maxPause)
 }
 
-// killNATS kills the nats-server, and starts it again on its files.
+// killNATS kills a nats-server, the only one or one of a cluster, and starts it again on its files.
 func (c *chaos) killNATS(ctx context.Context) error {
-	return c.withoutNATS(ctx, op.NATS.Nodes[0].Kill, func() error { return op.NATS.Nodes[0].Start(ctx) })
+	node := c.natsNode()
+	return c.withoutNATS(ctx, node.Kill, func() error { return node.Start(ctx) })
 }
 
-// stopNATS has it stand still (SIGSTOP), with its connections open.
+func (c *chaos) killAllOfNATS(ctx context.Context) error {
+	return c.withoutNATS(ctx, op.NATS.Kill, func() error { return op.NATS.StartAll(ctx) })
+}
+
+// stopNATS has a nats-server stand still (SIGSTOP), with its connections open.
 func (c *chaos) stopNATS(ctx context.Context) error {
+	node := c.natsNode()
 	signal := func(s syscall.Signal) func() error {
-		return func() error { return syscall.Kill(op.NATS.Nodes[0].PID(), s) }
+		return func() error { return syscall.Kill(node.PID(), s) }
 	}
 	return c.withoutNATS(ctx, signal(syscall.SIGSTOP), signal(syscall.SIGCONT))
+}
+
+func (c *chaos) natsNode() *natsserver.Server {
+	return op.NATS.Nodes[c.random.IntN(len(op.NATS.Nodes))]
 }
 
 func (c *chaos) withoutNATS(ctx context.Context, end, begin func() error) error {

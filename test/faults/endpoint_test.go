@@ -66,7 +66,7 @@ var outcomes = map[behaviour]v1alpha1.Outcome{
 	hanging:   v1alpha1.OutcomeTimeout,
 	late:      v1alpha1.OutcomeTimeout,
 	resetting: v1alpha1.OutcomeConnectionReset,
-	cut:       v1alpha1.OutcomeInvalidResponse,
+	cut:       v1alpha1.OutcomeConnectionReset,
 	lying:     v1alpha1.OutcomeSucceeded,
 	garbled:   v1alpha1.OutcomeInvalidResponse,
 }

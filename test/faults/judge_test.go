@@ -250,6 +250,9 @@ func (v *verdict) compare(e evidence, r *record) string {
 		return "nothing arrived"
 	}
 	last := len(r.arrivals) - 1
+	if last > 1 {
+		return fmt.Sprintf("%d requests arrived, and an attempt is two at most", last+1)
+	}
 	for _, a := range r.arrivals[:last] {
 		if a.behaviour != resetting {
 			return fmt.Sprintf("%d requests arrived, and the first was answered (%s)", last+1, a.behaviour)

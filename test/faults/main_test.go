@@ -16,7 +16,8 @@ limitations under the License.
 
 // Package faults tests delivery while everything around it fails: the built programs with the shipped manifests, on a
 // real control plane whose parts are killed, and endpoints that are anything but well. "make test-faults" runs it at full
-// length, "make test" in a short form. With INTAKE=jetstream a real nats-server is among the parts that are killed.
+// length, "make test" in a short form. With INTAKE=jetstream a real nats-server is among the parts that are killed, or
+// with NATS_NODES=3 those of a cluster.
 package faults
 
 import (
@@ -47,7 +48,7 @@ var (
 	backlog   = flag.Int("backlog", 1000, "deliveries that wait for one endpoint in TestBlackhole and TestRecovery")
 	endpoints = flag.Int("endpoints", 20, "healthy endpoints beside the one of TestBlackhole")
 	maxRatio  = flag.Float64("ratio", 20, "by how much the latency of the healthy endpoints of TestBlackhole may grow; the machine may be busy with other tests")
-	samples   = flag.Int("samples", 1000, "events for the healthy endpoints in each phase of TestBlackhole")
+	samples   = flag.Int("samples", 400, "events for the healthy endpoints in each phase of TestBlackhole")
 )
 
 const (

@@ -105,7 +105,8 @@ func TestChart(t *testing.T) {
 	c.kubectl("delete", "namespace", operator.Namespace, "--timeout=60s")
 	c.kubectl("delete", "postbacks", "--all", "--all-namespaces", "--wait=false")
 	c.releaseFinalizers()
-	c.kubectl("delete", "crd", "postbacks.postback.dev", "postbacksecrets.postback.dev", "postbackdeliveries.postback.dev", "--timeout=60s")
+	c.kubectl("delete", "crd", "postbacks.postback.dev", "postbacksecrets.postback.dev", "postbackdeliveries.postback.dev",
+		"postbackstatistics.postback.dev", "--timeout=60s")
 	c.kubectl("delete", "namespace", tenant, "--timeout=60s")
 	c.nothingLeft(before, tenant)
 }
@@ -300,7 +301,7 @@ func (c *cluster) onlyKept(before []string) {
 	slices.Sort(left)
 	want := []string{
 		"apiservices /v1alpha1.postback.dev", "customresourcedefinitions /postbackdeliveries.postback.dev", "customresourcedefinitions /postbacks.postback.dev",
-		"customresourcedefinitions /postbacksecrets.postback.dev", "leases", "namespaces /" + operator.Namespace, "secrets",
+		"customresourcedefinitions /postbacksecrets.postback.dev", "customresourcedefinitions /postbackstatistics.postback.dev", "leases", "namespaces /" + operator.Namespace, "secrets",
 	}
 	if diff := cmp.Diff(want, slices.Compact(left)); diff != "" {
 		c.t.Errorf("after helm uninstall (-want +got):\n%s", diff)

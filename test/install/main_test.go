@@ -28,6 +28,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -87,13 +88,19 @@ func prepare(ctx context.Context, dir string) error {
 	return nil
 }
 
+// commandTimeout is longer than any --timeout that the tests give.
+const commandTimeout = 10 * time.Minute
+
 // command runs a program in the module's folder and returns what it wrote.
 func command(ctx context.Context, env []string, name string, args ...string) (string, error) {
 	var out, errOut strings.Builder
+	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("it did not end within %s", commandTimeout))
+	defer cancel()
 	c := exec.CommandContext(ctx, name, args...)
+	c.WaitDelay = 10 * time.Second // A child of it may hold its output open.
 	c.Dir, c.Env, c.Stdout, c.Stderr = root, append(os.Environ(), env...), &out, &errOut
 	if err := c.Run(); err != nil {
-		return out.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, strings.TrimSpace(errOut.String()))
+		return out.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), errors.Join(err, context.Cause(ctx)), strings.TrimSpace(errOut.String()))
 	}
 	return out.String(), nil
 }

@@ -162,6 +162,28 @@ func (c *Cluster) Stop() error {
 	return all
 }
 
+// Kill kills all nodes, as kill -9 does.
+func (c *Cluster) Kill() error {
+	var all error
+	for _, node := range c.Nodes {
+		all = errors.Join(all, node.Kill())
+	}
+	return all
+}
+
+// LoseStore stops all nodes, deletes what JetStream has stored, and starts them again.
+func (c *Cluster) LoseStore(ctx context.Context) error {
+	if err := c.Stop(); err != nil {
+		return err
+	}
+	for _, node := range c.Nodes {
+		if err := os.RemoveAll(node.storePath()); err != nil {
+			return fmt.Errorf("delete the store of %s: %w", node.Name, err)
+		}
+	}
+	return c.StartAll(ctx)
+}
+
 // Node returns the node of a name, such as the one that leads a stream.
 func (c *Cluster) Node(name string) *Server {
 	for _, node := range c.Nodes {
@@ -178,7 +200,7 @@ func (s *Server) prepare(path string, o Options, all []*Server) error {
 	}
 	var config strings.Builder
 	fmt.Fprintf(&config, "server_name: %s\nlisten: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\n", s.Name, s.port, s.httpPort)
-	fmt.Fprintf(&config, "jetstream {\n  store_dir: %q\n  max_file_store: %s\n", filepath.Join(s.dir, "store"), orDefault(o.MaxFileStore, "4GB"))
+	fmt.Fprintf(&config, "jetstream {\n  store_dir: %q\n  max_file_store: %s\n", s.storePath(), orDefault(o.MaxFileStore, "4GB"))
 	if o.SyncAlways {
 		config.WriteString("  sync_interval: always\n")
 	}
@@ -201,6 +223,8 @@ func (s *Server) prepare(path string, o Options, all []*Server) error {
 	s.Program = controlplane.NewProgram(path, s.logPath(), s.ready, "-c", file)
 	return nil
 }
+
+func (s *Server) storePath() string { return filepath.Join(s.dir, "store") }
 
 func (s *Server) logPath() string { return filepath.Join(s.dir, "nats.log") }
 

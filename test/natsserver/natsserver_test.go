@@ -41,7 +41,8 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 20 {
-				if _, err := js.Publish(t.Context(), "s.a", []byte("x")); err != nil {
+				// The leader of a new stream may not listen yet.
+				if _, err := js.Publish(t.Context(), "s.a", []byte("x"), jetstream.WithRetryAttempts(100)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -123,13 +123,19 @@ func figure(name string, value any) {
 	_, _ = fmt.Fprintf(os.Stdout, "    %-52s %v\n", name, value)
 }
 
+// kubectlTimeout is longer than any --timeout that the tests give.
+const kubectlTimeout = 10 * time.Minute
+
 // kubectl runs the real one, with a text as its standard input.
 func kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
 	var out, errOut bytes.Buffer
+	ctx, cancel := context.WithTimeoutCause(ctx, kubectlTimeout, fmt.Errorf("it did not end within %s", kubectlTimeout))
+	defer cancel()
 	command := exec.CommandContext(ctx, "kubectl", args...)
+	command.WaitDelay = 10 * time.Second // A child of it may hold its output open.
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &errOut
 	if err := command.Run(); err != nil {
-		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errOut.String()))
+		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), errors.Join(err, context.Cause(ctx)), strings.TrimSpace(errOut.String()))
 	}
 	return out.String(), nil
 }

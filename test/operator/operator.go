@@ -26,6 +26,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -45,7 +46,10 @@ const (
 	jetStream            = "jetstream"
 )
 
-var kinds = []string{"crd/postbacks.postback.dev", "crd/postbacksecrets.postback.dev", "crd/postbackdeliveries.postback.dev"}
+var kinds = []string{
+	"crd/postbacks.postback.dev", "crd/postbacksecrets.postback.dev", "crd/postbackdeliveries.postback.dev",
+	"crd/postbackstatistics.postback.dev",
+}
 
 // Options say how to install. The zero value is what tests want.
 type Options struct {
@@ -56,6 +60,8 @@ type Options struct {
 	Overlay string
 	// Intake is that of the dispatchers: "jetstream" runs a nats-server for them, too. The default is that of the manifests.
 	Intake string
+	// NATSNodes is how many nats-servers there are with it, on all of which the streams are. The default is 1.
+	NATSNodes int
 }
 
 // Operator is an installation. Its methods are safe for concurrent use.
@@ -121,7 +127,7 @@ func (o *Operator) install(ctx context.Context, root string, options Options) er
 	}
 	if options.Intake == jetStream {
 		// Each stream has its bound reserved, and tests make some of their own. Nothing of it is taken before it is needed.
-		nats := natsserver.Options{Dir: o.Dir, SyncAlways: true, MaxFileStore: "64GB"}
+		nats := natsserver.Options{Dir: o.Dir, SyncAlways: true, MaxFileStore: "64GB", Nodes: options.NATSNodes}
 		if o.NATS, err = natsserver.Start(ctx, nats, os.Stderr); err != nil {
 			return err
 		}
@@ -172,7 +178,7 @@ func (o *Operator) newProcess(deployment *appsv1.Deployment, program, name strin
 		ingests:  program == "dispatcher",
 	}
 	if o.NATS != nil && p.ingests {
-		p.args = append(p.args, "--intake=jetstream", "--nats-url="+o.NATS.URL())
+		p.args = append(p.args, "--intake=jetstream", "--nats-url="+o.NATS.URL(), "--nats-replicas="+strconv.Itoa(len(o.NATS.Nodes)))
 	}
 	for _, option := range options {
 		option(p)
@@ -188,12 +194,13 @@ func (o *Operator) Processes() []*Process {
 }
 
 // Stop ends every process, the newest first, and removes the folder. It leaves what was applied. A process that does not
-// end with exit code 0 is an error.
+// end with exit code 0 is an error, and so is one that has ended by itself.
 func (o *Operator) Stop(ctx context.Context) error {
 	var errs []error
 	processes := o.Processes()
 	for i := len(processes) - 1; i >= 0; i-- {
 		if !processes[i].Running() {
+			errs = append(errs, processes[i].endedByItself())
 			continue
 		}
 		code, err := processes[i].Terminate(ctx)

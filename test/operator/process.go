@@ -75,42 +75,8 @@ type Process struct {
 	command *exec.Cmd
 	// done is closed when the process has ended.
 	done chan struct{}
-}
-
-// Option changes how a process is started.
-type Option func(*Process)
-
-// WithArgs adds arguments after those of the Deployment.
-func WithArgs(args ...string) Option {
-	return func(p *Process) { p.args = append(p.args, args...) }
-}
-
-// WithEnv adds variables, each NAME=value, to those of the Deployment.
-func WithEnv(variables ...string) Option {
-	return func(p *Process) { p.env = append(p.env, variables...) }
-}
-
-// WithAPIServer has the process talk to another address than the control plane's, with a certificate of its own.
-func WithAPIServer(host string, ca []byte) Option {
-	return func(p *Process) {
-		p.apiServer = &clientcmdapi.Cluster{Server: host, CertificateAuthorityData: ca}
-	}
-}
-
-// WithTLS has a dispatcher take events as it does in a cluster, with the certificate of the Secret that it mounts, for
-// which the start waits. Without it ingest speaks plain HTTP on loopback.
-func WithTLS() Option {
-	return func(p *Process) { p.tls = true }
-}
-
-// WithProgram runs another program than that of Options.Programs.
-func WithProgram(path string) Option {
-	return func(p *Process) { p.path = path }
-}
-
-// WithoutReady returns from the start before the process is ready.
-func WithoutReady() Option {
-	return func(p *Process) { p.unready = true }
+	// awaited says that a test ends the process, or waits for its end.
+	awaited bool
 }
 
 // IngestURL returns the address of a dispatcher's ingest, without a path.
@@ -242,8 +208,26 @@ func (p *Process) run(command *exec.Cmd) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.command, p.done = command, done
+	p.command, p.done, p.awaited = command, done, false
 	return nil
+}
+
+// await says that the end of the process, if it comes, is what a test wants.
+func (p *Process) await() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.awaited = true
+}
+
+// endedByItself returns an error if the process has ended without a test that ended it or waited for its end.
+func (p *Process) endedByItself() error {
+	p.mu.Lock()
+	command, awaited := p.command, p.awaited
+	p.mu.Unlock()
+	if command == nil || awaited || p.Running() {
+		return nil
+	}
+	return fmt.Errorf("%s ended by itself: %s; the end of its log:\n%s", p.Name, command.ProcessState, p.LogTail(startLogLines))
 }
 
 func (p *Process) current() (*exec.Cmd, chan struct{}) {
@@ -331,6 +315,7 @@ func (p *Process) Kill() error {
 		return nil
 	}
 	_, done := p.current()
+	p.await()
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}
@@ -341,6 +326,7 @@ func (p *Process) Kill() error {
 // Terminate ends the process as a kubelet does: it asks it to end (SIGTERM), kills it if that takes longer than the
 // Deployment's grace period, which is an error, and deletes its Pod. It returns the exit code.
 func (p *Process) Terminate(ctx context.Context) (exitCode int, err error) {
+	p.await()
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return 0, err
 	}
@@ -363,6 +349,7 @@ func (p *Process) WaitExit(ctx context.Context) (exitCode int, err error) {
 	if command == nil {
 		return 0, fmt.Errorf("wait for %s: it was never started", p.Name)
 	}
+	p.await()
 	select {
 	case <-done:
 		return command.ProcessState.ExitCode(), nil

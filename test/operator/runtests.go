@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -35,8 +36,12 @@ const (
 	stopPatience = 2 * time.Minute
 )
 
-// IntakeVariable names the variable that chooses the intake of tests: "jetstream", or the default.
-const IntakeVariable = "INTAKE"
+const (
+	// IntakeVariable names the variable that chooses the intake of tests: "jetstream", or the default.
+	IntakeVariable = "INTAKE"
+	// nodesVariable names that of how many nats-servers there are with the intake JetStream; the default is 1.
+	nodesVariable = "NATS_NODES"
+)
 
 // RunTests starts a control plane, installs the operator, calls start to start its processes, runs the tests, and stops
 // everything. It returns the exit code. What happens goes to standard error.
@@ -55,7 +60,7 @@ func RunTests(m *testing.M, start func(context.Context, *Operator) error) (code 
 		return code
 	}
 	defer func() { fail(cp.Stop()) }()
-	op, err := Install(ctx, cp, Options{Intake: os.Getenv(IntakeVariable)})
+	op, err := installForTests(ctx, cp)
 	if err != nil {
 		fail(err)
 		return code
@@ -77,4 +82,17 @@ func RunTests(m *testing.M, start func(context.Context, *Operator) error) (code 
 		code = interrupted
 	}
 	return code
+}
+
+// installForTests installs the operator as the environment says.
+func installForTests(ctx context.Context, cp *controlplane.ControlPlane) (*Operator, error) {
+	o := Options{Intake: os.Getenv(IntakeVariable)}
+	if value := os.Getenv(nodesVariable); value != "" {
+		nodes, err := strconv.Atoi(value)
+		if err != nil || nodes < 1 {
+			return nil, fmt.Errorf("%s is %q, and has to be a number of nats-servers", nodesVariable, value)
+		}
+		o.NATSNodes = nodes
+	}
+	return Install(ctx, cp, o)
 }

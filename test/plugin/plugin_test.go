@@ -183,7 +183,7 @@ var varying = []struct {
 	with    string
 }{
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.]\d+)?Z`), "<time>"},
-	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "<clock>"},
+	{regexp.MustCompile(`\b(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\b`), "<clock>"},
 	{regexp.MustCompile(`\b(\d+m)?\d+s ago\b`), "<ago>"},
 	{regexp.MustCompile(`\bin (\d+[hms])+`), "in <while>"},
 	{regexp.MustCompile(`\b[\d.]+ms\b|<1ms|\b\d+[.]\d+s\b`), "<took>"},

@@ -51,11 +51,22 @@ var (
 	api   client.Client
 )
 
+const caOfCertificates = "the CA of client certificates, which only the JetStream intake reads"
+
 // unseen are rights that a run of these tests does not use, and why they are needed.
 var unseen = map[string]string{
-	"ClusterRole/postback-manager events.k8s.io events patch":    "a second event that is the same becomes a series",
-	"Role/postback-manager  configmaps get":                      "everybody may read that ConfigMap by the role postback-ingest-ca, which an administrator may take away",
-	"ClusterRole/postback-dispatcher events.k8s.io events patch": "a second event that is the same becomes a series: an endpoint that comes and goes",
+	"ClusterRole/postback-manager events.k8s.io events patch":                "a second event that is the same becomes a series",
+	"Role/postback-manager  configmaps get":                                  "everybody may read that ConfigMap by the role postback-ingest-ca, which an administrator may take away",
+	"ClusterRole/postback-dispatcher postback.dev postbackstatistics update": "the second write comes a minute after the first",
+	"ClusterRole/postback-dispatcher events.k8s.io events patch":             "a second event that is the same becomes a series: an endpoint that comes and goes",
+	"ClusterRole/postback-dispatcher  configmaps list,watch":                 caOfCertificates,
+	"ClusterRole/postback-dispatcher  configmaps list":                       caOfCertificates,
+	"ClusterRole/postback-dispatcher  configmaps watch":                      caOfCertificates,
+}
+
+// granted are rights that another role grants as well, and why they are needed. Taking one away takes nothing.
+var granted = map[string]string{
+	"Role/postback-manager  secrets delete": "the ClusterRole is not there in an installation for named namespaces",
 }
 
 func TestMain(m *testing.M) {
@@ -108,6 +119,9 @@ func (l *loss) seenIn(log string) bool {
 		if strings.HasSuffix(resource, "/finalizers") && strings.Contains(log, "refers to a resource you can't set finalizers on") {
 			return true
 		}
+		if slices.Contains(l.lost.Verbs, "delete") && strings.Contains(log, "cannot set an ownerRef on a resource you can't delete") {
+			return true
+		}
 		for _, verb := range l.lost.Verbs {
 			if strings.Contains(log, fmt.Sprintf("cannot %s resource %q in API group %q", verb, resource, l.lost.APIGroups[0])) {
 				return true
@@ -128,7 +142,7 @@ func losses(r *role) (all []*loss) {
 		}
 		for _, resource := range rule.Resources {
 			for _, verb := range rule.Verbs {
-				lost := rbacv1.PolicyRule{APIGroups: rule.APIGroups, Resources: []string{resource}, Verbs: []string{verb}}
+				lost := rbacv1.PolicyRule{APIGroups: rule.APIGroups, ResourceNames: rule.ResourceNames, Resources: []string{resource}, Verbs: []string{verb}}
 				left := append(slices.Clone(others), without(rule, resource, verb)...)
 				all = append(all, &loss{role: r, rules: left, lost: lost})
 			}
@@ -145,7 +159,7 @@ func without(rule rbacv1.PolicyRule, resource, verb string) (rules []rbacv1.Poli
 			left = slices.DeleteFunc(left, func(v string) bool { return v == verb })
 		}
 		if len(left) > 0 {
-			rules = append(rules, rbacv1.PolicyRule{APIGroups: rule.APIGroups, Resources: []string{other}, Verbs: left})
+			rules = append(rules, rbacv1.PolicyRule{APIGroups: rule.APIGroups, ResourceNames: rule.ResourceNames, Resources: []string{other}, Verbs: left})
 		}
 	}
 	return rules
@@ -180,6 +194,9 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 				t.Errorf("%s has no rules", of)
 			}
 			for _, l := range all {
+				if granted[l.String()] != "" {
+					continue
+				}
 				t.Run(l.String(), func(t *testing.T) { checkLoss(t, l) })
 			}
 		}
@@ -231,6 +248,9 @@ func setRules(t *testing.T, l *loss, rules []rbacv1.PolicyRule, granted bool) {
 		ResourceAttributes: &authorizationv1.ResourceAttributes{
 			Namespace: l.role.object.GetNamespace(), Group: l.lost.APIGroups[0], Resource: resource, Subresource: subresource, Verb: l.lost.Verbs[0],
 		},
+	}
+	if len(l.lost.ResourceNames) > 0 {
+		question.ResourceAttributes.Name = l.lost.ResourceNames[0]
 	}
 	gomega.NewWithT(t).Eventually(func() (bool, error) {
 		review := &authorizationv1.SubjectAccessReview{Spec: question}

@@ -135,6 +135,7 @@ func (r *run) use(ctx context.Context) error {
 		{"have the endpoint found in trouble", r.trouble},
 		{"rotate the key, and send a test event", r.ask},
 		{"redeliver all", r.redeliverSince},
+		{"find the statistics written", r.statistics},
 		{"delete the Postback", r.remove},
 	} {
 		if err := step.do(ctx); err != nil {
@@ -251,6 +252,14 @@ func (r *run) post(ctx context.Context, id string, failures int) error {
 	}
 	_, err = r.endpoint.Wait(ctx, hooks, seen+1)
 	return err
+}
+
+// statistics waits until the dispatcher has counted.
+func (r *run) statistics(ctx context.Context) error {
+	return r.until(ctx, func(ctx context.Context) (bool, error) {
+		err := api.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: "crm"}, &v1alpha1.PostbackStatistics{})
+		return err == nil, client.IgnoreNotFound(err)
+	})
 }
 
 func (r *run) deliveries(ctx context.Context) ([]v1alpha1.PostbackDelivery, error) {

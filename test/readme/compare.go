@@ -37,7 +37,7 @@ func (n names) apply(text string) string {
 	})
 }
 
-// learn takes the names that stand at the same place in what is printed.
+// learn takes the names that stand at the same place of the output.
 func (n names) learn(page, printed string) {
 	theirs, ours := deliveryName.FindAllString(page, -1), deliveryName.FindAllString(printed, -1)
 	for i, name := range theirs {

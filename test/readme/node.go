@@ -61,7 +61,7 @@ type workload struct {
 	log      func() string
 }
 
-// deployments that the node runs, in the order in which they start: the dispatcher waits for a Secret that the manager makes.
+// deployments that the node runs.
 var deployments = []client.ObjectKey{
 	{Namespace: operator.Namespace, Name: "postback-manager"},
 	{Namespace: operator.Namespace, Name: "postback-dispatcher"},
@@ -101,6 +101,11 @@ func (n *node) reconcile(ctx context.Context, key client.ObjectKey) error {
 	}
 	replicas := int(*deployment.Spec.Replicas)
 	if had := n.workload(key); !bytes.Equal(had.template, template) || had.replicas != replicas {
+		// As with a kubelet, a Pod waits for its volumes and the node goes on: the manager makes the dispatcher's Secret, and kubectl
+		// may have created only the dispatcher's Deployment so far.
+		if mountable, err := n.mountable(ctx, deployment); err != nil || !mountable {
+			return err
+		}
 		w, err := n.start(ctx, deployment)
 		if err != nil {
 			return err
@@ -121,6 +126,24 @@ func (n *node) reconcile(ctx context.Context, key client.ObjectKey) error {
 		return err
 	}
 	return nil
+}
+
+// mountable reports whether the Secrets of a Deployment's volumes are there.
+func (n *node) mountable(ctx context.Context, d *appsv1.Deployment) (bool, error) {
+	for i := range d.Spec.Template.Spec.Volumes {
+		source := d.Spec.Template.Spec.Volumes[i].Secret
+		if source == nil {
+			continue
+		}
+		err := n.api.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: source.SecretName}, &corev1.Secret{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 func (n *node) workload(key client.ObjectKey) *workload {
@@ -215,6 +238,7 @@ func (n *node) startContainer(ctx context.Context, w *workload, d *appsv1.Deploy
 	guarded := &guardedWriter{to: &log}
 	process := exec.CommandContext(context.WithoutCancel(ctx), command[0], command[1:]...)
 	process.Dir, process.Stdout, process.Stderr = dir, guarded, guarded
+	process.WaitDelay = patience // A child of it may hold its output open.
 	process.Env = []string{"PATH=" + os.Getenv("PATH")}
 	port := ""
 	for _, variable := range container.Env {

@@ -18,6 +18,7 @@ package readme
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"strconv"
@@ -67,8 +68,8 @@ func newQuickstart(t *testing.T, root, programs string) *reader {
 			t.Error(err)
 		}
 	})
-	n := newNode(t, cp, programs)
-	r := newReader(t, root, "docs/quickstart.md", []string{"Makefile", "bin", "charts", "config", "docs", "hack"}, []string{
+	n, alive := newNode(t, cp, programs)
+	r := newReader(t, alive, root, "docs/quickstart.md", []string{"Makefile", "bin", "charts", "config", "docs", "hack"}, []string{
 		"KUBECONFIG=" + cp.Kubeconfig, "MAKEFLAGS=--no-print-directory",
 		"PATH=" + strings.Join([]string{cp.AssetsDir, programs, root + "/bin", os.Getenv("PATH")}, ":"),
 	})
@@ -89,7 +90,8 @@ func newQuickstart(t *testing.T, root, programs string) *reader {
 	return r
 }
 
-func newNode(t *testing.T, cp *controlplane.ControlPlane, programs string) *node {
+// newNode starts a node. The context that it returns ends with the node's error, if there is one.
+func newNode(t *testing.T, cp *controlplane.ControlPlane, programs string) (*node, context.Context) {
 	t.Helper()
 	n := &node{dir: t.TempDir(), running: map[client.ObjectKey]*workload{}}
 	var err error
@@ -101,7 +103,14 @@ func newNode(t *testing.T, cp *controlplane.ControlPlane, programs string) *node
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- n.run(ctx) }()
+	alive, fail := context.WithCancelCause(context.WithoutCancel(t.Context()))
+	go func() {
+		err := n.run(ctx)
+		if err != nil {
+			fail(fmt.Errorf("the node ended: %w", err))
+		}
+		ended <- err
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -117,7 +126,7 @@ func newNode(t *testing.T, cp *controlplane.ControlPlane, programs string) *node
 			t.Error(err)
 		}
 	})
-	return n
+	return n, alive
 }
 
 // kubelet does what kubectl asks a kubelet for.

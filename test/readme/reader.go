@@ -48,8 +48,9 @@ type reader struct {
 	instead func(command string) (printed string, answered bool)
 }
 
-// newReader starts a shell in a folder from which some of the repository can be reached as in a clone.
-func newReader(t *testing.T, root, page string, inClone, env []string) *reader {
+// newReader starts a shell in a folder from which some of the repository can be reached as in a clone. A step fails as soon as
+// alive ends.
+func newReader(t *testing.T, alive context.Context, root, page string, inClone, env []string) *reader { //nolint:revive // t comes first.
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range inClone {
@@ -57,7 +58,7 @@ func newReader(t *testing.T, root, page string, inClone, env []string) *reader {
 			t.Fatal(err)
 		}
 	}
-	bash, err := startShell(context.WithoutCancel(t.Context()), dir, append(append(os.Environ(), "HOME="+dir, "KUBERC=off"), env...))
+	bash, err := startShell(alive, dir, append(append(os.Environ(), "HOME="+dir, "KUBERC=off"), env...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +114,8 @@ func (r *reader) follow(s *step) {
 		printed, status, err := r.do(command)
 		switch {
 		case err != nil:
-			return err
+			// The shell is lost; typing again cannot help.
+			return gomega.StopTrying(fmt.Sprintf("%s:%d: %s", r.page, s.line, command)).Wrap(err)
 		case status != 0:
 			return fmt.Errorf("%s:%d: %s\nexits with %d and prints\n%s", r.page, s.line, command, status, printed)
 		case s.printed && !same(want, printed, sorted):
@@ -134,7 +136,7 @@ func (r *reader) do(command string) (printed string, status int, err error) {
 	if printed, answered := r.instead(command); answered {
 		return printed, 0, nil
 	}
-	// What goes on in the background would print between the lines of what follows.
+	// A background process would print between the lines of the next command.
 	if job, ok := strings.CutSuffix(command, " &"); ok {
 		command = job + " >job.log 2>&1 &"
 	}

@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// TestFirstPostback does what the section of the README says, in a clone, with the plugin, beside an operator that runs as that of
+// TestFirstPostback does what docs/tutorial.md says, in a clone, with the plugin, beside an operator that runs as that of
 // the demo does, and holds what is printed against what the page says.
 func TestFirstPostback(t *testing.T) {
 	needs(t, "bash", "curl", "node")
@@ -63,7 +63,7 @@ func TestFirstPostback(t *testing.T) {
 		t.Fatal(err)
 	}
 	plugin(t, root, op.Dir)
-	r := newReader(t, root, "README.md", []string{"docs"}, []string{
+	r := newReader(t, context.WithoutCancel(t.Context()), root, "docs/tutorial.md", []string{"docs"}, []string{
 		"KUBECONFIG=" + op.ControlPlane.Kubeconfig, "INGEST=" + dispatcher.IngestURL(),
 		"PATH=" + op.ControlPlane.AssetsDir + ":" + op.Dir + ":" + os.Getenv("PATH"),
 	})

@@ -26,6 +26,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -34,19 +35,28 @@ const (
 	end = "-- ended with "
 	// longest is how long a command may take: longer than any of the pages waits.
 	longest = 5 * time.Minute
+	// leaving is how long the shell may take to end before its whole process group is killed.
+	leaving = 10 * time.Second
 )
 
 // shell is a bash in which commands are typed one after the other, as in a terminal.
 type shell struct {
+	// alive ends, with a cause, when a command can no longer succeed.
+	alive   context.Context //nolint:containedctx // It bounds every command of the shell.
+	longest time.Duration
+	leaving time.Duration
 	stdin   io.WriteCloser
 	output  *bufio.Reader
 	pipe    *os.File
 	command *exec.Cmd
 }
 
-func startShell(ctx context.Context, dir string, env []string) (*shell, error) {
-	command := exec.CommandContext(ctx, "bash", "--norc", "--noprofile")
+// startShell starts a bash. Its commands fail with the cause of alive as soon as alive ends.
+func startShell(alive context.Context, dir string, env []string) (*shell, error) {
+	command := exec.Command("bash", "--norc", "--noprofile")
 	command.Dir, command.Env = dir, env
+	// A group of its own, so that stop reaches the jobs too.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start bash: %w", err)
@@ -60,7 +70,7 @@ func startShell(ctx context.Context, dir string, env []string) (*shell, error) {
 	if err := errors.Join(command.Start(), write.Close()); err != nil {
 		return nil, fmt.Errorf("start bash: %w", err)
 	}
-	return &shell{stdin: stdin, output: bufio.NewReader(read), pipe: read, command: command}, nil
+	return &shell{alive: alive, longest: longest, leaving: leaving, stdin: stdin, output: bufio.NewReader(read), pipe: read, command: command}, nil
 }
 
 // run types a command, and returns what it printed and its exit status.
@@ -68,14 +78,15 @@ func (s *shell) run(command string) (printed string, status int, err error) {
 	if _, err := io.WriteString(s.stdin, command+"\necho \""+end+"$?\"\n"); err != nil {
 		return "", 0, fmt.Errorf("type into bash: %w", err)
 	}
-	if err := s.pipe.SetReadDeadline(time.Now().Add(longest)); err != nil {
+	if err := s.pipe.SetReadDeadline(time.Now().Add(s.longest)); err != nil {
 		return "", 0, fmt.Errorf("read from bash: %w", err)
 	}
+	defer context.AfterFunc(s.alive, func() { _ = s.pipe.SetReadDeadline(time.Now()) })()
 	var all strings.Builder
 	for {
 		line, err := s.output.ReadString('\n')
 		if err != nil {
-			return all.String(), 0, fmt.Errorf("read from bash: %w", err)
+			return all.String(), 0, s.broken(command, all.String(), err)
 		}
 		before, code, ended := strings.Cut(line, end)
 		if !ended {
@@ -88,8 +99,24 @@ func (s *shell) run(command string) (printed string, status int, err error) {
 	}
 }
 
-// stop ends the shell and what it started.
+// broken says which command the shell waited for, and why it no longer does.
+func (s *shell) broken(command, printed string, err error) error {
+	switch {
+	case s.alive.Err() != nil:
+		err = context.Cause(s.alive)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("it did not end within %s", s.longest)
+	}
+	return fmt.Errorf("wait for the command %q to end: %w; it printed\n%s", command, err, printed)
+}
+
+// stop ends the shell and its jobs. It kills them if a command still runs after a bound, which is an error.
 func (s *shell) stop() error {
 	_, err := io.WriteString(s.stdin, "kill $(jobs -p) 2>/dev/null; exit 0\n")
-	return errors.Join(err, s.command.Wait())
+	kill := time.AfterFunc(s.leaving, func() { _ = syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL) })
+	ended := s.command.Wait()
+	if !kill.Stop() {
+		ended = fmt.Errorf("bash did not end within %s and was killed: %w", s.leaving, ended)
+	}
+	return errors.Join(err, ended)
 }

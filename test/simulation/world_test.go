@@ -31,9 +31,9 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // world is everything that is not under test, made up: endpoints, the API server, producers, and a retry controller that
@@ -264,7 +264,7 @@ func (w *world) attempt(ctx context.Context, e *event, sent func(*v1alpha1.Attem
 	sleep(ctx, time.Duration((0.8+0.4*chance.Float64())*float64(takes)))
 	end := time.Now()
 	if !away {
-		sent(&v1alpha1.Attempt{Outcome: v1alpha1.OutcomeSucceeded})
+		sent(&v1alpha1.Attempt{Outcome: v1alpha1.OutcomeSucceeded, PostbackGeneration: 1})
 	} else {
 		sent(w.failure(e.to))
 	}
@@ -305,11 +305,11 @@ func (w *world) fail(e *event, due time.Time) {
 func (w *world) failure(e *endpoint) *v1alpha1.Attempt {
 	switch {
 	case w.blind:
-		return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeRejected4xx, StatusCode: ptr.To[int32](404)}
+		return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeRejected4xx, StatusCode: ptr.To[int32](404), PostbackGeneration: 1}
 	case e.hanging:
-		return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeTimeout}
+		return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeTimeout, PostbackGeneration: 1}
 	}
-	return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeConnectionRefused}
+	return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeConnectionRefused, PostbackGeneration: 1}
 }
 
 // away reports whether failing endpoints are away.

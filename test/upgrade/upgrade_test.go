@@ -36,7 +36,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/operator"
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
@@ -206,7 +206,7 @@ func (u *upgrade) checkPostbacks() {
 	}
 }
 
-// checkKeys checks that keys are those of before, and that one that was being replaced goes on signing.
+// checkKeys checks that keys are those of before, and that one that was being replaced keeps signing.
 func (u *upgrade) checkKeys() {
 	u.t.Helper()
 	for name, recorded := range u.secrets {

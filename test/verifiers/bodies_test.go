@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postback-dev/postback-operator/dispatcher/event"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
 // Data of events whose bytes a receiver, or anything on the way, might be tempted to write in another way.

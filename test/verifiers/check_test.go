@@ -34,9 +34,9 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
-	"github.com/postback-dev/postback-operator/dispatcher/sign"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
 const eventID = "evt_1"

@@ -18,9 +18,13 @@ package verifiers
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
+	"mime"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +33,9 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/route"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
+	"github.com/postback-dev/postback-operator/internal/postback/format"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 // server is one of the endpoints of docs/receivers, running.
@@ -61,6 +67,9 @@ func startServer(t *testing.T, commandLine []string, secrets ...string) *server 
 	}()
 	t.Cleanup(func() {
 		_ = command.Process.Kill()
+		for range s.lines {
+			// The goroutine above would wait for a reader.
+		}
 		_ = command.Wait()
 	})
 	var port int
@@ -89,10 +98,16 @@ func (s *server) line(t *testing.T) string {
 // deliver sends an event as the dispatcher does.
 func (s *server) deliver(t *testing.T, eventID, data string, keys ...string) v1alpha1.Attempt {
 	t.Helper()
+	return s.send(t, delivery(eventID, body(eventID, data)), keys...)
+}
+
+// send sends a delivery as the dispatcher does.
+func (s *server) send(t *testing.T, d *v1alpha1.PostbackDelivery, keys ...string) v1alpha1.Attempt {
+	t.Helper()
 	return newSender(t, clock.RealClock{}).Send(t.Context(), &route.Route{
 		URL: s.url, Keys: keys, Timeout: metav1.Duration{Duration: 10 * time.Second},
 		Signatures: []v1alpha1.SignatureScheme{v1alpha1.SignatureStandardWebhooks},
-	}, delivery(eventID, body(eventID, data)))
+	}, d)
 }
 
 func TestEndpointsTakeEachEventOnce(t *testing.T) {
@@ -124,5 +139,58 @@ func TestEndpointsTakeEachEventOnce(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An endpoint takes the body of every format, as its Postback may change to another.
+func TestEndpointsTakeEveryFormat(t *testing.T) {
+	types := map[v1alpha1.PayloadFormat]string{
+		v1alpha1.FormatJSON: "lead.created", v1alpha1.FormatCloudEvents: "lead.created", v1alpha1.FormatSlack: "untyped",
+	}
+	posted := &event.Event{Type: "lead.created", CreatedAt: time.UnixMilli(1769860800000), Data: json.RawMessage(`{"name":"Ada"}`)}
+	for _, l := range languages {
+		if l.serve == nil {
+			continue
+		}
+		t.Run(l.name, func(t *testing.T) {
+			s := startServer(t, l.serve(t, receiversDir(t)), current)
+			for kind, want := range types {
+				posted.ID = "evt_" + string(kind)
+				content, err := format.Body(kind, "partner-acme", posted)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d := delivery(posted.ID, content)
+				d.Spec.Format = kind
+				if got := s.send(t, d, current); got.Outcome != v1alpha1.OutcomeSucceeded {
+					t.Errorf("%s: %s %s", kind, got.Outcome, got.Message)
+					continue
+				}
+				if got := s.line(t); got != "event "+posted.ID+" "+want {
+					t.Errorf("%s: the endpoint stored %q", kind, got)
+				}
+			}
+		})
+	}
+}
+
+// Express leaves a body alone whose type its middleware does not name.
+func TestExpressTakesEveryFormat(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(receiversDir(t), "..", "receivers.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := regexp.MustCompile(`express\.raw\(\{type: \[([^]]*)\]`).FindSubmatch(page)
+	if types == nil {
+		t.Fatal("docs/receivers.md does not say how Express takes the body")
+	}
+	for _, kind := range []v1alpha1.PayloadFormat{v1alpha1.FormatJSON, v1alpha1.FormatCloudEvents, v1alpha1.FormatSlack} {
+		media, _, err := mime.ParseMediaType(format.ContentType(kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(types[1]), "'"+media+"'") {
+			t.Errorf("Express is told to take %s, and not %s", types[1], media)
+		}
 	}
 }

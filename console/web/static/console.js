@@ -1,6 +1,7 @@
 // What happens at clicks and keys.
 import * as dialog from './dialog.js';
 import { part, toast } from './page.js';
+import * as tip from './tip.js';
 import * as live from './live.js';
 import * as sheet from './sheet.js';
 import * as time from './time.js';
@@ -32,7 +33,7 @@ document.addEventListener('click', (e) => {
   else if (target.dataset.cancel !== undefined) dialog.close();
   else if (target.dataset.clear !== undefined) dialog.clear();
   else if (target.id === 'pill') live.show(href, { top: true });
-  else if (target.closest('#phases')) live.show(href);
+  else if (target.closest('#phases, #tallies')) live.show(href);
   else if (target.closest('#paging')) live.show(href, { top: true });
   else handled = false;
   if (handled) e.preventDefault();
@@ -44,6 +45,9 @@ function address(form) {
   for (const [name, value] of new FormData(form)) {
     if (value.trim() !== '') query.set(name, value.trim());
   }
+  // A filter beside the form is part of the address alone.
+  const kept = form.dataset.kept && new URLSearchParams(location.search).get(form.dataset.kept);
+  if (kept) query.set(form.dataset.kept, kept);
   const text = query.toString();
   return form.getAttribute('action') + (text ? '?' + text : '');
 }
@@ -69,9 +73,12 @@ document.addEventListener('submit', (e) => {
   live.show(address(form), { push: false });
 });
 
+// moveInRows moves in the log or the list: from the row in focus, or else to the first one that can be seen.
 function moveInRows(e) {
-  const row = e.target.closest('.row');
-  const next = e.key === 'ArrowDown' ? row.nextElementSibling : row.previousElementSibling;
+  const row = e.target.closest('.row, .card');
+  let next;
+  if (row) next = e.key === 'ArrowDown' ? row.nextElementSibling : row.previousElementSibling;
+  else next = [...document.querySelectorAll('.row, .card')].find((r) => r.getBoundingClientRect().bottom > 60);
   if (!next) return;
   e.preventDefault();
   next.querySelector('a').focus();
@@ -94,7 +101,7 @@ document.addEventListener('keydown', (e) => {
   } else if (sheet.isOpen() && (e.key === 'ArrowLeft' || e.key === 'ArrowRight')) {
     e.preventDefault();
     sheet.move(e.key === 'ArrowLeft' ? 'newer' : 'older');
-  } else if ((e.key === 'ArrowDown' || e.key === 'ArrowUp') && e.target.closest('.row')) moveInRows(e);
+  } else if ((e.key === 'ArrowDown' || e.key === 'ArrowUp') && !e.target.closest('#sheet, details')) moveInRows(e);
 });
 
 addEventListener('popstate', () => {
@@ -108,4 +115,5 @@ addEventListener('popstate', () => {
 time.start();
 live.start();
 dialog.start();
+tip.start();
 sheet.mark();

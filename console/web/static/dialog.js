@@ -3,14 +3,21 @@ import { part, toast } from './page.js';
 
 const dialog = () => document.getElementById('dialog');
 
-// ask shows the form of an action.
+let asking = '';
+
+// ask shows the form of an action. A second click while it is on its way, or while another form is open, asks for nothing.
 export async function ask(href) {
-  show(await part(href, 'dialog'));
+  if (asking || dialog().open && !dialog().querySelector(`[data-dialog][href="${CSS.escape(href)}"]`)) return;
+  asking = href;
+  const html = await part(href, 'dialog', { failed: () => { asking = ''; } });
+  asking = '';
+  show(html);
 }
 
 function show(html) {
   const box = dialog();
   box.innerHTML = html;
+  document.dispatchEvent(new CustomEvent('swapped'));
   if (!box.open) box.showModal();
   box.scrollTop = 0;
   const first = box.querySelector('[aria-invalid=true]') ?? box.querySelector('[role=alert], .yaml pre') ?? box.querySelector('input:not([type=hidden]), select, textarea, .dialog-end .primary:not(:disabled)');
@@ -29,10 +36,16 @@ export function close() {
 // send does what a form asks for. The answer is the form again, or that it is done.
 export async function send(form, button) {
   const data = new URLSearchParams(new FormData(form, button));
-  const buttons = form.querySelectorAll('button:not(:disabled)');
+  const buttons = form.querySelectorAll('button:not(:disabled):not([data-cancel])');
   for (const b of buttons) b.disabled = true;
+  // Without a dialog, the form is a page of its own, or a button.
+  const inDialog = dialog().contains(form);
   try {
     const response = await fetch(form.getAttribute('action'), { method: 'POST', body: data, headers: { 'X-Fragment': 'dialog' } });
+    if (inDialog && !form.isConnected) {
+      toast(response.headers.get('X-Done') || 'The form was closed before its answer came');
+      return;
+    }
     if (response.status !== 204) {
       show(await response.text());
       return;

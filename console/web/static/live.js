@@ -53,8 +53,8 @@ async function retry() {
 
 // judge says in the corner whether what is shown is current.
 function judge() {
-  if (document.querySelector('#problem .lost')) state('lost', 'API server away');
-  else if (document.querySelector('#problem .stuck')) state('lost', 'Not current');
+  const problem = document.querySelector('#problem .problem');
+  if (problem) state('lost', problem.dataset.short);
   else state('live', 'Live');
 }
 
@@ -102,7 +102,7 @@ function row(told) {
   if (!rows || !told.html) return;
   const next = [...rows.children].find((r) => before(told.cursor, r.dataset.cursor) > 0);
   const onTop = next ? next === rows.firstElementChild : rows.children.length === 0;
-  if (onTop && reading()) held.add(told.key);
+  if (onTop && reading(rows)) held.add(told.key);
   else if (next || rows.children.length < most) {
     const fresh = make(told.html);
     fresh.classList.add('new');
@@ -111,10 +111,13 @@ function row(told) {
   }
 }
 
-// reading reports whether a new row on top would move what is being read, or does not belong to this page.
-function reading() {
+// reading returns true if a new row on top would move a row that somebody reads or points at, or belongs to another page. The first
+// row of an empty log moves none.
+function reading(rows) {
   const log = document.getElementById('log');
-  return log.dataset.first !== 'yes' || log.getBoundingClientRect().top < 0;
+  if (log.dataset.first !== 'yes') return true;
+  return rows.children.length > 0 && (log.getBoundingClientRect().top < 0 || sheet.isOpen() ||
+    log.querySelector('#rows:hover, #rows :focus, #rows input:checked') !== null);
 }
 
 // settle puts the log in order after rows have come or gone.

@@ -7,6 +7,7 @@ export async function part(href, name, options = {}) {
     response = await fetch(href, { ...options, headers: { 'X-Fragment': name } });
   } catch {
     toast('The console does not answer');
+    options.failed?.();
     return new Promise(() => {});
   }
   const go = response.headers.get('X-Go');

@@ -51,13 +51,17 @@ export function close({ push = true, focus = true } = {}) {
 // changed reads the sheet anew if it is about a delivery that changed, and leaves open and where it is what is being read.
 export async function changed(key) {
   if (!isOpen() || inner()?.dataset.key !== key || !location.pathname.endsWith('/d/' + key)) return;
-  const scroll = box().scrollTop;
+  // A new attempt comes on top of those that somebody reads.
+  const read = [...box().querySelectorAll('details[data-attempt]')].find((d) => d.getBoundingClientRect().bottom > 60);
+  const place = () => box().querySelector(`[data-attempt="${read?.dataset.attempt}"]`)?.getBoundingClientRect().top ?? 0;
+  const scroll = box().scrollTop, before = place();
   const focused = box().contains(document.activeElement) ? document.activeElement : null;
   const selector = focused?.id ? '#' + focused.id : focused?.getAttribute('aria-label') ? `[aria-label="${CSS.escape(focused.getAttribute('aria-label'))}"]` : '';
   const unfolded = [...box().querySelectorAll('details[open]')].map((d) => d.dataset.attempt);
   if (!await fill(location.href)) return;
   for (const details of box().querySelectorAll('details')) details.open ||= unfolded.includes(details.dataset.attempt);
   box().scrollTop = scroll;
+  if (scroll > 0) box().scrollTop += place() - before;
   if (selector) box().querySelector(selector)?.focus({ preventScroll: true });
 }
 

@@ -26,7 +26,7 @@ export function tick() {
   }
   for (const time of document.querySelectorAll('time[data-until]')) {
     const seconds = Math.ceil((Date.parse(time.dateTime) - now) / 1000);
-    say(time, seconds < 1 ? 'now' : span(seconds, 2));
+    say(time, seconds < 1 ? 'due' : span(seconds, 2));
   }
 }
 

@@ -27,9 +27,9 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/delivery"
-	"github.com/postback-dev/postback-operator/dispatcher/event"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
 const names = message.Names(message.DefaultPrefix)

@@ -17,6 +17,7 @@ limitations under the License.
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -38,9 +39,11 @@ type endpoint struct {
 	inbox map[string]event
 }
 
+// event has its type in Event in the format JSON, in Type in CloudEvents. A Slack message has none.
 type event struct {
 	ID    string          `json:"id"`
 	Event string          `json:"event"`
+	Type  string          `json:"type"`
 	Data  json.RawMessage `json:"data"`
 }
 
@@ -83,5 +86,5 @@ func (e *endpoint) store(id string, received event) {
 		return
 	}
 	e.inbox[id] = received
-	_, _ = fmt.Fprintln(e.log, "event", id, received.Event)
+	_, _ = fmt.Fprintln(e.log, "event", id, cmp.Or(received.Event, received.Type, "untyped"))
 }

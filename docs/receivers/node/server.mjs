@@ -33,8 +33,10 @@ const server = createServer(async (request, response) => {
     // The same event may come again: it has the same webhook-id.
     const id = request.headers['webhook-id']
     if (!inbox.has(id)) {
-      inbox.set(id, JSON.parse(rawBody.toString('utf8')))
-      console.log(`event ${id} ${inbox.get(id).event}`)
+      const event = JSON.parse(rawBody.toString('utf8'))
+      inbox.set(id, event)
+      // The type is "event" in the format JSON, "type" in CloudEvents. A Slack message has none.
+      console.log(`event ${id} ${event.event ?? event.type ?? 'untyped'}`)
     }
     // Answer as soon as the event is stored. The work comes afterwards.
     return answer(response, 200, 'stored')

@@ -42,8 +42,9 @@ class Endpoint(BaseHTTPRequestHandler):
         # The same event may come again: it has the same webhook-id.
         event_id = self.headers["webhook-id"]
         if event_id not in inbox:
-            inbox[event_id] = json.loads(raw_body)
-            print("event", event_id, inbox[event_id]["event"], flush=True)
+            event = inbox[event_id] = json.loads(raw_body)
+            # The type is "event" in the format JSON, "type" in CloudEvents. A Slack message has none.
+            print("event", event_id, event.get("event", event.get("type", "untyped")), flush=True)
         # Answer as soon as the event is stored. The work comes afterwards.
         return self.answer(200, "stored")
 

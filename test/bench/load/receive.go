@@ -67,7 +67,7 @@ func EndpointURL(address, endpoint string) string {
 }
 
 // receiver answers requests and notes when each event came. It does not verify them: other tests do, and here that
-// would take from what is measured.
+// would distort the measurement.
 type receiver struct {
 	mu       sync.Mutex
 	arrivals map[arrivalKey]*Arrival

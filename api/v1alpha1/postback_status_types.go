@@ -1,0 +1,221 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// PostbackStatus is what the operator has observed of a Postback.
+type PostbackStatus struct {
+	// conditions are Ready, Reconciling, Stalled, EndpointHealthy, TestEvent and Redelivery.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchStrategy=merge
+	// +patchMergeKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+
+	// observedGeneration is the generation that the conditions describe. It starts at -1, so that a new object does
+	// not count as healthy.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=-1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// secretName is the name of the core Secret that holds the signing key, under the data key "secret".
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	SecretName string `json:"secretName,omitempty"`
+
+	// endpointHost is the host, and port if one is given, of the routed URL.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	EndpointHost string `json:"endpointHost,omitempty"`
+
+	// lastHandledRotateSecret is the newest value of the annotation postback.dev/rotate-secret that was passed on to
+	// the PostbackSecret.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledRotateSecret string `json:"lastHandledRotateSecret,omitempty"`
+
+	// lastHandledSendTest is the newest value of the annotation postback.dev/send-test that was acted on.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledSendTest string `json:"lastHandledSendTest,omitempty"`
+
+	// redelivery is the newest request of the annotation postback.dev/redeliver-since.
+	//
+	// +optional
+	Redelivery *Redelivery `json:"redelivery,omitempty"`
+
+	// waiting says why deliveries wait for the endpoint, and until when. It is absent while nothing of the endpoint delays
+	// them. The dispatcher replica that owns the retries sets it.
+	//
+	// +optional
+	Waiting *EndpointWait `json:"waiting,omitempty"`
+}
+
+// EndpointWait says why deliveries wait for their endpoint.
+type EndpointWait struct {
+	// reason is CircuitOpen, RetryAfter or Gone.
+	//
+	// +required
+	Reason EndpointWaitReason `json:"reason,omitempty"`
+
+	// until is the earliest time of the next attempt: that of the next probe, or the end of the pause that the endpoint
+	// asked for. It is absent if a probe may begin at once, and if the endpoint answered 410.
+	//
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+}
+
+// Redelivery is how far a request to redeliver many has come.
+type Redelivery struct {
+	// request is the value of the annotation.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Request string `json:"request,omitempty"`
+
+	// since is the time from which on deliveries are sent again, counted from when they were made.
+	//
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+
+	// requested is the number of redeliveries requested so far.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Requested int32 `json:"requested,omitempty"`
+
+	// completionTime is when all had been asked for.
+	//
+	// +optional
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
+}
+
+// Condition types of Postback. Ready, Reconciling and Stalled follow kstatus.
+const (
+	// ReadyCondition is True when an event posted now would be routed: every live dispatcher replica has loaded this
+	// generation.
+	ReadyCondition = "Ready"
+	// ReconcilingCondition is True while the controller works or waits for something that is expected to come.
+	ReconcilingCondition = "Reconciling"
+	// StalledCondition is True when nothing more happens until somebody changes the object or what it refers to.
+	StalledCondition = "Stalled"
+	// TestEventCondition tells what became of the newest value of the send-test annotation.
+	TestEventCondition = "TestEvent"
+	// EndpointHealthyCondition is False while deliveries to the endpoint are delayed or fail one after the other. It is
+	// absent until there was trouble. The dispatcher replica that owns the retries sets it.
+	EndpointHealthyCondition = "EndpointHealthy"
+	// RedeliveryCondition tells how far the newest value of the redeliver-since annotation has come.
+	RedeliveryCondition = "Redelivery"
+)
+
+// Reasons of a Postback's conditions.
+const (
+	RoutedReason               = "Routed"
+	ProgressingReason          = "Progressing"
+	WaitingForDispatcherReason = "WaitingForDispatcher"
+	NoDispatcherReason         = "NoDispatcher"
+	SecretNotFoundReason       = "SecretNotFound"
+	SecretNotReadyReason       = "SecretNotReady"
+	// The following say that the API server refuses what the operator has to write, and why.
+	PolicyDeniedReason           = "PolicyDenied"
+	QuotaExceededReason          = "QuotaExceeded"
+	ForbiddenReason              = "Forbidden"
+	InvalidReason                = "Invalid"
+	TooLargeReason               = "TooLarge"
+	SecretNameTakenReason        = "SecretNameTaken"
+	HeaderSecretNotFoundReason   = "HeaderSecretNotFound"
+	InvalidHeaderReason          = "InvalidHeader"
+	InvalidURLReason             = "InvalidURL"
+	PlainHTTPNotAllowedReason    = "PlainHTTPNotAllowed"
+	TestEventStoredReason        = "Stored"
+	TestEventNotSubscribedReason = "NotSubscribed"
+	TestEventInvalidReason       = "InvalidEventType"
+	TestEventInvalidDataReason   = "InvalidData"
+	InvalidFilterReason          = "InvalidFilter"
+	InvalidTLSReason             = "InvalidTLS"
+	InvalidAuthReason            = "InvalidAuth"
+	TLSSecretNotFoundReason      = "TLSSecretNotFound"
+	AuthSecretNotFoundReason     = "AuthSecretNotFound"
+)
+
+// Reasons of the condition EndpointHealthy, and of the events that tell of its changes. While the condition is False, the
+// reason is the cause: an Outcome, such as TLSFailed, or ThrottledReason.
+const (
+	// EndpointRespondingReason says that the endpoint takes events.
+	EndpointRespondingReason = "Responding"
+	// ThrottledReason says that the endpoint answered 429, or asked for a pause by Retry-After.
+	ThrottledReason = "Throttled"
+	// UnprovenReason says that no attempt succeeded since the endpoint's pause ended, or since the endpoint changed. The
+	// condition is Unknown.
+	UnprovenReason = "Unproven"
+)
+
+// UnhealthyReasons are the reasons of the condition EndpointHealthy while it is False.
+var UnhealthyReasons = func() []string {
+	reasons := []string{ThrottledReason}
+	for _, o := range Outcomes {
+		if o != OutcomeSucceeded && o != OutcomeInterrupted {
+			reasons = append(reasons, string(o))
+		}
+	}
+	return reasons
+}()
+
+// EndpointWaitReason says why the deliveries to an endpoint wait.
+//
+// +kubebuilder:validation:Enum=CircuitOpen;RetryAfter;Gone
+type EndpointWaitReason string
+
+const (
+	// WaitCircuitOpen says that attempts failed one after the other: one probe at a time goes to the endpoint.
+	WaitCircuitOpen EndpointWaitReason = "CircuitOpen"
+	// WaitRetryAfter says that the endpoint asked for a pause.
+	WaitRetryAfter EndpointWaitReason = "RetryAfter"
+	// WaitGone says that the endpoint answered 410: deliveries wait until spec changes, or somebody sends a test event or redelivers one of them.
+	WaitGone EndpointWaitReason = "Gone"
+)
+
+// Reasons of the condition Redelivery.
+const (
+	// RedeliveryInProgressReason says that redeliveries are being requested.
+	RedeliveryInProgressReason = "InProgress"
+	// RedeliveryCompleteReason says that all have been asked for.
+	RedeliveryCompleteReason = "Complete"
+	// RedeliveryInvalidReason says that the annotation's value was refused.
+	RedeliveryInvalidReason = "Invalid"
+)
+
+// Reasons of events about a Postback, beside those of its conditions.
+const (
+	TestEventReason        = "TestEventStored"
+	TestEventRefusedReason = "TestEventRefused"
+	// ClientCertificateInvalidReason warns of a client certificate that is out of its time. It is used nevertheless.
+	ClientCertificateInvalidReason = "ClientCertificateInvalid"
+	// RedeliveryRequestedReason and RedeliveryRefusedReason tell what became of the redeliver-since annotation.
+	RedeliveryRequestedReason = "RedeliveryRequested"
+	RedeliveryRefusedReason   = "RedeliveryRefused"
+)

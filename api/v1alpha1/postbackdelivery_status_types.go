@@ -1,0 +1,297 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+const (
+	// MaxRecordedAttempts is the number of attempts that a status keeps, the newest ones.
+	MaxRecordedAttempts = 20
+	// MaxResponseBody is the number of bytes of a response body that a status keeps.
+	MaxResponseBody = 1024
+	// MaxMessage is the number of bytes of a message that a status keeps.
+	MaxMessage = 1024
+)
+
+// DeliveryPhase says where a delivery stands. It is beside the conditions because a selectable field has to be a scalar.
+//
+// +kubebuilder:validation:Enum=Pending;Retrying;Delivered;Failed
+type DeliveryPhase string
+
+const (
+	// DeliveryPending has no attempt on record.
+	DeliveryPending DeliveryPhase = "Pending"
+	// DeliveryRetrying has failed at least once and will be tried again.
+	DeliveryRetrying DeliveryPhase = "Retrying"
+	// DeliveryDelivered was accepted by the endpoint.
+	DeliveryDelivered DeliveryPhase = "Delivered"
+	// DeliveryFailed will not be tried again, unless somebody asks for it.
+	DeliveryFailed DeliveryPhase = "Failed"
+)
+
+// Finished reports whether no further attempt will be made by itself.
+func (p DeliveryPhase) Finished() bool {
+	return p == DeliveryDelivered || p == DeliveryFailed
+}
+
+// Outcome says how an attempt ended. The set is closed: status, metrics and logs use the same words.
+//
+// +kubebuilder:validation:Enum=Succeeded;Redirected;Rejected4xx;Gone;Failed5xx;UnexpectedStatus;Timeout;ConnectionRefused;ConnectionReset;ConnectionFailed;NameNotResolved;AddressBlocked;TLSFailed;ProxyFailed;AuthenticationFailed;InvalidResponse;InvalidRequest;Interrupted
+type Outcome string
+
+const (
+	// OutcomeSucceeded is a 2xx answer.
+	OutcomeSucceeded Outcome = "Succeeded"
+	// OutcomeRedirected is a 3xx answer; redirects are not followed.
+	OutcomeRedirected Outcome = "Redirected"
+	// OutcomeRejected4xx is a 4xx answer other than 410.
+	OutcomeRejected4xx Outcome = "Rejected4xx"
+	// OutcomeGone is the answer 410: the endpoint wants no more events.
+	OutcomeGone Outcome = "Gone"
+	// OutcomeFailed5xx is a 5xx answer.
+	OutcomeFailed5xx Outcome = "Failed5xx"
+	// OutcomeUnexpectedStatus is an answer with any other status.
+	OutcomeUnexpectedStatus Outcome = "UnexpectedStatus"
+	// OutcomeTimeout is no answer within spec.timeout.
+	OutcomeTimeout Outcome = "Timeout"
+	// OutcomeConnectionRefused is an endpoint that listens on no such port.
+	OutcomeConnectionRefused Outcome = "ConnectionRefused"
+	// OutcomeConnectionReset is a connection that the other side ended before its answer was complete.
+	OutcomeConnectionReset Outcome = "ConnectionReset"
+	// OutcomeConnectionFailed is any other failure to reach the endpoint, such as no route to its host.
+	OutcomeConnectionFailed Outcome = "ConnectionFailed"
+	// OutcomeNameNotResolved is a host name without an address.
+	OutcomeNameNotResolved Outcome = "NameNotResolved"
+	// OutcomeAddressBlocked is a host all of whose addresses, or a port, the dispatcher may not reach.
+	OutcomeAddressBlocked Outcome = "AddressBlocked"
+	// OutcomeTLSFailed is a TLS handshake or certificate that was not accepted.
+	OutcomeTLSFailed Outcome = "TLSFailed"
+	// OutcomeProxyFailed is a fault of the egress proxy, not of the endpoint.
+	OutcomeProxyFailed Outcome = "ProxyFailed"
+	// OutcomeAuthenticationFailed is an authorisation server that gave no token; nothing was sent.
+	OutcomeAuthenticationFailed Outcome = "AuthenticationFailed"
+	// OutcomeInvalidResponse is an answer that is not HTTP.
+	OutcomeInvalidResponse Outcome = "InvalidResponse"
+	// OutcomeInvalidRequest is a request that could not be made or signed; nothing was sent.
+	OutcomeInvalidRequest Outcome = "InvalidRequest"
+	// OutcomeInterrupted is an attempt that the dispatcher cut short when it had to end; it may have been received.
+	OutcomeInterrupted Outcome = "Interrupted"
+)
+
+// Outcomes are all of them.
+var Outcomes = []Outcome{
+	OutcomeSucceeded,
+	OutcomeRedirected,
+	OutcomeRejected4xx,
+	OutcomeGone,
+	OutcomeFailed5xx,
+	OutcomeUnexpectedStatus,
+	OutcomeTimeout,
+	OutcomeConnectionRefused,
+	OutcomeConnectionReset,
+	OutcomeConnectionFailed,
+	OutcomeNameNotResolved,
+	OutcomeAddressBlocked,
+	OutcomeTLSFailed,
+	OutcomeProxyFailed,
+	OutcomeAuthenticationFailed,
+	OutcomeInvalidResponse,
+	OutcomeInvalidRequest,
+	OutcomeInterrupted,
+}
+
+// Ours reports whether the fault is the installation's own. Such an attempt is on record, but does not count against
+// spec.retry and the schedule.
+func (o Outcome) Ours() bool {
+	return o == OutcomeProxyFailed || o == OutcomeInterrupted
+}
+
+// Attempt is the record of one request to the endpoint.
+type Attempt struct {
+	// number of the attempt, from 1.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Number int32 `json:"number,omitempty"`
+
+	// time at which it began.
+	//
+	// +required
+	Time metav1.MicroTime `json:"time,omitzero"`
+
+	// duration from its beginning to the end of the answer, or to the failure.
+	//
+	// +required
+	Duration metav1.Duration `json:"duration"`
+
+	// outcome says how it ended.
+	//
+	// +required
+	Outcome Outcome `json:"outcome,omitempty"`
+
+	// statusCode of the answer, if there was one.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=100
+	// +kubebuilder:validation:Maximum=999
+	StatusCode *int32 `json:"statusCode,omitempty"`
+
+	// message says more about a failure, and whether the request was sent twice, for people.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+
+	// responseBody is the beginning of the answer's body, at most 1 KiB. Bytes that are not UTF-8 are replaced.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	ResponseBody string `json:"responseBody,omitempty"`
+
+	// remoteIP is the address that was connected to.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RemoteIP string `json:"remoteIP,omitempty"`
+
+	// retryAfterTime is the earliest time for another attempt that the endpoint asked for (Retry-After), at most 24h
+	// ahead.
+	//
+	// +optional
+	RetryAfterTime *metav1.MicroTime `json:"retryAfterTime,omitempty"`
+
+	// postbackGeneration is the generation of the Postback by which the attempt was made.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	PostbackGeneration int64 `json:"postbackGeneration,omitempty"`
+}
+
+// DeliveryRound counts the attempts since the delivery was made, or since somebody last asked for it again. The
+// schedule and spec.retry of the Postback count within a round.
+type DeliveryRound struct {
+	// attempts made in this round that count: faults of the installation itself do not.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Attempts int32 `json:"attempts,omitempty"`
+
+	// startTime is when the first attempt of this round began.
+	//
+	// +optional
+	StartTime *metav1.MicroTime `json:"startTime,omitempty"`
+}
+
+// PostbackDeliveryStatus is the log of a delivery.
+//
+// +structType=atomic
+type PostbackDeliveryStatus struct {
+	// conditions are Delivered; Reconciling while it will be tried again; Stalled when it failed for good.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchStrategy=merge
+	// +patchMergeKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+
+	// observedGeneration is the generation that the conditions describe. It starts at -1, so that a new object does
+	// not count as delivered.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=-1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// phase is Pending, Retrying, Delivered or Failed.
+	//
+	// +optional
+	Phase DeliveryPhase `json:"phase,omitempty"`
+
+	// attemptCount is the number of attempts on record, also of those that attempts no longer lists.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	AttemptCount int32 `json:"attemptCount,omitempty"`
+
+	// nextAttemptTime is when the next attempt is due.
+	//
+	// +optional
+	NextAttemptTime *metav1.MicroTime `json:"nextAttemptTime,omitempty"`
+
+	// completionTime is when the delivery was delivered or failed.
+	//
+	// +optional
+	CompletionTime *metav1.MicroTime `json:"completionTime,omitempty"`
+
+	// round counts the attempts since the delivery was made or a redelivery was last requested.
+	//
+	// +optional
+	Round DeliveryRound `json:"round,omitzero"`
+
+	// attempts are the newest 20, oldest first.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Attempts []Attempt `json:"attempts,omitempty"`
+
+	// lastHandledRedeliver is the newest value of the annotation postback.dev/redeliver that was acted on.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledRedeliver string `json:"lastHandledRedeliver,omitempty"`
+
+	// lastHandledRedeliverFromPostback is the newest value of the annotation postback.dev/redeliver-from-postback that
+	// was acted on.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledRedeliverFromPostback string `json:"lastHandledRedeliverFromPostback,omitempty"`
+}
+
+// DeliveredCondition is True when the endpoint has answered with a 2xx status, False when it is known that it has not,
+// or that it never will.
+const DeliveredCondition = "Delivered"
+
+// Reasons of a PostbackDelivery's conditions.
+const (
+	EndpointAcceptedReason = "EndpointAccepted"
+	RetryScheduledReason   = "RetryScheduled"
+	MaxAttemptsReason      = "MaxAttemptsReached"
+	GaveUpReason           = "GiveUpAfterReached"
+	// WaitingForEndpointReason says that the endpoint answered 410, so that the delivery waits until the Postback's spec
+	// changes or somebody asks for a redelivery.
+	WaitingForEndpointReason = "WaitingForEndpoint"
+	// RestoredReason says that the delivery was restored from a backup without a record of its attempts, so that it is sent
+	// only if somebody asks for it.
+	RestoredReason = "Restored"
+	// PostbackNotFoundReason says that the delivery was restored from a backup and its Postback does not exist.
+	PostbackNotFoundReason = "PostbackNotFound"
+)
+
+// Reasons of the events on a Postback that speak of its deliveries.
+const (
+	AttemptFailedReason         = "AttemptFailed"
+	DeliveryFailedReason        = "DeliveryFailed"
+	DeliveredAfterRetriesReason = "DeliveredAfterRetries"
+	FilterFailedReason          = "FilterFailed"
+	// DeliveryRefusedReason says that the API server refuses a PostbackDelivery for a reason that lasts, such as a policy.
+	DeliveryRefusedReason = "DeliveryRefused"
+	// AttemptNotRecordedReason says that the API server refuses the record of an attempt for a reason that lasts.
+	AttemptNotRecordedReason = "AttemptNotRecorded"
+)

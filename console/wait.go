@@ -1,0 +1,108 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package console
+
+import (
+	"strings"
+	"time"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/console/feed"
+	"github.com/postback-dev/postback-operator/internal/waiting"
+)
+
+// waitWords are the words of a log's line for a delivery without a time of its next attempt.
+var waitWords = map[waiting.Reason]string{
+	waiting.NoPostback:           "no Postback",
+	waiting.NoRoute:              "no route",
+	waiting.NoDispatcher:         "no dispatcher",
+	waiting.Paused:               "paused",
+	waiting.Disabled:             "disabled",
+	waiting.Gone:                 "set aside",
+	waiting.APIServerUnavailable: "unknown",
+}
+
+// wait is the reason why a delivery waits, as the pages show it.
+type wait struct {
+	waiting.Why
+	// Ahead says that Next is a time in the future.
+	Ahead bool
+}
+
+// Word is one word for a line of the log; it stands in for a time.
+func (w wait) Word() string {
+	if word := waitWords[w.Reason]; word != "" || w.Reason == "" {
+		return word
+	}
+	return "due"
+}
+
+// away reports whether the API server is unavailable.
+func (c *Console) away() bool {
+	p := c.problem()
+	return p != nil && p.Short == apiServerAway
+}
+
+// whyRow says why the delivery of a row waits. The zero value says that it does not wait.
+func (c *Console) whyRow(p *v1alpha1.Postback, row *feed.Row) wait {
+	now := c.clock.Now()
+	why := waiting.For(waiting.Delivery{
+		Phase: row.Phase, Attempts: row.Attempts, Test: row.Test, Asked: row.Asked, InBulk: row.InBulk, Scheduled: row.Next,
+	}, p, now)
+	if why.Reason != "" && c.away() {
+		why = waiting.Unavailable()
+	}
+	return wait{why, why.Next.After(now)}
+}
+
+// statusNote says how a Postback is and why its deliveries wait. The condition of an endpoint that holds them back says the same
+// as the reason why they wait.
+func statusNote(health label, why waiting.Why) string {
+	switch {
+	case why.Reason == waiting.RetryAfter && health.Text == healthWords[v1alpha1.ThrottledReason],
+		why.Reason == waiting.Gone && health.Text == healthWords[string(v1alpha1.OutcomeGone)]:
+		return why.Sentence
+	}
+	return strings.TrimSpace(health.Why + " " + why.Sentence)
+}
+
+// behind returns the number of older deliveries of the same Postback whose attempt is due, too.
+func (c *Console) behind(p *v1alpha1.Postback, row *feed.Row) int {
+	others := 0
+	for _, other := range c.feed.Rows(row.Log()) {
+		if other.Created.Before(row.Created) && c.whyRow(p, other).Reason == waiting.InTurn {
+			others++
+		}
+	}
+	return others
+}
+
+// whyPostback says why the deliveries of a Postback wait, as far as they wait for one reason.
+func (c *Console) whyPostback(p *v1alpha1.Postback) waiting.Why {
+	if c.away() {
+		return waiting.Unavailable()
+	}
+	return waiting.Postback(p, c.clock.Now())
+}
+
+// oldKeyEnds returns the time at which the previous signing key stops signing, zero if only one key signs.
+func oldKeyEnds(key *v1alpha1.PostbackSecret, now time.Time) time.Time {
+	if key == nil || key.Status.PreviousExpiryTime == nil || !key.Status.PreviousExpiryTime.After(now) {
+		return time.Time{}
+	}
+	return key.Status.PreviousExpiryTime.Time
+}

@@ -1,0 +1,160 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package accept accepts posted events: for each event and matching Postback that takes it, the intake stores a delivery.
+// Transport, decoding and the rights of producers are left to the doors: dispatcher/httpapi and dispatcher/jetstream.
+package accept
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
+	"github.com/postback-dev/postback-operator/internal/postback/filter"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+)
+
+const (
+	// requestStores and totalStores bound the deliveries that are stored at once, by a request and by the Acceptor.
+	requestStores = 16
+	totalStores   = 256
+	// maxDeliveries bounds the deliveries of one request, unless it holds a single event, which cannot be divided.
+	maxDeliveries = 10_000
+)
+
+// Routes finds the Postbacks that an event is for.
+type Routes interface {
+	// Match returns the routes of a namespace that are subscribed to an event type, in a slice of the caller's own.
+	Match(namespace, eventType string) []*route.Route
+}
+
+// Backlog knows how many deliveries of a Postback are unfinished.
+type Backlog interface {
+	// Full reports whether they are as many as its spec.limits.maxPending.
+	Full(r *route.Route) bool
+}
+
+// Intake keeps deliveries until they are attempted.
+type Intake interface {
+	// Store stores a delivery that is to be attempted.
+	Store(ctx context.Context, d *intake.Delivery) intake.Outcome
+}
+
+// Options of an Acceptor. Intake, Routes and Backlog are required.
+type Options struct {
+	Intake  Intake
+	Routes  Routes
+	Backlog Backlog
+	// Synced reports whether Routes and Backlog are loaded. Before that, events match no Postback and are lost, so the doors
+	// accept none. The default is always true.
+	Synced func() bool
+	// Remember spares the store a repeat's duplicates, by a memory of the requests that were stored in part. The store must not
+	// be lost while this process lives: the API server's state ends the process (internal/rollback), a stream does not.
+	Remember bool
+	// RequestStores and TotalStores bound the deliveries that are stored at once, by one request and by all. The defaults are 16
+	// and 256.
+	RequestStores, TotalStores int
+	// Events, if it is there, gets the events on Postbacks whose filter fails.
+	Events events.EventRecorder
+	// Traces, if it is there, gets the spans of stored deliveries.
+	Traces *trace.Traces
+	// Clock ages the memory of Remember. The default is the real clock.
+	Clock clock.PassiveClock
+	Log   logr.Logger
+}
+
+// Acceptor accepts posted events. It is safe for concurrent use.
+type Acceptor struct {
+	options Options
+	// stores holds one element for each delivery that is being stored.
+	stores   chan struct{}
+	filters  filter.Cache
+	progress *progress
+}
+
+// New returns an Acceptor, or an error if a part is missing.
+func New(o Options) (*Acceptor, error) {
+	if o.Intake == nil || o.Routes == nil || o.Backlog == nil {
+		return nil, errors.New("an intake, routes and a backlog are required")
+	}
+	if o.Synced == nil {
+		o.Synced = func() bool { return true }
+	}
+	o.Clock = cmp.Or[clock.PassiveClock](o.Clock, clock.RealClock{})
+	o.RequestStores = cmp.Or(o.RequestStores, requestStores)
+	o.TotalStores = cmp.Or(o.TotalStores, totalStores)
+	a := &Acceptor{options: o, stores: make(chan struct{}, o.TotalStores)}
+	if o.Remember {
+		a.progress = &progress{clock: o.Clock, known: map[types.NamespacedName]step{}}
+	}
+	return a, nil
+}
+
+// Synced reports whether the Postbacks are loaded. Until then events must not be accepted.
+func (a *Acceptor) Synced() bool { return a.options.Synced() }
+
+// TooManyError reports a request for more deliveries than one request may have. Nothing of it is stored.
+type TooManyError struct {
+	// Deliveries is how many the request is for, Max how many it may be for, and Fit how many of its first events fit.
+	Deliveries, Max, Fit int
+}
+
+func (e *TooManyError) Error() string {
+	return fmt.Sprintf("%d deliveries, at most %d", e.Deliveries, e.Max)
+}
+
+// Accept stores a delivery for each event and matching Postback of a namespace, as Postback and filter allow. When ctx ends,
+// the rest is Unstored. The only error is a *TooManyError.
+func (a *Acceptor) Accept(ctx context.Context, namespace string, posted []event.Posted) (Results, error) {
+	matched := a.match(namespace, posted)
+	if deliveries, fit := fitting(matched); fit < len(posted) {
+		return nil, &TooManyError{Deliveries: deliveries, Max: maxDeliveries, Fit: fit}
+	}
+	return a.store(ctx, namespace, posted, matched), nil
+}
+
+// match returns the routes that each event is for, in the order of their names.
+func (a *Acceptor) match(namespace string, posted []event.Posted) [][]*route.Route {
+	matched := make([][]*route.Route, len(posted))
+	for i := range posted {
+		matched[i] = a.options.Routes.Match(namespace, posted[i].Type)
+		slices.SortFunc(matched[i], func(a, b *route.Route) int {
+			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+		})
+	}
+	return matched
+}
+
+// fitting returns how many deliveries a request is for, and how many of its first events fit into one request.
+func fitting(matched [][]*route.Route) (deliveries, events int) {
+	for i, routes := range matched {
+		deliveries += len(routes)
+		if i == 0 || deliveries <= maxDeliveries {
+			events = i + 1
+		}
+	}
+	return deliveries, events
+}

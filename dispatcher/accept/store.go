@@ -1,0 +1,195 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package accept
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/internal/fault"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
+	"github.com/postback-dev/postback-operator/internal/postback/filter"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+)
+
+var errFault = errors.New("a fault of the dispatcher: see its log")
+
+// store stores a delivery for each event and matching Postback. The results are in the order of the events and of the
+// Postbacks' names. When ctx ends, the rest is Unstored.
+func (a *Acceptor) store(ctx context.Context, namespace string, events []event.Posted, matched [][]*route.Route) Results {
+	results := make(Results, len(events))
+	inRequest := make(chan struct{}, a.options.RequestStores)
+	first := firstByID(events)
+	var stores sync.WaitGroup
+	for i := range events {
+		e := &events[i]
+		deliveries := make([]DeliveryResult, len(matched[i]))
+		results[i] = EventResult{ID: e.ID, Event: e.Type, Deliveries: deliveries}
+		if first[i] != i {
+			continue
+		}
+		in := filter.NewInput(&e.Event)
+		for j, r := range matched[i] {
+			if err := acquire(ctx, inRequest, a.stores); err != nil {
+				deliveries[j] = DeliveryResult{Postback: r.Name, Result: intake.Unstored, Err: err}
+				continue
+			}
+			store := func() {
+				defer release(inRequest, a.stores)
+				deliveries[j] = a.storeOne(ctx, namespace, e, in, r)
+			}
+			if i == len(events)-1 && j == len(matched[i])-1 {
+				store() // The last, or the only one, needs no goroutine, whose stack would have to grow first.
+			} else {
+				stores.Go(store)
+			}
+		}
+	}
+	stores.Wait()
+	for i := range events {
+		if first[i] != i {
+			repeat(results[i].Deliveries, results[first[i]].Deliveries)
+		}
+	}
+	a.progress.remember(namespace, events, results)
+	return results
+}
+
+// firstByID returns for each event the index of the first one of the same id, which is the same event.
+func firstByID(events []event.Posted) []int {
+	byID := make(map[string]int, len(events))
+	first := make([]int, len(events))
+	for i := range events {
+		j, known := byID[events[i].ID]
+		if !known {
+			j, byID[events[i].ID] = i, i
+		}
+		first[i] = j
+	}
+	return first
+}
+
+// repeat makes the results of an event that comes a second time in one request from those of the first time.
+func repeat(second, first []DeliveryResult) {
+	copy(second, first)
+	for i := range second {
+		if second[i].Result == intake.Stored {
+			second[i].Result = intake.Duplicate
+		}
+	}
+}
+
+// acquire gets a slot of both, or fails when ctx ends.
+func acquire(ctx context.Context, first, second chan struct{}) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case first <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case second <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		<-first
+		return ctx.Err()
+	}
+}
+
+func release(first, second chan struct{}) {
+	<-second
+	<-first
+}
+
+// storeOne stores the delivery of an event for one Postback, unless the Postback does not take it.
+func (a *Acceptor) storeOne(ctx context.Context, namespace string, e *event.Posted, in *filter.Input, r *route.Route) (result DeliveryResult) {
+	// A panic must not end what others have in flight.
+	defer fault.Recover(a.options.Log, "Delivery not stored", func() []any {
+		result = DeliveryResult{Postback: r.Name, Result: intake.Unstored, Err: errFault}
+		return []any{"postback", r.Key()}
+	})
+	if r.State == v1alpha1.PostbackDisabled {
+		return DeliveryResult{Postback: r.Name, Result: intake.Skipped, Reason: Disabled}
+	}
+	if skipped := a.skippedByFilter(ctx, e, in, r); skipped != nil {
+		return *skipped
+	}
+	if name, known := a.progress.stored(namespace, e, r); known {
+		return DeliveryResult{Postback: r.Name, Delivery: name, Result: intake.Duplicate}
+	}
+	if a.options.Backlog.Full(r) {
+		return DeliveryResult{Postback: r.Name, Result: intake.Refused, Reason: BacklogFull}
+	}
+	return a.keep(ctx, namespace, e, r)
+}
+
+// keep makes the delivery of an event for a Postback, and has the intake store it.
+func (a *Acceptor) keep(ctx context.Context, namespace string, e *event.Posted, r *route.Route) (result DeliveryResult) {
+	reference := v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}
+	d, err := delivery.New(namespace, reference, r.Format, &e.Event)
+	if err != nil {
+		return DeliveryResult{Postback: r.Name, Result: intake.Unstored, Err: err}
+	}
+	ctx, span := a.options.Traces.Store(ctx, d)
+	defer func() { span.EndStore(string(result.Result), result.Result == intake.Unstored) }()
+	if leavesNoRoom(d) {
+		return DeliveryResult{Postback: r.Name, Result: intake.Refused, Reason: intake.TooLarge}
+	}
+	outcome := a.options.Intake.Store(ctx, &intake.Delivery{Object: d, Event: e, Route: r})
+	outcome.Announce(a.options.Events, r)
+	result = DeliveryResult{
+		Postback: r.Name, Result: outcome.Result, Reason: outcome.Reason, Message: outcome.Message, Err: outcome.Err, Delay: outcome.Delay,
+	}
+	if outcome.Result == intake.Stored || outcome.Result == intake.Duplicate || outcome.Result == intake.Conflict {
+		result.Delivery = d.Name
+	}
+	return result
+}
+
+const (
+	// maxStored is what etcd takes of one object by default, as JSON.
+	maxStored = 1536 << 10
+	// maxStatus is what the log of a delivery can grow to: 20 attempts whose texts are escaped.
+	maxStatus = 320 << 10
+	// maxRest is more than everything but body and status takes.
+	maxRest = 16 << 10
+	// worstEscape is how many bytes JSON can make of one: "<" becomes \u003c.
+	worstEscape = 6
+	// maxBody is the most that the API takes as a body.
+	maxBody = 1 << 20
+)
+
+// leavesNoRoom reports whether a delivery leaves no room for its log: it could be stored, but no attempt be recorded; or
+// has a larger body than the API takes.
+func leavesNoRoom(d *v1alpha1.PostbackDelivery) bool {
+	const room = maxStored - maxStatus
+	if len(d.Spec.Body) > maxBody {
+		return true
+	}
+	if len(d.Spec.Body)*worstEscape+maxRest < room {
+		return false // the usual case, for nothing
+	}
+	encoded, err := json.Marshal(d)
+	return err != nil || len(encoded) > room
+}

@@ -1,0 +1,252 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package access asks the Kubernetes API server who a caller is, and whether they have a right, such as to post events for a
+// namespace.
+package access
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// Verb and Resource are what a caller needs the right for, in the API group postback.dev and in the namespace of the
+// events. There is no such resource in the API: it stands for the posting of events in roles.
+const (
+	Verb     = "create"
+	Resource = "postbackevents"
+)
+
+// Right is what a caller needs, in the API group postback.dev.
+type Right struct {
+	// Verb and Resource are as roles have them. Namespace "" means all.
+	Verb, Resource, Namespace string
+}
+
+// String describes the right.
+func (r Right) String() string {
+	where := "in namespace " + r.Namespace
+	if r.Namespace == "" {
+		where = "in all namespaces"
+	}
+	return fmt.Sprintf("%s %s.%s %s", r.Verb, r.Resource, v1alpha1.GroupVersion.Group, where)
+}
+
+// key is part of what a right is remembered by.
+func (r Right) key() string { return r.Verb + " " + r.Resource + " " + r.Namespace }
+
+const (
+	// allowedFor is how long a positive answer holds: so long a token or a right that was taken away still serves.
+	allowedFor = time.Minute
+	// deniedFor is how long a negative answer holds: so long it takes at most until a new right serves.
+	deniedFor = 10 * time.Second
+	// reviewTimeout bounds one question to the API server.
+	reviewTimeout = 5 * time.Second
+	// maxReviews is how many questions may be open at once, however many callers with unknown tokens there are.
+	maxReviews = 32
+	// maxRemembered is how many answers of each kind are kept.
+	maxRemembered = 8192
+	// maxToken is more than any token of a ServiceAccount has. ingest's limit of a header is about as large.
+	maxToken = 16 << 10
+)
+
+// ErrUnavailable means that the API server did not answer: who calls may be right or not.
+var ErrUnavailable = errors.New("the Kubernetes API server does not say who the caller is and what they may do")
+
+// UnauthenticatedError means that a token is not accepted. It holds nothing of the token.
+type UnauthenticatedError struct {
+	// Detail says why, as far as that is known.
+	Detail string
+}
+
+// Error implements error.
+func (e *UnauthenticatedError) Error() string { return e.Detail }
+
+// ForbiddenError means that a caller has not the right that they need.
+type ForbiddenError struct {
+	User string
+	Right
+}
+
+// Error names what is missing.
+func (e *ForbiddenError) Error() string { return e.User + " may not " + e.Right.String() }
+
+// Reviewer asks the API server, and remembers what it answers. It is safe for concurrent use.
+type Reviewer struct {
+	clients  kubernetes.Interface
+	audience string
+	clock    clock.PassiveClock
+	// open holds one element for each question that is being asked.
+	open chan struct{}
+	// tokens are known by their digests, so that they themselves are nowhere kept; rights by that and what they are.
+	tokens  *memory[*caller]
+	rights  *memory[bool]
+	timeout time.Duration
+}
+
+// caller is what the API server says of a token. Without a user the token is not accepted.
+type caller struct {
+	user   *authenticationv1.UserInfo
+	detail string
+}
+
+// New returns a reviewer. Tokens have to be made for the audience; "" means the API server's own.
+func New(clients kubernetes.Interface, audience string, c clock.PassiveClock) *Reviewer {
+	return &Reviewer{
+		clients: clients, audience: audience, clock: c,
+		open:    make(chan struct{}, maxReviews),
+		tokens:  newMemory[*caller](c, maxRemembered),
+		rights:  newMemory[bool](c, maxRemembered),
+		timeout: reviewTimeout,
+	}
+}
+
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+
+// Check returns the name of the user whose token it is, if they may post events for a namespace. The error is as that of
+// Allow.
+func (r *Reviewer) Check(ctx context.Context, namespace, token string) (user string, err error) {
+	return r.Allow(ctx, token, Right{Verb: Verb, Resource: Resource, Namespace: namespace})
+}
+
+// Allow returns the name of the user whose token it is, if they have a right. The error is an *UnauthenticatedError, a
+// *ForbiddenError, or wraps ErrUnavailable.
+func (r *Reviewer) Allow(ctx context.Context, token string, right Right) (user string, err error) {
+	if len(token) > maxToken {
+		return "", &UnauthenticatedError{Detail: fmt.Sprintf("The token has more than %d bytes.", maxToken)}
+	}
+	digest := sha256.Sum256([]byte(token))
+	key := string(digest[:])
+	who, err := r.tokens.get(ctx, key, func(ctx context.Context) (*caller, time.Duration, error) {
+		return r.authenticate(ctx, token)
+	})
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%w: TokenReview: %w", ErrUnavailable, err)
+	case who.user == nil:
+		return "", &UnauthenticatedError{Detail: who.detail}
+	}
+	return r.permit(ctx, key, who.user, right)
+}
+
+// permit returns the name of a user who has a right. key stands for how the user is known.
+func (r *Reviewer) permit(ctx context.Context, key string, user *authenticationv1.UserInfo, right Right) (name string, err error) {
+	allowed, err := r.rights.get(ctx, key+right.key(), func(ctx context.Context) (bool, time.Duration, error) {
+		return r.authorize(ctx, right, user)
+	})
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%w: SubjectAccessReview: %w", ErrUnavailable, err)
+	case !allowed:
+		return "", &ForbiddenError{User: user.Username, Right: right}
+	}
+	return user.Username, nil
+}
+
+// authenticate asks whose token it is, and for how long the answer holds.
+func (r *Reviewer) authenticate(ctx context.Context, token string) (*caller, time.Duration, error) {
+	claims := readClaims(token)
+	if claims.expired(r.clock.Now()) {
+		return &caller{detail: "The token expired at " + claims.expiry().UTC().Format(time.RFC3339) + "."}, 0, nil // That costs no question, and so no place in the memory.
+	}
+	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
+	if r.audience != "" {
+		review.Spec.Audiences = []string{r.audience}
+	}
+	err := r.ask(ctx, reviewOfTokens, func(ctx context.Context) error {
+		var err error
+		review, err = r.clients.AuthenticationV1().TokenReviews().Create(ctx, review, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	status := &review.Status
+	// An authenticator that knows nothing of audiences leaves them empty: then the token is for the API server alone.
+	forUs := r.audience == "" || slices.Contains(status.Audiences, r.audience)
+	if !status.Authenticated || !forUs || status.User.Username == "" {
+		return &caller{detail: r.whyNot(claims)}, deniedFor, nil
+	}
+	holds := allowedFor
+	if claims.Expiry != nil {
+		holds = min(holds, claims.expiry().Sub(r.clock.Now()))
+	}
+	return &caller{user: &status.User}, holds, nil
+}
+
+// whyNot says why a token is not accepted. What it says of itself is a hint, no more: nobody has verified it. The API
+// server's own words are not repeated, because they may quote the token.
+func (r *Reviewer) whyNot(claims claims) string {
+	if r.audience != "" && claims.Audience != nil && !slices.Contains(claims.Audience, r.audience) {
+		return fmt.Sprintf("The token is for another audience: request one for %q.", r.audience)
+	}
+	return "The Kubernetes API server does not accept the token: it may be made up, revoked, of a ServiceAccount that is gone, or for another audience."
+}
+
+func (r *Reviewer) authorize(ctx context.Context, right Right, user *authenticationv1.UserInfo) (bool, time.Duration, error) {
+	extra := make(map[string]authorizationv1.ExtraValue, len(user.Extra))
+	for name, values := range user.Extra {
+		extra[name] = authorizationv1.ExtraValue(values)
+	}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: right.Namespace, Verb: right.Verb, Resource: right.Resource,
+			Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version,
+		},
+	}}
+	err := r.ask(ctx, reviewOfRights, func(ctx context.Context) error {
+		var err error
+		review, err = r.clients.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return false, 0, err
+	}
+	if !review.Status.Allowed {
+		return false, deniedFor, nil
+	}
+	return true, allowedFor, nil
+}
+
+// ask puts a question to the API server, with a bound on how many are open and on how long it takes.
+func (r *Reviewer) ask(ctx context.Context, kind string, question func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	select {
+	case r.open <- struct{}{}:
+		defer func() { <-r.open }()
+	case <-ctx.Done():
+		countReview(kind, ctx.Err())
+		return fmt.Errorf("%d questions are open: %w", maxReviews, ctx.Err())
+	}
+	err := question(ctx)
+	countReview(kind, err)
+	return err
+}

@@ -1,0 +1,155 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package access
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// authority is a certificate authority of a test.
+type authority struct {
+	t           *testing.T
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t: t}
+	a.certificate, a.key = a.make(&x509.Certificate{Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	return a
+}
+
+// make signs a certificate, its own if there is no other yet.
+func (a *authority) make(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	template.SerialNumber = big.NewInt(1)
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().Add(time.Hour)
+	}
+	parent, signer := a.certificate, a.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return certificate, key
+}
+
+func (a *authority) bundle() string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}))
+}
+
+// request returns a request over a connection that presented a certificate for jane.
+func (a *authority) request(template x509.Certificate) *http.Request {
+	a.t.Helper()
+	template.Subject = pkix.Name{CommonName: "jane", Organization: []string{"partners"}}
+	certificate, _ := a.make(&template)
+	return &http.Request{TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}}
+}
+
+var (
+	forClients = x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	ofServer   = x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	expired    = x509.Certificate{ExtKeyUsage: forClients.ExtKeyUsage, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)}
+)
+
+func TestCertificates(t *testing.T) {
+	s, _, clock := newTest(t, "")
+	clients := s.clients()
+	certificates, err := NewCertificates(clients, New(clients, "", clock))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- certificates.Start(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	old, current := newAuthority(t), newAuthority(t)
+	list := Right{Verb: "list", Resource: "postbackdeliveries", Namespace: "acme"}
+	allow := func(r *http.Request) (string, error) { return certificates.AllowCertificate(t.Context(), r, list) }
+	eventually := gomega.NewWithT(t).Eventually
+
+	if _, err := allow(old.request(forClients)); !isUnauthenticated(err) || !strings.Contains(err.Error(), "publishes no CA") {
+		t.Errorf("without the ConfigMap: %v", err)
+	}
+	published := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: caNamespace, Name: caConfigMap}, Data: map[string]string{caKey: old.bundle()},
+	}
+	if _, err := clients.CoreV1().ConfigMaps(caNamespace).Create(t.Context(), published, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(func() (string, error) { return allow(old.request(forClients)) }).WithTimeout(time.Minute).Should(gomega.Equal("jane"))
+	s.mu.Lock()
+	if asked := s.lastRight; asked.User != "jane" || !slices.Contains(asked.Groups, "partners") || asked.ResourceAttributes.Verb != "list" {
+		t.Errorf("the API server is asked %+v", asked)
+	}
+	s.mu.Unlock()
+	for name, r := range map[string]*http.Request{
+		"of another CA": current.request(forClients), "of a server": old.request(ofServer), "that expired": old.request(expired),
+	} {
+		if user, err := allow(r); !isUnauthenticated(err) || user != "" {
+			t.Errorf("a certificate %s: %q, %v", name, user, err)
+		}
+	}
+	s.denied.Store(true)
+	if _, err := allow(old.request(forClients)); err == nil || err.Error() != "jane may not list postbackdeliveries.postback.dev in namespace acme" {
+		t.Errorf("without the right: %v", err)
+	}
+	s.denied.Store(false)
+
+	published.Data[caKey] = current.bundle()
+	if _, err := clients.CoreV1().ConfigMaps(caNamespace).Update(t.Context(), published, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(func() (string, error) { return allow(current.request(forClients)) }).WithTimeout(time.Minute).Should(gomega.Equal("jane"))
+	if _, err := allow(old.request(forClients)); !isUnauthenticated(err) {
+		t.Errorf("a certificate of the CA before: %v", err)
+	}
+}

@@ -1,0 +1,142 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/postback-dev/postback-operator/dispatcher/access"
+	"github.com/postback-dev/postback-operator/dispatcher/decode"
+	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
+)
+
+// Access says who a caller is and whether they may post.
+type Access interface {
+	// Check returns the name of the user whose bearer token it is, if they may post events for a namespace. The error is
+	// an *access.UnauthenticatedError, an *access.ForbiddenError, or another one if it is not known.
+	Check(ctx context.Context, namespace, token string) (user string, err error)
+}
+
+const getToken = "kubectl create token, or a projected volume"
+
+// admit returns the name by which the rate of a caller is counted, or a refusal. It reads nothing of the body.
+func (s *Server) admit(ctx context.Context, r *http.Request, namespace string) (caller string, a *problem.Answer) {
+	caller, a = s.identify(ctx, r, namespace)
+	if a == nil {
+		a = s.charge(caller, 1, 0)
+	}
+	return caller, a
+}
+
+func (s *Server) identify(ctx context.Context, r *http.Request, namespace string) (caller string, a *problem.Answer) {
+	if s.options.Access == nil {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil {
+			host = r.RemoteAddr
+		}
+		return host, nil
+	}
+	token, ok := access.BearerToken(r.Header)
+	if !ok {
+		return "", problem.Refuse(problem.Unauthenticated, "Send a token of a Kubernetes ServiceAccount (%s) in one header, Authorization: Bearer <token>.", getToken).
+			With("WWW-Authenticate", access.Realm)
+	}
+	user, err := s.options.Access.Check(ctx, namespace, token)
+	if err == nil {
+		return user, nil
+	}
+	return "", s.denied(r, namespace, err)
+}
+
+// denied is the answer to a caller who may not post, or of whom that is not known.
+func (s *Server) denied(r *http.Request, namespace string, err error) *problem.Answer {
+	if unknown, ok := errors.AsType[*access.UnauthenticatedError](err); ok {
+		return problem.Refuse(problem.Unauthenticated, "%s Send a valid token of a ServiceAccount (%s).", unknown.Detail, getToken).
+			With("WWW-Authenticate", access.Realm+`, error="invalid_token"`)
+	}
+	if forbidden, ok := errors.AsType[*access.ForbiddenError](err); ok {
+		return problem.Refuse(problem.ForbiddenSender, "%s. Whoever administers the namespace can allow it: kubectl -n %s create rolebinding NAME --clusterrole=postback-event-sender %s",
+			forbidden.Error(), namespace, subject(forbidden.User))
+	}
+	a := problem.Refuse(problem.AccessUnknown, "The Kubernetes API did not say whether you may post. Nothing was stored: send the request again later.")
+	if r.Context().Err() == nil {
+		s.options.Log.Error(err, "Cannot tell whether a caller may post", "namespace", namespace, "instance", a.Problem.Instance)
+	}
+	return a
+}
+
+// subject returns how kubectl names a user.
+func subject(user string) string {
+	if account, ok := strings.CutPrefix(user, "system:serviceaccount:"); ok {
+		return "--serviceaccount=" + account
+	}
+	return "--user=" + strconv.Quote(user)
+}
+
+// charge acquires n events from the rate of a caller, whose request acquired some before, or refuses them.
+func (s *Server) charge(caller string, n, acquired int) *problem.Answer {
+	wait, ok := s.pace.Acquire(caller, n, acquired)
+	if ok {
+		return nil
+	}
+	a := problem.Refuse(problem.RateLimited, "More than %s events per second, and %d at once, are not taken from one sender. Nothing was stored: send the request again later.",
+		strconv.FormatFloat(s.pace.PerSecond(), 'f', -1, 64), s.options.Burst)
+	a.RetryAfter = wait
+	return a
+}
+
+const (
+	originHeader      = "WebHook-Request-Origin"
+	rateHeader        = "WebHook-Request-Rate"
+	maxOrigin         = 255
+	secondsPerMinute  = 60
+	anyRate           = "*"
+	allowedOrigin     = "WebHook-Allowed-Origin"
+	allowedRateHeader = "WebHook-Allowed-Rate"
+)
+
+// handshake answers the question of a sender of CloudEvents whether it may deliver here (HTTP 1.1 Web Hooks for Event
+// Delivery, 4), or returns nil if it is none. Every origin may ask: the token of each request decides.
+func (s *Server) handshake(r *http.Request) *problem.Answer {
+	origin := r.Header.Get(originHeader)
+	if r.Method != http.MethodOptions || origin == "" {
+		return nil
+	}
+	if len(origin) > maxOrigin || strings.ContainsFunc(origin, decode.NotPrintable) {
+		return problem.Refuse(problem.InvalidOrigin, "Send %s with at most %d printable ASCII characters.", originHeader, maxOrigin)
+	}
+	a := (&problem.Answer{Status: http.StatusOK, Header: http.Header{}}).With("Allow", http.MethodPost).With(allowedOrigin, origin)
+	if r.Header.Get(rateHeader) != "" {
+		a.With(allowedRateHeader, s.allowedRate())
+	}
+	return a
+}
+
+// allowedRate is in requests per minute.
+func (s *Server) allowedRate() string {
+	if s.pace.PerSecond() <= 0 {
+		return anyRate
+	}
+	return fmt.Sprintf("%.0f", max(1, math.Floor(s.pace.PerSecond()*secondsPerMinute)))
+}

@@ -1,0 +1,281 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package httpapi is the HTTP door for events: server, TLS, admission of producers, their rates, and the answers. Matching
+// and storing are left to dispatcher/accept. docs/ingest.md describes the API.
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+
+	"github.com/postback-dev/postback-operator/dispatcher/accept"
+	"github.com/postback-dev/postback-operator/dispatcher/pace"
+	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/internal/postback/event"
+	"github.com/postback-dev/postback-operator/internal/watched"
+)
+
+// Defaults of Options.
+const (
+	DefaultAddress      = "127.0.0.1:8080"
+	DefaultMaxBodyBytes = 256 << 10
+	DefaultMaxInFlight  = 256
+	DefaultRate         = 1000.0
+	DefaultBurst        = 2000
+)
+
+// LargestMaxBodyBytes is the largest value of Options.MaxBodyBytes: the body that endpoints get may be longer by what
+// is added to an event, and a delivery holds at most 1 MiB.
+const LargestMaxBodyBytes = 1<<20 - 1<<10
+
+const (
+	// requestTimeout bounds a request, from its header to the end of the storing.
+	requestTimeout = 10 * time.Second
+	readTimeout    = 10 * time.Second
+	headerTimeout  = 5 * time.Second
+	idleTimeout    = 2 * time.Minute
+	// writeTimeout counts from the end of the request's header.
+	writeTimeout = readTimeout + requestTimeout + 10*time.Second
+	// shutdownTimeout lets a request that was taken at the last moment end.
+	shutdownTimeout = requestTimeout + 5*time.Second
+	maxHeaderBytes  = 16 << 10
+)
+
+// Acceptor accepts posted events. It is an *accept.Acceptor.
+type Acceptor interface {
+	Accept(ctx context.Context, namespace string, posted []event.Posted) (accept.Results, error)
+	Synced() bool
+}
+
+// LogDoor answers the requests for the log of successes on the same server. It is a *logapi.Handler.
+type LogDoor interface {
+	// Serve answers a request. It reports false if the path is another one.
+	Serve(w http.ResponseWriter, r *http.Request) bool
+	AsksForCertificate() bool
+	// Stop ends the watches, which would outlast the server.
+	Stop()
+}
+
+// Options of a Server. Acceptor is required.
+type Options struct {
+	// Address to listen on, host:port. The default is DefaultAddress.
+	Address string
+	// Watched are the namespaces for which events are taken.
+	Watched watched.Namespaces
+	// MaxBodyBytes bounds the body of a request. The default is DefaultMaxBodyBytes, the most LargestMaxBodyBytes.
+	MaxBodyBytes int64
+	// MaxInFlight is the number of requests beyond which further ones are refused. The default is DefaultMaxInFlight.
+	MaxInFlight int
+
+	Acceptor Acceptor
+	// Access says who may post. Without it everybody may, which is refused unless Address is of the loopback interface.
+	Access Access
+	// LogDoor, if it is there, answers the requests for the log of successes.
+	LogDoor LogDoor
+	// Traces, if it is there, gets the spans of requests.
+	Traces *trace.Traces
+	// CertFile and KeyFile hold the certificate and its key, in PEM, for HTTPS. They are read again when they change.
+	// Without them the server speaks plain HTTP, which is refused unless Address is of the loopback interface or PlainHTTP
+	// is true.
+	CertFile, KeyFile string
+	PlainHTTP         bool
+	// Rate is how many events per second each caller may post, or 0 for any number; Burst how many at once.
+	Rate  float64
+	Burst int
+	// Clock gives createdAt to events without one. The default is the real clock.
+	Clock clock.PassiveClock
+	Log   logr.Logger
+
+	requestTimeout, readTimeout, shutdownTimeout time.Duration
+}
+
+func (o *Options) setDefaults() {
+	o.Address = cmp.Or(o.Address, DefaultAddress)
+	o.MaxBodyBytes = cmp.Or(o.MaxBodyBytes, DefaultMaxBodyBytes)
+	o.MaxInFlight = cmp.Or(o.MaxInFlight, DefaultMaxInFlight)
+	o.requestTimeout = cmp.Or(o.requestTimeout, requestTimeout)
+	o.readTimeout = cmp.Or(o.readTimeout, readTimeout)
+	o.shutdownTimeout = cmp.Or(o.shutdownTimeout, shutdownTimeout)
+	o.Clock = cmp.Or[clock.PassiveClock](o.Clock, clock.RealClock{})
+}
+
+func (o *Options) validate() error {
+	switch {
+	case o.Acceptor == nil:
+		return errors.New("an acceptor is required")
+	case o.MaxBodyBytes < 1 || o.MaxBodyBytes > LargestMaxBodyBytes:
+		return fmt.Errorf("the limit of a body must be from 1 to %d bytes, not %d", LargestMaxBodyBytes, o.MaxBodyBytes)
+	case o.MaxInFlight < 1:
+		return fmt.Errorf("the limit of requests in flight must be at least 1, not %d", o.MaxInFlight)
+	case o.Rate < 0 || math.IsNaN(o.Rate) || math.IsInf(o.Rate, 0):
+		return fmt.Errorf("the rate of a caller (--ingest-rate) must be a number of events per second, or 0 for no limit, not %v", o.Rate)
+	case o.Rate > 0 && o.Burst < event.MaxEvents:
+		return fmt.Errorf("the burst of a caller (--ingest-burst) must be at least %d, the number of events that one request may hold, not %d", event.MaxEvents, o.Burst)
+	}
+	return o.validateReach()
+}
+
+// validateReach refuses what would let everybody send, or have tokens read on their way.
+func (o *Options) validateReach() error {
+	switch {
+	case (o.CertFile == "") != (o.KeyFile == ""):
+		return errors.New("a certificate and its key belong together: give both of --ingest-tls-cert-file and --ingest-tls-private-key-file, or neither")
+	case isLoopback(o.Address):
+		return nil
+	case o.Access == nil:
+		return fmt.Errorf("whoever reaches %s could send events as anybody: use --ingest-auth=Kubernetes, or a loopback address such as %s as --ingest-bind-address", o.Address, DefaultAddress)
+	case o.CertFile == "" && !o.PlainHTTP:
+		return fmt.Errorf("tokens would go to %s in clear: give --ingest-tls-cert-file and --ingest-tls-private-key-file, or a loopback address such as %s as --ingest-bind-address; or, if something in front of it speaks TLS, --ingest-plain-http", o.Address, DefaultAddress)
+	}
+	return nil
+}
+
+// isLoopback reports whether an address to listen on is reached from this machine (or Pod) only.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// Server takes events over HTTP. It is a manager.Runnable of every replica.
+type Server struct {
+	options Options
+	// inFlight holds one element for each request in flight.
+	inFlight chan struct{}
+	pace     *pace.Limit
+
+	listening chan struct{}
+	addr      net.Addr
+	ready     atomic.Bool
+}
+
+// New returns a server that does not listen yet.
+func New(o Options) *Server {
+	o.setDefaults()
+	return &Server{
+		options:   o,
+		inFlight:  make(chan struct{}, max(o.MaxInFlight, 0)),
+		pace:      pace.New(o.Rate, o.Burst, o.Clock),
+		listening: make(chan struct{}),
+	}
+}
+
+// Listening is closed when the server listens.
+func (s *Server) Listening() <-chan struct{} { return s.listening }
+
+// Addr returns the address on which the server listens, or nil if Listening is not closed yet.
+func (s *Server) Addr() net.Addr {
+	select {
+	case <-s.listening:
+		return s.addr
+	default:
+		return nil
+	}
+}
+
+// Ready is a check for a readiness probe: it fails unless new requests are taken.
+func (s *Server) Ready(*http.Request) error {
+	switch {
+	case !s.ready.Load():
+		return errors.New("ingest takes no requests")
+	case !s.options.Acceptor.Synced():
+		return errors.New("ingest waits for the routes")
+	}
+	return nil
+}
+
+// Handler returns what answers the requests.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
+// Start listens and answers until ctx ends; then it takes no new requests and finishes those in flight. It may be called
+// once.
+func (s *Server) Start(ctx context.Context) error {
+	if err := s.options.validate(); err != nil {
+		return fmt.Errorf("ingest: %w", err)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.options.Address)
+	if err != nil {
+		return fmt.Errorf("listen for events: %w", err)
+	}
+	server := s.httpServer(ctx)
+	served := make(chan error, 2)
+	serve := server.Serve
+	if s.options.CertFile != "" {
+		certificates, err := s.watchCertificates(server)
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		// The certificates are watched as long as requests are in flight.
+		watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+		defer stop()
+		go func() { served <- certificates.run(watching) }()
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	go func() { served <- serve(listener) }()
+	s.addr = listener.Addr()
+	close(s.listening)
+	s.ready.Store(true)
+	s.options.Log.Info("Taking events", "address", s.addr.String(), "tls", s.options.CertFile != "", "authentication", s.options.Access != nil)
+
+	select {
+	case err := <-served:
+		s.ready.Store(false)
+		return errors.Join(fmt.Errorf("serve events: %w", err), server.Close())
+	case <-ctx.Done():
+	}
+	s.ready.Store(false)
+	if s.options.LogDoor != nil {
+		s.options.LogDoor.Stop()
+	}
+	s.options.Log.Info("Taking no more events: finishing requests in flight")
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.shutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(bounded); err != nil {
+		return errors.Join(fmt.Errorf("finish requests in flight: %w", err), server.Close())
+	}
+	return nil
+}
+
+func (s *Server) httpServer(ctx context.Context) *http.Server {
+	return &http.Server{
+		Handler:                      s.Handler(),
+		ReadHeaderTimeout:            min(headerTimeout, s.options.readTimeout),
+		ReadTimeout:                  s.options.readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+		// The end of ctx must not end the requests in flight.
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ErrorLog:    slog.NewLogLogger(logr.ToSlogHandler(s.options.Log), slog.LevelInfo),
+	}
+}

@@ -1,0 +1,202 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// checkEvery is how often streams and consumers are compared with what they have to be.
+	checkEvery = 2 * time.Second
+	// unansweredFor is how long a replica relies on the last comparison while nobody answers: a cluster elects a leader meanwhile.
+	unansweredFor = 15 * time.Second
+)
+
+// Start compares streams and consumers with what they have to be, and corrects them, every few seconds and after each new
+// connection, until ctx ends.
+func (c *Connection) Start(ctx context.Context) error {
+	var said string
+	for {
+		err := c.ensure(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if c.judge(err, time.Now()) {
+			said = ""
+		} else if err.Error() != said {
+			said = err.Error()
+			c.options.Log.Error(err, "The streams are not as they have to be; this replica accepts no events until they are")
+		}
+		pause := checkEvery
+		if err != nil {
+			pause = setupRetry
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.again:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// judge takes in a comparison, and reports whether the streams count as right.
+func (c *Connection) judge(err error, now time.Time) bool {
+	if err == nil {
+		c.rightAt = now
+		c.wrong.Store(nil)
+		streamsReadyGauge.Set(1)
+		return true
+	}
+	if c.wrong.Load() == nil && isUnanswered(err) && now.Sub(c.rightAt) < unansweredFor {
+		return true
+	}
+	c.wrong.Store(&err)
+	streamsReadyGauge.Set(0)
+	return false
+}
+
+// isUnanswered reports whether an error says nothing about the streams. The API error 503 is of a cluster that elects a leader.
+func isUnanswered(err error) bool {
+	answer, answered := errors.AsType[*jetstream.APIError](err)
+	return (!answered || answer.Code == http.StatusServiceUnavailable) && !errors.Is(err, errUnfit)
+}
+
+// errUnfit is part of errors about a stream that cannot be corrected.
+var errUnfit = errors.New("it cannot be used")
+
+// ensure makes every stream and consumer that is missing, and corrects those that differ from the desired configuration.
+func (c *Connection) ensure(ctx context.Context) error {
+	if !c.nats.IsConnected() {
+		return errDisconnected
+	}
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	c.memory.note()
+	connections := c.nats.Stats().Reconnects
+	for _, want := range c.streams() {
+		info, err := c.ensureStream(ctx, want)
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", want.Name, err)
+		}
+		c.see(want.Name, identity{created: info.Created, last: info.State.LastSeq})
+		if want.Name == c.names.DeliveriesStream() {
+			c.memory.seen(info)
+		}
+	}
+	for _, stream := range c.workQueues() {
+		info, err := c.ensureConsumer(ctx, stream)
+		if err != nil {
+			return fmt.Errorf("consumer %s of stream %s: %w", consumerName, stream, err)
+		}
+		c.see(stream+" "+consumerName, identity{created: info.Created})
+	}
+	c.epoch.checked(connections)
+	return nil
+}
+
+// see takes in what a stream or consumer is known by.
+func (c *Connection) see(name string, now identity) {
+	if !c.epoch.see(name, now) {
+		return
+	}
+	c.memory.remade()
+	remade.Inc()
+	c.options.Log.Error(errRemade, "NATS has lost a stream or a consumer", "name", name, "created", now.created)
+}
+
+var errRemade = errors.New("it was made anew since this replica saw it last: messages that it held may be lost")
+
+func (c *Connection) ensureStream(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
+	want.Duplicates = boundedWindow(want)
+	stream, err := c.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = c.js.CreateOrUpdateStream(ctx, want)
+		if err != nil {
+			return nil, err
+		}
+		c.options.Log.Info("Made a stream", "stream", want.Name, "replicas", want.Replicas, "maxBytes", want.MaxBytes)
+		return stream.CachedInfo(), grouped(stream, want)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info := stream.CachedInfo()
+	have := info.Config
+	if have.Retention != want.Retention {
+		return nil, fmt.Errorf("%w: it has retention %s, and needs %s: it was made by somebody else; use another --nats-stream-prefix", errUnfit, have.Retention, want.Retention)
+	}
+	if have.Replicas != want.Replicas && c.replicas[want.Name] != have.Replicas {
+		c.options.Log.Info("A stream keeps the number of its replicas, which is not that of --nats-replicas", "stream", want.Name, "replicas", have.Replicas)
+	}
+	c.replicas[want.Name] = have.Replicas
+	needed := withNeeds(have, want)
+	if reflect.DeepEqual(have, needed) {
+		return info, nil
+	}
+	stream, err = c.js.UpdateStream(ctx, needed)
+	if err != nil {
+		return nil, err
+	}
+	c.options.Log.Info("Corrected a stream", "stream", want.Name)
+	return info, grouped(stream, want)
+}
+
+// grouped returns an error if a server is older than group commits, of which it says nothing.
+func grouped(have jetstream.Stream, want jetstream.StreamConfig) error {
+	if want.AllowAtomicPublish && !have.CachedInfo().Config.AllowAtomicPublish {
+		return fmt.Errorf("%w: the server takes no messages in groups: it has to be of version 2.12 or newer, or --nats-group-commit be left out", errUnfit)
+	}
+	return nil
+}
+
+// ensureConsumer makes the consumer of a work queue, or makes it anew if it does not serve and cannot be changed.
+func (c *Connection) ensureConsumer(ctx context.Context, stream string) (*jetstream.ConsumerInfo, error) {
+	consumer, err := c.js.Consumer(ctx, stream, consumerName)
+	switch {
+	case err == nil && serves(consumer.CachedInfo()):
+		return consumer.CachedInfo(), nil
+	case err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrNotPullConsumer):
+		return nil, err
+	}
+	if err == nil && consumer.CachedInfo().Paused {
+		if _, err := c.js.ResumeConsumer(ctx, stream, consumerName); err != nil {
+			return nil, err
+		}
+	}
+	made, err := c.js.CreateOrUpdateConsumer(ctx, stream, sharedConsumer())
+	if _, refused := errors.AsType[*jetstream.APIError](err); refused && consumer != nil {
+		// It delivers its messages again; their traces identify them.
+		if err := c.js.DeleteConsumer(ctx, stream, consumerName); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return nil, err
+		}
+		made, err = c.js.CreateConsumer(ctx, stream, sharedConsumer())
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.options.Log.Info("Made or corrected a consumer", "stream", stream, "consumer", consumerName)
+	return made.CachedInfo(), nil
+}

@@ -1,0 +1,143 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// sweepEvery is how often strays are looked for, and for how long a delivery has to look like one.
+	sweepEvery = 10 * time.Second
+	// maxSwept bounds how many are settled at a time.
+	maxSwept = 100
+)
+
+// stray is a delivery that the server takes for settled and holds nevertheless, because it was killed before its removal was
+// on the disk. It is never given out again.
+type stray struct {
+	stream jetstream.Stream
+	place  uint64
+	goesOn func() bool
+}
+
+// Ack removes the message.
+func (s *stray) Ack() error {
+	if !s.goesOn() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+	defer cancel()
+	return s.stream.DeleteMsg(ctx, s.place)
+}
+
+// Nak, NakWithDelay and InProgress do nothing: what is left is found again.
+func (*stray) Nak() error                       { return nil }
+func (*stray) NakWithDelay(time.Duration) error { return nil }
+func (*stray) InProgress() error                { return nil }
+
+// sweep settles strays until ctx ends.
+func (c *Consumer) sweep(ctx context.Context, ready func() bool) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	var floor uint64
+	goesOn, _ := c.Connection.epoch.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if !ready() {
+			continue
+		}
+		if !goesOn() {
+			goesOn, _ = c.Connection.epoch.now()
+			floor = 0
+		}
+		now, err := c.settleStrays(ctx, floor, goesOn)
+		if err != nil {
+			c.Log.V(1).Info("Cannot look for strays in the stream", "reason", err.Error())
+			continue
+		}
+		floor = now
+	}
+}
+
+// settleStrays settles what the stream holds up to a place up to which the consumer had nothing left at the last look, and
+// returns up to where that is so now.
+func (c *Consumer) settleStrays(ctx context.Context, before uint64, goesOn func() bool) (now uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
+	defer cancel()
+	name := c.Connection.names.DeliveriesStream()
+	stream, err := c.Connection.js.Stream(ctx, name)
+	if err != nil {
+		return 0, fmt.Errorf("look at stream %s: %w", name, err)
+	}
+	consumer, err := stream.Consumer(ctx, consumerName)
+	if err != nil {
+		return 0, fmt.Errorf("look at the consumer of stream %s: %w", name, err)
+	}
+	now = consumer.CachedInfo().AckFloor.Stream
+	last := min(before, now) // A server that was killed may have gone back, and give out what is beyond.
+	next := stream.CachedInfo().State.FirstSeq
+	for range maxSwept {
+		if next > last {
+			break
+		}
+		m, err := c.Connection.ask(ctx, name, whichMessage{From: next, NextOf: c.Connection.names.AllDeliveries()})
+		if err != nil {
+			return 0, err
+		}
+		if m == nil || m.Sequence > last {
+			break
+		}
+		next = m.Sequence + 1
+		if err := c.settleStray(ctx, &stray{stream, m.Sequence, goesOn}, m); err != nil {
+			return 0, err
+		}
+	}
+	return now, nil
+}
+
+// settleStray removes one that is on record, and leaves any other to the API server.
+func (c *Consumer) settleStray(ctx context.Context, s *stray, m *jetstream.RawStreamMsg) error {
+	d, err := c.Connection.names.ParseDelivery(m.Subject, m.Header, m.Data)
+	if err != nil {
+		c.refuse(err, m.Subject)
+		return s.Ack() //nolint:contextcheck // It is short, and is to be done when ctx ends, too.
+	}
+	h := &held{msg: s, d: d, stored: m.Time, since: c.Clock.Now(), tries: 1}
+	if !c.hand.take(ctx, h) {
+		return ctx.Err()
+	}
+	c.Log.Info("The stream holds a delivery that it takes for settled", "delivery", klog.KObj(d))
+	switch {
+	case c.Known.mayExist(client.ObjectKeyFromObject(d)):
+		c.done(h)
+	case c.wasLogged(h): //nolint:contextcheck // It goes on until Stop.
+	default:
+		c.leave(h, overflowStray) //nolint:contextcheck // It goes on until Stop.
+	}
+	return nil
+}

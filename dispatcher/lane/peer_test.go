@@ -1,0 +1,188 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package lane
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+)
+
+// of returns an attempt by a generation of the Postback.
+func of(generation int64, outcome v1alpha1.Outcome, code int32) *v1alpha1.Attempt {
+	a := &v1alpha1.Attempt{Outcome: outcome, PostbackGeneration: generation}
+	if code != 0 {
+		a.StatusCode = ptr.To(code)
+	}
+	return a
+}
+
+// throttled returns an attempt that an endpoint answered with Retry-After.
+func throttled(generation int64, pause time.Duration) *v1alpha1.Attempt {
+	a := of(generation, v1alpha1.OutcomeFailed5xx, http.StatusServiceUnavailable)
+	a.RetryAfterTime = ptr.To(metav1.NewMicroTime(time.Now().Add(pause)))
+	return a
+}
+
+// changed returns the route of a later generation, to the same endpoint or to another one.
+func changed(uid string, generation, endpoint int64) *route.Route {
+	r := target(uid)
+	r.Generation, r.EndpointGeneration = generation, endpoint
+	r.URL = fmt.Sprintf("https://%s-%d.example.com/", uid, endpoint)
+	return r
+}
+
+// A record of an attempt at an earlier URL says nothing about the present one, however late it is read.
+func TestRecordsOfAnotherEndpointTeachNothing(t *testing.T) {
+	records := map[string]func() *v1alpha1.Attempt{
+		"Retry-After": func() *v1alpha1.Attempt { return throttled(1, time.Hour) },
+		"410":         func() *v1alpha1.Attempt { return of(1, v1alpha1.OutcomeGone, http.StatusGone) },
+		"timeout":     func() *v1alpha1.Attempt { return of(1, v1alpha1.OutcomeTimeout, 0) },
+	}
+	for name, record := range records {
+		t.Run(name+" observed", func(t *testing.T) {
+			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
+				e := &endpoint{attempt: succeeded}
+				l.Submit(changed("u", 1, 1), e.work("e1", time.Now()))
+				synctest.Wait()
+				now := changed("u", 2, 2)
+				l.SetRoute(now)
+				l.Observe(now, record()) // A label on the delivery of e1.
+				l.Submit(now, e.work("e3", time.Now()))
+				synctest.Wait()
+				want(t, "attempts", len(e.got()), 2)
+				want(t, "held back", l.HeldBack("u"), false)
+			})
+		})
+		t.Run(name+" found at start", func(t *testing.T) {
+			unfinished := func(types.UID) []*v1alpha1.PostbackDelivery {
+				return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*record()}}}}
+			}
+			inBubble(t, Options{Unfinished: unfinished}, func(t *testing.T, l *Lanes) {
+				e := &endpoint{takes: time.Second}
+				l.Submit(changed("u", 3, 2), e.work("1", time.Now()))
+				l.Submit(changed("u", 3, 2), e.work("2", time.Now()))
+				synctest.Wait()
+				want(t, "attempts", len(e.got()), 2)
+			})
+		})
+	}
+}
+
+// The same endpoint is meant as long as its URL stays, whatever else changes.
+func TestPauseOutlivesOtherChanges(t *testing.T) {
+	for name, learn := range map[string]func(l *Lanes){
+		"before the change":        func(l *Lanes) { l.Observe(changed("u", 1, 1), throttled(1, time.Hour)) },
+		"from a record after it":   func(l *Lanes) { l.Observe(changed("u", 2, 1), throttled(1, time.Hour)) },
+		"before the route is here": func(l *Lanes) { l.Observe(changed("u", 1, 1), throttled(2, time.Hour)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
+				learn(l)
+				e := &endpoint{}
+				l.SetRoute(changed("u", 2, 1))
+				l.Submit(changed("u", 2, 1), e.work("1", time.Now()))
+				time.Sleep(59 * time.Minute) //nolint:forbidigo // The bubble's clock.
+				want(t, "before the end", len(e.got()), 0)
+				time.Sleep(2 * time.Minute) //nolint:forbidigo // The bubble's clock.
+				want(t, "after the end", len(e.got()), 1)
+			})
+		})
+	}
+	t.Run("by the new endpoint, before its route is here", func(t *testing.T) {
+		inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
+			l.Observe(changed("u", 1, 1), throttled(2, time.Hour))
+			e := &endpoint{}
+			l.SetRoute(changed("u", 2, 2))
+			l.Submit(changed("u", 2, 2), e.work("1", time.Now()))
+			synctest.Wait()
+			want(t, "attempts", len(e.got()), 0)
+		})
+	})
+}
+
+// An attempt that ends after its endpoint was replaced does not count for the new one.
+func TestAttemptInFlightOfAnotherEndpoint(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
+		old := &endpoint{takes: time.Minute, attempt: func() *v1alpha1.Attempt { return throttled(1, time.Hour) }}
+		for i := range tripAfter {
+			l.Submit(changed("u", 1, 1), old.work(fmt.Sprint(i), time.Now()))
+		}
+		synctest.Wait()
+		l.SetRoute(changed("u", 2, 2))
+		time.Sleep(2 * time.Minute) //nolint:forbidigo // The bubble's clock.
+		want(t, "held back", l.HeldBack("u"), false)
+		now := &endpoint{}
+		l.Submit(changed("u", 2, 2), now.work("new", time.Now()))
+		synctest.Wait()
+		want(t, "attempts", len(now.got()), 1)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		want(t, "duration", l.lanes["u"].peer.took, 0)
+		want(t, "failures", l.lanes["u"].peer.streak.failures, 0)
+	})
+}
+
+// The probe of an open circuit belongs to its endpoint: the next endpoint gets one of its own.
+func TestProbeInFlightOfAnotherEndpoint(t *testing.T) {
+	unfinished := func(types.UID) []*v1alpha1.PostbackDelivery {
+		return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*timedOut()}}}}
+	}
+	inBubble(t, Options{Unfinished: unfinished}, func(t *testing.T, l *Lanes) {
+		old := &endpoint{takes: time.Minute, attempt: timedOut}
+		l.Submit(changed("u", 1, 1), old.work("probe", time.Now()))
+		synctest.Wait()
+		l.SetRoute(changed("u", 2, 2))
+		now := &endpoint{takes: time.Second, attempt: func() *v1alpha1.Attempt { return of(2, v1alpha1.OutcomeSucceeded, 200) }}
+		for i := range 10 {
+			l.Submit(changed("u", 2, 2), now.work(fmt.Sprint(i), time.Now()))
+		}
+		synctest.Wait()
+		want(t, "probes of the new endpoint", len(now.got()), 1)
+		time.Sleep(30 * time.Second) //nolint:forbidigo // The bubble's clock.
+		want(t, "attempts while the old probe hangs", len(now.got()), 10)
+		time.Sleep(time.Minute) //nolint:forbidigo // The bubble's clock.
+		want(t, "held back after the old probe failed", l.HeldBack("u"), false)
+	})
+}
+
+// A certificate that was replaced in its Secret is a reason to try at once, though the spec is the same.
+func TestNewCredentialsAreTriedAtOnce(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
+		e := &endpoint{attempt: timedOut}
+		for i := range tripAfter + 1 {
+			l.Submit(target("a"), e.work(fmt.Sprint(i), time.Now()))
+		}
+		synctest.Wait()
+		before := len(e.got())
+		l.Submit(target("a"), e.work("late", time.Now()))
+		r := target("a")
+		r.TLS = &route.TLS{CA: "another"}
+		l.SetRoute(r)
+		synctest.Wait()
+		want(t, "probes", len(e.got()), before+1)
+	})
+}

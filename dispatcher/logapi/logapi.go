@@ -1,0 +1,307 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package logapi is the HTTP door for the log of successes: list, get and watch what was delivered on the first attempt, and
+// restore one delivery as an object. The server that it is mounted on, and its TLS, are left to dispatcher/httpapi.
+package logapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/utils/clock"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/access"
+	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/pace"
+	"github.com/postback-dev/postback-operator/dispatcher/successlog"
+	"github.com/postback-dev/postback-operator/internal/fault"
+	"github.com/postback-dev/postback-operator/internal/metric"
+)
+
+// Reader reads the log of successes.
+type Reader interface {
+	List(ctx context.Context, q successlog.Query, before uint64, limit int) (successlog.Page, error)
+	// Get returns nil if there is no such delivery.
+	Get(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error)
+	// Newest returns the sequence of the newest entry.
+	Newest(ctx context.Context) (sequence uint64, err error)
+	Follow(ctx context.Context, q successlog.Query, after uint64, receive func(sequence uint64, d *v1alpha1.PostbackDelivery) error) error
+}
+
+// Rights says who a caller is and whether they have a right.
+type Rights interface {
+	// Allow returns the name of the user whose bearer token it is, if they have a right. Its errors are those of package access.
+	Allow(ctx context.Context, token string, right access.Right) (user string, err error)
+	// AllowCertificate is Allow for the client certificate of the request's connection.
+	AllowCertificate(ctx context.Context, r *http.Request, right access.Right) (user string, err error)
+}
+
+// Recorder records attempts of PostbackDeliveries.
+type Recorder interface {
+	Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error)
+}
+
+// Options of a Handler. API and Recorder write what is restored.
+type Options struct {
+	// Reader is nil if this installation has no log. The requests are answered so, then.
+	Reader Reader
+	// Rights says who may read and restore. Without it everybody may.
+	Rights   Rights
+	API      intake.Store
+	Recorder Recorder
+	// Synced reports whether the Postbacks are loaded. Until then requests are refused. The default is always true.
+	Synced func() bool
+	// Clock paces readers. The default is the real clock.
+	Clock clock.PassiveClock
+	Log   logr.Logger
+}
+
+// Handler answers the requests for the log. It is safe for concurrent use.
+type Handler struct {
+	options Options
+	// reads, watches and pace bound the requests. stopping is closed when watches have to end.
+	reads, watches chan struct{}
+	pace           *pace.Limit
+	stopping       chan struct{}
+}
+
+// New returns a handler.
+func New(o Options) *Handler {
+	if o.Synced == nil {
+		o.Synced = func() bool { return true }
+	}
+	o.Clock = cmp.Or[clock.PassiveClock](o.Clock, clock.RealClock{})
+	return &Handler{
+		options:  o,
+		reads:    make(chan struct{}, maxReads),
+		watches:  make(chan struct{}, maxWatches),
+		pace:     pace.New(readRate, readBurst, o.Clock),
+		stopping: make(chan struct{}),
+	}
+}
+
+// Stop ends the watches. It may be called once.
+func (h *Handler) Stop() { close(h.stopping) }
+
+// AsksForCertificate reports whether callers may present a client certificate, which is verified with their request.
+func (h *Handler) AsksForCertificate() bool {
+	return h.options.Reader != nil && h.options.Rights != nil
+}
+
+// Bounds of the requests for the log. They have their own, so that whoever reads does not keep events out.
+const (
+	maxReads     = 8
+	maxWatches   = 64
+	readRate     = 20.0
+	readBurst    = 60
+	logTimeout   = 10 * time.Second
+	retryRead    = time.Second
+	retryWatch   = 10 * time.Second
+	logResource  = "deliveries"
+	restoreVerb  = "restore"
+	deliveryKind = "postbackdeliveries"
+)
+
+// The verbs of the log, as the metric has them.
+const (
+	listLog    = "list"
+	getLog     = "get"
+	watchLog   = "watch"
+	restoreLog = "restore"
+)
+
+var logRequests = metric.Dispatcher.Counters("postback_log_requests_total",
+	"Requests for the log of successes, by what was asked and whether it was answered, refused, or failed here.",
+	metric.Label{Name: "verb", Values: []string{listLog, getLog, watchLog, restoreLog}},
+	metric.Label{Name: "result", Values: []string{"Answered", "Refused", "Failed"}})
+
+// logRequest is what a request for the log asks.
+type logRequest struct {
+	verb, namespace, name string
+	right                 access.Right
+	// user is who asks.
+	user string
+}
+
+// logTarget returns what a request for the log asks, or an answer if that is not clear. ours is false if the path is none of
+// the log.
+func logTarget(r *http.Request) (q *logRequest, ours bool, a *problem.Answer) {
+	rest, ok := strings.CutPrefix(r.URL.Path, "/v1/")
+	if !ok {
+		return nil, false, nil
+	}
+	q = &logRequest{verb: listLog}
+	if tail, ok := strings.CutPrefix(rest, "namespaces/"); ok {
+		q.namespace, rest, _ = strings.Cut(tail, "/")
+		if len(validation.IsDNS1123Label(q.namespace)) > 0 {
+			return nil, false, nil
+		}
+	}
+	parts := strings.Split(rest, "/")
+	if parts[0] != logResource {
+		return nil, false, nil
+	}
+	method := http.MethodGet
+	switch {
+	case len(parts) == 1:
+		if r.URL.Query().Get("watch") == "true" {
+			q.verb = watchLog
+		}
+	case q.namespace == "" || parts[1] == "" || len(parts) > 3 || len(parts) == 3 && parts[2] != restoreVerb:
+		return nil, true, problem.Refuse(problem.NotFound, "Read the log of successes at /v1/deliveries, and at /v1/namespaces/{namespace}/deliveries, /deliveries/{name} and /deliveries/{name}/restore below it.")
+	case len(parts) == 2:
+		q.verb, q.name = getLog, parts[1]
+	default:
+		q.verb, q.name, method = restoreLog, parts[1], http.MethodPost
+	}
+	if r.Method != method {
+		return nil, true, problem.Refuse(problem.MethodNotAllowed, "Use %s here.", method).With("Allow", method)
+	}
+	q.right = access.Right{Verb: q.verb, Resource: deliveryKind, Namespace: q.namespace}
+	if q.verb == restoreLog {
+		// It is for a redelivery, which an annotation asks for.
+		q.right.Verb = "patch"
+	}
+	return q, true, nil
+}
+
+// Serve answers a request for the log of successes. It reports false if it is none.
+func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) bool {
+	q, ours, a := logTarget(r)
+	if !ours {
+		return false
+	}
+	if a == nil {
+		a = h.answerLog(w, r, q)
+		countLog(q.verb, a)
+	}
+	if a == nil {
+		return true // It was a watch.
+	}
+	if err := a.Write(w); err != nil {
+		h.options.Log.V(1).Info("Answer not sent", "reason", err.Error())
+	}
+	return true
+}
+
+func countLog(verb string, a *problem.Answer) {
+	result := "Answered"
+	if a != nil && a.Problem != nil {
+		result = "Refused"
+		if a.Status >= http.StatusInternalServerError {
+			result = "Failed"
+		}
+	}
+	logRequests.WithLabelValues(verb, result).Inc()
+}
+
+// answerLog returns the answer to a request for the log, or nil if it has been given.
+func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logRequest) (a *problem.Answer) {
+	defer fault.Recover(h.options.Log, "Request for the log not handled", func() []any {
+		a = problem.Refuse(problem.InternalError, "The request could not be handled.").Closing()
+		return []any{"instance", a.Problem.Instance}
+	})
+	ctx, cancel := context.WithTimeout(r.Context(), logTimeout)
+	defer cancel()
+	if a := h.admitReader(ctx, r, q); a != nil {
+		return a
+	}
+	if h.options.Reader == nil {
+		return problem.Refuse(problem.NoLog, "This installation keeps its deliveries as PostbackDeliveries in the Kubernetes API (--intake=kubernetes): all that there is, is there.")
+	}
+	if !h.options.Synced() {
+		a := problem.Refuse(problem.NotReady, "The Postbacks are not loaded yet: send the request again later.")
+		return a
+	}
+	room, retry := h.reads, retryRead
+	if q.verb == watchLog {
+		room, retry = h.watches, retryWatch
+	}
+	select {
+	case room <- struct{}{}:
+		defer func() { <-room }()
+	default:
+		a := problem.Refuse(problem.Overloaded, "More than %d read the log: send the request again later.", cap(room))
+		a.RetryAfter = retry
+		return a
+	}
+	switch q.verb {
+	case getLog:
+		return h.getLogged(ctx, r, q)
+	case restoreLog:
+		return h.restore(ctx, r, q)
+	case watchLog:
+		return h.watchLogged(w, r, q)
+	}
+	return h.listLogged(ctx, r, q)
+}
+
+// admitReader finds out who asks, and refuses those who may not, or ask too often.
+func (h *Handler) admitReader(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
+	if h.options.Rights == nil {
+		q.user = r.RemoteAddr // On loopback, without authentication.
+		return nil
+	}
+	var user string
+	var err error
+	switch token, ok := access.BearerToken(r.Header); {
+	case ok:
+		user, err = h.options.Rights.Allow(ctx, token, q.right)
+	case len(r.Header.Values("Authorization")) == 0 && r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
+		user, err = h.options.Rights.AllowCertificate(ctx, r, q.right)
+	default:
+		return problem.Refuse(problem.Unauthenticated, "Send your token for the Kubernetes API in one header, Authorization: Bearer <token>, or present a client certificate of the cluster.").
+			With("WWW-Authenticate", access.Realm)
+	}
+	if unknown, ok := errors.AsType[*access.UnauthenticatedError](err); ok {
+		return problem.Refuse(problem.Unauthenticated, "%s", unknown.Detail).With("WWW-Authenticate", access.Realm+`, error="invalid_token"`)
+	}
+	if forbidden, ok := errors.AsType[*access.ForbiddenError](err); ok {
+		return problem.Refuse(problem.ForbiddenReader, "%s.", forbidden.Error())
+	}
+	if err != nil {
+		a := problem.Refuse(problem.AccessUnknown, "The Kubernetes API did not say whether you may: send the request again later.")
+		if r.Context().Err() == nil {
+			h.options.Log.Error(err, "Cannot tell whether a caller may read the log", "instance", a.Problem.Instance)
+		}
+		return a
+	}
+	if wait, ok := h.pace.Acquire(user, 1, 0); !ok {
+		a := problem.Refuse(problem.RateLimited, "More than %v requests for the log per second are not taken from one user: send the request again later.", readRate)
+		a.RetryAfter = wait
+		return a
+	}
+	q.user = user
+	return nil
+}
+
+// unreadable is the answer when the log cannot be read.
+func (h *Handler) unreadable(r *http.Request, err error) *problem.Answer {
+	a := problem.Refuse(problem.LogUnavailable, "The log of successes cannot be read now. It is kept; send the request again later.")
+	if r.Context().Err() == nil {
+		h.options.Log.Error(err, "Cannot read the log of successes", "instance", a.Problem.Instance)
+	}
+	return a
+}

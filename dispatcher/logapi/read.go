@@ -1,0 +1,194 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package logapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
+	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/successlog"
+	"github.com/postback-dev/postback-operator/internal/audit"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/refusal"
+)
+
+const (
+	defaultPage = 100
+	decimal     = 10
+)
+
+// The parameters of a query.
+const (
+	postbackParam        = "postback"
+	eventParam           = "event"
+	eventIDParam         = "eventID"
+	prefixParam          = "prefix"
+	sinceParam           = "since"
+	limitParam           = "limit"
+	continueParam        = "continue"
+	watchParam           = "watch"
+	resourceVersionParam = "resourceVersion"
+)
+
+// logQuery reads what a query selects. A parameter that is not known is refused: without it the answer would be another one.
+func logQuery(namespace string, values url.Values) (q successlog.Query, err error) {
+	q.Namespace = namespace
+	for name := range values {
+		value := values.Get(name)
+		switch name {
+		case postbackParam:
+			q.Postback = value
+		case eventParam:
+			q.EventType = value
+		case eventIDParam:
+			q.EventID = value
+		case prefixParam:
+			q.Prefix = value
+		case sinceParam:
+			if q.Since, err = time.Parse(time.RFC3339, value); err != nil {
+				return q, fmt.Errorf("%s must be a time in RFC 3339, not %q", sinceParam, value)
+			}
+		case limitParam, continueParam, watchParam, resourceVersionParam:
+		default:
+			return q, fmt.Errorf("there is no parameter %q", name)
+		}
+	}
+	if q.Namespace == "" && (q.Postback != "" || q.EventID != "") {
+		return q, fmt.Errorf("%s and %s need a namespace in the path", postbackParam, eventIDParam)
+	}
+	return q, nil
+}
+
+// number reads a number of a query, or returns the fallback if there is none.
+func number(values url.Values, name string, fallback uint64) (uint64, error) {
+	text := values.Get(name)
+	if text == "" {
+		return fallback, nil
+	}
+	n, err := strconv.ParseUint(text, decimal, 63)
+	if err != nil {
+		return 0, fmt.Errorf("%s must be a number, not %q", name, text)
+	}
+	return n, nil
+}
+
+// listLogged answers with a page of the log, the newest first.
+func (h *Handler) listLogged(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
+	values := r.URL.Query()
+	query, err := logQuery(q.namespace, values)
+	limit, err2 := number(values, limitParam, defaultPage)
+	before, err3 := number(values, continueParam, 0)
+	for _, err := range []error{err, err2, err3} {
+		if err != nil {
+			return problem.Refuse(problem.InvalidQuery, "%s.", err.Error())
+		}
+	}
+	page, err := h.options.Reader.List(ctx, query, before, int(min(limit, successlog.MaxLimit)))
+	if err != nil {
+		return h.unreadable(r, err)
+	}
+	list := &v1alpha1.PostbackDeliveryList{Items: make([]v1alpha1.PostbackDelivery, len(page.Deliveries))}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDeliveryList"))
+	list.ResourceVersion = strconv.FormatUint(page.Newest, decimal)
+	if page.Before > 0 {
+		list.Continue = strconv.FormatUint(page.Before, decimal)
+	}
+	for i, d := range page.Deliveries {
+		list.Items[i] = *d
+	}
+	return &problem.Answer{Status: http.StatusOK, Body: list}
+}
+
+// logged returns a delivery as the log has it, or an answer if it has not.
+func (h *Handler) logged(ctx context.Context, r *http.Request, q *logRequest) (*v1alpha1.PostbackDelivery, *problem.Answer) {
+	d, err := h.options.Reader.Get(ctx, q.namespace, q.name)
+	switch {
+	case err != nil:
+		return nil, h.unreadable(r, err)
+	case d == nil:
+		return nil, problem.Refuse(problem.NoDelivery, "The log of successes has no delivery %q in namespace %s.", q.name, q.namespace)
+	}
+	return d, nil
+}
+
+func (h *Handler) getLogged(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
+	d, a := h.logged(ctx, r, q)
+	if a != nil {
+		return a
+	}
+	return &problem.Answer{Status: http.StatusOK, Body: withKind(d)}
+}
+
+func withKind(d *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
+	d.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDelivery"))
+	return d
+}
+
+// restore makes a PostbackDelivery of what the log has, so that an annotation can ask for its redelivery, under the caller's
+// own rights. One that is there already is left as it is.
+func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
+	existing := &v1alpha1.PostbackDelivery{}
+	err := h.options.API.Get(ctx, client.ObjectKey{Namespace: q.namespace, Name: q.name}, existing)
+	if err == nil {
+		return &problem.Answer{Status: http.StatusOK, Body: withKind(existing)}
+	}
+	if !apierrors.IsNotFound(err) {
+		return h.notRestored(r, q, err)
+	}
+	d, a := h.logged(ctx, r, q)
+	if a != nil {
+		return a
+	}
+	attempt := delivery.Newest(d)
+	d.Status, d.ResourceVersion, d.UID = v1alpha1.PostbackDeliveryStatus{}, "", ""
+	if err := h.options.API.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
+		return h.notRestored(r, q, err)
+	}
+	// If this process dies here, the elected replica takes the first attempt to be missing and makes it: that, too, is a
+	// redelivery, which is what the caller is about to ask for.
+	restored, err := h.options.Recorder.Record(ctx, d, func(d *v1alpha1.PostbackDelivery) {
+		delivery.Apply(d, &route.Route{}, *attempt, delivery.Request{})
+	})
+	if err != nil {
+		return h.notRestored(r, q, err)
+	}
+	h.options.Log.Info("Made a PostbackDelivery of the log again", audit.Key, audit.DeliveryRestoredAction,
+		"namespace", q.namespace, "delivery", q.name, "user", q.user)
+	return &problem.Answer{Status: http.StatusCreated, Body: withKind(restored)}
+}
+
+func (h *Handler) notRestored(r *http.Request, q *logRequest, err error) *problem.Answer {
+	if kind, message := refusal.Of(err); kind != refusal.Forbidden && intake.Reason(kind).Lasting() {
+		return problem.Refuse(problem.DeliveryRefused, "The Kubernetes API refuses PostbackDelivery %q (%s): %s", q.name, kind, message)
+	}
+	a := problem.Refuse(problem.NotRestored, "The Kubernetes API did not store PostbackDelivery %q: send the request again later. It is safe to do so.", q.name)
+	if r.Context().Err() == nil {
+		h.options.Log.Error(err, "A delivery of the log could not be restored", "namespace", q.namespace, "delivery", q.name, "instance", a.Problem.Instance)
+	}
+	return a
+}

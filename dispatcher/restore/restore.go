@@ -1,0 +1,169 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package restore adopts deliveries without an owner. A restore from a backup, or a move to another cluster, strips owner references
+// and UIDs, and as a rule the status.
+package restore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+)
+
+const (
+	// statusGrace is how long a delivery without a record is left alone: a tool that restores the status writes it after the object.
+	statusGrace = 30 * time.Second
+	// postbackGrace is how long an unfinished delivery with a record waits for its Postback, which is restored after it.
+	postbackGrace = 10 * time.Minute
+)
+
+// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create;delete
+// +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries/status,verbs=update
+
+// Routes finds the routes of a namespace.
+type Routes interface {
+	In(namespace string) []*route.Route
+}
+
+// Adopter adopts deliveries without an owner, on the elected replica.
+type Adopter struct {
+	// Client reads and writes past the cache.
+	Client client.Client
+	Routes Routes
+	Clock  clock.PassiveClock
+
+	mu sync.Mutex
+	// orphans are the deliveries whose Postback does not exist, by the key of that Postback.
+	orphans map[types.NamespacedName]map[types.NamespacedName]struct{}
+}
+
+// Owned reports whether a delivery has an owner. Every delivery that the operator makes has one.
+func Owned(d metav1.Object) bool { return metav1.GetControllerOfNoCopy(d) != nil }
+
+// Adopt brings a delivery without an owner one step further. It returns when to call it again, or 0 if nothing is left to do
+// until a Postback of the name appears. It reports false if the delivery is like any other.
+func (a *Adopter) Adopt(ctx context.Context, key types.NamespacedName) (time.Duration, bool, error) {
+	d := &v1alpha1.PostbackDelivery{}
+	if err := a.Client.Get(ctx, key, d); err != nil {
+		return 0, true, client.IgnoreNotFound(err)
+	}
+	if Owned(d) || !d.DeletionTimestamp.IsZero() {
+		return 0, false, nil
+	}
+	postback := types.NamespacedName{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
+	// The delivery waits before the look at the routes, so that a route that appears in between finds it.
+	a.wait(postback, key)
+	target := a.routeOf(postback)
+	switch next := decide(d, target, a.Clock.Now()); {
+	case next.regular:
+		a.forget(postback, key)
+		return 0, false, nil
+	case next.after > 0:
+		return next.after, true, nil
+	case next.park:
+		park(d, target, a.Clock.Now())
+		if err := a.Client.Status().Update(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
+			return 0, true, fmt.Errorf("park PostbackDelivery %s: %w", key, err)
+		}
+		logf.FromContext(ctx).Info("A restored delivery waits for a person", "delivery", key, "postback", postback.Name)
+		return time.Second, true, nil
+	case next.adopt:
+		a.forget(postback, key)
+		return 0, true, a.adopt(ctx, d, target)
+	}
+	return 0, true, nil
+}
+
+// adopt replaces a delivery by one of the present Postback. Each step may be repeated.
+func (a *Adopter) adopt(ctx context.Context, d *v1alpha1.PostbackDelivery, target *route.Route) error {
+	adopted := adopted(d, target)
+	status := adopted.Status
+	err := a.Client.Create(ctx, adopted)
+	if apierrors.IsAlreadyExists(err) {
+		err = a.Client.Get(ctx, client.ObjectKeyFromObject(adopted), adopted)
+	}
+	if err != nil {
+		return fmt.Errorf("adopt PostbackDelivery %s/%s: %w", d.Namespace, d.Name, err)
+	}
+	// One that has an attempt on record was posted again meanwhile, or adopted by an earlier pass.
+	if adopted.Status.AttemptCount == 0 && !adopted.Status.Phase.Finished() {
+		adopted.Status = status
+		if err := a.Client.Status().Update(ctx, adopted, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
+			return fmt.Errorf("write the record of PostbackDelivery %s/%s: %w", d.Namespace, adopted.Name, err)
+		}
+	}
+	err = a.Client.Delete(ctx, d, client.Preconditions{UID: &d.UID, ResourceVersion: &d.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete PostbackDelivery %s/%s, which is adopted as %s: %w", d.Namespace, d.Name, adopted.Name, err)
+	}
+	logf.FromContext(ctx).Info("Delivery adopted", "namespace", d.Namespace, "delivery", d.Name, "as", adopted.Name, "postback", target.Name)
+	return nil
+}
+
+func (a *Adopter) routeOf(postback types.NamespacedName) *route.Route {
+	routes := a.Routes.In(postback.Namespace)
+	if i := slices.IndexFunc(routes, func(r *route.Route) bool { return r.Name == postback.Name }); i >= 0 {
+		return routes[i]
+	}
+	return nil
+}
+
+// Waiting returns, and forgets, the deliveries that wait for a Postback.
+func (a *Adopter) Waiting(postback types.NamespacedName) []types.NamespacedName {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	waiting := make([]types.NamespacedName, 0, len(a.orphans[postback]))
+	for key := range a.orphans[postback] {
+		waiting = append(waiting, key)
+	}
+	slices.SortFunc(waiting, func(x, y types.NamespacedName) int { return strings.Compare(x.String(), y.String()) })
+	delete(a.orphans, postback)
+	return waiting
+}
+
+func (a *Adopter) wait(postback, key types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.orphans == nil {
+		a.orphans = map[types.NamespacedName]map[types.NamespacedName]struct{}{}
+	}
+	if a.orphans[postback] == nil {
+		a.orphans[postback] = map[types.NamespacedName]struct{}{}
+	}
+	a.orphans[postback][key] = struct{}{}
+}
+
+func (a *Adopter) forget(postback, key types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if delete(a.orphans[postback], key); len(a.orphans[postback]) == 0 {
+		delete(a.orphans, postback)
+	}
+}

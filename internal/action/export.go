@@ -1,0 +1,43 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package action
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// DropRequests takes out of an object the annotations that ask for an action, and the copy of the object that kubectl apply
+// leaves there, which may hold them, too. Requests that are not among those before stay: they are the change that is shown.
+// The object must be the caller's own.
+func DropRequests(object metav1.Object, before map[string]string) {
+	annotations := maps.Clone(object.GetAnnotations())
+	delete(annotations, corev1.LastAppliedConfigAnnotation)
+	for _, name := range v1alpha1.RequestAnnotations {
+		if value, asked := annotations[name]; asked && (before == nil || before[name] == value) {
+			delete(annotations, name)
+		}
+	}
+	if len(annotations) == 0 {
+		annotations = nil
+	}
+	object.SetAnnotations(annotations)
+}

@@ -1,0 +1,353 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package deliverylog reads the log of successes of the JetStream intake through a dispatcher, as docs/ingest.md describes. It
+// is what the kubectl plugin and its console have in common.
+package deliverylog
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+const (
+	// maxAnswer bounds an answer. The bodies of a page are 16 MiB at most, and may get longer when they are escaped.
+	maxAnswer = 128 << 20
+	// requestTimeout bounds a request other than a watch.
+	requestTimeout = 30 * time.Second
+	// silence is after how long without a word a watch is taken to be dead: the dispatcher says something every five seconds.
+	silence = 20 * time.Second
+	// patience is how often a request is sent again if the dispatcher asks for that, and longestPause for how long it is
+	// waited at most.
+	patience     = 5
+	longestPause = 10 * time.Second
+)
+
+// Connection is a way to a dispatcher.
+type Connection struct {
+	// URL of its ingest.
+	URL string
+	// Transport adds the caller's token.
+	Transport http.RoundTripper
+	// Close ends it. It may be nil.
+	Close func()
+}
+
+// Client reads the log. It is safe for concurrent use.
+type Client struct {
+	connect func(context.Context) (*Connection, error)
+
+	mu   sync.Mutex
+	open *Connection
+}
+
+// New returns a client that connects with the first request, and anew when the connection is lost.
+func New(connect func(context.Context) (*Connection, error)) *Client {
+	return &Client{connect: connect}
+}
+
+// Close ends the connection.
+func (c *Client) Close() { c.drop(nil) }
+
+// Query selects deliveries. The zero value selects those of all namespaces.
+type Query struct {
+	Namespace, Postback string
+	// Event is the type of the event, EventID its id, and Prefix how its id or the delivery's name begins.
+	Event, EventID, Prefix string
+	Since                  time.Time
+	// Limit is how many are wanted; fewer may come although there are more. Continue is from where.
+	Limit    int
+	Continue string
+}
+
+func (q *Query) path() string {
+	if q.Namespace == "" {
+		return "v1/deliveries"
+	}
+	return "v1/namespaces/" + url.PathEscape(q.Namespace) + "/deliveries"
+}
+
+func (q *Query) values() url.Values {
+	v := url.Values{}
+	for name, value := range map[string]string{
+		"postback": q.Postback, "event": q.Event, "eventID": q.EventID, "prefix": q.Prefix, "continue": q.Continue,
+	} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	if !q.Since.IsZero() {
+		v.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if q.Limit > 0 {
+		v.Set("limit", strconv.Itoa(q.Limit))
+	}
+	return v
+}
+
+// ProblemError is what a dispatcher answers if it does not do what was asked.
+type ProblemError struct {
+	Type, Title, Detail string
+	Status              int
+}
+
+// Error implements error.
+func (p *ProblemError) Error() string {
+	if p.Detail == "" {
+		return p.Title
+	}
+	return p.Detail
+}
+
+func isProblem(err error, kind string) bool {
+	p, ok := errors.AsType[*ProblemError](err)
+	return ok && p.Type == "urn:postback:problem:"+kind
+}
+
+// IsNoLog reports whether a dispatcher said that it keeps no log of successes: then all deliveries are at the API server.
+func IsNoLog(err error) bool { return isProblem(err, "no-log") }
+
+// IsNotFound reports whether a dispatcher said that the log has no such delivery.
+func IsNotFound(err error) bool { return isProblem(err, "no-delivery") }
+
+// List returns a page of the log, the newest first.
+func (c *Client) List(ctx context.Context, q Query) (*v1alpha1.PostbackDeliveryList, error) {
+	list := &v1alpha1.PostbackDeliveryList{}
+	return list, c.ask(ctx, http.MethodGet, q.path(), q.values(), list)
+}
+
+// Get returns a delivery.
+func (c *Client) Get(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error) {
+	d := &v1alpha1.PostbackDelivery{}
+	return d, c.ask(ctx, http.MethodGet, deliveryPath(namespace, name), nil, d)
+}
+
+// Restore has a delivery of the log made a PostbackDelivery again, and returns that: then it can be sent again like any other.
+func (c *Client) Restore(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error) {
+	d := &v1alpha1.PostbackDelivery{}
+	return d, c.ask(ctx, http.MethodPost, deliveryPath(namespace, name)+"/restore", nil, d)
+}
+
+func deliveryPath(namespace, name string) string {
+	q := Query{Namespace: namespace}
+	return q.path() + "/" + url.PathEscape(name)
+}
+
+// ask sends a request, again if the dispatcher asks for that, and reads the answer into an object.
+func (c *Client) ask(ctx context.Context, method, path string, values url.Values, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	for i := 0; ; i++ {
+		response, err := c.do(ctx, method, path, values) //nolint:bodyclose // read does.
+		if err != nil {
+			return err
+		}
+		err = read(response, into)
+		pause, again := retryAfter(response)
+		if err == nil || !again || i == patience {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// retryAfter returns for how long a dispatcher asks to wait before the same request is sent again.
+func retryAfter(response *http.Response) (time.Duration, bool) {
+	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
+	if err != nil || seconds < 0 {
+		return 0, false
+	}
+	return min(time.Duration(seconds)*time.Second, longestPause), true
+}
+
+// do sends a request once. Without an answer the connection is given up.
+func (c *Client) do(ctx context.Context, method, path string, values url.Values) (*http.Response, error) {
+	connection, err := c.connected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	address, err := url.JoinPath(connection.URL, path)
+	if err != nil {
+		return nil, fmt.Errorf("the URL of the dispatcher: %w", err)
+	}
+	if len(values) > 0 {
+		address += "?" + values.Encode()
+	}
+	request, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("the URL of the dispatcher: %w", err)
+	}
+	// A redirect would carry the token elsewhere.
+	client := &http.Client{Transport: connection.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.Do(request)
+	if err != nil {
+		if ctx.Err() == nil {
+			c.drop(connection)
+		}
+		return nil, fmt.Errorf("ask the dispatcher: %w", err)
+	}
+	return response, nil
+}
+
+func (c *Client) connected(ctx context.Context) (*Connection, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open != nil {
+		return c.open, nil
+	}
+	opened, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.open = opened
+	return opened, nil
+}
+
+// drop gives a connection up, or with nil the one that there is.
+func (c *Client) drop(connection *Connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil || connection != nil && c.open != connection {
+		return
+	}
+	if c.open.Close != nil {
+		c.open.Close()
+	}
+	c.open = nil
+}
+
+// read reads an answer into an object, or returns the problem that it is.
+func read(response *http.Response, into any) error {
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the dispatcher's answer: %w", err)
+	}
+	if response.StatusCode >= http.StatusOK && response.StatusCode < http.StatusMultipleChoices {
+		if err := json.Unmarshal(body, into); err != nil {
+			return fmt.Errorf("read the dispatcher's answer: %w", err)
+		}
+		return nil
+	}
+	p := &ProblemError{}
+	if json.Unmarshal(body, p) != nil || p.Title == "" {
+		return fmt.Errorf("the dispatcher answers %s, and not as one: is it the ingest API", response.Status)
+	}
+	return p
+}
+
+// Event is what a watch tells.
+type Event struct {
+	// Delivery is one that was logged, or nil.
+	Delivery *v1alpha1.PostbackDelivery
+	// ResourceVersion is how far the watch is: another one can go on from there.
+	ResourceVersion string
+	// LeftOut is how many deliveries were left out since it was said last, because they were too many.
+	LeftOut int
+}
+
+// Watch tells of each delivery that is logged after a resource version, until ctx ends, tell fails, or the dispatcher ends
+// it, which it does after some minutes: then it returns nil.
+func (c *Client) Watch(ctx context.Context, q Query, resourceVersion string, tell func(Event) error) error {
+	// A connection that says nothing may be dead.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	dead := time.AfterFunc(silence, func() { cancel(errSilent) })
+	defer dead.Stop()
+	values := q.values()
+	values.Set("watch", "true")
+	if resourceVersion != "" {
+		values.Set("resourceVersion", resourceVersion)
+	}
+	response, err := c.do(ctx, http.MethodGet, q.path(), values)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return read(response, nil)
+	}
+	defer func() { _ = response.Body.Close() }()
+	decoder := json.NewDecoder(bufio.NewReader(response.Body))
+	for {
+		e, err := next(decoder)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(context.Cause(ctx), errSilent):
+			return errSilent
+		case err != nil:
+			return err
+		}
+		dead.Reset(silence)
+		if err := tell(e); err != nil {
+			return err
+		}
+	}
+}
+
+var errSilent = errors.New("the dispatcher says nothing any more")
+
+// next reads a line of a watch.
+func next(decoder *json.Decoder) (Event, error) {
+	var line struct {
+		Type   string          `json:"type"`
+		Object json.RawMessage `json:"object"`
+	}
+	if err := decoder.Decode(&line); err != nil {
+		if errors.Is(err, io.EOF) {
+			return Event{}, err
+		}
+		return Event{}, fmt.Errorf("read the watch: %w", err)
+	}
+	if line.Type == "ERROR" {
+		p := &ProblemError{}
+		if err := json.Unmarshal(line.Object, p); err != nil {
+			return Event{}, fmt.Errorf("read the watch: %w", err)
+		}
+		return Event{}, p
+	}
+	d := &v1alpha1.PostbackDelivery{}
+	if err := json.Unmarshal(line.Object, d); err != nil {
+		return Event{}, fmt.Errorf("read the watch: %w", err)
+	}
+	e := Event{ResourceVersion: d.ResourceVersion}
+	if line.Type == "ADDED" {
+		e.Delivery = d
+		return e, nil
+	}
+	if text := d.Annotations[v1alpha1.LeftOutAnnotation]; text != "" {
+		var err error
+		if e.LeftOut, err = strconv.Atoi(text); err != nil {
+			return Event{}, fmt.Errorf("read the watch: %w", err)
+		}
+	}
+	return e, nil
+}

@@ -1,0 +1,86 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package history says since when the finished deliveries of a Postback are kept, as far as the kept ones tell.
+package history
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// Grace is how long every finished delivery is kept, whatever spec.history says.
+const Grace = 5 * time.Minute
+
+// Kept gathers the delivered PostbackDeliveries of one Postback. The zero value has seen none.
+type Kept struct {
+	settled int
+	oldest  time.Time
+}
+
+// Add counts a delivery, at a time.
+func (k *Kept) Add(d *v1alpha1.PostbackDelivery, now time.Time) {
+	finished := d.CreationTimestamp.Time
+	if at := d.Status.CompletionTime; at != nil {
+		finished = at.Time
+	}
+	k.AddFinished(d.Status.Phase, finished, now)
+}
+
+// AddFinished is Add for a delivery of which the phase is known, and the end.
+func (k *Kept) AddFinished(phase v1alpha1.DeliveryPhase, finished, now time.Time) {
+	if phase != v1alpha1.DeliveryDelivered || now.Sub(finished) < Grace {
+		return
+	}
+	k.settled++
+	if k.oldest.IsZero() || finished.Before(k.oldest) {
+		k.oldest = finished
+	}
+}
+
+// Since returns the time before which a delivered event is no longer kept, and the reason as a sentence. It is the zero time
+// if each delivery may still be there. Without a Kept that has seen all deliveries of the Postback, it tells the age alone.
+func (k *Kept) Since(p *v1alpha1.Postback, now time.Time) (since time.Time, reason string) {
+	delivered, _, ttl := p.Spec.GetHistory()
+	if aged := now.Add(-ttl); ttl > 0 {
+		since, reason = aged, fmt.Sprintf("Postback %s keeps finished deliveries for %s (spec.history.ttl)", p.Name, hours(ttl))
+	}
+	switch {
+	case k == nil:
+	case delivered == 0:
+		since, reason = now.Add(-Grace), fmt.Sprintf("Postback %s keeps delivered events for 5 minutes only (spec.history.delivered: 0)", p.Name)
+	case k.settled >= int(delivered) && k.oldest.After(since):
+		since, reason = k.oldest, fmt.Sprintf("Postback %s keeps the newest %d delivered events (spec.history.delivered)", p.Name, delivered)
+	}
+	if !since.After(p.CreationTimestamp.Time) {
+		return time.Time{}, ""
+	}
+	return since, fmt.Sprintf("%s: what was delivered before %s is no longer kept.", reason, since.UTC().Format(time.RFC3339))
+}
+
+// hours writes whole hours and minutes without what is zero.
+func hours(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"0s", "0m"} {
+		if rest := strings.TrimSuffix(text, zero); rest != text && strings.ContainsAny(rest[len(rest)-1:], "hm") {
+			text = rest
+		}
+	}
+	return text
+}

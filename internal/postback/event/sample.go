@@ -1,0 +1,66 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package event
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"slices"
+)
+
+// The samples hold every field that Dub's postbacks of the three types have, with the values of its documentation. Of these,
+// click.trigger is legacy: receivers that were written for Dub may read it, and new ones need not.
+//
+//go:embed samples/*.json
+var samples embed.FS
+
+// genericSample is the data of a test event of any other type: an order of a shop.
+const genericSample = `{"message":"This is a test event.","order":{"id":"order-1001","total":4900,"currency":"eur"},"customer":{"id":"customer-7"}}`
+
+// SampleTypes are the types that have a complete sample.
+var SampleTypes = []string{"lead.created", "sale.created", "commission.created"}
+
+// sampleData holds the samples by event type, compact.
+var sampleData = loadSamples()
+
+// Sample returns the data of a test event: complete for lead.created, sale.created and commission.created, an order of a
+// shop for any other type. The caller may change it.
+func Sample(eventType string) json.RawMessage {
+	if data, ok := sampleData[eventType]; ok {
+		return slices.Clone(data)
+	}
+	return json.RawMessage(genericSample)
+}
+
+func loadSamples() map[string]json.RawMessage {
+	loaded := map[string]json.RawMessage{}
+	for _, eventType := range SampleTypes {
+		// The files are part of the binary and a test reads each: a sample that cannot be read is left out, so that
+		// Sample falls back to the generic one.
+		file, err := samples.ReadFile("samples/" + eventType + ".json")
+		if err != nil {
+			continue
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, file); err != nil {
+			continue
+		}
+		loaded[eventType] = compact.Bytes()
+	}
+	return loaded
+}

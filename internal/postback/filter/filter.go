@@ -1,0 +1,108 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package filter decides whether an event is sent: a CEL expression over the event, compiled once and bounded in what it
+// can cost. A filter depends on its event alone: not on the time, not on the order of a map, not on the machine.
+package filter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/types"
+)
+
+const (
+	// maxExpression is the length of an expression in characters. It is that of the API.
+	maxExpression = 4096
+	// maxNesting is how many macros (exists, all, filter, map, ...) may stand within one another.
+	maxNesting = 4
+	// maxParseDepth is how deep an expression may be nested otherwise.
+	maxParseDepth = 100
+	// maxCost is what one evaluation may cost: about one for each operator, each value that is looked up or compared, and
+	// each ten characters of text. It is some tens of milliseconds.
+	maxCost = 1_000_000
+)
+
+// Filter is a compiled expression. It is safe for concurrent use.
+type Filter struct {
+	program cel.Program
+	source  *ast.SourceInfo
+	// names are the keys that the expression spells out. No other key may appear in an error: it would come from the
+	// event.
+	names map[string]bool
+}
+
+// Compile reads an expression of CEL (https://github.com/google/cel-spec). It sees the event as the variable "event",
+// with id, event (the type) and createdAt as strings and data as the JSON object; it may use the strings, sets and
+// optional types extensions as Kubernetes has them, but for what could build text without a bound. The error is a
+// *CompileError.
+func Compile(expression string) (*Filter, error) {
+	env, err := environment()
+	if err != nil {
+		return nil, err
+	}
+	checked, issues := env.Compile(expression)
+	if issues != nil && len(issues.Errors()) > 0 {
+		return nil, compileError(issues.Errors())
+	}
+	r := newRules(checked.NativeRep())
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if out := checked.OutputType(); !out.IsExactType(cel.BoolType) && !out.IsExactType(cel.DynType) {
+		return nil, &CompileError{Line: 1, Column: 1, Detail: fmt.Sprintf("gives a value of type %s: it must give true or false", out)}
+	}
+	calls, err := newCalls(env, r.patterns)
+	if err != nil {
+		return nil, err
+	}
+	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(calls.decorate), cel.InterruptCheckFrequency(1))
+	if err != nil {
+		// A wrong constant, such as int("x"), shows only here. The text may be long, and has no position.
+		return nil, &CompileError{Line: 1, Column: 1, Detail: shorten(err.Error())}
+	}
+	return &Filter{program: program, source: checked.NativeRep().SourceInfo(), names: r.names}, nil
+}
+
+// Matches reports whether the event is to be sent. The error says what failed and where in the expression, never a value
+// of the event. If ctx has ended, the error wraps its cause.
+func (f *Filter) Matches(ctx context.Context, in *Input) (bool, error) {
+	vars, err := in.variables()
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := &budget{Activation: vars, left: maxCost, end: cancel}
+	out, _, err := f.program.ContextEval(ctx, b)
+	switch {
+	case b.exhausted():
+		return false, errCost
+	case err != nil:
+		return false, f.evalError(ctx, err)
+	}
+	matches, ok := out.(types.Bool)
+	if !ok {
+		return false, fmt.Errorf("gives a value of type %s: it must give true or false", out.Type().TypeName())
+	}
+	return bool(matches), nil
+}
+
+var errCost = errors.New("costs more than a filter may: let it look at less of the event")

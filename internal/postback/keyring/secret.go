@@ -1,0 +1,218 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package keyring
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// How a keyring stands in a core Secret, beside the current key under v1alpha1.SigningKeyName.
+const (
+	// previousPrefix and the key's version name the data of a previous key.
+	previousPrefix = "previous-"
+	// ExternalPreviousName is the data key of the previous key in a Secret that somebody else keeps.
+	ExternalPreviousName = "previous"
+
+	// VersionAnnotation holds the number of the current key.
+	VersionAnnotation = "postback.dev/version"
+	// RotatedAtAnnotation holds when the current key was made, in RFC 3339.
+	RotatedAtAnnotation = "postback.dev/rotated-at"
+	// retiredPrefix and the key's version name the annotation that holds when a previous key was replaced.
+	retiredPrefix = "postback.dev/retired-"
+	// HandledAnnotation and HandledPassedAnnotation hold the tokens of the requests for rotation that were answered
+	// last: one made on the PostbackSecret, and one that a Postback passed on.
+	HandledAnnotation       = "postback.dev/handled-rotate-secret"
+	HandledPassedAnnotation = "postback.dev/handled-rotate-secret-from-postback"
+)
+
+// Somebody may edit a version. What is read of the annotation leaves the counter room to go on in the names of previous
+// keys, and those in turn cannot make it overflow.
+const (
+	maxAnnotatedVersion = 1 << 32
+	maxVersion          = 1 << 40
+)
+
+// Remembered is what is known of a Secret from elsewhere. It stands in for annotations that are missing or spoiled.
+type Remembered struct {
+	// Version is the highest that is known to have been in use, or 0.
+	Version int64
+	// RotatedAt is when the current key was made, or zero.
+	RotatedAt time.Time
+	// Handled are the requests that were handled last.
+	Handled Requests
+}
+
+// Read returns the keyring that a Secret of ours holds. It never fails, and an edited annotation loses no key:
+//   - the version is the highest of those that the annotation, the previous keys and remembered imply, as far as those
+//     are plausible;
+//   - without a readable time the current key counts as made at the remembered time, else with the Secret, and a
+//     previous key as retired now;
+//   - without the annotation for it, a handled token is the remembered one.
+//
+// A value that could not sign is left out: Current is "" then, and such a previous key is not there.
+func Read(secret *corev1.Secret, remembered Remembered, now time.Time) Keyring {
+	now = now.UTC().Truncate(time.Second)
+	k := Keyring{Version: max(1, min(remembered.Version, maxVersion))}
+	if version := numberOf(secret.Annotations[VersionAnnotation]); version <= maxAnnotatedVersion {
+		k.Version = max(k.Version, version)
+	}
+	if current := string(secret.Data[v1alpha1.SigningKeyName]); Validate(current) == nil {
+		k.Current = current
+	}
+	for name, value := range secret.Data {
+		suffix, ok := strings.CutPrefix(name, previousPrefix)
+		version := numberOf(suffix)
+		if !ok || version == 0 || version > maxVersion || Validate(string(value)) != nil {
+			continue
+		}
+		retired, ok := timeOf(secret.Annotations[retiredPrefix+suffix])
+		if !ok {
+			retired = now
+		}
+		k.Previous = append(k.Previous, Previous{Version: version, Key: string(value), RetiredAt: retired})
+		k.Version = max(k.Version, version+1)
+	}
+	sortNewestFirst(k.Previous)
+	k.RotatedAt = rotatedAt(secret, remembered)
+	k.Handled = remembered.Handled
+	if handled, ok := secret.Annotations[HandledAnnotation]; ok {
+		k.Handled.Own = v1alpha1.HandledToken(handled)
+	}
+	if handled, ok := secret.Annotations[HandledPassedAnnotation]; ok {
+		k.Handled.Passed = v1alpha1.HandledToken(handled)
+	}
+	return k
+}
+
+// Restorable reports whether a Secret bears the version of a key of ours and holds a key that can sign.
+func Restorable(secret *corev1.Secret) bool {
+	return numberOf(secret.Annotations[VersionAnnotation]) > 0 && Validate(string(secret.Data[v1alpha1.SigningKeyName])) == nil
+}
+
+func rotatedAt(secret *corev1.Secret, remembered Remembered) time.Time {
+	if at, ok := timeOf(secret.Annotations[RotatedAtAnnotation]); ok {
+		return at
+	}
+	if !remembered.RotatedAt.IsZero() {
+		return remembered.RotatedAt.UTC().Truncate(time.Second)
+	}
+	return secret.CreationTimestamp.UTC()
+}
+
+// Write puts the keyring into a Secret and removes what is left of others. What it does not know it leaves alone.
+func (k Keyring) Write(secret *corev1.Secret) {
+	if secret.Data == nil {
+		secret.Data = map[string][]byte{}
+	}
+	if secret.Annotations == nil {
+		secret.Annotations = map[string]string{}
+	}
+	for name := range secret.Data {
+		if suffix, ok := strings.CutPrefix(name, previousPrefix); ok && numberOf(suffix) != 0 {
+			delete(secret.Data, name)
+		}
+	}
+	for name := range secret.Annotations {
+		if strings.HasPrefix(name, retiredPrefix) {
+			delete(secret.Annotations, name)
+		}
+	}
+	secret.Data[v1alpha1.SigningKeyName] = []byte(k.Current)
+	secret.Annotations[VersionAnnotation] = strconv.FormatInt(k.Version, 10)
+	secret.Annotations[RotatedAtAnnotation] = k.RotatedAt.UTC().Format(time.RFC3339)
+	if k.Handled.Own != "" {
+		secret.Annotations[HandledAnnotation] = k.Handled.Own
+	}
+	if k.Handled.Passed != "" {
+		secret.Annotations[HandledPassedAnnotation] = k.Handled.Passed
+	}
+	for _, previous := range k.Previous {
+		suffix := strconv.FormatInt(previous.Version, 10)
+		secret.Data[previousPrefix+suffix] = []byte(previous.Key)
+		secret.Annotations[retiredPrefix+suffix] = previous.RetiredAt.UTC().Format(time.RFC3339)
+	}
+}
+
+// Generated returns the keys that a Secret of ours signs with, the current one first.
+func Generated(secret *corev1.Secret) ([]string, error) {
+	if err := checkData(secret, v1alpha1.SigningKeyName); err != nil {
+		return nil, err
+	}
+	return Read(secret, Remembered{}, time.Time{}).Keys(), nil
+}
+
+// External returns the keys that a Secret of somebody else signs with: the current one and, if it is there, the
+// previous one. The error is a *NotFoundError or says what is wrong, without showing any key.
+func External(secret *corev1.Secret) ([]string, error) {
+	var keys []string
+	for _, name := range []string{v1alpha1.SigningKeyName, ExternalPreviousName} {
+		if _, ok := secret.Data[name]; !ok && name == ExternalPreviousName {
+			continue
+		}
+		if err := checkData(secret, name); err != nil {
+			return nil, err
+		}
+		keys = append(keys, string(secret.Data[name]))
+	}
+	return slices.Compact(keys), nil
+}
+
+func checkData(secret *corev1.Secret, name string) error {
+	value, ok := secret.Data[name]
+	if !ok {
+		return &NotFoundError{Secret: secret.Name, DataKey: name}
+	}
+	if err := Validate(string(value)); err != nil {
+		return fmt.Errorf("data key %q of Secret %q %w", name, secret.Name, err)
+	}
+	return nil
+}
+
+// NotFoundError says that a Secret has no signing key.
+type NotFoundError struct {
+	Secret, DataKey string
+}
+
+// Error names the Secret and the data key.
+func (e *NotFoundError) Error() string {
+	return fmt.Sprintf("Secret %q has no data key %q", e.Secret, e.DataKey)
+}
+
+// numberOf returns the positive number that a text is, in its usual form, or 0 if it is none.
+func numberOf(text string) int64 {
+	number, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || number < 1 || strconv.FormatInt(number, 10) != text {
+		return 0
+	}
+	return number
+}
+
+func timeOf(text string) (time.Time, bool) {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return at.UTC().Truncate(time.Second), true
+}

@@ -1,0 +1,63 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package start
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+const (
+	// mostGarbage is how many bytes of garbage come together before they are collected, where more than that is in use.
+	mostGarbage = 96 << 20
+	// defaultPercent is Go's own: as much garbage as is in use. leastPercent bounds what collecting from a very large heap costs.
+	defaultPercent, leastPercent = 100, 25
+	// garbageInterval is how often it is looked how much is in use: what was there at the start is read within seconds.
+	garbageInterval = time.Second
+)
+
+// boundGarbage keeps a process that has much in use, such as the backlog of an outage, from having as much garbage beside it,
+// until ctx ends. The environment variable GOGC, if it is set, holds instead.
+func boundGarbage(ctx context.Context) {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	inUse := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	percent := defaultPercent
+	follow := func(context.Context) {
+		metrics.Read(inUse)
+		if now := garbagePercent(inUse[0].Value.Uint64()); now != percent {
+			percent = now
+			debug.SetGCPercent(percent)
+		}
+	}
+	follow(ctx)
+	go wait.UntilWithContext(ctx, follow, garbageInterval)
+}
+
+// garbagePercent returns how much garbage may come together, in percent of the bytes that are in use.
+func garbagePercent(inUse uint64) int {
+	if inUse <= mostGarbage {
+		return defaultPercent
+	}
+	return max(int(defaultPercent*mostGarbage/inUse), leastPercent)
+}

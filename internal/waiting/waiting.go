@@ -1,0 +1,217 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package waiting answers one question for all tools: why is a delivery not sent yet, and when is its next attempt?
+package waiting
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+)
+
+// Reason says why a delivery waits.
+type Reason string
+
+// Reasons, in the order in which they are looked for.
+const (
+	// NoPostback: the Postback of the delivery no longer exists.
+	NoPostback Reason = "NoPostback"
+	// NoRoute: the dispatcher knows no route of the Postback yet.
+	NoRoute Reason = "NoRoute"
+	// NoDispatcher: no dispatcher replica is alive.
+	NoDispatcher Reason = "NoDispatcher"
+	// Paused and Disabled are states of the Postback.
+	Paused   Reason = "Paused"
+	Disabled Reason = "Disabled"
+	// RetryAfter, Gone and CircuitOpen are those of the Postback's status.
+	RetryAfter  = Reason(v1alpha1.WaitRetryAfter)
+	Gone        = Reason(v1alpha1.WaitGone)
+	CircuitOpen = Reason(v1alpha1.WaitCircuitOpen)
+	// Scheduled: the time of the next attempt has not come.
+	Scheduled Reason = "Scheduled"
+	// InTurn: the attempt is due, and waits for its turn.
+	InTurn Reason = "InTurn"
+	// APIServerUnavailable: nothing can be read or recorded.
+	APIServerUnavailable Reason = "APIServerUnavailable"
+)
+
+// Why says why a delivery waits. The zero value says that it does not wait.
+type Why struct {
+	Reason Reason
+	// Sentence says it to people.
+	Sentence string
+	// Next is the time of the next attempt; zero if none is planned. A time that is not after now means at once.
+	Next time.Time
+}
+
+// Delivery is the part of a PostbackDelivery that decides why it waits.
+type Delivery struct {
+	Phase v1alpha1.DeliveryPhase
+	// Attempts is the number of attempts on record.
+	Attempts int32
+	Test     bool
+	// Asked says that a person requested a redelivery of it, and none was made yet. InBulk says so of a request for many
+	// (redeliver-since), which passes nothing but the schedule.
+	Asked, InBulk bool
+	// Scheduled is status.nextAttemptTime, or zero.
+	Scheduled time.Time
+}
+
+// Of returns the part of a PostbackDelivery that decides.
+func Of(d *v1alpha1.PostbackDelivery) Delivery {
+	of := Delivery{
+		Phase: cmp.Or(d.Status.Phase, v1alpha1.DeliveryPending), Attempts: d.Status.AttemptCount, Test: d.Spec.Test,
+	}
+	of.Asked, of.InBulk = Requested(d)
+	if next := d.Status.NextAttemptTime; next != nil {
+		of.Scheduled = next.Time
+	}
+	return of
+}
+
+// Requested returns the requests for redelivery of a delivery that are unanswered: Asked and InBulk of a Delivery.
+func Requested(d *v1alpha1.PostbackDelivery) (asked, inBulk bool) {
+	request := delivery.RequestOf(d)
+	return request.Redeliver != "", request.FromPostback != ""
+}
+
+func (d *Delivery) requested() bool { return d.Asked || d.InBulk }
+
+// Done reports whether a delivery has ended and no further attempt is requested.
+func (d *Delivery) Done() bool { return d.Phase.Finished() && !d.requested() }
+
+// For says why a delivery waits. p is its Postback, or nil if there is none.
+func For(d Delivery, p *v1alpha1.Postback, now time.Time) Why {
+	if d.Done() {
+		return Why{}
+	}
+	if p == nil {
+		return Why{NoPostback, "Its Postback no longer exists.", time.Time{}}
+	}
+	if why := unroutable(p); why.Reason != "" {
+		return why
+	}
+	if why := stopped(p); why.Reason != "" && !d.Asked && !d.Test {
+		return why
+	}
+	due := now
+	if d.Scheduled.After(now) && !d.requested() {
+		due = d.Scheduled
+	}
+	why := d.passing(Endpoint(p, now))
+	switch scheduled := due.After(now); {
+	case why.Reason != "" && (why.Reason == Gone || why.Next.After(due) || !scheduled):
+		return why
+	case scheduled:
+		return Why{Scheduled, "The next attempt is scheduled for " + clock(due, now) + ".", due}
+	}
+	return Why{InTurn, "The attempt is due.", now}
+}
+
+// passing returns why a delivery waits for its endpoint, or nothing if it passes what others wait for. A person's request
+// passes an open circuit and a 410, but no pause that the endpoint asked for.
+func (d *Delivery) passing(why Why) Why {
+	if why.Reason != RetryAfter && (d.Asked || d.Test && d.Attempts == 0) {
+		return Why{}
+	}
+	return why
+}
+
+// Postback says why the deliveries of a Postback wait, as far as they wait for one reason.
+func Postback(p *v1alpha1.Postback, now time.Time) Why {
+	return cmp.Or(unroutable(p), stopped(p), Endpoint(p, now))
+}
+
+// Endpoint says why deliveries wait for the endpoint of a Postback.
+func Endpoint(p *v1alpha1.Postback, now time.Time) Why {
+	wait := p.Status.Waiting
+	if wait == nil {
+		return Why{}
+	}
+	next := now
+	if wait.Until != nil && wait.Until.After(now) {
+		next = wait.Until.Time
+	}
+	switch ahead := next.After(now); {
+	case wait.Reason == v1alpha1.WaitGone:
+		return Why{Gone, "The endpoint answered 410 (Gone): its deliveries wait until spec changes, or until somebody sends a test event or redelivers one of them.", time.Time{}}
+	case wait.Reason == v1alpha1.WaitRetryAfter && ahead:
+		return Why{RetryAfter, "The endpoint asked to wait until " + clock(next, now) + ".", next}
+	case wait.Reason == v1alpha1.WaitCircuitOpen && ahead:
+		return Why{CircuitOpen, "The endpoint is down; the next probe is at " + clock(next, now) + ".", next}
+	case wait.Reason == v1alpha1.WaitCircuitOpen:
+		return Why{CircuitOpen, "The endpoint is down; a probe is due.", now}
+	}
+	return Why{} // The pause is over.
+}
+
+// Unavailable says that nothing is known while the API server is away.
+func Unavailable() Why {
+	return Why{APIServerUnavailable, "The API server is unavailable: attempts cannot be read or recorded.", time.Time{}}
+}
+
+// Behind says how many deliveries of the same Postback have their turn before one that is due.
+func (w Why) Behind(others int) Why {
+	switch {
+	case w.Reason != InTurn || others <= 0:
+	case others == 1:
+		w.Sentence = "The attempt is due, behind 1 other."
+	default:
+		w.Sentence = fmt.Sprintf("The attempt is due, behind %d others.", others)
+	}
+	return w
+}
+
+// unroutable says why no dispatcher can send anything of a Postback.
+func unroutable(p *v1alpha1.Postback) Why {
+	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ReadyCondition)
+	switch {
+	case ready == nil || ready.Status == metav1.ConditionTrue:
+		return Why{}
+	case ready.Reason == v1alpha1.NoDispatcherReason:
+		return Why{NoDispatcher, "No dispatcher replica is running.", time.Time{}}
+	case p.Status.EndpointHost == "":
+		return Why{NoRoute, fmt.Sprintf("Postback %s has no route yet (%s).", p.Name, ready.Reason), time.Time{}}
+	}
+	return Why{} // Its last good route is in force.
+}
+
+// stopped says that a person stopped the deliveries of a Postback.
+func stopped(p *v1alpha1.Postback) Why {
+	switch state := p.Spec.GetState(); state {
+	case v1alpha1.PostbackPaused, v1alpha1.PostbackDisabled:
+		return Why{Reason(state), fmt.Sprintf("Postback %s is %s.", p.Name, strings.ToLower(string(state))), time.Time{}}
+	default:
+		return Why{}
+	}
+}
+
+// clock writes a time of today, in UTC, without its date.
+func clock(at, now time.Time) string {
+	at, now = at.UTC(), now.UTC()
+	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return at.Format("15:04:05 UTC")
+	}
+	return at.Format("2006-01-02 15:04:05 UTC")
+}

@@ -1,0 +1,300 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/waiting"
+	"github.com/postback-dev/postback-operator/internal/watched"
+)
+
+const (
+	// oldestServer is the oldest Kubernetes that is supported.
+	oldestServer = "1.33"
+	// managerLease is by which the manager's working replica is elected.
+	managerLease = "postback-manager"
+	// lateAfter is how long something may be due before that is worth a warning; clockSlack the same for clocks.
+	lateAfter  = 2 * time.Minute
+	clockSlack = 5 * time.Second
+	// manyDeliveries is Kubernetes' own target for the objects of a kind in a cluster.
+	manyDeliveries = 10000
+	testPatience   = time.Minute
+)
+
+// checkKinds checks the API server, and that it serves our kinds.
+func (o *doctorOptions) checkKinds(ctx context.Context, r *report) error {
+	config, err := o.restConfig()
+	if err != nil {
+		return err
+	}
+	clients, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	server, err := clients.ServerVersion()
+	if err != nil {
+		return fmt.Errorf("ask the API server: %w", err)
+	}
+	if v, err := version.ParseGeneric(server.GitVersion); err == nil && v.LessThan(version.MustParseGeneric(oldestServer)) {
+		r.add(finding{warning, "Kubernetes " + server.GitVersion + " is older than " + oldestServer, "Upgrade the cluster: some rules of the kinds may not hold there"})
+	} else {
+		r.good("Kubernetes %s", server.GitVersion)
+	}
+	o.checkClock(ctx, config, r)
+	served, err := clients.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
+	if apierrors.IsNotFound(err) {
+		r.add(finding{bad, "The kinds of " + v1alpha1.GroupVersion.String() + " are not installed", "Install the CustomResourceDefinitions: make install, or the whole operator"})
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ask for the kinds: %w", err)
+	}
+	var missing []string
+	for _, name := range []string{"postbacks", "postbacksecrets", "postbackdeliveries", "postbackstatistics"} {
+		if !slices.ContainsFunc(served.APIResources, func(a metav1.APIResource) bool { return a.Name == name }) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		r.add(finding{bad, "Kinds are missing: " + strings.Join(missing, ", "), "Install all CustomResourceDefinitions of one release"})
+		return nil
+	}
+	r.good("The kinds of %s are there", v1alpha1.GroupVersion)
+	return nil
+}
+
+// checkClock compares this machine's clock with the API server's, which answers carry.
+func (o *doctorOptions) checkClock(ctx context.Context, config *rest.Config, r *report) {
+	clients, err := rest.HTTPClientFor(config)
+	if err != nil {
+		r.unreadable("The clock of the API server", err)
+		return
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(config.Host, "/")+"/version", http.NoBody)
+	if err != nil {
+		r.unreadable("The clock of the API server", err)
+		return
+	}
+	response, err := clients.Do(request)
+	if err != nil {
+		r.unreadable("The clock of the API server", err)
+		return
+	}
+	_ = response.Body.Close()
+	at, err := http.ParseTime(response.Header.Get("Date"))
+	if err != nil {
+		return
+	}
+	// The header has a second's precision.
+	skew := o.clock.Now().Sub(at).Round(time.Second)
+	if skew.Abs() > clockSlack {
+		o.ahead = skew
+	}
+	if skew.Abs() > clockSlack {
+		r.add(finding{warning, fmt.Sprintf("This machine's clock differs from the API server's by %s", skew), "Set the clocks: ages and due times are told by this machine's"})
+		return
+	}
+	r.good("This machine's clock agrees with the API server's")
+}
+
+// right is something that somebody should be allowed to do.
+type right struct{ verb, group, resource, namespace string }
+
+func (t right) String() string {
+	text := t.verb + " " + t.resource
+	if t.group != "" {
+		text += "." + t.group
+	}
+	if t.namespace != "" {
+		text += " in namespace " + t.namespace
+	}
+	return text
+}
+
+func (t right) attributes() *authorizationv1.ResourceAttributes {
+	return &authorizationv1.ResourceAttributes{Verb: t.verb, Group: t.group, Resource: t.resource, Namespace: t.namespace}
+}
+
+// checkRights checks what the caller may do.
+func (o *doctorOptions) checkRights(ctx context.Context, s *scope, r *report) {
+	group := v1alpha1.GroupVersion.Group
+	own := []right{
+		{"list", group, "postbacks", s.namespace},
+		{"watch", group, "postbackdeliveries", s.namespace},
+		{"patch", group, "postbacks", s.namespace},
+		{"patch", group, "postbacksecrets", s.namespace},
+		{"patch", group, "postbackdeliveries", s.namespace},
+		{"get", "", "secrets", s.namespace},
+	}
+	var lacking []string
+	for _, t := range own {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: t.attributes()}}
+		if err := s.Create(ctx, review); err != nil {
+			r.unreadable("What you may do", err)
+			return
+		}
+		if !review.Status.Allowed {
+			lacking = append(lacking, t.verb+" "+t.resource)
+		}
+	}
+	if len(lacking) > 0 {
+		r.add(finding{warning, "You may not, in namespace " + s.namespace + ": " + strings.Join(lacking, ", "), "Bind a role: view and postback-viewer read, edit and postback-editor change, and secrets are for the signing keys"})
+	} else {
+		r.good("You may see and steer everything in namespace %s", s.namespace)
+	}
+}
+
+// checkAccounts checks what the operator may do, in the namespaces that it watches.
+func (o *doctorOptions) checkAccounts(ctx context.Context, s *scope, r *report, known *replicas) {
+	group := v1alpha1.GroupVersion.Group
+	manager := []right{{"create", "", "secrets", o.installNamespace}}
+	dispatcher := []right{
+		{"watch", "", "secrets", o.installNamespace},
+		{"create", "authentication.k8s.io", "tokenreviews", ""},
+		{"create", "authorization.k8s.io", "subjectaccessreviews", ""},
+	}
+	for _, namespace := range known.watched().Scopes() {
+		manager = append(manager,
+			right{"watch", group, "postbacks", namespace}, right{"patch", group, "postbacks/status", namespace},
+			right{"create", group, "postbackdeliveries", namespace})
+		dispatcher = append(dispatcher,
+			right{"create", group, "postbackdeliveries", namespace}, right{"update", group, "postbackdeliveries/status", namespace})
+	}
+	remedy := "Apply the roles and bindings of the release again: config/rbac"
+	if len(known.alive) == 0 {
+		remedy += ". An installation with --" + watched.Flag + " needs them in the namespaces that it names only"
+	}
+	o.checkAccount(ctx, s, r, "postback-manager", manager, remedy)
+	o.checkAccount(ctx, s, r, "postback-dispatcher", dispatcher, remedy)
+}
+
+func (o *doctorOptions) checkAccount(ctx context.Context, s *scope, r *report, account string, rights []right, remedy string) {
+	var lacking []string
+	for _, t := range rights {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: "system:serviceaccount:" + o.installNamespace + ":" + account, Groups: []string{"system:serviceaccounts", "system:authenticated"}, ResourceAttributes: t.attributes(),
+		}}
+		if resource, sub, ok := strings.Cut(t.resource, "/"); ok {
+			review.Spec.ResourceAttributes.Resource, review.Spec.ResourceAttributes.Subresource = resource, sub
+		}
+		if err := s.Create(ctx, review); err != nil {
+			r.unreadable("What ServiceAccount "+account+" may do", err)
+			return
+		}
+		if !review.Status.Allowed {
+			lacking = append(lacking, t.String())
+		}
+	}
+	if len(lacking) > 0 {
+		r.add(finding{bad, "ServiceAccount " + account + " may not " + strings.Join(lacking, ", "), remedy})
+		return
+	}
+	r.good("ServiceAccount %s has its rights", account)
+}
+
+// checkPostbacks looks at the Postbacks and the backlog: of all namespaces, if the caller may.
+func (o *doctorOptions) checkPostbacks(ctx context.Context, s *scope, r *report, known *replicas) {
+	everywhere := &scope{WithWatch: s.WithWatch}
+	list := &v1alpha1.PostbackList{}
+	where := "in all namespaces"
+	if err := everywhere.List(ctx, list); apierrors.IsForbidden(err) {
+		everywhere, where = s, "in namespace "+s.namespace
+		err = s.List(ctx, list, client.InNamespace(s.namespace))
+		if err != nil {
+			r.unreadable("The Postbacks", err)
+			return
+		}
+	} else if err != nil {
+		r.unreadable("The Postbacks", err)
+		return
+	}
+	ready := 0
+	for i := range list.Items {
+		if o.checkPostback(r, &list.Items[i], known) {
+			ready++
+		}
+	}
+	r.good("Postbacks that are ready, %s: %d of %d", where, ready, len(list.Items))
+	o.checkBacklog(ctx, everywhere, r, where)
+}
+
+// checkPostback reports what is wrong with a Postback, and whether it is ready.
+func (o *doctorOptions) checkPostback(r *report, p *v1alpha1.Postback, known *replicas) (ready bool) {
+	if !known.watched().Has(p.Namespace) {
+		r.add(finding{warning, fmt.Sprintf("Postback %s/%s is in a namespace that the operator does not watch", p.Namespace, p.Name), watchRemedy})
+		return false
+	}
+	ready = readyCell(p).colour == green
+	switch {
+	case !ready:
+		r.add(finding{warning, fmt.Sprintf("Postback %s/%s is not ready", p.Namespace, p.Name), readyMessage(p)})
+	case o.postback != "":
+		r.good("Postback %s/%s is ready", p.Namespace, p.Name)
+	}
+	if c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.EndpointHealthyCondition); c != nil && c.Status == metav1.ConditionFalse {
+		r.add(finding{warning, fmt.Sprintf("The endpoint of postback %s/%s is in trouble", p.Namespace, p.Name), endpointTrouble(p, c, o.clock.Now())})
+	}
+	return ready
+}
+
+// endpointTrouble quotes the condition EndpointHealthy, and adds the next probe, which the condition does not know.
+func endpointTrouble(p *v1alpha1.Postback, c *metav1.Condition, now time.Time) string {
+	text := c.Reason + ": " + c.Message
+	if why := waiting.Endpoint(p, now); why.Reason == waiting.CircuitOpen {
+		text += " " + why.Sentence
+	}
+	return text
+}
+
+func (o *doctorOptions) checkBacklog(ctx context.Context, s *scope, r *report, where string) {
+	all := &activity{}
+	waits, counts := o.waits(ctx, s, s.namespace), &waitCounts{}
+	total := 0
+	if err := s.eachDelivery(ctx, func(d *v1alpha1.PostbackDelivery) { total++; all.add(d); counts.add(d, waits.of(d)) }, client.InNamespace(s.namespace)); err != nil {
+		r.unreadable("The backlog", err)
+		return
+	}
+	text := fmt.Sprintf("Deliveries %s: %d, of which %d pending and %d being retried", where, total, all.pending, all.retrying) + counts.text()
+	now := o.clock.Now()
+	switch {
+	case !counts.oldestDue.IsZero() && now.Sub(counts.oldestDue) > lateAfter:
+		r.add(finding{
+			warning, text + fmt.Sprintf("; the oldest that waits for nothing else has been due for %s", now.Sub(counts.oldestDue).Round(time.Second)),
+			"The dispatcher is late: look at its log, and at docs/runbooks/PostbackDeliveriesOverdue.md",
+		})
+	case total > manyDeliveries:
+		r.add(finding{warning, text, fmt.Sprintf("Kubernetes is made for %d objects of a kind: lower spec.history, or --max-finished-deliveries", manyDeliveries)})
+	default:
+		r.good("%s", text)
+	}
+}

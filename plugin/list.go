@@ -1,0 +1,213 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package plugin
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/action"
+	"github.com/postback-dev/postback-operator/internal/waiting"
+)
+
+type listOptions struct {
+	*logSource
+	output        *output
+	allNamespaces bool
+}
+
+func (e *env) listCommand() *cobra.Command {
+	o := &listOptions{}
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List Postbacks: state, health, what is pending, the success rate, and the last success",
+		Example: "  kubectl postback list\n  kubectl postback list -A -o wide",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	o.output = newOutput(cmd, true)
+	o.logSource = e.withLog(cmd.Flags())
+	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "List those of all namespaces.")
+	return cmd
+}
+
+func (o *listOptions) run(ctx context.Context) error {
+	printObject, err := o.output.printer()
+	if err != nil {
+		return err
+	}
+	s, err := o.scope()
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	o.report = func(err error) {
+		say(o.ErrOut, "The log of successes could not be read, so newer successes may be missing in LAST SUCCESS: %s", visible(firstLine(explain(err))))
+		say(o.ErrOut, "%s", logRemedy)
+	}
+	if o.allNamespaces {
+		s.namespace = metav1.NamespaceAll
+	}
+	list := &v1alpha1.PostbackList{}
+	if err := s.List(ctx, list, client.InNamespace(s.namespace)); err != nil {
+		return err
+	}
+	if printObject != nil {
+		return printObject(o.env, list)
+	}
+	if len(list.Items) == 0 {
+		return o.none(s.namespace)
+	}
+	activities, err := s.activities(ctx)
+	if err != nil {
+		return err
+	}
+	s.loggedActivities(ctx, list.Items, activities)
+	counts := s.statistics(ctx)
+	if counts.err != nil {
+		say(o.ErrOut, "The success rates are unknown, for the PostbackStatistics cannot be read: %s", visible(explain(counts.err)))
+	}
+	return o.print(list.Items, activities, counts)
+}
+
+func (o *listOptions) none(namespace string) error {
+	if namespace == metav1.NamespaceAll {
+		say(o.ErrOut, "There are no Postbacks. Make one with \"kubectl postback create\".")
+		return nil
+	}
+	say(o.ErrOut, "There are no Postbacks in namespace %s. Make one with \"kubectl postback create\", or look elsewhere with -n or -A.", namespace)
+	return nil
+}
+
+func (o *listOptions) print(postbacks []v1alpha1.Postback, activities map[client.ObjectKey]*activity, counts counted) error {
+	t := newTable(o.Out, o.output.wide,
+		column{name: "NAMESPACE", least: 8, wide: !o.allNamespaces}, column{name: "NAME", least: 8}, column{name: "STATE"}, column{name: "READY"}, column{name: "HEALTH"},
+		column{name: "HOST", least: 10}, column{name: "TRIGGERS", least: 10}, column{name: "PENDING"}, column{name: "SUCCESS 24H"}, column{name: "LAST SUCCESS"},
+		column{name: "DELIVERED 24H", wide: true}, column{name: "FAILED 24H", wide: true}, column{name: "DISPLAY NAME", wide: true}, column{name: "SECRET", wide: true}, column{name: "WAITS", wide: true}, column{name: "MESSAGE", wide: true})
+	var rows []row
+	for i := range postbacks {
+		p := &postbacks[i]
+		key := client.ObjectKeyFromObject(p)
+		a := activities[key]
+		if a == nil {
+			a = &activity{}
+		}
+		lastSuccess := a.lastSuccess
+		if at := counts.lastSuccess(key); at.After(lastSuccess) {
+			lastSuccess = at
+		}
+		rate, delivered, failed := counts.cells(key, o.clock.Now())
+		message := ""
+		if ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ReadyCondition); ready != nil {
+			message = ready.Message
+		}
+		rows = append(rows, row{
+			plain(p.Namespace), plain(p.Name), stateCell(p), readyCell(p), healthCell(p), plain(p.Status.EndpointHost),
+			plain(action.Triggers(p.Spec.Triggers)), a.pendingCell(), rate, plain(ago(lastSuccess, o.clock.Now())),
+			delivered, failed, plain(p.Spec.DisplayName), plain(p.Status.SecretName), plain(waiting.Postback(p, o.clock.Now()).Sentence), plain(message),
+		})
+	}
+	return t.print(o.Out, rows...)
+}
+
+func stateCell(p *v1alpha1.Postback) cell {
+	state := p.Spec.GetState()
+	if state == v1alpha1.PostbackEnabled {
+		return plain(string(state))
+	}
+	return cell{string(state), yellow}
+}
+
+// readyCell says "Yes", or the reason why not.
+func readyCell(p *v1alpha1.Postback) cell {
+	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ReadyCondition)
+	switch {
+	case ready == nil || p.Status.ObservedGeneration != p.Generation:
+		return cell{"Unknown", yellow}
+	case ready.Status == metav1.ConditionTrue:
+		return cell{"Yes", green}
+	case meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.StalledCondition):
+		return cell{ready.Reason, red}
+	}
+	return cell{ready.Reason, yellow}
+}
+
+func healthCell(p *v1alpha1.Postback) cell {
+	healthy := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.EndpointHealthyCondition)
+	switch {
+	case healthy == nil:
+		return plain("")
+	case healthy.Status == metav1.ConditionTrue:
+		return cell{healthy.Reason, green}
+	case healthy.Status == metav1.ConditionUnknown:
+		return cell{healthy.Reason, yellow}
+	}
+	return cell{healthy.Reason, red}
+}
+
+// activity is what a Postback's deliveries tell of it.
+type activity struct {
+	pending, retrying      int
+	lastSuccess, oldestDue time.Time
+}
+
+func (a *activity) pendingCell() cell {
+	unfinished := a.pending + a.retrying
+	if unfinished == 0 {
+		return plain("0")
+	}
+	return cell{decimal(unfinished), yellow}
+}
+
+func (a *activity) add(d *v1alpha1.PostbackDelivery) {
+	switch d.Status.Phase {
+	case v1alpha1.DeliveryDelivered:
+		if at := d.Status.CompletionTime; at != nil && at.After(a.lastSuccess) {
+			a.lastSuccess = at.Time
+		}
+		return
+	case v1alpha1.DeliveryFailed:
+		return
+	case v1alpha1.DeliveryRetrying:
+		a.retrying++
+	default:
+		a.pending++
+	}
+	due := dueSince(d)
+	if a.oldestDue.IsZero() || due.Before(a.oldestDue) {
+		a.oldestDue = due
+	}
+}
+
+// activities reads the deliveries of the scope, page by page, and sums them up for each Postback.
+func (s *scope) activities(ctx context.Context) (map[client.ObjectKey]*activity, error) {
+	found := map[client.ObjectKey]*activity{}
+	return found, s.eachDelivery(ctx, func(d *v1alpha1.PostbackDelivery) {
+		key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
+		if found[key] == nil {
+			found[key] = &activity{}
+		}
+		found[key].add(d)
+	}, client.InNamespace(s.namespace))
+}

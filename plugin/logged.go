@@ -1,0 +1,181 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package plugin
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
+)
+
+const (
+	// logPage is how many deliveries of the log are asked for at a time.
+	logPage = 500
+	// maxLogPages bounds how far the log is looked through for what the dispatcher cannot look up: each page is 5,000
+	// deliveries of the log at most.
+	maxLogPages = 200
+)
+
+// isLogged reports whether a delivery is in the log of successes alone: it is no object of the API server.
+func isLogged(d *v1alpha1.PostbackDelivery) bool { return d.UID == "" }
+
+// logQuery returns a query for the log. ok is false if it selects nothing there, where all is delivered.
+func (q query) logQuery() (l deliverylog.Query, ok bool) {
+	return deliverylog.Query{Namespace: q.namespace, Postback: q.postback, Event: q.event, Since: q.since}, !q.failed && !q.undelivered
+}
+
+// logged gives what a query selects in the log of successes, the newest, to a function. What is wrong with the log is said,
+// and is no reason not to show the rest.
+func (s *scope) logged(ctx context.Context, q query, f *found, take func(*v1alpha1.PostbackDelivery)) {
+	l, ok := q.logQuery()
+	if !ok {
+		return
+	}
+	log := s.log.get(ctx, s)
+	if log == nil {
+		return
+	}
+	for pages, n := 0, 0; ; pages++ {
+		l.Limit = logPage
+		if q.limit > 0 {
+			l.Limit = min(q.limit-n, logPage)
+		}
+		page, err := log.List(ctx, l)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.log.failed(err)
+			}
+			return
+		}
+		if f.logVersion == "" {
+			f.logVersion = page.ResourceVersion
+		}
+		for i := range page.Items {
+			take(&page.Items[i])
+		}
+		n += len(page.Items)
+		switch l.Continue = page.Continue; {
+		case l.Continue == "":
+			return
+		case q.limit > 0 && n >= q.limit:
+			f.more = true
+			return
+		case pages == maxLogPages:
+			say(s.log.ErrOut, "The log of successes was not looked through to its end, which would take long: --since bounds it.")
+			f.more = true
+			return
+		}
+	}
+}
+
+// loggedNamed returns the delivery of a name from the log of successes, or nil.
+func (s *scope) loggedNamed(ctx context.Context, name string) (*v1alpha1.PostbackDelivery, error) {
+	log := s.log.get(ctx, s)
+	if log == nil || strings.Contains(name, "/") {
+		return nil, nil
+	}
+	d, err := log.Get(ctx, s.namespace, name)
+	switch {
+	case err == nil:
+		return d, nil
+	case !deliverylog.IsNotFound(err) && ctx.Err() == nil:
+		s.log.failed(err)
+	}
+	return nil, ctx.Err()
+}
+
+// loggedLike returns the deliveries of an event from the log of successes, or, if nothing is known by that id, those whose
+// names or ids begin so. Those that are known are left out.
+func (s *scope) loggedLike(ctx context.Context, name string, known []*v1alpha1.PostbackDelivery) []*v1alpha1.PostbackDelivery {
+	log := s.log.get(ctx, s)
+	if log == nil {
+		return nil
+	}
+	like := s.loggedPages(ctx, deliverylog.Query{Namespace: s.namespace, EventID: name})
+	exact := slices.ContainsFunc(known, func(d *v1alpha1.PostbackDelivery) bool { return d.Spec.Event.ID == name })
+	if len(like) == 0 && !exact && s.log.client != nil {
+		like = s.loggedPages(ctx, deliverylog.Query{Namespace: s.namespace, Prefix: name, Limit: maxSuggested + 1})
+	}
+	return slices.DeleteFunc(like, func(d *v1alpha1.PostbackDelivery) bool {
+		return slices.ContainsFunc(known, func(other *v1alpha1.PostbackDelivery) bool {
+			return client.ObjectKeyFromObject(other) == client.ObjectKeyFromObject(d)
+		})
+	})
+}
+
+// maxLookups bounds how many Postbacks are looked up in the log of successes one by one.
+const maxLookups = 40
+
+// loggedActivities adds the newest success of each Postback that the log of successes has. Of quiet Postbacks beyond a number
+// it does not know.
+func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postback, activities map[client.ObjectKey]*activity) {
+	if s.log.get(ctx, s) == nil {
+		return
+	}
+	seen := map[client.ObjectKey]bool{}
+	look := func(q deliverylog.Query) (more bool) {
+		page, err := s.log.client.List(ctx, q)
+		if err != nil {
+			s.log.failed(err)
+			return false
+		}
+		for i := range page.Items {
+			d := &page.Items[i]
+			key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
+			if activities[key] == nil {
+				activities[key] = &activity{}
+			}
+			activities[key].add(d)
+			seen[key] = true
+		}
+		return page.Continue != ""
+	}
+	if !look(deliverylog.Query{Namespace: s.namespace, Limit: logPage}) {
+		return
+	}
+	for i, n := 0, 0; i < len(postbacks) && n < maxLookups && s.log.client != nil; i++ {
+		if p := &postbacks[i]; !seen[client.ObjectKeyFromObject(p)] {
+			look(deliverylog.Query{Namespace: p.Namespace, Postback: p.Name, Limit: 1})
+			n++
+		}
+	}
+}
+
+// loggedPages returns what a query finds, up to a little more than is named to people.
+func (s *scope) loggedPages(ctx context.Context, q deliverylog.Query) (all []*v1alpha1.PostbackDelivery) {
+	for range maxLogPages {
+		page, err := s.log.client.List(ctx, q)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.log.failed(err)
+			}
+			return all
+		}
+		for i := range page.Items {
+			all = append(all, &page.Items[i])
+		}
+		if q.Continue = page.Continue; q.Continue == "" || len(all) > maxSuggested {
+			return all
+		}
+	}
+	return all
+}

@@ -1,0 +1,197 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package plugin
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/spf13/pflag"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
+)
+
+// logSource is the log of successes, which an installation with the JetStream intake has beside the PostbackDeliveries.
+type logSource struct {
+	reach
+
+	once   sync.Once
+	client *deliverylog.Client
+	// unread is why the log could not be read, or nil.
+	unread error
+	// report replaces the words about it, if it is there.
+	report func(error)
+}
+
+// withLog gives a verb the flags by which the log is reached.
+func (e *env) withLog(f *pflag.FlagSet) *logSource {
+	l := &logSource{reach: reach{env: e}}
+	l.addFlags(f)
+	return l
+}
+
+// get returns the log, or nil if there is none. If there is one that the caller cannot read, that is said once.
+func (l *logSource) get(ctx context.Context, api client.Client) *deliverylog.Client {
+	if l == nil {
+		return nil
+	}
+	l.once.Do(func() {
+		var err error
+		if l.client, err = l.open(ctx, api); err != nil {
+			l.missing(err)
+		}
+	})
+	return l.client
+}
+
+// missing says why the log is not shown.
+func (l *logSource) missing(err error) {
+	l.unread = err
+	if l.report != nil {
+		l.report(err)
+		return
+	}
+	say(l.ErrOut, "The log of successes could not be read, so events delivered on the first attempt are missing here: %s", visible(firstLine(explain(err))))
+	say(l.ErrOut, "%s", logRemedy)
+}
+
+const logRemedy = "\"kubectl postback doctor\" checks the way to it; docs/jetstream.md says what it takes"
+
+// incomplete returns an error if what a verb has printed lacks the log: a script must not take it for all.
+func (l *logSource) incomplete() error {
+	if l.unread != nil {
+		return errReported
+	}
+	return nil
+}
+
+// failed deals with an error of the log: without it the rest is shown.
+func (l *logSource) failed(err error) {
+	l.client.Close()
+	l.client = nil
+	if !deliverylog.IsNoLog(err) {
+		l.missing(err)
+	}
+}
+
+// close ends the connection.
+func (l *logSource) close() {
+	if l.client != nil {
+		l.client.Close()
+	}
+}
+
+// open finds out whether there is a log, and how it is reached. Nothing is sent yet but to the API server.
+func (l *logSource) open(ctx context.Context, api client.Client) (*deliverylog.Client, error) {
+	base := l.ingestURL
+	if base == "" {
+		intake := &coordinationv1.Lease{}
+		err := api.Get(ctx, client.ObjectKey{Namespace: l.installNamespace, Name: v1alpha1.IntakeLeaseName}, intake)
+		if err != nil || intake.Annotations[v1alpha1.IntakeAnnotation] != v1alpha1.IntakeJetStream {
+			// Without the right to read it, or without such an installation, the rest of the verb works.
+			return nil, nil //nolint:nilerr // That it is not there is the common case.
+		}
+		base = intake.Annotations[v1alpha1.IngestURLAnnotation]
+	}
+	config, err := l.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	if config.Impersonate.UserName != "" {
+		return nil, errors.New("a dispatcher knows you by your own credentials, so leave out --as")
+	}
+	if err := hasCredentials(ctx, config); err != nil {
+		return nil, err
+	}
+	return deliverylog.New(func(ctx context.Context) (*deliverylog.Connection, error) { return l.connect(ctx, config, base) }), nil
+}
+
+var errNoCredentials = errors.New("your kubeconfig has neither a token nor a client certificate. Name a token with --token, such as that of \"kubectl create token\"")
+
+// hasCredentials returns an error unless a kubeconfig, or the program that it names, yields a token or a client certificate.
+func hasCredentials(ctx context.Context, config *rest.Config) error {
+	if _, err := ownToken(ctx, config); err == nil {
+		return nil
+	}
+	present, err := clientCertificate(config)
+	if err != nil || present == nil {
+		return errors.Join(err, errNoCredentials)
+	}
+	certificate, err := present(&tls.CertificateRequestInfo{})
+	if err != nil {
+		return fmt.Errorf("get your client certificate: %w", err)
+	}
+	if certificate == nil || len(certificate.Certificate) == 0 {
+		return errNoCredentials
+	}
+	return nil
+}
+
+// clientCertificate returns what gets the client certificate of a kubeconfig, or of the program that it names, or nil.
+func clientCertificate(config *rest.Config) (func(*tls.CertificateRequestInfo) (*tls.Certificate, error), error) {
+	own, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("read your client certificate from the kubeconfig: %w", err)
+	}
+	if own == nil {
+		return nil, nil
+	}
+	return own.GetClientCertificate, nil
+}
+
+// connect makes a connection to a URL, or by a port-forward.
+func (l *logSource) connect(ctx context.Context, config *rest.Config, base string) (*deliverylog.Connection, error) {
+	c := &deliverylog.Connection{URL: base}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	var err error
+	if base != "" {
+		transport.TLSClientConfig, err = l.tlsOf(ctx, config, base)
+		c.Close = transport.CloseIdleConnections
+	} else {
+		var forward *forwarded
+		if forward, err = l.forward(ctx, config); err == nil {
+			c.URL, transport.TLSClientConfig = forward.url, forward.tls
+			c.Close = func() {
+				transport.CloseIdleConnections()
+				forward.close()
+			}
+		} else {
+			err = fmt.Errorf("reach a dispatcher: %w; or name --ingest-url", err)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if transport.TLSClientConfig.GetClientCertificate, err = clientCertificate(config); err != nil {
+		c.Close()
+		return nil, err
+	}
+	// The token is that of each request, for one that a program makes is replaced in time.
+	if c.Transport, err = rest.HTTPWrappersForConfig(config, transport); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("read your token from the kubeconfig: %w", err)
+	}
+	return c, nil
+}

@@ -1,0 +1,236 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/action"
+	"github.com/postback-dev/postback-operator/internal/waiting"
+)
+
+type testOptions struct {
+	*env
+	data    string
+	wait    bool
+	timeout time.Duration
+}
+
+func (e *env) testCommand() *cobra.Command {
+	o := &testOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "test POSTBACK [EVENT]",
+		Short: "Send a test event, and see what becomes of it",
+		Long: "Send a test event of a type that the triggers select, and print each attempt as it happens. Without a type, the first that the " +
+			"triggers name is taken.\n\nIt ends after the first attempt, or with --wait when the event is delivered or given up. The exit code is 0 " +
+			"if it was delivered, and 1 if not.",
+		Example: "  kubectl postback test crm\n  kubectl postback test crm sale.created --data sale.json --wait",
+		Args:    names(1, 2, "a Postback and an event type"),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			if len(args) != 1 {
+				return e.completePostbacks(cmd, args, toComplete)
+			}
+			s, err := e.scope()
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveError
+			}
+			p, err := s.postback(cmd.Context(), args[0])
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveError
+			}
+			return action.TestTypes(p.Spec.Triggers), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", "", "File with the data of the event, a JSON object, instead of the sample; - is the standard input.")
+	f.BoolVar(&o.wait, "wait", false, "Go on until the event is delivered or given up.")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "How long to look on.")
+	return cmd
+}
+
+// maxDataFile bounds what is read: an annotation takes 256 KiB.
+const maxDataFile = 256 << 10
+
+// readFile reads a file, or the standard input for "-", of a bounded size.
+func (e *env) readFile(name string, bound int64) ([]byte, error) {
+	in := e.In
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = file.Close() }()
+		in = file
+	}
+	data, err := io.ReadAll(io.LimitReader(in, bound+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	case int64(len(data)) > bound:
+		return nil, fmt.Errorf("%s has more than %d bytes", name, bound)
+	}
+	return data, nil
+}
+
+func (o *testOptions) run(cmd *cobra.Command, args []string) error {
+	ctx := cmd.Context()
+	var data []byte
+	if o.data != "" {
+		var err error
+		if data, err = o.readFile(o.data, maxDataFile); err != nil {
+			return err
+		}
+		// A file ends with a line break, which is not part of the object.
+		data = []byte(strings.TrimSpace(string(data)))
+	}
+	s, err := o.scope()
+	if err != nil {
+		return err
+	}
+	p, err := s.postback(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	eventType, err := testType(p, args[1:])
+	if err != nil {
+		return err
+	}
+	return o.send(ctx, s, p, eventType, data)
+}
+
+// send sends a test event and looks on.
+func (o *testOptions) send(ctx context.Context, s *scope, p *v1alpha1.Postback, eventType string, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	test, err := action.SendTest(ctx, s, p, eventType, data, action.Token(o.clock.Now()))
+	if err != nil {
+		return err
+	}
+	say(o.ErrOut, "Test event %s for postback %s:", eventType, p.Name)
+	if err := o.stored(ctx, s, p, test); err != nil {
+		return o.tooLate(err, "the manager did not answer within %s: is it running? \"kubectl postback doctor\" looks", o.timeout)
+	}
+	err = o.attempts(ctx, s, p, test)
+	return o.tooLate(err, "not finished within %s; \"kubectl postback event %s\" tells how it goes on", o.timeout, test.Delivery)
+}
+
+// testType returns the type that was named, or the first that the triggers name.
+func testType(p *v1alpha1.Postback, named []string) (string, error) {
+	if len(named) > 0 {
+		return named[0], nil
+	}
+	types := action.TestTypes(p.Spec.Triggers)
+	if len(types) == 0 {
+		return "", fmt.Errorf("name an event type: the triggers of postback %q are patterns: %s", p.Name, action.Triggers(p.Spec.Triggers))
+	}
+	return types[0], nil
+}
+
+// tooLate replaces the error of a time that ran out.
+func (o *testOptions) tooLate(err error, format string, args ...any) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf(format, args...)
+	}
+	return err
+}
+
+// stored waits until the manager has answered the request.
+func (o *testOptions) stored(ctx context.Context, s *scope, p *v1alpha1.Postback, test action.Test) error {
+	told := false
+	return o.await(ctx, s, p, &v1alpha1.PostbackList{}, func(object client.Object) (bool, error) {
+		p, ok := object.(*v1alpha1.Postback)
+		if !ok || p.Status.LastHandledSendTest != v1alpha1.HandledToken(test.Request) {
+			if ok && !told && !meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ReadyCondition) {
+				told = true
+				say(o.ErrOut, "  waits, for the postback is not ready: %s", readyMessage(p))
+			}
+			return false, nil
+		}
+		if c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.TestEventCondition); c != nil && c.Status != metav1.ConditionTrue {
+			return false, fmt.Errorf("the test event was refused: %s", c.Message)
+		}
+		return true, nil
+	})
+}
+
+// attempts prints each attempt as it is recorded.
+func (o *testOptions) attempts(ctx context.Context, s *scope, p *v1alpha1.Postback, test action.Test) error {
+	d := &v1alpha1.PostbackDelivery{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: test.Delivery}}
+	var printed int32
+	var phase v1alpha1.DeliveryPhase
+	deadline, _ := ctx.Deadline()
+	late := false
+	err := o.await(ctx, s, d, &v1alpha1.PostbackDeliveryList{}, func(object client.Object) (bool, error) {
+		d, ok := object.(*v1alpha1.PostbackDelivery)
+		if !ok {
+			return false, nil
+		}
+		for i := range d.Status.Attempts {
+			if a := &d.Status.Attempts[i]; a.Number > printed {
+				printed = a.Number
+				say(o.Out, "  %s", attemptLine(a))
+			}
+		}
+		phase = waiting.Of(d).Phase
+		switch why := waiting.For(waiting.Of(d), p, o.clock.Now()); {
+		case printed == 0 && why.Reason == waiting.RetryAfter && why.Next.After(deadline):
+			// No attempt comes while anybody looks on.
+			late = true
+			say(o.Out, "  waits: %s", why.Sentence)
+		case printed == 0 || why.Reason == "":
+		case why.Reason == waiting.Scheduled:
+			say(o.Out, "  next attempt %s", until(why.Next, o.clock.Now()))
+		default:
+			say(o.Out, "  waits: %s", why.Sentence)
+		}
+		return phase.Finished() || late || printed > 0 && !o.wait, nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case phase != v1alpha1.DeliveryDelivered:
+		say(o.Out, "Not delivered: %s. See \"kubectl postback event %s\".", phase, test.Delivery)
+		return errReported
+	}
+	say(o.Out, "Delivered: %s", test.Delivery)
+	return nil
+}
+
+func attemptLine(a *v1alpha1.Attempt) string {
+	line := fmt.Sprintf("attempt %d: %s", a.Number, a.Outcome)
+	if a.StatusCode != nil {
+		line += fmt.Sprintf(", HTTP %d", *a.StatusCode)
+	}
+	line += ", took " + took(a.Duration.Duration)
+	if a.Message != "" {
+		line += ": " + visible(a.Message)
+	}
+	return line
+}

@@ -1,0 +1,93 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+)
+
+// settle returns when every delivery of a namespace is finished and the history is pruned to a number.
+func (r *rig) settle(ctx context.Context, namespace string, most int) error {
+	var left, unfinished int
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, readyPatience, true, func(ctx context.Context) (bool, error) {
+		var err error
+		if left, err = r.total(ctx, namespace); err != nil || left > most {
+			return false, err
+		}
+		if unfinished, err = r.count(ctx, namespace, unfinishedSelector); err != nil || unfinished > 0 {
+			return false, err
+		}
+		unfinished, err = r.inStream(ctx)
+		return unfinished == 0, err
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the log is pruned: %d deliveries are left, %d of them unfinished: %w", left, unfinished, err)
+	}
+	return nil
+}
+
+// inStream returns how many deliveries wait in the stream, if there is one.
+func (r *rig) inStream(ctx context.Context) (int, error) {
+	if r.nats == nil {
+		return 0, nil
+	}
+	connection, err := nats.Connect(r.nats.URL())
+	if err != nil {
+		return 0, fmt.Errorf("connect to NATS: %w", err)
+	}
+	defer connection.Close()
+	js, err := jetstream.New(connection)
+	if err != nil {
+		return 0, err
+	}
+	stream, err := js.Stream(ctx, message.Names(message.DefaultPrefix).DeliveriesStream())
+	if err != nil {
+		return 0, fmt.Errorf("look at the stream: %w", err)
+	}
+	return int(stream.CachedInfo().State.Msgs), nil
+}
+
+// total returns how many deliveries a namespace has. It reads one of them: to list all, again and again, would be a good part
+// of what the API server does.
+func (r *rig) total(ctx context.Context, namespace string) (int, error) {
+	list, err := r.deliveries(ctx, namespace, client.Limit(1))
+	return len(list.Items) + int(ptr.Deref(list.RemainingItemCount, 0)), err
+}
+
+// count returns how many deliveries of a namespace there are that a selector selects.
+func (r *rig) count(ctx context.Context, namespace string, selector fields.Selector) (int, error) {
+	list, err := r.deliveries(ctx, namespace, client.MatchingFieldsSelector{Selector: selector})
+	return len(list.Items), err
+}
+
+func (r *rig) deliveries(ctx context.Context, namespace string, which client.ListOption) (*metav1.PartialObjectMetadataList, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDeliveryList"))
+	return list, r.api.List(ctx, list, client.InNamespace(namespace), which)
+}
