@@ -15,9 +15,8 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip -trimpath $(filter-out -trimpath,$(GOFLAGS)))
 # The race detector needs a C compiler; without one the tests run without it.
 RACE ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
-# -vet=off, for "make vet" and "make lint" see all of it. -count 1, for the cache of results does not know what kubectl and the
-# built programs read.
-GO_TEST := $(if $(RACE),CGO_ENABLED=1 go test $(RACE),go test) -vet=off -count 1
+# RERUN=1 gives a test that failed a second try: see hack/test.sh.
+GO_TEST := hack/test.sh $(RACE)
 
 # A Postback has a finalizer, which only a running manager removes.
 REMOVE_CRDS = $(KUBECTL) delete --ignore-not-found --timeout 2m -k config/crd || { \
@@ -25,6 +24,7 @@ REMOVE_CRDS = $(KUBECTL) delete --ignore-not-found --timeout 2m -k config/crd ||
 
 CONTROLLER_GEN := bin/controller-gen
 CRD_REF_DOCS := bin/crd-ref-docs
+GOTESTSUM := bin/gotestsum
 GOLANGCI_LINT := bin/golangci-lint
 VALE := bin/vale
 KUSTOMIZE := bin/kustomize
@@ -85,23 +85,23 @@ verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that the generated files are 
 	@hack/verify.sh
 
 .PHONY: test
-test: verify vet ## Run all tests, on a real API server that is built first (minutes, once).
+test: verify vet $(if $(RERUN),$(GOTESTSUM)) ## Run all tests, on a real API server that is built first (minutes, once).
 	@[ -n "$(RACE)" ] || echo "No C compiler: the tests run without the race detector."
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
-		$(GO_TEST) -timeout 20m $$(go list ./... | grep -v /test/console$$)
+		$(GO_TEST) -timeout 20m -- $$(go list ./... | grep -v /test/console$$)
 
 .PHONY: test-console
-test-console: ## Test the console in Chromium. Apart from the others, for a browser needs the machine for itself.
+test-console: $(if $(RERUN),$(GOTESTSUM)) ## Test the console in Chromium. Apart from the others, for a browser needs the machine for itself.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
-		go test -count 1 -timeout 15m ./test/console
+		hack/test.sh -timeout 15m -- ./test/console
 
 # Left out is what has nothing to do with the intake. "INTAKE=jetstream go test ./test/e2e" runs it all.
 SAME_IN_BOTH := 'TestAccess|TestDispatcherCannotReadTenants|TestRotat|TestManagerCrash|TestSearch|TestSenders|TestForbiddenSender|TestForeignSecrets'
 
 .PHONY: test-jetstream
-test-jetstream: ## Run the tests of the whole, and those of faults, again with the intake JetStream.
+test-jetstream: $(if $(RERUN),$(GOTESTSUM)) ## Run the tests of the whole, and those of faults, again with the intake JetStream.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && hack/natsserver/build.sh >/dev/null && \
-		INTAKE=jetstream $(GO_TEST) -timeout 15m -skip $(SAME_IN_BOTH) ./test/e2e ./test/faults
+		INTAKE=jetstream $(GO_TEST) -timeout 15m -skip $(SAME_IN_BOTH) -- ./test/e2e ./test/faults
 
 # Ten rounds, and a backlog of 5,000 for one endpoint. The figures are in the output.
 FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2
@@ -226,7 +226,8 @@ clean: ## Remove what was built, except the control plane in .cache.
 
 $(CONTROLLER_GEN): tool = sigs.k8s.io/controller-tools/cmd/controller-gen
 $(CRD_REF_DOCS): tool = github.com/elastic/crd-ref-docs
-$(CONTROLLER_GEN) $(CRD_REF_DOCS): hack/tools/go.mod hack/tools/go.sum
+$(GOTESTSUM): tool = gotest.tools/gotestsum
+$(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GOTESTSUM): hack/tools/go.mod hack/tools/go.sum
 	@echo "Building $(@F)" >&2
 	@cd hack/tools && go build -o ../../$@ $(tool)
 	@touch $@
