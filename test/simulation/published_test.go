@@ -35,7 +35,7 @@ var (
 
 const page = "../../docs/scale.md"
 
-// outage is what docs/scale.md describes: half of the endpoints that are away hang, half refuse.
+// outage returns the scenario of docs/scale.md: half of the endpoints that are down hang, half refuse.
 func outage(name string, change func(*scenario)) scenario {
 	s := scenario{
 		name: name, failing: 2000, healthy: 200, hanging: 0.5,
@@ -45,7 +45,7 @@ func outage(name string, change func(*scenario)) scenario {
 	return s
 }
 
-// restarted is an outage in whose middle all replicas are replaced; all endpoints that are away hang.
+// restarted returns an outage in whose middle all replicas are replaced; all endpoints that are down hang.
 func restarted(name string, change func(*scenario)) scenario {
 	return outage(name, func(s *scenario) {
 		s.hanging, s.restart = 1, s.outage/2
@@ -53,7 +53,7 @@ func restarted(name string, change func(*scenario)) scenario {
 	})
 }
 
-// forget undoes what keeps endpoints in doubt from the places of others.
+// forget removes the rules that keep troubled endpoints out of the slots of others.
 func forget(s *scenario) {
 	s.forgetful = true
 	s.recovery.Share = 1
@@ -65,8 +65,8 @@ func outages() []scenario {
 		outage("no circuit, and so no slow start", func(s *scenario) { s.blind = true }),
 		outage("no slow start", func(s *scenario) { s.recovery = lane.Recovery{RampStart: 1e6} }),
 		outage("slow start from 50 a second", func(s *scenario) { s.recovery = lane.Recovery{RampStart: 50} }),
-		outage("a probe each minute at the latest", func(s *scenario) { s.recovery = lane.Recovery{LongestOpen: time.Minute} }),
-		outage("a probe each 15 minutes at the latest", func(s *scenario) { s.recovery = lane.Recovery{LongestOpen: 15 * time.Minute} }),
+		outage("a probe at least each minute", func(s *scenario) { s.recovery = lane.Recovery{LongestOpen: time.Minute} }),
+		outage("a probe at least each 15 minutes", func(s *scenario) { s.recovery = lane.Recovery{LongestOpen: 15 * time.Minute} }),
 		outage("retries up to 20% earlier or later", func(s *scenario) { s.jitter = 0.2 }),
 	}
 }
@@ -81,7 +81,7 @@ func restarts() []scenario {
 	}
 }
 
-// TestPublished writes what docs/scale.md shows of the simulation, or compares it.
+// TestPublished writes the figures and plots of docs/scale.md, or compares them.
 func TestPublished(t *testing.T) {
 	if !*update && !*full {
 		t.Skip("it takes minutes: make simulation, make verify-simulation")
@@ -101,12 +101,12 @@ func TestPublished(t *testing.T) {
 func runAll(t *testing.T, scenarios []scenario) []*measured {
 	t.Helper()
 	results := make([]*measured, len(scenarios))
-	places := make(chan struct{}, 2)
+	slots := make(chan struct{}, 2)
 	var all sync.WaitGroup
 	for i, s := range scenarios {
 		all.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
+			slots <- struct{}{}
+			defer func() { <-slots }()
 			results[i] = run(t, s)
 		})
 	}
@@ -151,7 +151,7 @@ func check(t *testing.T, path, text string) {
 func attemptsPlot(results []*measured) *plot {
 	const from, to, step = -130 * time.Minute, 30 * time.Minute, 30 * time.Second
 	p := &plot{
-		title: "Attempts at 2,000 endpoints that were away for two hours", unit: "attempts a second, means of 30 s",
+		title: "Attempts at 2,000 endpoints that were down for two hours", unit: "attempts a second, means of 30 s",
 		from: from, to: to, tick: 20 * time.Minute, zero: "they are back",
 	}
 	p.lines = twoLines(results, step, func(m *measured) []float64 {
@@ -174,7 +174,7 @@ func unfinishedPlot(results []*measured) *plot {
 func restartPlot(results []*measured) *plot {
 	const from, to, step = -2 * time.Minute, 20 * time.Minute, 2 * time.Second
 	p := &plot{
-		title: "Places taken, of 512, when dispatchers start while 2,000 endpoints hang", unit: "attempts in flight, of the busiest replica",
+		title: "Slots in use, of 512, when dispatchers start while 2,000 endpoints hang", unit: "attempts in flight, of the busiest replica",
 		from: from, to: to, tick: 2 * time.Minute, zero: "the start",
 	}
 	p.lines = twoLines(results, step, func(m *measured) []float64 {

@@ -24,11 +24,11 @@ import (
 
 const never = 1000 * time.Hour
 
-// table is what came of scenarios, in Markdown.
+// table returns the results of scenarios as a Markdown table.
 func table(results []*measured) string {
 	var b strings.Builder
-	b.WriteString("| | attempts that failed | most a second: in the outage, after it | most places taken: in the outage, after it | " +
-		"delivered when the endpoints are back: half, 90%, all | healthy endpoints wait in the outage: p99, most | after it: p99, most |\n" +
+	b.WriteString("| | failed attempts | most attempts a second: in the outage, after it | most slots in use: in the outage, after it | " +
+		"time to deliver half, 90%, all after the outage | delay at healthy endpoints in the outage: p99, most | the same after it: p99, most |\n" +
 		"|---|---|---|---|---|---|---|\n")
 	for _, m := range results {
 		end := before + m.scenario.outage
