@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -75,14 +76,11 @@ type process struct {
 
 func startManager(t *testing.T, kubeconfig string) *process {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := controlplane.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	p := &process{output: &output{}, probes: "http://" + address, ended: make(chan error, 1)}
 	p.command = exec.Command(os.Args[0], "--namespace=default", "--metrics-bind-address=0", "--health-probe-bind-address="+address)
 	p.command.Env = append(os.Environ(), asManager+"=1", "KUBECONFIG="+kubeconfig)

@@ -327,11 +327,7 @@ func TestProxyFaults(t *testing.T) {
 			_, _ = io.WriteString(conn, bytes)
 		})
 	}
-	gone := receiver.Raw(t, nil)
-	if listener, err := net.Listen("tcp4", "127.0.0.1:0"); err == nil {
-		gone = listener.Addr().String()
-		listener.Close()
-	}
+	gone := receiver.Refusing(t)
 	wantsLogin, _ := socksProxy(t, true, 0, nil)
 	tests := map[string]struct {
 		proxy string

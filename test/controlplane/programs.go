@@ -26,7 +26,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -39,12 +38,7 @@ import (
 
 const (
 	loopback = "127.0.0.1"
-	// Ports are chosen below the range that Linux gives to outgoing connections, so that none of those takes the API
-	// server's port while it is stopped.
-	firstPort, lastPort = 20000, 32000
-	portTries           = 100
-
-	issuer = "https://kubernetes.default.svc"
+	issuer   = "https://kubernetes.default.svc"
 )
 
 // controllers are those of kube-controller-manager that clean up, or make what every namespace has in a cluster.
@@ -252,19 +246,4 @@ func probe(transport *http.Transport, url string) func(context.Context) error {
 		body, err := io.ReadAll(io.LimitReader(response.Body, 1024))
 		return errors.Join(fmt.Errorf("%s answers %s: %s", url, response.Status, body), err)
 	}
-}
-
-// FreePort returns a port of the loopback interface that nothing listens on now, below the range that Linux gives to outgoing
-// connections. Somebody else may take it before the caller does.
-func FreePort() (int, error) {
-	var err error
-	for range portTries {
-		port := firstPort + mathrand.IntN(lastPort-firstPort)
-		var listener net.Listener
-		listener, err = net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
-		if err == nil {
-			return port, listener.Close()
-		}
-	}
-	return 0, fmt.Errorf("find a free port: %w", err)
 }

@@ -22,11 +22,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -35,6 +33,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/postback/sign"
 	"github.com/postback-dev/postback-operator/test/operator"
+	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
 // makeSecrets makes the Secrets that Postbacks and PostbackSecrets refer to. learnSecrets reads them again.
@@ -88,7 +87,7 @@ func (r *secretsRun) cases() []postbackCase {
 		{"oauth-garbled", to("/200/raw", "") + oauth(r.garbled), v1alpha1.OutcomeAuthenticationFailed, ""},
 		{"garbled", "  url: " + r.garbled + "/" + query + "\n" + bearer, v1alpha1.OutcomeInvalidResponse, ""},
 		{"unsolicited", "  url: " + r.unsolicited + "/" + query + "\n" + bearer, v1alpha1.OutcomeSucceeded, ""},
-		{"refused", "  url: http://" + unused(r.t) + "/" + query + "\n" + bearer, v1alpha1.OutcomeConnectionRefused, ""},
+		{"refused", "  url: http://" + receiver.Refusing(r.t) + "/" + query + "\n" + bearer, v1alpha1.OutcomeConnectionRefused, ""},
 		{"client-key", "  url: " + r.secure.URL + "/403/raw" + query + "client-key\n" + header + trusted, v1alpha1.OutcomeRejected4xx, ""},
 		{"untrusted", "  url: " + r.secure.URL + "/200/raw" + query + "\n" + header, v1alpha1.OutcomeTLSFailed, ""},
 		{"vault", to("/422/raw", "vault") + "  secretRef: {name: vault}\n", v1alpha1.OutcomeRejected4xx, ""},
@@ -99,17 +98,6 @@ func (r *secretsRun) cases() []postbackCase {
 		{"bad-token", to("/200/raw", "") + "  auth: {bearer: {secretKeyRef: {name: bad-text, key: token}}}\n", "", v1alpha1.InvalidAuthReason},
 		{"bad-user", to("/200/raw", "") + "  auth: {basic: {secretRef: {name: bad-text}}}\n", "", v1alpha1.InvalidAuthReason},
 	}
-}
-
-// unused returns an address at which nothing listens.
-func unused(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // refuseUserinfo tries a URL with a password, which the API does not take.

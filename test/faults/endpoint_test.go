@@ -32,6 +32,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
 // timeout is the Postbacks' spec.timeout.
@@ -150,7 +151,12 @@ func startEndpoint(ctx context.Context, name string, random func() float64) (*en
 		name: name, temper: tempers[name], random: random, started: time.Now(), closing: ctx, times: map[string]int{},
 		verifies: func([]byte, http.Header) error { return errors.New("no key is known yet") },
 	}
-	return e, e.listen("127.0.0.1:0")
+	// The endpoint leaves its address for a while: see flap.
+	port, err := controlplane.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	return e, e.listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
 func (e *endpoint) url() string { return "http://" + e.address + "/hooks" }

@@ -48,6 +48,18 @@ func Raw(t testing.TB, f func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
+// Refusing returns an address of loopback that refuses connections until the test ends: the near end of a connection, so that
+// nothing else can listen there.
+func Refusing(t testing.TB) string {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp4", Raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.LocalAddr().String()
+}
+
 // Answering reads a request and writes a text.
 func Answering(text string) func(net.Conn) {
 	return func(conn net.Conn) {

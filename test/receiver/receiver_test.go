@@ -21,11 +21,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -200,5 +202,22 @@ func TestWaitSaysWhatIsMissing(t *testing.T) {
 	_, err := r.Wait(ctx, "/hooks", 1)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "0 have come") {
 		t.Errorf("waited with %v", err)
+	}
+}
+
+func TestRefusing(t *testing.T) {
+	address := Refusing(t)
+	for range 2 {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("connecting ends with %v", err)
+		}
+	}
+	if listener, err := net.Listen("tcp", address); err == nil {
+		listener.Close()
+		t.Errorf("something else can listen on %s", address)
 	}
 }
