@@ -28,65 +28,49 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
-const (
-	// rightsAge is how long an answer about rights is believed.
-	rightsAge = 30 * time.Second
-	// reviewTimeout bounds a question, and retryAge is how long none is asked again after one that was not answered.
-	reviewTimeout = 5 * time.Second
-	retryAge      = 3 * time.Second
-)
-
-// right is something that a user may do or not.
-type right struct {
-	verb, group, resource, namespace, name string
-}
+// retryAge is how long no question is asked again after one without an answer.
+const retryAge = 3 * time.Second
 
 // rights asks the API server what the user may do, and remembers the answers for a while.
 type rights struct {
-	reviews authorizationclient.AuthorizationV1Interface
-	clock   clock.PassiveClock
-
-	mu    sync.Mutex
-	known map[right]verdict
-}
-
-type verdict struct {
-	allowed bool
-	at      time.Time
+	reviews   authorizationclient.AuthorizationV1Interface
+	questions *rbacreview.Questions
+	known     *rbacreview.Cache[bool]
 }
 
 func newRights(reviews authorizationclient.AuthorizationV1Interface, c clock.PassiveClock) *rights {
-	return &rights{reviews: reviews, clock: c, known: map[right]verdict{}}
+	return &rights{reviews: reviews, questions: rbacreview.NewQuestions(), known: rbacreview.New[bool](c)}
 }
 
 // may reports whether the user has a right. If that cannot be found out, what was known before counts, or else they are let
 // try: the API server decides.
-func (r *rights) may(ctx context.Context, wanted right) bool {
-	now := r.clock.Now()
-	r.mu.Lock()
-	v, ok := r.known[wanted]
-	r.mu.Unlock()
-	if ok && now.Sub(v.at) < rightsAge {
-		return v.allowed
+func (r *rights) may(ctx context.Context, wanted rbacreview.Right) bool {
+	key := wanted.Key()
+	may, err := r.known.Get(ctx, key, func(ctx context.Context) (bool, time.Duration, error) {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: wanted.Attributes()}}
+		err := r.questions.Ask(ctx, func(ctx context.Context) error {
+			var err error
+			review, err = r.reviews.SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+			return err
+		})
+		if err != nil {
+			return r.lastOrTry(key), retryAge, nil //nolint:nilerr // this is the answer while the API server gives none
+		}
+		return review.Status.Allowed, rbacreview.Holds(review.Status.Allowed), nil
+	})
+	if err != nil { // The visitor left before the answer.
+		return r.lastOrTry(key)
 	}
-	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
-	defer cancel()
-	review, err := r.reviews.SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: wanted.verb, Group: wanted.group, Resource: wanted.resource, Namespace: wanted.namespace, Name: wanted.name,
-		}},
-	}, metav1.CreateOptions{})
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err != nil {
-		v = verdict{allowed: v.allowed || !ok, at: now.Add(retryAge - rightsAge)}
-	} else {
-		v = verdict{allowed: review.Status.Allowed, at: now}
-	}
-	r.known[wanted] = v
-	return v.allowed
+	return may
+}
+
+// lastOrTry is the answer while the API server gives none.
+func (r *rights) lastOrTry(key string) bool {
+	may, known := r.known.Last(key)
+	return may || !known
 }
 
 // actions are what the user may do with one Postback. Each is "" if they may, or says why not.
@@ -104,7 +88,7 @@ func (r *rights) of(ctx context.Context, p *v1alpha1.Postback, secret *v1alpha1.
 			group = ""
 		}
 		asking.Go(func() {
-			if !r.may(ctx, right{verb, group, resource, p.Namespace, name}) {
+			if !r.may(ctx, rbacreview.Right{Verb: verb, Group: group, Resource: resource, Namespace: p.Namespace, Name: name}) {
 				*answer = fmt.Sprintf("You may not %s: it takes the right to %s %s in the namespace %s.", to, verb, resource, p.Namespace)
 			}
 		})
@@ -133,7 +117,7 @@ func (r *rights) of(ctx context.Context, p *v1alpha1.Postback, secret *v1alpha1.
 
 // create returns "" if the user may create Postbacks in a namespace, or why not.
 func (r *rights) create(ctx context.Context, namespace string) string {
-	if r.may(ctx, right{"create", v1alpha1.GroupVersion.Group, "postbacks", namespace, ""}) {
+	if r.may(ctx, rbacreview.Right{Verb: "create", Group: v1alpha1.GroupVersion.Group, Resource: "postbacks", Namespace: namespace}) {
 		return ""
 	}
 	if namespace == "" {

@@ -34,6 +34,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
@@ -127,44 +128,26 @@ func (o *doctorOptions) checkClock(ctx context.Context, config *rest.Config, r *
 	r.good("This machine's clock agrees with the API server's")
 }
 
-// right is something that somebody should be allowed to do.
-type right struct{ verb, group, resource, namespace string }
-
-func (t right) String() string {
-	text := t.verb + " " + t.resource
-	if t.group != "" {
-		text += "." + t.group
-	}
-	if t.namespace != "" {
-		text += " in namespace " + t.namespace
-	}
-	return text
-}
-
-func (t right) attributes() *authorizationv1.ResourceAttributes {
-	return &authorizationv1.ResourceAttributes{Verb: t.verb, Group: t.group, Resource: t.resource, Namespace: t.namespace}
-}
-
 // checkRights checks what the caller may do.
 func (o *doctorOptions) checkRights(ctx context.Context, s *scope, r *report) {
 	group := v1alpha1.GroupVersion.Group
-	own := []right{
-		{"list", group, "postbacks", s.namespace},
-		{"watch", group, "postbackdeliveries", s.namespace},
-		{"patch", group, "postbacks", s.namespace},
-		{"patch", group, "postbacksecrets", s.namespace},
-		{"patch", group, "postbackdeliveries", s.namespace},
-		{"get", "", "secrets", s.namespace},
+	own := []rbacreview.Right{
+		{Verb: "list", Group: group, Resource: "postbacks", Namespace: s.namespace},
+		{Verb: "watch", Group: group, Resource: "postbackdeliveries", Namespace: s.namespace},
+		{Verb: "patch", Group: group, Resource: "postbacks", Namespace: s.namespace},
+		{Verb: "patch", Group: group, Resource: "postbacksecrets", Namespace: s.namespace},
+		{Verb: "patch", Group: group, Resource: "postbackdeliveries", Namespace: s.namespace},
+		{Verb: "get", Resource: "secrets", Namespace: s.namespace},
 	}
 	var lacking []string
 	for _, t := range own {
-		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: t.attributes()}}
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: t.Attributes()}}
 		if err := s.Create(ctx, review); err != nil {
 			r.unreadable("What you may do", err)
 			return
 		}
 		if !review.Status.Allowed {
-			lacking = append(lacking, t.verb+" "+t.resource)
+			lacking = append(lacking, t.Verb+" "+t.Resource)
 		}
 	}
 	if len(lacking) > 0 {
@@ -177,18 +160,18 @@ func (o *doctorOptions) checkRights(ctx context.Context, s *scope, r *report) {
 // checkAccounts checks what the operator may do, in the namespaces that it watches.
 func (o *doctorOptions) checkAccounts(ctx context.Context, s *scope, r *report, known *replicas) {
 	group := v1alpha1.GroupVersion.Group
-	manager := []right{{"create", "", "secrets", o.installNamespace}}
-	dispatcher := []right{
-		{"watch", "", "secrets", o.installNamespace},
-		{"create", "authentication.k8s.io", "tokenreviews", ""},
-		{"create", "authorization.k8s.io", "subjectaccessreviews", ""},
+	manager := []rbacreview.Right{{Verb: "create", Resource: "secrets", Namespace: o.installNamespace}}
+	dispatcher := []rbacreview.Right{
+		{Verb: "watch", Resource: "secrets", Namespace: o.installNamespace},
+		{Verb: "create", Group: "authentication.k8s.io", Resource: "tokenreviews"},
+		{Verb: "create", Group: "authorization.k8s.io", Resource: "subjectaccessreviews"},
 	}
 	for _, namespace := range known.watched().Scopes() {
 		manager = append(manager,
-			right{"watch", group, "postbacks", namespace}, right{"patch", group, "postbacks/status", namespace},
-			right{"create", group, "postbackdeliveries", namespace})
+			rbacreview.Right{Verb: "watch", Group: group, Resource: "postbacks", Namespace: namespace}, rbacreview.Right{Verb: "patch", Group: group, Resource: "postbacks/status", Namespace: namespace},
+			rbacreview.Right{Verb: "create", Group: group, Resource: "postbackdeliveries", Namespace: namespace})
 		dispatcher = append(dispatcher,
-			right{"create", group, "postbackdeliveries", namespace}, right{"update", group, "postbackdeliveries/status", namespace})
+			rbacreview.Right{Verb: "create", Group: group, Resource: "postbackdeliveries", Namespace: namespace}, rbacreview.Right{Verb: "update", Group: group, Resource: "postbackdeliveries/status", Namespace: namespace})
 	}
 	remedy := "Apply the roles and bindings of the release again: config/rbac"
 	if len(known.alive) == 0 {
@@ -198,15 +181,12 @@ func (o *doctorOptions) checkAccounts(ctx context.Context, s *scope, r *report, 
 	o.checkAccount(ctx, s, r, "postback-dispatcher", dispatcher, remedy)
 }
 
-func (o *doctorOptions) checkAccount(ctx context.Context, s *scope, r *report, account string, rights []right, remedy string) {
+func (o *doctorOptions) checkAccount(ctx context.Context, s *scope, r *report, account string, rights []rbacreview.Right, remedy string) {
 	var lacking []string
 	for _, t := range rights {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: "system:serviceaccount:" + o.installNamespace + ":" + account, Groups: []string{"system:serviceaccounts", "system:authenticated"}, ResourceAttributes: t.attributes(),
+			User: "system:serviceaccount:" + o.installNamespace + ":" + account, Groups: []string{"system:serviceaccounts", "system:authenticated"}, ResourceAttributes: t.Attributes(),
 		}}
-		if resource, sub, ok := strings.Cut(t.resource, "/"); ok {
-			review.Spec.ResourceAttributes.Resource, review.Spec.ResourceAttributes.Subresource = resource, sub
-		}
 		if err := s.Create(ctx, review); err != nil {
 			r.unreadable("What ServiceAccount "+account+" may do", err)
 			return

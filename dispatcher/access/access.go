@@ -33,6 +33,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
 // Verb and Resource are what a caller needs the right for, in the API group postback.dev and in the namespace of the
@@ -42,38 +43,8 @@ const (
 	Resource = "postbackevents"
 )
 
-// Right is what a caller needs, in the API group postback.dev.
-type Right struct {
-	// Verb and Resource are as roles have them. Namespace "" means all.
-	Verb, Resource, Namespace string
-}
-
-// String describes the right.
-func (r Right) String() string {
-	where := "in namespace " + r.Namespace
-	if r.Namespace == "" {
-		where = "in all namespaces"
-	}
-	return fmt.Sprintf("%s %s.%s %s", r.Verb, r.Resource, v1alpha1.GroupVersion.Group, where)
-}
-
-// key is part of what a right is remembered by.
-func (r Right) key() string { return r.Verb + " " + r.Resource + " " + r.Namespace }
-
-const (
-	// allowedFor is how long a positive answer holds: so long a token or a right that was taken away still serves.
-	allowedFor = time.Minute
-	// deniedFor is how long a negative answer holds: so long it takes at most until a new right serves.
-	deniedFor = 10 * time.Second
-	// reviewTimeout bounds one question to the API server.
-	reviewTimeout = 5 * time.Second
-	// maxReviews is how many questions may be open at once, however many callers with unknown tokens there are.
-	maxReviews = 32
-	// maxRemembered is how many answers of each kind are kept.
-	maxRemembered = 8192
-	// maxToken is more than any token of a ServiceAccount has. ingest's limit of a header is about as large.
-	maxToken = 16 << 10
-)
+// maxToken is more than any token of a ServiceAccount has. ingest's limit of a header is about as large.
+const maxToken = 16 << 10
 
 // ErrUnavailable means that the API server did not answer: who calls may be right or not.
 var ErrUnavailable = errors.New("the Kubernetes API server does not say who the caller is and what they may do")
@@ -90,7 +61,7 @@ func (e *UnauthenticatedError) Error() string { return e.Detail }
 // ForbiddenError means that a caller has not the right that they need.
 type ForbiddenError struct {
 	User string
-	Right
+	rbacreview.Right
 }
 
 // Error names what is missing.
@@ -101,12 +72,11 @@ type Reviewer struct {
 	clients  kubernetes.Interface
 	audience string
 	clock    clock.PassiveClock
-	// open holds one element for each question that is being asked.
-	open chan struct{}
+	// questions bounds those about tokens and rights together.
+	questions *rbacreview.Questions
 	// tokens are known by their digests, so that they themselves are nowhere kept; rights by that and what they are.
-	tokens  *memory[*caller]
-	rights  *memory[bool]
-	timeout time.Duration
+	tokens *rbacreview.Cache[*caller]
+	rights *rbacreview.Cache[bool]
 }
 
 // caller is what the API server says of a token. Without a user the token is not accepted.
@@ -119,10 +89,9 @@ type caller struct {
 func New(clients kubernetes.Interface, audience string, c clock.PassiveClock) *Reviewer {
 	return &Reviewer{
 		clients: clients, audience: audience, clock: c,
-		open:    make(chan struct{}, maxReviews),
-		tokens:  newMemory[*caller](c, maxRemembered),
-		rights:  newMemory[bool](c, maxRemembered),
-		timeout: reviewTimeout,
+		questions: rbacreview.NewQuestions(),
+		tokens:    rbacreview.New[*caller](c),
+		rights:    rbacreview.New[bool](c),
 	}
 }
 
@@ -132,18 +101,18 @@ func New(clients kubernetes.Interface, audience string, c clock.PassiveClock) *R
 // Check returns the name of the user whose token it is, if they may post events for a namespace. The error is as that of
 // Allow.
 func (r *Reviewer) Check(ctx context.Context, namespace, token string) (user string, err error) {
-	return r.Allow(ctx, token, Right{Verb: Verb, Resource: Resource, Namespace: namespace})
+	return r.Allow(ctx, token, rbacreview.Right{Verb: Verb, Group: v1alpha1.GroupVersion.Group, Resource: Resource, Namespace: namespace})
 }
 
 // Allow returns the name of the user whose token it is, if they have a right. The error is an *UnauthenticatedError, a
 // *ForbiddenError, or wraps ErrUnavailable.
-func (r *Reviewer) Allow(ctx context.Context, token string, right Right) (user string, err error) {
+func (r *Reviewer) Allow(ctx context.Context, token string, right rbacreview.Right) (user string, err error) {
 	if len(token) > maxToken {
 		return "", &UnauthenticatedError{Detail: fmt.Sprintf("The token has more than %d bytes.", maxToken)}
 	}
 	digest := sha256.Sum256([]byte(token))
 	key := string(digest[:])
-	who, err := r.tokens.get(ctx, key, func(ctx context.Context) (*caller, time.Duration, error) {
+	who, err := r.tokens.Get(ctx, key, func(ctx context.Context) (*caller, time.Duration, error) {
 		return r.authenticate(ctx, token)
 	})
 	switch {
@@ -156,8 +125,8 @@ func (r *Reviewer) Allow(ctx context.Context, token string, right Right) (user s
 }
 
 // permit returns the name of a user who has a right. key stands for how the user is known.
-func (r *Reviewer) permit(ctx context.Context, key string, user *authenticationv1.UserInfo, right Right) (name string, err error) {
-	allowed, err := r.rights.get(ctx, key+right.key(), func(ctx context.Context) (bool, time.Duration, error) {
+func (r *Reviewer) permit(ctx context.Context, key string, user *authenticationv1.UserInfo, right rbacreview.Right) (name string, err error) {
+	allowed, err := r.rights.Get(ctx, key+right.Key(), func(ctx context.Context) (bool, time.Duration, error) {
 		return r.authorize(ctx, right, user)
 	})
 	switch {
@@ -191,9 +160,9 @@ func (r *Reviewer) authenticate(ctx context.Context, token string) (*caller, tim
 	// An authenticator that knows nothing of audiences leaves them empty: then the token is for the API server alone.
 	forUs := r.audience == "" || slices.Contains(status.Audiences, r.audience)
 	if !status.Authenticated || !forUs || status.User.Username == "" {
-		return &caller{detail: r.whyNot(claims)}, deniedFor, nil
+		return &caller{detail: r.whyNot(claims)}, rbacreview.DeniedFor, nil
 	}
-	holds := allowedFor
+	holds := rbacreview.AllowedFor
 	if claims.Expiry != nil {
 		holds = min(holds, claims.expiry().Sub(r.clock.Now()))
 	}
@@ -209,17 +178,14 @@ func (r *Reviewer) whyNot(claims claims) string {
 	return "The Kubernetes API server does not accept the token: it may be made up, revoked, of a ServiceAccount that is gone, or for another audience."
 }
 
-func (r *Reviewer) authorize(ctx context.Context, right Right, user *authenticationv1.UserInfo) (bool, time.Duration, error) {
+func (r *Reviewer) authorize(ctx context.Context, right rbacreview.Right, user *authenticationv1.UserInfo) (bool, time.Duration, error) {
 	extra := make(map[string]authorizationv1.ExtraValue, len(user.Extra))
 	for name, values := range user.Extra {
 		extra[name] = authorizationv1.ExtraValue(values)
 	}
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: right.Namespace, Verb: right.Verb, Resource: right.Resource,
-			Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version,
-		},
+		ResourceAttributes: right.Attributes(),
 	}}
 	err := r.ask(ctx, reviewOfRights, func(ctx context.Context) error {
 		var err error
@@ -229,24 +195,12 @@ func (r *Reviewer) authorize(ctx context.Context, right Right, user *authenticat
 	if err != nil {
 		return false, 0, err
 	}
-	if !review.Status.Allowed {
-		return false, deniedFor, nil
-	}
-	return true, allowedFor, nil
+	return review.Status.Allowed, rbacreview.Holds(review.Status.Allowed), nil
 }
 
-// ask puts a question to the API server, with a bound on how many are open and on how long it takes.
+// ask puts a question to the API server, and counts it.
 func (r *Reviewer) ask(ctx context.Context, kind string, question func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
-	select {
-	case r.open <- struct{}{}:
-		defer func() { <-r.open }()
-	case <-ctx.Done():
-		countReview(kind, ctx.Err())
-		return fmt.Errorf("%d questions are open: %w", maxReviews, ctx.Err())
-	}
-	err := question(ctx)
+	err := r.questions.Ask(ctx, question)
 	countReview(kind, err)
 	return err
 }

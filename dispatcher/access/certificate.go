@@ -26,6 +26,8 @@ import (
 	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
 const (
@@ -66,7 +68,7 @@ func (c *Certificates) Start(ctx context.Context) error {
 
 // AllowCertificate returns the name of the user whose certificate a request's connection presented, if they have a right. The
 // errors are those of Allow.
-func (c *Certificates) AllowCertificate(ctx context.Context, request *http.Request, right Right) (user string, err error) {
+func (c *Certificates) AllowCertificate(ctx context.Context, request *http.Request, right rbacreview.Right) (user string, err error) {
 	if _, known := c.ca.VerifyOptions(); !known {
 		return "", &UnauthenticatedError{Detail: "This cluster publishes no CA for client certificates in ConfigMap " +
 			caNamespace + "/" + caConfigMap + ": send a token."}

@@ -35,6 +35,8 @@ import (
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
 // authority is a certificate authority of a test.
@@ -112,7 +114,7 @@ func TestCertificates(t *testing.T) {
 		}
 	}()
 	old, current := newAuthority(t), newAuthority(t)
-	list := Right{Verb: "list", Resource: "postbackdeliveries", Namespace: "acme"}
+	list := rbacreview.Right{Verb: "list", Group: "postback.dev", Resource: "postbackdeliveries", Namespace: "acme"}
 	allow := func(r *http.Request) (string, error) { return certificates.AllowCertificate(t.Context(), r, list) }
 	eventually := gomega.NewWithT(t).Eventually
 

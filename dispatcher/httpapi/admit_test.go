@@ -31,6 +31,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/postback-dev/postback-operator/dispatcher/access"
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
 // tokens lets each token in as the user that it names, for the namespace acme.
@@ -44,7 +45,7 @@ func (a tokens) Check(_ context.Context, namespace, token string) (string, error
 	case err != nil:
 		return "", err
 	case namespace != "acme":
-		return "", &access.ForbiddenError{User: token, Right: access.Right{Verb: access.Verb, Resource: access.Resource, Namespace: namespace}}
+		return "", &access.ForbiddenError{User: token, Right: rbacreview.Right{Verb: access.Verb, Group: "postback.dev", Resource: access.Resource, Namespace: namespace}}
 	}
 	return token, nil
 }

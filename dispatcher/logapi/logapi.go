@@ -38,6 +38,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/successlog"
 	"github.com/postback-dev/postback-operator/internal/fault"
 	"github.com/postback-dev/postback-operator/internal/metric"
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
 // Reader reads the log of successes.
@@ -53,9 +54,9 @@ type Reader interface {
 // Rights says who a caller is and whether they have a right.
 type Rights interface {
 	// Allow returns the name of the user whose bearer token it is, if they have a right. Its errors are those of package access.
-	Allow(ctx context.Context, token string, right access.Right) (user string, err error)
+	Allow(ctx context.Context, token string, right rbacreview.Right) (user string, err error)
 	// AllowCertificate is Allow for the client certificate of the request's connection.
-	AllowCertificate(ctx context.Context, r *http.Request, right access.Right) (user string, err error)
+	AllowCertificate(ctx context.Context, r *http.Request, right rbacreview.Right) (user string, err error)
 }
 
 // Recorder records attempts of PostbackDeliveries.
@@ -140,7 +141,7 @@ var logRequests = metric.Dispatcher.Counters("postback_log_requests_total",
 // logRequest is what a request for the log asks.
 type logRequest struct {
 	verb, namespace, name string
-	right                 access.Right
+	right                 rbacreview.Right
 	// user is who asks.
 	user string
 }
@@ -179,7 +180,7 @@ func logTarget(r *http.Request) (q *logRequest, ours bool, a *problem.Answer) {
 	if r.Method != method {
 		return nil, true, problem.Refuse(problem.MethodNotAllowed, "Use %s here.", method).With("Allow", method)
 	}
-	q.right = access.Right{Verb: q.verb, Resource: deliveryKind, Namespace: q.namespace}
+	q.right = rbacreview.Right{Verb: q.verb, Group: v1alpha1.GroupVersion.Group, Resource: deliveryKind, Namespace: q.namespace}
 	if q.verb == restoreLog {
 		// It is for a redelivery, which an annotation asks for.
 		q.right.Verb = "patch"

@@ -46,6 +46,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
 // memoryLog is a log of successes, the oldest first, for what does not depend on its stream.
@@ -118,7 +119,7 @@ func logged(t *testing.T, r *route.Route, id string) *v1alpha1.PostbackDelivery 
 // rightsOf lets each token in as the user that it names, with the rights that stand there.
 type rightsOf map[string][]string
 
-func (a rightsOf) Allow(_ context.Context, token string, right access.Right) (string, error) {
+func (a rightsOf) Allow(_ context.Context, token string, right rbacreview.Right) (string, error) {
 	rights, ok := a[token]
 	switch {
 	case token == "down":
@@ -132,7 +133,7 @@ func (a rightsOf) Allow(_ context.Context, token string, right access.Right) (st
 }
 
 // AllowCertificate lets each certificate in as the user of its common name.
-func (a rightsOf) AllowCertificate(ctx context.Context, r *http.Request, right access.Right) (string, error) {
+func (a rightsOf) AllowCertificate(ctx context.Context, r *http.Request, right rbacreview.Right) (string, error) {
 	return a.Allow(ctx, r.TLS.PeerCertificates[0].Subject.CommonName, right)
 }
 

@@ -1,0 +1,49 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package rbacreview
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	// timeout bounds one question to the API server, with the wait for a slot.
+	timeout = 5 * time.Second
+	// maxOpen is the number of questions that may be open at once, however many callers with unknown tokens there are.
+	maxOpen = 32
+)
+
+// Questions bounds the questions to the API server. It is safe for concurrent use.
+type Questions struct{ slots *semaphore.Weighted }
+
+// NewQuestions returns a bound that no question uses yet.
+func NewQuestions() *Questions { return &Questions{slots: semaphore.NewWeighted(maxOpen)} }
+
+// Ask asks a question as soon as fewer than 32 are open. After 5 s it gives up, and the context of the question ends.
+func (q *Questions) Ask(ctx context.Context, question func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := q.slots.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("%d questions are open: %w", maxOpen, err)
+	}
+	defer q.slots.Release(1)
+	return question(ctx)
+}
