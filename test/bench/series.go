@@ -57,7 +57,7 @@ type point struct {
 // allSeries are in the order in which they are measured: what cannot be undone comes last.
 func allSeries() []*series {
 	return []*series{
-		{Name: "fanout", What: "Postbacks that each event is for", Values: []int{1, 10, 100}, measure: (*rig).withFanOut},
+		{Name: "fanout", What: "matching Postbacks of each event", Values: []int{1, 10, 100}, measure: (*rig).withFanOut},
 		{Name: "bodies", What: "bytes of an event", Values: []int{200, 1500, 16 << 10, 64 << 10, 250_000}, measure: (*rig).withBodies},
 		{Name: "retries", What: "deliveries that fall due at once", Values: []int{2000}, measure: (*rig).withDue},
 		{Name: "postbacks", What: "other Postbacks in the cluster", Values: []int{10, 300}, measure: (*rig).withCrowd},
