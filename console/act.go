@@ -62,11 +62,11 @@ type dialog struct {
 	Secret  string
 	Show    bool
 	Sharing []string
-	// Held says why what is sent again has to wait for its endpoint, "" if it does not.
+	// Held is the reason why redeliveries wait for their endpoint, or "".
 	Held string
 	// OldKeyEnds is the end of the key that was replaced, zero if it signs no longer.
 	OldKeyEnds time.Time
-	// successes is where what is to be sent again may stand, or nil.
+	// successes is the log of successes, which may have events to send again, or nil.
 	successes *deliverylog.Client
 	token     string
 	done      string
@@ -100,7 +100,7 @@ var acts = map[string]act{
 
 func mayEdit(a actions) string { return a.Edit }
 
-// readForm reads what was sent, or refuses it.
+// readForm reads the form of a request, or refuses it.
 func readForm(w http.ResponseWriter, r *http.Request) bool {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	err := r.ParseForm()
@@ -190,7 +190,7 @@ func (c *Console) answer(w http.ResponseWriter, r *http.Request, template string
 		return
 	}
 	if fragment(r) != "" {
-		// A script reads the answer, whatever it says: what was refused stands in it.
+		// A script reads the answer, which also has the reason of a refusal.
 		write(w, http.StatusOK, template, d)
 		return
 	}

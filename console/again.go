@@ -73,7 +73,7 @@ func doRotate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 	if value := d.Form.Get("overlap"); value != "" {
 		var err error
 		if overlap, err = time.ParseDuration(value); err != nil {
-			return nil, errors.New("choose how long the old key goes on signing")
+			return nil, errors.New("choose how long the old key keeps signing")
 		}
 	}
 	if overlap != d.Key.Spec.GetOverlap() {
@@ -106,7 +106,7 @@ func afterRotate(ctx context.Context, c *Console, d *dialog) {
 		case <-subscription.C:
 			subscription.Take()
 		case <-ctx.Done():
-			d.Show, d.Error = true, "The key has been asked for, but the operator has not made it yet. Look again in a moment with “Show signing secret”."
+			d.Show, d.Error = true, "A new key is requested, but the operator has not made it yet. Try “Show signing secret” in a moment."
 			return
 		}
 	}
@@ -132,7 +132,7 @@ func showSecret(ctx context.Context, c *Console, d *dialog) {
 
 func prepareYAML(_ *Console, d *dialog) { d.YAML = manifest(d.P, nil) }
 
-// overlaps are what can be chosen when a key is rotated.
+// overlaps are the choices for a rotation.
 var overlaps = []choice{
 	{Value: "0s", Text: "None: the old key has leaked"},
 	{Value: "1h", Text: "1 hour"},
@@ -141,7 +141,7 @@ var overlaps = []choice{
 	{Value: "720h", Text: "30 days"},
 }
 
-// Overlaps returns what can be chosen, with what the key has now.
+// Overlaps returns the choices for a rotation, with the present overlap of the key.
 func (d *dialog) Overlaps() []choice {
 	var choices []choice
 	now := v1alpha1.DefaultOverlap

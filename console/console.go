@@ -143,7 +143,8 @@ func (c *Console) Handler() http.Handler {
 func readWithin(bound time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
-			// Without a deadline somebody could hold the connection for ever; what cannot have one is refused.
+			// Without a deadline somebody could hold the connection for ever. A connection that supports none
+			// is refused.
 			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bound)); err != nil {
 				refuse(w, http.StatusInternalServerError, err.Error())
 				return
@@ -192,11 +193,11 @@ func Run(ctx context.Context, o Options) error {
 	_, _ = fmt.Fprintf(o.Out, "The console is at %s\nThe link works once. Ctrl-C ends the console.\n", link)
 	if o.Open != nil {
 		if err := o.Open(link); err != nil {
-			_, _ = fmt.Fprintf(o.Out, "Open the link yourself, for no browser was found: %v\n", err)
+			_, _ = fmt.Fprintf(o.Out, "Open the link yourself, because no browser was found: %v\n", err)
 		}
 	}
 	return c.Serve(ctx)
 }
 
-// Address returns the address of its pages, for those who are in.
+// Address returns the address of the pages, for browsers with the cookie.
 func (c *Console) Address() string { return "http://" + c.listener.Addr().String() }

@@ -54,7 +54,7 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request) {
 // New reports whether the form adds a Postback.
 func (d *dialog) New() bool { return d.P.UID == "" }
 
-// doCreate sends what was typed as it is, so that the API server judges it.
+// doCreate sends the input unchanged, so that the API server validates it.
 func doCreate(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
 	spec, err := d.changes(nil)
 	if err != nil && !errors.Is(err, errField) {
@@ -111,7 +111,7 @@ func afterCreate(ctx context.Context, c *Console, d *dialog) {
 		case <-subscription.C:
 			subscription.Take()
 		case <-bounded.Done():
-			d.Error = "The Postback is stored, but the operator has made no signing key yet. Its page says why, and shows the key later: “Show signing secret”."
+			d.Error = "The Postback is stored, but the operator has made no signing key yet. Its page has the reason, and shows the key later: “Show signing secret”."
 			return
 		}
 	}

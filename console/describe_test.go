@@ -53,11 +53,11 @@ func TestHealth(t *testing.T) {
 		rows            []*feed.Row
 		kind, text, why string
 	}{
-		"nothing said":                {nil, nil, "calm", "Starting", "The operator has not said anything about it yet."},
+		"nothing said":                {nil, nil, "calm", "Starting", "The operator has not reported its status yet."},
 		"no attempts":                 {[]metav1.Condition{ready}, []*feed.Row{row(0)}, "good", "Ready", "Routed"},
-		"delivered, no trouble":       {[]metav1.Condition{ready}, []*feed.Row{row(time.Minute, failed, succeeded)}, "good", "Healthy", "The endpoint takes events."},
-		"the newest attempt failed":   {[]metav1.Condition{ready}, []*feed.Row{row(time.Hour, succeeded), row(time.Minute, failed)}, "good", "Healthy", "The endpoint takes events."},
-		"the newest before succeeded": {[]metav1.Condition{ready}, []*feed.Row{row(time.Hour, failed), row(time.Minute, succeeded)}, "good", "Healthy", "The endpoint takes events."},
+		"delivered, no trouble":       {[]metav1.Condition{ready}, []*feed.Row{row(time.Minute, failed, succeeded)}, "good", "Healthy", "The endpoint accepts events."},
+		"the newest attempt failed":   {[]metav1.Condition{ready}, []*feed.Row{row(time.Hour, succeeded), row(time.Minute, failed)}, "good", "Healthy", "The endpoint accepts events."},
+		"the newest before succeeded": {[]metav1.Condition{ready}, []*feed.Row{row(time.Hour, failed), row(time.Minute, succeeded)}, "good", "Healthy", "The endpoint accepts events."},
 		"trouble is over":             {[]metav1.Condition{ready, healthy}, []*feed.Row{row(time.Minute, succeeded)}, "good", "Healthy", "Responding"},
 		"interrupted":                 {[]metav1.Condition{ready}, []*feed.Row{row(time.Minute, v1alpha1.OutcomeInterrupted)}, "good", "Ready", "Routed"},
 		"nothing is delivered": {
@@ -134,7 +134,7 @@ func TestStatusNote(t *testing.T) {
 		why    waiting.Why
 		want   string
 	}{
-		"nothing waits":             {label{"good", "Healthy", "The endpoint takes events."}, waiting.Why{}, "The endpoint takes events."},
+		"nothing waits":             {label{"good", "Healthy", "The endpoint accepts events."}, waiting.Why{}, "The endpoint accepts events."},
 		"throttled":                 {label{"bad", "Throttled", "It asked to wait (Retry-After)."}, asked, asked.Sentence},
 		"gone":                      {label{"bad", "Gone (410)", "It answered 410."}, gone, gone.Sentence},
 		"down":                      {label{"bad", "Server errors (5xx)", "The last 5 attempts failed."}, down, "The last 5 attempts failed. The endpoint is down."},

@@ -72,13 +72,13 @@ func options(values ...string) []choice {
 	return all
 }
 
-// shownField is a field with its value and what is wrong with it.
+// shownField is a field with its value and its error.
 type shownField struct {
 	field
 	Value, Error string
 }
 
-// errField says that what is wrong stands at the fields.
+// errField reports that the fields have errors.
 var errField = errors.New("a field is not right")
 
 // fail notes what went wrong: at the fields that the API server names, or above them.

@@ -64,13 +64,13 @@ func healthOf(p *v1alpha1.Postback, rows []*feed.Row) label {
 	ready := meta.FindStatusCondition(conditions, v1alpha1.ReadyCondition)
 	switch {
 	case !p.DeletionTimestamp.IsZero():
-		return label{"warn", "Being deleted", "It goes as soon as its route is gone."}
+		return label{"warn", "Being deleted", "It is deleted once its route is removed."}
 	case meta.IsStatusConditionTrue(conditions, v1alpha1.StalledCondition):
 		return label{"bad", reasonWords(ready), message(ready)}
 	case healthy != nil && healthy.Status == metav1.ConditionFalse:
 		return label{"bad", reasonWords(healthy), healthy.Message}
 	case ready == nil || p.Status.ObservedGeneration < p.Generation:
-		return label{"calm", "Starting", "The operator has not said anything about it yet."}
+		return label{"calm", "Starting", "The operator has not reported its status yet."}
 	case ready.Status != metav1.ConditionTrue:
 		return label{"warn", reasonWords(ready), ready.Message}
 	}
@@ -86,7 +86,7 @@ func healthOf(p *v1alpha1.Postback, rows []*feed.Row) label {
 	case healthy != nil:
 		return label{"good", "Healthy", healthy.Message}
 	case len(newest) > 0:
-		return label{"good", "Healthy", "The endpoint takes events."}
+		return label{"good", "Healthy", "The endpoint accepts events."}
 	}
 	return label{"good", "Ready", ready.Message}
 }

@@ -46,7 +46,7 @@ const (
 type stream struct {
 	w       http.ResponseWriter
 	flusher *http.ResponseController
-	// sent holds what each part of the page was last told, so that it is told only what is new.
+	// sent has the last content of each part of the page, so that only changes are sent.
 	sent map[string]template.HTML
 }
 
@@ -117,7 +117,7 @@ func (c *Console) follow(ctx context.Context, subscription *feed.Subscription, t
 	}
 }
 
-// listLive tells the list of what changes: all of it at first and when one comes or goes, else the cards that changed.
+// listLive sends the list its changes: all of it at first and when a card comes or goes, else the changed cards.
 func (c *Console) listLive(w http.ResponseWriter, r *http.Request) {
 	subscription := c.feed.Subscribe()
 	s := newStream(w)
@@ -153,7 +153,7 @@ func (c *Console) listLive(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// postbackLive tells the page of a Postback of what changes: the rows of its log, and the parts above it.
+// postbackLive sends the page of a Postback its changes: the rows of its log, and the parts above it.
 func (c *Console) postbackLive(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
 	key := keyOf(r)
@@ -233,7 +233,7 @@ func (l *logStream) rows() {
 	}
 }
 
-// head tells what stands above the log, and the numbers of its filters.
+// head sends the parts above the log, and the numbers of its filters.
 func (l *logStream) head() {
 	p := l.console.feed.Postback(l.key)
 	if p == nil {

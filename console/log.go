@@ -99,7 +99,7 @@ func noLonger(p *v1alpha1.Postback, all []*feed.Row, now time.Time) string {
 	return why
 }
 
-// choices fills in what can be filtered by. The numbers are those of the other filters together.
+// choices fills in the filters. The numbers are those of the other filters together.
 func (p *logPage) choices(all []*feed.Row, filter feed.Filter, query url.Values) {
 	var rest []*feed.Row
 	events := map[string]bool{}

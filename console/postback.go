@@ -43,7 +43,7 @@ type postbackPage struct {
 	Sheet *sheet
 }
 
-// head is what stands above the log.
+// head is the part above the log.
 type head struct {
 	P             *v1alpha1.Postback
 	Path          string

@@ -45,8 +45,8 @@ func newRights(reviews authorizationclient.AuthorizationV1Interface, c clock.Pas
 	return &rights{reviews: reviews, questions: rbacreview.NewQuestions(), known: rbacreview.New[bool](c)}
 }
 
-// may reports whether the user has a right. If that cannot be found out, what was known before counts, or else they are let
-// try: the API server decides.
+// may reports whether the user has a right. Without an answer of the API server, the last answer counts. Without any, the
+// user may try: the API server decides.
 func (r *rights) may(ctx context.Context, wanted rbacreview.Right) bool {
 	key := wanted.Key()
 	may, err := r.known.Get(ctx, key, func(ctx context.Context) (bool, time.Duration, error) {
@@ -121,7 +121,7 @@ func (r *rights) create(ctx context.Context, namespace string) string {
 		return ""
 	}
 	if namespace == "" {
-		return "You may not add Postbacks: it takes the right to create postbacks."
+		return "You may not add Postbacks: it requires the right to create postbacks."
 	}
-	return "You may not add Postbacks: it takes the right to create postbacks in the namespace " + namespace + "."
+	return "You may not add Postbacks: it requires the right to create postbacks in the namespace " + namespace + "."
 }

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/console/guard"
 )
 
-// routes returns what answers those who may ask.
+// routes returns the handler of permitted requests.
 func (c *Console) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+guard.StaticPath, http.StripPrefix(strings.TrimSuffix(guard.StaticPath, "/"), static()))
@@ -81,7 +81,7 @@ func (c *Console) frame(title string) frame {
 	return frame{Title: title, Namespace: c.namespace, Context: c.kubectl.Context, Problem: c.problem()}
 }
 
-// problem says what is wrong with the connection to the API server.
+// problem describes an error of the connection to the API server.
 type problem struct {
 	// Lost says that the problem ends by itself. Otherwise somebody has to act.
 	Lost bool
@@ -95,7 +95,7 @@ const (
 	logIncomplete = "Log incomplete"
 )
 
-// problem returns what is wrong with the feed, or nil.
+// problem returns the error of the feed, or nil.
 func (c *Console) problem() *problem {
 	status := c.feed.Status()
 	err := status.Err
@@ -107,11 +107,11 @@ func (c *Console) problem() *problem {
 	case apierrors.IsForbidden(err):
 		return &problem{Short: notCurrent, Text: "You may not list the " + status.Kind + " of the namespace " + c.namespace + ".", Hint: "The roles view, edit and admin of the namespace include it."}
 	case apierrors.IsUnauthorized(err):
-		return &problem{Short: notCurrent, Text: "The API server does not know you any more.", Hint: "Log in again with kubectl; the console goes on by itself."}
+		return &problem{Short: notCurrent, Text: "The API server does not know you any more.", Hint: "Log in again with kubectl; the console continues by itself."}
 	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
-		return &problem{Short: notCurrent, Text: "The cluster does not know Postbacks.", Hint: "Is the operator installed, and is this the right context? kubectl postback doctor tells more."}
+		return &problem{Short: notCurrent, Text: "The cluster does not know Postbacks.", Hint: "Is the operator installed, and is this the right context? kubectl postback doctor shows details."}
 	}
-	return &problem{Lost: true, Short: apiServerAway, Text: "The API server does not answer.", Hint: "What you see is from before. The console goes on by itself as soon as it is back."}
+	return &problem{Lost: true, Short: apiServerAway, Text: "The API server does not answer.", Hint: "This page shows earlier data. The console continues by itself when the API server is back."}
 }
 
 // unreadLog returns nil if the page shows the log of successes too.

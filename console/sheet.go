@@ -37,7 +37,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
-// sheet is all about one event. It is read anew, for the feed knows no bodies.
+// sheet has all details of one event. It is read again, because the feed has no bodies.
 type sheet struct {
 	Path, Name string
 	// Close leads back to the log; Newer and Older to the events beside this one, "" if there are none.

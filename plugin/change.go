@@ -50,7 +50,7 @@ func (e *env) warnManaged(kind string, object client.Object) {
 	}
 }
 
-// change reads a Postback, changes it, and says what was done.
+// change reads a Postback, changes it, and reports the change.
 func (e *env) change(ctx context.Context, name, done string, f func(*scope, *v1alpha1.Postback) error) error {
 	s, err := e.scope()
 	if err != nil {
@@ -87,14 +87,14 @@ func (e *env) pauseCommand() *cobra.Command {
 }
 
 func (e *env) resumeCommand() *cobra.Command {
-	cmd := e.stateCommand("resume", "Deliver again, after pause or disable", "Deliver events again. What waited and is due is sent at once.",
+	cmd := e.stateCommand("resume", "Deliver again, after pause or disable", "Deliver events again. Due deliveries are sent at once.",
 		"enabled", v1alpha1.PostbackEnabled)
 	cmd.Aliases = []string{"enable"}
 	return cmd
 }
 
 func (e *env) disableCommand() *cobra.Command {
-	return e.stateCommand("disable", "Take no events any more", "Take no events any more: producers are told that they were skipped, and nobody keeps them. What is stored waits.\n\n"+
+	return e.stateCommand("disable", "Accept no more events", "Accept no more events: producers get the result Skipped, and no new event is stored. Stored deliveries wait.\n\n"+
 		"To keep events for later, use \"kubectl postback pause\".", "disabled", v1alpha1.PostbackDisabled)
 }
 
@@ -170,7 +170,7 @@ func (e *env) setCommand() *cobra.Command {
 		func(_ *cobra.Command, _ *v1alpha1.Postback, values []string) (map[string]any, error) {
 			return map[string]any{"filter": orNone(values[0])}, nil
 		})
-	sub("display-name POSTBACK NAME", "Change the name for people; '' removes it", "  kubectl postback set display-name crm 'Acme CRM'", 2, 2, "a Postback and a name",
+	sub("display-name POSTBACK NAME", "Change the display name; '' removes it", "  kubectl postback set display-name crm 'Acme CRM'", 2, 2, "a Postback and a name",
 		func(_ *cobra.Command, _ *v1alpha1.Postback, values []string) (map[string]any, error) {
 			return map[string]any{"displayName": orNone(values[0])}, nil
 		})
@@ -230,7 +230,7 @@ func (e *env) deleteCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete POSTBACK...",
 		Short: "Delete Postbacks, with their log and their own keys",
-		Long: "Delete Postbacks. The log, what is still to be delivered, and a PostbackSecret of its own with the key go with it, for good.\n\n" +
+		Long: "Delete Postbacks. This also deletes the log, pending deliveries, and the Postback's own PostbackSecret with the key.\n\n" +
 			"On a terminal it asks first, unless --yes is given.",
 		Args:              names(1, -1, "one Postback or more"),
 		ValidArgsFunction: e.completePostbacks,

@@ -122,7 +122,7 @@ func (o *doctorOptions) checkClock(ctx context.Context, config *rest.Config, r *
 		o.ahead = skew
 	}
 	if skew.Abs() > clockSlack {
-		r.add(finding{warning, fmt.Sprintf("This machine's clock differs from the API server's by %s", skew), "Set the clocks: ages and due times are told by this machine's"})
+		r.add(finding{warning, fmt.Sprintf("This machine's clock differs from the API server's by %s", skew), "Set the clocks: ages and due times depend on this machine's"})
 		return
 	}
 	r.good("This machine's clock agrees with the API server's")
@@ -143,7 +143,7 @@ func (o *doctorOptions) checkRights(ctx context.Context, s *scope, r *report) {
 	for _, t := range own {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: t.Attributes()}}
 		if err := s.Create(ctx, review); err != nil {
-			r.unreadable("What you may do", err)
+			r.unreadable("Your rights", err)
 			return
 		}
 		if !review.Status.Allowed {
@@ -175,7 +175,7 @@ func (o *doctorOptions) checkAccounts(ctx context.Context, s *scope, r *report, 
 	}
 	remedy := "Apply the roles and bindings of the release again: config/rbac"
 	if len(known.alive) == 0 {
-		remedy += ". An installation with --" + watched.Flag + " needs them in the namespaces that it names only"
+		remedy += ". An installation with --" + watched.Flag + " needs them only in the named namespaces"
 	}
 	o.checkAccount(ctx, s, r, "postback-manager", manager, remedy)
 	o.checkAccount(ctx, s, r, "postback-dispatcher", dispatcher, remedy)
@@ -188,7 +188,7 @@ func (o *doctorOptions) checkAccount(ctx context.Context, s *scope, r *report, a
 			User: "system:serviceaccount:" + o.installNamespace + ":" + account, Groups: []string{"system:serviceaccounts", "system:authenticated"}, ResourceAttributes: t.Attributes(),
 		}}
 		if err := s.Create(ctx, review); err != nil {
-			r.unreadable("What ServiceAccount "+account+" may do", err)
+			r.unreadable("The rights of ServiceAccount "+account, err)
 			return
 		}
 		if !review.Status.Allowed {
@@ -228,7 +228,7 @@ func (o *doctorOptions) checkPostbacks(ctx context.Context, s *scope, r *report,
 	o.checkBacklog(ctx, everywhere, r, where)
 }
 
-// checkPostback reports what is wrong with a Postback, and whether it is ready.
+// checkPostback reports the faults of a Postback, and whether it is ready.
 func (o *doctorOptions) checkPostback(r *report, p *v1alpha1.Postback, known *replicas) (ready bool) {
 	if !known.watched().Has(p.Namespace) {
 		r.add(finding{warning, fmt.Sprintf("Postback %s/%s is in a namespace that the operator does not watch", p.Namespace, p.Name), watchRemedy})
@@ -270,7 +270,7 @@ func (o *doctorOptions) checkBacklog(ctx context.Context, s *scope, r *report, w
 	case !counts.oldestDue.IsZero() && now.Sub(counts.oldestDue) > lateAfter:
 		r.add(finding{
 			warning, text + fmt.Sprintf("; the oldest that waits for nothing else has been due for %s", now.Sub(counts.oldestDue).Round(time.Second)),
-			"The dispatcher is late: look at its log, and at docs/runbooks/PostbackDeliveriesOverdue.md",
+			"The dispatcher is late: see its log, and docs/runbooks/PostbackDeliveriesOverdue.md",
 		})
 	case total > manyDeliveries:
 		r.add(finding{warning, text, fmt.Sprintf("Kubernetes is made for %d objects of a kind: lower spec.history, or --max-finished-deliveries", manyDeliveries)})

@@ -42,9 +42,9 @@ func (e *env) consoleCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "console",
 		Short: "Serve the web console on this machine",
-		Long: "Serve the web console on 127.0.0.1: Postbacks, what became of their events as it happens, and everything that can be done " +
-			"about them. It works with your kubeconfig and rights, and talks to the API server, and to a dispatcher if that keeps a log of successes.\n\n" +
-			"The link that is printed works once, and lets in one browser. The console ends with Ctrl-C.",
+		Long: "Serve the web console on 127.0.0.1. It shows Postbacks and their events as they change, and offers the actions of " +
+			"these commands. It works with your kubeconfig and rights, and talks to the API server, and to a dispatcher if that keeps a log of successes.\n\n" +
+			"The printed link works once, for one browser. The console ends with Ctrl-C.",
 		Example: "  kubectl postback console\n  kubectl postback console -n partner-acme --port 8080 --open",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },

@@ -67,7 +67,7 @@ func (e *env) createCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.url, "url", "", "URL of the endpoint. A bare host gets https://.")
 	f.StringSliceVar(&o.triggers, "trigger", nil, "Event types to send: exact (lead.created), a prefix (sale.*) or * for all. May be repeated.")
-	f.StringVar(&o.displayName, "display-name", "", "A name for people.")
+	f.StringVar(&o.displayName, "display-name", "", "The display name.")
 	f.StringVar(&o.filter, "filter", "", "A CEL expression over the event, such as 'event.data.sale.amount > 1000'.")
 	f.StringVar(&o.format, "format", "", "JSON (the default), CloudEvents or Slack.")
 	f.StringVar(&o.state, "state", "", "Enabled (the default), Paused or Disabled.")

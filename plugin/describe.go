@@ -217,7 +217,7 @@ func (d *description) deliveries(a *activity, f found) {
 	}
 }
 
-// conditions are written with the problem first: what is not as it should be is what people look for.
+// conditions are written with the problems first, because people look for these.
 func (d *description) conditions(conditions []metav1.Condition) {
 	say(d.out, "Conditions:")
 	for _, conditionType := range []string{

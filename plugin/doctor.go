@@ -44,19 +44,19 @@ func (e *env) doctorCommand() *cobra.Command {
 	o := &doctorOptions{}
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check the installation, and what you may do; each finding with its remedy",
+		Short: "Check the installation and your rights; each finding with its remedy",
 		Long: "Check the installation: kinds and their versions, your rights and those of the manager and the dispatcher, which replicas are alive, who " +
 			"owns the retries, the backlog and the oldest event that is due, the clocks, and Postbacks that are not ready or whose endpoint is in trouble.\n\n" +
 			"With --postback and --send-test, a test event is sent: only the dispatcher can tell whether it reaches an endpoint.\n\n" +
-			"What you have no right to look at is said and skipped. The exit code is 1 if anything is wrong.",
+			"Checks beyond your rights are reported and skipped. The exit code is 1 if anything is wrong.",
 		Example: "  kubectl postback doctor\n  kubectl postback doctor --postback crm --send-test",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	f := cmd.Flags()
 	o.logSource = e.withLog(f)
-	f.StringVar(&o.postback, "postback", "", "Look at this Postback instead of all.")
-	f.BoolVar(&o.sendTest, "send-test", false, "Send a test event to the Postback, and tell what becomes of it.")
+	f.StringVar(&o.postback, "postback", "", "Check only this Postback.")
+	f.BoolVar(&o.sendTest, "send-test", false, "Send a test event to the Postback, and report the result.")
 	_ = cmd.RegisterFlagCompletionFunc("postback", e.completePostbacks)
 	return cmd
 }
@@ -102,7 +102,7 @@ func (r *report) good(format string, args ...any) { r.add(finding{what: fmt.Spri
 
 // unreadable says that something could not be looked at, and why.
 func (r *report) unreadable(what string, err error) {
-	r.add(finding{unknown, what + " cannot be looked at", firstLine(explain(err))})
+	r.add(finding{unknown, what + " cannot be read", firstLine(explain(err))})
 }
 
 func firstLine(text string) string {
@@ -159,7 +159,7 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// checkEndpoint tells what is known of one endpoint, and sends a test event if that is wanted.
+// checkEndpoint reports on one endpoint, and sends a test event on request.
 func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, p *v1alpha1.Postback) {
 	if !o.sendTest {
 		if why := waiting.Postback(p, o.clock.Now()); why.Reason != "" {
@@ -194,9 +194,9 @@ func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, 
 	err := t.send(ctx, s, p, types[0], nil)
 	switch {
 	case err == nil:
-		r.good("The endpoint of postback %s takes events", p.Name)
+		r.good("The endpoint of postback %s accepts events", p.Name)
 	case errors.Is(err, errReported):
-		r.add(finding{bad, "The endpoint of postback " + p.Name + " did not take the test event", "The attempt above says why; kubectl postback event tells all about it"})
+		r.add(finding{bad, "The endpoint of postback " + p.Name + " did not accept the test event", "The attempt above has the reason; kubectl postback event shows all details"})
 	default:
 		r.add(finding{bad, "The test event was not sent", err.Error()})
 	}
@@ -220,18 +220,18 @@ func (o *doctorOptions) checkLog(ctx context.Context, s *scope, r *report) {
 
 // unreadLog is the finding of a log that could not be read.
 func unreadLog(err error) finding {
-	return finding{warning, "The log of successes cannot be read: " + firstLine(explain(err)), "Events delivered on the first attempt are missing in all that you are shown: docs/kubectl.md says what reading takes"}
+	return finding{warning, "The log of successes cannot be read: " + firstLine(explain(err)), "Events delivered on the first attempt are missing in all lists: docs/kubectl.md has the requirements for reading it"}
 }
 
 // remedyOf says what to do about an outcome.
 func remedyOf(outcome v1alpha1.Outcome) string {
 	switch outcome {
 	case v1alpha1.OutcomeRedirected:
-		return "Redirects are not followed: set the URL to where it leads, with kubectl postback set url"
+		return "Redirects are not followed: set the URL to their target, with kubectl postback set url"
 	case v1alpha1.OutcomeRejected4xx:
 		return "The endpoint refuses the request: look at its answer, its authentication, and how it verifies"
 	case v1alpha1.OutcomeGone:
-		return "The endpoint wants no more events: correct the URL, or send a test event to try it again"
+		return "The endpoint accepts no more events: correct the URL, or send a test event to try it again"
 	case v1alpha1.OutcomeFailed5xx, v1alpha1.OutcomeUnexpectedStatus, v1alpha1.OutcomeInvalidResponse:
 		return "The endpoint is at fault: look at its own log at that time"
 	case v1alpha1.OutcomeTimeout:
@@ -249,7 +249,7 @@ func remedyOf(outcome v1alpha1.Outcome) string {
 	case v1alpha1.OutcomeAuthenticationFailed:
 		return "The authorisation server gave no token: look at spec.auth.oauth2 and its Secret"
 	case v1alpha1.OutcomeInvalidRequest:
-		return "The request could not be made: the message says why"
+		return "The request could not be made: the message has the reason"
 	case v1alpha1.OutcomeSucceeded, v1alpha1.OutcomeInterrupted:
 	}
 	return ""

@@ -48,7 +48,7 @@ func TestDoctorComparesClocks(t *testing.T) {
 		"it is ahead":   {now.Add(-90 * second).Format(http.TimeFormat), "warn  This machine's clock differs from the API server's by 1m30s\n      -> Set the clocks"},
 		"it is behind":  {now.Add(time.Hour).Format(http.TimeFormat), "warn  This machine's clock differs from the API server's by -1h0m0s\n"},
 		"nobody tells":  {"yesterday", ""},
-		"no API server": {"", "?     The clock of the API server cannot be looked at\n      -> "},
+		"no API server": {"", "?     The clock of the API server cannot be read\n      -> "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -91,10 +91,10 @@ func TestDoctorNamesAReplicaThatAcceptsNothing(t *testing.T) {
 	e := &env{clock: clocktesting.NewFakeClock(now)}
 	e.IOStreams = genericiooptions.IOStreams{Out: &out, ErrOut: &out}
 	o := &doctorOptions{logSource: &logSource{reach: reach{env: e, installNamespace: "postback-system"}}}
-	s := &scope{WithWatch: fake.NewClientBuilder().WithObjects(lease("a", ""), lease("b", "the streams are not as they have to be")).Build()}
+	s := &scope{WithWatch: fake.NewClientBuilder().WithObjects(lease("a", ""), lease("b", "the streams have a wrong configuration")).Build()}
 	r := &report{env: e}
 	o.checkReplicas(r, o.replicas(t.Context(), s, r))
-	want := "FAIL  Dispatcher replica b accepts no events: the streams are not as they have to be\n      -> "
+	want := "FAIL  Dispatcher replica b accepts no events: the streams have a wrong configuration\n      -> "
 	if got := out.String(); !strings.Contains(got, want) || strings.Contains(got, "replica a accepts") {
 		t.Errorf("it says %q, want %q", got, want)
 	}

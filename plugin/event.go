@@ -227,7 +227,7 @@ func (o *eventOptions) printAttempts(d *v1alpha1.PostbackDelivery) {
 			say(o.Out, "     %s", visible(a.Message))
 		}
 		if at := a.RetryAfterTime; at != nil {
-			say(o.Out, "     The endpoint asks to be left alone until %s", at.UTC().Format(time.RFC3339))
+			say(o.Out, "     The endpoint asked to wait until %s", at.UTC().Format(time.RFC3339))
 		}
 		if a.ResponseBody != "" {
 			indented(o.Out, pretty(a.ResponseBody))

@@ -45,8 +45,8 @@ func (e *env) eventsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "events [POSTBACK]",
 		Aliases: []string{"log", "logs"},
-		Short:   "Show the log: events and what became of them, newest first",
-		Long: "Show the log of a Postback, or of all in the namespace: each event, what became of it, and when it is tried next.\n\n" +
+		Short:   "Show the log: events and their results, newest first",
+		Long: "Show the log of a Postback, or of all in the namespace: each event, its result, and the time of its next attempt.\n\n" +
 			"The first characters of an event's id are enough for \"kubectl postback event\".",
 		Example: "  kubectl postback events crm --failed --since 24h\n  kubectl postback events crm --follow\n" +
 			"  kubectl postback events -A --event sale.created -o wide",
@@ -57,12 +57,12 @@ func (e *env) eventsCommand() *cobra.Command {
 	o.output = newOutput(cmd, true)
 	f := cmd.Flags()
 	o.log = e.withLog(f)
-	f.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Show those of all namespaces.")
-	f.BoolVarP(&o.follow, "follow", "f", false, "Go on, and print what changes as it happens, oldest first.")
-	f.BoolVar(&o.failed, "failed", false, "Only those that failed: for good, or for now.")
+	f.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Show the events of all namespaces.")
+	f.BoolVarP(&o.follow, "follow", "f", false, "Keep watching, and print changes, oldest first.")
+	f.BoolVar(&o.failed, "failed", false, "Only failed events, in phase Failed or Retrying.")
 	f.StringVar(&o.event, "event", "", "Only events of this type.")
-	f.Var(&o.since, "since", "Only those that were made since: a duration before now, such as 24h, or a time in RFC 3339.")
-	f.IntVar(&o.limit, "limit", o.limit, "At most so many, the newest. 0 is no limit.")
+	f.Var(&o.since, "since", "Only deliveries made since: a duration before now, such as 24h, or a time in RFC 3339.")
+	f.IntVar(&o.limit, "limit", o.limit, "Number of events, the newest. 0 is no limit.")
 	return cmd
 }
 
@@ -74,7 +74,7 @@ func (o *eventsOptions) query(cmd *cobra.Command, args []string) (query, error) 
 	case o.event != "" && !event.ValidType(o.event):
 		return q, usagef(cmd, "--event: %q is not an event type, such as lead.created", o.event)
 	case o.allNamespaces && len(args) > 0:
-		return q, usagef(cmd, "--all-namespaces is for all Postbacks: leave out %q, or name its namespace with -n", args[0])
+		return q, usagef(cmd, "--all-namespaces is for all Postbacks: omit %q, or name its namespace with -n", args[0])
 	}
 	q.since = o.since.time(o.clock.Now())
 	return q, nil
@@ -168,7 +168,7 @@ func (o *eventsOptions) printLog(q query, f found, w *waits) error {
 	return nil
 }
 
-// describe says what the query selects, for a sentence.
+// describe returns the selection of the query, for a sentence.
 func (q query) describe() string {
 	text := ""
 	if q.failed {

@@ -50,11 +50,11 @@ func (e *env) checkFilter(ctx context.Context, s *scope, p *v1alpha1.Postback, w
 	})
 	switch {
 	case mistake != "":
-		return fmt.Errorf("%s: %s\npostback %q is stored, but no event is judged by this filter: \"kubectl postback set filter %s EXPRESSION\" replaces it", what, mistake, p.Name, p.Name)
+		return fmt.Errorf("%s: %s\npostback %q is stored, but this filter is not in use: \"kubectl postback set filter %s EXPRESSION\" replaces it", what, mistake, p.Name, p.Name)
 	case errors.Is(err, context.DeadlineExceeded):
-		say(e.ErrOut, "Whether the filter compiles is not known yet: the manager has not looked at it within %s. \"kubectl postback describe %s\" tells.", filterPatience, p.Name)
+		say(e.ErrOut, "The filter is not confirmed yet: the manager has not checked it within %s. Run \"kubectl postback describe %s\" later.", filterPatience, p.Name)
 	case err != nil:
-		say(e.ErrOut, "Whether the filter compiles is not known: %s", explain(err))
+		say(e.ErrOut, "The filter is not confirmed: %s", explain(err))
 	}
 	return nil
 }

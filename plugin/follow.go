@@ -106,11 +106,11 @@ func (o *eventsOptions) followSuccesses(ctx context.Context, s *scope, q query, 
 				return nil
 			},
 			LeftOut: func(n int) {
-				say(o.ErrOut, "%s left out: more are delivered than can be read.", plural(n, "delivered event"))
+				say(o.ErrOut, "%s omitted: more are delivered than can be read.", plural(n, "delivered event"))
 			},
 			Trouble: func(err error) {
 				if err != nil {
-					say(o.ErrOut, "The log of successes does not answer; going on trying: %s", visible(err.Error()))
+					say(o.ErrOut, "The log of successes does not answer; trying again: %s", visible(err.Error()))
 				}
 			},
 		})

@@ -41,14 +41,14 @@ func (e *env) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
-		Short:   "List Postbacks: state, health, what is pending, the success rate, and the last success",
+		Short:   "List Postbacks: state, health, pending deliveries, success rate, and last success",
 		Example: "  kubectl postback list\n  kubectl postback list -A -o wide",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	o.output = newOutput(cmd, true)
 	o.logSource = e.withLog(cmd.Flags())
-	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "List those of all namespaces.")
+	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "List the Postbacks of all namespaces.")
 	return cmd
 }
 
@@ -86,7 +86,7 @@ func (o *listOptions) run(ctx context.Context) error {
 	s.loggedActivities(ctx, list.Items, activities)
 	counts := s.statistics(ctx)
 	if counts.err != nil {
-		say(o.ErrOut, "The success rates are unknown, for the PostbackStatistics cannot be read: %s", visible(explain(counts.err)))
+		say(o.ErrOut, "The success rates are unknown, because the PostbackStatistics cannot be read: %s", visible(explain(counts.err)))
 	}
 	return o.print(list.Items, activities, counts)
 }
@@ -96,7 +96,7 @@ func (o *listOptions) none(namespace string) error {
 		say(o.ErrOut, "There are no Postbacks. Make one with \"kubectl postback create\".")
 		return nil
 	}
-	say(o.ErrOut, "There are no Postbacks in namespace %s. Make one with \"kubectl postback create\", or look elsewhere with -n or -A.", namespace)
+	say(o.ErrOut, "There are no Postbacks in namespace %s. Make one with \"kubectl postback create\", or choose another namespace with -n or -A.", namespace)
 	return nil
 }
 

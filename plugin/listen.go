@@ -63,7 +63,7 @@ func (e *env) listenCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.address, "address", "127.0.0.1:3000", "Address to listen on; port 0 is any free one.")
 	f.StringVar(&o.forwardTo, "forward-to", "", "URL to pass requests on to.")
-	f.IntVar(&o.status, "status", http.StatusOK, "HTTP status to answer with, to see what comes of failures.")
+	f.IntVar(&o.status, "status", http.StatusOK, "HTTP status to answer with, to simulate failures.")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "Print a line for each request, and neither headers nor body.")
 	return cmd
 }
@@ -135,7 +135,7 @@ func (o *listenOptions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(a.body)
 }
 
-// reply is what is answered.
+// reply is an answer to a request.
 type reply struct {
 	status int
 	header http.Header

@@ -43,8 +43,8 @@ func (q query) logQuery() (l deliverylog.Query, ok bool) {
 	return deliverylog.Query{Namespace: q.namespace, Postback: q.postback, Event: q.event, Since: q.since}, !q.failed && !q.undelivered
 }
 
-// logged gives what a query selects in the log of successes, the newest, to a function. What is wrong with the log is said,
-// and is no reason not to show the rest.
+// logged passes the newest matches of a query in the log of successes to a function. It reports an error of the log, and
+// the rest is shown nevertheless.
 func (s *scope) logged(ctx context.Context, q query, f *found, take func(*v1alpha1.PostbackDelivery)) {
 	l, ok := q.logQuery()
 	if !ok {
@@ -80,7 +80,7 @@ func (s *scope) logged(ctx context.Context, q query, f *found, take func(*v1alph
 			f.more = true
 			return
 		case pages == maxLogPages:
-			say(s.log.ErrOut, "The log of successes was not looked through to its end, which would take long: --since bounds it.")
+			say(s.log.ErrOut, "The log of successes was not searched to its end, which would take long: bound it with --since.")
 			f.more = true
 			return
 		}
@@ -125,8 +125,8 @@ func (s *scope) loggedLike(ctx context.Context, name string, known []*v1alpha1.P
 // maxLookups bounds how many Postbacks are looked up in the log of successes one by one.
 const maxLookups = 40
 
-// loggedActivities adds the newest success of each Postback that the log of successes has. Of quiet Postbacks beyond a number
-// it does not know.
+// loggedActivities adds the newest success of each Postback in the log of successes. It omits quiet Postbacks beyond a
+// bound.
 func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postback, activities map[client.ObjectKey]*activity) {
 	if s.log.get(ctx, s) == nil {
 		return

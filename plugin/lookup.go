@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// lookup is what is found under a name that a person gave.
+// lookup is the result for a name that a person gave.
 type lookup struct {
 	// deliveries are one by its own name, or those of one event, in the order of their Postbacks.
 	deliveries []*v1alpha1.PostbackDelivery

@@ -73,7 +73,7 @@ func Run(ctx context.Context, o Options) int {
 // errReported ends a verb with exit code 1 whose output has said all.
 var errReported = errors.New("reported")
 
-// usageError says what is wrong with the command line.
+// usageError is a fault of the command line.
 type usageError struct {
 	command string
 	err     error
@@ -91,7 +91,7 @@ func explain(err error) string {
 	text := strings.TrimSpace(judgedNoFurther.ReplaceAllString(err.Error(), ""))
 	switch {
 	case isNoSuchKind(err):
-		return "the cluster does not know Postbacks: the CustomResourceDefinitions are not installed, or the context is not the right one. \"kubectl postback doctor\" tells more (" + text + ")"
+		return "the cluster does not know Postbacks: the CustomResourceDefinitions are not installed, or the context is not the right one. \"kubectl postback doctor\" shows details (" + text + ")"
 	case apierrors.IsForbidden(err):
 		return strings.TrimSpace(text + "\n" + missingRight(text))
 	case apierrors.IsUnauthorized(err):
@@ -177,7 +177,7 @@ func newCommand(o Options) *cobra.Command {
 	return root
 }
 
-// knownVerb refuses what is none of the verbs, and names those that may have been meant.
+// knownVerb refuses an unknown verb, and names similar ones.
 func knownVerb(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

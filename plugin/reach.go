@@ -141,7 +141,7 @@ func (r *reach) trust(ctx context.Context, clients kubernetes.Interface) (*tls.C
 	}
 	bundle, err := clients.CoreV1().ConfigMaps(r.installNamespace).Get(ctx, v1alpha1.IngestCAName, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("learn which CA to trust: %w; or name --ca-file", err)
+		return nil, fmt.Errorf("find the CA to trust: %w; or name --ca-file", err)
 	}
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM([]byte(bundle.Data[v1alpha1.CABundleKey])) {

@@ -53,18 +53,18 @@ func (e *env) redeliverCommand() *cobra.Command {
 		Short: "Send events again: some, or all that were not delivered since a time",
 		Long: "Send events again. Each gets a new attempt and a new round of retries, with the same id and bytes, in whatever state it is. " +
 			"An event that several Postbacks took is sent to one of them with --postback, and to each with --all.\n\n" +
-			"With --postback and --since, all of that Postback that were made since then and have failed or are unfinished are sent again; " +
-			"with --failed, only those that were given up. The operator paces them as the endpoint takes them.",
+			"With --postback and --since, all failed and unfinished deliveries of that Postback since then are sent again; " +
+			"with --failed, only those in phase Failed. The operator sends them as the endpoint accepts them.",
 		Example: "  kubectl postback redeliver evt_8W10G8 --wait\n  kubectl postback redeliver evt_8W10G8 --postback crm\n  kubectl postback redeliver --postback crm --since 24h",
 		Args:    names(0, -1, "deliveries"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	f := cmd.Flags()
 	o.log = e.withLog(f)
-	f.StringVar(&o.postback, "postback", "", "Send again those of this Postback: of the events that are named, or with --since.")
-	f.BoolVar(&o.all, "all", false, "Send the events that are named to each Postback that took them.")
-	f.Var(&o.since, "since", "Those that were made since: a duration before now, such as 24h, or a time in RFC 3339.")
-	f.BoolVar(&o.failed, "failed", false, "Only those that were given up.")
+	f.StringVar(&o.postback, "postback", "", "Send deliveries of this Postback: of the named events, or with --since.")
+	f.BoolVar(&o.all, "all", false, "Send the named events to each of their Postbacks.")
+	f.Var(&o.since, "since", "Deliveries made since: a duration before now, such as 24h, or a time in RFC 3339.")
+	f.BoolVar(&o.failed, "failed", false, "Only deliveries in phase Failed.")
 	f.BoolVar(&o.wait, "wait", false, "Wait until each has been attempted.")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "How long to wait.")
 	_ = cmd.RegisterFlagCompletionFunc("postback", e.completePostbacks)
@@ -77,7 +77,7 @@ func (o *redeliverOptions) run(cmd *cobra.Command, args []string) error {
 	case len(args) > 0 && many:
 		return usagef(cmd, "name either deliveries, or --postback and --since")
 	case o.all && (len(args) == 0 || o.postback != ""):
-		return usagef(cmd, "--all is for events that are named, and for each of their Postbacks: leave out --postback")
+		return usagef(cmd, "--all is for named events, and for each of their Postbacks: omit --postback")
 	case len(args) == 0 && (o.postback == "" || o.since.text == ""):
 		return usagef(cmd, "name deliveries, or --postback and --since")
 	}
@@ -94,7 +94,7 @@ func (o *redeliverOptions) run(cmd *cobra.Command, args []string) error {
 		err = o.named(ctx, s, args)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("not finished within %s; it goes on, and \"kubectl postback events\" tells how", o.timeout)
+		return fmt.Errorf("not finished within %s; it continues, and \"kubectl postback events\" shows its progress", o.timeout)
 	}
 	return err
 }

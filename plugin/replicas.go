@@ -43,16 +43,16 @@ type replicas struct {
 	unready map[string]string
 	// clocks holds by how much a holder's clock is ahead of the API server's, by the name of the Lease, if that is much.
 	clocks map[string]time.Duration
-	// holders are who is elected, by the name of the Lease.
+	// holders are the elected replicas, by the name of the Lease.
 	holders map[string]string
 }
 
-// replicas reads the Leases: who is alive, and who owns the retries.
+// replicas reads the Leases: the live replicas, and the owner of the retries.
 func (o *doctorOptions) replicas(ctx context.Context, s *scope, r *report) *replicas {
 	found := &replicas{alive: map[string]watched.Namespaces{}, unready: map[string]string{}, clocks: map[string]time.Duration{}, holders: map[string]string{}}
 	list := &coordinationv1.LeaseList{}
 	if err := s.List(ctx, list, client.InNamespace(o.installNamespace)); err != nil {
-		r.unreadable("Which replicas are alive", err)
+		r.unreadable("The Leases of the replicas", err)
 		found.unreadable = true
 		return found
 	}
@@ -79,8 +79,8 @@ func (o *doctorOptions) replicas(ctx context.Context, s *scope, r *report) *repl
 	return found
 }
 
-// watched returns the namespaces that a dispatcher replica which is alive watches; all if none is. What the replicas do not
-// agree on, checkWatched tells.
+// watched returns the namespaces of one live dispatcher replica, or all if none is alive. checkWatched reports differences
+// between the replicas.
 func (k *replicas) watched() watched.Namespaces {
 	for _, name := range slices.Sorted(maps.Keys(k.alive)) {
 		return k.alive[name]
@@ -90,7 +90,7 @@ func (k *replicas) watched() watched.Namespaces {
 
 const unreadyRemedy = "The replica corrects what it can by itself within seconds; otherwise: docs/runbooks/PostbackNATSStreamsWrong.md, docs/runbooks/PostbackNATSUnreachable.md"
 
-// checkReplicas tells who is alive, and who is elected.
+// checkReplicas reports the live replicas and the elected ones.
 func (o *doctorOptions) checkReplicas(r *report, known *replicas) {
 	if known.unreadable {
 		return
@@ -102,11 +102,11 @@ func (o *doctorOptions) checkReplicas(r *report, known *replicas) {
 		}
 		r.add(finding{
 			warning, "The clock of the holder of Lease " + name + " is " + ahead.Round(time.Second).String() + " " + how + " the API server's",
-			"Set the clock of its node: other replicas take its Lease for expired, or for valid too long",
+			"Set the clock of its node: otherwise other replicas misjudge the expiry of its Lease",
 		})
 	}
 	if len(known.alive) == 0 {
-		r.add(finding{bad, "No dispatcher replica is alive", "kubectl -n " + o.installNamespace + " get pods,leases: events are neither taken nor delivered"})
+		r.add(finding{bad, "No dispatcher replica is alive", "kubectl -n " + o.installNamespace + " get pods,leases: events are neither accepted nor delivered"})
 	} else {
 		r.good("Dispatcher replicas that are alive: %d", len(known.alive))
 	}
@@ -114,13 +114,13 @@ func (o *doctorOptions) checkReplicas(r *report, known *replicas) {
 		r.add(finding{bad, "Dispatcher replica " + name + " accepts no events: " + known.unready[name], unreadyRemedy})
 	}
 	if len(known.stale) > 0 {
-		r.add(finding{warning, "Leases of replicas that are gone: " + strings.Join(known.stale, ", "), "They go with their Pods; if not, delete them"})
+		r.add(finding{warning, "Leases of replicas that are gone: " + strings.Join(known.stale, ", "), "They are deleted with their Pods; if not, delete them"})
 	}
-	o.checkHolder(r, known.holders[managerLease], "the manager works", "No manager is at work", "keys, routes, test events and conditions wait")
-	o.checkHolder(r, known.holders[v1alpha1.RetriesLeaseName], "the retries are owned", "Nobody owns the retries", "what failed is not tried again")
+	o.checkHolder(r, known.holders[managerLease], "the manager works", "No manager is active", "keys, routes, test events and conditions wait")
+	o.checkHolder(r, known.holders[v1alpha1.RetriesLeaseName], "the retries are owned", "Nobody owns the retries", "failed deliveries are not retried")
 }
 
-const watchRemedy = "It takes its name in --" + watched.Flag + " of manager and dispatcher, and the Roles of config/rbac/namespace there: docs/operations.md"
+const watchRemedy = "Add it to --" + watched.Flag + " of manager and dispatcher, and apply the Roles of config/rbac/namespace there: docs/operations.md"
 
 // checkWatched tells which namespaces are watched, if those are not all.
 func (o *doctorOptions) checkWatched(s *scope, r *report, known *replicas) {
@@ -148,7 +148,7 @@ func (o *doctorOptions) checkHolder(r *report, holder, is, isNot, consequence st
 	r.good("%s%s, by %s", strings.ToUpper(is[:1]), is[1:], holder)
 }
 
-// longestSkew bounds what is taken for a clock. A Lease that differs by more was written by another than its holder, such as a
+// longestSkew bounds the error of a clock. A Lease that differs by more was not written by its holder, but for example by a
 // restore: with a clock so far off, no certificate of the API server is valid to its holder.
 const longestSkew = 24 * time.Hour
 

@@ -39,7 +39,7 @@ func (e *env) secretCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "secret POSTBACK",
 		Short: "Show the signing keys of a Postback, masked",
-		Long: "Show the signing keys of a Postback: the current one, and previous ones that go on signing for a while. Keys are masked.\n\n" +
+		Long: "Show the signing keys of a Postback: the current one, and previous ones that keep signing for a while. Keys are masked.\n\n" +
 			"With --show, only the current key is printed, as it is.",
 		Example:           "  kubectl postback secret crm\n  export POSTBACK_SECRET=$(kubectl postback secret crm --show)",
 		Args:              names(1, 1, "a Postback"),
@@ -151,7 +151,7 @@ func (e *env) rotateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate POSTBACK",
 		Short: "Replace the signing key",
-		Long: "Replace the signing key of a Postback. The new key signs at once; the previous one goes on signing, too, for the overlap.\n\n" +
+		Long: "Replace the signing key of a Postback. The new key signs at once; the previous one keeps signing, too, for the overlap.\n\n" +
 			"--overlap changes spec.rotation.overlap of the PostbackSecret, which holds for previous keys, too: 0s ends them at once, as for a " +
 			"key that has leaked.",
 		Example:           "  kubectl postback rotate crm --wait\n  kubectl postback rotate crm --overlap 0s --wait",
@@ -160,7 +160,7 @@ func (e *env) rotateCommand() *cobra.Command {
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	f := cmd.Flags()
-	f.DurationVar(&o.overlap, "overlap", 0, "How long the previous key goes on signing, 0s to 720h. By default what the PostbackSecret says.")
+	f.DurationVar(&o.overlap, "overlap", 0, "How long the previous key keeps signing, 0s to 720h. The default is that of the PostbackSecret.")
 	f.BoolVar(&o.wait, "wait", false, "Wait until the new key is there.")
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "How long to wait.")
 	return cmd
@@ -178,7 +178,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, name string) error {
 		return err
 	}
 	if secret.Spec.GetSource() == v1alpha1.SecretExternal {
-		return fmt.Errorf("the key of postback %q is kept by somebody else, in Secret %q: put a new one there", p.Name, secret.GetSecretName())
+		return fmt.Errorf("the operator does not manage the key of postback %q: put a new one into Secret %q", p.Name, secret.GetSecretName())
 	}
 	if err := o.tellOthers(ctx, s, p, secret); err != nil {
 		return err
@@ -194,7 +194,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, name string) error {
 		return err
 	}
 	if !o.wait {
-		say(o.Out, "postbacksecret.postback.dev/%s asked for a new key", secret.Name)
+		say(o.Out, "postbacksecret.postback.dev/%s: new key requested", secret.Name)
 		return nil
 	}
 	return o.rotated(ctx, s, p, secret, token)
@@ -229,14 +229,14 @@ func (o *rotateOptions) rotated(ctx context.Context, s *scope, p *v1alpha1.Postb
 		return true, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the manager did not answer within %s: is it running? \"kubectl postback doctor\" looks", o.timeout)
+		return fmt.Errorf("the manager did not answer within %s: is it running? \"kubectl postback doctor\" checks", o.timeout)
 	}
 	if err != nil {
 		return err
 	}
 	say(o.Out, "postbacksecret.postback.dev/%s rotated: version %d signs now", secret.Name, secret.Status.Version)
 	if at := secret.Status.PreviousExpiryTime; at != nil {
-		say(o.Out, "The previous key, version %d, goes on signing until %s.", secret.Status.PreviousVersion, at.UTC().Format(time.RFC3339))
+		say(o.Out, "The previous key, version %d, keeps signing until %s.", secret.Status.PreviousVersion, at.UTC().Format(time.RFC3339))
 	} else {
 		say(o.Out, "No previous key signs any more.")
 	}

@@ -69,7 +69,7 @@ func (e *env) sendCommand() *cobra.Command {
 
 const (
 	defaultInstallNamespace = "postback-system"
-	// maxEventsFile bounds what is read; the dispatcher's own bound is 256 KiB by default.
+	// maxEventsFile bounds the file; the dispatcher's own bound is 256 KiB by default.
 	maxEventsFile = 1 << 20
 	maxTokenFile  = 64 << 10
 	maxCAFile     = 1 << 20
@@ -87,7 +87,7 @@ func (o *sendOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	if _, err := event.Decode(body, o.clock.Now(), func(int) string { return event.NewID() }); err != nil {
-		return fmt.Errorf("%s is not what can be posted: %w", o.file, err)
+		return fmt.Errorf("%s cannot be posted: %w", o.file, err)
 	}
 	config, err := o.restConfig()
 	if err != nil {

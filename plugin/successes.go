@@ -77,7 +77,7 @@ func (l *logSource) missing(err error) {
 	say(l.ErrOut, "%s", logRemedy)
 }
 
-const logRemedy = "\"kubectl postback doctor\" checks the way to it; docs/jetstream.md says what it takes"
+const logRemedy = "\"kubectl postback doctor\" checks the connection; docs/jetstream.md has the requirements"
 
 // incomplete returns an error if what a verb has printed lacks the log: a script must not take it for all.
 func (l *logSource) incomplete() error {
@@ -111,7 +111,7 @@ func (l *logSource) open(ctx context.Context, api client.Client) (*deliverylog.C
 		err := api.Get(ctx, client.ObjectKey{Namespace: l.installNamespace, Name: v1alpha1.IntakeLeaseName}, intake)
 		if err != nil || intake.Annotations[v1alpha1.IntakeAnnotation] != v1alpha1.IntakeJetStream {
 			// Without the right to read it, or without such an installation, the rest of the verb works.
-			return nil, nil //nolint:nilerr // That it is not there is the common case.
+			return nil, nil //nolint:nilerr // Without a log of successes the Lease is absent.
 		}
 		base = intake.Annotations[v1alpha1.IngestURLAnnotation]
 	}
@@ -120,7 +120,7 @@ func (l *logSource) open(ctx context.Context, api client.Client) (*deliverylog.C
 		return nil, err
 	}
 	if config.Impersonate.UserName != "" {
-		return nil, errors.New("a dispatcher knows you by your own credentials, so leave out --as")
+		return nil, errors.New("a dispatcher authenticates you by your own credentials: omit --as")
 	}
 	if err := hasCredentials(ctx, config); err != nil {
 		return nil, err

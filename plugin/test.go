@@ -46,9 +46,9 @@ func (e *env) testCommand() *cobra.Command {
 	o := &testOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "test POSTBACK [EVENT]",
-		Short: "Send a test event, and see what becomes of it",
+		Short: "Send a test event, and show its attempts",
 		Long: "Send a test event of a type that the triggers select, and print each attempt as it happens. Without a type, the first that the " +
-			"triggers name is taken.\n\nIt ends after the first attempt, or with --wait when the event is delivered or given up. The exit code is 0 " +
+			"triggers name is taken.\n\nIt ends after the first attempt, or with --wait when the event is delivered or failed. The exit code is 0 " +
 			"if it was delivered, and 1 if not.",
 		Example: "  kubectl postback test crm\n  kubectl postback test crm sale.created --data sale.json --wait",
 		Args:    names(1, 2, "a Postback and an event type"),
@@ -70,12 +70,12 @@ func (e *env) testCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", "", "File with the data of the event, a JSON object, instead of the sample; - is the standard input.")
-	f.BoolVar(&o.wait, "wait", false, "Go on until the event is delivered or given up.")
-	f.DurationVar(&o.timeout, "timeout", time.Minute, "How long to look on.")
+	f.BoolVar(&o.wait, "wait", false, "Wait until the event is delivered or failed.")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "How long to wait.")
 	return cmd
 }
 
-// maxDataFile bounds what is read: an annotation takes 256 KiB.
+// maxDataFile bounds the file: an annotation has at most 256 KiB.
 const maxDataFile = 256 << 10
 
 // readFile reads a file, or the standard input for "-", of a bounded size.
@@ -135,10 +135,10 @@ func (o *testOptions) send(ctx context.Context, s *scope, p *v1alpha1.Postback, 
 	}
 	say(o.ErrOut, "Test event %s for postback %s:", eventType, p.Name)
 	if err := o.stored(ctx, s, p, test); err != nil {
-		return o.tooLate(err, "the manager did not answer within %s: is it running? \"kubectl postback doctor\" looks", o.timeout)
+		return o.tooLate(err, "the manager did not answer within %s: is it running? \"kubectl postback doctor\" checks", o.timeout)
 	}
 	err = o.attempts(ctx, s, p, test)
-	return o.tooLate(err, "not finished within %s; \"kubectl postback event %s\" tells how it goes on", o.timeout, test.Delivery)
+	return o.tooLate(err, "not finished within %s; \"kubectl postback event %s\" shows its progress", o.timeout, test.Delivery)
 }
 
 // testType returns the type that was named, or the first that the triggers name.
@@ -169,7 +169,7 @@ func (o *testOptions) stored(ctx context.Context, s *scope, p *v1alpha1.Postback
 		if !ok || p.Status.LastHandledSendTest != v1alpha1.HandledToken(test.Request) {
 			if ok && !told && !meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ReadyCondition) {
 				told = true
-				say(o.ErrOut, "  waits, for the postback is not ready: %s", readyMessage(p))
+				say(o.ErrOut, "  waits, because the postback is not ready: %s", readyMessage(p))
 			}
 			return false, nil
 		}

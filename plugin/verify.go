@@ -50,7 +50,7 @@ type verifyOptions struct {
 type secretFlags struct{ postback, secretFile string }
 
 func (f *secretFlags) add(cmd *cobra.Command, e *env) {
-	cmd.Flags().StringVar(&f.postback, "postback", "", "Take the secret of this Postback from the cluster.")
+	cmd.Flags().StringVar(&f.postback, "postback", "", "Use the secret of this Postback from the cluster.")
 	cmd.Flags().StringVar(&f.secretFile, "secret-file", "", "File with the secret; - is the standard input. Without it and --postback, the environment variable "+secretVariable+" is taken.")
 	_ = cmd.RegisterFlagCompletionFunc("postback", e.completePostbacks)
 }
@@ -58,7 +58,7 @@ func (f *secretFlags) add(cmd *cobra.Command, e *env) {
 // maxSecretFile bounds a file with a secret.
 const maxSecretFile = 4 << 10
 
-// read reads the secret. That of a file or the environment is not tidied, so that what is wrong with it is found.
+// read reads the secret. It does not tidy one from a file or the environment, so that verify finds its faults.
 func (f *secretFlags) read(ctx context.Context, e *env) (string, error) {
 	switch {
 	case f.postback != "" && f.secretFile != "":
@@ -95,8 +95,8 @@ func (e *env) verifyCommand() *cobra.Command {
 		Use:   "verify --body FILE (--headers FILE | -H 'Name: value'...)",
 		Short: "Check a received request against a secret, offline, and say what is wrong",
 		Long: "Check the headers and the body of a request that was received against a secret, by both signature schemes, and say which part is wrong: " +
-			"the key, its prefix or encoding, the body, the timestamp. Nothing is asked of the cluster, unless --postback names the secret.\n\n" +
-			"The exit code is 0 if every signature that is there is valid, and 1 if not.",
+			"the key, its prefix or encoding, the body, the timestamp. The cluster is not used, unless --postback names the secret.\n\n" +
+			"The exit code is 0 if every signature of the request is valid, and 1 if not.",
 		Example: "  kubectl postback verify --postback crm --body body.json --headers headers.txt\n" +
 			"  POSTBACK_SECRET=whsec_... kubectl postback verify --body body.json -H 'Dub-Signature: 5f1c...'",
 		Args: cobra.NoArgs,
@@ -107,7 +107,7 @@ func (e *env) verifyCommand() *cobra.Command {
 	f.StringVar(&o.body, "body", "", "File with the raw body, byte for byte; - is the standard input.")
 	f.StringVar(&o.headersFile, "headers", "", "File with the headers, one a line.")
 	f.StringArrayVarP(&o.headers, "header", "H", nil, "A header, 'Name: value'. May be repeated.")
-	f.DurationVar(&o.tolerance, "tolerance", verify.Tolerance, "How far the timestamp may be from now; 0 leaves it out, for a request that was kept.")
+	f.DurationVar(&o.tolerance, "tolerance", verify.Tolerance, "How far the timestamp may be from now; 0 skips this check, for an older request.")
 	return cmd
 }
 

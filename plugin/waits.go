@@ -34,7 +34,7 @@ const waitsFresh = 5 * time.Second
 
 // waits says why deliveries wait, by the Postbacks of their namespaces.
 type waits struct {
-	ctx       context.Context //nolint:containedctx // That of the verb that asks.
+	ctx       context.Context //nolint:containedctx // The context of the calling verb.
 	scope     *scope
 	namespace string
 	now       func() time.Time

@@ -36,7 +36,7 @@ type change struct {
 	gone   bool
 }
 
-// watching says what is watched.
+// watching describes a watch.
 type watching struct {
 	object    client.Object
 	list      client.ObjectList
@@ -95,7 +95,7 @@ func (e *env) watch(ctx context.Context, s *scope, w watching, f func(change) (d
 	}
 }
 
-// trouble is what is wrong with a watch.
+// trouble is the error of a watch.
 type trouble struct {
 	*env
 	// worked says that the API server has let the caller watch, told that they know of the present trouble.
@@ -114,7 +114,7 @@ func (t *trouble) handle(ctx context.Context, _ *cache.Reflector, err error) {
 		default:
 		}
 	case t.told.CompareAndSwap(false, true):
-		say(t.ErrOut, "%s; going on trying: %s", whyLost(err), explain(err))
+		say(t.ErrOut, "%s; trying again: %s", whyLost(err), explain(err))
 	}
 }
 
@@ -152,7 +152,8 @@ func (s *scope) listWatch(w watching, worked *atomic.Bool) *cache.ListWatch {
 	}
 }
 
-// await watches one object until a function is done with it. It is an error if the object goes before.
+// await watches one object until a function reports that it is done. It is an error if the object is
+// deleted before.
 func (e *env) await(ctx context.Context, s *scope, object client.Object, list client.ObjectList, f func(client.Object) (done bool, err error)) error {
 	name := object.GetName()
 	return e.watch(ctx, s, watching{

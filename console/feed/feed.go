@@ -31,7 +31,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
-// Feed is what is known. Its methods are safe for concurrent use, and what they return is not to be changed.
+// Feed is the known state of the cluster. Its methods are safe for concurrent use; callers must not change
+// the results.
 type Feed struct {
 	client    client.WithWatch
 	namespace string

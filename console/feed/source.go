@@ -49,7 +49,7 @@ type source struct {
 	err    error
 }
 
-// set applies what was learned and wakes the subscribers.
+// set applies a change and wakes the subscribers.
 func (s *source) set(apply func()) error {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
@@ -113,7 +113,7 @@ func (s *source) run(ctx context.Context, c client.WithWatch, namespace string, 
 	}).RunWithContext(ctx)
 }
 
-// stripObject drops at once what is not kept, so that a list with large bodies does not stay in memory.
+// stripObject drops unneeded fields at once, so that a list with large bodies does not stay in memory.
 func stripObject(object runtime.Object) {
 	switch o := object.(type) {
 	case *v1alpha1.PostbackDelivery:

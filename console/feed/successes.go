@@ -103,7 +103,7 @@ func (f *Feed) putLogged(deliveries ...*v1alpha1.PostbackDelivery) {
 	f.wake()
 }
 
-// heardLog notes what is wrong with the log of successes, or nil.
+// heardLog notes the error of the log of successes, or nil.
 func (f *Feed) heardLog(err error) {
 	if deliverylog.IsNoLog(err) {
 		err = nil // Then all is at the API server.

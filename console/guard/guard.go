@@ -59,7 +59,7 @@ func New(port string) *Guard {
 	}
 }
 
-// Loopback returns what is wrong with an address to listen on, unless it is of loopback.
+// Loopback returns an error unless an address to listen on is a loopback address.
 func Loopback(address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -78,7 +78,7 @@ func (g *Guard) URL(address string) string {
 	return "http://" + address + entryPath + "?" + url.Values{tokenParameter: {g.token}}.Encode()
 }
 
-// Wrap returns a handler that answers those who may, and refuses all others by way of refuse.
+// Wrap returns a handler that answers permitted requests, and refuses all others with refuse.
 func (g *Guard) Wrap(next http.Handler, refuse func(w http.ResponseWriter, status int, why string)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()

@@ -27,7 +27,7 @@ import (
 // maxShown is how many bytes of a body are put into a page. Anyone who wants more takes the exact bytes.
 const maxShown = 64 << 10
 
-// maxDepth bounds what is indented: a body of nothing but brackets would grow to its square.
+// maxDepth bounds the indentation: a body of nothing but brackets would grow to its square.
 const maxDepth = 100
 
 // Body is a body for a page.

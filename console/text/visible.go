@@ -65,7 +65,7 @@ func Plain(s string) string {
 	return b.String()
 }
 
-// hidden returns what stands for a character that is not seen, or "".
+// hidden returns the text for an invisible character, or "".
 func hidden(r rune) string {
 	if r == '\n' || r == '\t' || !nonprinting.Is(r) {
 		return ""

@@ -307,8 +307,8 @@ func TestWithoutRights(t *testing.T) {
 	p.see(".row", "evt_1")
 	p.accessible("a page of somebody who may only look")
 	p.click("summary.button")
-	p.see(".menu-list .off", "it takes the right to delete postbacks")
-	p.see(".menu-list .off", "it takes the right to get secrets")
+	p.see(".menu-list .off", "it requires the right to delete postbacks")
+	p.see(".menu-list .off", "it requires the right to get secrets")
 	if links := p.eval(`[...document.querySelectorAll('a[data-dialog]')].map((a) => a.innerText)`); fmt.Sprint(links) != "[Show YAML]" {
 		t.Errorf("offered are %v", links)
 	}
