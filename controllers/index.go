@@ -84,7 +84,7 @@ func indexPostback(extract func(*v1alpha1.Postback) []string) client.IndexerFunc
 	}
 }
 
-// valueSecrets returns the names of the Secrets of which a Postback takes values, each once.
+// valueSecrets returns the names of the Secrets with values of a Postback, each once.
 func valueSecrets(postback *v1alpha1.Postback) []string {
 	names := map[string]bool{}
 	for _, header := range postback.Spec.Headers {
@@ -118,7 +118,7 @@ type lookup struct {
 	cache client.Reader
 	// namespace is that of the installation.
 	namespace string
-	// watched are the namespaces of which the cache holds Postbacks and PostbackSecrets.
+	// watched are the namespaces whose Postbacks and PostbackSecrets are in the cache.
 	watched watched.Namespaces
 }
 
@@ -167,7 +167,7 @@ func (l lookup) find(ctx context.Context, list client.ObjectList, namespace, ind
 	err := l.cache.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		// The cache fails only when it is not running. Then every object is looked at when it starts.
-		logf.FromContext(ctx).Error(err, "Cannot find what depends on an object", "index", index, "value", value)
+		logf.FromContext(ctx).Error(err, "Cannot find the dependants of an object", "index", index, "value", value)
 		return nil
 	}
 	var requests []reconcile.Request

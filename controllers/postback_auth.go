@@ -120,7 +120,7 @@ func tokenMistake(value string) string {
 	case value == "":
 		return "is empty: put the token into it"
 	case strings.ContainsAny(value, " \t"):
-		return "contains a space: leave the token alone, without the word Bearer"
+		return "contains a space: put only the token there, without the word Bearer"
 	}
 	return ""
 }

@@ -57,7 +57,7 @@ type PostbackReconciler struct {
 	Replicas *Replicas
 	// Namespace is that of the installation, which holds the routes.
 	Namespace string
-	// Watched are the namespaces of which the Client's cache holds Postbacks.
+	// Watched are the namespaces whose Postbacks are in the Client's cache.
 	Watched watched.Namespaces
 	Policy  Policy
 	// PollInterval is the pause between two reads of a Secret that is not watched.
@@ -212,6 +212,6 @@ func (r *PostbackReconciler) reconcileDelete(ctx context.Context, s *postbackSco
 	if err := r.patchFinalizers(ctx, before, s.postback); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	logf.FromContext(ctx).Info("Postback let go")
+	logf.FromContext(ctx).Info("Postback released")
 	return nil
 }

@@ -100,16 +100,16 @@ func signingKeyNotOwned(secret, postbackSecret string) *readiness {
 }
 
 func signingKeyUnusable(err error) *readiness {
-	return reconciling(v1alpha1.SecretNotReadyReason, "There is no key to sign with: "+err.Error()+".")
+	return reconciling(v1alpha1.SecretNotReadyReason, "There is no signing key: "+err.Error()+".")
 }
 
 func routeNotPublished() *readiness {
-	return reconciling(v1alpha1.ProgressingReason, "The route is not published as it ought to be, so events may not be routed: "+
-		"the last step did not succeed and is being repeated.")
+	return reconciling(v1alpha1.ProgressingReason, "The route may be missing or out of date, because the last step failed. "+
+		"The operator tries again.")
 }
 
 func noDispatcher() *readiness {
-	return reconciling(v1alpha1.NoDispatcherReason, "The route is published, but no dispatcher replica is running that could use it.")
+	return reconciling(v1alpha1.NoDispatcherReason, "The route is published, but no dispatcher replica is running.")
 }
 
 func waitingForDispatcher(loaded, live int) *readiness {

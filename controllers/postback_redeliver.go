@@ -33,11 +33,11 @@ import (
 
 // redeliverSinceForm is the remedy in messages about a value that is refused.
 const redeliverSinceForm = "The value has the form <since>/<token>, where <since> is a duration before now, such as 24h, or a time " +
-	"in RFC 3339, such as 2026-03-01T12:00:00Z, at most a year ago; the token may be left out. Set another value."
+	"in RFC 3339, such as 2026-03-01T12:00:00Z, at most a year ago; the token is optional. Set another value."
 
 // reconcileRedelivery answers the redeliver-since annotation: it marks the Postback's deliveries, a bounded number in a
-// pass, and notes in the status how far it has come. The status alone says what is to be done, so that a new manager goes
-// on where the old one ended.
+// pass, and notes its progress in the status. The status alone determines the remaining work, so that a new manager
+// continues where the old one ended.
 func (r *PostbackReconciler) reconcileRedelivery(ctx context.Context, s *postbackScope) error {
 	status := &s.postback.Status
 	value := s.postback.Annotations[v1alpha1.RedeliverSinceAnnotation]
@@ -81,14 +81,14 @@ func (s *postbackScope) acceptRedelivery(value string) {
 	}
 	status.Redelivery.Since = &metav1.Time{Time: since}
 	s.setRedelivery(metav1.ConditionFalse, v1alpha1.RedeliveryInProgressReason, fmt.Sprintf(
-		"The deliveries made since %s that have not been delivered are being asked for again.", since.Format(time.RFC3339)))
+		"Redelivery of the undelivered deliveries made since %s is being requested.", since.Format(time.RFC3339)))
 }
 
 // completeRedelivery notes that everything has been asked for.
 func (s *postbackScope) completeRedelivery() {
 	redelivery := s.postback.Status.Redelivery
 	redelivery.CompletionTime = &metav1.Time{Time: s.now.Truncate(time.Second)}
-	message := fmt.Sprintf("All deliveries made since %s that had not been delivered have been asked for again: %d. They go out as the endpoint takes them.",
+	message := fmt.Sprintf("Redelivery of all undelivered deliveries made since %s is requested: %d. They are sent as the endpoint accepts them.",
 		redelivery.Since.UTC().Format(time.RFC3339), redelivery.Requested)
 	s.setRedelivery(metav1.ConditionTrue, v1alpha1.RedeliveryCompleteReason, message)
 	s.redeliveryEvent = &redeliveryEvent{corev1.EventTypeNormal, v1alpha1.RedeliveryRequestedReason, message}

@@ -44,8 +44,8 @@ const (
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=list;patch
 
-// redelivery is how far the work on a request has come. It is in memory only: without it the work begins at the first
-// page again, and what is marked is not marked twice.
+// redelivery is the progress of a request. It is in memory only: without it the work begins at the first page again,
+// and no delivery is marked twice.
 type redelivery struct {
 	token string
 	since metav1.Time
@@ -72,7 +72,7 @@ func (r *PostbackReconciler) redeliverStep(ctx context.Context, postback *v1alph
 		}
 	}
 	if marked := p.counted - before; marked > 0 || done {
-		logf.FromContext(ctx).Info("Deliveries asked for again", "count", marked, "complete", done)
+		logf.FromContext(ctx).Info("Redeliveries requested", "count", marked, "complete", done)
 	}
 	return done, nil
 }
@@ -151,7 +151,7 @@ func (r *PostbackReconciler) mark(ctx context.Context, d *metav1.PartialObjectMe
 	switch kind, _ := refusal.Of(err); kind {
 	case refusal.Invalid, refusal.TooLarge, refusal.Policy:
 		// It will never be accepted, and must not hold up the others.
-		logf.FromContext(ctx).Error(err, "Cannot ask for a delivery again: post its event again", "delivery", klog.KObj(d))
+		logf.FromContext(ctx).Error(err, "Cannot request a redelivery: post the event again", "delivery", klog.KObj(d))
 		return false, nil
 	default:
 		return false, fmt.Errorf("annotate PostbackDelivery %s: %w", d.Name, err)

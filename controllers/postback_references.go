@@ -107,14 +107,14 @@ func (r *PostbackReconciler) adoptPostbackSecret(ctx context.Context, s *postbac
 	return nil
 }
 
-// passedToken is what is passed on of a request for rotation on a Postback. Postbacks that share a key ask once each,
-// also with the same token.
+// passedToken is the request that a Postback's request for rotation becomes on its PostbackSecret. Postbacks that
+// share a key ask once each, also with the same token.
 func passedToken(postback, token string) string {
 	return v1alpha1.HandledToken(postback + "/" + v1alpha1.HandledToken(token))
 }
 
-// passOnRotation hands a request for rotation to the PostbackSecret, once. It has an annotation of its own there, for the
-// one that people set may be kept in Git, which would put its own value back.
+// passOnRotation hands a request for rotation to the PostbackSecret, once. It has an annotation of its own there, because
+// the one for people may be kept in Git, which would put its own value back.
 func (r *PostbackReconciler) passOnRotation(ctx context.Context, s *postbackScope) error {
 	token := s.postback.Annotations[v1alpha1.RotateSecretAnnotation]
 	handled := v1alpha1.HandledToken(token)

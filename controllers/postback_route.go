@@ -138,7 +138,7 @@ func (r *PostbackReconciler) createRoute(ctx context.Context, s *postbackScope, 
 func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, want *route.Route, current, desired *corev1.Secret) (*corev1.Secret, error) {
 	have, err := route.FromSecret(current)
 	if err != nil {
-		logf.FromContext(ctx).Info("Mending a spoiled route Secret", "secret", klog.KObj(current), "reason", err.Error())
+		logf.FromContext(ctx).Info("Repairing an invalid route Secret", "secret", klog.KObj(current), "reason", err.Error())
 		have = &route.Route{}
 	}
 	if have.Generation > want.Generation {
@@ -146,7 +146,7 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 		if _, err := r.livePostback(ctx, s); err != nil {
 			return nil, err
 		}
-		logf.FromContext(ctx).Info("Mending a route Secret of a generation that does not exist", "secret", klog.KObj(current), "generation", have.Generation)
+		logf.FromContext(ctx).Info("Repairing a route Secret of a generation that does not exist", "secret", klog.KObj(current), "generation", have.Generation)
 	}
 	onlyKeys := sameButKeys(*have, want)
 	if onlyKeys {
@@ -176,7 +176,7 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 	if keysReplaced(s, have.Keys, want.Keys) {
 		logf.FromContext(ctx).Info("Signing keys replaced", audit.Key, audit.KeyReplacedAction, "secret", s.resolved.secret.GetSecretName())
 		r.Events.Eventf(s.postback, s.resolved.secret, corev1.EventTypeWarning, v1alpha1.KeyReplacedReason, "ReplaceKey",
-			"The Postback signs with a key of Secret %q from now on, and with no key from before: receivers do not know it yet", s.resolved.secret.GetSecretName())
+			"The Postback now signs only with a new key of Secret %q: receivers do not know it yet", s.resolved.secret.GetSecretName())
 	}
 	return changed, nil
 }
@@ -218,8 +218,8 @@ func staleCache(postback *v1alpha1.Postback) error {
 		errors.New("the cache lags behind"))
 }
 
-// keepRoute leaves the last good route in force, though not if that would send what is not to be sent: the state is
-// taken over in any case.
+// keepRoute leaves the last good route in force, but applies the state in any case: a paused Postback must not
+// send.
 func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) error {
 	current, err := getSecret(ctx, r.Live, r.routeKey(s.postback))
 	if err != nil {
@@ -232,7 +232,7 @@ func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) er
 	kept, err := route.FromSecret(current)
 	if err != nil {
 		// The route cannot be repaired without keys. The dispatcher keeps the route that it has loaded.
-		logf.FromContext(ctx).Info("The route Secret is spoiled", "secret", klog.KObj(current), "reason", err.Error())
+		logf.FromContext(ctx).Info("The route Secret is invalid", "secret", klog.KObj(current), "reason", err.Error())
 		s.published.outdated = true
 		return nil
 	}

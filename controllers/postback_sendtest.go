@@ -45,7 +45,7 @@ func shortened(value string) string {
 }
 
 // sendTestForm is for those who take the annotation's value for a mere token: "1" is a valid event type, too.
-const sendTestForm = "The value has the form <event type>/<token>, such as lead.created/1; the token may be left out."
+const sendTestForm = "The value has the form <event type>/<token>, such as lead.created/1; the token is optional."
 
 // testEventResult is what became of a request for a test event.
 type testEventResult struct {

@@ -111,10 +111,10 @@ func watchValidity(s *postbackScope, secret string, leaf *x509.Certificate) {
 	}
 }
 
-// certificatesMistake says what is wrong with PEM certificates, or "".
+// certificatesMistake returns the fault of PEM certificates, or "".
 func certificatesMistake(text string, longest int) string {
 	if len(text) > longest {
-		return fmt.Sprintf("is longer than %d bytes: leave out what is not needed", longest)
+		return fmt.Sprintf("is longer than %d bytes: remove unneeded certificates", longest)
 	}
 	number := 0
 	for rest := []byte(text); ; {
@@ -124,23 +124,23 @@ func certificatesMistake(text string, longest int) string {
 		}
 		number++
 		if block.Type != "CERTIFICATE" {
-			return fmt.Sprintf("holds as its PEM block number %d something else than a certificate: remove that", number)
+			return fmt.Sprintf("has a PEM block, number %d, that is not a certificate: remove it", number)
 		}
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return fmt.Sprintf("holds as its PEM block number %d a certificate that cannot be read: replace it", number)
+			return fmt.Sprintf("has a certificate, PEM block number %d, that cannot be read: replace it", number)
 		}
 	}
 	switch {
 	case number == 0:
-		return "holds no PEM certificate: it must begin with -----BEGIN CERTIFICATE-----"
+		return "has no PEM certificate: it must begin with -----BEGIN CERTIFICATE-----"
 	// A block that is cut off, or whose base64 is not right, is passed over when the others are read.
 	case strings.Count(text, "-----BEGIN ") != number:
-		return "holds a PEM block that is not whole: replace it"
+		return "has an incomplete PEM block: replace it"
 	}
 	return ""
 }
 
-// keyPair returns the certificate to which a key belongs, or says what is wrong with the key without showing it.
+// keyPair returns the certificate of a key, or the fault of the key without showing it.
 func keyPair(certificate, key string) (leaf *x509.Certificate, mistake string) {
 	if len(key) > maxPair {
 		return nil, fmt.Sprintf("is longer than %d bytes: it must be one private key", maxPair)

@@ -128,18 +128,18 @@ func TestInvalidTLS(t *testing.T) {
 		data   map[string]string
 		want   string
 	}{
-		"no PEM":                   {false, map[string]string{"ca.crt": "s3cret"}, "holds no PEM certificate"},
-		"empty":                    {false, map[string]string{"ca.crt": ""}, "holds no PEM certificate"},
-		"a key among them":         {false, map[string]string{"ca.crt": crt + key}, "PEM block number 2 something else than a certificate"},
+		"no PEM":                   {false, map[string]string{"ca.crt": "s3cret"}, "has no PEM certificate"},
+		"empty":                    {false, map[string]string{"ca.crt": ""}, "has no PEM certificate"},
+		"a key among them":         {false, map[string]string{"ca.crt": crt + key}, "PEM block, number 2, that is not a certificate"},
 		"not a certificate inside": {false, map[string]string{"ca.crt": block("CERTIFICATE", "s3cret")}, "cannot be read"},
-		"cut off":                  {false, map[string]string{"ca.crt": crt + crt[:len(crt)/2]}, "not whole"},
-		"broken base64":            {false, map[string]string{"ca.crt": crt + strings.Replace(crt, "\nMII", "\n!!!", 1)}, "not whole"},
+		"cut off":                  {false, map[string]string{"ca.crt": crt + crt[:len(crt)/2]}, "incomplete PEM block"},
+		"broken base64":            {false, map[string]string{"ca.crt": crt + strings.Replace(crt, "\nMII", "\n!!!", 1)}, "incomplete PEM block"},
 		"too long":                 {false, map[string]string{"ca.crt": strings.Repeat("#", maxCA+1)}, "longer than"},
 		"key of another":           {true, pair(crt, otherKey), "does not belong to the certificate"},
 		"key with a passphrase":    {true, pair(crt, block("ENCRYPTED PRIVATE KEY", "s3cret")), "without a passphrase"},
 		"no key":                   {true, pair(crt, "s3cret"), "not a PEM private key"},
 		"key too long":             {true, pair(crt, strings.Repeat("#", maxPair+1)), "longer than"},
-		"certificate and key swap": {true, pair(key, crt), "something else than a certificate"},
+		"certificate and key swap": {true, pair(key, crt), "that is not a certificate"},
 	}
 	number := 0
 	for name, tt := range tests {

@@ -289,7 +289,7 @@ func (r *PostbackSecretReconciler) recordChange(s *postbackSecretScope, secretNa
 			"Made signing key %d in Secret %q", version, secretName)
 	case keyRequested, keyScheduled:
 		r.Events.Eventf(s.object, nil, corev1.EventTypeNormal, v1alpha1.KeyRotatedReason, "RotateKey",
-			"Made signing key %d (%s); previous keys that go on signing: %d", version, decision.change, len(decision.keyring.Previous))
+			"Made signing key %d (%s); previous keys that keep signing: %d", version, decision.change, len(decision.keyring.Previous))
 	case keyLost:
 		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, v1alpha1.KeyReplacedReason, "GenerateKey",
 			"Secret %q, or the key in it, was removed or spoiled: made signing key %d, which receivers do not know yet", secretName, version)

@@ -33,7 +33,7 @@ type keyChange string
 const (
 	keyKept      keyChange = ""
 	keyFirst     keyChange = "the first key"
-	keyLost      keyChange = "the key before it was lost"
+	keyLost      keyChange = "the previous key was lost"
 	keyRequested keyChange = "requested"
 	keyScheduled keyChange = "scheduled"
 )
@@ -92,7 +92,7 @@ func decideKeys(object *v1alpha1.PostbackSecret, secret *corev1.Secret, now time
 }
 
 // whyRotate says why the current key has to be replaced, if it has to. The Secret's own record of the handled tokens
-// decides, for it was written together with the key; the status may lag behind it.
+// decides, because it was written together with the key; the status may lag behind it.
 func whyRotate(k keyring.Keyring, asked keyring.Requests, every time.Duration, now time.Time) keyChange {
 	due := keyring.NextRotation(every, k.RotatedAt, now)
 	switch {
@@ -111,7 +111,7 @@ func frozen(secret, desired *corev1.Secret) bool {
 	return secret != nil && ptr.Deref(secret.Immutable, false) && !equality.Semantic.DeepEqual(secret.Data, desired.Data)
 }
 
-// requested is what is asked for on a PostbackSecret, by its owner and by Postbacks.
+// requested are the requests on a PostbackSecret, by its owner and by Postbacks.
 func requested(object *v1alpha1.PostbackSecret) keyring.Requests {
 	return keyring.Requests{
 		Own:    v1alpha1.HandledToken(object.Annotations[v1alpha1.RotateSecretAnnotation]),

@@ -46,7 +46,7 @@ func invalidKey(err error) *readiness {
 
 func secretImmutable(secret string) *readiness {
 	return stalled(v1alpha1.SecretImmutableReason, fmt.Sprintf("Secret %q has immutable: true, so its keys can be neither replaced nor removed, "+
-		"and go on signing. Copy its key if receivers still need it, and delete that Secret: a new key is made at once, and no old one signs any more.", secret))
+		"and keep signing. Copy its key if receivers still need it, and delete that Secret. The operator then makes a new key, and the old ones sign no longer.", secret))
 }
 
 func secretTerminating(secret string) *readiness {
@@ -61,5 +61,5 @@ func secretNotOwned(object *v1alpha1.PostbackSecret, secret string) *readiness {
 			"Give it source External if receivers know the key of that Secret, otherwise another spec.secretName.", owner.Name)
 	}
 	return stalled(v1alpha1.SecretNotOwnedReason, fmt.Sprintf("Secret %q exists and is not owned by this PostbackSecret, "+
-		"which therefore leaves it alone. %s", secret, remedy))
+		"which therefore does not change it. %s", secret, remedy))
 }

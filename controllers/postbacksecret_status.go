@@ -49,7 +49,7 @@ func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postback
 	if s.refused != (keyring.Requests{}) {
 		logf.FromContext(ctx).Info("Rotation refused", audit.Key, audit.RotationRefusedAction, "request", cmp.Or(s.refused.Own, s.refused.Passed))
 		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, v1alpha1.RotationRefusedReason, "RotateKey",
-			"The key of Secret %q comes from somebody else (source External): rotate it there", s.object.GetSecretName())
+			"The operator does not manage the key of Secret %q (source External): replace it there", s.object.GetSecretName())
 	}
 	return nil
 }
@@ -99,10 +99,10 @@ func observeOverlap(s *postbackSecretScope, conditions conditionSetter) {
 	switch {
 	case s.keys != nil && len(s.keys.keyring.Previous) > 0:
 		conditions.set(v1alpha1.OverlapCondition, metav1.ConditionTrue, v1alpha1.PreviousKeySignsReason,
-			fmt.Sprintf("Previous keys that go on signing beside the current one: %d.", len(s.keys.keyring.Previous)))
+			fmt.Sprintf("Previous keys that keep signing beside the current one: %d.", len(s.keys.keyring.Previous)))
 	case s.previousSigns:
 		conditions.set(v1alpha1.OverlapCondition, metav1.ConditionTrue, v1alpha1.PreviousKeySignsReason,
-			"The previous key goes on signing until it is removed from the Secret.")
+			"The previous key keeps signing until it is removed from the Secret.")
 	default:
 		meta.RemoveStatusCondition(conditions.conditions, v1alpha1.OverlapCondition)
 	}

@@ -205,7 +205,7 @@ func TestOverdueRotationAfterClockJump(t *testing.T) {
 	}
 	for _, previous := range k.Previous {
 		if previous.RetiredAt.After(start) {
-			t.Errorf("key %d goes on signing until an hour after %s", previous.Version, previous.RetiredAt)
+			t.Errorf("key %d keeps signing until an hour after %s", previous.Version, previous.RetiredAt)
 		}
 	}
 	b.clock.Step(time.Hour + time.Second)

@@ -50,9 +50,9 @@ func postbackSecretChanged() predicate.Predicate {
 
 // toLookAt lets a change of the spec, of an action annotation or of the status through, and a deletion.
 //
-// The status is among them although the controller writes it itself: a pass that begins before the cache shows the
-// write compares with the status of before, and may write nothing where it ought to. The pass that follows the event
-// sees what is there. Where nothing is wrong it writes nothing, and so it is the last.
+// The status is among them although the controller writes it itself. A pass that begins before the cache shows the
+// write compares with the old status, and may omit a necessary write. The pass that follows the event sees the new
+// status. If nothing differs it writes nothing, and is the last.
 func toLookAt[T client.Object](status func(T) any, annotations ...string) predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(T)

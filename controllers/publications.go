@@ -52,7 +52,7 @@ func (p *publications) since(postback types.UID, fallback string) string {
 	return fallback
 }
 
-// forget drops what is recorded, before the route changes or goes.
+// forget drops the record, before the route changes or is deleted.
 func (p *publications) forget(postback types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -157,5 +157,5 @@ func newFailure(before []metav1.Condition, v *readiness) bool {
 
 // progressing is the readiness after an error that left no other conclusion.
 func progressing() *readiness {
-	return reconciling(v1alpha1.ProgressingReason, "The last step did not succeed and is being repeated.")
+	return reconciling(v1alpha1.ProgressingReason, "The last step failed. The operator tries again.")
 }

@@ -58,7 +58,7 @@ func TestReadiness(t *testing.T) {
 		"routed, paused":             {routed(v1alpha1.PostbackPaused, ""), stateReady, "Routed", "stored and wait"},
 		"routed, disabled":           {routed(v1alpha1.PostbackDisabled, ""), stateReady, "Routed", "skipped"},
 		"routed, certificate":        {routed(v1alpha1.PostbackEnabled, "The certificate is expired."), stateReady, "Routed", "route. The certificate is expired."},
-		"error":                      {progressing(), stateReconciling, "Progressing", "being repeated"},
+		"error":                      {progressing(), stateReconciling, "Progressing", "tries again"},
 
 		"key available":      {keyAvailable("own"), stateReady, "KeyAvailable", `"own"`},
 		"no external Secret": {keySecretNotFound("own"), stateReconciling, "KeyNotFound", `"secret"`},

@@ -92,15 +92,15 @@ func NewReplicas(c cache.Cache, version func(context.Context) (string, error), c
 	}
 }
 
-// Confirm reads how far the Secrets are if a live replica claims a version that they are not known to have reached. A claim
-// beyond what is read comes from before a restore of etcd, and Acknowledged does not believe it.
+// Confirm reads the version of the Secrets if a live replica claims a newer one than is known. A claim beyond that version
+// comes from before a restore of etcd, and Acknowledged does not believe it.
 func (r *Replicas) Confirm(ctx context.Context) error {
 	if !r.anyBeyond() {
 		return nil
 	}
 	version, err := r.Version(ctx)
 	if err != nil {
-		return fmt.Errorf("check what the dispatcher replicas claim to have loaded: %w", err)
+		return fmt.Errorf("check the routes that the dispatcher replicas have loaded: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -231,7 +231,8 @@ func (r *Replicas) set(object any) {
 	if !next.dead && (known == nil || known.dead) {
 		r.changed = true
 	}
-	// A version that fell, because the newest route is gone, is news as well: who waits looks for itself.
+	// A lower version, after the newest route is deleted, is a change as well: each waiter checks for
+	// itself.
 	advanced := known == nil || known.loaded != next.loaded || known.watched.String() != next.watched.String()
 	r.known[lease.Name] = next
 	if advanced {

@@ -97,7 +97,7 @@ func CacheOptions(namespace string, namespaces watched.Namespaces) cache.Options
 	}
 }
 
-// Watches are what has to be listed and watched in each namespace.
+// Watches are the objects to list and watch in each namespace.
 func Watches() []schema.GroupResource {
 	return []schema.GroupResource{
 		{Group: v1alpha1.GroupVersion.Group, Resource: "postbacks"},

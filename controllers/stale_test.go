@@ -187,7 +187,7 @@ func TestStatusWhileTheRouteCannotBeStored(t *testing.T) {
 	// A new generation is not judged by the old one's conditions.
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.DisplayName = "CRM" })
 	_, _ = b.postbacks.Reconcile(b.ctx, request)
-	b.checkPostback("crm", stateReconciling, v1alpha1.ProgressingReason, "being repeated")
+	b.checkPostback("crm", stateReconciling, v1alpha1.ProgressingReason, "tries again")
 }
 
 // A namespace that is being deleted is no reason for errors, and nothing new is made in it.

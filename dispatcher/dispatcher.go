@@ -80,9 +80,9 @@ type Options struct {
 	SignatureHeader, UserAgent string
 	// MaxBodyBytes bounds a request to ingest.
 	MaxBodyBytes int64
-	// Egress says what may be reached.
+	// Egress restricts the reachable addresses.
 	Egress egress.Options
-	// Ingest says who may post, and how.
+	// Ingest has the settings of the ingest API.
 	Ingest IngestOptions
 	// Intake is IntakeKubernetes or IntakeJetStream, and NATS how the latter reaches its servers.
 	Intake string
@@ -94,7 +94,7 @@ type Options struct {
 	Log    logr.Logger
 }
 
-// IngestOptions say who may post events, and how.
+// IngestOptions are the settings of the ingest API.
 type IngestOptions struct {
 	// Auth is AuthKubernetes or AuthNone.
 	Auth string
@@ -110,7 +110,7 @@ type IngestOptions struct {
 
 // Values of IngestOptions.Auth.
 const (
-	// AuthKubernetes has the API server say who posts, and whether they may.
+	// AuthKubernetes has the API server authenticate and authorise each sender.
 	AuthKubernetes = "Kubernetes"
 	// AuthNone lets everybody post who reaches the address, which has to be of the loopback interface.
 	AuthNone = "None"
@@ -124,7 +124,7 @@ const (
 	IntakeJetStream = v1alpha1.IntakeJetStream
 )
 
-// Run runs a replica until ctx ends, and then finishes what is in flight.
+// Run runs a replica until ctx ends, and then finishes the work in flight.
 func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if problems := validation.IsDNS1123Subdomain(presence.LeaseName(o.Identity)); len(problems) > 0 {
 		return fmt.Errorf("identity %q cannot be part of the name of a Lease: %s", o.Identity, strings.Join(problems, "; "))
@@ -182,7 +182,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	return nil
 }
 
-// profileAddress returns what to listen on for profiles. They show what is in memory, keys included, so an address
+// profileAddress returns the address for profiles. They show the content of memory, keys included, so an address
 // without a host means loopback here, and not every interface.
 func profileAddress(address string) string {
 	if host, port, err := net.SplitHostPort(address); err == nil && host == "" {

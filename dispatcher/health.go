@@ -71,7 +71,7 @@ func (h *health) report(r *route.Route, state lane.Health) {
 	h.pending[r.UID] = healthReport{r, state}
 }
 
-// run writes what was reported until ctx ends.
+// run writes the reports until ctx ends.
 func (h *health) run(ctx context.Context) error {
 	ticker := time.NewTicker(healthPause)
 	defer ticker.Stop()

@@ -126,10 +126,10 @@ func (p prefix) Set(value string) error {
 	return nil
 }
 
-// ballast is a size of memory that is never touched, and so takes none of the machine's. To the garbage collector it is in
-// use, so that as much more garbage may come together before it is collected. What a dispatcher really has in use is little:
-// by that measure alone, one that is busy would collect thirty times a second, which takes a sixth of its CPU. One that has
-// much in use, of many unfinished deliveries, takes hardly more by it, other than with a larger GOGC.
+// ballast is the size of an allocation that is never touched and therefore occupies no memory. The garbage collector
+// counts it as live, so it permits as much garbage before the next collection. The live heap of a dispatcher is small:
+// without the ballast, a busy one would collect thirty times a second and spend a sixth of its CPU on that. With a large
+// live heap, of many unfinished deliveries, the ballast costs hardly any memory, unlike a larger GOGC.
 const ballast = 32 << 20
 
 func run(o dispatcher.Options) error {

@@ -28,7 +28,7 @@ import (
 // syncCheckTimeout is how long a readiness probe waits for the caches. It is shorter than a probe's default timeout.
 const syncCheckTimeout = 500 * time.Millisecond
 
-// cachesSynced is the readiness check: what is in the API server has arrived here.
+// cachesSynced is the readiness check: the caches have the objects of the API server.
 func cachesSynced(c cache.Cache) func(*http.Request) error {
 	return func(request *http.Request) error {
 		ctx, cancel := context.WithTimeout(request.Context(), syncCheckTimeout)

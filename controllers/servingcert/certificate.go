@@ -127,7 +127,7 @@ func decode(certificate, key []byte) (pair, error) {
 	return pair{certificate: loaded.Leaf, key: signer}, nil
 }
 
-// decodeBundle returns the certificates of a text in PEM, leaving out what is none.
+// decodeBundle returns the certificates of a text in PEM, and skips other blocks.
 func decodeBundle(text []byte) (certificates []*x509.Certificate) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if c, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {

@@ -32,8 +32,8 @@ type state struct {
 
 // next returns the state to write, which is the same one while nothing is due, and says why another one is.
 //
-// A new CA is trusted for 60 days before it signs what is served: the CA that ends soon signs a last certificate, which is replaced
-// when its own time has come, and stays among the trusted ones until it ends. So a sender that reads the bundle now and then is
+// A new CA is trusted for 60 days before it signs a served certificate. The expiring CA signs a last certificate, which is
+// replaced at its own time, and stays trusted until it expires. A sender that reads the bundle now and then is therefore
 // never refused.
 func next(s state, names []string, now time.Time) (state, string, error) {
 	reason := ""
@@ -62,7 +62,7 @@ func next(s state, names []string, now time.Time) (state, string, error) {
 	return s, reason, nil
 }
 
-const endsSoon = "the CA ends soon"
+const endsSoon = "the CA expires soon"
 
 func authorityDue(c *x509.Certificate, names []string, now time.Time) string {
 	switch {
@@ -71,9 +71,9 @@ func authorityDue(c *x509.Certificate, names []string, now time.Time) string {
 	case !c.IsCA || !slices.Equal(c.PermittedDNSDomains, names):
 		return "the CA is for other names"
 	case now.Before(c.NotBefore):
-		return "the CA is of the future"
+		return "the CA is not valid yet"
 	case !now.Before(c.NotAfter):
-		return "the CA has ended"
+		return "the CA has expired"
 	case !now.Before(c.NotAfter.Add(-authorityMargin)):
 		return endsSoon
 	}
@@ -99,7 +99,7 @@ func serverDue(c *x509.Certificate, trusted []*x509.Certificate, names []string,
 		return "the certificate is for other names"
 	}
 	if !now.Before(c.NotAfter.Add(-margin)) {
-		return "the certificate ends soon"
+		return "the certificate expires soon"
 	}
 	roots := x509.NewCertPool()
 	for _, authority := range trusted {

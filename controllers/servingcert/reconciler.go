@@ -57,7 +57,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;update
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;update,namespace=postback-system
 
-// Reconcile replaces what is due, CA first: what the certificate needs stands before the certificate does.
+// Reconcile replaces due certificates, the CA first, because the server's certificate needs it.
 func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	authority, server, bundle, err := r.read(ctx)
 	if err != nil {
@@ -106,14 +106,14 @@ func (r *Reconciler) read(ctx context.Context) (authority, server *corev1.Secret
 		case err != nil:
 			return nil, nil, nil, fmt.Errorf("get %s %s: %w", o.kind, o.name, err)
 		case o.object.GetLabels()[v1alpha1.ManagedByLabel] != v1alpha1.ManagedBy:
-			return nil, nil, nil, fmt.Errorf("%s %s is somebody else's, for it has no label %s=%s: delete it, or run the manager with --ingest-certificate=External",
+			return nil, nil, nil, fmt.Errorf("%s %s does not belong to the operator: it has no label %s=%s. Delete it, or run the manager with --ingest-certificate=External",
 				o.kind, o.name, v1alpha1.ManagedByLabel, v1alpha1.ManagedBy)
 		}
 	}
 	return authority, server, bundle, nil
 }
 
-// stateOf returns what the Secrets hold. What cannot be read counts as missing.
+// stateOf reads the two Secrets. An unreadable pair counts as missing.
 func stateOf(authority, server *corev1.Secret) (s state) {
 	if p, err := decode(authority.Data[corev1.TLSCertKey], authority.Data[corev1.TLSPrivateKeyKey]); err == nil {
 		s.authority = p

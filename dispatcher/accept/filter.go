@@ -63,5 +63,5 @@ func (a *Acceptor) announceFilterFailed(eventType string, r *route.Route, err er
 		return
 	}
 	a.options.Events.Eventf(r.Postback(), nil, corev1.EventTypeWarning, v1alpha1.FilterFailedReason, "Filter",
-		"spec.filter fails on an event of type %s, which is not sent: %v. If a field may be missing, ask for it first, by has(event.data.field).", eventType, err)
+		"spec.filter fails on an event of type %s, which is not sent: %v. If a field may be missing, check it first with has(event.data.field).", eventType, err)
 }

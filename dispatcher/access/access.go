@@ -47,7 +47,7 @@ const (
 const maxToken = 16 << 10
 
 // ErrUnavailable means that the API server did not answer: who calls may be right or not.
-var ErrUnavailable = errors.New("the Kubernetes API server does not say who the caller is and what they may do")
+var ErrUnavailable = errors.New("the Kubernetes API server does not confirm the caller's identity and rights")
 
 // UnauthenticatedError means that a token is not accepted. It holds nothing of the token.
 type UnauthenticatedError struct {
@@ -142,7 +142,7 @@ func (r *Reviewer) permit(ctx context.Context, key string, user *authenticationv
 func (r *Reviewer) authenticate(ctx context.Context, token string) (*caller, time.Duration, error) {
 	claims := readClaims(token)
 	if claims.expired(r.clock.Now()) {
-		return &caller{detail: "The token expired at " + claims.expiry().UTC().Format(time.RFC3339) + "."}, 0, nil // That costs no question, and so no place in the memory.
+		return &caller{detail: "The token expired at " + claims.expiry().UTC().Format(time.RFC3339) + "."}, 0, nil // No review was needed, so the cache does not keep it.
 	}
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	if r.audience != "" {
@@ -169,13 +169,13 @@ func (r *Reviewer) authenticate(ctx context.Context, token string) (*caller, tim
 	return &caller{user: &status.User}, holds, nil
 }
 
-// whyNot says why a token is not accepted. What it says of itself is a hint, no more: nobody has verified it. The API
-// server's own words are not repeated, because they may quote the token.
+// whyNot returns the likely reason why a token is not accepted. The claims are only a hint, because nobody has
+// verified them. The message does not quote the API server, which may quote the token.
 func (r *Reviewer) whyNot(claims claims) string {
 	if r.audience != "" && claims.Audience != nil && !slices.Contains(claims.Audience, r.audience) {
 		return fmt.Sprintf("The token is for another audience: request one for %q.", r.audience)
 	}
-	return "The Kubernetes API server does not accept the token: it may be made up, revoked, of a ServiceAccount that is gone, or for another audience."
+	return "The Kubernetes API server does not accept the token: it may be invalid, revoked, of a deleted ServiceAccount, or for another audience."
 }
 
 func (r *Reviewer) authorize(ctx context.Context, right rbacreview.Right, user *authenticationv1.UserInfo) (bool, time.Duration, error) {

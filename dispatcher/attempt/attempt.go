@@ -54,9 +54,9 @@ type Cause struct {
 	TakenOver bool
 }
 
-// takenOverNote stands in the log of an attempt that was taken over, for the endpoint may have seen one more than the
+// takenOverNote is in the log of an attempt that was taken over, because the endpoint may have seen one more than the
 // log shows.
-const takenOverNote = "made by another replica than the one whose turn it was, because that was busy or gone and recorded no attempt " +
+const takenOverNote = "made by another replica, because the first one was busy or gone and recorded no attempt " +
 	"in its time; the endpoint may have received the event before"
 
 const deliverAction = "Deliver"
@@ -82,8 +82,8 @@ type Record func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*
 // returns ErrInFlight, having done nothing, if this replica is attempting the same delivery already, and
 // delivery.ErrGone if the delivery was deleted meanwhile.
 //
-// An attempt that has begun is finished and recorded even if its caller is no longer wanted, for the endpoint has seen
-// it: ctx should end only when the process has to. sent is called in between, with how the request ended.
+// An attempt that has begun is finished and recorded even if its caller is no longer wanted, because the endpoint has
+// seen it: ctx should end only when the process has to. sent is called in between, with how the request ended.
 func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error) {
 	return a.AttemptWith(ctx, d, r, cause, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 		return a.Recorder.Record(ctx, d, apply)
@@ -203,7 +203,7 @@ func (a *Attempter) announceUnrecorded(r *route.Route, err error) {
 	}
 	kind, message := refusal.Of(err)
 	a.Events.Eventf(r.Postback(), nil, corev1.EventTypeWarning, v1alpha1.AttemptNotRecordedReason, deliverAction,
-		"The API server refuses the record of an attempt (%s): %s. The delivery waits for a day, or until the annotation %s asks for it",
+		"The API server refuses the record of an attempt (%s): %s. The delivery waits for a day, or until the annotation %s requests it",
 		kind, message, v1alpha1.RedeliverAnnotation)
 }
 

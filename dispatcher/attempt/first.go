@@ -50,8 +50,9 @@ type First struct {
 	Clock     clock.PassiveClock
 }
 
-// Reserve implements intake.FirstAttempts. What this replica cannot begin at once, what is not to be sent now, and what
-// has limits that only one replica can hold is left to the elected replica.
+// Reserve implements intake.FirstAttempts. It leaves three kinds of deliveries to the elected replica: those that this
+// replica cannot begin at once, those of Postbacks that are not Enabled, and those with limits that only one replica
+// can enforce.
 func (f *First) Reserve(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 	if r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
 		return nil

@@ -122,7 +122,7 @@ func binaryDecoder(header textproto.MIMEHeader) (*Decoder, error) {
 		attribute = strings.ToLower(attribute)
 		switch {
 		case len(values) > 1:
-			return nil, fmt.Errorf("the header %s stands %d times: send it once", name, len(values))
+			return nil, fmt.Errorf("the header %s is present %d times: send it once", name, len(values))
 		case attribute == "datacontenttype":
 			return nil, fmt.Errorf("the header %s is not used: send Content-Type", name)
 		}

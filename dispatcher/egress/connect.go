@@ -86,7 +86,7 @@ func judgeConnect(code int) error {
 	case code == http.StatusGatewayTimeout:
 		return &UpstreamError{Said: said, Err: context.DeadlineExceeded}
 	case code == http.StatusProxyAuthRequired:
-		return &ProxyError{What: "it wants other credentials (407): see --egress-proxy-credentials-file"}
+		return &ProxyError{What: "it does not accept the credentials (407): see --egress-proxy-credentials-file"}
 	case code == http.StatusForbidden:
 		return &ProxyError{What: "it forbids a tunnel to this host and port (403): have its administrator open them"}
 	default:
@@ -94,7 +94,7 @@ func judgeConnect(code int) error {
 	}
 }
 
-// unread is a connection of which some bytes have been read already.
+// unread is a connection with some bytes that were read already.
 type unread struct {
 	net.Conn
 	early []byte

@@ -22,7 +22,7 @@ import (
 	"net"
 )
 
-// Options say what may be reached, and how. The zero value opens the public internet, on the default ports.
+// Options restrict the reachable addresses. The zero value opens the public internet, on the default ports.
 type Options struct {
 	// AllowCIDRs are opened: "10.0.0.0/8" for all namespaces, "partner-acme=10.1.0.0/16" for one.
 	AllowCIDRs List

@@ -22,9 +22,8 @@ import (
 	"net/netip"
 )
 
-// BlockedError says that the policy forbids a connection. Its text is fit for whoever owns the Postback: it names what
-// kind of target it is and the remedy, and not the address that a name has, for that would let a tenant read the names
-// of a private DNS.
+// BlockedError says that the policy forbids a connection. Its text is for the owner of the Postback. It names the kind
+// of target and the remedy. It omits the address of a name, which would let a tenant read the names of a private DNS.
 type BlockedError struct {
 	// Host as the URL names it, without its port.
 	Host string

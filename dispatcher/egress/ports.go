@@ -22,8 +22,8 @@ import (
 	"strings"
 )
 
-// DefaultPorts are those of web servers, and all that an unprivileged program can listen on. What is below 1024
-// otherwise speaks other protocols (mail, names, files, remote shells), which a POST must not be smuggled to.
+// DefaultPorts are those of web servers, and all that an unprivileged program can listen on. Other ports below
+// 1024 speak other protocols (mail, names, files, remote shells), which no POST may reach.
 const DefaultPorts = "80,443,1024-65535"
 
 // ports is a list of ranges, each from its first port to its last.

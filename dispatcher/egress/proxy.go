@@ -149,8 +149,8 @@ func (p *proxy) connect(ctx context.Context, t target) (net.Conn, error) {
 	return nil, duringTunnel(ctx, err)
 }
 
-// duringTunnel says of a proxy that took the request and gave no answer in time that the endpoint took too long, for it
-// is the endpoint that a proxy waits for.
+// duringTunnel blames the endpoint if a proxy accepts the request and does not answer in time, because the proxy waits
+// for the endpoint.
 func duringTunnel(ctx context.Context, err error) error {
 	var fault *ProxyError
 	if errors.As(err, &fault) && fault.waiting && ctx.Err() != nil {

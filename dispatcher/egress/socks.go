@@ -84,9 +84,9 @@ func socksGreet(conn net.Conn, user, password string) error {
 		return nil
 	case chosen[1] == socksPassword && user != "":
 	case chosen[1] == socksNoMethod, chosen[1] == socksPassword:
-		return &ProxyError{What: "it wants credentials, or others: see --egress-proxy-credentials-file"}
+		return &ProxyError{What: "it requires credentials, or other ones: see --egress-proxy-credentials-file"}
 	default:
-		return &ProxyError{What: fmt.Sprintf("it wants the unknown method of authentication %d", chosen[1])}
+		return &ProxyError{What: fmt.Sprintf("it requires the unknown method of authentication %d", chosen[1])}
 	}
 	login := append([]byte{socksPasswordVersion, byte(len(user))}, user...)
 	login = append(append(login, byte(len(password))), password...)

@@ -68,8 +68,8 @@ var specialKinds = slices.Concat(
 	kinds("it is reserved", "240.0.0.0/4"),
 )
 
-// public decides about what nobody has opened or closed by a flag. Everything that IANA has not given to the public
-// internet is refused, also what has no name above.
+// public decides about addresses that no flag opens or closes. It refuses every range that IANA has not given to
+// the public internet, also those without a name above.
 var public = ssrf.New(ssrf.WithAnyPort(), ssrf.WithAnyNetwork())
 
 // specialKind returns what an address is if it is not one of the public internet, and else "".

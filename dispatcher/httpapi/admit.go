@@ -69,19 +69,19 @@ func (s *Server) identify(ctx context.Context, r *http.Request, namespace string
 	return "", s.denied(r, namespace, err)
 }
 
-// denied is the answer to a caller who may not post, or of whom that is not known.
+// denied is the answer to a caller without the right to post, or without a confirmed one.
 func (s *Server) denied(r *http.Request, namespace string, err error) *problem.Answer {
 	if unknown, ok := errors.AsType[*access.UnauthenticatedError](err); ok {
 		return problem.Refuse(problem.Unauthenticated, "%s Send a valid token of a ServiceAccount (%s).", unknown.Detail, getToken).
 			With("WWW-Authenticate", access.Realm+`, error="invalid_token"`)
 	}
 	if forbidden, ok := errors.AsType[*access.ForbiddenError](err); ok {
-		return problem.Refuse(problem.ForbiddenSender, "%s. Whoever administers the namespace can allow it: kubectl -n %s create rolebinding NAME --clusterrole=postback-event-sender %s",
+		return problem.Refuse(problem.ForbiddenSender, "%s. An administrator of the namespace can allow it: kubectl -n %s create rolebinding NAME --clusterrole=postback-event-sender %s",
 			forbidden.Error(), namespace, subject(forbidden.User))
 	}
-	a := problem.Refuse(problem.AccessUnknown, "The Kubernetes API did not say whether you may post. Nothing was stored: send the request again later.")
+	a := problem.Refuse(problem.AccessUnknown, "The Kubernetes API did not confirm your right to post. Nothing was stored: send the request again later.")
 	if r.Context().Err() == nil {
-		s.options.Log.Error(err, "Cannot tell whether a caller may post", "namespace", namespace, "instance", a.Problem.Instance)
+		s.options.Log.Error(err, "Cannot check a caller's right to post", "namespace", namespace, "instance", a.Problem.Instance)
 	}
 	return a
 }
@@ -100,7 +100,7 @@ func (s *Server) charge(caller string, n, acquired int) *problem.Answer {
 	if ok {
 		return nil
 	}
-	a := problem.Refuse(problem.RateLimited, "More than %s events per second, and %d at once, are not taken from one sender. Nothing was stored: send the request again later.",
+	a := problem.Refuse(problem.RateLimited, "One sender may post %s events per second, and %d at once. Nothing was stored: send the request again later.",
 		strconv.FormatFloat(s.pace.PerSecond(), 'f', -1, 64), s.options.Burst)
 	a.RetryAfter = wait
 	return a

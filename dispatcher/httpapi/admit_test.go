@@ -156,7 +156,7 @@ func TestRateOfEachCaller(t *testing.T) {
 	}
 	got := send("a", 1)
 	if got.code != http.StatusTooManyRequests || got.Type != "urn:postback:problem:rate-limited" || got.header.Get("Retry-After") != "1" ||
-		!strings.Contains(got.Detail, "More than 10 events per second, and 100 at once") {
+		!strings.Contains(got.Detail, "may post 10 events per second, and 100 at once") {
 		t.Errorf("got %d, %s: %s", got.code, got.header.Get("Retry-After"), got.raw)
 	}
 	if got := send("b", 50); got.code != http.StatusAccepted {

@@ -35,17 +35,17 @@ func answerTo(events accept.Results) *problem.Answer {
 	var a *problem.Answer
 	switch {
 	case counts[intake.Unstored] > 0:
-		a = problem.Refuse(problem.NotStored, "Not everything could be stored. Send the same events again, with the ids that events lists: what is stored already makes no second delivery.")
+		a = problem.Refuse(problem.NotStored, "Some deliveries were not stored. Send the same events again, with the ids in events: a stored event makes no second delivery.")
 	case counts[intake.Conflict] > 0:
-		a = problem.Refuse(problem.IDConflict, "Another event was stored before under the same id. Nothing of it was replaced; give the new event an id of its own. The other events are done as events says.")
+		a = problem.Refuse(problem.IDConflict, "Another event was stored before under the same id, and stays as it is. Give the new event an id of its own. The field events has the results of the other events.")
 	case counts[intake.Refused] == 0 || counts[intake.Stored]+counts[intake.Duplicate] > 0:
 		return &problem.Answer{Status: http.StatusAccepted, Body: accepted{Events: events}}
 	case events.RefusedOnly(func(why intake.Reason) bool { return why == intake.TooLarge }):
-		a = problem.Refuse(problem.EventTooLarge, "The event is too large for the Kubernetes API once it is escaped: make its data smaller.")
+		a = problem.Refuse(problem.EventTooLarge, "The escaped event is too large for the Kubernetes API: make its data smaller.")
 	case events.RefusedOnly(intake.Reason.Lasting):
-		a = problem.Refuse(problem.DeliveryRefused, "The Kubernetes API refuses the PostbackDelivery for each matching Postback: see reason and message in events. Nothing was stored. Sending again helps once a person changes the policy, the rights or the event.")
+		a = problem.Refuse(problem.DeliveryRefused, "The Kubernetes API refuses the PostbackDelivery for each matching Postback: see reason and message in events. Nothing was stored. Have the policy, the rights or the event changed before you send it again.")
 	default:
-		a = problem.Refuse(problem.NoRoom, "No matching Postback takes more deliveries: see the reasons in events (spec.limits.maxPending, or a ResourceQuota). Nothing was stored: send the same events again later.")
+		a = problem.Refuse(problem.NoRoom, "No matching Postback accepts more deliveries: see the reasons in events (spec.limits.maxPending, or a ResourceQuota). Nothing was stored: send the same events again later.")
 	}
 	a.Problem.Events = events
 	return a

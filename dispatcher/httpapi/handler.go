@@ -97,7 +97,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 	if a != nil {
 		return namespace, nil, a
 	}
-	// Only of those who may post: others could fill the traces.
+	// Only of permitted senders: others could fill the traces.
 	ctx, span := s.options.Traces.Request(ctx, r.Header, namespace)
 	defer func() {
 		if a != nil {
@@ -107,7 +107,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 		}
 	}()
 	if !s.options.Watched.Has(namespace) {
-		return namespace, nil, problem.Refuse(problem.NamespaceNotWatched, "The operator does not work for namespace %s, so that no Postback of it gets events. Whoever runs the operator can have it do so, by --%s.", namespace, watched.Flag)
+		return namespace, nil, problem.Refuse(problem.NamespaceNotWatched, "The operator does not watch namespace %s, so its Postbacks get no events. An administrator of the operator can add it to --%s.", namespace, watched.Flag)
 	}
 	if !s.options.Acceptor.Synced() {
 		a = problem.Refuse(problem.NotReady, "The Postbacks are not loaded yet. Nothing was stored: send the request again later.")
@@ -124,7 +124,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 	}
 	events, err := s.options.Acceptor.Accept(ctx, namespace, posted)
 	if tooMany, ok := errors.AsType[*accept.TooManyError](err); ok {
-		return namespace, nil, problem.Refuse(problem.TooManyDeliveries, "The request is for %d deliveries, and one request may be for %d: send at most its first %d events at once. Nothing was stored.",
+		return namespace, nil, problem.Refuse(problem.TooManyDeliveries, "The request makes %d deliveries, and one request may make %d: send at most its first %d events at once. Nothing was stored.",
 			tooMany.Deliveries, tooMany.Max, tooMany.Fit)
 	}
 	events.Count()
@@ -163,7 +163,7 @@ func (s *Server) target(r *http.Request) (string, *problem.Answer) {
 		return "", a
 	}
 	if r.Method != http.MethodPost {
-		return "", problem.Refuse(problem.MethodNotAllowed, "Events are posted: use POST.").With("Allow", http.MethodPost)
+		return "", problem.Refuse(problem.MethodNotAllowed, "Use POST to send events.").With("Allow", http.MethodPost)
 	}
 	if len(validation.IsDNS1123Label(namespace)) > 0 {
 		return "", problem.Refuse(problem.InvalidNamespace, "The namespace in the path must be 1 to 63 lower-case letters, digits and -, and begin and end with a letter or digit.")
@@ -228,7 +228,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *prob
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
-	// Room for all of a body of usual size, and for the read that finds its end; what is announced is not there yet.
+	// Room for a body of usual size, and for the read that finds its end. The announced size proves nothing.
 	var body bytes.Buffer
 	body.Grow(int(min(max(r.ContentLength, 0), usualBody)) + bytes.MinRead)
 	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
@@ -241,7 +241,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *prob
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, problem.Refuse(problem.BodyTooSlow, "The body was not complete within %s: send fewer events at once.", s.options.readTimeout).Closing()
 	}
-	return nil, invalidAnswer(errors.New("the body is not complete: send the whole of it")).Closing()
+	return nil, invalidAnswer(errors.New("the body is incomplete: send all of it")).Closing()
 }
 
 func tooLarge(limit int64) *problem.Answer {

@@ -159,7 +159,7 @@ func TestNamespaceThatIsNotWatched(t *testing.T) {
 	}
 	got := post(t, server.URL, "globex", simple)
 	if got.code != http.StatusNotFound || got.Type != "urn:postback:problem:namespace-not-watched" ||
-		!strings.Contains(got.Detail, "does not work for namespace globex") || strings.Contains(got.raw, "initech") {
+		!strings.Contains(got.Detail, "does not watch namespace globex") || strings.Contains(got.raw, "initech") {
 		t.Errorf("another: %s", got.raw)
 	}
 }

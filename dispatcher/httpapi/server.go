@@ -50,8 +50,8 @@ const (
 	DefaultBurst        = 2000
 )
 
-// LargestMaxBodyBytes is the largest value of Options.MaxBodyBytes: the body that endpoints get may be longer by what
-// is added to an event, and a delivery holds at most 1 MiB.
+// LargestMaxBodyBytes is the largest value of Options.MaxBodyBytes: the body for endpoints may be longer by the
+// fields added to an event, and a delivery has at most 1 MiB.
 const LargestMaxBodyBytes = 1<<20 - 1<<10
 
 const (
@@ -94,7 +94,7 @@ type Options struct {
 	MaxInFlight int
 
 	Acceptor Acceptor
-	// Access says who may post. Without it everybody may, which is refused unless Address is of the loopback interface.
+	// Access authorises senders. Without it everybody may post, which needs an Address of the loopback interface.
 	Access Access
 	// LogDoor, if it is there, answers the requests for the log of successes.
 	LogDoor LogDoor
@@ -145,13 +145,13 @@ func (o *Options) validate() error {
 func (o *Options) validateReach() error {
 	switch {
 	case (o.CertFile == "") != (o.KeyFile == ""):
-		return errors.New("a certificate and its key belong together: give both of --ingest-tls-cert-file and --ingest-tls-private-key-file, or neither")
+		return errors.New("a certificate needs its key: set both of --ingest-tls-cert-file and --ingest-tls-private-key-file, or neither")
 	case isLoopback(o.Address):
 		return nil
 	case o.Access == nil:
-		return fmt.Errorf("whoever reaches %s could send events as anybody: use --ingest-auth=Kubernetes, or a loopback address such as %s as --ingest-bind-address", o.Address, DefaultAddress)
+		return fmt.Errorf("everybody who reaches %s could send events: use --ingest-auth=Kubernetes, or a loopback address such as %s as --ingest-bind-address", o.Address, DefaultAddress)
 	case o.CertFile == "" && !o.PlainHTTP:
-		return fmt.Errorf("tokens would go to %s in clear: give --ingest-tls-cert-file and --ingest-tls-private-key-file, or a loopback address such as %s as --ingest-bind-address; or, if something in front of it speaks TLS, --ingest-plain-http", o.Address, DefaultAddress)
+		return fmt.Errorf("senders would transmit tokens to %s without TLS: set --ingest-tls-cert-file and --ingest-tls-private-key-file, or a loopback address such as %s as --ingest-bind-address; or, behind a proxy that speaks TLS, --ingest-plain-http", o.Address, DefaultAddress)
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func (s *Server) Addr() net.Addr {
 func (s *Server) Ready(*http.Request) error {
 	switch {
 	case !s.ready.Load():
-		return errors.New("ingest takes no requests")
+		return errors.New("ingest accepts no requests")
 	case !s.options.Acceptor.Synced():
 		return errors.New("ingest waits for the routes")
 	}
@@ -244,7 +244,7 @@ func (s *Server) Start(ctx context.Context) error {
 	s.addr = listener.Addr()
 	close(s.listening)
 	s.ready.Store(true)
-	s.options.Log.Info("Taking events", "address", s.addr.String(), "tls", s.options.CertFile != "", "authentication", s.options.Access != nil)
+	s.options.Log.Info("Accepting events", "address", s.addr.String(), "tls", s.options.CertFile != "", "authentication", s.options.Access != nil)
 
 	select {
 	case err := <-served:
@@ -256,7 +256,7 @@ func (s *Server) Start(ctx context.Context) error {
 	if s.options.LogDoor != nil {
 		s.options.LogDoor.Stop()
 	}
-	s.options.Log.Info("Taking no more events: finishing requests in flight")
+	s.options.Log.Info("Accepting no more events: finishing requests in flight")
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(bounded); err != nil {

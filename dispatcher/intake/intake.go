@@ -28,7 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// Delivery is what has to be stored.
+// Delivery is a delivery to store.
 type Delivery struct {
 	// Object is not at the API server yet.
 	Object *v1alpha1.PostbackDelivery
@@ -83,8 +83,8 @@ const (
 	StreamFull Reason = "StreamFull"
 )
 
-// Compare says whether what exists under an event's id is that event. What exists keeps the format in which it was stored,
-// whatever the Postback asks for now.
+// Compare reports whether the existing delivery under an event's id is of that event. It compares in the format of the
+// existing one, whatever the Postback's present format.
 func (d *Delivery) Compare(existing *v1alpha1.PostbackDelivery) Outcome {
 	stored := &existing.Spec
 	body, err := format.Body(stored.Format, existing.Namespace, d.Event.StoredAt(stored.Event.CreatedAt.Time))

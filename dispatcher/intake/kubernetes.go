@@ -35,9 +35,9 @@ var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is 
 
 // FirstAttempts makes the first attempts of stored deliveries.
 type FirstAttempts interface {
-	// Reserve takes a place for the first attempt of a delivery to the endpoint of a route, and returns what has to be
-	// called once, with the delivery when it is stored, or with nil if it is not. Without a place it returns nil: then the
-	// elected replica makes the first attempt. Neither blocks.
+	// Reserve acquires a slot for the first attempt of a delivery to the endpoint of a route. The caller has to call
+	// the returned function once, with the stored delivery, or with nil if it is not stored. Without a free slot
+	// Reserve returns nil: then the elected replica makes the first attempt. Neither blocks.
 	Reserve(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
 }
 
@@ -57,8 +57,9 @@ type Kubernetes struct {
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create
 
-// Store creates the object of a delivery, and has it attempted. That does not wait for others of the same request: the
-// elected replica counts from the storing, and would make the same attempt.
+// Store creates the object of a delivery, and starts its attempt. The attempt does not wait for other deliveries of
+// the request: the attempt window begins with the storing, and after it the elected replica would make the same
+// attempt.
 func (k *Kubernetes) Store(ctx context.Context, d *Delivery) Outcome {
 	begin := k.FirstAttempts.Reserve(d.Route)
 	if begin == nil {
@@ -98,7 +99,7 @@ func (k *Kubernetes) create(ctx context.Context, d *Delivery) Outcome {
 	return k.Rights.judge(d.Object.Namespace, outcome)
 }
 
-// Create creates a delivery at the API server, or returns what exists under its name.
+// Create creates a delivery at the API server, or returns the existing one of its name.
 func Create(ctx context.Context, api Store, d *v1alpha1.PostbackDelivery) (existing *v1alpha1.PostbackDelivery, o Outcome) {
 	for range createTries {
 		err := api.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))

@@ -66,7 +66,8 @@ const startTime = time.Minute
 // absenceKept is how long a right counts as missing without a request that shows it.
 const absenceKept = 10 * time.Minute
 
-// Rights remembers since when the right to create deliveries is missing, for each namespace. It is safe for concurrent use.
+// Rights records the time since which the right to create deliveries has been missing, for each namespace. It is safe for
+// concurrent use.
 type Rights struct {
 	Clock clock.PassiveClock
 

@@ -15,8 +15,8 @@ limitations under the License.
 */
 
 // Package jetstream keeps deliveries in streams of NATS rather than at the API server as long as all goes well: a delivery
-// waits in a stream for its first attempt, and what succeeds goes on record in another. Whatever cannot be attempted at once,
-// or fails, becomes a PostbackDelivery, and from there on all is as without NATS.
+// waits in a stream for its first attempt, and another stream records successes. A delivery that fails, or cannot be
+// attempted at once, becomes a PostbackDelivery and continues as without NATS.
 package jetstream
 
 import (
@@ -73,7 +73,8 @@ type Options struct {
 	// MaxBytes bounds the deliveries stream, LogMaxBytes and LogMaxAge the log.
 	MaxBytes, LogMaxBytes int64
 	LogMaxAge             time.Duration
-	// GroupCommit stores together what comes while other messages are on their way. It needs a server of 2.12 or newer.
+	// GroupCommit stores messages in batches: those that come while others are on their way. It needs a server of 2.12
+	// or newer.
 	GroupCommit bool
 	// Identity names the connection to people who look at the server.
 	Identity string
@@ -87,7 +88,7 @@ func (o *Options) validate() error {
 	case !o.Names.Valid():
 		return fmt.Errorf("--nats-stream-prefix must consist of letters, digits, - and _, not %q", string(o.Names))
 	case (o.CertFile == "") != (o.KeyFile == ""):
-		return errors.New("a certificate and its key belong together: give both of --nats-tls-cert-file and --nats-tls-private-key-file, or neither")
+		return errors.New("a certificate needs its key: set both of --nats-tls-cert-file and --nats-tls-private-key-file, or neither")
 	case o.Replicas < 1 || o.Replicas > 5:
 		return fmt.Errorf("--nats-replicas must be from 1 to 5, not %d", o.Replicas)
 	case o.DuplicateWindow < time.Second:
@@ -205,17 +206,17 @@ func (c *Connection) Log(routes successlog.Routes) *successlog.Reader {
 	return &successlog.Reader{JetStream: c.js, Names: c.names, Routes: routes}
 }
 
-// Close sends what is under way and ends the connection.
+// Close flushes the messages under way and ends the connection.
 func (c *Connection) Close() {
 	if err := c.nats.FlushTimeout(drainTimeout); err != nil {
-		c.options.Log.V(1).Info("Not all was sent to NATS", "reason", err.Error())
+		c.options.Log.V(1).Info("Some messages were not sent to NATS", "reason", err.Error())
 	}
 	c.nats.Close()
 }
 
 var (
 	errDisconnected = errors.New("there is no connection to NATS")
-	errNotYet       = errors.New("nobody has looked at them yet")
+	errNotYet       = errors.New("they have not been checked yet")
 )
 
 // Available returns an error that says why nothing can be stored now.
@@ -224,7 +225,7 @@ func (c *Connection) Available() error {
 		return errDisconnected
 	}
 	if wrong := c.wrong.Load(); wrong != nil {
-		return fmt.Errorf("the streams of NATS are not as they have to be: %w", *wrong)
+		return fmt.Errorf("the streams of NATS have a wrong configuration: %w", *wrong)
 	}
 	return nil
 }

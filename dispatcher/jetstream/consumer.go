@@ -82,7 +82,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { c.sweep(ctx, ready) })
 	pullAgain(ctx, ready, c.consume, func(err error) {
-		c.Log.Info("Cannot take deliveries from the stream; trying again", "reason", err.Error())
+		c.Log.Info("Cannot pull deliveries from the stream; trying again", "reason", err.Error())
 	})
 	sweeping.Wait()
 	c.finish()
@@ -116,7 +116,7 @@ func (c *Consumer) take(ctx context.Context, msg jetstream.Msg) {
 // refuse says that a message is no delivery.
 func (c *Consumer) refuse(err error, subject string) {
 	invalid.Inc()
-	c.Log.Error(err, "A message that is no delivery is taken out of the stream", "subject", subject)
+	c.Log.Error(err, "A message is not a delivery, and was removed from the stream", "subject", subject)
 }
 
 func (c *Consumer) parse(msg jetstream.Msg) (*held, error) {

@@ -47,7 +47,7 @@ func (c *Connection) Start(ctx context.Context) error {
 			said = ""
 		} else if err.Error() != said {
 			said = err.Error()
-			c.options.Log.Error(err, "The streams are not as they have to be; this replica accepts no events until they are")
+			c.options.Log.Error(err, "The streams have a wrong configuration; this replica accepts no events")
 		}
 		pause := checkEvery
 		if err != nil {
@@ -127,7 +127,7 @@ func (c *Connection) see(name string, now identity) {
 	c.options.Log.Error(errRemade, "NATS has lost a stream or a consumer", "name", name, "created", now.created)
 }
 
-var errRemade = errors.New("it was made anew since this replica saw it last: messages that it held may be lost")
+var errRemade = errors.New("it was created again while this replica ran: its messages may be lost")
 
 func (c *Connection) ensureStream(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
 	want.Duplicates = boundedWindow(want)
@@ -146,10 +146,10 @@ func (c *Connection) ensureStream(ctx context.Context, want jetstream.StreamConf
 	info := stream.CachedInfo()
 	have := info.Config
 	if have.Retention != want.Retention {
-		return nil, fmt.Errorf("%w: it has retention %s, and needs %s: it was made by somebody else; use another --nats-stream-prefix", errUnfit, have.Retention, want.Retention)
+		return nil, fmt.Errorf("%w: it has retention %s, and needs %s: it belongs to another application; use another --nats-stream-prefix", errUnfit, have.Retention, want.Retention)
 	}
 	if have.Replicas != want.Replicas && c.replicas[want.Name] != have.Replicas {
-		c.options.Log.Info("A stream keeps the number of its replicas, which is not that of --nats-replicas", "stream", want.Name, "replicas", have.Replicas)
+		c.options.Log.Info("A stream keeps its number of replicas, which differs from --nats-replicas", "stream", want.Name, "replicas", have.Replicas)
 	}
 	c.replicas[want.Name] = have.Replicas
 	needed := withNeeds(have, want)
@@ -164,10 +164,11 @@ func (c *Connection) ensureStream(ctx context.Context, want jetstream.StreamConf
 	return info, grouped(stream, want)
 }
 
-// grouped returns an error if a server is older than group commits, of which it says nothing.
+// grouped returns an error if a server is older than group commits, because such a server reports
+// none itself.
 func grouped(have jetstream.Stream, want jetstream.StreamConfig) error {
 	if want.AllowAtomicPublish && !have.CachedInfo().Config.AllowAtomicPublish {
-		return fmt.Errorf("%w: the server takes no messages in groups: it has to be of version 2.12 or newer, or --nats-group-commit be left out", errUnfit)
+		return fmt.Errorf("%w: the server does not support batches: upgrade it to 2.12 or newer, or omit --nats-group-commit", errUnfit)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func (e *Events) NeedLeaderElection() bool { return false }
 // Start pulls events until ctx ends, and then finishes those that it has begun.
 func (e *Events) Start(ctx context.Context) error {
 	pullAgain(ctx, func() bool { return e.Connection.Available() == nil }, e.consume, func(err error) {
-		e.Log.Info("Cannot take published events; trying again", "reason", err.Error())
+		e.Log.Info("Cannot pull published events; trying again", "reason", err.Error())
 	})
 	return nil
 }
@@ -98,7 +98,7 @@ func (e *Events) accept(ctx context.Context, msg jetstream.Msg) {
 	case dispositionTaken:
 		_ = msg.Ack()
 	case dispositionInvalid:
-		e.Log.Error(err, "A published event is invalid, and taken out of the stream", "subject", msg.Subject())
+		e.Log.Error(err, "A published event is invalid, and was removed from the stream", "subject", msg.Subject())
 		_ = msg.TermWithReason("not an event")
 	case dispositionFull:
 		_ = msg.NakWithDelay(backFull)
@@ -145,7 +145,7 @@ func (e *Events) store(ctx context.Context, msg jetstream.Msg) (disposition, err
 	results, err := e.Acceptor.Accept(ctx, namespace, posted)
 	if tooMany, ok := errors.AsType[*accept.TooManyError](err); ok {
 		accept.CountInvalid()
-		return dispositionInvalid, fmt.Errorf("the message is for %d deliveries, and one message may be for %d: publish at most its first %d events at once",
+		return dispositionInvalid, fmt.Errorf("the message makes %d deliveries, and one message may make %d: publish at most its first %d events at once",
 			tooMany.Deliveries, tooMany.Max, tooMany.Fit)
 	}
 	end, err := dispositionOf(results)
@@ -177,15 +177,15 @@ func fullError(results accept.Results) error {
 	for i := range results {
 		for _, d := range results[i].Deliveries {
 			if d.Result == intake.Refused {
-				return fmt.Errorf("no Postback takes the event; %s refuses it: %s %s", d.Postback, d.Reason, d.Message)
+				return fmt.Errorf("no Postback accepts the event; %s refuses it: %s %s", d.Postback, d.Reason, d.Message)
 			}
 		}
 	}
-	return errors.New("no Postback takes the event")
+	return errors.New("no Postback accepts the event")
 }
 
-// decode returns the events of a message, or what is wrong with it. Its header is that of a request by HTTP, as far as it says
-// how to read the body; without a type the body is JSON.
+// decode returns the events of a message, or its fault. Its header is that of a request by HTTP, as far as it says how to
+// read the body; without a type the body is JSON.
 func (e *Events) decode(namespace string, metadata *jetstream.MsgMetadata, msg jetstream.Msg) ([]event.Posted, error) {
 	if len(validation.IsDNS1123Label(namespace)) > 0 {
 		return nil, fmt.Errorf("%q is not the name of a namespace", namespace)
@@ -213,7 +213,7 @@ func (e *Events) decode(namespace string, metadata *jetstream.MsgMetadata, msg j
 	}
 	posted, err := d.Decode(msg.Data(), metadata.Timestamp)
 	if invalid, ok := errors.AsType[*event.InvalidError](err); ok {
-		// The pointer may name what is in the event's data, and this goes into a log.
+		// The pointer may quote the event's data, and this goes into a log.
 		err = errors.New(invalid.Detail)
 	}
 	return posted, err

@@ -34,7 +34,7 @@ import (
 // lookTimeout is for one look into a stream.
 const lookTimeout = 2 * time.Second
 
-// find returns what is stored under the name of a delivery, or nil: in the streams, or at the API server.
+// find returns the stored delivery of a name, or nil: from the streams, or from the API server.
 func (i *Intake) find(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
 	if existing, err := i.Connection.stored(ctx, d); err != nil || existing != nil {
 		return existing, err

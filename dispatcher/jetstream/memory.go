@@ -79,8 +79,8 @@ func (m *memory) note() {
 // lost: what is known again is what will be stored from now on.
 func (m *memory) lost() { m.begins.Store(time.Now().UnixNano()) }
 
-// remade: the stream or its consumer is another one than before. What was stored before may have been given out, and an id may
-// be one of the stream before.
+// remade notes that the stream or its consumer was created again. The old one may have given out its messages, and an id may
+// belong to the old one.
 func (m *memory) remade() {
 	m.replaced.Store(time.Now().UnixNano())
 	m.lost()

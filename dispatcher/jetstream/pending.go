@@ -60,9 +60,9 @@ type waiting struct {
 	asked, idle int
 }
 
-// Pending knows whether the unfinished deliveries of a Postback are as many as it takes: PostbackDeliveries, and what is in
-// the stream. What is there for each is not known to the server but by counting, so it is counted only where all of it would
-// be too much. It is a runnable of every replica.
+// Pending reports whether a Postback has reached its limit of unfinished deliveries, PostbackDeliveries and messages of the
+// stream together. The server has to count the messages of one Postback. Pending therefore asks for that only where the
+// number of all messages would exceed the limit. It is a runnable of every replica.
 type Pending struct {
 	Connection *Connection
 	// Objects counts unfinished PostbackDeliveries.
@@ -128,7 +128,7 @@ func (p *Pending) Start(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		if err := p.look(ctx); err != nil && ctx.Err() == nil {
-			p.Connection.options.Log.V(1).Info("Cannot count what is in the stream", "reason", err.Error())
+			p.Connection.options.Log.V(1).Info("Cannot count the deliveries in the stream", "reason", err.Error())
 		}
 		select {
 		case <-ctx.Done():

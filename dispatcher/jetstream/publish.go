@@ -97,7 +97,7 @@ func (p *publisher) join(one *publication) {
 	}
 }
 
-// commit stores what waits, until nothing does.
+// commit stores the waiting messages, until none is left.
 func (p *publisher) commit() {
 	for {
 		p.mu.Lock()
@@ -123,7 +123,7 @@ func (p *publisher) next() []*publication {
 	group := p.waiting[:n:n]
 	p.waiting = p.waiting[n:]
 	if len(p.waiting) == 0 {
-		p.waiting = nil // What is done with is not to be kept by the array.
+		p.waiting = nil // The array must not keep finished messages alive.
 	}
 	return group
 }

@@ -38,7 +38,7 @@ import (
 const (
 	// overflowTimeout bounds the making of one.
 	overflowTimeout = 10 * time.Second
-	// lastWrite is how long what was attempted may still be recorded once the process has to end.
+	// lastWrite is how long finished attempts may still be recorded once the process has to end.
 	lastWrite = 4 * time.Second
 
 	// Messages go back for so long: at least; and if this replica is attempting the same delivery.

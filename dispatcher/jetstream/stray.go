@@ -77,7 +77,7 @@ func (c *Consumer) sweep(ctx context.Context, ready func() bool) {
 		}
 		now, err := c.settleStrays(ctx, floor, goesOn)
 		if err != nil {
-			c.Log.V(1).Info("Cannot look for strays in the stream", "reason", err.Error())
+			c.Log.V(1).Info("Cannot search the stream for strays", "reason", err.Error())
 			continue
 		}
 		floor = now
@@ -131,7 +131,7 @@ func (c *Consumer) settleStray(ctx context.Context, s *stray, m *jetstream.RawSt
 	if !c.hand.take(ctx, h) {
 		return ctx.Err()
 	}
-	c.Log.Info("The stream holds a delivery that it takes for settled", "delivery", klog.KObj(d))
+	c.Log.Info("The stream has a delivery that it counts as acknowledged", "delivery", klog.KObj(d))
 	switch {
 	case c.Known.mayExist(client.ObjectKeyFromObject(d)):
 		c.done(h)

@@ -204,7 +204,7 @@ func (l *lane) assess(now time.Time) (h Health, known bool) {
 	case s.failures >= failingAfter:
 		return s.failing(Wait{}), true
 	case s.successes > 0 && (p.reported.Status == metav1.ConditionTrue || s.successes >= healthyAfter || l.waiting() == 0):
-		return Health{Status: metav1.ConditionTrue, Reason: v1alpha1.EndpointRespondingReason, Message: "The endpoint takes events."}, true
+		return Health{Status: metav1.ConditionTrue, Reason: v1alpha1.EndpointRespondingReason, Message: "The endpoint accepts events."}, true
 	}
 	return p.unproven()
 }

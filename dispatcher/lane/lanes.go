@@ -57,7 +57,7 @@ type Options struct {
 // Lanes has a lane for each endpoint. It is safe for concurrent use.
 type Lanes struct {
 	options Options
-	// stop ends what is in flight.
+	// stop ends the attempts in flight.
 	stop context.Context //nolint:containedctx // It bounds attempts, which outlive the calls that ask for them.
 	// changed wakes Run.
 	changed chan struct{}

@@ -64,11 +64,11 @@ type Recorder interface {
 	Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error)
 }
 
-// Options of a Handler. API and Recorder write what is restored.
+// Options of a Handler. API and Recorder write restored deliveries.
 type Options struct {
 	// Reader is nil if this installation has no log. The requests are answered so, then.
 	Reader Reader
-	// Rights says who may read and restore. Without it everybody may.
+	// Rights authorises readers. Without it everybody may read and restore.
 	Rights   Rights
 	API      intake.Store
 	Recorder Recorder
@@ -230,7 +230,7 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 		return a
 	}
 	if h.options.Reader == nil {
-		return problem.Refuse(problem.NoLog, "This installation keeps its deliveries as PostbackDeliveries in the Kubernetes API (--intake=kubernetes): all that there is, is there.")
+		return problem.Refuse(problem.NoLog, "This installation has no log of successes (--intake=kubernetes): all its deliveries are PostbackDeliveries in the Kubernetes API.")
 	}
 	if !h.options.Synced() {
 		a := problem.Refuse(problem.NotReady, "The Postbacks are not loaded yet: send the request again later.")
@@ -244,7 +244,7 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 	case room <- struct{}{}:
 		defer func() { <-room }()
 	default:
-		a := problem.Refuse(problem.Overloaded, "More than %d read the log: send the request again later.", cap(room))
+		a := problem.Refuse(problem.Overloaded, "More than %d requests are reading the log: send the request again later.", cap(room))
 		a.RetryAfter = retry
 		return a
 	}
@@ -259,7 +259,8 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 	return h.listLogged(ctx, r, q)
 }
 
-// admitReader finds out who asks, and refuses those who may not, or ask too often.
+// admitReader authenticates the caller, and refuses those without the right, and those that ask too
+// often.
 func (h *Handler) admitReader(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
 	if h.options.Rights == nil {
 		q.user = r.RemoteAddr // On loopback, without authentication.
@@ -283,14 +284,14 @@ func (h *Handler) admitReader(ctx context.Context, r *http.Request, q *logReques
 		return problem.Refuse(problem.ForbiddenReader, "%s.", forbidden.Error())
 	}
 	if err != nil {
-		a := problem.Refuse(problem.AccessUnknown, "The Kubernetes API did not say whether you may: send the request again later.")
+		a := problem.Refuse(problem.AccessUnknown, "The Kubernetes API did not confirm your right: send the request again later.")
 		if r.Context().Err() == nil {
-			h.options.Log.Error(err, "Cannot tell whether a caller may read the log", "instance", a.Problem.Instance)
+			h.options.Log.Error(err, "Cannot check a caller's right to read the log", "instance", a.Problem.Instance)
 		}
 		return a
 	}
 	if wait, ok := h.pace.Acquire(user, 1, 0); !ok {
-		a := problem.Refuse(problem.RateLimited, "More than %v requests for the log per second are not taken from one user: send the request again later.", readRate)
+		a := problem.Refuse(problem.RateLimited, "One user may send %v requests for the log per second: send the request again later.", readRate)
 		a.RetryAfter = wait
 		return a
 	}
@@ -300,7 +301,7 @@ func (h *Handler) admitReader(ctx context.Context, r *http.Request, q *logReques
 
 // unreadable is the answer when the log cannot be read.
 func (h *Handler) unreadable(r *http.Request, err error) *problem.Answer {
-	a := problem.Refuse(problem.LogUnavailable, "The log of successes cannot be read now. It is kept; send the request again later.")
+	a := problem.Refuse(problem.LogUnavailable, "The log of successes cannot be read now. Nothing of it is lost: send the request again later.")
 	if r.Context().Err() == nil {
 		h.options.Log.Error(err, "Cannot read the log of successes", "instance", a.Problem.Instance)
 	}

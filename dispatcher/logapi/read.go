@@ -186,7 +186,7 @@ func (h *Handler) notRestored(r *http.Request, q *logRequest, err error) *proble
 	if kind, message := refusal.Of(err); kind != refusal.Forbidden && intake.Reason(kind).Lasting() {
 		return problem.Refuse(problem.DeliveryRefused, "The Kubernetes API refuses PostbackDelivery %q (%s): %s", q.name, kind, message)
 	}
-	a := problem.Refuse(problem.NotRestored, "The Kubernetes API did not store PostbackDelivery %q: send the request again later. It is safe to do so.", q.name)
+	a := problem.Refuse(problem.NotRestored, "The Kubernetes API did not store PostbackDelivery %q: send the request again later. Repeating it is safe.", q.name)
 	if r.Context().Err() == nil {
 		h.options.Log.Error(err, "A delivery of the log could not be restored", "namespace", q.namespace, "delivery", q.name, "instance", a.Problem.Instance)
 	}

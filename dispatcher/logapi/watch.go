@@ -31,7 +31,8 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
 )
 
-// Bounds of a watch. What is beyond them is left out, and counted: nobody reads so many as they pass.
+// Bounds of a watch. It omits and counts deliveries beyond them, because nobody can read more as they
+// pass.
 const (
 	watchedPerSecond = 500
 	watchedBurst     = 1000

@@ -27,8 +27,8 @@ import (
 	"k8s.io/utils/lru"
 )
 
-// maxCallers is how many callers are remembered. One who is forgotten, the one unseen for longest, begins with a full
-// burst.
+// maxCallers is the number of callers that are remembered. Beyond it the caller unseen for longest is forgotten, and
+// begins with a full burst.
 const maxCallers = 8192
 
 // Limit is a rate for each of many callers. It is safe for concurrent use.

@@ -61,7 +61,7 @@ func (a *Announcement) Start(ctx context.Context) error {
 		if err != nil {
 			pause = announceRetry
 			if !failing && ctx.Err() == nil {
-				log.Error(err, "Cannot announce the intake; going on trying")
+				log.Error(err, "Cannot announce the intake; trying again")
 			}
 		}
 		failing = err != nil

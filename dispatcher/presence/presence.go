@@ -98,7 +98,7 @@ func (p *Presence) Start(ctx context.Context) error {
 				log.V(1).Info("Renewed", "loaded", now.loaded)
 			case !failing && ctx.Err() == nil:
 				failing = true
-				log.Error(err, "Cannot renew the Lease; going on trying")
+				log.Error(err, "Cannot renew the Lease; trying again")
 			}
 		}
 		select {
@@ -184,6 +184,6 @@ func (p *Presence) leave(ctx context.Context) {
 	defer cancel()
 	err := p.leases().Delete(ctx, LeaseName(p.Identity), metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		logf.FromContext(ctx).Info("The Lease stays until it runs out", "reason", err.Error())
+		logf.FromContext(ctx).Info("The Lease stays until it expires", "reason", err.Error())
 	}
 }

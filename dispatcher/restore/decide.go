@@ -64,8 +64,9 @@ func decide(d *v1alpha1.PostbackDelivery, target *route.Route, now time.Time) de
 	return decision{park: true}
 }
 
-// nameOf returns the name of a delivery once it is adopted. One with a record has the name by which its event is known, so that
-// the event is a duplicate when it is posted again. One without has another: what is posted again has to be delivered.
+// nameOf returns the name of a delivery once it is adopted. One with a record has the name by which its event is known, so
+// that the event is a duplicate when it is posted again. One without a record has another, because its event has to be
+// delivered when it is posted again.
 func nameOf(d *v1alpha1.PostbackDelivery, target *route.Route) string {
 	uid := target.UID
 	if d.Status.AttemptCount == 0 {

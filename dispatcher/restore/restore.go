@@ -92,7 +92,7 @@ func (a *Adopter) Adopt(ctx context.Context, key types.NamespacedName) (time.Dur
 		if err := a.Client.Status().Update(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
 			return 0, true, fmt.Errorf("park PostbackDelivery %s: %w", key, err)
 		}
-		logf.FromContext(ctx).Info("A restored delivery waits for a person", "delivery", key, "postback", postback.Name)
+		logf.FromContext(ctx).Info("A restored delivery waits for a redelivery request", "delivery", key, "postback", postback.Name)
 		return time.Second, true, nil
 	case next.adopt:
 		a.forget(postback, key)

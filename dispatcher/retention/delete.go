@@ -94,7 +94,7 @@ func (p *Pruner) delete(ctx context.Context, x *index, v *victim) error {
 	}
 	d := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: v.key.Namespace, Name: v.key.Name}}
 	d.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDelivery"))
-	// The version, too: who asks for it again in this moment, or changes anything, is not to lose that.
+	// The version, too: a redelivery request or another change of this moment must not be lost.
 	err := p.options.Client.Delete(ctx, d, client.Preconditions{UID: &v.uid, ResourceVersion: &v.resourceVersion})
 	switch {
 	case err == nil:

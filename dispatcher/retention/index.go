@@ -128,7 +128,8 @@ func (x *index) count(phase v1alpha1.DeliveryPhase) int {
 	return len(x.byKey[phase])
 }
 
-// hasSynced reports whether everything has been listed. What is not known yet may be older than what is.
+// hasSynced reports whether everything has been listed. A delivery that is not listed yet may be older
+// than the listed ones.
 func (x *index) hasSynced() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -154,7 +155,7 @@ func (x *index) listed(namespace string) bool {
 	return true
 }
 
-// set adds a delivery or replaces what was known of it.
+// set adds a delivery or replaces its entry.
 func (x *index) set(of owner, phase v1alpha1.DeliveryPhase, e *entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -58,8 +58,8 @@ type sighting struct {
 	at time.Time
 	// timeout is that of the Postback then. It bounds a first attempt that began then, though it may be shortened since.
 	timeout time.Duration
-	// inherited is when this replica took the retries over from one that did not release them, or zero. That one may have
-	// made an attempt that was due before, and not recorded it.
+	// inherited is when this replica took the retries over from one that did not release them, or zero. The predecessor
+	// may have made an attempt that was due before, without recording it.
 	inherited time.Time
 }
 

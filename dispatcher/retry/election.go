@@ -106,7 +106,7 @@ func (e *Election) Start(ctx context.Context) error {
 		}
 	}
 	if err := lock.release(ctx); err != nil {
-		logf.FromContext(ctx).Error(err, "Cannot release the Lease; it runs out")
+		logf.FromContext(ctx).Error(err, "Cannot release the Lease; it expires")
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func (e *Election) lead(ctx context.Context) {
 	defer e.elected.Store(false)
 	if err := e.Wake.All(ctx); err != nil {
 		// The cache answers from memory: it fails only while the process ends.
-		logf.FromContext(ctx).Error(err, "Cannot list what is unfinished")
+		logf.FromContext(ctx).Error(err, "Cannot list the unfinished deliveries")
 		return
 	}
 	e.Finished.Follow(ctx, func(key types.NamespacedName) {

@@ -70,7 +70,8 @@ func (l *watchedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionReco
 	return record, raw, err
 }
 
-// Create implements resourcelock.Interface. Whoever held a Lease that is gone may have renewed it until it was missed.
+// Create implements resourcelock.Interface. The holder of a deleted Lease may have renewed it until its deletion was
+// seen.
 func (l *watchedLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	began := time.Now()
 	if l.holder == anybody && began.Sub(l.goneSince) < l.election.leaseDuration() {
@@ -86,7 +87,7 @@ func (l *watchedLock) Update(ctx context.Context, record resourcelock.LeaderElec
 
 // write takes or renews the Lease, from a time on.
 func (l *watchedLock) write(began time.Time, write func() error) error {
-	// Before the write, for its answer may be lost.
+	// Before the write, because its answer may be lost.
 	before := l.holder
 	l.predecessor.CompareAndSwap(nil, &before)
 	if err := write(); err != nil {

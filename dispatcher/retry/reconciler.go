@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package retry is the elected replica's part: it attempts what is due, takes over first attempts that were never
+// Package retry is the elected replica's part: it makes due attempts, takes over first attempts that were never
 // recorded, and answers requests for redelivery.
 package retry
 
@@ -202,7 +202,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 	log := logf.FromContext(ctx).WithValues("delivery", key)
 	d, err := r.read(ctx, key)
 	if err != nil {
-		log.Error(err, "Cannot read what is due; trying again")
+		log.Error(err, "Cannot read the due deliveries; trying again")
 		r.requeueAfter(key, errorRetry)
 		return
 	}
@@ -234,7 +234,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 		r.requeueAfter(key, inFlightRetry)
 	case errors.Is(err, delivery.ErrUnrecordable):
 		// No record of it can be written, not even that it was sent: it must not be sent again and again.
-		log.Error(err, "Setting a delivery aside")
+		log.Error(err, "Delivery parked")
 		r.requeueAfter(key, delivery.MaxDelay)
 	default:
 		log.Error(err, "Attempt not recorded; it will be repeated")

@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// take reads an answer. Its status decides: what follows it is only for the log.
+// take reads an answer. Its status decides: the rest is only for the log.
 func take(response *http.Response, now time.Time, hidden *secrets, attempt *v1alpha1.Attempt) {
 	defer response.Body.Close()
 	if code := response.StatusCode; code >= minStatusCode && code <= maxStatusCode {
@@ -54,7 +54,7 @@ func excerpt(response *http.Response, hidden *secrets) string {
 	if response.ContentLength == 0 {
 		return "" // as of most
 	}
-	// The bound counts what comes over the wire; the excerpt counts what comes out of the decompression.
+	// The bound counts bytes of the connection; the excerpt counts decompressed bytes.
 	wire := io.LimitReader(response.Body, maxDrain)
 	// A secret that goes on beyond the excerpt has to be known.
 	text := make([]byte, v1alpha1.MaxResponseBody+hidden.longest())
@@ -94,7 +94,7 @@ func inflate(r io.Reader) (io.Reader, error) {
 	return flate.NewReader(whole), nil
 }
 
-// lazy opens a reader at its first use, for that reads already.
+// lazy opens a reader at its first use, because opening it reads already.
 type lazy struct {
 	open func() (io.Reader, error)
 	r    io.Reader

@@ -174,7 +174,7 @@ func (t *tokens) drop(ctx context.Context, r *route.Route, sent string) {
 
 var errNoBearer = errors.New("no bearer token in the answer")
 
-// tokenErrors are the codes of RFC 6749, section 5.2. Whatever else an authorisation server says is not shown.
+// tokenErrors are the codes of RFC 6749, section 5.2. No other text of an authorisation server is shown.
 var tokenErrors = map[string]string{
 	"invalid_request":        "",
 	"invalid_client":         ": see spec.auth.oauth2.clientID and clientSecretRef",
@@ -206,12 +206,12 @@ func tokenFault(ctx context.Context, err error) error {
 	case errors.As(err, &request), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		outcome, text := classifyError(ctx, err)
 		if outcome == v1alpha1.OutcomeInvalidResponse {
-			// net/http quotes what is no HTTP, and a token that is granted there is not known yet.
+			// net/http quotes an invalid answer, and redaction does not know a token in it yet.
 			text = "its answer is no valid HTTP"
 		}
 		fault.text = server + text
 	default:
-		fault.text = server + "it answered with something that holds no bearer token (RFC 6749, section 5.1)"
+		fault.text = server + "its answer has no bearer token (RFC 6749, section 5.1)"
 	}
 	return fault
 }

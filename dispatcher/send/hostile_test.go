@@ -221,7 +221,7 @@ func TestAnswerBeforeTheRequest(t *testing.T) {
 	sender := newSender()
 	for range 10 {
 		attempt := sender.Send(t.Context(), routeTo("http://"+address), event("{}"))
-		early := attempt.Outcome == v1alpha1.OutcomeInvalidResponse && strings.Contains(attempt.Message, "before it was asked")
+		early := attempt.Outcome == v1alpha1.OutcomeInvalidResponse && strings.Contains(attempt.Message, "before the request")
 		if attempt.Outcome != v1alpha1.OutcomeSucceeded && !early {
 			t.Errorf("outcome is %s (%s)", attempt.Outcome, attempt.Message)
 		}

@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 )
 
-// classifyResponse says what an answer means, and, for a failure, why.
+// classifyResponse returns the outcome of an answer, and for a failure the reason.
 func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 	code := response.StatusCode
 	if code >= 200 && code < 300 {
@@ -45,7 +45,7 @@ func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 	case code >= 300 && code < 400:
 		return v1alpha1.OutcomeRedirected, answered + ": redirects are not followed" + redirectTarget(response, "spec.url")
 	case code == http.StatusGone:
-		return v1alpha1.OutcomeGone, answered + ": it wants no more events"
+		return v1alpha1.OutcomeGone, answered + ": it accepts no more events"
 	case code >= 400 && code < 500:
 		return v1alpha1.OutcomeRejected4xx, answered
 	case code >= 500 && code < 600:
@@ -79,7 +79,7 @@ func classifyError(ctx context.Context, err error) (v1alpha1.Outcome, string) {
 		// The error itself names the cluster's DNS server.
 		return outcome, fmt.Sprintf("the host %s was not resolved: %s", dns.Name, dns.Err)
 	case outcome == v1alpha1.OutcomeInvalidResponse && isUnsolicited(err):
-		return outcome, "the endpoint answered before it was asked"
+		return outcome, "the endpoint answered before the request"
 	case outcome == v1alpha1.OutcomeConnectionReset && isUnprocessed(err):
 		return outcome, "the endpoint refused the request on this connection of HTTP/2 (GOAWAY or REFUSED_STREAM)"
 	case outcome == v1alpha1.OutcomeTLSFailed:

@@ -40,9 +40,8 @@ const (
 // schemes are words that stand before a credential, and in many texts. They are no secrets.
 var schemes = []string{"Basic", "Bearer", "Token", "Digest", "Apikey", "Api-Key", "Key", "OAuth", "HMAC", "Signature"}
 
-// secrets are what must not get into the record of an attempt, though the other side may repeat it: many endpoints that
-// are used to try things out answer with what they got. Who wants to can write it so that it is not recognised; but that
-// is the other side's own credential.
+// secrets are values that must not get into the record of an attempt. The other side may repeat them: many endpoints
+// for experiments answer with the request. An endpoint can encode them beyond recognition, but only its own credential.
 type secrets struct {
 	texts []string
 	// written holds the texts and their encodings. It is made when it is needed.

@@ -43,7 +43,7 @@ const (
 	// maxDrain is how much of a body is read so that its connection can be used again; a longer one is cut off.
 	maxDrain            = 64 << 10
 	authorizationHeader = "Authorization"
-	// minStatusCode and maxStatusCode bound what may stand in a status; net/http lets others through.
+	// minStatusCode and maxStatusCode bound the recorded status; net/http accepts others.
 	minStatusCode = 100
 	maxStatusCode = 999
 )
@@ -54,7 +54,7 @@ type Options struct {
 	// UserAgent is the value of the header User-Agent.
 	UserAgent string
 	Clock     clock.PassiveClock
-	// Egress says what may be reached.
+	// Egress restricts the reachable addresses.
 	Egress *egress.Egress
 }
 
@@ -151,9 +151,9 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 const sentTwice = "the request was sent twice, because the first connection ended before an answer"
 
 // do sends a request, and once more on a fresh connection if the endpoint cannot have processed the first. net/http
-// repeats nothing itself, for the body cannot be had again. twice reports whether bytes of both requests went out.
-// There is no http.Client around the transport, for it would copy the header to follow redirects: that would turn a POST
-// into a GET, or send the event where nobody declared it.
+// repeats nothing itself, because its copy of the request has no GetBody. twice reports whether bytes of both requests went out.
+// There is no http.Client around the transport, because it would follow redirects: that would turn a POST into a GET, or
+// send the event to an undeclared host.
 func do(l *lines, request *http.Request, connection *connectionTrace) (response *http.Response, twice bool, err error) {
 	body := request.GetBody
 	once := request.Clone(request.Context())

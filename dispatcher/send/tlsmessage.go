@@ -39,7 +39,7 @@ func isTLS(err error) bool {
 		errors.Is(err, http.ErrSchemeMismatch) || strings.Contains(err.Error(), "tls: ")
 }
 
-// tlsMessage says in words what was wrong with a handshake, and what to do.
+// tlsMessage describes the fault of a handshake in words, and the remedy.
 func tlsMessage(err error) string {
 	var (
 		record    tls.RecordHeaderError
@@ -80,13 +80,13 @@ func alertMessage(text string) string {
 		return "the endpoint has no common TLS version with the dispatcher, which speaks 1.2 and 1.3 (" + text + ")"
 	case strings.Contains(text, "certificate required"), strings.Contains(text, "bad certificate"),
 		strings.Contains(text, "unknown certificate authority"), strings.Contains(text, "expired certificate"):
-		return "the endpoint does not accept the dispatcher's client certificate, or misses one: " +
+		return "the endpoint does not accept the dispatcher's client certificate, or requires one: " +
 			"see spec.tls.clientCertificateSecretRef (" + text + ")"
 	case strings.Contains(text, "no renegotiation"):
 		return "the endpoint asked for a second TLS handshake within the connection (renegotiation), which the dispatcher refuses (RFC 9325, section 3.5): " +
 			"have the endpoint speak TLS 1.3, or ask for the client certificate in its first handshake (" + text + ")"
 	case strings.Contains(text, "handshake failure"):
-		return "the endpoint broke off the TLS handshake; it may have no common cipher, no certificate for this host, or want a client certificate (" + text + ")"
+		return "the endpoint ended the TLS handshake; it may have no common cipher, no certificate for this host, or require a client certificate (" + text + ")"
 	default:
 		return text
 	}

@@ -28,7 +28,7 @@ func TestMessagesOfTLSAlerts(t *testing.T) {
 		"local error: tls: no renegotiation":                "ask for the client certificate in its first handshake",
 		"remote error: tls: protocol version not supported": "speaks 1.2 and 1.3",
 		"remote error: tls: certificate required":           "spec.tls.clientCertificateSecretRef",
-		"remote error: tls: handshake failure":              "want a client certificate",
+		"remote error: tls: handshake failure":              "require a client certificate",
 	} {
 		if got := tlsMessage(errors.New(text)); !strings.Contains(got, want) || !strings.Contains(got, text) {
 			t.Errorf("%s: %s", text, got)

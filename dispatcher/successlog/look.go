@@ -101,7 +101,7 @@ func (l *look) back(ctx context.Context, before uint64, show func(*jetstream.Raw
 }
 
 // ask finds the oldest message of the subject, where the log begins then, and reports whether one window can hold all that
-// stand before a place. Of more than a thousand the server does not say.
+// stand before a place. The server does not answer for more than a thousand.
 func (l *look) ask(ctx context.Context, before uint64) (few bool, err error) {
 	l.asked = true
 	oldest, err := jetstreamext.GetLastMsgsFor(ctx, l.reader.JetStream, l.reader.Names.LogStream(), []string{l.filter},

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package successlog reads the log of successes: the stream into which the JetStream intake writes each delivery that its
-// first attempt has done. What it returns are PostbackDeliveries as the API server would have them.
+// Package successlog reads the log of successes: the stream into which the JetStream intake writes each delivery that
+// succeeds in its first attempt. It returns PostbackDeliveries in the form of the API server.
 //
 // A log may hold many millions, of which a request wants a few. So the newest are looked for in windows that grow
 // backwards while they hold too little, the server picks by subject what belongs to one Postback or namespace, and what it

@@ -40,14 +40,14 @@ const (
 	flushTimeout = 5 * time.Second
 )
 
-// Start begins to export, if the environment says where to, by the variables that OpenTelemetry has for that: the SDK
-// reads the rest of them, too. It returns nil if it does not. stop has to be called at the end: it exports what is left.
+// Start begins to export if the environment variables of OpenTelemetry name a collector; the SDK reads the rest of
+// them, too. Without one it returns nil. The caller has to call stop at the end, which exports the remaining spans.
 func Start(ctx context.Context, identity, version string, log logr.Logger) (traces *Traces, stop func(), err error) {
 	if !wanted() {
 		return nil, func() {}, nil
 	}
 	if p := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), protocol); p != protocol {
-		return nil, nil, fmt.Errorf("the protocol of OTLP (OTEL_EXPORTER_OTLP_PROTOCOL) must be %s, not %q: collectors take it on port 4318", protocol, p)
+		return nil, nil, fmt.Errorf("the protocol of OTLP (OTEL_EXPORTER_OTLP_PROTOCOL) must be %s, not %q: collectors accept it on port 4318", protocol, p)
 	}
 	// The environment's description of the resource comes last, and so wins.
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
@@ -55,7 +55,7 @@ func Start(ctx context.Context, identity, version string, log logr.Logger) (trac
 		attribute.String("service.instance.id", identity),
 	), resource.WithFromEnv())
 	if err != nil {
-		return nil, nil, fmt.Errorf("read what OTEL_RESOURCE_ATTRIBUTES says: %w", err)
+		return nil, nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {

@@ -110,8 +110,8 @@ func (s *Span) EndRequest(status int, problem string, events int) {
 	s.span.End()
 }
 
-// Store begins the span of storing a delivery, of which the attempts will be children: the delivery carries its place in
-// the trace.
+// Store begins the span of storing a delivery. The attempts become its children, because the delivery has its trace
+// context.
 func (t *Traces) Store(ctx context.Context, d *v1alpha1.PostbackDelivery) (context.Context, *Span) {
 	if t == nil {
 		return ctx, nil

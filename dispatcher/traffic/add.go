@@ -108,7 +108,7 @@ func newest(have *metav1.MicroTime, at time.Time) *metav1.MicroTime {
 	return &t
 }
 
-// trim drops the hours that are older than what is kept.
+// trim drops hours beyond the retention.
 func trim(s *v1alpha1.PostbackStatistics, now time.Time) {
 	oldest := now.UTC().Add(-v1alpha1.StatisticsSpan).Truncate(time.Hour)
 	s.Hours = slices.DeleteFunc(s.Hours, func(h v1alpha1.StatisticsHour) bool { return h.Time.Time.Before(oldest) })

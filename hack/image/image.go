@@ -74,7 +74,7 @@ func (s spec) image(platform *v1.Platform, program string) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What hardly changes is a layer of its own, which nodes that have it do not pull again.
+	// Files that hardly change are a layer of their own, which a node pulls only once.
 	base, err := newLayer(
 		file{certificatesPath, 0o644, certificates()},
 		file{"etc/passwd", 0o644, fmt.Appendf(nil, "nonroot:x:%d:%d:nonroot:/:/sbin/nologin\n", user, user)},

@@ -33,7 +33,7 @@ func mountAll(state string) error {
 	if err := mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return err
 	}
-	// What /sys shows depends on the namespaces of who mounts it.
+	// The content of /sys depends on the namespaces of the process that mounts it.
 	if err := mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func runInNamespaces(o options) (int, error) {
 // runInit is the first process of the namespaces. It puts itself into control groups of its own, starts the next stage,
 // and waits for every process that has lost its parent.
 func runInit(o options) (int, error) {
-	// What is mounted from now on stays in here.
+	// Later mounts stay in this namespace.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return 0, fmt.Errorf("separate the mounts: %w", err)
 	}

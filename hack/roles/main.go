@@ -111,8 +111,8 @@ func read(path string) (*program, error) {
 	return p, nil
 }
 
-// split returns what is left of the ClusterRole, and the Role for each watched namespace. What the program does with a
-// resource everywhere it does in the namespace of the installation, too, if the Role there names that resource.
+// split returns what is left of the ClusterRole, and the Role for each watched namespace. If the Role of the
+// installation's namespace names a resource, that Role also gets the rights of the ClusterRole on it.
 func (p *program) split() (*rbacv1.ClusterRole, *rbacv1.Role, error) {
 	cluster := p.cluster.DeepCopy()
 	cluster.Rules = nil

@@ -134,7 +134,7 @@ func testDelivery(p *v1alpha1.Postback, request string) string {
 }
 
 // TestTypes returns the event types that a Postback's triggers name or that have a complete sample and are selected, for a
-// choice: those of patterns that are open-ended have to be typed in.
+// choice. Other types of open-ended patterns have to be typed in.
 func TestTypes(triggers []v1alpha1.Trigger) []string {
 	var found []string
 	for _, trigger := range triggers {

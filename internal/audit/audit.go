@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package audit names what was done that somebody may have to answer for. Each is one line of the log, at the level that is
-// always on, with the key audit. Who asked for it is in the audit log of the API server, under the same object.
+// Package audit names the actions with a responsible person. Each action is one line of the log, at the level that is
+// always on, with the key audit. The audit log of the API server names the user, under the same object.
 package audit
 
 // Key is the key of the log under which a line has one of the actions.
@@ -47,8 +47,8 @@ const (
 	TestEventAction = "TestEvent"
 	// RedeliverySinceAction says that redelivery of all deliveries since a time was requested, or refused.
 	RedeliverySinceAction = "RedeliverySince"
-	// DeliveryRestoredAction says that a delivery of the log of successes was made a PostbackDelivery again, for somebody who is
-	// about to ask for its redelivery.
+	// DeliveryRestoredAction: a delivery of the log of successes was made a PostbackDelivery again, because a user wants to
+	// redeliver it.
 	DeliveryRestoredAction = "DeliveryRestored"
 	// RedeliveredAction says that an attempt was made because somebody asked for it.
 	RedeliveredAction = "Redelivered"

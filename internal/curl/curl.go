@@ -84,12 +84,12 @@ func authorization(auth *v1alpha1.Authentication) string {
 	return "Bearer, by OAuth 2.0"
 }
 
-// Kubectl says how kubectl reaches the cluster that a script is for. What is empty is left to its defaults.
+// Kubectl has kubectl's settings for the cluster of a script. Empty ones keep their defaults.
 type Kubectl struct {
 	Context, Kubeconfig string
 }
 
-// Flags returns what stands between kubectl and its verb, each word quoted for the shell, with a space before it.
+// Flags returns the flags between kubectl and its verb, each word quoted for the shell, with a space before it.
 func (k Kubectl) Flags() string {
 	flags := ""
 	if k.Kubeconfig != "" {

@@ -109,7 +109,7 @@ func (q *Query) values() url.Values {
 	return v
 }
 
-// ProblemError is what a dispatcher answers if it does not do what was asked.
+// ProblemError is the answer of a dispatcher to a refused request.
 type ProblemError struct {
 	Type, Title, Detail string
 	Status              int

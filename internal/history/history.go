@@ -43,7 +43,7 @@ func (k *Kept) Add(d *v1alpha1.PostbackDelivery, now time.Time) {
 	k.AddFinished(d.Status.Phase, finished, now)
 }
 
-// AddFinished is Add for a delivery of which the phase is known, and the end.
+// AddFinished is Add for a delivery with a known phase and end.
 func (k *Kept) AddFinished(phase v1alpha1.DeliveryPhase, finished, now time.Time) {
 	if phase != v1alpha1.DeliveryDelivered || now.Sub(finished) < Grace {
 		return
@@ -74,7 +74,7 @@ func (k *Kept) Since(p *v1alpha1.Postback, now time.Time) (since time.Time, reas
 	return since, fmt.Sprintf("%s: what was delivered before %s is no longer kept.", reason, since.UTC().Format(time.RFC3339))
 }
 
-// hours writes whole hours and minutes without what is zero.
+// hours writes whole hours and minutes without zero parts.
 func hours(d time.Duration) string {
 	text := d.String()
 	for _, zero := range []string{"0s", "0m"} {

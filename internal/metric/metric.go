@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package metric defines the metrics of the programs, in one place for each program: what is served, what docs/metrics.md
-// says, and what tests hold the served ones against.
+// Package metric defines the metrics of the programs, in one place for each program. The programs serve these metrics,
+// docs/metrics.md describes them, and tests compare the two.
 package metric
 
 import (

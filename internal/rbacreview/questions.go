@@ -42,7 +42,7 @@ func (q *Questions) Ask(ctx context.Context, question func(context.Context) erro
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := q.slots.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("%d questions are open: %w", maxOpen, err)
+		return fmt.Errorf("%d reviews are in flight: %w", maxOpen, err)
 	}
 	defer q.slots.Release(1)
 	return question(ctx)

@@ -37,8 +37,8 @@ import (
 const (
 	// readEvery is the pause between two reads, and so about how long a rollback goes unnoticed once the API server serves again.
 	readEvery = 2 * time.Second
-	// retryEvery is the pause after a read that failed. The first read after an outage has to come early: what is written after a
-	// restore makes versions grow again.
+	// retryEvery is the pause after a read that failed. The first read after an outage has to come early, because writes
+	// after a restore make versions grow again.
 	retryEvery = 200 * time.Millisecond
 	// readTimeout bounds one read.
 	readTimeout = 5 * time.Second

@@ -31,7 +31,7 @@ const (
 	mostGarbage = 96 << 20
 	// defaultPercent is Go's own: as much garbage as is in use. leastPercent bounds what collecting from a very large heap costs.
 	defaultPercent, leastPercent = 100, 25
-	// garbageInterval is how often it is looked how much is in use: what was there at the start is read within seconds.
+	// garbageInterval is the interval of measuring the live heap: the objects of the start are read within seconds.
 	garbageInterval = time.Second
 )
 

@@ -35,6 +35,6 @@ const memoryInterval = time.Minute
 func limitMemory(ctx context.Context, log logr.Logger) {
 	_, err := memlimit.Set(memlimit.WithRefreshInterval(ctx, memoryInterval))
 	if err != nil && !errors.Is(err, memlimit.ErrNoCgroup) && !errors.Is(err, memlimit.ErrCgroupsNotSupported) {
-		log.Info("Cannot tell how much memory the container may have; GOMEMLIMIT can say so", "reason", err.Error())
+		log.Info("Cannot read the memory limit of the container; set GOMEMLIMIT", "reason", err.Error())
 	}
 }

@@ -53,8 +53,8 @@ func Over(s *v1alpha1.PostbackStatistics, now time.Time, span time.Duration) Cou
 	return c
 }
 
-// Hourly returns the counts of each hour that overlaps a span before now, oldest first, hours without attempts too. The last one
-// includes hours that begin later, for the clock of a replica may be ahead. s may be nil.
+// Hourly returns the counts of each hour that overlaps a span before now, oldest first, hours without attempts too. The last
+// one includes hours that begin later, because the clock of a replica may be ahead. s may be nil.
 func Hourly(s *v1alpha1.PostbackStatistics, now time.Time, span time.Duration) []Counts {
 	first := begin(now, span)
 	hours := make([]Counts, int(now.UTC().Truncate(time.Hour).Sub(first)/time.Hour)+1)

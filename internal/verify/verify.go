@@ -38,7 +38,7 @@ import (
 // Tolerance is how far the timestamp of a request may be from now, as Standard Webhooks recommends.
 const Tolerance = 5 * time.Minute
 
-// Request is what was received.
+// Request is a received request.
 type Request struct {
 	Header http.Header
 	// Body is the raw body, byte for byte.
@@ -171,7 +171,7 @@ func search(keys []key, bodies []body, message func(body []byte) []byte, fits fu
 	return false, nil
 }
 
-// judge turns what was found into a result.
+// judge turns the findings into a result.
 func (r Result) judge(found bool, mistakes []mistake) Result {
 	if !found {
 		r.Reason = "no signature fits: the secret is another one, or the body is not what was sent"

@@ -72,7 +72,7 @@ func (n Namespaces) All() bool { return len(n.names) == 0 }
 // Has reports whether a namespace is watched.
 func (n Namespaces) Has(namespace string) bool { return n.All() || slices.Contains(n.names, namespace) }
 
-// Scopes returns what has to be listed and watched, as the API names it: each namespace, or once all of them.
+// Scopes returns the namespaces to list and watch, as the API names them: each one, or "" for all.
 func (n Namespaces) Scopes() []string {
 	if n.All() {
 		return []string{metav1.NamespaceAll}

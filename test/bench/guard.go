@@ -63,7 +63,8 @@ func guard(ctx context.Context, o *options, out io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// guardOne measures an intake, and again if a ratio is out of its range. What was lost, or came twice, is so by no chance.
+// guardOne measures an intake, and again if a ratio is out of its range. Lost and repeated events are no matter of chance,
+// and fail at once.
 func guardOne(ctx context.Context, o *options, intake string, ranges map[string]span, out io.Writer) error {
 	for try := 1; ; try++ {
 		m, err := bench(ctx, o, intake, out)

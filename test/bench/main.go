@@ -63,7 +63,7 @@ func main() {
 	flag.BoolVar(&o.add, "add", false, "Add to the figures that are in -out already, in place of those of the same runs and series.")
 	flag.BoolVar(&o.guard, "guard", false, "Make a short run of each intake, and fail if a ratio is out of its recorded range.")
 	flag.Parse()
-	logf.SetLogger(logr.Discard()) // What installs the CustomResourceDefinitions would complain that there is none.
+	logf.SetLogger(logr.Discard()) // The installer of the CustomResourceDefinitions would complain without a logger.
 	o.intakes, o.runs, o.dispatcherArgs = listed(*intakes), listed(*runs), strings.Fields(*args)
 
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -100,7 +100,7 @@ func play(ctx context.Context, role string, o *options) error {
 		if o.out == "" {
 			continue
 		}
-		// What was measured is not lost if what follows fails.
+		// The measurements so far survive a later failure.
 		if err := report.write(o.out); err != nil {
 			return err
 		}

@@ -259,7 +259,7 @@ func (r *rig) remove(ctx context.Context, namespace string) error {
 		if !apierrors.IsNotFound(err) {
 			return false, err
 		}
-		// What hung is there for longer than its namespace.
+		// Deliveries to the hanging endpoint outlast their namespace.
 		inStream, err = r.inStream(ctx)
 		return inStream == 0, err
 	})

@@ -21,7 +21,7 @@ import "context"
 // Program is one that a test runs beside the control plane. It ends with the process that started it.
 type Program struct{ process *process }
 
-// NewProgram returns a program that does not run yet. What it writes is kept in the file logPath; ready returns nil when it
+// NewProgram returns a program that does not run yet. Its output goes to the file logPath; ready returns nil when it
 // serves.
 func NewProgram(path, logPath string, ready func(context.Context) error, args ...string) *Program {
 	return &Program{&process{path: path, args: args, logPath: logPath, ready: ready}}

@@ -32,7 +32,7 @@ const overlap = 10 * time.Second
 
 func (d *demo) rotate(ctx context.Context) error {
 	d.out.step("Rotate the signing key")
-	d.out.say("A replaced key goes on signing for a day, so that receivers have time to change; here for %s.", overlap)
+	d.out.say("A replaced key keeps signing for a day, so that receivers have time to change; here for %s.", overlap)
 	if err := d.kubectl(ctx, "-n", namespace, "patch", "postbacksecret", postback, "--type=merge",
 		"-p", fmt.Sprintf(`{"spec":{"rotation":{"overlap":%q}}}`, overlap)); err != nil {
 		return err

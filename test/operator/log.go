@@ -35,7 +35,7 @@ const logBatch = 500
 const streamNames = message.Names(message.DefaultPrefix)
 
 // Waiting counts the deliveries of a namespace that wait in the stream of the intake JetStream, or are being attempted from
-// there. What it does not count any more is on record.
+// there. Deliveries beyond this count are on record.
 func (o *Operator) Waiting(ctx context.Context, namespace string) (int, error) {
 	if o.NATS == nil {
 		return 0, nil

@@ -44,7 +44,7 @@ const (
 )
 
 // RunTests starts a control plane, installs the operator, calls start to start its processes, runs the tests, and stops
-// everything. It returns the exit code. What happens goes to standard error.
+// everything. It returns the exit code, and reports progress on standard error.
 func RunTests(m *testing.M, start func(context.Context, *Operator) error) (code int) {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()

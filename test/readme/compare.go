@@ -47,7 +47,7 @@ func (n names) learn(page, printed string) {
 	}
 }
 
-// What is another one at each run.
+// changing are the texts that differ at each run.
 var changing = []struct {
 	what *regexp.Regexp
 	with string

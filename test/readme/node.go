@@ -255,7 +255,7 @@ func (n *node) startContainer(ctx context.Context, w *workload, d *appsv1.Deploy
 		}
 		process.Env = append(process.Env, variable.Name+"="+value)
 	}
-	// What runs already has the port, which in a cluster each Pod has for itself.
+	// The present process occupies the port; in a cluster each Pod has its own.
 	if err := n.replace(ctx, client.ObjectKeyFromObject(d), &workload{}); err != nil {
 		return err
 	}

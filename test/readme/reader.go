@@ -102,8 +102,8 @@ func (r *reader) section(heading string) {
 	}
 }
 
-// follow types a command, and looks at what it prints. What only looks is typed again until it shows what the page says: people
-// take a moment, too.
+// follow types a command, and compares its output. It repeats a command that only reads until the output is that of the
+// page: people take a moment, too.
 func (r *reader) follow(s *step) {
 	r.t.Helper()
 	command, want := r.known.apply(s.command), r.known.apply(s.text)

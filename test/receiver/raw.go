@@ -24,8 +24,8 @@ import (
 	"testing"
 )
 
-// Raw serves each connection to a free port of loopback with f, and returns its address. What f leaves open is closed
-// behind it. It is for what a real HTTP server would not say.
+// Raw serves each connection to a free port of loopback with f, and returns its address. It closes connections that f
+// leaves open. It is for answers that no real HTTP server gives.
 func Raw(t testing.TB, f func(net.Conn)) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:0")

@@ -168,7 +168,7 @@ func (r *Receiver) WaitFor(ctx context.Context, enough func([]Request) bool, pat
 func (r *Receiver) serve(w http.ResponseWriter, request *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, maxBody))
 	if err != nil {
-		// What did not arrive whole is no request.
+		// A truncated request is no request.
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}

@@ -115,8 +115,8 @@ func read(folder string) (*recording, error) {
 	return r, nil
 }
 
-// moved returns the recording as if it had been made now, with another endpoint: what a status and metadata say of time moves with it, or retention
-// would have deleted most of it long ago. What is in a spec, and with it the body of a delivery, stays as it is.
+// moved returns the recording as if it had been made now, with another endpoint. It shifts the times of status and metadata,
+// because retention would otherwise delete most of it. Specs, and with them the bodies of deliveries, stay as they are.
 func (r *recording) moved(endpoint string) (*recording, error) {
 	by := time.Since(r.Recorded.Time).Truncate(time.Second)
 	copied := &recording{Version: r.Version, Recorded: r.Recorded, Endpoint: endpoint}

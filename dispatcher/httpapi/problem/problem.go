@@ -42,7 +42,7 @@ type Kind struct {
 // The kinds of problems.
 var (
 	InvalidNamespace      = Kind{"invalid-namespace", http.StatusBadRequest, "The namespace is not a valid name", 0}
-	InvalidEvent          = Kind{"invalid-event", http.StatusBadRequest, "The request holds something that is not an event", 0}
+	InvalidEvent          = Kind{"invalid-event", http.StatusBadRequest, "The request contains something that is not an event", 0}
 	InvalidOrigin         = Kind{"invalid-origin", http.StatusBadRequest, "The origin is not valid", 0}
 	Unauthenticated       = Kind{"unauthenticated", http.StatusUnauthorized, "The caller is not known", 0}
 	ForbiddenSender       = Kind{"forbidden", http.StatusForbidden, "The caller may not post events for the namespace", 0}

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package message writes deliveries as messages of NATS and reads them back. What spec and metadata of a PostbackDelivery
-// hold stands in headers; the data is the body, byte for byte. Nothing of a Postback's own configuration is in a message:
-// neither its URL nor a key.
+// Package message writes deliveries as messages of NATS and reads them back. The headers have spec and metadata of a
+// PostbackDelivery; the data is the body, byte for byte. A message contains no configuration of the Postback: neither its
+// URL nor a key.
 package message
 
 import (

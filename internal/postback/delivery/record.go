@@ -49,7 +49,7 @@ type Recorder struct {
 var RecordBackoff = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 5 * time.Second}
 
 // unrecordable is the message of an attempt whose own texts the API server refuses.
-const unrecordable = "the API server refused the texts of this attempt, so they are left out"
+const unrecordable = "the API server refused the texts of this attempt, so they are omitted"
 
 // Record changes the status of a delivery by apply and writes it. If somebody else has changed the object, apply is
 // called again on a fresh copy, so it must not depend on an earlier call. It returns the object as written, or ErrGone,

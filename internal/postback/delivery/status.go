@@ -71,8 +71,8 @@ func (q Request) handle(status *v1alpha1.PostbackDeliveryStatus) bool {
 	return fresh
 }
 
-// Apply adds an attempt to the status of a delivery and says what follows from it. A new request begins a new round. An
-// attempt that is in the log already changes nothing.
+// Apply adds an attempt to the status of a delivery, and sets phase, conditions and next attempt. A new request begins
+// a new round. A logged attempt changes nothing.
 func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attempt, request Request) {
 	status := &d.Status
 	if recorded(status, attempt) {
@@ -160,14 +160,15 @@ func setFailure(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.A
 	setCondition(d, v1alpha1.StalledCondition, metav1.ConditionTrue, reason, message, end)
 }
 
-// setWaiting says when the next attempt is due. That of an endpoint that is gone is, once it is tried again, due at once.
+// setWaiting sets the time of the next attempt. For an endpoint that answered 410, that attempt is due as soon as the
+// endpoint is tried again.
 func setWaiting(d *v1alpha1.PostbackDelivery, attempt v1alpha1.Attempt, next, end time.Time) {
 	status := &d.Status
 	reason, outlook := v1alpha1.RetryScheduledReason, "It will be tried again."
 	status.NextAttemptTime = ptr.To(metav1.NewMicroTime(next))
 	if attempt.Outcome == v1alpha1.OutcomeGone {
 		reason = v1alpha1.WaitingForEndpointReason
-		outlook = fmt.Sprintf("It waits until the spec of the Postback changes, or somebody annotates it with %s.", v1alpha1.RedeliverAnnotation)
+		outlook = fmt.Sprintf("It waits until the spec of the Postback changes, or the delivery is annotated with %s.", v1alpha1.RedeliverAnnotation)
 		status.NextAttemptTime = nil
 	}
 	status.Phase = v1alpha1.DeliveryRetrying

@@ -76,7 +76,7 @@ func (c *cloudEvent) set(name, value string) (problem string) {
 	switch name {
 	case "specversion":
 		c.specVersion = value
-		return unless(value == CloudEventsVersion, "must be "+CloudEventsVersion+", the version of CloudEvents that is understood here")
+		return unless(value == CloudEventsVersion, "must be "+CloudEventsVersion+", the supported version of CloudEvents")
 	case "id":
 		c.more.ID = value
 	case "source":
@@ -123,7 +123,7 @@ func (c *cloudEvent) extend(name, value string) (problem string) {
 	case !extensionPattern.MatchString(name) || name == "data":
 		return "is not the name of a CloudEvents attribute: use lower-case letters and digits, at most 64"
 	case len(c.more.Extensions) == maxExtensions:
-		return fmt.Sprintf("is one more than the %d extension attributes that an event may have: put your own fields into the data", maxExtensions)
+		return fmt.Sprintf("exceeds the %d extension attributes of an event: put your own fields into the data", maxExtensions)
 	}
 	c.more.Extensions = append(c.more.Extensions, Extension{name, value})
 	return ""
@@ -147,9 +147,9 @@ func (c *cloudEvent) missing() (name, remedy string) {
 	case c.specVersion == "":
 		return "specversion", "is missing: send " + CloudEventsVersion
 	case c.more.ID == "":
-		return "id", "is missing: give the event an id that is its own among the events of its source"
+		return "id", "is missing: give the event an id that is unique among the events of its source"
 	case c.more.Source == "":
-		return "source", "is missing: say where the event comes from by a URI reference, such as /shop/orders"
+		return "source", "is missing: name the origin of the event by a URI reference, such as /shop/orders"
 	case c.Type == "":
 		return "type", "is missing: name the type of the event, such as lead.created"
 	}
@@ -161,13 +161,13 @@ func (c *cloudEvent) missing() (name, remedy string) {
 func checkAttribute(value string) string {
 	switch {
 	case strings.TrimSpace(value) == "":
-		return "must not be empty: leave it out"
+		return "must not be empty: omit it"
 	case len(value) > maxAttribute:
-		return fmt.Sprintf("is longer than %d bytes: put what is long into the data", maxAttribute)
+		return fmt.Sprintf("is longer than %d bytes: put long values into the data", maxAttribute)
 	case !utf8.ValidString(value):
 		return "must be text in UTF-8"
 	case strings.ContainsFunc(value, func(r rune) bool { return unicode.IsControl(r) || isNoncharacter(r) }):
-		return "must hold neither control characters nor Unicode noncharacters"
+		return "must contain neither control characters nor Unicode noncharacters"
 	}
 	return ""
 }

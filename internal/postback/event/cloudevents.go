@@ -29,8 +29,8 @@ import (
 // noData is what endpoints get as the data of a CloudEvent without any.
 const noData = `{}`
 
-// The SDK of CloudEvents is not used to read them, because its JSON reader takes what is not JSON and names that stand
-// twice, says of no mistake where it is, and does not decode what HTTP headers encode. The tests compare the two.
+// The SDK of CloudEvents is not used to read them, because its JSON reader accepts invalid JSON and repeated names,
+// gives no position of a mistake, and does not decode encoded HTTP headers. The tests compare the two.
 
 // DecodeCloudEvents reads CloudEvents 1.0 in their JSON format: one event in structured mode or, with batch, an array of
 // 1 to MaxEvents of them. The id of each is derived from its source and id. Data is a copy of the posted bytes; an event
@@ -57,7 +57,7 @@ func DecodeCloudEvents(body []byte, batch bool, now time.Time) ([]Posted, error)
 }
 
 // DecodeBinaryCloudEvent reads a CloudEvent 1.0 in binary mode: its attributes by their names in lower case, and its
-// data, of which there may be none. What is returned is as with DecodeCloudEvents.
+// data, which may be empty. It returns the same as DecodeCloudEvents.
 func DecodeBinaryCloudEvent(attributes map[string]string, data []byte, now time.Time) ([]Posted, error) {
 	d := newDecoder(data, now)
 	d.maxDepth-- // There is no object around the data.
@@ -80,7 +80,7 @@ func DecodeBinaryCloudEvent(attributes map[string]string, data []byte, now time.
 	return d.finish([]Posted{c.posted(d.now)}, nil)
 }
 
-// headerOf returns what carries an attribute in binary mode, for a message.
+// headerOf names the header of an attribute in binary mode, for a message.
 func headerOf(attribute string) string {
 	if attribute == "datacontenttype" {
 		return "the header Content-Type"

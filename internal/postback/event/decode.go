@@ -167,7 +167,7 @@ func (d *decoder) event(index int) (Posted, error) {
 	case e.Type == "":
 		return e, invalid(pointer+"/event", "is missing: name the type of the event, such as lead.created")
 	case e.Data == nil:
-		return e, invalid(pointer+"/data", "is missing: send an object; {} if there is nothing to say")
+		return e, invalid(pointer+"/data", "is missing: send an object, {} if there is no data")
 	}
 	if e.ID == "" {
 		e.ID = d.newID(index)
@@ -211,7 +211,7 @@ func (d *decoder) field(e *Posted, name string) error {
 	var err error
 	switch name {
 	case "id":
-		e.ID, err = d.text(ValidID, "must be a string of 1 to 128 letters, digits and _ : / + = @ ~ -; or leave it out and one is made")
+		e.ID, err = d.text(ValidID, "must be a string of 1 to 128 letters, digits and _ : / + = @ ~ -; or omit it to have one made")
 	case "event":
 		e.Type, err = d.text(ValidType, "must be an event type such as lead.created: a string of at most 63 letters, digits, _ and -, in segments joined by full stops")
 	case "createdAt":
@@ -239,7 +239,7 @@ func (d *decoder) text(valid func(string) bool, detail string) (string, error) {
 	return token.String(), nil
 }
 
-const timeDetail = "must be a time of the years 1970 to 9999 in RFC 3339, such as 2026-01-31T12:00:00.000Z; or leave it out and the present time is taken"
+const timeDetail = "must be a time of the years 1970 to 9999 in RFC 3339, such as 2026-01-31T12:00:00.000Z; or omit it for the present time"
 
 // timePattern is RFC 3339: package time also takes a comma, one digit for an hour and an offset of 24 hours.
 var timePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.]\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)

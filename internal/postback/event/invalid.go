@@ -42,7 +42,7 @@ func (e *InvalidError) Error() string {
 	return e.Pointer + ": " + e.Detail
 }
 
-// maxPointer bounds what is repeated of a request that may be nothing but one long name.
+// maxPointer bounds the quoted part of a request, which may be nothing but one long name.
 const maxPointer = 512
 
 func invalid(pointer, format string, args ...any) error {
@@ -61,9 +61,9 @@ func (d *decoder) syntaxError(err error) error {
 	case !ok:
 		return invalid("", "the body is not JSON")
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		return invalid(string(syntax.JSONPointer), "stands twice in one object: keep one of them")
+		return invalid(string(syntax.JSONPointer), "is present twice in one object: keep one of them")
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return invalid(string(syntax.JSONPointer), "the JSON document ends too early: send the whole of it")
+		return invalid(string(syntax.JSONPointer), "the JSON document ends too early: send all of it")
 	}
 	return invalid(string(syntax.JSONPointer), "%v at byte %d: %s", syntax.Err, syntax.ByteOffset, d.remedy(syntax.ByteOffset))
 }

@@ -23,8 +23,8 @@ import (
 	"slices"
 )
 
-// The samples hold every field that Dub's postbacks of the three types have, with the values of its documentation. Of these,
-// click.trigger is legacy: receivers that were written for Dub may read it, and new ones need not.
+// The samples hold every field that Dub's postbacks of the three types have, with the values of its documentation. The field
+// click.trigger is legacy: receivers for Dub may read it, and new ones need not.
 //
 //go:embed samples/*.json
 var samples embed.FS

@@ -37,7 +37,8 @@ const budgetName = "@budget"
 type budget struct {
 	cel.Activation
 	left int
-	// end has macros stop. They take an error for a value of which a later one may make nothing.
+	// end makes macros stop. An error alone does not: a macro continues after it, because a later
+	// value may absorb it.
 	end context.CancelCauseFunc
 }
 
@@ -64,7 +65,7 @@ func (b *budget) spend(cost int) bool {
 	return true
 }
 
-// pay reports whether a cost can be paid in an evaluation. What is evaluated when an expression is compiled is not paid.
+// pay reports whether a cost can be paid in an evaluation. Constant evaluation at compile time costs nothing.
 func pay(frame *interpreter.ExecutionFrame, cost int) bool {
 	found, ok := frame.ResolveName(budgetName)
 	if !ok {

@@ -49,7 +49,8 @@ func (c *Cache) Get(expression string) (*Filter, error) {
 	if e, ok := c.find(expression); ok {
 		return e.filter, e.err
 	}
-	// Not under the lock: others need not wait. That two compile the same does no harm.
+	// Not under the lock: others need not wait. Two may compile the same expression, which does no
+	// harm.
 	e := &entry{expression: expression}
 	e.filter, e.err = Compile(expression)
 	c.add(e)

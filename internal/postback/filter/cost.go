@@ -101,7 +101,8 @@ func multiply(a, b int) int {
 	return max(a, 0) * b
 }
 
-// length is the number of elements, or -1 for a value that has none. That of an optional value is its value's.
+// length is the number of elements, or -1 for a value that has none. An optional value has the length of its
+// value.
 func length(v ref.Val) int {
 	switch v := v.(type) {
 	case *types.Optional:

@@ -86,9 +86,9 @@ func (f *Filter) evalError(ctx context.Context, err error) error {
 	return errors.New(detail)
 }
 
-// causes are the beginnings of the library's texts, and what is said instead.
+// causes are the beginnings of the library's texts, and their replacements.
 var causes = []struct{ begins, says string }{
-	{"no such overload", "no such overload: a value is not of the type that this takes"},
+	{"no such overload", "no such overload: a value has the wrong type"},
 	{"index", "no such element: the index is out of range"},
 	{"division by zero", "division by zero"},
 	{"modulus by zero", "modulus by zero"},
@@ -114,5 +114,5 @@ func (f *Filter) classify(text string) string {
 			return cause.says
 		}
 	}
-	return "a value is not what this takes"
+	return "a value has the wrong type"
 }

@@ -105,4 +105,4 @@ func (f *Filter) Matches(ctx context.Context, in *Input) (bool, error) {
 	return bool(matches), nil
 }
 
-var errCost = errors.New("costs more than a filter may: let it look at less of the event")
+var errCost = errors.New("exceeds the budget of a filter: let it read less of the event")

@@ -65,7 +65,7 @@ func (r *rules) check() error {
 			r.refuse(e, "maps and messages cannot be written in a filter")
 		case ast.ComprehensionKind:
 			if c := e.AsComprehension(); c.IterVar() == eventVariable || c.AccuVar() == eventVariable {
-				r.refuse(e, "the name event is taken: give the variable another one")
+				r.refuse(e, "the name event is reserved: give the variable another one")
 			}
 		case ast.CallKind:
 			r.call(e, e.AsCall())
@@ -144,7 +144,7 @@ func literal(e ast.Expr) (string, bool) {
 func (r *rules) pattern(e ast.Expr, args []ast.Expr) {
 	text, ok := literal(args[len(args)-1])
 	if !ok {
-		r.refuse(e, "the pattern of matches must be a text in quotation marks")
+		r.refuse(e, "the pattern of matches must be a string constant")
 		return
 	}
 	parsed, err := syntax.Parse(text, syntax.Perl)

@@ -34,8 +34,8 @@ type summary struct {
 
 type field struct{ label, value string }
 
-// known are the fields of lead.created, sale.created and commission.created that are shown. What is missing, or of
-// another kind, is "".
+// known are the fields of lead.created, sale.created and commission.created that are shown. A field that is
+// missing, or of another kind, is "".
 type known struct {
 	EventName   scalar `json:"eventName"`
 	Type        scalar `json:"type"`

@@ -25,9 +25,9 @@ import (
 const ellipsis = "…"
 
 // slackText makes a text safe for Slack: & < and > are escaped as Slack asks, so that neither links nor mentions such as
-// <!channel> remain; control characters become spaces, but for line breaks; what is invisible and changes how the rest
-// is shown, such as a change of the direction of writing, goes. The result has at most limit characters, as Slack counts
-// them or fewer, and is not empty.
+// <!channel> remain; control characters except line breaks become spaces; invisible characters that change the rest,
+// such as the direction of writing, are removed. The result has at most limit characters, as Slack counts them or fewer,
+// and is not empty.
 func slackText(text string, limit int) string {
 	var b strings.Builder
 	length, fits := 0, 0

@@ -49,7 +49,7 @@ func Reserved(name string) bool {
 		slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// ValueMistake says what is wrong with the value of a header, without showing it, or "". A value without a mistake
+// ValueMistake returns the fault of the value of a header, without showing it, or "". A value without a mistake
 // arrives as it is.
 func ValueMistake(value string) string {
 	if mistake := TextMistake(value, MaxValue); mistake != "" {
@@ -62,15 +62,15 @@ func ValueMistake(value string) string {
 	return ""
 }
 
-// TextMistake says what is wrong with a text of at most so many bytes that becomes part of a request, without showing
-// it, or "".
+// TextMistake returns the fault of a text that becomes part of a request and has at most longest bytes, without
+// showing it, or "".
 func TextMistake(value string, longest int) string {
 	switch {
 	case strings.ContainsAny(value, "\r\n"):
 		return "contains a line break: remove it (printf instead of echo)"
 	case !utf8.ValidString(value):
 		// A route is JSON, which would change it.
-		return "is not UTF-8 text: encode it so"
+		return "is not UTF-8 text: encode it as UTF-8"
 	case !httpguts.ValidHeaderFieldValue(value):
 		return "contains a control character: remove it"
 	case len(value) > longest:

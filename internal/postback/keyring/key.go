@@ -43,8 +43,8 @@ func New() string {
 	return sign.KeyPrefix + base64.StdEncoding.EncodeToString(raw)
 }
 
-// Validate says what is wrong with a signing key and how to fix it, without showing any of it. A key is "whsec_" and
-// the padded standard base64 of 24 to 64 bytes.
+// Validate returns an error with the fault of a signing key and its remedy, without showing any of it. A key is
+// "whsec_" and the padded standard base64 of 24 to 64 bytes.
 func Validate(key string) error {
 	if key == "" {
 		return errors.New("is empty: put a signing key there")

@@ -47,14 +47,14 @@ const (
 	HandledPassedAnnotation = "postback.dev/handled-rotate-secret-from-postback"
 )
 
-// Somebody may edit a version. What is read of the annotation leaves the counter room to go on in the names of previous
-// keys, and those in turn cannot make it overflow.
+// Somebody may edit a version. The bound of the annotation leaves room for the counter in the names of previous keys,
+// and the bound of those keeps it from overflowing.
 const (
 	maxAnnotatedVersion = 1 << 32
 	maxVersion          = 1 << 40
 )
 
-// Remembered is what is known of a Secret from elsewhere. It stands in for annotations that are missing or spoiled.
+// Remembered is knowledge about a Secret from elsewhere. It replaces annotations that are missing or invalid.
 type Remembered struct {
 	// Version is the highest that is known to have been in use, or 0.
 	Version int64
@@ -121,7 +121,8 @@ func rotatedAt(secret *corev1.Secret, remembered Remembered) time.Time {
 	return secret.CreationTimestamp.UTC()
 }
 
-// Write puts the keyring into a Secret and removes what is left of others. What it does not know it leaves alone.
+// Write puts the keyring into a Secret and removes the entries of other keyrings. It does not change unknown
+// entries.
 func (k Keyring) Write(secret *corev1.Secret) {
 	if secret.Data == nil {
 		secret.Data = map[string][]byte{}
@@ -163,8 +164,8 @@ func Generated(secret *corev1.Secret) ([]string, error) {
 	return Read(secret, Remembered{}, time.Time{}).Keys(), nil
 }
 
-// External returns the keys that a Secret of somebody else signs with: the current one and, if it is there, the
-// previous one. The error is a *NotFoundError or says what is wrong, without showing any key.
+// External returns the keys of a Secret that the operator does not manage: the current one and, if present, the
+// previous one. The error is a *NotFoundError or names the fault, without showing any key.
 func External(secret *corev1.Secret) ([]string, error) {
 	var keys []string
 	for _, name := range []string{v1alpha1.SigningKeyName, ExternalPreviousName} {

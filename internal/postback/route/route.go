@@ -90,8 +90,9 @@ func (r *Route) Postback() *v1alpha1.Postback {
 	}
 }
 
-// EndpointSince returns the generation of the Postback from which on attempts went to the present endpoint. What is known
-// of none is taken to be new: a pause that is forgotten is a smaller fault than one that another endpoint asked for.
+// EndpointSince returns the generation of the Postback from which on attempts went to the present endpoint. Without a
+// known generation, the endpoint counts as new: a forgotten pause is a smaller fault than obeying the pause of another
+// endpoint.
 func (r *Route) EndpointSince() int64 {
 	return cmp.Or(r.EndpointGeneration, r.Generation)
 }

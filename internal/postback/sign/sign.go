@@ -78,7 +78,7 @@ func DecodeKey(key string) ([]byte, error) {
 	return raw, nil
 }
 
-// Request is what is signed.
+// Request is the signed content.
 type Request struct {
 	// ID of the event.
 	ID string

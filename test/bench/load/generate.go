@@ -107,8 +107,8 @@ func generate(ctx context.Context, o GenerateOrders) (GenerateReport, error) {
 	return GenerateReport{Posted: posted, Elapsed: time.Since(began), Refused: int(g.refused.Load())}, context.Cause(ctx)
 }
 
-// due returns when an event has to be posted, or zero if that is when there is room. What comes late because of those
-// before it counts from when it was due.
+// due returns when an event has to be posted, or zero if that is when there is room. The latency of a late event
+// counts from the time at which it was due.
 func (g *generator) due(began time.Time, i int) time.Time {
 	if g.orders.PerSecond == 0 {
 		return time.Time{}

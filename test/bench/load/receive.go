@@ -104,7 +104,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 	switch request.URL.Path {
 	case ArrivalsPath:
-		_ = json.NewEncoder(w).Encode(r.all()) // Who asked notices that the answer is cut off.
+		_ = json.NewEncoder(w).Encode(r.all()) // The caller notices a truncated answer.
 	case CountPath:
 		r.mu.Lock()
 		n := len(r.arrivals)
@@ -133,7 +133,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 
 func (r *receiver) take(w http.ResponseWriter, request *http.Request, endpoint string) {
 	if _, err := io.Copy(io.Discard, request.Body); err != nil {
-		return // What did not arrive whole is no event.
+		return // A truncated request is no event.
 	}
 	at := time.Now().UnixNano()
 	key := arrivalKey{endpoint, request.Header.Get("webhook-id")}

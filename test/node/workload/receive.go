@@ -51,7 +51,7 @@ func receive(ctx context.Context, secretFile string) error {
 	tell := http.NewServeMux()
 	tell.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(received(endpoint.Requests(""))) // Who asks sees that it is not whole.
+		_ = json.NewEncoder(w).Encode(received(endpoint.Requests(""))) // The caller notices a truncated answer.
 	})
 	tell.HandleFunc("POST /refuse", func(w http.ResponseWriter, r *http.Request) {
 		times, errTimes := strconv.Atoi(r.FormValue("times"))
