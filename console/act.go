@@ -80,7 +80,7 @@ type act struct {
 	refused  func(actions) string
 	// prepare fills in what the form shows.
 	prepare func(*Console, *dialog)
-	// do does it with a client, which may be one that changes nothing, and returns the object as it is then.
+	// do performs the action with a client, which may be one for dry runs, and returns the changed object.
 	do func(context.Context, client.Client, *dialog) (client.Object, error)
 	// after, if set, fills in the message after success.
 	after func(context.Context, *Console, *dialog)

@@ -56,7 +56,7 @@ const (
 
 // Options say what the console shows and where.
 type Options struct {
-	// Config is that of a client with the rights of whoever uses the console.
+	// Config is the configuration of a client with the rights of the console's user.
 	Config *rest.Config
 	// Namespace is the one to show; "" means all.
 	Namespace string

@@ -312,7 +312,7 @@ func doEdit(ctx context.Context, c client.Client, d *dialog) (client.Object, err
 	return d.P, action.SetSpec(ctx, c, d.P, patch)
 }
 
-// manifest returns an object as it would stand in Git: without the requests for actions, but for those that were not there before.
+// manifest returns an object in the form for Git: without requests for actions, except new ones.
 func manifest(object client.Object, before map[string]string) string {
 	if own, ok := object.DeepCopyObject().(client.Object); ok {
 		object = own

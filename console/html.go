@@ -65,7 +65,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"args":     func(args ...any) []any { return args },
 }).ParseFS(web, "web/templates/*.html"))
 
-// moment returns a time that the page keeps saying anew: how long ago it was, or how long until it comes.
+// moment returns a time that the page keeps up to date: how long ago it was, or how long until it comes.
 func moment(t time.Time, kind, said string) template.HTML {
 	if t.IsZero() {
 		return `<span class="faint">–</span>`

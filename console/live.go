@@ -36,7 +36,7 @@ import (
 const (
 	// gatherTime is how long changes are gathered before a page is told: below what an eye can tell from at once.
 	gatherTime = 100 * time.Millisecond
-	// headTime is how often the parts above the log are drawn anew at most.
+	// headTime is the minimum interval between updates of the parts above the log.
 	headTime = time.Second
 	// maxRows is how many rows a page is told of at a time.
 	maxRows = 4 * pageSize
@@ -197,10 +197,10 @@ func (l *logStream) tell(changes feed.Changes) time.Duration {
 	return 0
 }
 
-// rows tells of the rows that changed since the page was told last.
+// rows sends the rows that changed since the last message to the page.
 func (l *logStream) rows() {
 	changed, removed, now, ok := l.console.feed.Since(l.key, l.revision)
-	// A change of several pages is cheaper to read anew.
+	// A change of several pages is cheaper to read again.
 	if !ok || len(changed) > maxRows {
 		l.revision = now
 		l.send("reload", now, "main")

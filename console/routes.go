@@ -83,7 +83,7 @@ func (c *Console) frame(title string) frame {
 
 // problem describes an error of the connection to the API server.
 type problem struct {
-	// Lost says that the problem ends by itself. Otherwise somebody has to act.
+	// Lost is true if the problem ends by itself. Otherwise a person has to act.
 	Lost bool
 	// Short is a word or two for the corner of the page.
 	Short, Text, Hint string

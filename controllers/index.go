@@ -155,7 +155,7 @@ func (l lookup) postbackForRoute(ctx context.Context, secret client.Object) []re
 	return requests
 }
 
-// enqueueRouteOfDeleted has the route of a Postback looked at that went without its finalizer.
+// enqueueRouteOfDeleted enqueues the route of a Postback that was deleted without its finalizer.
 func (l lookup) enqueueRouteOfDeleted(_ context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 	queue.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: l.namespace, Name: route.SecretName(e.Object.GetUID())}})
 }
@@ -166,7 +166,8 @@ func (l lookup) find(ctx context.Context, list client.ObjectList, namespace, ind
 	}
 	err := l.cache.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy)
 	if err != nil {
-		// The cache fails only when it is not running. Then every object is looked at when it starts.
+		// The cache fails only when it is not running. Then every object is reconciled when it
+		// starts.
 		logf.FromContext(ctx).Error(err, "Cannot find the dependants of an object", "index", index, "value", value)
 		return nil
 	}

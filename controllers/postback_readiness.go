@@ -104,7 +104,7 @@ func signingKeyUnusable(err error) *readiness {
 }
 
 func routeNotPublished() *readiness {
-	return reconciling(v1alpha1.ProgressingReason, "The route may be missing or out of date, because the last step failed. "+
+	return reconciling(v1alpha1.ProgressingReason, "The route is not published, so events may not be routed: the last step failed. "+
 		"The operator tries again.")
 }
 

@@ -53,8 +53,8 @@ type redelivery struct {
 	next string
 	// again says that another round is needed: a delivery changed while it was being marked.
 	again bool
-	// counted is the number of deliveries known to have been asked for; seen is that of those that this round has found
-	// to be marked, whoever did it. A manager that died may have marked some without counting them.
+	// counted is the number of requested redeliveries in the status; seen is the number of marked deliveries that this
+	// round has found. A manager that died may have marked some without counting them.
 	counted, seen int32
 }
 

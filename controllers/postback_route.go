@@ -89,7 +89,7 @@ func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScop
 		s.published.outdated = true
 		err = r.createRoute(ctx, s, desired)
 	case current.Type != route.SecretType:
-		// The type cannot be changed. Without the Secret, the next pass makes it anew.
+		// The type cannot be changed. The next pass creates the deleted Secret again.
 		s.published.outdated = true
 		s.requeue.in(minRequeue)
 		return r.deleteRoute(ctx, current)
@@ -181,8 +181,8 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 	return changed, nil
 }
 
-// keysReplaced reports whether a route loses every key that receivers know, other than by a rotation, which the PostbackSecret
-// tells of. A key of version 1 follows a PostbackSecret that was deleted, and another Secret follows a change of references.
+// keysReplaced reports whether a route loses every key that receivers know, except by a rotation, which the PostbackSecret
+// reports. A key of version 1 follows a PostbackSecret that was deleted, and another Secret follows a change of references.
 func keysReplaced(s *postbackScope, have, want []string) bool {
 	if len(have) == 0 || slices.ContainsFunc(want, func(key string) bool { return slices.Contains(have, key) }) {
 		return false
@@ -212,7 +212,7 @@ func (r *PostbackReconciler) livePostback(ctx context.Context, s *postbackScope)
 	return present, nil
 }
 
-// lags is the error of a pass over a Postback that the cache shows as it was, not as it is.
+// lags is the error of a pass over an outdated Postback of the cache.
 func staleCache(postback *v1alpha1.Postback) error {
 	return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("postbacks").GroupResource(), postback.Name,
 		errors.New("the cache lags behind"))

@@ -34,7 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
-// updateStatus writes what a pass has found out, if it differs from what the status says, and then tells of it.
+// updateStatus writes the result of a pass, if it differs from the status, and then emits events.
 func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postbackSecretScope) error {
 	observePostbackSecret(s)
 	if equality.Semantic.DeepEqual(s.before.Status, s.object.Status) {
@@ -71,7 +71,8 @@ func observePostbackSecret(s *postbackSecretScope) {
 	observeOverlap(s, conditions)
 }
 
-// observeKeys copies what the core Secret says of its keys. Without a look at them nothing is known to have changed.
+// observeKeys copies the state of the keys of the core Secret into the status. A pass that did not read them changes
+// nothing.
 func observeKeys(s *postbackSecretScope) {
 	if s.keys == nil {
 		return

@@ -29,8 +29,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// postbackChanged lets a change of a Postback through that the controller has to look at. The condition of the endpoint's
-// health, and status.waiting, are the dispatcher's alone, and may come and go often.
+// postbackChanged lets relevant changes of a Postback through. The condition of the endpoint's health, and
+// status.waiting, are the dispatcher's alone, and may come and go often.
 func postbackChanged() predicate.Predicate {
 	return toLookAt(func(p *v1alpha1.Postback) any {
 		status := p.Status
@@ -43,7 +43,7 @@ func postbackChanged() predicate.Predicate {
 		v1alpha1.RotateSecretAnnotation, v1alpha1.SendTestAnnotation, v1alpha1.RedeliverSinceAnnotation)
 }
 
-// postbackSecretChanged lets a change of a PostbackSecret through that its own controller has to look at.
+// postbackSecretChanged lets the changes of a PostbackSecret through that matter to its own controller.
 func postbackSecretChanged() predicate.Predicate {
 	return toLookAt(func(s *v1alpha1.PostbackSecret) any { return s.Status }, v1alpha1.RotateSecretAnnotation, v1alpha1.PassedRotateSecretAnnotation)
 }

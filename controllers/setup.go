@@ -45,7 +45,7 @@ import (
 )
 
 const (
-	// DefaultPollInterval is how often a Secret is looked at whose changes are not watched.
+	// DefaultPollInterval is the interval of reads of a Secret whose changes are not watched.
 	DefaultPollInterval = time.Minute
 	// recorderName is the reporting controller of the events.
 	recorderName = "postback-manager"
@@ -54,7 +54,7 @@ const (
 	// passTimeout bounds one pass over one object.
 	passTimeout = time.Minute
 	// firstRetry and lastRetry bound how long a pass that failed waits for the next one. The wait doubles each time; at
-	// most lastRetry after an outage of the API server every object has been looked at.
+	// most lastRetry after an outage of the API server, every object has been reconciled.
 	firstRetry = 5 * time.Millisecond
 	lastRetry  = 30 * time.Second
 )
@@ -66,7 +66,7 @@ type Options struct {
 	// Watched are the namespaces whose objects are worked on.
 	Watched watched.Namespaces
 	Policy  Policy
-	// PollInterval is how often a Secret is looked at whose changes are not watched.
+	// PollInterval is the interval of reads of a Secret whose changes are not watched.
 	PollInterval time.Duration
 	// Version returns the present version of the Secrets of Namespace, from a consistent read.
 	Version func(context.Context) (string, error)

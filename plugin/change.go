@@ -43,7 +43,7 @@ func readyMessage(p *v1alpha1.Postback) string {
 	return c.Reason + ": " + c.Message
 }
 
-// warnManaged tells that a change by hand of what a tool keeps is undone.
+// warnManaged warns that a tool undoes manual changes of an object.
 func (e *env) warnManaged(kind string, object client.Object) {
 	if tool, name := action.ManagedBy(object); tool != "" {
 		say(e.ErrOut, "Warning: %s (%s) keeps %s %q, and may undo this change: make it there, too.", tool, name, kind, object.GetName())
@@ -192,7 +192,7 @@ func orNone(text string) any {
 	return text
 }
 
-// changedTriggers returns triggers that are set anew, or those that are there with some added and some removed.
+// changedTriggers returns new triggers, or the present ones with some added and some removed.
 func changedTriggers(present []v1alpha1.Trigger, set, add, remove []string) ([]string, error) {
 	if len(set) > 0 {
 		if len(add)+len(remove) > 0 {

@@ -202,7 +202,8 @@ func (o *doctorOptions) checkAccount(ctx context.Context, s *scope, r *report, a
 	r.good("ServiceAccount %s has its rights", account)
 }
 
-// checkPostbacks looks at the Postbacks and the backlog: of all namespaces, if the caller may.
+// checkPostbacks checks the Postbacks and the backlog: of all namespaces, if the caller has the
+// right.
 func (o *doctorOptions) checkPostbacks(ctx context.Context, s *scope, r *report, known *replicas) {
 	everywhere := &scope{WithWatch: s.WithWatch}
 	list := &v1alpha1.PostbackList{}

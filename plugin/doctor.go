@@ -100,7 +100,7 @@ func (r *report) add(f finding) {
 
 func (r *report) good(format string, args ...any) { r.add(finding{what: fmt.Sprintf(format, args...)}) }
 
-// unreadable says that something could not be looked at, and why.
+// unreadable reports that something could not be read, and why.
 func (r *report) unreadable(what string, err error) {
 	r.add(finding{unknown, what + " cannot be read", firstLine(explain(err))})
 }
@@ -134,7 +134,7 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	if r.worst == bad {
-		// Without its kinds nothing else can be looked at.
+		// Without its kinds nothing else can be checked.
 		return errReported
 	}
 	if missing != nil {

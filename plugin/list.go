@@ -166,7 +166,7 @@ func healthCell(p *v1alpha1.Postback) cell {
 	return cell{healthy.Reason, red}
 }
 
-// activity is what a Postback's deliveries tell of it.
+// activity is the summary of a Postback's deliveries.
 type activity struct {
 	pending, retrying      int
 	lastSuccess, oldestDue time.Time

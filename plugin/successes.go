@@ -188,7 +188,8 @@ func (l *logSource) connect(ctx context.Context, config *rest.Config, base strin
 		c.Close()
 		return nil, err
 	}
-	// The token is that of each request, for one that a program makes is replaced in time.
+	// The token is read for each request, because one from a credential program is replaced before
+	// it expires.
 	if c.Transport, err = rest.HTTPWrappersForConfig(config, transport); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("read your token from the kubeconfig: %w", err)

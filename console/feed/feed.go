@@ -15,7 +15,7 @@ limitations under the License.
 */
 
 // Package feed keeps what the console shows current: the Postbacks, PostbackSecrets and deliveries of one namespace, or of
-// all, as the API server's watches tell of them. It asks nobody at intervals, and tells its subscribers what changed.
+// all, from watches of the API server. It does not poll, and passes changes on to its subscribers.
 package feed
 
 import (

@@ -35,7 +35,8 @@ type logs struct {
 	rows map[types.NamespacedName]*Row
 	logs map[types.NamespacedName][]*Row
 
-	// shadowed are the rows of the log of successes that a PostbackDelivery stands in for: somebody asked for it again.
+	// shadowed are the rows of the log of successes that a PostbackDelivery replaces, because a redelivery was
+	// requested.
 	shadowed map[types.NamespacedName]*Row
 	// logged are the names of those of that log, the oldest first.
 	logged []types.NamespacedName

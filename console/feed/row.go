@@ -122,7 +122,7 @@ func NewRow(d *v1alpha1.PostbackDelivery) *Row {
 	return r
 }
 
-// strip drops what no page but the sheet shows, which reads the object anew.
+// strip drops fields that only the sheet shows, which reads the object again.
 func strip(d *v1alpha1.PostbackDelivery) {
 	d.ManagedFields = nil
 	d.Spec.Body = ""

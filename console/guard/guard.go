@@ -148,8 +148,8 @@ func (g *Guard) enter(w http.ResponseWriter, r *http.Request, refuse func(http.R
 			Name: g.cookie, Value: g.session, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		})
 	}
-	// The browser takes a redirect that a link elsewhere began for that place's request, without the cookie. A page of the
-	// console's own begins anew.
+	// The browser treats a redirect after a link on another site as a request of that site, and omits the cookie. A page
+	// of the console starts a new request.
 	w.Header().Set("Refresh", "0; url=/")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = w.Write([]byte(`<!doctype html><html lang="en"><title>Postback</title><link rel="icon" href="` + StaticPath + `icon.svg"><p><a href="/">Open the console</a></p></html>`))

@@ -33,7 +33,8 @@ const maxDepth = 100
 // Body is a body for a page.
 type Body struct {
 	HTML template.HTML
-	// Size is that of the body; Cut says that not all of it is shown, JSON that it is indented.
+	// Size is the size of the body. Cut is true if only a part of it is shown, JSON if it is
+	// indented.
 	Size      int
 	Cut, JSON bool
 }

@@ -37,7 +37,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
-// lookInterval is how often everything is looked at that is not watched.
+// lookInterval is the interval of checks of all objects that are not watched.
 const lookInterval = 10 * time.Minute
 
 // Reconciler writes the two Secrets and the ConfigMap.

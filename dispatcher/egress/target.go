@@ -53,7 +53,7 @@ func parseTarget(hostPort string) (target, error) {
 	case host == "":
 		return target{}, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	case endsInNumber(host):
-		return target{}, &BlockedError{Host: host, Kind: "it is an unusual form of an IPv4 address, which programs interpret differently", Remedy: spellIPv4}
+		return target{}, &BlockedError{Host: host, Kind: "it is an unusual spelling of an IPv4 address, which programs interpret differently", Remedy: spellIPv4}
 	}
 	return t, nil
 }

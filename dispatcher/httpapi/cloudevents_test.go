@@ -156,7 +156,7 @@ func TestCloudEventsRefused(t *testing.T) {
 		"binary, no id":          {without("Ce-Id"), `{}`, 400, "ce-id is missing"},
 		"binary, no source":      {without("Ce-Source"), `{}`, 400, "ce-source is missing"},
 		"binary, no type":        {without("Ce-Type"), `{}`, 400, "ce-type is missing"},
-		"binary, id twice":       {with("Ce-Id", "1", "2"), `{}`, 400, "stands 2 times"},
+		"binary, id twice":       {with("Ce-Id", "1", "2"), `{}`, 400, "is present 2 times"},
 		"binary, type of data":   {with("Ce-Datacontenttype", "application/json"), `{}`, 400, "send Content-Type"},
 		"binary, text":           {with("Content-Type", "text/plain"), `x`, 415, "CloudEvents in JSON"},
 		"binary, an array":       {whole(), `[]`, 400, "must be an object"},

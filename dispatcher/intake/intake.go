@@ -32,7 +32,7 @@ import (
 type Delivery struct {
 	// Object is not at the API server yet.
 	Object *v1alpha1.PostbackDelivery
-	// Event is what Object was made of, and Route that of its Postback.
+	// Object was made from Event. Route is the route of its Postback.
 	Event *event.Posted
 	Route *route.Route
 }
@@ -41,7 +41,7 @@ type Delivery struct {
 type Outcome struct {
 	Result Result
 	Reason Reason
-	// Message holds the words of whoever refuses the delivery, such as a policy, or "".
+	// Message quotes the refusal of the delivery, such as that of a policy, or is "".
 	Message string
 	// Err is why the delivery is Unstored.
 	Err error

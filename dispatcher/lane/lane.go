@@ -76,8 +76,8 @@ func newLane(ctx context.Context, r *route.Route, recovery Recovery) *lane {
 	return l
 }
 
-// setRoute applies a route. A new endpoint gets a new peer. After a change of the spec or of the credentials, an endpoint
-// that was set aside is tried again.
+// setRoute applies a route. A new endpoint gets a new peer. After a change of the spec or of the credentials, a parked
+// endpoint is tried again.
 func (l *lane) setRoute(now time.Time, r *route.Route) {
 	if l.route.URL != r.URL || l.peer.since != r.EndpointSince() && r.EndpointGeneration != 0 {
 		l.peer = l.peer.successor(r.EndpointSince(), l.pace.recovery)

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package logapi is the HTTP door for the log of successes: list, get and watch what was delivered on the first attempt, and
-// restore one delivery as an object. The server that it is mounted on, and its TLS, are left to dispatcher/httpapi.
+// Package logapi is the HTTP door for the log of successes: list, get and watch deliveries that succeeded in their first
+// attempt, and restore one as an object. dispatcher/httpapi has the server and its TLS.
 package logapi
 
 import (
@@ -111,7 +111,7 @@ func (h *Handler) AsksForCertificate() bool {
 	return h.options.Reader != nil && h.options.Rights != nil
 }
 
-// Bounds of the requests for the log. They have their own, so that whoever reads does not keep events out.
+// Bounds of the requests for the log. They have their own, so that readers do not keep events out.
 const (
 	maxReads     = 8
 	maxWatches   = 64

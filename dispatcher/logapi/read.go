@@ -149,8 +149,8 @@ func withKind(d *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// restore makes a PostbackDelivery of what the log has, so that an annotation can ask for its redelivery, under the caller's
-// own rights. One that is there already is left as it is.
+// restore creates the PostbackDelivery of an entry of the log, so that an annotation can request its redelivery, under the
+// caller's own rights. It does not change an existing one.
 func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
 	existing := &v1alpha1.PostbackDelivery{}
 	err := h.options.API.Get(ctx, client.ObjectKey{Namespace: q.namespace, Name: q.name}, existing)

@@ -37,13 +37,13 @@ const (
 	watchedPerSecond = 500
 	watchedBurst     = 1000
 	watchedBytes     = 4 << 20
-	// watchLasts is how long a watch lasts; whoever follows begins another one.
+	// watchLasts is how long a watch lasts; a follower begins another one.
 	watchLasts = 5 * time.Minute
 	// bookmarkEvery is how often a watch says how far it is, which also shows that it lives.
 	bookmarkEvery = 5 * time.Second
 	// watchWrite is how long one write may take.
 	watchWrite = 10 * time.Second
-	// watchRights is how often the caller's right is looked at again.
+	// watchRights is the interval of checks of the caller's right.
 	watchRights = time.Minute
 )
 

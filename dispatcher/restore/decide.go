@@ -101,7 +101,7 @@ func adopted(d *v1alpha1.PostbackDelivery, target *route.Route) *v1alpha1.Postba
 const restoredMessage = "The delivery was restored from a backup. Nothing is sent by itself, because the endpoint may have the event already. " +
 	"Annotate it with " + v1alpha1.RedeliverAnnotation + " to send it."
 
-// park finishes a delivery: it says what it is, and is not sent by itself.
+// park finishes a delivery: its condition has the reason, and it is sent only on request.
 func park(d *v1alpha1.PostbackDelivery, target *route.Route, now time.Time) {
 	status := &d.Status
 	status.Phase, status.NextAttemptTime, status.ObservedGeneration = v1alpha1.DeliveryFailed, nil, d.Generation

@@ -78,7 +78,7 @@ func (a *Adopter) Adopt(ctx context.Context, key types.NamespacedName) (time.Dur
 		return 0, false, nil
 	}
 	postback := types.NamespacedName{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
-	// The delivery waits before the look at the routes, so that a route that appears in between finds it.
+	// The delivery waits before the routes are read, so that a route that appears in between finds it.
 	a.wait(postback, key)
 	target := a.routeOf(postback)
 	switch next := decide(d, target, a.Clock.Now()); {

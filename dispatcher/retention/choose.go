@@ -26,9 +26,9 @@ import (
 	keeping "github.com/postback-dev/postback-operator/internal/history"
 )
 
-// duplicateWindow is how long a finished delivery is kept whatever spec.history counts: as long as it is there, a
-// producer that sends its event again is answered that it is a duplicate. Producers that got no answer send again within
-// seconds or a few minutes.
+// duplicateWindow is the minimum time for which a finished delivery is kept, regardless of the counts of spec.history:
+// as long as it exists, a producer that sends its event again gets the answer Duplicate. Producers that got no answer
+// send again within seconds or a few minutes.
 const duplicateWindow = keeping.Grace
 
 // Reasons why a delivery is deleted, as the metric has them.
@@ -122,7 +122,7 @@ func (c *cursor) surplus() int {
 
 func (c *cursor) all() int { return len(c.group.entries) }
 
-// peek moves to the next entry before end that may be looked at now, and returns it, or nil.
+// peek moves to the next entry before end whose notBefore has passed, and returns it, or nil.
 func (c *cursor) peek(end int, now time.Time) *entry {
 	for ; c.at < end; c.at++ {
 		if e := c.group.entries[c.at]; !e.notBefore.After(now) {

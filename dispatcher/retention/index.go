@@ -49,7 +49,7 @@ type entry struct {
 	at time.Time
 	// annotated is set if it carries a redeliver annotation, answered or not.
 	annotated bool
-	// notBefore is when it may be looked at again, after it could not be deleted.
+	// notBefore is the time of the next try, after it could not be deleted.
 	notBefore time.Time
 }
 

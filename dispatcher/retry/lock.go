@@ -98,8 +98,8 @@ func (l *watchedLock) write(began time.Time, write func() error) error {
 	return nil
 }
 
-// release gives the Lease up if it is this replica's, when what it has begun is recorded. The elector's own release would
-// do so after any term, and without a look at who holds the Lease by then.
+// release releases the Lease if this replica holds it, after its attempts are recorded. The elector's own release would
+// do so after any term, without reading the present holder.
 func (l *watchedLock) release(ctx context.Context) error {
 	l.election.lost()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.election.renewDeadline())

@@ -31,7 +31,7 @@ import (
 )
 
 const (
-	// redacted stands in a record for a secret.
+	// redacted replaces a secret in a record.
 	redacted = "[redacted]"
 	// minSecret is the length from which on a text can be a secret. A shorter one is in many texts by chance.
 	minSecret = 4

@@ -75,7 +75,7 @@ func New(o Options) *Sender {
 	}
 }
 
-// Send posts a delivery to the endpoint of a route, signed anew, and returns the record of the attempt, without its
+// Send signs a delivery, posts it to the endpoint of a route, and returns the record of the attempt, without its
 // number. The route's timeout covers everything from getting a token to the end of the answer. If ctx ends first, the
 // outcome is Interrupted.
 func (s *Sender) Send(ctx context.Context, r *route.Route, d *v1alpha1.PostbackDelivery) v1alpha1.Attempt {

@@ -71,7 +71,7 @@ func inURL(text, character string) int {
 	return foldedPrefix(text, escaped.String())
 }
 
-// inJSON knows \", \/ and \u00e9, which some encoders write for whatever is not ASCII, or means something in HTML.
+// inJSON knows \", \/ and \u00e9: some encoders escape characters that are not ASCII, or special in HTML.
 func inJSON(text, character string) int {
 	const short = `""\\//b` + "\bf\fn\nr\rt\t" // what is written, and what it means
 	switch {

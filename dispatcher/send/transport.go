@@ -68,8 +68,8 @@ type transports struct {
 	own    *lru.Cache // of *ownTransport, by the Postback's UID
 }
 
-// sharedKey selects the connections of some hosts. Each shard has an age of its own, so that not all endpoints are
-// connected to anew at once.
+// sharedKey selects the connections of some hosts. Each shard has an age of its own, so that not all connections
+// are replaced at once.
 type sharedKey struct {
 	dialer *egress.Dialer
 	shard  uint64

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package trace has one trace tell of an event, from the request that posted it to each attempt to deliver it, whichever
-// replica makes it, and whenever. The endpoint gets its place in the trace, too. It is off unless Start is told where to
-// export to. No span holds a key, a token, a URL, a header's value or data of an event.
+// Package trace records one trace for an event, from the request that posted it to each attempt to deliver it, on any
+// replica and at any time. The endpoint gets its trace context, too. It is off unless the environment names a collector.
+// No span holds a key, a token, a URL, a header's value or data of an event.
 package trace
 
 import (

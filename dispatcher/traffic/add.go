@@ -25,8 +25,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// add adds the counts of a book to the statistics of its Postback. Statistics that belong to another Postback of the same name
-// begin anew. Those without an owner, as after a restore, are continued.
+// add adds the counts of a book to the statistics of its Postback. Statistics that belong to another Postback of the same
+// name begin at zero. Those without an owner, as after a restore, continue.
 func add(s *v1alpha1.PostbackStatistics, b *book, now time.Time) {
 	s.Namespace, s.Name = b.key.Namespace, b.key.Name
 	owner := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback", Name: b.key.Name, UID: b.uid}

@@ -65,7 +65,8 @@ type Client struct {
 	open *Connection
 }
 
-// New returns a client that connects with the first request, and anew when the connection is lost.
+// New returns a client that connects with the first request, and again after the connection is
+// lost.
 func New(connect func(context.Context) (*Connection, error)) *Client {
 	return &Client{connect: connect}
 }
@@ -274,8 +275,8 @@ type Event struct {
 	LeftOut int
 }
 
-// Watch tells of each delivery that is logged after a resource version, until ctx ends, tell fails, or the dispatcher ends
-// it, which it does after some minutes: then it returns nil.
+// Watch passes each delivery that is logged after a resource version to tell, until ctx ends, tell fails, or the
+// dispatcher ends the watch, as it does after some minutes: then it returns nil.
 func (c *Client) Watch(ctx context.Context, q Query, resourceVersion string, tell func(Event) error) error {
 	// A connection that says nothing may be dead.
 	ctx, cancel := context.WithCancelCause(ctx)

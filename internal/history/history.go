@@ -25,7 +25,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Grace is how long every finished delivery is kept, whatever spec.history says.
+// Grace is the minimum time for which every finished delivery is kept, regardless of spec.history.
 const Grace = 5 * time.Minute
 
 // Kept gathers the delivered PostbackDeliveries of one Postback. The zero value has seen none.

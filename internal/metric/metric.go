@@ -48,7 +48,7 @@ func Values[T ~string](name string, values ...T) Label {
 	return label
 }
 
-// Definition is a metric as it is documented.
+// Definition is the documented form of a metric.
 type Definition struct {
 	Name, Type, Help string
 	Labels           []Label

@@ -20,8 +20,8 @@ package nonprinting
 
 import "unicode"
 
-// Is reports whether a character is not seen: controls, formats (among them the marks of direction), separators of lines and
-// paragraphs, private use, variation selectors but that of emoji, and blank letters. Line feed and tab are among them.
+// Is reports whether a character is invisible: controls, formats (among them the marks of direction), separators of lines
+// and paragraphs, private use, variation selectors but that of emoji, and blank letters. Line feed and tab are among them.
 func Is(r rune) bool {
 	switch r {
 	case 0xfe0f: // VARIATION SELECTOR-16: shows the emoji before it in colour.

@@ -61,9 +61,9 @@ func New[V any](c clock.PassiveClock) *Cache[V] {
 	return &Cache[V]{clock: c, answers: lru.New(maxRemembered)}
 }
 
-// Get returns the answer that holds under a key, or what ask returns, which also says for how long it holds: 0 means that it is
-// not remembered. An error is not remembered either, and leaves the last answer as it is. The question goes on if ctx ends, for
-// the others who wait for its answer: ask has to bound it.
+// Get returns the cached answer of a key, or the result of ask, which also returns its lifetime: 0 means that it is not
+// cached. An error is not cached either, and does not change the last answer. The question continues if ctx ends, because
+// others wait for its answer: ask has to bound it.
 func (c *Cache[V]) Get(ctx context.Context, key string, ask func(context.Context) (V, time.Duration, error)) (V, error) {
 	if value, ok := c.holding(key); ok {
 		return value, nil

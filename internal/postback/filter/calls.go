@@ -63,10 +63,10 @@ func newCalls(env *cel.Env, patterns map[string]*pattern) (*calls, error) {
 	return c, nil
 }
 
-// noSuchOverload is an error of its own each time: whoever returns it writes into it where it was.
+// noSuchOverload returns a new error each time, because its caller writes the position into it.
 func noSuchOverload() ref.Val { return types.NewErrFromString("no such overload") }
 
-// implementation calls what a function is bound to, whatever the number of its arguments.
+// implementation calls the binding of a function, with any number of arguments.
 func implementation(o *functions.Overload) functions.FunctionOp {
 	return func(values ...ref.Val) ref.Val {
 		if o.OperandTrait != 0 && !values[0].Type().HasTrait(o.OperandTrait) {

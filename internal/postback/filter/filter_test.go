@@ -137,7 +137,7 @@ func TestCompileRefuses(t *testing.T) {
 		"a message":                   {`google.protobuf.Int32Value{value: 1} == 1`, "maps and messages cannot"},
 		"a named time zone":           {`timestamp(event.createdAt).getHours("Europe/Berlin") == 1`, `must be "UTC" or an offset`},
 		"a time zone of the event":    {`timestamp(event.createdAt).getHours(event.data.zone) == 1`, `must be "UTC" or an offset`},
-		"the name event taken":        {`[1].exists(event, event == 1)`, "the name event is taken"},
+		"the name event taken":        {`[1].exists(event, event == 1)`, "the name event is reserved"},
 		"nested too deep in macros":   {`[1].all(a, [1].all(b, [1].all(c, [1].all(d, [1].all(e, true)))))`, "comprehension exceeds nesting limit"},
 		"nested too deep in brackets": {strings.Repeat("(", 200) + "true" + strings.Repeat(")", 200), "recursion"},
 		"too long":                    {strings.Repeat(" ", maxExpression) + "true", "size exceeds limit"},

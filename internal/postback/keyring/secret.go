@@ -28,7 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// How a keyring stands in a core Secret, beside the current key under v1alpha1.SigningKeyName.
+// The entries of a keyring in a core Secret, beside the current key under v1alpha1.SigningKeyName.
 const (
 	// previousPrefix and the key's version name the data of a previous key.
 	previousPrefix = "previous-"
