@@ -46,22 +46,22 @@ var (
 
 var (
 	keysMade = metric.Manager.Counters("postback_signing_keys_made_total",
-		"Signing keys that were made, by the cause: the first of a PostbackSecret, a request for rotation, spec.rotation.every, or the loss of the key before.",
+		"Signing keys that were made, by the cause: the first key of a PostbackSecret, a request for rotation, spec.rotation.every, or the loss of the earlier key.",
 		metric.Values("cause", causeFirst, causeRequested, causeScheduled, causeLost))
 	postbacksByReady = metric.Manager.GaugeDesc("postback_postbacks",
 		"Postbacks, by the status of their condition Ready. Reported by the elected manager.", readyLabel)
 	secretsByReady = metric.Manager.GaugeDesc("postback_postbacksecrets",
 		"PostbackSecrets, by the status of their condition Ready. Reported by the elected manager.", readyLabel)
 	unhealthyEndpoints = metric.Manager.GaugeDesc("postback_unhealthy_endpoints",
-		"Postbacks that are enabled and whose condition EndpointHealthy is False, by its reason. Reported by the elected manager.",
+		"Enabled Postbacks whose condition EndpointHealthy is False, by its reason. Reported by the elected manager.",
 		metric.Values("reason", v1alpha1.UnhealthyReasons...))
 	rotationOverdue = metric.Manager.GaugeDesc("postback_rotation_overdue_seconds",
-		"For how long the rotation, or the end of a previous key, that is overdue for longest has been overdue; 0 if none is. Reported by the elected manager.")
+		"Age of the longest overdue rotation or end of a previous key; 0 if none is overdue. Reported by the elected manager.")
 	oldestKey = metric.Manager.GaugeDesc("postback_oldest_signing_key_age_seconds",
 		"Age of the oldest current key of all generated ones; 0 if there is none. Reported by the elected manager.")
 )
 
-// collector reports the gauges of the manager, where it is elected, so that a sum over the replicas is true.
+// collector reports the gauges of the manager if it is elected, so that a sum over the replicas is right.
 type collector struct {
 	cache   client.Reader
 	elected <-chan struct{}

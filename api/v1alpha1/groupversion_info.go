@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package v1alpha1 holds the kinds of the API group postback.dev: Postback, PostbackSecret, PostbackDelivery and
+// Package v1alpha1 contains the kinds of the API group postback.dev: Postback, PostbackSecret, PostbackDelivery and
 // PostbackStatistics.
 //
 // +kubebuilder:object:generate=true

@@ -24,13 +24,13 @@ const (
 	IngestPortName = "ingest"
 	// IngestCertificateName is the Secret of type kubernetes.io/tls with the certificate of ingest.
 	IngestCertificateName = "postback-ingest-tls"
-	// IngestCAName is the Secret of type kubernetes.io/tls with the CA of a certificate that the manager keeps, and the
-	// ConfigMap with the CAs that senders are to trust.
+	// IngestCAName is the Secret of type kubernetes.io/tls with the CA of a self-managed certificate, and the ConfigMap with
+	// the CAs that senders have to trust.
 	IngestCAName = "postback-ingest-ca"
-	// CABundleKey is where, in these Secrets and in the ConfigMap, the CAs to trust stand, in PEM.
+	// CABundleKey is the data key of the CAs to trust, in PEM, in these Secrets and in the ConfigMap.
 	CABundleKey = "ca.crt"
-	// IntakeLeaseName is the Lease that tells those who look for deliveries how the dispatcher takes events in, by
-	// IntakeAnnotation. It is there with the JetStream intake.
+	// IntakeLeaseName is the Lease by which clients learn the intake of the dispatcher, from IntakeAnnotation. It exists
+	// with the JetStream intake.
 	IntakeLeaseName = "postback-intake"
 	// RetriesLeaseName is the Lease by which the dispatcher replica that owns the retries is elected.
 	RetriesLeaseName = "postback-dispatcher-retries"

@@ -16,7 +16,7 @@ limitations under the License.
 
 package v1alpha1
 
-// OwnLabels returns the labels that everything has which the operator creates.
+// OwnLabels returns the labels of every object that the operator creates.
 func OwnLabels() map[string]string {
 	return map[string]string{ManagedByLabel: ManagedBy, PartOfLabel: PartOf}
 }

@@ -22,21 +22,21 @@ import (
 	"time"
 )
 
-// Annotations that ask for an action. Each value is an opaque token: a value that differs from the one that the status
-// says was handled last asks once. The operator never removes them, so that GitOps tools see no drift.
+// Annotations that request an action. Each value is an opaque token: a value other than the last handled one in the
+// status makes one request. The operator never removes them, so that GitOps tools see no drift.
 const (
 	// RotateSecretAnnotation, on a PostbackSecret or a Postback, asks for a new signing key.
 	RotateSecretAnnotation = "postback.dev/rotate-secret"
 	// PassedRotateSecretAnnotation, on a PostbackSecret, asks for a new signing key in the name of a Postback. The
 	// operator sets it when RotateSecretAnnotation on a Postback gets a new value, and leaves that of the PostbackSecret
-	// to whoever owns it.
+	// to its owner.
 	PassedRotateSecretAnnotation = "postback.dev/rotate-secret-from-postback"
 	// SendTestAnnotation, on a Postback, asks for a test event. Its value is an event type, optionally followed by a
-	// slash and a token: "lead.created/2". Each value asks once for as long as the PostbackDelivery that it made is kept,
-	// also if another value came between.
+	// slash and a token: "lead.created/2". Each value makes one request as long as its
+	// PostbackDelivery exists, also if another value came between.
 	SendTestAnnotation = "postback.dev/send-test"
-	// SendTestDataAnnotation, on a Postback, holds the data of test events, a JSON object, instead of the sample. It asks
-	// for nothing by itself.
+	// SendTestDataAnnotation, on a Postback, contains the data of test events, a JSON object, instead of the sample. It
+	// makes no request by itself.
 	SendTestDataAnnotation = "postback.dev/send-test-data"
 	// RedeliverAnnotation, on a PostbackDelivery in any phase, asks for a new attempt at once.
 	RedeliverAnnotation = "postback.dev/redeliver"
@@ -45,27 +45,28 @@ const (
 	// a token: "24h/2".
 	RedeliverSinceAnnotation = "postback.dev/redeliver-since"
 	// PassedRedeliverAnnotation, on a PostbackDelivery, asks for a new attempt in the name of a Postback's
-	// RedeliverSinceAnnotation. Unlike one that a person asks for, it waits for its turn at the endpoint.
+	// RedeliverSinceAnnotation. Unlike a redelivery that a user requests, it waits for its turn at the endpoint.
 	PassedRedeliverAnnotation = "postback.dev/redeliver-from-postback"
-	// DeferredAnnotation, on a PostbackDelivery, says that whoever stored it leaves the first attempt to the elected dispatcher
+	// DeferredAnnotation, on a PostbackDelivery, says that its first attempt is left to the elected dispatcher
 	// replica. Its value is "true", or the state of a Postback that was Paused or Disabled.
 	DeferredAnnotation = "postback.dev/deferred"
-	// IntakeAnnotation, on the Lease IntakeLeaseName, holds the dispatcher's --intake, such as IntakeJetStream. Whoever opens
-	// ingest to the outside can put its base URL beside it, in IngestURLAnnotation.
+	// IntakeAnnotation, on the Lease IntakeLeaseName, holds the dispatcher's --intake, such as IntakeJetStream. If ingest is exposed
+	// to the outside, an administrator can put its base URL into IngestURLAnnotation.
 	IntakeAnnotation    = "postback.dev/intake"
 	IngestURLAnnotation = "postback.dev/ingest-url"
-	// IntakeJetStream has deliveries that are made at once in a log of successes, and only the others as PostbackDeliveries.
+	// IntakeJetStream keeps deliveries that succeed on the first attempt in the log of successes, and the others as
+	// PostbackDeliveries.
 	IntakeJetStream = "jetstream"
-	// LeftOutAnnotation, on a bookmark of those who follow the log of successes, says how many deliveries were left out since
-	// the bookmark before, because they were too many to be read.
+	// LeftOutAnnotation, on a bookmark in a watch of the log of successes, is the number of deliveries left out since the
+	// bookmark before, because there were too many to read.
 	LeftOutAnnotation = "postback.dev/left-out"
 	// TraceparentAnnotation, on a PostbackDelivery, holds its place in the trace of the event (W3C Trace Context), to which
 	// the attempts belong, if the dispatcher exports traces.
 	TraceparentAnnotation = "postback.dev/traceparent"
 )
 
-// RequestAnnotations ask for an action, or hold what belongs to such a request. A manifest for Git or for another cluster must not
-// have them: applied there, they ask again.
+// RequestAnnotations request an action, or contain data of such a request. A manifest for Git or for another cluster must not
+// have them: applied there, they request it again.
 var RequestAnnotations = []string{
 	RotateSecretAnnotation, PassedRotateSecretAnnotation, SendTestAnnotation, SendTestDataAnnotation,
 	RedeliverAnnotation, RedeliverSinceAnnotation, PassedRedeliverAnnotation,
@@ -80,8 +81,8 @@ const (
 	// adopted by the Postback of its name.
 	RestoredLabel = "postback.dev/restored"
 	// WatchLabel, with the value "true", on a Secret lets the manager see a change of it at once. The manager puts it
-	// on the Secrets that it makes; on a Secret that somebody else makes it is optional, and without it a change is
-	// seen at the next periodic look.
+	// on the Secrets that it makes. On other Secrets it is optional: without it the manager sees a change at its next
+	// periodic read.
 	WatchLabel = "postback.dev/watch"
 
 	// RouteFinalizer keeps a Postback until its route is gone: an owner reference cannot cross namespaces.
@@ -99,7 +100,7 @@ const (
 const (
 	ManagerFieldOwner    = "postback-manager"
 	DispatcherFieldOwner = "postback-dispatcher"
-	// PluginFieldOwner is that of people who use the kubectl plugin or its console.
+	// PluginFieldOwner is the field manager of the kubectl plugin and its console.
 	PluginFieldOwner = "kubectl-postback"
 )
 

@@ -46,7 +46,7 @@ type SecretKeySelector struct {
 	Key string `json:"key,omitempty"`
 }
 
-// HeaderSource says where the value of a header comes from.
+// HeaderSource is the source of the value of a header.
 type HeaderSource struct {
 	// secretKeyRef selects a key of a Secret of the same namespace.
 	//
@@ -82,24 +82,23 @@ type Header struct {
 	ValueFrom *HeaderSource `json:"valueFrom,omitempty"`
 }
 
-// TLS says how the endpoint proves who it is, and how the dispatcher does. The endpoint's certificate is always verified.
+// TLS has the certificates by which the endpoint and the dispatcher identify themselves. The endpoint's certificate is always verified.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.caSecretRef) || has(self.clientCertificateSecretRef)",message="must have at least one of caSecretRef and clientCertificateSecretRef"
 type TLS struct {
-	// caSecretRef selects PEM certificates that the endpoint's certificate has to chain to, instead of the public
-	// authorities.
+	// caSecretRef selects PEM certificates of the authorities to trust, instead of the public authorities.
 	//
 	// +optional
 	CASecretRef *SecretKeySelector `json:"caSecretRef,omitempty"`
 
 	// clientCertificateSecretRef names a Secret with a certificate (tls.crt) and its key (tls.key), as in the type
-	// kubernetes.io/tls, which the dispatcher shows to the endpoint.
+	// kubernetes.io/tls. The dispatcher presents it to the endpoint.
 	//
 	// +optional
 	ClientCertificateSecretRef *LocalReference `json:"clientCertificateSecretRef,omitempty"`
 }
 
-// Authentication says what the header Authorization holds.
+// Authentication is the source of the header Authorization.
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.basic), has(self.bearer), has(self.oauth2)].filter(x, x).size() == 1",message="must have exactly one of basic, bearer and oauth2"
 type Authentication struct {
@@ -135,10 +134,10 @@ type BearerAuthentication struct {
 	SecretKeyRef SecretKeySelector `json:"secretKeyRef,omitzero"`
 }
 
-// OAuth2ClientCredentials is how a token is got.
+// OAuth2ClientCredentials are the parameters of a token request.
 type OAuth2ClientCredentials struct {
-	// tokenURL of the authorisation server, an absolute https URL; http only where the operator was started with
-	// --allow-plain-http. The dispatcher reaches it under the same rules as the endpoint.
+	// tokenURL of the authorisation server: an absolute https URL, or http if the manager has
+	// --allow-plain-http. The same rules for addresses apply as for the endpoint.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -161,7 +160,7 @@ type OAuth2ClientCredentials struct {
 	// +required
 	ClientSecretRef SecretKeySelector `json:"clientSecretRef,omitzero"`
 
-	// scopes to ask for.
+	// scopes to request.
 	//
 	// +optional
 	// +listType=set
@@ -169,7 +168,7 @@ type OAuth2ClientCredentials struct {
 	// +kubebuilder:validation:MaxItems=32
 	Scopes []OAuth2Scope `json:"scopes,omitempty"`
 
-	// audience to ask for, which some authorisation servers require.
+	// audience to request, which some authorisation servers require.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1

@@ -18,7 +18,7 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// PostbackStatus is what the operator has observed of a Postback.
+// PostbackStatus is the observed state of a Postback.
 type PostbackStatus struct {
 	// conditions are Ready, Reconciling, Stalled, EndpointHealthy, TestEvent and Redelivery.
 	//
@@ -56,7 +56,7 @@ type PostbackStatus struct {
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledRotateSecret string `json:"lastHandledRotateSecret,omitempty"`
 
-	// lastHandledSendTest is the newest value of the annotation postback.dev/send-test that was acted on.
+	// lastHandledSendTest is the newest handled value of the annotation postback.dev/send-test.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
@@ -67,14 +67,14 @@ type PostbackStatus struct {
 	// +optional
 	Redelivery *Redelivery `json:"redelivery,omitempty"`
 
-	// waiting says why deliveries wait for the endpoint, and until when. It is absent while nothing of the endpoint delays
-	// them. The dispatcher replica that owns the retries sets it.
+	// waiting is the reason why deliveries wait for the endpoint, and the end of the wait. It is absent while the endpoint
+	// does not delay them. The dispatcher replica that owns the retries sets it.
 	//
 	// +optional
 	Waiting *EndpointWait `json:"waiting,omitempty"`
 }
 
-// EndpointWait says why deliveries wait for their endpoint.
+// EndpointWait is the reason why deliveries wait for their endpoint, and the end of the wait.
 type EndpointWait struct {
 	// reason is CircuitOpen, RetryAfter or Gone.
 	//
@@ -82,13 +82,13 @@ type EndpointWait struct {
 	Reason EndpointWaitReason `json:"reason,omitempty"`
 
 	// until is the earliest time of the next attempt: that of the next probe, or the end of the pause that the endpoint
-	// asked for. It is absent if a probe may begin at once, and if the endpoint answered 410.
+	// asked for. It is absent if a probe may begin at once, or if the endpoint answered 410.
 	//
 	// +optional
 	Until *metav1.Time `json:"until,omitempty"`
 }
 
-// Redelivery is how far a request to redeliver many has come.
+// Redelivery is the progress of a request to redeliver many deliveries.
 type Redelivery struct {
 	// request is the value of the annotation.
 	//
@@ -97,7 +97,7 @@ type Redelivery struct {
 	// +kubebuilder:validation:MaxLength=256
 	Request string `json:"request,omitempty"`
 
-	// since is the time from which on deliveries are sent again, counted from when they were made.
+	// since selects the deliveries to send again: those that were made at this time or later.
 	//
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
@@ -108,7 +108,7 @@ type Redelivery struct {
 	// +kubebuilder:validation:Minimum=0
 	Requested int32 `json:"requested,omitempty"`
 
-	// completionTime is when all had been asked for.
+	// completionTime is the time at which the last redelivery was requested.
 	//
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
@@ -185,17 +185,18 @@ var UnhealthyReasons = func() []string {
 	return reasons
 }()
 
-// EndpointWaitReason says why the deliveries to an endpoint wait.
+// EndpointWaitReason is the reason why the deliveries to an endpoint wait.
 //
 // +kubebuilder:validation:Enum=CircuitOpen;RetryAfter;Gone
 type EndpointWaitReason string
 
 const (
-	// WaitCircuitOpen says that attempts failed one after the other: one probe at a time goes to the endpoint.
+	// WaitCircuitOpen says that a series of attempts failed: the endpoint gets one probe at a time.
 	WaitCircuitOpen EndpointWaitReason = "CircuitOpen"
 	// WaitRetryAfter says that the endpoint asked for a pause.
 	WaitRetryAfter EndpointWaitReason = "RetryAfter"
-	// WaitGone says that the endpoint answered 410: deliveries wait until spec changes, or somebody sends a test event or redelivers one of them.
+	// WaitGone says that the endpoint answered 410. Deliveries wait until spec changes, or until a user sends a test event or
+	// redelivers one of them.
 	WaitGone EndpointWaitReason = "Gone"
 )
 

@@ -38,7 +38,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.matches('^([*]|[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?([.][A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*([.][*])?)$')",message="must be an event type such as lead.created, a prefix such as sale.*, or *"
 type Trigger string
 
-// PostbackState says what happens to the events of a Postback.
+// PostbackState is the treatment of the events of a Postback.
 //
 // +kubebuilder:validation:Enum=Enabled;Paused;Disabled
 type PostbackState string
@@ -48,7 +48,7 @@ const (
 	PostbackEnabled PostbackState = "Enabled"
 	// PostbackPaused stores events and lets them wait.
 	PostbackPaused PostbackState = "Paused"
-	// PostbackDisabled skips new events and holds those that are stored.
+	// PostbackDisabled skips new events and lets stored ones wait.
 	PostbackDisabled PostbackState = "Disabled"
 )
 
@@ -66,7 +66,7 @@ const (
 	SignatureStandardWebhooks SignatureScheme = "StandardWebhooks"
 )
 
-// PayloadFormat says what the body of a request looks like.
+// PayloadFormat is the format of the body of a request.
 //
 // +kubebuilder:validation:Enum=JSON;CloudEvents;Slack
 type PayloadFormat string
@@ -80,7 +80,7 @@ const (
 	FormatSlack PayloadFormat = "Slack"
 )
 
-// RetryPolicy says when to stop trying. Without it a delivery is tried until it is delivered: after 12s, 2m28s, 30m8s,
+// RetryPolicy limits the attempts. Without it a delivery is retried until it is delivered: after 12s, 2m28s, 30m8s,
 // 6h7m6s, and then every 24h.
 type RetryPolicy struct {
 	// maxAttempts is the number of attempts, the first included, after which a delivery fails. 0, the default, sets no
@@ -91,8 +91,8 @@ type RetryPolicy struct {
 	// +kubebuilder:validation:Maximum=1000
 	MaxAttempts *int32 `json:"maxAttempts,omitempty"`
 
-	// giveUpAfter is the time, counted from the first attempt, after which a delivery fails instead of being tried
-	// again. 0s, the default, sets no limit.
+	// giveUpAfter is the time since the first attempt after which a delivery fails and is not retried.
+	// 0s, the default, sets no limit.
 	//
 	// +optional
 	// +kubebuilder:validation:Type=string
@@ -101,10 +101,10 @@ type RetryPolicy struct {
 	GiveUpAfter *metav1.Duration `json:"giveUpAfter,omitempty"`
 }
 
-// Limits bound what one Postback may use.
+// Limits bound the requests and the backlog of one Postback.
 type Limits struct {
 	// maxConcurrent is the number of requests in flight to the endpoint at a time. If it is set, one dispatcher replica
-	// makes all attempts, so that it holds exactly. By default each replica makes at most 16 at a time.
+	// makes all attempts, so that the limit is exact. By default each replica makes at most 16 at a time.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -112,7 +112,7 @@ type Limits struct {
 	MaxConcurrent *int32 `json:"maxConcurrent,omitempty"`
 
 	// perSecond is the number of requests to the endpoint that may begin in a second. If it is set, one dispatcher
-	// replica makes all attempts, so that it holds exactly. 0, the default, sets no limit.
+	// replica makes all attempts, so that the limit is exact. 0, the default, sets no limit.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -120,7 +120,7 @@ type Limits struct {
 	PerSecond *int32 `json:"perSecond,omitempty"`
 
 	// maxPending is the number of unfinished deliveries at which new events are refused, for this Postback only. The
-	// default is 10000. The bound is soft: each dispatcher replica counts what it has seen.
+	// default is 10000. The bound is soft: each dispatcher replica counts the deliveries that it has seen.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -128,23 +128,23 @@ type Limits struct {
 	MaxPending *int32 `json:"maxPending,omitempty"`
 }
 
-// History says how many finished deliveries are kept.
+// History bounds the number and age of finished deliveries.
 type History struct {
-	// delivered is the number of delivered ones that are kept, the newest. The default is 100.
+	// delivered is the number of delivered ones to keep, the newest. The default is 100.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	Delivered *int32 `json:"delivered,omitempty"`
 
-	// failed is the number of failed ones that are kept, the newest. The default is 100.
+	// failed is the number of failed ones to keep, the newest. The default is 100.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	Failed *int32 `json:"failed,omitempty"`
 
-	// ttl is how long a finished delivery is kept at most. The default is 168h.
+	// ttl is the longest time to keep a finished delivery. The default is 168h.
 	//
 	// +optional
 	// +kubebuilder:validation:Type=string
@@ -153,12 +153,12 @@ type History struct {
 	TTL *metav1.Duration `json:"ttl,omitempty"`
 }
 
-// PostbackSpec says which events go to which endpoint, and how.
+// PostbackSpec selects events and describes their delivery to the endpoint.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.auth) || !has(self.headers) || !self.headers.exists(h, h.name.lowerAscii() == 'authorization')",message="auth sets the header Authorization: remove either auth or that header"
 type PostbackSpec struct {
-	// url of the endpoint, which gets a POST for each event. It must be an absolute https URL; http only where the
-	// operator was started with --allow-plain-http.
+	// url of the endpoint, which gets a POST for each event. It must be an absolute https URL, or http if the
+	// manager has --allow-plain-http.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -181,22 +181,22 @@ type PostbackSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Triggers []Trigger `json:"triggers,omitempty"`
 
-	// displayName is a name for people.
+	// displayName is a name for humans.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=100
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\x00-\\x1f\\x7f]')",message="must not contain line breaks or other control characters"
 	DisplayName string `json:"displayName,omitempty"`
 
-	// state is Enabled (events are delivered), Paused (events are stored and wait) or Disabled (new events are skipped
-	// and those that are stored wait).
+	// state is Enabled (events are delivered), Paused (events are stored and wait) or Disabled (new events are skipped,
+	// and stored ones wait).
 	//
 	// +optional
 	// +default="Enabled"
 	State PostbackState `json:"state,omitempty"`
 
-	// filter is a CEL expression over the event that says whether it is sent, such as event.data.sale.amount > 1000. The
-	// variable event holds id, event (the type), createdAt and data. An event for which it fails is not sent.
+	// filter is a CEL expression that selects events, such as event.data.sale.amount > 1000. The variable event has id,
+	// event (the type), createdAt and data. An event for which the evaluation fails is not sent.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -216,7 +216,7 @@ type PostbackSpec struct {
 	// +optional
 	SecretRef *LocalReference `json:"secretRef,omitempty"`
 
-	// headers are sent with each request.
+	// headers of each request.
 	//
 	// +optional
 	// +listType=map
@@ -225,12 +225,12 @@ type PostbackSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))",message="must not name a header twice: names are compared without case"
 	Headers []Header `json:"headers,omitempty"`
 
-	// auth says what the header Authorization holds.
+	// auth is the source of the header Authorization.
 	//
 	// +optional
 	Auth *Authentication `json:"auth,omitempty"`
 
-	// tls says how the endpoint proves who it is, and how the dispatcher does.
+	// tls has the certificates by which the endpoint and the dispatcher identify themselves.
 	//
 	// +optional
 	TLS *TLS `json:"tls,omitempty"`
@@ -243,7 +243,7 @@ type PostbackSpec struct {
 	// +kubebuilder:validation:MaxItems=2
 	Signatures []SignatureScheme `json:"signatures,omitempty"`
 
-	// timeout bounds one attempt, from the dial to the end of the answer. The default is 10s.
+	// timeout bounds one attempt, from the dial to the end of the response. The default is 10s.
 	//
 	// +optional
 	// +kubebuilder:validation:Type=string
@@ -251,24 +251,24 @@ type PostbackSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,6})?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('30s')",message="must be a duration from 1s to 30s, such as 10s"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 
-	// retry says when to stop trying. By default a delivery is tried until it is delivered.
+	// retry limits the attempts. By default a delivery is retried until it is delivered.
 	//
 	// +optional
 	Retry *RetryPolicy `json:"retry,omitempty"`
 
-	// limits bound what this Postback may use.
+	// limits bound the requests and the backlog of this Postback.
 	//
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
 
-	// history says how many finished deliveries are kept.
+	// history bounds the number and age of finished deliveries.
 	//
 	// +optional
 	History *History `json:"history,omitempty"`
 }
 
-// Postback sends the events of its namespace whose types match its triggers to an endpoint, each signed and retried
-// until it is delivered.
+// Postback sends events of its namespace to an endpoint: those whose types match its triggers. Each is signed, and
+// retried until it is delivered.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -294,12 +294,12 @@ type Postback struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is what is wanted.
+	// spec is the desired state.
 	//
 	// +required
 	Spec PostbackSpec `json:"spec,omitzero"`
 
-	// status is what the operator has observed.
+	// status is the observed state.
 	//
 	// +optional
 	// +default={"observedGeneration":-1}

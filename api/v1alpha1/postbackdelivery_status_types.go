@@ -27,19 +27,19 @@ const (
 	MaxMessage = 1024
 )
 
-// DeliveryPhase says where a delivery stands. It is beside the conditions because a selectable field has to be a scalar.
+// DeliveryPhase is the state of a delivery. Conditions have it, too, but a selectable field has to be a scalar.
 //
 // +kubebuilder:validation:Enum=Pending;Retrying;Delivered;Failed
 type DeliveryPhase string
 
 const (
-	// DeliveryPending has no attempt on record.
+	// DeliveryPending has no recorded attempt.
 	DeliveryPending DeliveryPhase = "Pending"
-	// DeliveryRetrying has failed at least once and will be tried again.
+	// DeliveryRetrying has failed at least once and will be retried.
 	DeliveryRetrying DeliveryPhase = "Retrying"
 	// DeliveryDelivered was accepted by the endpoint.
 	DeliveryDelivered DeliveryPhase = "Delivered"
-	// DeliveryFailed will not be tried again, unless somebody asks for it.
+	// DeliveryFailed will not be retried, unless a user requests a redelivery.
 	DeliveryFailed DeliveryPhase = "Failed"
 )
 
@@ -48,47 +48,47 @@ func (p DeliveryPhase) Finished() bool {
 	return p == DeliveryDelivered || p == DeliveryFailed
 }
 
-// Outcome says how an attempt ended. The set is closed: status, metrics and logs use the same words.
+// Outcome is the result of an attempt. The set is closed: status, metrics and logs use the same words.
 //
 // +kubebuilder:validation:Enum=Succeeded;Redirected;Rejected4xx;Gone;Failed5xx;UnexpectedStatus;Timeout;ConnectionRefused;ConnectionReset;ConnectionFailed;NameNotResolved;AddressBlocked;TLSFailed;ProxyFailed;AuthenticationFailed;InvalidResponse;InvalidRequest;Interrupted
 type Outcome string
 
 const (
-	// OutcomeSucceeded is a 2xx answer.
+	// OutcomeSucceeded is a 2xx response.
 	OutcomeSucceeded Outcome = "Succeeded"
-	// OutcomeRedirected is a 3xx answer; redirects are not followed.
+	// OutcomeRedirected is a 3xx response; redirects are not followed.
 	OutcomeRedirected Outcome = "Redirected"
-	// OutcomeRejected4xx is a 4xx answer other than 410.
+	// OutcomeRejected4xx is a 4xx response other than 410.
 	OutcomeRejected4xx Outcome = "Rejected4xx"
-	// OutcomeGone is the answer 410: the endpoint wants no more events.
+	// OutcomeGone is the response 410: the endpoint wants no more events.
 	OutcomeGone Outcome = "Gone"
-	// OutcomeFailed5xx is a 5xx answer.
+	// OutcomeFailed5xx is a 5xx response.
 	OutcomeFailed5xx Outcome = "Failed5xx"
-	// OutcomeUnexpectedStatus is an answer with any other status.
+	// OutcomeUnexpectedStatus is a response with any other status.
 	OutcomeUnexpectedStatus Outcome = "UnexpectedStatus"
-	// OutcomeTimeout is no answer within spec.timeout.
+	// OutcomeTimeout is no response within spec.timeout.
 	OutcomeTimeout Outcome = "Timeout"
-	// OutcomeConnectionRefused is an endpoint that listens on no such port.
+	// OutcomeConnectionRefused is an endpoint that does not listen on its port.
 	OutcomeConnectionRefused Outcome = "ConnectionRefused"
-	// OutcomeConnectionReset is a connection that the other side ended before its answer was complete.
+	// OutcomeConnectionReset is a connection that the other side closed before its response was complete.
 	OutcomeConnectionReset Outcome = "ConnectionReset"
 	// OutcomeConnectionFailed is any other failure to reach the endpoint, such as no route to its host.
 	OutcomeConnectionFailed Outcome = "ConnectionFailed"
 	// OutcomeNameNotResolved is a host name without an address.
 	OutcomeNameNotResolved Outcome = "NameNotResolved"
-	// OutcomeAddressBlocked is a host all of whose addresses, or a port, the dispatcher may not reach.
+	// OutcomeAddressBlocked is an address or port that the dispatcher may not reach: all addresses of the host, or its port.
 	OutcomeAddressBlocked Outcome = "AddressBlocked"
-	// OutcomeTLSFailed is a TLS handshake or certificate that was not accepted.
+	// OutcomeTLSFailed is a failed TLS handshake or a certificate that is not trusted.
 	OutcomeTLSFailed Outcome = "TLSFailed"
 	// OutcomeProxyFailed is a fault of the egress proxy, not of the endpoint.
 	OutcomeProxyFailed Outcome = "ProxyFailed"
-	// OutcomeAuthenticationFailed is an authorisation server that gave no token; nothing was sent.
+	// OutcomeAuthenticationFailed is an authorisation server that returned no token; no request was sent.
 	OutcomeAuthenticationFailed Outcome = "AuthenticationFailed"
-	// OutcomeInvalidResponse is an answer that is not HTTP.
+	// OutcomeInvalidResponse is a response that is not HTTP.
 	OutcomeInvalidResponse Outcome = "InvalidResponse"
-	// OutcomeInvalidRequest is a request that could not be made or signed; nothing was sent.
+	// OutcomeInvalidRequest is a request that could not be built or signed; it was not sent.
 	OutcomeInvalidRequest Outcome = "InvalidRequest"
-	// OutcomeInterrupted is an attempt that the dispatcher cut short when it had to end; it may have been received.
+	// OutcomeInterrupted is an attempt that the dispatcher cut off at its shutdown; the endpoint may have received it.
 	OutcomeInterrupted Outcome = "Interrupted"
 )
 
@@ -133,36 +133,36 @@ type Attempt struct {
 	// +required
 	Time metav1.MicroTime `json:"time,omitzero"`
 
-	// duration from its beginning to the end of the answer, or to the failure.
+	// duration from its beginning to the end of the response, or to the failure.
 	//
 	// +required
 	Duration metav1.Duration `json:"duration"`
 
-	// outcome says how it ended.
+	// outcome of the attempt.
 	//
 	// +required
 	Outcome Outcome `json:"outcome,omitempty"`
 
-	// statusCode of the answer, if there was one.
+	// statusCode of the response, if there was one.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=100
 	// +kubebuilder:validation:Maximum=999
 	StatusCode *int32 `json:"statusCode,omitempty"`
 
-	// message says more about a failure, and whether the request was sent twice, for people.
+	// message describes a failure, and whether the request was sent twice, for humans.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
 
-	// responseBody is the beginning of the answer's body, at most 1 KiB. Bytes that are not UTF-8 are replaced.
+	// responseBody is the beginning of the response's body, at most 1 KiB. Bytes that are not UTF-8 are replaced.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	ResponseBody string `json:"responseBody,omitempty"`
 
-	// remoteIP is the address that was connected to.
+	// remoteIP is the address of the connection.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
@@ -174,17 +174,17 @@ type Attempt struct {
 	// +optional
 	RetryAfterTime *metav1.MicroTime `json:"retryAfterTime,omitempty"`
 
-	// postbackGeneration is the generation of the Postback by which the attempt was made.
+	// postbackGeneration is the generation of the Postback that the attempt used.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	PostbackGeneration int64 `json:"postbackGeneration,omitempty"`
 }
 
-// DeliveryRound counts the attempts since the delivery was made, or since somebody last asked for it again. The
-// schedule and spec.retry of the Postback count within a round.
+// DeliveryRound counts the attempts since the delivery was made, or since its last redelivery was requested.
+// The schedule and spec.retry of the Postback count within a round.
 type DeliveryRound struct {
-	// attempts made in this round that count: faults of the installation itself do not.
+	// attempts of this round, without those that failed by a fault of the installation itself.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -200,7 +200,7 @@ type DeliveryRound struct {
 //
 // +structType=atomic
 type PostbackDeliveryStatus struct {
-	// conditions are Delivered; Reconciling while it will be tried again; Stalled when it failed for good.
+	// conditions are Delivered; Reconciling while it will be retried; Stalled when it failed for good.
 	//
 	// +optional
 	// +listType=map
@@ -222,18 +222,18 @@ type PostbackDeliveryStatus struct {
 	// +optional
 	Phase DeliveryPhase `json:"phase,omitempty"`
 
-	// attemptCount is the number of attempts on record, also of those that attempts no longer lists.
+	// attemptCount is the number of recorded attempts, also of those that attempts no longer lists.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	AttemptCount int32 `json:"attemptCount,omitempty"`
 
-	// nextAttemptTime is when the next attempt is due.
+	// nextAttemptTime is the time at which the next attempt is due.
 	//
 	// +optional
 	NextAttemptTime *metav1.MicroTime `json:"nextAttemptTime,omitempty"`
 
-	// completionTime is when the delivery was delivered or failed.
+	// completionTime is the time at which the delivery was delivered or failed.
 	//
 	// +optional
 	CompletionTime *metav1.MicroTime `json:"completionTime,omitempty"`
@@ -250,14 +250,14 @@ type PostbackDeliveryStatus struct {
 	// +kubebuilder:validation:MaxItems=20
 	Attempts []Attempt `json:"attempts,omitempty"`
 
-	// lastHandledRedeliver is the newest value of the annotation postback.dev/redeliver that was acted on.
+	// lastHandledRedeliver is the newest handled value of the annotation postback.dev/redeliver.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledRedeliver string `json:"lastHandledRedeliver,omitempty"`
 
-	// lastHandledRedeliverFromPostback is the newest value of the annotation postback.dev/redeliver-from-postback that
-	// was acted on.
+	// lastHandledRedeliverFromPostback is the newest handled value of the annotation
+	// postback.dev/redeliver-from-postback.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=256

@@ -36,7 +36,7 @@ type PostbackReference struct {
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name,omitempty"`
 
-	// uid of the Postback: another one of the same name is not meant.
+	// uid of the Postback, to tell it from a later one of the same name.
 	//
 	// +required
 	// +kubebuilder:validation:Type=string
@@ -45,7 +45,7 @@ type PostbackReference struct {
 	UID types.UID `json:"uid,omitempty"`
 }
 
-// EventReference says which event is delivered.
+// EventReference identifies the event.
 type EventReference struct {
 	// id of the event, which is also the webhook-id that the endpoint sees.
 	//
@@ -63,7 +63,7 @@ type EventReference struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?([.][A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*$')",message="must be an event type such as lead.created"
 	Type string `json:"type,omitempty"`
 
-	// createdAt is the time that the event carries, to the millisecond.
+	// createdAt is the event's own time, to the millisecond.
 	//
 	// +required
 	CreatedAt metav1.MicroTime `json:"createdAt,omitzero"`
@@ -71,8 +71,8 @@ type EventReference struct {
 
 // PostbackDeliverySpec is one event for one Postback. It never changes.
 //
-// It is atomic, as the status is: each has one writer, who writes it as a whole. So managed fields, which the API server
-// decodes and encodes several times for each write, hold one entry of each and not one of every field.
+// It is atomic, like the status: each has one writer, which writes it as a whole. So managed fields have one entry for
+// each, not one for every field. The API server decodes and encodes managed fields several times for each write.
 //
 // +structType=atomic
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable: a delivery is the record of one event; annotate it with postback.dev/redeliver to send it again"
@@ -82,12 +82,12 @@ type PostbackDeliverySpec struct {
 	// +required
 	PostbackRef PostbackReference `json:"postbackRef,omitzero"`
 
-	// event says which event it is.
+	// event identifies the event.
 	//
 	// +required
 	Event EventReference `json:"event,omitzero"`
 
-	// body holds the exact bytes that are signed and sent. It is a string because the API server may write an embedded
+	// body contains the exact bytes that are signed and sent. It is a string because the API server may write an embedded
 	// object in another order or with other numbers.
 	//
 	// +required
@@ -101,14 +101,14 @@ type PostbackDeliverySpec struct {
 	// +default="JSON"
 	Format PayloadFormat `json:"format,omitempty"`
 
-	// test is true for a test event that somebody asked for by annotation.
+	// test is true for a test event, requested by annotation.
 	//
 	// +optional
 	Test bool `json:"test,omitempty"`
 }
 
 // PostbackDelivery is one event on its way to one Postback's endpoint, and the log of its attempts. The operator makes
-// it; it goes when its Postback goes.
+// it; it is deleted with its Postback.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

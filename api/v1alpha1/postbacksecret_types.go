@@ -51,7 +51,7 @@ const (
 // DefaultOverlap is how long a previous key keeps signing if the spec does not say.
 const DefaultOverlap = 24 * time.Hour
 
-// SecretSource says who makes the signing key.
+// SecretSource is the source of the signing key.
 //
 // +kubebuilder:validation:Enum=Generated;External
 type SecretSource string
@@ -59,11 +59,11 @@ type SecretSource string
 const (
 	// SecretGenerated is a key that the operator makes.
 	SecretGenerated SecretSource = "Generated"
-	// SecretExternal is a key that somebody else puts into the Secret.
+	// SecretExternal is a key that you or a tool put into the Secret.
 	SecretExternal SecretSource = "External"
 )
 
-// Rotation says when a generated key is replaced.
+// Rotation is the rule by which a generated key is replaced.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.every) || !has(self.overlap) || !self.every.matches('^([0-9]{1,6}([.][0-9]{1,6})?(ms|s|m|h))+$') || !self.overlap.matches('^([0-9]{1,6}([.][0-9]{1,6})?(ms|s|m|h))+$') || duration(self.overlap) < duration(self.every)",fieldPath=".overlap",message="must be shorter than rotation.every: shorten overlap or lengthen every"
 // +kubebuilder:validation:XValidation:rule="!has(self.every) || has(self.overlap) || !self.every.matches('^([0-9]{1,6}([.][0-9]{1,6})?(ms|s|m|h))+$') || duration(self.every) > duration('24h')",fieldPath=".every",message="must be longer than the default overlap of 24h: lengthen every or set a shorter rotation.overlap"
@@ -77,8 +77,7 @@ type Rotation struct {
 	Every *metav1.Duration `json:"every,omitempty"`
 
 	// overlap is how long a replaced key keeps signing beside the new one, so that receivers have time to change.
-	// 0s ends every previous key at once, as for a key that has leaked. The default is 24h. It holds for keys that are
-	// in their overlap already, too.
+	// 0s ends every previous key at once, as for a key that has leaked. The default is 24h. A change applies to keys in their overlap, too.
 	//
 	// +optional
 	// +kubebuilder:validation:Type=string
@@ -87,20 +86,20 @@ type Rotation struct {
 	Overlap *metav1.Duration `json:"overlap,omitempty"`
 }
 
-// PostbackSecretSpec says where the signing key comes from.
+// PostbackSecretSpec is the source and the rotation of the signing key.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.source) || self.source != 'External' || !has(self.rotation)",fieldPath=".rotation",message="must be absent with source External: whoever puts the key there rotates it"
 // +kubebuilder:validation:XValidation:rule="has(self.secretName) == has(oldSelf.secretName) && (!has(self.secretName) || self.secretName == oldSelf.secretName)",fieldPath=".secretName",message="is immutable: make another PostbackSecret instead"
 type PostbackSecretSpec struct {
-	// source is Generated (the operator makes the key) or External (somebody else, such as External Secrets or Vault,
-	// puts it into the Secret).
+	// source is Generated (the operator makes the key) or External (you or a tool, such as External Secrets or Vault,
+	// put it into the Secret).
 	//
 	// +optional
 	// +default="Generated"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable: make another PostbackSecret instead"
 	Source SecretSource `json:"source,omitempty"`
 
-	// secretName is the name of the core Secret that holds the key. The default is the object's own name.
+	// secretName is the name of the core Secret with the key. The default is the object's own name.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -108,7 +107,7 @@ type PostbackSecretSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="must be the name of a Secret: lower-case letters, digits, - and ."
 	SecretName string `json:"secretName,omitempty"`
 
-	// rotation says when a generated key is replaced.
+	// rotation is the rule by which a generated key is replaced.
 	//
 	// +optional
 	Rotation *Rotation `json:"rotation,omitempty"`
@@ -138,7 +137,7 @@ func (s *PostbackSecretSpec) GetOverlap() time.Duration {
 	return s.Rotation.Overlap.Duration
 }
 
-// PostbackSecretStatus is what the operator has observed of a PostbackSecret. It never holds key material.
+// PostbackSecretStatus is the observed state of a PostbackSecret. It never contains key material.
 type PostbackSecretStatus struct {
 	// conditions are Ready, Reconciling, Stalled, and Overlap while a previous key keeps signing.
 	//
@@ -157,7 +156,7 @@ type PostbackSecretStatus struct {
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// version counts the generated keys; the current key is the one of this number.
+	// version counts the generated keys. It is the number of the current key.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -169,29 +168,29 @@ type PostbackSecretStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	PreviousVersion int64 `json:"previousVersion,omitempty"`
 
-	// previousExpiryTime is when that key stops signing.
+	// previousExpiryTime is the time at which that key stops signing.
 	//
 	// +optional
 	PreviousExpiryTime *metav1.Time `json:"previousExpiryTime,omitempty"`
 
-	// lastRotationTime is when the current key was made.
+	// lastRotationTime is the time at which the current key was made.
 	//
 	// +optional
 	LastRotationTime *metav1.Time `json:"lastRotationTime,omitempty"`
 
-	// nextRotationTime is when the current key will be replaced, if spec.rotation.every says so.
+	// nextRotationTime is the time at which the current key will be replaced, by spec.rotation.every.
 	//
 	// +optional
 	NextRotationTime *metav1.Time `json:"nextRotationTime,omitempty"`
 
-	// lastHandledRotateSecret is the newest value of the annotation postback.dev/rotate-secret that was acted on.
+	// lastHandledRotateSecret is the newest handled value of the annotation postback.dev/rotate-secret.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledRotateSecret string `json:"lastHandledRotateSecret,omitempty"`
 
-	// lastHandledRotateSecretFromPostback is the newest value of the annotation
-	// postback.dev/rotate-secret-from-postback, by which a Postback passes a request on, that was acted on.
+	// lastHandledRotateSecretFromPostback is the newest handled value of the annotation
+	// postback.dev/rotate-secret-from-postback, by which a Postback passes a request on.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
@@ -220,13 +219,13 @@ type PostbackSecret struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is what is wanted.
+	// spec is the desired state.
 	//
 	// +optional
 	// +default={"source":"Generated"}
 	Spec PostbackSecretSpec `json:"spec,omitzero"`
 
-	// status is what the operator has observed.
+	// status is the observed state.
 	//
 	// +optional
 	// +default={"observedGeneration":-1}

@@ -27,12 +27,12 @@ const (
 	StatisticsSpan = 7 * 24 * time.Hour
 	// StatisticsInterval is the least time between two writes of one PostbackStatistics.
 	StatisticsInterval = time.Minute
-	// MaxStatisticsHours allows for the hours that have begun, and for a replica whose clock is ahead. The schema has it, too.
+	// MaxStatisticsHours bounds the hours of PostbackStatistics. It is above seven days of hours because of hours in progress, and
+	// replicas whose clocks are ahead. The schema has it, too.
 	MaxStatisticsHours = 192
 )
 
-// AttemptDurationBounds are the inclusive upper bounds of the classes into which StatisticsHour.Durations sorts attempts. One
-// more class has all that took longer. They are those of the metric postback_attempt_duration_seconds.
+// AttemptDurationBounds are the inclusive upper bounds of the classes into which StatisticsHour.Durations sorts attempts. One more class counts longer attempts. They are those of the metric postback_attempt_duration_seconds.
 var AttemptDurationBounds = [...]time.Duration{
 	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
 	250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second,
@@ -116,8 +116,8 @@ type StatisticsTotal struct {
 }
 
 // PostbackStatistics counts the attempts and deliveries of the Postback of the same name, with an entry for each hour of the
-// last seven days. The dispatcher writes it at most once a minute, and only after attempts. The counts do not depend on the
-// PostbackDeliveries that are kept.
+// last seven days. The dispatcher writes it at most once a minute, and only after attempts. The counts do not depend on the retention of
+// PostbackDeliveries.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=pbstat,categories=postback-all,path=postbackstatistics
@@ -136,12 +136,12 @@ type PostbackStatistics struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// startTime is when counting began.
+	// startTime is the time at which counting began.
 	//
 	// +required
 	StartTime metav1.Time `json:"startTime,omitzero"`
 
-	// lastUpdateTime is when a replica last added its counts.
+	// lastUpdateTime is the time at which a replica last added its counts.
 	//
 	// +required
 	LastUpdateTime metav1.MicroTime `json:"lastUpdateTime,omitzero"`

@@ -76,8 +76,8 @@ func main() {
 	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of the probes /healthz and /readyz, or 0 for none.")
 	flag.BoolVar(&o.Policy.AllowPlainHTTP, "allow-plain-http", false, "Allow Postbacks whose URL begins with http://. Events and signatures then travel unencrypted.")
 	flag.StringVar(&o.Policy.SignatureHeader, "signature-header", sign.DefaultDubHeader, "Header of the signature scheme Dub, which Postbacks cannot set themselves. The dispatcher needs the same value.")
-	flag.DurationVar(&o.PollInterval, "secret-poll-interval", controllers.DefaultPollInterval, "How often a Secret that somebody else keeps is looked at, if it does not carry the label "+v1alpha1.WatchLabel+"=true.")
-	flag.StringVar(&o.ingestCertificate, "ingest-certificate", external, "Who keeps the Secret "+v1alpha1.IngestCertificateName+", with which the dispatcher serves HTTPS: SelfManaged (the manager, with a CA of its own, which it publishes in the ConfigMap "+v1alpha1.IngestCAName+") or External (cert-manager, or you).")
+	flag.DurationVar(&o.PollInterval, "secret-poll-interval", controllers.DefaultPollInterval, "Interval at which the manager reads a Secret that it does not own, if the Secret lacks the label "+v1alpha1.WatchLabel+"=true.")
+	flag.StringVar(&o.ingestCertificate, "ingest-certificate", external, "Owner of the Secret "+v1alpha1.IngestCertificateName+", the certificate of ingest: SelfManaged (the manager, which publishes its CA in the ConfigMap "+v1alpha1.IngestCAName+") or External (cert-manager, or you).")
 	flag.Var(&o.Watched, watched.Flag, watched.Usage)
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)

@@ -23,12 +23,12 @@ import (
 )
 
 var expiry = metric.Manager.GaugeDesc("postback_ingest_certificate_expiration_timestamp_seconds",
-	"When the certificate of ingest that the manager keeps ends, as a Unix time; it is replaced 30 days before. Reported by the elected manager, with --ingest-certificate=SelfManaged.")
+	"Expiry of the self-managed certificate of ingest, as a Unix time; it is replaced 30 days before. Reported by the elected manager, with --ingest-certificate=SelfManaged.")
 
 // Describe implements prometheus.Collector.
 func (r *Reconciler) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- expiry }
 
-// Collect implements prometheus.Collector. There is nothing before the first pass, which only an elected manager makes.
+// Collect implements prometheus.Collector. It reports nothing before the first pass, which only an elected manager makes.
 func (r *Reconciler) Collect(values chan<- prometheus.Metric) {
 	if end := r.notAfter.Load(); end != 0 {
 		values <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(end))

@@ -29,8 +29,8 @@ const (
 
 var (
 	eventsTotal = metric.Dispatcher.Counters("postback_ingest_events_total",
-		"Posted events, by what became of them: one for each event and matching Postback; one (NoMatch) for an event that "+
-			"matches none; and one (Invalid) for a request that was refused for what it holds.",
+		"Posted events, by result: one for each event and matching Postback; one (NoMatch) for an event that "+
+			"matches none; and one (Invalid) for a request with invalid content.",
 		metric.Values("result", append([]intake.Result{noMatch, invalid}, results...)...))
 
 	reasonsTotal = metric.Dispatcher.Counters("postback_ingest_reasons_total",

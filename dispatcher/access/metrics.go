@@ -29,8 +29,8 @@ const (
 )
 
 var reviewsTotal = metric.Dispatcher.Counters("postback_ingest_reviews_total",
-	"Questions to the Kubernetes API server who a caller is (TokenReview) and what they may do (SubjectAccessReview), "+
-		"by whether it answered. What is remembered is not asked.",
+	"Reviews of senders by the Kubernetes API server: of their tokens (TokenReview) and their rights (SubjectAccessReview), "+
+		"by whether it answered. Cached answers do not count.",
 	metric.Values("review", reviewOfTokens, reviewOfRights), metric.Values("answered", "true", "false"))
 
 func countReview(kind string, err error) {

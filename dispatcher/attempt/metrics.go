@@ -23,10 +23,10 @@ import (
 
 var (
 	attempts = metric.Dispatcher.Counters("postback_attempts_total",
-		"Attempts to deliver an event, by how they ended.", metric.Values("outcome", v1alpha1.Outcomes...))
+		"Attempts to deliver an event, by outcome.", metric.Values("outcome", v1alpha1.Outcomes...))
 
 	duration = metric.Dispatcher.Histogram("postback_attempt_duration_seconds",
-		"Time from the beginning of an attempt to the end of the endpoint's answer.",
+		"Time from the beginning of an attempt to the end of the endpoint's response.",
 		.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30)
 
 	deliveries = metric.Dispatcher.Counters("postback_deliveries_total",
@@ -34,11 +34,11 @@ var (
 		metric.Values("phase", v1alpha1.DeliveryRetrying, v1alpha1.DeliveryDelivered, v1alpha1.DeliveryFailed))
 
 	deliveryDuration = metric.Dispatcher.Histogram("postback_delivery_duration_seconds",
-		"Time from the storing of a delivery, which is known to the second, to the answer that accepted it; redeliveries are left out.",
+		"Time from storing a delivery, rounded down to the second, to the response that accepted it. Redeliveries do not count.",
 		1, 2, 5, 15, 60, 300, 1800, 3600, 6*3600, 24*3600, 7*24*3600)
 
 	firstAttemptsLeft = metric.Dispatcher.Counter("postback_first_attempts_left_total",
-		"First attempts that the replica which stored the event left to the elected one: it had no room, came too late, or had to end.")
+		"First attempts that a replica left to the elected one, because it had no free slot, was late, or was shutting down.")
 )
 
 func observe(a v1alpha1.Attempt) {

@@ -28,13 +28,13 @@ import (
 
 var (
 	requestsTotal = metric.Dispatcher.Counters("postback_ingest_requests_total",
-		"Requests to post events, by the HTTP status of the answer.", metric.Label{Name: "code", Values: statuses()})
+		"Requests to post events, by the HTTP status of the response.", metric.Label{Name: "code", Values: statuses()})
 
 	problemsTotal = metric.Dispatcher.Counters("postback_ingest_problems_total",
-		"Requests that were not answered with 2xx, by the type of the problem in the answer.", problemLabel())
+		"Requests with another response than 2xx, by the type of the problem in it.", problemLabel())
 
 	requestDuration = metric.Dispatcher.Histogram("postback_ingest_request_duration_seconds",
-		"Time from the header of a request to post events to its answer.",
+		"Time from receiving the header of a request to post events, to its response.",
 		.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)
 )
 

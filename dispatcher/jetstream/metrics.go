@@ -38,33 +38,33 @@ var (
 	published = metric.Dispatcher.Counter("postback_nats_published_total",
 		"Deliveries that this replica has stored in the stream.")
 	redelivered = metric.Dispatcher.Counter("postback_nats_redelivered_total",
-		"Messages that this replica got although one had got them before.")
+		"Messages that this replica got again, because no replica had acknowledged them.")
 	overflows = metric.Dispatcher.Counters("postback_nats_overflows_total",
 		"Deliveries that became PostbackDeliveries before any attempt, by the reason.",
 		metric.Values("reason", overflowHeld, overflowSlow, overflowLarge, overflowStray))
 	logged = metric.Dispatcher.Counter("postback_nats_logged_total",
-		"Deliveries that succeeded at the first attempt and are in the log stream.")
+		"Deliveries that succeeded on the first attempt and are in the log stream.")
 	invalid = metric.Dispatcher.Counter("postback_nats_invalid_messages_total",
-		"Messages that are no delivery, and were taken out of the stream.")
+		"Messages that are not deliveries, and were removed from the stream.")
 
 	remade = metric.Dispatcher.Counter("postback_nats_remade_total",
-		"Streams and consumers that this replica found made anew since it saw them last. Messages that they held may be lost.")
+		"Streams and consumers that were made again since this replica last saw them. Their earlier messages may be lost.")
 
 	eventsTaken = metric.Dispatcher.Counters("postback_nats_events_total",
-		"Published events that this replica got, by what became of them. Full and Again come again.",
+		"Published events that this replica got, by result. The server redelivers those with the results Full and Again.",
 		metric.Values("result", dispositionTaken, dispositionInvalid, dispositionFull, dispositionAgain))
 
 	// These are of the one connection that a process has.
 	connectedGauge = metric.Dispatcher.Gauge("postback_nats_connected",
-		"1 if this replica has a connection to NATS; 0 if not, and with --intake=kubernetes.")
+		"1 if this replica is connected to NATS; 0 if not, and with --intake=kubernetes.")
 	streamsReadyGauge = metric.Dispatcher.Gauge("postback_nats_streams_ready",
-		"1 if streams and consumers are as this replica needs them; 0 if not, and with --intake=kubernetes.")
+		"1 if streams and consumers have the configuration that this replica needs; 0 if not, and with --intake=kubernetes.")
 	inUseGauge   = metric.Dispatcher.Gauge("postback_nats_in_use", "1 if this replica runs with --intake=jetstream, else 0.")
-	inHandGauge  = metric.Dispatcher.Gauge("postback_nats_messages_in_hand", "Deliveries from the stream that this replica has in hand.")
+	inHandGauge  = metric.Dispatcher.Gauge("postback_nats_messages_in_hand", "Deliveries from the stream that are in flight in this replica.")
 	waitingGauge = metric.Dispatcher.Gauge("postback_nats_stream_deliveries",
-		"Deliveries in the stream that are not done with, at the last look, a second ago or less.")
+		"Unsettled deliveries in the stream, at most one second ago.")
 	usedGauge = metric.Dispatcher.Gauge("postback_nats_stream_used_ratio",
-		"Bytes of the deliveries in the stream as a part of --nats-max-bytes; at 1 events are refused.")
+		"Bytes of the deliveries in the stream divided by --nats-max-bytes; at 1 events are refused.")
 	oldestGauge = metric.Dispatcher.Gauge("postback_nats_oldest_delivery_age_seconds",
-		"How long the oldest delivery has been in the stream, at the last look; 0 if there is none.")
+		"Age of the oldest delivery in the stream, at most one second ago; 0 if there is none.")
 )

@@ -23,11 +23,11 @@ import (
 )
 
 var (
-	inFlightDesc = metric.Dispatcher.GaugeDesc("postback_attempts_in_flight", "Attempts that this replica is making.")
+	inFlightDesc = metric.Dispatcher.GaugeDesc("postback_attempts_in_flight", "Attempts in flight in this replica.")
 	waitingDesc  = metric.Dispatcher.GaugeDesc("postback_attempts_waiting",
-		"Attempts that are due at this replica and wait for their endpoint (limits, an open circuit, Retry-After, 410), or for a free slot (the limit of all attempts).")
+		"Due attempts of this replica that wait for their endpoint (limits, an open circuit, Retry-After, 410), or for a free slot (--max-in-flight).")
 	heldBackDesc = metric.Dispatcher.GaugeDesc("postback_endpoints_held_back",
-		"Endpoints to which this replica sends nothing but a probe at a time, because they fail, answered 410, or asked for a pause by Retry-After.")
+		"Throttled endpoints: they get at most one probe at a time from this replica, because they fail, answered 410, or asked for a pause by Retry-After.")
 )
 
 // Describe implements prometheus.Collector.

@@ -134,7 +134,7 @@ const (
 )
 
 var logRequests = metric.Dispatcher.Counters("postback_log_requests_total",
-	"Requests for the log of successes, by what was asked and whether it was answered, refused, or failed here.",
+	"Requests for the log of successes, by verb and result. Failed is an error of the dispatcher.",
 	metric.Label{Name: "verb", Values: []string{listLog, getLog, watchLog, restoreLog}},
 	metric.Label{Name: "result", Values: []string{"Answered", "Refused", "Failed"}})
 

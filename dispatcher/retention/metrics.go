@@ -23,11 +23,11 @@ import (
 )
 
 var pruned = metric.Dispatcher.Counters("postback_pruned_deliveries_total",
-	"Finished deliveries that were deleted because they need not be kept: Count and TTL are those of spec.history, ClusterLimit is --max-finished-deliveries.",
+	"Finished deliveries that were pruned, by the bound: Count and TTL are those of spec.history, ClusterLimit is --max-finished-deliveries.",
 	metric.Values("reason", reasonCount, reasonTTL, reasonClusterLimit))
 
 var finished = metric.Dispatcher.GaugeDesc("postback_finished_deliveries",
-	"Deliveries that are kept although they are finished. Reported by the elected replica.", metric.Values("phase", phases...))
+	"Finished deliveries that are not pruned yet. Reported by the elected replica.", metric.Values("phase", phases...))
 
 // Describe implements prometheus.Collector.
 func (p *Pruner) Describe(descriptions chan<- *prometheus.Desc) {

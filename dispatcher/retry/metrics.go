@@ -46,16 +46,16 @@ var (
 	unfinished = metric.Dispatcher.GaugeDesc("postback_unfinished_deliveries",
 		"Deliveries that are neither delivered nor failed. Reported by the elected replica.")
 	oldestDue = metric.Dispatcher.GaugeDesc("postback_oldest_due_age_seconds",
-		"How long the delivery that is due for longest has been due, by what it waits for: its turn at the dispatcher, or its endpoint (an open circuit, "+
-			"Retry-After, 410); 0 if none is. Those of Postbacks that are paused or disabled do not count. Reported by the elected replica.",
+		"Age of the longest overdue delivery, by the cause of its wait: a slot of the dispatcher, or its endpoint (an open circuit, "+
+			"Retry-After, 410); 0 if none is overdue. Deliveries of paused and disabled Postbacks do not count. Reported by the elected replica.",
 		waitsForLabel)
 	fullestBacklog = metric.Dispatcher.GaugeDesc("postback_fullest_backlog_ratio",
-		"Unfinished deliveries of a Postback as a part of its spec.limits.maxPending, of the Postback where that is most; "+
+		"Unfinished deliveries of a Postback divided by its spec.limits.maxPending, for the Postback with the largest ratio; "+
 			"at 1 its events are refused. Reported by the elected replica.")
 )
 
-// Collector reports the gauges of the unfinished deliveries, on the elected replica alone, so that a sum over replicas
-// is true; and everywhere, which replica that is.
+// Collector reports the gauges of the unfinished deliveries. Only the elected replica does, so that a sum over replicas is
+// right. Every replica reports whether it is the elected one.
 type Collector struct {
 	Cache  client.Reader
 	Routes attempt.Routes

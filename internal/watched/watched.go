@@ -27,10 +27,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 )
 
-// Flag is the name of the flag, and Usage what it is for.
+// Flag is the name of the flag, Usage its description.
 const (
 	Flag  = "watch-namespaces"
-	Usage = "Namespaces whose Postbacks are worked on, between commas; may be repeated. Empty: all. Manager and dispatcher need the same value, and in each of the namespaces the Roles of config/rbac/namespace."
+	Usage = "Namespaces to watch, separated by commas; may be repeated. Empty: all. Manager and dispatcher need the same value, and the Roles of config/rbac/namespace in each of the namespaces."
 )
 
 // Namespaces are those that a program works on. The zero value stands for all. It is a flag.Value.
