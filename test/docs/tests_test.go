@@ -87,7 +87,7 @@ func testsBelow(t *testing.T, path string) map[string]bool {
 
 // TestDecisionsHaveAStatusAndADate: a reader sees at once whether a decision is in force, and since when.
 func TestDecisionsHaveAStatusAndADate(t *testing.T) {
-	status := regexp.MustCompile(`\A# \d{4}: [^\n]+\n\nStatus: (accepted|superseded by \[\d{4}\]\([^)]+\)), \d{4}-\d{2}-\d{2}\n`)
+	status := regexp.MustCompile(`\A# \d{4}: [^\n]+\n\nStatus: (accepted|proposed|superseded by \[\d{4}\]\([^)]+\)), \d{4}-\d{2}-\d{2}\n`)
 	records, err := filepath.Glob(filepath.Join(root(t), "docs", "decisions", "0*.md"))
 	if err != nil || len(records) == 0 {
 		t.Fatalf("%d decision records: %v", len(records), err)
