@@ -43,7 +43,7 @@ func Holds(allowed bool) time.Duration {
 	return DeniedFor
 }
 
-// Cache remembers answers for as long as they hold. Of callers who ask the same at the same time, one asks for all. It is safe
+// Cache remembers answers for as long as they hold. Concurrent callers with the same question share one request. It is safe
 // for concurrent use.
 type Cache[V any] struct {
 	clock   clock.PassiveClock
