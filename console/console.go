@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package console is the web console: pages that show the Postbacks of a namespace, or of all, and what became of their
-// events, and from which they are steered. It is served on loopback to the one who started it, with their kubeconfig and
-// rights, and talks to the API server, and for the log of successes, if there is one, to a dispatcher.
+// Package console is the web console. Its pages show the Postbacks of a namespace, or of all, with their events, and
+// change them. It is served on loopback to the user who started it, with their kubeconfig and rights. It talks to the
+// API server, and to a dispatcher if there is a log of successes.
 package console
 
 import (

@@ -132,8 +132,8 @@ func (l lookup) postbacksForPostbackSecret(ctx context.Context, secret client.Ob
 	return l.find(ctx, &v1alpha1.PostbackList{}, secret.GetNamespace(), secretRefIndex, secret.GetName())
 }
 
-// postbacksForSecret maps a core Secret to the Postbacks that it concerns: as their signing key, as the value of a
-// header, credential or certificate, or as their route.
+// postbacksForSecret maps a core Secret to its Postbacks. It has their signing key, the value of a header,
+// credential or certificate, or their route.
 func (l lookup) postbacksForSecret(ctx context.Context, secret client.Object) []reconcile.Request {
 	namespace, name := secret.GetNamespace(), secret.GetName()
 	requests := l.find(ctx, &v1alpha1.PostbackList{}, namespace, valueSecretIndex, name)

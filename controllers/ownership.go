@@ -44,8 +44,8 @@ const (
 	ownedByNobody
 )
 
-// ownershipOf tells whose an object is. owner is an empty object of our kind; if the object is controlled by another
-// owner of that kind, it is read from the API server to see whether that one still lives.
+// ownershipOf finds the owner of an object. owner is an empty object of our kind. If another owner of that kind
+// controls the object, that owner is read from the API server to see whether it still exists.
 func ownershipOf(ctx context.Context, reader client.Reader, object metav1.Object, us types.UID, kind string, owner client.Object) (ownership, error) {
 	reference := metav1.GetControllerOf(object)
 	switch {

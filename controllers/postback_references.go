@@ -35,8 +35,8 @@ import (
 )
 
 // reconcilePostbackSecret finds the PostbackSecret, and makes the Postback's own one if none is named. An own one that
-// is no longer used, because spec.secretRef was set later, stays until the Postback is deleted: without
-// spec.secretRef, the Postback signs again with the key that receivers know.
+// is no longer used, because spec.secretRef was set later, stays until the Postback is deleted. Without
+// spec.secretRef, the Postback then signs again with the key that receivers know.
 func (r *PostbackReconciler) reconcilePostbackSecret(ctx context.Context, s *postbackScope) error {
 	key := types.NamespacedName{Namespace: s.postback.Namespace, Name: s.postback.GetPostbackSecretName()}
 	secret := &v1alpha1.PostbackSecret{}

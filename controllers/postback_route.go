@@ -103,8 +103,8 @@ func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScop
 	return nil
 }
 
-// endpointGeneration returns the generation at which the URL of a route became what it is, by the Secret that holds the
-// route of before, or nil. The dispatcher does not let an earlier endpoint's answers count for this one.
+// endpointGeneration returns the generation since which a route has its URL. It reads the Secret of the previous route,
+// which may be nil. The dispatcher does not let an earlier endpoint's answers count for this one.
 func endpointGeneration(current *corev1.Secret, want *route.Route) int64 {
 	if current != nil {
 		have, err := route.FromSecret(current)
@@ -190,8 +190,8 @@ func keysReplaced(s *postbackScope, have, want []string) bool {
 	return s.resolved.firstKey || s.before.Status.SecretName != s.resolved.secret.GetSecretName()
 }
 
-// sameButKeys reports whether two routes are the same, but perhaps for keys and values from Secrets, and for the generation of
-// the endpoint, which a route of an earlier version lacks.
+// sameButKeys reports whether two routes are the same apart from keys and values from Secrets. It ignores the generation of
+// the endpoint, too, which a route of an earlier version lacks.
 func sameButKeys(have route.Route, want *route.Route) bool {
 	have.Keys, have.Headers, have.Auth, have.TLS = want.Keys, want.Headers, want.Auth, want.TLS
 	have.EndpointGeneration = want.EndpointGeneration

@@ -62,8 +62,8 @@ type keyDecision struct {
 	nextExpiry, nextRotation time.Time
 }
 
-// decideKeys decides from a PostbackSecret and its core Secret, which is nil if there is none, what the Secret ought to
-// hold now. newKey is called for a new key only.
+// decideKeys decides the keys of a core Secret, from its PostbackSecret and its present content; it is nil if there is
+// none. newKey is called for a new key only.
 func decideKeys(object *v1alpha1.PostbackSecret, secret *corev1.Secret, now time.Time, newKey func() string) keyDecision {
 	var (
 		d        keyDecision

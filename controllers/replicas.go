@@ -45,8 +45,8 @@ import (
 // Replicas knows which dispatcher replicas are alive and which routes they have loaded, from their Leases. As a source
 // it wakes the Postbacks that a change concerns.
 //
-// A replica is alive as long as its Lease was renewed within its duration by this clock: what counts is when a change
-// of renewTime is seen, so clocks that differ do no harm. A Lease that is seen for the first time counts as renewed.
+// A replica is alive if its Lease was renewed within its duration. The time at which this process sees a change of
+// renewTime counts, so different clocks do no harm. A Lease that is seen for the first time counts as renewed.
 type Replicas struct {
 	// Cache holds the Leases of the dispatcher replicas, and the Postbacks.
 	Cache cache.Cache
@@ -304,7 +304,7 @@ func (r *Replicas) run(ctx context.Context) {
 }
 
 // expire drops the replicas whose Lease has run out. It reports whether the set of live replicas has changed since the
-// last call, and when the next Lease runs out; 0 if there is none.
+// last call. It also returns the time until the next Lease expires, or 0 without a Lease.
 func (r *Replicas) expire() (changed bool, next time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

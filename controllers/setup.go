@@ -75,8 +75,8 @@ type Options struct {
 	Metrics prometheus.Registerer
 }
 
-// CacheOptions keep everything out of the manager's cache that it has no use for: of Secrets, only those that carry
-// v1alpha1.WatchLabel; of Leases, only those of dispatcher replicas.
+// CacheOptions keep unneeded objects out of the manager's cache. The cache has only Secrets with
+// v1alpha1.WatchLabel, and only Leases of dispatcher replicas.
 func CacheOptions(namespace string, namespaces watched.Namespaces) cache.Options {
 	return cache.Options{
 		DefaultTransform:  cache.TransformStripManagedFields(),

@@ -22,9 +22,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// maxRequests is how many requests about deliveries are at the API server at a time, watches and Leases left out. One that has
-// more than it has CPU for does no more of them, but is late with its watches, by which the elected replica hears of what it has
-// to attempt.
+// maxRequests is how many requests about deliveries are at the API server at a time, watches and Leases left out. A server
+// with more requests than CPU does not finish more of them, but delays its watches. The elected replica learns of due
+// deliveries by these watches.
 const maxRequests = 32
 
 // bounded bounds the requests in flight, each until its response begins. Requests that wait are sent in order of arrival.

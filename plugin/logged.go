@@ -30,8 +30,8 @@ import (
 const (
 	// logPage is how many deliveries of the log are asked for at a time.
 	logPage = 500
-	// maxLogPages bounds how far the log is looked through for what the dispatcher cannot look up: each page is 5,000
-	// deliveries of the log at most.
+	// maxLogPages bounds a search of the log for deliveries that the dispatcher cannot look up. Each page covers
+	// 5,000 deliveries of the log at most.
 	maxLogPages = 200
 )
 
@@ -103,8 +103,8 @@ func (s *scope) loggedNamed(ctx context.Context, name string) (*v1alpha1.Postbac
 	return nil, ctx.Err()
 }
 
-// loggedLike returns the deliveries of an event from the log of successes, or, if nothing is known by that id, those whose
-// names or ids begin so. Those that are known are left out.
+// loggedLike returns the deliveries of an event from the log of successes. Without a delivery of that id, it returns those
+// whose names or ids begin with it. Those that are known are left out.
 func (s *scope) loggedLike(ctx context.Context, name string, known []*v1alpha1.PostbackDelivery) []*v1alpha1.PostbackDelivery {
 	log := s.log.get(ctx, s)
 	if log == nil {

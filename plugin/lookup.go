@@ -40,8 +40,8 @@ type lookup struct {
 	kept map[string]*history.Kept
 }
 
-// lookup finds a delivery by its name, or the deliveries of an event by its id, or either by its unique beginning. postback,
-// unless it is "", leaves those of one Postback.
+// lookup finds a delivery by its name, the deliveries of an event by its id, or either by its unique beginning. postback,
+// unless it is "", selects one Postback.
 func (s *scope) lookup(ctx context.Context, name, postback string, now time.Time) (*lookup, error) {
 	for _, prefix := range []string{"postbackdelivery/", "pbd/"} {
 		name = strings.TrimPrefix(name, prefix)
@@ -105,8 +105,8 @@ func (s *scope) named(ctx context.Context, name string) (*v1alpha1.PostbackDeliv
 	return s.loggedNamed(ctx, name)
 }
 
-// choose returns the deliveries that a name stands for: those of the event of that id, or those of the only event, or the only
-// delivery, that begins so.
+// choose returns the deliveries of a name. They are those of the event with that id, of the only event with that beginning,
+// or the only delivery with it.
 func choose(found []*v1alpha1.PostbackDelivery, name string, of func(*v1alpha1.PostbackDelivery) bool) ([]*v1alpha1.PostbackDelivery, error) {
 	exact := slices.DeleteFunc(slices.Clone(found), func(d *v1alpha1.PostbackDelivery) bool { return d.Spec.Event.ID != name })
 	if len(exact) > 0 {

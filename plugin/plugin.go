@@ -46,8 +46,7 @@ type Options struct {
 	Clock   clock.WithTicker
 }
 
-// Run runs the verb that the arguments name and returns the exit code: 0 if all went well, 1 if not, 2 if the command line is
-// not right.
+// Run runs the verb of the arguments. It returns the exit code: 0 for success, 1 for an error, 2 for a wrong command line.
 func Run(ctx context.Context, o Options) int {
 	// The plugin prints every message for people. Without a logger controller-runtime complains of that.
 	logf.SetLogger(logr.Discard())

@@ -128,8 +128,8 @@ func (r *reach) forward(ctx context.Context, config *rest.Config) (*forwarded, e
 	return f, nil
 }
 
-// trust returns what a connection through a port-forward is checked with: the certificate is for the Service, and signed by a CA
-// of --ca-file, or of the ConfigMap in which the manager publishes its own.
+// trust returns the TLS settings of a connection through a port-forward. The certificate has to be for the Service, and
+// signed by a CA of --ca-file, or of the manager's ConfigMap.
 func (r *reach) trust(ctx context.Context, clients kubernetes.Interface) (*tls.Config, error) {
 	config, err := r.tlsConfig()
 	if err != nil {

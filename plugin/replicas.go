@@ -149,7 +149,7 @@ func (o *doctorOptions) checkHolder(r *report, holder, is, isNot, consequence st
 }
 
 // longestSkew bounds the error of a clock. A Lease that differs by more was not written by its holder, but for example by a
-// restore: with a clock so far off, no certificate of the API server is valid to its holder.
+// restore. A holder with such a clock would accept no certificate of the API server.
 const longestSkew = 24 * time.Hour
 
 // clockAhead returns by how much the clock of a Lease's holder is ahead of the API server's, which notes when it took the write.

@@ -127,8 +127,8 @@ func (p prefix) Set(value string) error {
 }
 
 // ballast is the size of an allocation that is never touched and therefore occupies no memory. The garbage collector
-// counts it as live, so it permits as much garbage before the next collection. The live heap of a dispatcher is small:
-// without the ballast, a busy one would collect thirty times a second and spend a sixth of its CPU on that. With a large
+// counts it as live, so it permits as much garbage before the next collection. The live heap of a dispatcher is small.
+// Without the ballast, a busy one would collect thirty times a second and spend a sixth of its CPU on that. With a large
 // live heap, of many unfinished deliveries, the ballast costs hardly any memory, unlike a larger GOGC.
 const ballast = 32 << 20
 

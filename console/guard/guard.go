@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package guard lets only the person who started the console use it. It listens on loopback, where every program of the
-// machine and every page of the browser can send requests to, so each request has to show that it comes from the console's
-// own pages.
+// Package guard lets only the person who started the console use it. Every program of the machine and every page of the
+// browser can send requests to loopback. Each request therefore has to prove that it comes from the console's own
+// pages.
 package guard
 
 import (

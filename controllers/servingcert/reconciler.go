@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package servingcert keeps the certificate with which the dispatcher serves HTTPS, for clusters where nobody else does: a CA of
-// its own, a certificate for the Service's names, and a ConfigMap from which senders learn which CAs to trust.
+// Package servingcert keeps the dispatcher's certificate for HTTPS, in clusters without another issuer. It has a CA of its
+// own, a certificate for the Service's names, and a ConfigMap with the CAs for senders to trust.
 package servingcert
 
 import (

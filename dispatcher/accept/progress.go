@@ -40,8 +40,8 @@ const (
 )
 
 // progress remembers the deliveries that are stored of requests that are not stored as a whole. Their producers send the
-// same requests again. A delivery that is known costs a repeat no request to the store, so each repeat begins with the
-// deliveries that are missing, and the repeats end. It is safe for concurrent use.
+// same requests again. A known delivery costs a repeat no request to the store. Each repeat begins with the missing
+// deliveries, so the repeats end. It is safe for concurrent use.
 type progress struct {
 	clock clock.PassiveClock
 

@@ -82,8 +82,8 @@ type Record func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*
 // returns ErrInFlight, having done nothing, if this replica is attempting the same delivery already, and
 // delivery.ErrGone if the delivery was deleted meanwhile.
 //
-// An attempt that has begun is finished and recorded even if its caller is no longer wanted, because the endpoint has
-// seen it: ctx should end only when the process has to. sent is called in between, with how the request ended.
+// A begun attempt is finished and recorded even if its caller is no longer wanted, because the endpoint has seen it.
+// ctx should end only when the process has to. sent is called in between, with the result of the request.
 func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error) {
 	return a.AttemptWith(ctx, d, r, cause, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 		return a.Recorder.Record(ctx, d, apply)
@@ -178,8 +178,8 @@ func entered(before *v1alpha1.PostbackDeliveryStatus, after *v1alpha1.PostbackDe
 }
 
 // announce makes what changed for good known: metrics, and an event on the Postback. The API joins the events of one
-// reason on one Postback into a series, so that an outage of an endpoint does not flood the cluster. Therefore their
-// notes name no delivery and no cause: they would be those of the first.
+// reason on one Postback into a series. An outage of an endpoint therefore does not flood the cluster. Therefore
+// their notes name no delivery and no cause: they would be those of the first.
 func (a *Attempter) announce(r *route.Route, after *v1alpha1.PostbackDelivery) {
 	observePhase(after)
 	switch {

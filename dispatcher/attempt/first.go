@@ -50,9 +50,8 @@ type First struct {
 	Clock     clock.PassiveClock
 }
 
-// Reserve implements intake.FirstAttempts. It leaves three kinds of deliveries to the elected replica: those that this
-// replica cannot begin at once, those of Postbacks that are not Enabled, and those with limits that only one replica
-// can enforce.
+// Reserve implements intake.FirstAttempts. It leaves three kinds of deliveries to the elected replica. This replica
+// cannot begin them at once, their Postback is not Enabled, or only one replica can enforce its limits.
 func (f *First) Reserve(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 	if r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
 		return nil

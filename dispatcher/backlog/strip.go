@@ -75,9 +75,9 @@ func owners(d *v1alpha1.PostbackDelivery) []metav1.OwnerReference {
 // shared returns a string that equal ones share the memory of.
 func shared(s string) string { return unique.Make(s).Value() }
 
-// deferred is what is left of the annotations of most deliveries that have any of those: all share it, because a map takes
-// half the memory of the rest of a delivery, and there may be a hundred thousand. Nobody may change it, like all objects of
-// the cache.
+// deferred is the remaining annotation map of most deliveries with annotations. All share it, because a map takes half the
+// memory of the rest of a delivery, and there may be a hundred thousand. Nobody may change it, like all objects of the
+// cache.
 var deferred = map[string]string{v1alpha1.DeferredAnnotation: "true"}
 
 // deciding returns the annotations that are decided by, which most deliveries have none of.

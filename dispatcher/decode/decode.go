@@ -101,8 +101,8 @@ func (*InvalidKeyError) Error() string {
 	return fmt.Sprintf("Send one %s of 1 to %d printable ASCII characters, or none.", IdempotencyKey, maxIdempotencyKey)
 }
 
-// IsBinary reports whether a header holds any required attribute of a CloudEvent: with one of them the others are
-// missed, rather than the fields of another kind of event.
+// IsBinary reports whether a header has any required attribute of a CloudEvent. With one of them, an error names
+// the other missing attributes, and not the fields of another kind of event.
 func IsBinary(header textproto.MIMEHeader) bool {
 	for _, name := range []string{"Ce-Specversion", "Ce-Id", "Ce-Source", "Ce-Type"} {
 		if len(header.Values(name)) > 0 {

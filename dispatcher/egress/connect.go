@@ -74,8 +74,8 @@ func unquoted(err error) error {
 	return errMalformed
 }
 
-// judgeConnect tells faults of the proxy from what it says about the endpoint: 502, 503 and 504 are what proxies answer
-// when they cannot reach it.
+// judgeConnect distinguishes faults of the proxy from those of the endpoint: a proxy answers 502, 503 or 504 if it
+// cannot reach the endpoint.
 func judgeConnect(code int) error {
 	said := fmt.Sprintf("%d %s", code, http.StatusText(code))
 	switch {

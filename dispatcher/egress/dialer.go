@@ -175,9 +175,9 @@ func alternate(addresses []netip.Addr) []netip.Addr {
 	return mixed
 }
 
-// race connects to the first address that answers (RFC 8305). It tries the next address when one fails, or after stagger. The
-// error is that of the first address. The fallback of net.Dialer does not serve here: it resolves the name itself, past
-// permitted, splits its timeout over all addresses, and opens no tunnel through a proxy.
+// race connects to the first address that answers (RFC 8305). It tries the next address when one fails, or after stagger.
+// The error is that of the first address. The fallback of net.Dialer does not serve here. It resolves the name itself,
+// without permitted, splits its timeout over all addresses, and opens no tunnel through a proxy.
 func race(ctx context.Context, addresses []netip.Addr, connect func(context.Context, netip.Addr) (net.Conn, error)) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -41,8 +41,8 @@ const (
 	maxSocksName = 255
 )
 
-// socks asks a SOCKS5 proxy for a connection. It is written here because the libraries at hand give the answer of the
-// proxy, on which the outcome of an attempt depends, as text only.
+// socks asks a SOCKS5 proxy for a connection. The outcome of an attempt depends on the answer of the proxy, which
+// other libraries return as text only.
 func socks(conn net.Conn, t target, user, password string) (net.Conn, error) {
 	if err := socksGreet(conn, user, password); err != nil {
 		return nil, err

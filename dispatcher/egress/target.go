@@ -58,9 +58,9 @@ func parseTarget(hostPort string) (target, error) {
 	return t, nil
 }
 
-// endsInNumber reports whether some programs would take a host for an IPv4 address (inet_aton, and the URL standard of
-// WHATWG, "ends in a number"): 127.1, 0x7f.0.0.1, 2130706433, 127.0.0.1. with a full stop behind it. No top-level domain
-// is a number.
+// endsInNumber reports whether some programs treat a host as an IPv4 address (inet_aton, and the URL standard of WHATWG,
+// "ends in a number"). Examples are 127.1, 0x7f.0.0.1, 2130706433, and 127.0.0.1. with a final full stop. No top-level
+// domain is a number.
 func endsInNumber(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	last := host[strings.LastIndexByte(host, '.')+1:]

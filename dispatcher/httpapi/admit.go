@@ -116,8 +116,8 @@ const (
 	allowedRateHeader = "WebHook-Allowed-Rate"
 )
 
-// handshake answers the question of a sender of CloudEvents whether it may deliver here (HTTP 1.1 Web Hooks for Event
-// Delivery, 4), or returns nil if it is none. Every origin may ask: the token of each request decides.
+// handshake answers the handshake of a sender of CloudEvents (HTTP 1.1 Web Hooks for Event Delivery, 4). It returns
+// nil for any other request. Every origin may ask: the token of each request decides.
 func (s *Server) handshake(r *http.Request) *problem.Answer {
 	origin := r.Header.Get(originHeader)
 	if r.Method != http.MethodOptions || origin == "" {

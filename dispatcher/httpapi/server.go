@@ -50,8 +50,8 @@ const (
 	DefaultBurst        = 2000
 )
 
-// LargestMaxBodyBytes is the largest value of Options.MaxBodyBytes: the body for endpoints may be longer by the
-// fields added to an event, and a delivery has at most 1 MiB.
+// LargestMaxBodyBytes is the largest value of Options.MaxBodyBytes. A delivery has at most 1 MiB, and the body
+// for endpoints may be longer by the fields added to an event.
 const LargestMaxBodyBytes = 1<<20 - 1<<10
 
 const (

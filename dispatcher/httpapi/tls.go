@@ -25,8 +25,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
-// certificates is the server's certificate, which is read again when its file changes. A file that cannot be read, or
-// whose key is of another certificate, as in the middle of a change, leaves the one before in use.
+// certificates is the server's certificate, which is read again when its file changes. If a file cannot be read, or
+// the key is of another certificate, as during a change, the previous pair stays in use.
 type certificates struct {
 	watcher *certwatcher.CertWatcher
 }

@@ -58,7 +58,7 @@ type Kubernetes struct {
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create
 
 // Store creates the object of a delivery, and starts its attempt. The attempt does not wait for other deliveries of
-// the request: the attempt window begins with the storing, and after it the elected replica would make the same
+// the request. The attempt window begins with the storing; after it the elected replica would make the same
 // attempt.
 func (k *Kubernetes) Store(ctx context.Context, d *Delivery) Outcome {
 	begin := k.FirstAttempts.Reserve(d.Route)

@@ -30,9 +30,9 @@ import (
 // defaultMaxConcurrent is how many attempts of an endpoint a replica makes at a time if its Postback asks for no limit.
 const defaultMaxConcurrent = 16
 
-// First attempts that cannot begin at once may wait in a lane: as many as the endpoint takes within promised, at the pace of
-// its recent answers. Before the first answer there is room for firstWaiting. leastWaiting and mostWaiting bound the number,
-// because the bodies are in memory.
+// First attempts that cannot begin at once may wait in a lane. Their number is that which the endpoint handles within
+// promised, at the pace of its recent answers. Before the first answer there is room for firstWaiting. leastWaiting and
+// mostWaiting bound the number, because the bodies are in memory.
 const (
 	promised     = 2 * time.Second
 	firstWaiting = 4 * defaultMaxConcurrent

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package lane schedules attempts: each endpoint has a lane with limits, a circuit breaker and the pause that the endpoint
-// asked for, and all lanes share a bounded number of slots. It does not make attempts, record them or decide on retries.
+// Package lane schedules attempts. Each endpoint has a lane with limits, a circuit breaker and the pause that the endpoint
+// asked for. All lanes share a bounded number of slots. It does not make attempts, record them or decide on retries.
 package lane
 
 import (
@@ -71,8 +71,8 @@ type Lanes struct {
 	recording int
 	// wakes are the lanes that have a wakeAt, the soonest first, so that a scan costs the same however many endpoints wait.
 	wakes *heap.Heap[*lane, *lane]
-	// starved are lanes that wait for a slot, in order of arrival. starvedTroubled are those of them that wait for one in the share
-	// of troubled endpoints.
+	// starved are lanes that wait for a slot, in order of arrival. starvedTroubled are lanes that wait for a slot of the
+	// troubled endpoints' share.
 	starved, starvedTroubled []*lane
 	closed                   bool
 	reports                  []report
@@ -133,7 +133,7 @@ func (l *Lanes) Pressure(r *route.Route) Pressure {
 }
 
 // Reserve reserves a slot for the first attempt of a delivery that is about to be stored. The caller calls begin once, with
-// the work, or with nil if there is none after all. begin is nil if the lane could not begin the attempt almost at once.
+// the work, or with nil if there is no work after all. begin is nil if the lane could not begin the attempt almost at once.
 func (l *Lanes) Reserve(r *route.Route) (begin func(*Work)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -339,8 +339,8 @@ func (l *Lanes) note(lane *lane) {
 	}
 }
 
-// HeldBack reports whether due work waits for the endpoint of a Postback: its circuit is open or it recovers from that, it
-// answered 410, or it asked for a pause.
+// HeldBack reports whether due work waits for the endpoint of a Postback. Its circuit is open or recovers, it answered
+// 410, or it asked for a pause.
 func (l *Lanes) HeldBack(postback types.UID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -40,8 +40,8 @@ type Work struct {
 	// the endpoint has room for another attempt then. ctx ends when the process has to end, and when the endpoint's
 	// Postback is deleted, with ErrDeleted as its cause.
 	Do func(ctx context.Context, sent func(*v1alpha1.Attempt))
-	// Dropped, if not nil, is called instead of Do for work that will not be done: its Postback is deleted, the process
-	// ends, or new work for the same delivery replaces it. It must not block, and must not call Lanes.
+	// Dropped, if not nil, is called instead of Do for dropped work. Its Postback is deleted, the process ends, or new
+	// work for the same delivery replaces it. It must not block, and must not call Lanes.
 	Dropped func()
 
 	// entered is when it entered its lane.

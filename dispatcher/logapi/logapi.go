@@ -146,7 +146,7 @@ type logRequest struct {
 	user string
 }
 
-// logTarget returns what a request for the log asks, or an answer if that is not clear. ours is false if the path is none of
+// logTarget returns the target of a request for the log, or an answer to an invalid one. ours is false if the path is not of
 // the log.
 func logTarget(r *http.Request) (q *logRequest, ours bool, a *problem.Answer) {
 	rest, ok := strings.CutPrefix(r.URL.Path, "/v1/")

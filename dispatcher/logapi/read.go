@@ -169,8 +169,8 @@ func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *
 	if err := h.options.API.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
 		return h.notRestored(r, q, err)
 	}
-	// If this process dies here, the elected replica takes the first attempt to be missing and makes it: that, too, is a
-	// redelivery, which is what the caller is about to ask for.
+	// If this process dies here, the elected replica finds no first attempt and makes one. The caller is about to
+	// request such a redelivery anyway.
 	restored, err := h.options.Recorder.Record(ctx, d, func(d *v1alpha1.PostbackDelivery) {
 		delivery.Apply(d, &route.Route{}, *attempt, delivery.Request{})
 	})

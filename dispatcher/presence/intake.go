@@ -34,8 +34,8 @@ import (
 const (
 	// announceRetry is the pause after the intake could not be announced.
 	announceRetry = 2 * time.Second
-	// announceEvery is how often it is checked that the announcement is there: somebody may delete it, or a replica with another
-	// intake have been the last to write it.
+	// announceEvery is the interval of checks of the announcement. Somebody may delete it, or a replica with another intake
+	// may overwrite it.
 	announceEvery = time.Minute
 )
 

@@ -26,8 +26,8 @@ import (
 	keeping "github.com/postback-dev/postback-operator/internal/history"
 )
 
-// duplicateWindow is the minimum time for which a finished delivery is kept, regardless of the counts of spec.history:
-// as long as it exists, a producer that sends its event again gets the answer Duplicate. Producers that got no answer
+// duplicateWindow is the minimum time for which a finished delivery is kept, regardless of the counts of spec.history.
+// As long as it exists, a producer that sends its event again gets the answer Duplicate. Producers that got no answer
 // send again within seconds or a few minutes.
 const duplicateWindow = keeping.Grace
 
@@ -66,9 +66,9 @@ type victim struct {
 }
 
 // choose returns the deliveries that are to be deleted now. Those that a Postback does not want come first, one of each
-// Postback in turn, so that a large log holds up no other. Then come those that are too many for the cluster: first those
-// beyond the counts of their Postbacks, which are there for duplicates alone, then any, the oldest first each time. So a
-// Postback with many events costs the others nothing of what they want to keep, as long as that has room.
+// Postback in turn, so that a large log holds up no other. Then come the deliveries beyond the bound of the cluster. The
+// first are those beyond the counts of their Postbacks, which are kept for duplicates alone; then any, the oldest first
+// each time. So a Postback with many events costs the others nothing of what they want to keep, as long as that has room.
 //
 // A namespace that has not been listed yet holds up no other, but what is too many is not known before all have been.
 func (x *index) choose(of func(owner, v1alpha1.DeliveryPhase) (limit, bool), b bounds, now time.Time) []victim {

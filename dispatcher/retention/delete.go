@@ -35,16 +35,17 @@ const (
 	// workers is how many deliveries are deleted at a time. One delete takes some milliseconds, so they keep up with
 	// several hundred deliveries a second, and leave the API server to those that deliver.
 	workers = 4
-	// mostWorkers are reached by doubling after each batch that was full. A busy API server serves all who ask alike: four
-	// beside a hundred who deliver fall behind more with every second, and the bound of the cluster would be none.
+	// mostWorkers are reached by doubling after each batch that was full. A busy API server serves all clients alike. Four
+	// deletions beside a hundred deliveries would fall behind more with every second, and the bound of the cluster would
+	// not hold.
 	mostWorkers = 32
 	// requestTimeout bounds one request to the API server.
 	requestTimeout = 10 * time.Second
 	// enoughFailures ends a batch in which most fails: the API server is away, or a role lacks the verb.
 	enoughFailures = 8
-	// refusedRest is when to look again at a delivery that could not be deleted, staleRest at one of which the watch has
-	// not shown the newest version yet. annotatedRest is for one whose redelivery is still to be made: when it is made the
-	// delivery changes, which ends the rest.
+	// refusedRest is the pause after a delivery could not be deleted. staleRest is the pause after the watch had not
+	// shown its newest version yet. annotatedRest is the pause for a pending redelivery; the redelivery changes the
+	// delivery, which ends the pause.
 	refusedRest   = time.Minute
 	staleRest     = 5 * time.Second
 	annotatedRest = 10 * time.Minute
@@ -112,8 +113,8 @@ func (p *Pruner) delete(ctx context.Context, x *index, v *victim) error {
 	return fmt.Errorf("delete PostbackDelivery %s: %w", v.key, err)
 }
 
-// unanswered returns for how long to leave a delivery alone that carries a redeliver annotation: 0 if the annotation has
-// been acted on, and the delivery is as it was. Metadata does not say that, so it is read as a whole.
+// unanswered returns the pause for a delivery with a redeliver annotation. It is 0 if the annotation was acted on and
+// the delivery has not changed. Metadata does not say that, so it is read as a whole.
 func (p *Pruner) unanswered(ctx context.Context, v *victim) (time.Duration, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	err := p.options.Client.Get(ctx, v.key, d)

@@ -98,8 +98,8 @@ type index struct {
 	// order holds the groups in the order in which they are served; next is the one that is served first.
 	order []*group
 	next  int
-	// byKey holds the phases apart: an object that leaves one phase for the other is deleted from one watch and added
-	// to the other, in either order.
+	// byKey separates the phases. An object that changes its phase is deleted from one watch and added to the other,
+	// in either order.
 	byKey map[v1alpha1.DeliveryPhase]map[types.NamespacedName]*entry
 	// synced says of each part whether it has been listed.
 	synced map[part]bool

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package retention follows the finished deliveries on the elected replica: it finds those that somebody asks to send
-// again, and deletes those that need not be kept.
+// Package retention follows the finished deliveries on the elected replica. It finds requests for redelivery, and
+// prunes deliveries.
 package retention
 
 import (

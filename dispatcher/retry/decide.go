@@ -101,8 +101,8 @@ func takenOver(d *v1alpha1.PostbackDelivery, seen sighting) bool {
 	return dueSince(d).Before(seen.inherited)
 }
 
-// atOnce reports whether no other replica makes the attempt that is due next: it is not the first, or was left to the
-// elected replica when it was stored.
+// atOnce reports whether no other replica makes the next attempt: it is not the first, or the delivery was stored as
+// deferred.
 func atOnce(d *v1alpha1.PostbackDelivery) bool {
 	return d.Status.AttemptCount > 0 || d.Spec.Test || d.Annotations[v1alpha1.DeferredAnnotation] != ""
 }

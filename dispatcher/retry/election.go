@@ -58,8 +58,8 @@ type Election struct {
 	led bool
 }
 
-// deadline is a point in time by both clocks: the monotonic one stands still while a machine is suspended, and the other
-// one may be set back.
+// deadline is a point in time by both clocks. The monotonic one stops while a machine is suspended, and the other one
+// may be set back.
 type deadline struct{ monotonic, wall time.Time }
 
 func deadlineAt(at time.Time) *deadline { return &deadline{at, at.Round(0)} }
@@ -85,7 +85,7 @@ func (e *Election) valid() bool {
 // NeedLeaderElection implements manager.LeaderElectionRunnable: it is an election itself.
 func (e *Election) NeedLeaderElection() bool { return false }
 
-// Start takes part until ctx ends and the attempts in flight are recorded: only then is the Lease released, so that the
+// Start takes part until ctx ends and the attempts in flight are recorded. Only then it releases the Lease, so that the
 // next owner repeats none of them.
 func (e *Election) Start(ctx context.Context) error {
 	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("election").WithValues("identity", e.Identity))

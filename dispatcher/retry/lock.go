@@ -27,8 +27,9 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// watchedLock tells an Election what becomes of its Lease, which client-go's elector does not in time: it goes on to lead
-// until RenewDeadline when somebody else holds the Lease, and takes one that was deleted although its holder lives.
+// watchedLock reports changes of its Lease to an Election, which client-go's elector does not do in time. The elector
+// leads until RenewDeadline although another replica holds the Lease, and acquires a deleted Lease although its holder
+// lives.
 type watchedLock struct {
 	*resourcelock.LeaseLock
 

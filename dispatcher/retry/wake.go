@@ -48,8 +48,8 @@ func IndexCache(ctx context.Context, c cache.Cache) error {
 
 // Wake puts deliveries into the Reconciler's queue for reasons other than a change of the delivery itself.
 type Wake struct {
-	// Cache holds the unfinished deliveries. Wake reads it, because it is current before any event handler runs: no delivery
-	// that was reconciled before the reason to wake it can be missed.
+	// Cache holds the unfinished deliveries. Wake reads it, because it is current before any event handler runs. Wake
+	// therefore misses no delivery that was reconciled before the reason to wake it.
 	Cache client.Reader
 
 	mu    sync.Mutex

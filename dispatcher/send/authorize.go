@@ -104,8 +104,8 @@ type grant struct {
 	expires time.Time
 }
 
-// of returns the grant of a route, a new one if its settings or its endpoint have changed: a token that one endpoint has
-// seen is never shown to another.
+// of returns the grant of a route, a new one if its settings or its endpoint have changed. No second endpoint gets the
+// token of the first.
 func (t *tokens) of(r *route.Route) *grant {
 	settings := sha256.Sum256(fmt.Appendf(nil, "%q %q", r.URL, *r.Auth.OAuth2))
 	t.mu.Lock()

@@ -122,8 +122,8 @@ func (t *connectionTrace) remoteIP() string {
 	return host
 }
 
-// repeatable reports whether the request may be sent again: the endpoint says that it did not process it (GOAWAY,
-// REFUSED_STREAM), or the connection had served others and ended before the first byte of an answer.
+// repeatable reports whether the request may be sent again. The endpoint reports that it did not process it
+// (GOAWAY, REFUSED_STREAM), or a reused connection ended before the first byte of an answer.
 func (t *connectionTrace) repeatable(err error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

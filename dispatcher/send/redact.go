@@ -84,8 +84,8 @@ func (s *secrets) addHeader(header http.Header, names ...string) {
 	}
 }
 
-// addParts adds what a header's value consists of, which is what the other side works with: the credential without its
-// scheme, a signature without its version, a cookie or parameter without its name.
+// addParts adds the parts of a header's value that the other side works with. These are the credential without its
+// scheme, a signature without its version, and a cookie or parameter without its name.
 func (s *secrets) addParts(value string) {
 	for _, part := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" \t,;", r) }) {
 		if slices.ContainsFunc(schemes, func(scheme string) bool { return strings.EqualFold(scheme, part) }) {

@@ -31,8 +31,8 @@ import (
 // maxRetryAfter bounds what an endpoint may ask for: the longest time between two attempts.
 const maxRetryAfter = delivery.MaxDelay
 
-// retryAfter returns the earliest time for another attempt that an answer asks for (RFC 9110, section 10.2.3: seconds, or
-// a date), at most 24 hours ahead, or nil if the header is absent, in the past, or invalid.
+// retryAfter returns the earliest time for another attempt by the header Retry-After (RFC 9110, section 10.2.3: seconds,
+// or a date), at most 24 hours ahead. It is nil if the header is absent, in the past, or invalid.
 func retryAfter(header http.Header, now time.Time) *metav1.MicroTime {
 	value := strings.TrimSpace(header.Get("Retry-After"))
 	latest := now.Add(maxRetryAfter)

@@ -79,8 +79,8 @@ func New(o Options) *Sender {
 // number. The route's timeout covers everything from getting a token to the end of the answer. If ctx ends first, the
 // outcome is Interrupted.
 func (s *Sender) Send(ctx context.Context, r *route.Route, d *v1alpha1.PostbackDelivery) v1alpha1.Attempt {
-	// The wall clock may jump, so the duration is measured apart from it, and from before it is read: on a busy machine
-	// time passes between the two, and the request must not seem to come after the end.
+	// The wall clock may jump, so the duration is measured by the monotonic clock, and begins before the wall clock is
+	// read. On a busy machine time passes between the two, and the request must not seem to come after the end.
 	began := time.Now()
 	start := s.clock.Now()
 	attempt := v1alpha1.Attempt{

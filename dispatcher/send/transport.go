@@ -49,8 +49,8 @@ const (
 	shards           = 8
 	// maxHandshake is the longest spec.timeout: the end of an attempt does not end the handshake that it has begun.
 	maxHandshake = 30 * time.Second
-	// A connection of HTTP/2 whose other side has vanished is asked for a sign of life, or all requests on it would end
-	// at their deadlines until it idles out.
+	// HTTP/2 connections are probed by pings. Otherwise all requests on a dead one would end at their deadlines until
+	// it idles out.
 	pingAfter, pingTimeout = 15 * time.Second, 5 * time.Second
 	// maxOwnTransports is the number of Postbacks with spec.tls whose connections are kept.
 	maxOwnTransports = 256

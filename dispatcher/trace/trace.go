@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package trace records one trace for an event, from the request that posted it to each attempt to deliver it, on any
-// replica and at any time. The endpoint gets its trace context, too. It is off unless the environment names a collector.
-// No span holds a key, a token, a URL, a header's value or data of an event.
+// Package trace records one trace for an event, from the post to each attempt, on any replica and at any time. The
+// endpoint gets its trace context, too. It is off unless the environment names a collector. No span holds a key, a
+// token, a URL, a header's value or data of an event.
 package trace
 
 import (
@@ -94,8 +94,7 @@ func (t *Traces) Request(ctx context.Context, header http.Header, namespace stri
 		methodKey.String(http.MethodPost), routeKey.String("/v1/namespaces/{namespace}/events"), namespaceKey.String(namespace))
 }
 
-// EndRequest ends the span of a request with the status of its answer, the problem that it names, or "", and the number of
-// events that it held.
+// EndRequest ends the span of a request, with the status of its answer, its problem or "", and its number of events.
 func (s *Span) EndRequest(status int, problem string, events int) {
 	if s == nil {
 		return

@@ -36,8 +36,8 @@ type Routes interface {
 	Get(postback types.UID) *route.Route
 }
 
-// Counter counts the attempts that this replica records. It is safe for concurrent use. Its memory is bounded by the number of
-// Postbacks with attempts in the last minute or with counts that could not be written, and by the hours that are kept.
+// Counter counts the attempts that this replica records. It is safe for concurrent use. Two numbers bound its memory: the
+// Postbacks with unwritten counts, among them those with attempts in the last minute, and the hours that are kept.
 type Counter struct {
 	// Client reads from the API server, not from a cache.
 	Client client.Client
@@ -60,8 +60,8 @@ type book struct {
 	// written are the counts of a write at writtenAt that may have succeeded.
 	written   []hour
 	writtenAt time.Time
-	// due is the time of the next write. wait is the time until then that the last try found, seen the version of the
-	// statistics that it waits for, and skipped the number of turns that went to another replica.
+	// due is the time of the next write. wait is the time until due at the last try. seen is the awaited version of
+	// the statistics. skipped is the number of turns that went to another replica.
 	due     time.Time
 	wait    time.Duration
 	seen    string

@@ -25,9 +25,9 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// DropRequests takes out of an object the annotations that ask for an action, and the copy of the object that kubectl apply
-// leaves there, which may hold them, too. Requests that are not among those before stay: they are the change that is shown.
-// The object must be the caller's own.
+// DropRequests removes the annotations that request an action from an object. It also removes the copy of the object that
+// kubectl apply stores, which may contain them. Requests that are not among those before stay: they are the change that is
+// shown. The object must be the caller's own.
 func DropRequests(object metav1.Object, before map[string]string) {
 	annotations := maps.Clone(object.GetAnnotations())
 	delete(annotations, corev1.LastAppliedConfigAnnotation)

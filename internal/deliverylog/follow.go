@@ -39,8 +39,8 @@ type Follower struct {
 	Trouble func(error)
 }
 
-// Follow tells of each delivery that is logged after a resource version, and goes on when the connection is lost, until ctx
-// ends, or a dispatcher says that this caller may not, or Delivery fails.
+// Follow passes on each delivery that is logged after a resource version, and reconnects after a lost connection. It ends
+// when ctx ends, a dispatcher denies the right, or Delivery fails.
 func (c *Client) Follow(ctx context.Context, q Query, resourceVersion string, f Follower) error {
 	pause, troubled := firstPause, false
 	for ctx.Err() == nil {

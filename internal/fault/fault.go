@@ -29,7 +29,7 @@ import (
 var ErrPanic = errors.New("panic")
 
 // Recover ends a panic of the function that defers it. It calls report, which sets the result of that function and returns
-// keys and values for the log, and logs message with the cause and the stack. Without a panic it does nothing.
+// keys and values for the log. It then logs message with the cause and the stack. Without a panic it does nothing.
 func Recover(log logr.Logger, message string, report func() (keysAndValues []any)) {
 	if cause := recover(); cause != nil {
 		log.Error(ErrPanic, message, append(report(), "cause", cause, "stack", string(debug.Stack()))...)

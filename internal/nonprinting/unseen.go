@@ -14,14 +14,15 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package nonprinting knows the characters that are not seen, or that change how the text around them is read: what strangers
-// write must not show them as they are.
+// Package nonprinting knows invisible characters, and those that change the reading of the text around them. A text of
+// strangers must not be shown with them.
 package nonprinting
 
 import "unicode"
 
-// Is reports whether a character is invisible: controls, formats (among them the marks of direction), separators of lines
-// and paragraphs, private use, variation selectors but that of emoji, and blank letters. Line feed and tab are among them.
+// Is reports whether a character is invisible. These are controls, formats (with the marks of direction), separators of
+// lines and paragraphs, private use, variation selectors except that of emoji, and blank letters. Line feed and tab are
+// among them.
 func Is(r rune) bool {
 	switch r {
 	case 0xfe0f: // VARIATION SELECTOR-16: shows the emoji before it in colour.

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package rollback notices that etcd was restored to an older state. Every cache of the process then holds objects that no
-// longer exist, and its watches wait for versions that the API server reaches again much later: they miss what happens
-// until then. Nothing in the process can tell which parts of its memory are still true, so the process has to end.
+// Package rollback notices that etcd was restored to an older state. Every cache of the process then has objects that no
+// longer exist. Its watches wait for versions that the API server reaches again much later, and miss all changes until
+// then. Nothing in the process can tell which parts of its memory are still true, so the process has to end.
 package rollback
 
 import (
@@ -47,8 +47,8 @@ const (
 // ErrRolledBack is part of the error with which a program ends.
 var ErrRolledBack = errors.New("the API server has gone back to an older state: etcd was restored, and nothing that this process has cached can be relied on; it ends to be restarted")
 
-// Watch reads the version of a collection again and again. Versions of one collection only grow, by whichever API server
-// they are told, as long as each read is consistent and begins after the one before has ended.
+// Watch reads the version of a collection again and again. Versions of one collection only grow, from any API server, if
+// each read is consistent and begins after the end of the previous one.
 type Watch struct {
 	// Read returns the present version of the collection from etcd, and not from a cache that may be behind.
 	Read  func(context.Context) (version string, err error)

@@ -35,8 +35,8 @@ const (
 	garbageInterval = time.Second
 )
 
-// boundGarbage keeps a process that has much in use, such as the backlog of an outage, from having as much garbage beside it,
-// until ctx ends. The environment variable GOGC, if it is set, holds instead.
+// boundGarbage bounds the garbage of a process with a large live heap, such as the backlog of an outage, until ctx ends. The
+// environment variable GOGC, if it is set, holds instead.
 func boundGarbage(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return

@@ -22,8 +22,8 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// late is a log that gives zap the values of a logger when it writes a line, and not before: zap encodes them into a buffer
-// of a KiB for each logger, and controller-runtime makes two loggers for each pass, nearly none of which writes a line.
+// late is a log that gives zap the values of a logger only when it writes a line. zap encodes them into a buffer of a KiB
+// for each logger. controller-runtime makes two loggers for each pass, and hardly any of them writes a line.
 type late struct {
 	logr.LogSink
 	values []any

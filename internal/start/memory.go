@@ -29,9 +29,9 @@ import (
 // container runs.
 const memoryInterval = time.Minute
 
-// limitMemory has the garbage collector work harder before the process has more memory than its container may have, until
-// ctx ends: from nine tenths of the limit on, which leaves room for memory outside the heap. GOMEMLIMIT, if it is set, holds
-// instead.
+// limitMemory makes the garbage collector work harder before the process exceeds the memory limit of its container, until
+// ctx ends. It begins at nine tenths of the limit, which leaves room for memory outside the heap. GOMEMLIMIT, if it is set,
+// holds instead.
 func limitMemory(ctx context.Context, log logr.Logger) {
 	_, err := memlimit.Set(memlimit.WithRefreshInterval(ctx, memoryInterval))
 	if err != nil && !errors.Is(err, memlimit.ErrNoCgroup) && !errors.Is(err, memlimit.ErrCgroupsNotSupported) {

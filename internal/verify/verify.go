@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package verify checks a received request against a secret, offline, and says which part is wrong: for developers whose
-// verification fails and who do not see why.
+// Package verify checks a received request against a secret, offline, and names the wrong part. It is for developers
+// whose verification fails for an unknown reason.
 package verify
 
 import (

@@ -31,8 +31,8 @@ import (
 )
 
 const (
-	// askAgain is how often a program asks for the rights that it lacked when it started, and at most twice as long, so
-	// that replicas do not end together.
+	// askAgain is the interval of checks of the rights that a program lacked at its start. It varies up to twice as
+	// long, so that replicas do not end together.
 	askAgain = 10 * time.Second
 	// answered bounds the questions at the start.
 	answered = 30 * time.Second
@@ -40,8 +40,8 @@ const (
 )
 
 // Settle returns those of the namespaces that the program may watch: in which it may list and watch the resources. A cache
-// that cannot be filled keeps a program from starting, so that one namespace that was deleted, or whose administrator took the
-// Roles away, would end the service for all others. If none is left, that is an error.
+// that cannot be filled keeps a program from starting. One deleted namespace, or one without its Roles, would otherwise
+// end the service for all others. If none is left, that is an error.
 func Settle(ctx context.Context, config *rest.Config, log logr.Logger, n Namespaces, resources ...schema.GroupResource) (Namespaces, *Missing, error) {
 	client, err := authorizationclient.NewForConfig(config)
 	if err != nil {
@@ -72,8 +72,8 @@ func Settle(ctx context.Context, config *rest.Config, log logr.Logger, n Namespa
 	return settled, m, nil
 }
 
-// Missing are the namespaces that Settle left out. As a part of a program, a manager.Runnable, it ends the program once one of
-// them may be watched, for what a cache holds is settled when it is made.
+// Missing are the namespaces that Settle left out. As a manager.Runnable it ends the program once one of them may be
+// watched, because the namespaces of a cache cannot change.
 type Missing struct {
 	names     []string
 	reviews   authorizationclient.SelfSubjectAccessReviewInterface

@@ -44,8 +44,8 @@ type Recorder struct {
 	Client client.Client
 }
 
-// RecordBackoff paces the repeats of a write that records an attempt. The writer repeats until its context ends: an attempt
-// that was made must not go missing from the log because of a restart of the API server or of NATS.
+// RecordBackoff paces the repeats of a write that records an attempt. The writer repeats until its context ends. A restart
+// of the API server or of NATS must not lose the record of an attempt.
 var RecordBackoff = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 5 * time.Second}
 
 // unrecordable is the message of an attempt whose own texts the API server refuses.

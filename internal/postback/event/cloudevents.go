@@ -29,7 +29,7 @@ import (
 // noData is what endpoints get as the data of a CloudEvent without any.
 const noData = `{}`
 
-// The SDK of CloudEvents is not used to read them, because its JSON reader accepts invalid JSON and repeated names,
+// The SDK of CloudEvents does not serve to read them. Its JSON reader accepts invalid JSON and repeated names,
 // gives no position of a mistake, and does not decode encoded HTTP headers. The tests compare the two.
 
 // DecodeCloudEvents reads CloudEvents 1.0 in their JSON format: one event in structured mode or, with batch, an array of

@@ -50,8 +50,8 @@ func Sample(eventType string) json.RawMessage {
 func loadSamples() map[string]json.RawMessage {
 	loaded := map[string]json.RawMessage{}
 	for _, eventType := range SampleTypes {
-		// The files are part of the binary and a test reads each: a sample that cannot be read is left out, so that
-		// Sample falls back to the generic one.
+		// The files are part of the binary, and a test reads each. Sample falls back to the generic one if a sample
+		// cannot be read.
 		file, err := samples.ReadFile("samples/" + eventType + ".json")
 		if err != nil {
 			continue

@@ -26,9 +26,9 @@ import (
 	"github.com/google/cel-go/interpreter"
 )
 
-// The library's own accounting counts a call after it was made, counts one for a call whose overload it does not know
-// when it compiles, which is so for most values of JSON, and takes time that grows with the square of what it counts. So
-// there is a budget of our own: each call, and each value that is looked up, is paid before.
+// The library's own accounting has three faults. It counts a call only after the call. It counts one for a call with an
+// overload unknown at compile time, as for most values of JSON. Its time grows with the square of the count. So there is
+// a budget of our own: each call, and each value that is looked up, is paid before.
 
 // budgetName is a variable that no expression can name, under which the parts of an expression find the budget.
 const budgetName = "@budget"

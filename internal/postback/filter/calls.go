@@ -85,8 +85,8 @@ func implementation(o *functions.Overload) functions.FunctionOp {
 	}
 }
 
-// add refuses to join lists but for macros, which build theirs in a mutable one: a list that is joined with itself again
-// and again soon has more elements than can be visited.
+// add refuses to join lists, except for macros, which build theirs in a mutable one. A list that is repeatedly joined
+// with itself soon has more elements than can be visited.
 func add(implementation functions.FunctionOp) functions.FunctionOp {
 	return func(values ...ref.Val) ref.Val {
 		_, mutable := values[0].(traits.MutableLister)

@@ -27,7 +27,7 @@ import (
 
 // cloudEvent returns an event as a CloudEvent in structured mode, by the JSON format of CloudEvents 1.0. An event that
 // arrived as a CloudEvent keeps its id, source and further attributes; the source of any other is Source. The time is
-// cut to milliseconds, and the type of the data is application/json, also where a narrower one was given, because widely used
+// cut to milliseconds. The type of the data is application/json, also in place of a narrower one, because widely used
 // receivers do not read JSON of another type. Data is byte for byte what was posted.
 func cloudEvent(namespace string, e *event.Event) ([]byte, error) {
 	more := event.CloudEvent{ID: e.ID, Source: Source(namespace)}

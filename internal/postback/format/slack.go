@@ -66,9 +66,9 @@ func plainText(text string, limit int) *plain {
 	return &plain{Type: "plain_text", Text: slackText(text, limit)}
 }
 
-// slack returns an event as a message for an incoming webhook of Slack: with the fields that matter of the data of
-// lead.created, sale.created and commission.created, and with the data as it is for any other type, or if the data has
-// none of these fields.
+// slack returns an event as a message for an incoming webhook of Slack. For lead.created, sale.created and
+// commission.created it shows the important fields of the data. For any other type, or without these fields, it
+// shows the whole data.
 func slack(e *event.Event) ([]byte, error) {
 	summary := summarize(e)
 	message := slackMessage{Text: slackText(summary.title, maxFallback)}

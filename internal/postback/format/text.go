@@ -24,8 +24,8 @@ import (
 
 const ellipsis = "…"
 
-// slackText makes a text safe for Slack: & < and > are escaped as Slack asks, so that neither links nor mentions such as
-// <!channel> remain; control characters except line breaks become spaces; invisible characters that change the rest,
+// slackText makes a text safe for Slack. It escapes & < and > as Slack asks, so that neither links nor mentions such as
+// <!channel> remain. Control characters except line breaks become spaces. Invisible characters that change the rest,
 // such as the direction of writing, are removed. The result has at most limit characters, as Slack counts them or fewer,
 // and is not empty.
 func slackText(text string, limit int) string {

@@ -116,8 +116,8 @@ func (k Keyring) Expire(overlap time.Duration, now time.Time) (Keyring, time.Tim
 	return k, next
 }
 
-// NextRotation returns when a key that was made at rotatedAt is due for replacement: now, if that time has passed or
-// rotatedAt lies in the future; zero, if every is 0.
+// NextRotation returns the time for the replacement of a key that was made at rotatedAt. It is now if that time has
+// passed or rotatedAt lies in the future, and zero if every is 0.
 func NextRotation(every time.Duration, rotatedAt, now time.Time) time.Time {
 	if every <= 0 {
 		return time.Time{}

@@ -41,8 +41,8 @@ const (
 	RotatedAtAnnotation = "postback.dev/rotated-at"
 	// retiredPrefix and the key's version name the annotation that holds when a previous key was replaced.
 	retiredPrefix = "postback.dev/retired-"
-	// HandledAnnotation and HandledPassedAnnotation hold the tokens of the requests for rotation that were answered
-	// last: one made on the PostbackSecret, and one that a Postback passed on.
+	// HandledAnnotation and HandledPassedAnnotation have the tokens of the newest answered requests for rotation:
+	// one on the PostbackSecret, and one that a Postback passed on.
 	HandledAnnotation       = "postback.dev/handled-rotate-secret"
 	HandledPassedAnnotation = "postback.dev/handled-rotate-secret-from-postback"
 )

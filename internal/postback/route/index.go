@@ -65,7 +65,7 @@ func (x *Index) Delete(postback types.UID) {
 }
 
 // Of returns the route of the Postback that a delivery of a namespace names, or nil. A delivery that names a Postback of
-// another namespace has none: the right to write deliveries in one namespace must not permit use of the keys of another.
+// another namespace has none. The right to write deliveries in one namespace must not permit use of another's keys.
 func (x *Index) Of(namespace string, postback v1alpha1.PostbackReference) *Route {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
