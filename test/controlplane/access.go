@@ -50,11 +50,24 @@ const (
 	// kubectlTimeout is longer than any --timeout that tests give; outputDelay bounds what a child of kubectl holds open.
 	kubectlTimeout = 5 * time.Minute
 	outputDelay    = 10 * time.Second
+	// kubectlTries bounds how often kubectl tries to reach an API server that is slow to answer.
+	kubectlTries = 3
 )
 
 // Kubectl runs the real kubectl as the administrator and returns what it wrote. If it fails, so does this, with an
-// error that holds the end of the command line and what kubectl said.
+// error that holds the end of the command line and what kubectl said. It tries again if the API server was too slow for a
+// connection, over which nothing was asked then.
 func (c *ControlPlane) Kubectl(ctx context.Context, stdin string, args ...string) (stdout, stderr string, err error) {
+	for range kubectlTries {
+		stdout, stderr, err = c.kubectl(ctx, stdin, args)
+		if err == nil || !strings.Contains(stderr, "Unable to connect to the server: net/http: TLS handshake timeout") {
+			break
+		}
+	}
+	return stdout, stderr, err
+}
+
+func (c *ControlPlane) kubectl(ctx context.Context, stdin string, args []string) (stdout, stderr string, err error) {
 	var out, errOut bytes.Buffer
 	ctx, cancel := context.WithTimeoutCause(ctx, kubectlTimeout, fmt.Errorf("it did not end within %s", kubectlTimeout))
 	defer cancel()

@@ -20,6 +20,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -64,6 +65,10 @@ var notName = regexp.MustCompile(`[^a-z0-9]+`)
 // newTenant makes a namespace and an endpoint, which go when the test ends. Its failure shows the operator's logs.
 func newTenant(t *testing.T) *tenant {
 	t.Helper()
+	// What ended by itself in a test before is no fault of this one, which would fail by it.
+	if err := errors.Join(manager.EndedByItself(), dispatcher.EndedByItself()); err != nil {
+		t.Fatal(err)
+	}
 	n := &tenant{t: t, keys: map[string]string{}}
 	n.namespace = strings.Trim(notName.ReplaceAllString(strings.ToLower(t.Name()), "-"), "-")
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.namespace}}
@@ -321,12 +326,12 @@ func (n *tenant) tryPost(ctx context.Context, to *operator.Process, events ...ev
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, to.EndedByItself())
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, to.EndedByItself())
 	}
 	r := &reply{Status: response.StatusCode, RetryAfter: response.Header.Get("Retry-After")}
 	if err := json.Unmarshal(content, r); err != nil {

@@ -79,6 +79,10 @@ type Operator struct {
 
 	mu        sync.Mutex
 	processes []*Process
+
+	// keepers start processes again, each until its stopKeeping is called.
+	keepers     sync.WaitGroup
+	stopKeeping []context.CancelFunc
 }
 
 // Install builds the programs and applies the manifests with the real kubectl. It starts no process.
@@ -135,7 +139,7 @@ func (o *Operator) install(ctx context.Context, root string, options Options) er
 	if o.Applied, _, err = o.ControlPlane.Kubectl(ctx, "", "apply", "-k", options.Overlay); err != nil {
 		return err
 	}
-	_, _, err = o.ControlPlane.Kubectl(ctx, "", append([]string{"wait", "--for=condition=Established", "--timeout=30s"}, kinds...)...)
+	_, _, err = o.ControlPlane.Kubectl(ctx, "", append([]string{"wait", "--for=condition=Established", "--timeout=3m"}, kinds...)...)
 	return err
 }
 
@@ -161,7 +165,22 @@ func (o *Operator) start(ctx context.Context, deployment, program, name string, 
 	o.mu.Lock()
 	o.processes = append(o.processes, p)
 	o.mu.Unlock()
-	return p, p.startOnFreePorts(ctx)
+	if err := p.startOnFreePorts(ctx); err != nil {
+		return p, err
+	}
+	if p.restarts {
+		o.keepRunning(ctx, p)
+	}
+	return p, nil
+}
+
+// keepRunning has a process started again until Stop.
+func (o *Operator) keepRunning(ctx context.Context, p *Process) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stopKeeping = append(o.stopKeeping, stop)
+	o.keepers.Go(func() { p.keep(ctx) })
 }
 
 func (o *Operator) newProcess(deployment *appsv1.Deployment, program, name string, options []Option) (*Process, error) {
@@ -196,11 +215,15 @@ func (o *Operator) Processes() []*Process {
 // Stop ends every process, the newest first, and removes the folder. It leaves what was applied. A process that does not
 // end with exit code 0 is an error, and so is one that has ended by itself.
 func (o *Operator) Stop(ctx context.Context) error {
+	for _, stop := range o.stopKeeping {
+		stop()
+	}
+	o.keepers.Wait()
 	var errs []error
 	processes := o.Processes()
 	for i := len(processes) - 1; i >= 0; i-- {
 		if !processes[i].Running() {
-			errs = append(errs, processes[i].endedByItself())
+			errs = append(errs, processes[i].EndedByItself())
 			continue
 		}
 		code, err := processes[i].Terminate(ctx)

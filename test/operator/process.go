@@ -66,6 +66,7 @@ type Process struct {
 	unready   bool
 	ingests   bool
 	tls       bool
+	restarts  bool
 
 	// The addresses are host:port.
 	ingest, metrics, probes string
@@ -219,12 +220,13 @@ func (p *Process) await() {
 	p.awaited = true
 }
 
-// endedByItself returns an error if the process has ended without a test that ended it or waited for its end.
-func (p *Process) endedByItself() error {
+// EndedByItself returns an error if the process has ended without a test that ended it or waited for its end, and nothing
+// starts it again.
+func (p *Process) EndedByItself() error {
 	p.mu.Lock()
 	command, awaited := p.command, p.awaited
 	p.mu.Unlock()
-	if command == nil || awaited || p.Running() {
+	if command == nil || awaited || p.Running() || p.restarts && p.lostLease() {
 		return nil
 	}
 	return fmt.Errorf("%s ended by itself: %s; the end of its log:\n%s", p.Name, command.ProcessState, p.LogTail(startLogLines))
@@ -311,11 +313,11 @@ func (p *Process) Signal(signal syscall.Signal) error {
 
 // Kill ends the process at once (SIGKILL) and returns when it is gone. Its Pod stays, as when a container is restarted.
 func (p *Process) Kill() error {
+	p.await()
 	if !p.Running() {
 		return nil
 	}
 	_, done := p.current()
-	p.await()
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}

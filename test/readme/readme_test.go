@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	logf.SetLogger(logr.Discard())
 	os.Exit(operator.RunTests(m, func(ctx context.Context, installed *operator.Operator) (err error) {
 		op = installed
-		if _, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http")); err != nil {
+		if _, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http"), operator.WithRestarts()); err != nil {
 			return err
 		}
 		dispatcher, err = op.StartDispatcher(ctx, "postback-dispatcher-0")
