@@ -46,7 +46,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-const inTime = 20 * time.Second
+const inTime = time.Minute
 
 // live is a bench whose reconcilers run in a manager, on real watches and the real clock.
 type live struct {

@@ -394,12 +394,12 @@ func TestSlowProxies(t *testing.T) {
 	hang := receiver.Raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	for scheme, wantProxy := range map[string]bool{"http": false, "socks5h": true, "https": true} {
 		d := dialer(t, Options{Proxy: scheme + "://" + hang})
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		began := time.Now()
 		_, err := d.DialContext(ctx, "tcp", "8.8.8.8:443")
 		cancel()
 		var fault *ProxyError
-		if errors.As(err, &fault) != wantProxy || time.Since(began) > 5*time.Second {
+		if errors.As(err, &fault) != wantProxy || time.Since(began) > 30*time.Second {
 			t.Errorf("%s gives %v after %s", scheme, err, time.Since(began))
 		}
 		if !wantProxy && !errors.Is(err, context.DeadlineExceeded) {

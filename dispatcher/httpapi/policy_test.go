@@ -106,7 +106,7 @@ func TestPolicyDenies(t *testing.T) {
 			if got.Type != "urn:postback:problem:delivery-refused" || got.header.Get("Retry-After") != "" {
 				t.Errorf("Retry-After %q, %s", got.header.Get("Retry-After"), got.raw)
 			}
-			gomega.NewWithT(t).Eventually(recorder.Events, "10s").Should(gomega.Receive(gomega.And(
+			gomega.NewWithT(t).Eventually(recorder.Events, "1m").Should(gomega.Receive(gomega.And(
 				gomega.ContainSubstring("Warning DeliveryRefused"), gomega.ContainSubstring("crm takes no events this week"))))
 			expect(t, post(t, server.URL, namespace, `{"id":"b","event":"both","data":{}}`), http.StatusAccepted,
 				[]accept.DeliveryResult{refused, {Postback: "other", Delivery: nameOf(other, "b"), Result: intake.Stored}})

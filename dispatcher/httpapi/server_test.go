@@ -48,7 +48,7 @@ func startServer(t *testing.T, o setup) (s *Server, stop context.CancelFunc, end
 	case <-s.Listening():
 	case err := <-done:
 		t.Fatal(err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("does not listen")
 	}
 	return s, cancel, done
@@ -72,19 +72,19 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	}
 	s, stop, ended := startServer(t, options)
 	url := "http://" + s.Addr().String()
-	g.Eventually(func() error { return s.Ready(nil) }, "5s", "10ms").Should(gomega.Succeed())
+	g.Eventually(func() error { return s.Ready(nil) }, "1m", "10ms").Should(gomega.Succeed())
 	replies := make(chan *reply, 1)
 	go func() { replies <- post(t, url, "acme", simple) }()
 	<-entered
 	stop()
-	g.Eventually(func() error { return s.Ready(nil) }, "5s", "10ms").ShouldNot(gomega.Succeed())
+	g.Eventually(func() error { return s.Ready(nil) }, "1m", "10ms").ShouldNot(gomega.Succeed())
 	g.Eventually(func() bool {
 		response, err := http.DefaultClient.Do(newPost(t, url, "acme", []byte(simple)))
 		if err == nil {
 			_ = response.Body.Close()
 		}
 		return err != nil
-	}, "5s", "10ms").Should(gomega.BeTrue(), "new requests are taken")
+	}, "1m", "10ms").Should(gomega.BeTrue(), "new requests are taken")
 	select {
 	case err := <-ended:
 		t.Fatalf("ended before the request in flight: %v", err)
@@ -114,7 +114,7 @@ func TestTakesNothingBeforeTheRoutesAreThere(t *testing.T) {
 	if got := post(t, url, "acme", simple); got.code != http.StatusAccepted || len(offered.sorted()) != 1 {
 		t.Errorf("got %d: %s", got.code, got.raw)
 	}
-	gomega.NewWithT(t).Eventually(func() error { return s.Ready(nil) }, "5s", "10ms").Should(gomega.Succeed())
+	gomega.NewWithT(t).Eventually(func() error { return s.Ready(nil) }, "1m", "10ms").Should(gomega.Succeed())
 }
 
 func TestShutdownIsBounded(t *testing.T) {
@@ -141,7 +141,7 @@ func TestShutdownIsBounded(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "finish requests in flight") {
 			t.Errorf("got %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("does not end")
 	}
 }
@@ -186,7 +186,7 @@ func TestStoringIsParallelAndBounded(t *testing.T) {
 			server := testServer(t, options)
 			replies := make(chan *reply, 1)
 			go func() { replies <- post(t, server.URL, "acme", "["+strings.Repeat(simple+",", 9)+simple+"]") }()
-			g.Eventually(entered.Load, "5s", "1ms").Should(gomega.BeEquivalentTo(3))
+			g.Eventually(entered.Load, "1m", "1ms").Should(gomega.BeEquivalentTo(3))
 			g.Consistently(entered.Load, "50ms", "5ms").Should(gomega.BeEquivalentTo(3))
 			close(hold)
 			if got := <-replies; got.code != http.StatusAccepted || entered.Load() != 10 {

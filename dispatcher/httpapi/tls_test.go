@@ -191,9 +191,9 @@ func TestCertificateIsReplacedUnderLoad(t *testing.T) {
 	g := gomega.NewWithT(t)
 	for next := int64(101); next <= 105; next++ {
 		before := sent.Load()
-		g.Eventually(sent.Load, "20s", "5ms").Should(gomega.BeNumerically(">", before+10))
+		g.Eventually(sent.Load, "1m", "5ms").Should(gomega.BeNumerically(">", before+10))
 		a.issue(t, dir, next)
-		g.Eventually(serial.Load, "20s", "5ms").Should(gomega.Equal(next))
+		g.Eventually(serial.Load, "1m", "5ms").Should(gomega.Equal(next))
 	}
 	stop()
 	load.Wait()

@@ -237,7 +237,7 @@ func TestHangingNeighbour(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
 	healthy, hanging := newEndpoint(t), newEndpoint(t)
-	const hangs = 5 * time.Second
+	const hangs = 12 * time.Second
 	hanging.delay.Store(int64(hangs))
 	good, bad := r.postback("good", healthy), r.postback("bad", hanging)
 	x := r.replica(true)

@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 
 const (
 	namespace = "presence"
-	patience  = 20 * time.Second
+	patience  = time.Minute
 )
 
 // The life of a replica's Lease: not there before the routes are loaded, then renewed, then gone.

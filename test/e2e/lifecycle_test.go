@@ -125,17 +125,23 @@ func checkMetrics(t *testing.T) {
 
 func TestDeletePostback(t *testing.T) {
 	n := newTenant(t)
-	n.endpoint.Answer(hooks, unavailable(1))
 	p := n.postback("crm")
-	n.post(lead("evt_1"))
-	n.waitPhase("evt_1", v1alpha1.DeliveryRetrying, 1)
 	n.post(lead("evt_2"))
 	n.waitPhase("evt_2", v1alpha1.DeliveryDelivered, 1)
+	n.endpoint.Answer(hooks, unavailable(0))
+	n.post(lead("evt_1"))
+	eventually(t, func() error {
+		if d := n.deliveries()["evt_1"]; d == nil || d.Status.Phase != v1alpha1.DeliveryRetrying {
+			return fmt.Errorf("the delivery is %+v", d)
+		}
+		return nil
+	})
 
-	n.kubectl("delete", "postback", "crm", "--timeout=20s")
+	n.kubectl("delete", "postback", "crm", "--timeout="+patience.String())
 	eventually(t, func() error { return n.nothingLeft(p) })
 
 	// Another one of the same name is another one: it begins anew.
+	n.endpoint.Answer(hooks)
 	again := n.postback("crm")
 	n.post(lead("evt_1"))
 	n.waitPhase("evt_1", v1alpha1.DeliveryDelivered, 1)
@@ -152,7 +158,7 @@ func TestDeleteNamespace(t *testing.T) {
 	n.post(lead("evt_1"))
 	n.wait(2)
 
-	n.kubectl("delete", "namespace", n.namespace, "--timeout=60s")
+	n.kubectl("delete", "namespace", n.namespace, "--timeout=3m")
 	for _, p := range []*v1alpha1.Postback{first, second} {
 		eventually(t, func() error { return n.nothingLeft(p) })
 	}

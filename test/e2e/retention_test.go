@@ -90,11 +90,16 @@ func TestFinishedDeliveriesAreDeleted(t *testing.T) {
 	if kept["quiet"] != 5 || kept["held"] != 5 || kept["busy"] != bound-5 || kept["last"] != 10 {
 		t.Errorf("kept are %v", kept)
 	}
-	if got := metric(t, small.MetricsURL(), `postback_pruned_deliveries_total{reason="ClusterLimit"}`); got != "25" {
-		t.Errorf("the metric counts %s deleted deliveries, want 25", got)
-	}
-	if got := metric(t, small.MetricsURL(), `postback_finished_deliveries{phase="Delivered"}`); got != fmt.Sprint(bound) {
-		t.Errorf("the metric counts %s finished deliveries, want %d", got, bound)
+	for series, want := range map[string]string{
+		`postback_pruned_deliveries_total{reason="ClusterLimit"}`: "25",
+		`postback_finished_deliveries{phase="Delivered"}`:         fmt.Sprint(bound),
+	} {
+		eventually(t, func() error {
+			if got := metric(t, small.MetricsURL(), series); got != want {
+				return fmt.Errorf("%s is %s, want %s", series, got, want)
+			}
+			return nil
+		})
 	}
 	n.kubectl("patch", "postback", "held", "--type=merge", "-p", `{"spec":{"state":"Enabled"}}`)
 	n.wait(50)

@@ -30,8 +30,10 @@ import (
 	"strings"
 	"testing"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -122,12 +124,22 @@ func (r *secretsRun) startLoudly() {
 	without(t, dispatcher)
 	without(t, manager)
 	var err error
-	if r.manager, err = op.StartManager(t.Context(), "postback-manager-loud", operator.WithArgs("--allow-plain-http", loudest)); err != nil {
+	if r.manager, err = op.StartManager(t.Context(), "postback-manager-loud", operator.WithArgs("--allow-plain-http", loudest), operator.WithRestarts()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { terminate(t, r.manager) })
-	// This one, being the first, owns the retries.
+	// This one owns the retries. The other one, with the proxy, starts when it does.
 	r.direct = startDispatcher(t, "postback-dispatcher-loud", operator.WithArgs(loudest))
+	eventually(t, func() error {
+		lease := &coordinationv1.Lease{}
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: operator.Namespace, Name: v1alpha1.RetriesLeaseName}, lease); err != nil {
+			return err
+		}
+		if holder := ptr.Deref(lease.Spec.HolderIdentity, ""); holder != r.direct.Name {
+			return fmt.Errorf("%q owns the retries", holder)
+		}
+		return nil
+	})
 	password := r.secret("password for the proxy", "pr0xy/")
 	r.add("credentials for the proxy", base64.StdEncoding.EncodeToString([]byte("egress:"+password)))
 	file := filepath.Join(t.TempDir(), "credentials")

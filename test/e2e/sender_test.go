@@ -216,11 +216,16 @@ func TestSendersRole(t *testing.T) {
 				Namespace: tt.namespace, Verb: tt.verb, Group: v1alpha1.GroupVersion.Group, Resource: tt.resource,
 			},
 		}}
-		if err := api.Create(t.Context(), review); err != nil {
-			t.Fatal(err)
-		}
-		if review.Status.Allowed != tt.want {
-			t.Errorf("%s may %s %s in %s: %t, want %t", tt.user, tt.verb, tt.resource, tt.namespace, review.Status.Allowed, tt.want)
-		}
+		// The RoleBinding is new, and the API server learns of it by a watch. It is in force once the first is allowed.
+		eventually(t, func() error {
+			asked := review.DeepCopy()
+			if err := api.Create(t.Context(), asked); err != nil {
+				return err
+			}
+			if asked.Status.Allowed != tt.want {
+				return fmt.Errorf("%s may %s %s in %s: %t, want %t", tt.user, tt.verb, tt.resource, tt.namespace, asked.Status.Allowed, tt.want)
+			}
+			return nil
+		})
 	}
 }

@@ -57,15 +57,15 @@ func TestSteadyStateMakesNoWrites(t *testing.T) {
 	n.waitPhase("evt_steady", v1alpha1.DeliveryDelivered, 1)
 	n.waitPhase("evt_failing", v1alpha1.DeliveryRetrying, 2)
 
-	// Until what was asked for is done, the count moves; from then on it must not. The next retry is due after 2m28s.
+	// Until what was asked for is done, the count moves; from then on it must not, for longer than any loop of the programs
+	// pauses. The next retry is due after 2m28s.
 	last, since := writes(t), time.Now()
 	g.Eventually(func() time.Duration {
 		if now := writes(t); !maps.Equal(now, last) {
 			last, since = now, time.Now()
 		}
 		return time.Since(since)
-	}).WithTimeout(patience).WithPolling(200 * time.Millisecond).Should(gomega.BeNumerically(">", 2*time.Second))
-	g.Consistently(func() map[string]float64 { return writes(t) }).WithTimeout(6 * time.Second).WithPolling(time.Second).Should(gomega.Equal(last))
+	}).WithTimeout(patience).WithPolling(200 * time.Millisecond).Should(gomega.BeNumerically(">", 8*time.Second))
 }
 
 // awaitNamespacesGone waits until the namespaces of other tests are deleted, which takes writes of its own.

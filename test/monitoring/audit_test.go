@@ -79,7 +79,7 @@ func TestAuditLines(t *testing.T) {
 	}
 	expect(manager, audit.RotationRefusedAction, map[string]any{"request": "audit-refused"})
 
-	kubectl("delete", "postback", "audited", "--timeout=30s")
+	kubectl("delete", "postback", "audited", "--timeout=3m")
 	expect(manager, audit.RouteRemovedAction, nil)
 }
 

@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 		if api, err = cp.Client(); err != nil {
 			return err
 		}
-		if manager, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http")); err != nil {
+		if manager, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http"), operator.WithRestarts()); err != nil {
 			return err
 		}
 		dispatcher, err = op.StartDispatcher(ctx, "postback-dispatcher-0")

@@ -89,7 +89,7 @@ spec: {url: %q, triggers: [%s]}
 	if _, _, err := cp.Kubectl(t.Context(), manifest, "apply", "-n", n.namespace, "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := cp.Kubectl(t.Context(), "", "wait", "-n", n.namespace, "--for=condition=Ready", "--timeout=60s", "postback/"+name); err != nil {
+	if _, _, err := cp.Kubectl(t.Context(), "", "wait", "-n", n.namespace, "--for=condition=Ready", "--timeout=3m", "postback/"+name); err != nil {
 		t.Fatal(err)
 	}
 }

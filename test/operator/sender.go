@@ -20,10 +20,14 @@ import (
 	"context"
 	"fmt"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 const (
@@ -34,7 +38,7 @@ const (
 )
 
 // SenderToken returns a new token for posting events in a namespace: of a ServiceAccount of that namespace, to which the
-// shipped role is bound there. Both are made if they are not there.
+// shipped role is bound there. Both are made if they are not there. It returns when the API server allows to post.
 func (o *Operator) SenderToken(ctx context.Context, namespace string) (string, error) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: Sender}}
 	if _, err := o.clients.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -48,9 +52,30 @@ func (o *Operator) SenderToken(ctx context.Context, namespace string) (string, e
 	if _, err := o.clients.RbacV1().RoleBindings(namespace).Create(ctx, binding, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return "", fmt.Errorf("create RoleBinding %s/%s: %w", namespace, Sender, err)
 	}
+	if err := o.waitAllowed(ctx, namespace); err != nil {
+		return "", err
+	}
 	config, err := o.ControlPlane.ServiceAccountConfig(ctx, namespace, Sender)
 	if err != nil {
 		return "", err
 	}
 	return config.BearerToken, nil
+}
+
+// waitAllowed waits until the API server, which learns of a new binding by a watch, has Sender post events.
+func (o *Operator) waitAllowed(ctx context.Context, namespace string) error {
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: "system:serviceaccount:" + namespace + ":" + Sender,
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: namespace, Verb: "create", Group: v1alpha1.GroupVersion.Group, Resource: "postbackevents",
+		},
+	}}
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
+		answer, err := o.clients.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		return err == nil && answer.Status.Allowed, err
+	})
+	if err != nil {
+		return fmt.Errorf("wait until %s/%s may post events: %w", namespace, Sender, err)
+	}
+	return nil
 }

@@ -51,24 +51,28 @@ type Proxy struct {
 	holds []*Hold
 }
 
-// Hold is an order to stop one request.
+// Hold is an order to stop one request, and each that repeats it: a client may give up the one and send another.
 type Hold struct {
-	// Reached is closed when the request is stopped. It then waits until its client is gone, or until Release.
+	// Reached is closed when the first request is stopped. Each waits until its client is gone, or until Release.
 	Reached <-chan struct{}
 
 	match    func(*http.Request) bool
 	moment   Moment
 	reached  chan struct{}
 	released chan struct{}
+	reach    sync.Once
 	release  sync.Once
 	taken    bool
+	// update is the path of the PUT that was stopped, which names one object, and client whose it was. A POST may be for
+	// another object each time.
+	update, client string
 }
 
 // Release lets the request go on.
 func (h *Hold) Release() { h.release.Do(func() { close(h.released) }) }
 
 func (h *Hold) wait(ctx context.Context) error {
-	close(h.reached)
+	h.reach.Do(func() { close(h.reached) })
 	select {
 	case <-h.released:
 		return nil
@@ -130,15 +134,24 @@ func (p *Proxy) take(r *http.Request) *Hold {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, h := range p.holds {
-		if !h.taken && h.match(r) {
+		switch {
+		case h.taken:
+			if r.Method == http.MethodPut && r.URL.Path == h.update && r.RemoteAddr == h.client {
+				return h
+			}
+		case h.match(r):
 			h.taken = true
+			if r.Method == http.MethodPut {
+				h.update, h.client = r.URL.Path, r.RemoteAddr
+			}
 			return h
 		}
 	}
 	return nil
 }
 
-// Hold stops the first request from now on that match accepts. match must not read the body, and is called once for
+// Hold stops the first request from now on that match accepts, and the same update of the same object on the same connection
+// again. match must not read the body, and is called once for
 // each request, by one goroutine at a time.
 func (p *Proxy) Hold(moment Moment, match func(*http.Request) bool) *Hold {
 	reached := make(chan struct{})

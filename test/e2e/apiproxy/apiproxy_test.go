@@ -41,6 +41,31 @@ func TestHold(t *testing.T) {
 	}
 }
 
+func TestHoldStopsAnUpdateThatIsRepeated(t *testing.T) {
+	p := &Proxy{}
+	p.Hold(Before, func(r *http.Request) bool { return r.Method == http.MethodPut })
+	request := func(method, path, client string) *http.Request {
+		r := httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody)
+		r.RemoteAddr = client
+		return r
+	}
+	for i, tt := range []struct {
+		method, path, client string
+		stopped              bool
+	}{
+		{http.MethodPost, "/a", "first", false},
+		{http.MethodPut, "/a", "first", true},
+		{http.MethodPut, "/a", "first", true},
+		{http.MethodPut, "/b", "first", false},
+		{http.MethodGet, "/a", "first", false},
+		{http.MethodPut, "/a", "second", false},
+	} {
+		if got := p.take(request(tt.method, tt.path, tt.client)) != nil; got != tt.stopped {
+			t.Errorf("request %d: stopped is %t", i, got)
+		}
+	}
+}
+
 func testHold(t *testing.T, moment Moment, released bool) {
 	var posts atomic.Int32
 	upstream := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
