@@ -53,12 +53,12 @@ type dialog struct {
 	YAML string
 	// OneNamespace says that the console shows one namespace only, so that there is none to choose.
 	OneNamespace bool
-	// Tool keeps the object, such as Argo CD.
+	// Tool is the tool that manages the object, such as Argo CD, and ToolName its name for the object.
 	Tool, ToolName string
 	// Fields are those of the form that adds or edits.
 	Fields []shownField
 	Types  []string
-	// Secret is a signing key that somebody asked for.
+	// Secret is a signing key that the user requested.
 	Secret  string
 	Show    bool
 	Sharing []string

@@ -54,7 +54,7 @@ const (
 	clientBurst     = 100
 )
 
-// Options say what the console shows and where.
+// Options are the settings of the console.
 type Options struct {
 	// Config is the configuration of a client with the rights of the console's user.
 	Config *rest.Config

@@ -34,7 +34,7 @@ type label struct {
 	Kind, Text, Why string
 }
 
-// stateOf says what the spec asks for.
+// stateOf returns the label of the state in the spec.
 func stateOf(p *v1alpha1.Postback) label {
 	switch state := p.Spec.GetState(); state {
 	case v1alpha1.PostbackPaused:

@@ -112,7 +112,7 @@ func (d *dialog) fail(err error) {
 	}
 }
 
-// formPath returns the field of the form that an API server's path is about, or "".
+// formPath returns the field of the form for the path of a field in an error of the API server, or "".
 func formPath(path string) string {
 	if path == "metadata.name" {
 		return "name"

@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/statistics"
 )
 
-// sparkSpan is what the small charts of the list show.
+// sparkSpan is the time span of the small charts of the list.
 const sparkSpan = 12 * time.Hour
 
 // listPage is the list of Postbacks.

@@ -34,11 +34,11 @@ import (
 )
 
 const (
-	// gatherTime is how long changes are gathered before a page is told: below what an eye can tell from at once.
+	// gatherTime is the time for which changes are gathered before an update of a page: too short for a user to notice.
 	gatherTime = 100 * time.Millisecond
 	// headTime is the minimum interval between updates of the parts above the log.
 	headTime = time.Second
-	// maxRows is how many rows a page is told of at a time.
+	// maxRows bounds the rows in one update of a page.
 	maxRows = 4 * pageSize
 )
 
@@ -176,7 +176,7 @@ type logStream struct {
 	revision uint64
 	drawn    time.Time
 	stale    bool
-	// wait is what the lines of the log were told last.
+	// wait is the newest reason for waiting that the rows of the log show.
 	wait waiting.Why
 }
 

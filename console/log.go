@@ -82,7 +82,8 @@ func (c *Console) log(p *v1alpha1.Postback, may actions, r *http.Request) logPag
 	return log
 }
 
-// noLonger says since when deliveries of a Postback are no longer kept, or "". The log of successes keeps its own by other rules.
+// noLonger returns a note about the time before which deliveries of a Postback were pruned, or "". The log of successes keeps
+// its own by other rules.
 func noLonger(p *v1alpha1.Postback, all []*feed.Row, now time.Time) string {
 	kept := &history.Kept{}
 	for _, row := range all {

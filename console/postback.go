@@ -61,7 +61,7 @@ type head struct {
 	Latency    chart.Chart
 	Redelivery *v1alpha1.Redelivery
 	May        actions
-	// Tool keeps the object, such as Argo CD, and ToolName is what it calls it.
+	// Tool is the tool that manages the object, such as Argo CD, and ToolName its name for the object.
 	Tool, ToolName string
 }
 
@@ -99,16 +99,16 @@ type logPage struct {
 	// Newer and Older are the pages around this one, "" if there is none; Newest is the first.
 	Newer, Older, Newest string
 	MayRedeliver         string
-	// NoLonger says since when older deliveries are no longer kept, at the end of the log.
+	// NoLonger is the note at the end of the log about the time before which deliveries were pruned.
 	NoLonger string
 	// Empty says that the Postback has no deliveries at all.
 	Empty bool
 }
 
-// From and To are the places of the first and last row, from 1.
+// From is the number of the first row, counted from 1.
 func (p logPage) From() int { return p.Page.First + 1 }
 
-// To is the place of the last row.
+// To is the number of the last row.
 func (p logPage) To() int { return p.Page.First + len(p.Page.Rows) }
 
 // logRow is one line of the log.
@@ -122,7 +122,7 @@ type logRow struct {
 	MayRedeliver string
 }
 
-// menuItem is an action in the menu of a Postback. Why says why it may not be done.
+// menuItem is an action in the menu of a Postback. Why is the reason why it is not allowed, or "".
 type menuItem struct {
 	Text, Href, Why string
 	Danger          bool
@@ -256,7 +256,7 @@ func (c *Console) spans(p *v1alpha1.Postback, r *http.Request) []choice {
 	return choices
 }
 
-// link returns a path with a query in which some values are replaced; an empty one is left out.
+// link returns a path with a query in which some values are replaced; empty values are removed.
 func link(path string, query url.Values, replaced ...string) string {
 	q := url.Values{}
 	for _, name := range []string{"phase", "event", "time", "text", "span", "after", "before"} {

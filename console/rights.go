@@ -31,10 +31,10 @@ import (
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
-// retryAge is how long no question is asked again after one without an answer.
+// retryAge is the pause after a question without an answer.
 const retryAge = 3 * time.Second
 
-// rights asks the API server what the user may do, and remembers the answers for a while.
+// rights asks the API server about rights of the user, and caches the answers for a while.
 type rights struct {
 	reviews   authorizationclient.AuthorizationV1Interface
 	questions *rbacreview.Questions
@@ -73,7 +73,7 @@ func (r *rights) lastOrTry(key string) bool {
 	return may || !known
 }
 
-// actions are what the user may do with one Postback. Each is "" if they may, or says why not.
+// actions are the rights of the user for one Postback. Each is "" if allowed, or the reason why not.
 type actions struct {
 	Edit, Delete, Redeliver, Rotate, Secret string
 }

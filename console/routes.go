@@ -70,7 +70,7 @@ func keyOf(r *http.Request) types.NamespacedName {
 // fragment returns the part of a page that a script asks for; "" for the whole page.
 func fragment(r *http.Request) string { return r.Header.Get("X-Fragment") }
 
-// frame is what all pages have around them.
+// frame is the layout around every page.
 type frame struct {
 	Title              string
 	Namespace, Context string

@@ -40,9 +40,9 @@ import (
 // sheet has all details of one event. It is read again, because the feed has no bodies.
 type sheet struct {
 	Path, Name string
-	// Close leads back to the log; Newer and Older to the events beside this one, "" if there are none.
+	// Close is the link back to the log; Newer and Older link to the neighbouring events, "" if there are none.
 	Close, Newer, Older string
-	// D is nil if there is no such delivery; Why says so, or what else is wrong. Waiting says that it is expected.
+	// D is nil if there is no such delivery; Why is the reason. Waiting is true if the delivery is expected to appear.
 	D       *v1alpha1.PostbackDelivery
 	Why     string
 	Waiting bool
@@ -54,7 +54,7 @@ type sheet struct {
 	Attempts []attempt
 	// Wait says why there is no attempt yet.
 	Wait wait
-	// Hidden is how many attempts are on record no more.
+	// Hidden is the number of attempts that the status no longer lists.
 	Hidden       int32
 	MayRedeliver string
 }

@@ -73,7 +73,7 @@ func (r *PostbackReconciler) routeKey(postback *v1alpha1.Postback) types.Namespa
 	return types.NamespacedName{Namespace: r.Namespace, Name: route.SecretName(postback.UID)}
 }
 
-// reconcileRoute brings the route Secret to what it ought to be, with at most one write.
+// reconcileRoute brings the route Secret to its desired state, with at most one write.
 func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScope) error {
 	want := desiredRoute(s.postback, &s.resolved)
 	current, err := getSecret(ctx, r.Live, r.routeKey(s.postback))

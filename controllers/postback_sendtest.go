@@ -36,7 +36,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// maxShown bounds how much of an annotation a message repeats.
+// maxShown bounds the part of an annotation that a message repeats.
 const maxShown = 80
 
 // shortened returns the beginning of an annotation's value, for a message.
@@ -47,7 +47,7 @@ func shortened(value string) string {
 // sendTestForm is for those who take the annotation's value for a mere token: "1" is a valid event type, too.
 const sendTestForm = "The value has the form <event type>/<token>, such as lead.created/1; the token is optional."
 
-// testEventResult is what became of a request for a test event.
+// testEventResult is the result of a request for a test event.
 type testEventResult struct {
 	handled string
 	stored  bool

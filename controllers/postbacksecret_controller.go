@@ -73,7 +73,7 @@ type postbackSecretScope struct {
 	requeue requeue
 
 	readiness *readiness
-	// keys is what a generated Secret holds by now; nil if that is not known.
+	// keys are the present keys of a generated Secret; nil if they are not known.
 	keys *keyDecision
 	// previousSigns says that a Secret which is not written to, external or immutable, has a previous key.
 	previousSigns bool
@@ -93,7 +93,7 @@ func (s *postbackSecretScope) secretKey() types.NamespacedName {
 	return types.NamespacedName{Namespace: s.object.Namespace, Name: s.object.GetSecretName()}
 }
 
-// Reconcile brings one PostbackSecret's core Secret to what it ought to hold, with at most one write, and reports.
+// Reconcile brings one PostbackSecret's core Secret to its desired keys, with at most one write, and updates the status.
 func (r *PostbackSecretReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	object := &v1alpha1.PostbackSecret{}
 	if err := r.Client.Get(ctx, req.NamespacedName, object); err != nil {
@@ -212,7 +212,7 @@ func (r *PostbackSecretReconciler) refresh(ctx context.Context, s *postbackSecre
 	return nil
 }
 
-// desired returns the core Secret as it ought to be. Where there is one, everything that is not ours stays.
+// desired returns the desired core Secret. Fields of an existing Secret that the operator does not own stay.
 func (r *PostbackSecretReconciler) desired(s *postbackSecretScope, secret *corev1.Secret, decision keyDecision) (*corev1.Secret, error) {
 	desired := secret.DeepCopy()
 	if desired == nil {

@@ -54,7 +54,7 @@ func (c keyChange) cause() string {
 	return ""
 }
 
-// keyDecision is what a generated Secret ought to hold.
+// keyDecision is the desired content of a generated Secret.
 type keyDecision struct {
 	keyring keyring.Keyring
 	change  keyChange
@@ -119,12 +119,12 @@ func requested(object *v1alpha1.PostbackSecret) keyring.Requests {
 	}
 }
 
-// handledBefore is what the status says was handled last.
+// handledBefore are the last handled requests, from the status.
 func handledBefore(object *v1alpha1.PostbackSecret) keyring.Requests {
 	return keyring.Requests{Own: object.Status.LastHandledRotateSecret, Passed: object.Status.LastHandledRotateSecretFromPostback}
 }
 
-// remembered is what the status knows of the Secret.
+// remembered is the state of the Secret that the status recorded.
 func remembered(object *v1alpha1.PostbackSecret) keyring.Remembered {
 	r := keyring.Remembered{Version: object.Status.Version, Handled: handledBefore(object)}
 	if at := object.Status.LastRotationTime; at != nil {

@@ -49,7 +49,7 @@ const (
 	DefaultPollInterval = time.Minute
 	// recorderName is the reporting controller of the events.
 	recorderName = "postback-manager"
-	// concurrency is how many objects of a kind are worked on at a time.
+	// concurrency is the number of objects of a kind that are reconciled at a time.
 	concurrency = 4
 	// passTimeout bounds one pass over one object.
 	passTimeout = time.Minute

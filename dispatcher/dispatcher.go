@@ -70,9 +70,9 @@ type Options struct {
 	Identity string
 	// Pod of this replica, or nil.
 	Pod *metav1.OwnerReference
-	// IngestAddress, MetricsAddress and ProbeAddress are listened on. "0" for the latter two means none.
+	// IngestAddress, MetricsAddress and ProbeAddress are the addresses to listen on. "0" for the latter two means none.
 	IngestAddress, MetricsAddress, ProbeAddress string
-	// ProfileAddress is listened on for profiles of this process. "" means none, and no host that of loopback.
+	// ProfileAddress is the address for profiles of this process. "" means none; without a host it is on loopback.
 	ProfileAddress string
 	// MaxInFlight is how many attempts are made at a time, to all endpoints.
 	MaxInFlight int
@@ -98,7 +98,7 @@ type Options struct {
 type IngestOptions struct {
 	// Auth is AuthKubernetes or AuthNone.
 	Auth string
-	// Audience is what tokens have to be made for; "" means the API server.
+	// Audience is the required audience of tokens; "" means that of the API server.
 	Audience string
 	// CertFile and KeyFile are for HTTPS. PlainHTTP allows to do without on other addresses than loopback.
 	CertFile, KeyFile string

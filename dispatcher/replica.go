@@ -55,7 +55,7 @@ import (
 
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=list;watch,namespace=postback-system
 
-// replica is what the parts of a dispatcher share.
+// replica is the shared state of the parts of a dispatcher.
 type replica struct {
 	mgr     manager.Manager
 	options Options

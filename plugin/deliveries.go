@@ -104,10 +104,10 @@ func newestFirst(a, b *v1alpha1.PostbackDelivery) int {
 	)
 }
 
-// found is what a query selects.
+// found are the deliveries that a query selects.
 type found struct {
 	newest []*v1alpha1.PostbackDelivery
-	// total is how many there are, as far as they were counted: more says that the log of successes holds further ones.
+	// total is the number of counted deliveries; more is true if the log of successes has further ones.
 	total int
 	more  bool
 	// logVersion is the state of that log, or "" if there is none.

@@ -73,7 +73,7 @@ const (
 
 var gradeCells = map[grade]cell{good: {"ok", green}, unknown: {"?", faint}, warning: {"warn", yellow}, bad: {"FAIL", red}}
 
-// finding is what a check found, and what to do.
+// finding is the result of a check, with its remedy.
 type finding struct {
 	grade        grade
 	what, remedy string
@@ -223,7 +223,7 @@ func unreadLog(err error) finding {
 	return finding{warning, "The log of successes cannot be read: " + firstLine(explain(err)), "Events delivered on the first attempt are missing in all lists: docs/kubectl.md has the requirements for reading it"}
 }
 
-// remedyOf says what to do about an outcome.
+// remedyOf returns the remedy for an outcome.
 func remedyOf(outcome v1alpha1.Outcome) string {
 	switch outcome {
 	case v1alpha1.OutcomeRedirected:

@@ -128,7 +128,7 @@ func (o *eventsOptions) run(cmd *cobra.Command, args []string) error {
 	return o.log.incomplete()
 }
 
-// printKept says since when the log of a Postback is kept, if all that is kept of it is shown.
+// printKept prints the time since which the log of a Postback is complete, if it is shown as a whole.
 func (o *eventsOptions) printKept(p *v1alpha1.Postback, q query, f found, kept *history.Kept) {
 	if p == nil || q.failed || q.event != "" || f.more || f.logVersion != "" || f.total > len(f.newest) {
 		return

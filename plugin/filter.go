@@ -28,7 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// filterPatience is how long the manager may take to judge a filter.
+// filterPatience is the time that the manager has to validate a filter.
 const filterPatience = 5 * time.Second
 
 // checkFilter waits for what the manager says of a filter that has been stored; what names where the filter came from. The

@@ -69,7 +69,7 @@ func (e *env) listenCommand() *cobra.Command {
 }
 
 const (
-	// maxReceived bounds a body that is received.
+	// maxReceived bounds the body of a received request.
 	maxReceived = 4 << 20
 	// forwardPatience bounds what the receiver behind may take: an attempt lasts 30s at most.
 	forwardPatience = 30 * time.Second
@@ -111,7 +111,7 @@ func (o *listenOptions) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// ServeHTTP takes one request.
+// ServeHTTP handles one request.
 func (o *listenOptions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReceived))
 	if err != nil {

@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	// logPage is how many deliveries of the log are asked for at a time.
+	// logPage is the number of deliveries of the log in one request.
 	logPage = 500
 	// maxLogPages bounds a search of the log for deliveries that the dispatcher cannot look up. Each page covers
 	// 5,000 deliveries of the log at most.

@@ -57,7 +57,7 @@ func completeWith(cmd *cobra.Command, flag string, words ...string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// printer returns what prints objects, or nil if a table is wanted.
+// printer returns the function that prints objects, or nil for a table.
 func (o *output) printer() (func(*env, runtime.Object) error, error) {
 	o.wide = *o.flags.OutputFormat == wideFormat
 	if o.wide || *o.flags.OutputFormat == "" && !o.flags.OutputFlagSpecified() {

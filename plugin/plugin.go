@@ -38,7 +38,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Options are what a process gives to the plugin.
+// Options are the environment of the plugin, given by its process.
 type Options struct {
 	genericiooptions.IOStreams
 	Args    []string
@@ -126,12 +126,12 @@ func missingRight(text string) string {
 	return "You need " + role + " in that namespace."
 }
 
-// isNoSuchKind reports whether the API server does not serve the kind that was asked for.
+// isNoSuchKind reports whether the API server does not serve the requested kind.
 func isNoSuchKind(err error) bool {
 	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && strings.Contains(err.Error(), "could not find the requested resource")
 }
 
-// env is what all verbs work with.
+// env is the shared environment of all verbs.
 type env struct {
 	genericiooptions.IOStreams
 	config  *genericclioptions.ConfigFlags

@@ -32,14 +32,14 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// replicas are what the Leases tell.
+// replicas are the dispatcher replicas, read from their Leases.
 type replicas struct {
-	// unreadable says that the caller may not read them.
+	// unreadable is true if the caller may not read the Leases.
 	unreadable bool
-	// alive holds what each dispatcher replica that is alive watches, by the name of its Lease; stale names the others.
+	// alive maps the Lease of each live dispatcher replica to its watched namespaces; stale names the others.
 	alive map[string]watched.Namespaces
 	stale []string
-	// unready holds why a replica that is alive accepts no events, by its identity.
+	// unready maps the identity of a live replica that accepts no events to the reason.
 	unready map[string]string
 	// clocks holds by how much a holder's clock is ahead of the API server's, by the name of the Lease, if that is much.
 	clocks map[string]time.Duration

@@ -119,7 +119,7 @@ func (l *logSource) scope() (*scope, error) {
 	return s, err
 }
 
-// postback reads a Postback; an error says what there is instead.
+// postback reads a Postback. If there is none, the error lists the existing ones.
 func (s *scope) postback(ctx context.Context, name string) (*v1alpha1.Postback, error) {
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "postback/"), "pb/")
 	p := &v1alpha1.Postback{}

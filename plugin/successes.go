@@ -33,7 +33,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
-// logSource is the log of successes, which an installation with the JetStream intake has beside the PostbackDeliveries.
+// logSource is the log of successes, which an installation with the JetStream intake has in addition to the PostbackDeliveries.
 type logSource struct {
 	reach
 
@@ -87,7 +87,7 @@ func (l *logSource) incomplete() error {
 	return nil
 }
 
-// failed deals with an error of the log: without it the rest is shown.
+// failed handles an error of the log: the verb shows the rest without it.
 func (l *logSource) failed(err error) {
 	l.client.Close()
 	l.client = nil

@@ -111,7 +111,7 @@ func (e *env) verifyCommand() *cobra.Command {
 	return cmd
 }
 
-// maxBodyFile bounds a body: the largest that is sent has 1 MiB.
+// maxBodyFile bounds the file with a body. The dispatcher sends at most 1 MiB.
 const maxBodyFile = 2 << 20
 
 func (o *verifyOptions) run(cmd *cobra.Command) error {
@@ -168,7 +168,7 @@ func (o *verifyOptions) header() (http.Header, error) {
 	return http.Header(header), nil
 }
 
-// printResults says what each scheme found, and reports whether all that are there are valid, and one is.
+// printResults prints the result of each scheme. It reports whether all present signatures are valid, and there is at least one.
 func printResults(out io.Writer, results []verify.Result) bool {
 	valid, invalid := 0, 0
 	coloured := printers.AllowsColorOutput(out)

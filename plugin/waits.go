@@ -32,7 +32,7 @@ import (
 // waitsFresh is the time for which Postbacks that were read answer why deliveries wait.
 const waitsFresh = 5 * time.Second
 
-// waits says why deliveries wait, by the Postbacks of their namespaces.
+// waits finds the reasons why deliveries wait, from the Postbacks of their namespaces.
 type waits struct {
 	ctx       context.Context //nolint:containedctx // The context of the calling verb.
 	scope     *scope
@@ -108,7 +108,7 @@ func spaced(reason string) string {
 // waitCounts counts deliveries by the reason for which they wait.
 type waitCounts struct {
 	byReason map[waiting.Reason]int
-	// oldestDue is since when the delivery that waits for nothing but its turn has been due, or zero.
+	// oldestDue is the due time of the oldest delivery that waits only for a slot, or zero.
 	oldestDue time.Time
 }
 

@@ -88,7 +88,7 @@ const (
 	// RouteFinalizer keeps a Postback until its route is gone: an owner reference cannot cross namespaces.
 	RouteFinalizer = "postback.dev/route"
 
-	// ManagedByLabel and PartOfLabel are the recommended labels that the operator puts on what it creates.
+	// ManagedByLabel and PartOfLabel are the recommended labels on every object that the operator creates.
 	ManagedByLabel = "app.kubernetes.io/managed-by"
 	PartOfLabel    = "app.kubernetes.io/part-of"
 	// ManagedBy and PartOf are their values.

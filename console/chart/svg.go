@@ -36,7 +36,7 @@ const (
 	shortest = 3
 )
 
-// Chart is a drawing with what its axes say.
+// Chart is a drawing with the labels of its axes.
 type Chart struct {
 	SVG template.HTML
 	// Top and Middle are the values of the upper grid lines; Empty says that there is nothing to draw.

@@ -159,7 +159,7 @@ func (f *Feed) Run(ctx context.Context) {
 type Status struct {
 	// Loading names a kind that was not read yet, "" if all were.
 	Loading string
-	// Kind is the one that could not be read, and Err why.
+	// Kind names the kind that could not be read, and Err the cause.
 	Kind string
 	Err  error
 	// Unread is why the log of successes is not current, or nil.

@@ -31,8 +31,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// Row is what the log shows of a PostbackDelivery. It holds no body, so that ten thousand of them fit into a few megabytes.
-// It is never changed: a new state of the object is a new Row.
+// Row is a PostbackDelivery as a row of the log. It has no body, so that ten thousand rows fit into a few megabytes. It is
+// never changed: a new state of the object is a new Row.
 type Row struct {
 	types.NamespacedName
 
@@ -58,7 +58,7 @@ type Row struct {
 	revision uint64
 }
 
-// Sample is what the charts need of an attempt.
+// Sample is the data of an attempt that the charts need.
 type Sample struct {
 	Time     time.Time
 	Duration time.Duration
@@ -131,7 +131,7 @@ func strip(d *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// newestFirst is the order of the log. It goes by what never changes, so that a row keeps its place.
+// newestFirst is the order of the log. It depends only on fields that never change, so that a row keeps its place.
 func newestFirst(a, b *Row) int {
 	return cmp.Or(b.Created.Compare(a.Created), b.EventTime.Compare(a.EventTime), cmp.Compare(a.Name, b.Name))
 }

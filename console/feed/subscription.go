@@ -22,7 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Changes are what changed since a subscriber asked last.
+// Changes are the changes since the last call of a subscriber.
 type Changes struct {
 	// Objects are the names of Postbacks and PostbackSecrets that changed, and of Postbacks whose log did.
 	Objects map[types.NamespacedName]bool

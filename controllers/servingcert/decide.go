@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// state is what the two Secrets hold: the CA that signs now, every CA that senders trust, and the server's certificate.
+// state is the content of the two Secrets: the CA that signs now, every CA that senders trust, and the server's certificate.
 type state struct {
 	authority pair
 	trusted   []*x509.Certificate

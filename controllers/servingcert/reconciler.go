@@ -53,7 +53,7 @@ type Reconciler struct {
 	notAfter atomic.Int64
 }
 
-// The Secrets are covered by what the manager may do with those of all namespaces.
+// The rights of the manager for Secrets of all namespaces cover these Secrets.
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;update
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;update,namespace=postback-system
 

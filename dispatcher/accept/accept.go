@@ -53,7 +53,7 @@ type Routes interface {
 
 // Backlog knows how many deliveries of a Postback are unfinished.
 type Backlog interface {
-	// Full reports whether they are as many as its spec.limits.maxPending.
+	// Full reports whether the unfinished deliveries of a Postback have reached its spec.limits.maxPending.
 	Full(r *route.Route) bool
 }
 

@@ -168,9 +168,9 @@ func (a *Acceptor) keep(ctx context.Context, namespace string, e *event.Posted, 
 }
 
 const (
-	// maxStored is what etcd takes of one object by default, as JSON.
+	// maxStored is the largest object that etcd accepts by default, as JSON.
 	maxStored = 1536 << 10
-	// maxStatus is what the log of a delivery can grow to: 20 attempts whose texts are escaped.
+	// maxStatus is the largest size of the log of a delivery: 20 attempts whose texts are escaped.
 	maxStatus = 320 << 10
 	// maxRest is more than everything but body and status takes.
 	maxRest = 16 << 10

@@ -36,8 +36,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
-// Verb and Resource are what a caller needs the right for, in the API group postback.dev and in the namespace of the
-// events. There is no such resource in the API: it stands for the posting of events in roles.
+// Verb and Resource describe the right that a caller needs, in the API group postback.dev and in the namespace of the events.
+// There is no such resource in the API: it stands for the posting of events in roles.
 const (
 	Verb     = "create"
 	Resource = "postbackevents"
@@ -79,7 +79,7 @@ type Reviewer struct {
 	rights *rbacreview.Cache[bool]
 }
 
-// caller is what the API server says of a token. Without a user the token is not accepted.
+// caller is the result of a token review. Without a user the token is not accepted.
 type caller struct {
 	user   *authenticationv1.UserInfo
 	detail string

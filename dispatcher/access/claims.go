@@ -24,8 +24,8 @@ import (
 	"time"
 )
 
-// claims are what a token says of itself if it is a JSON Web Token (RFC 7519). Nobody has verified them: they end the
-// use of an answer early, and explain a refusal, but allow nothing.
+// claims are the unverified claims of a token that is a JSON Web Token (RFC 7519): they end the use of an answer early, and
+// explain a refusal, but allow nothing.
 type claims struct {
 	// Expiry is in seconds since 1970.
 	Expiry   *float64  `json:"exp"`
@@ -44,7 +44,7 @@ func readClaims(token string) claims {
 		return claims{}
 	}
 	if c.Expiry != nil && (*c.Expiry < 0 || *c.Expiry > math.MaxInt32*1000.0) {
-		c.Expiry = nil // no time that can be counted with
+		c.Expiry = nil // the time is out of range
 	}
 	return c
 }

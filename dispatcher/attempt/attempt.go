@@ -48,7 +48,7 @@ var ErrInFlight = errors.New("an attempt of this delivery is in flight")
 
 // Cause says why an attempt is made, where that matters for the log.
 type Cause struct {
-	// Request is what the attempt answers.
+	// Request identifies the request for the attempt.
 	Request delivery.Request
 	// TakenOver says that the attempt was another replica's, which has recorded none in its time.
 	TakenOver bool

@@ -62,7 +62,7 @@ func strip(d *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// owned is what is left of the owner references of a delivery that has a controller, which is all but those from a backup.
+// owned replaces the owner references of a delivery with a controller. Only deliveries from a backup have none.
 var owned = []metav1.OwnerReference{{Controller: ptr.To(true)}}
 
 func owners(d *v1alpha1.PostbackDelivery) []metav1.OwnerReference {

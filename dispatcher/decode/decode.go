@@ -136,9 +136,8 @@ func binaryDecoder(header textproto.MIMEHeader) (*Decoder, error) {
 	}}, nil
 }
 
-// headerValue returns the value of an attribute that stands in a header: without quotes around it, and
-// percent-decoded (HTTP protocol binding of CloudEvents 1.0, 3.1.3.2). A percent sign that encodes nothing stays,
-// because there are senders that do not encode.
+// headerValue returns the value of an attribute in a header: without quotes around it, and percent-decoded (HTTP protocol
+// binding of CloudEvents 1.0, 3.1.3.2). A percent sign that encodes nothing stays, because some senders do not encode.
 func headerValue(text string) string {
 	if len(text) > 1 && strings.HasPrefix(text, `"`) && strings.HasSuffix(text, `"`) {
 		text = unquoted(text[1 : len(text)-1])

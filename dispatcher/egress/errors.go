@@ -67,11 +67,11 @@ func (e *ProxyError) Error() string {
 // Unwrap returns the cause.
 func (e *ProxyError) Unwrap() error { return e.Err }
 
-// UpstreamError is what a proxy says about the endpoint that it could not reach.
+// UpstreamError is the report of a proxy about an endpoint that it could not reach.
 type UpstreamError struct {
 	// Said is the proxy's answer, in words.
 	Said string
-	// Err is what the dispatcher would have seen without the proxy, such as syscall.ECONNREFUSED.
+	// Err is the equivalent error without a proxy, such as syscall.ECONNREFUSED.
 	Err error
 }
 

@@ -41,7 +41,7 @@ func (l *List) Set(values string) error {
 	return nil
 }
 
-// rules say what the Postbacks of some namespaces may reach.
+// rules are the addresses that Postbacks of some namespaces may reach.
 type rules struct {
 	// allowed is opened, whatever it is. cluster is closed, even if it is public.
 	allowed, cluster []netip.Prefix
@@ -113,7 +113,7 @@ func (r *rules) checkPort(host string, port uint16) error {
 	return &BlockedError{Host: host, Kind: fmt.Sprintf("port %d is not open", port), Remedy: openPort}
 }
 
-// checkAddress returns a BlockedError if an address is closed. host is what the URL calls it.
+// checkAddress returns a BlockedError if an address is closed. host is its name in the URL.
 func (r *rules) checkAddress(host string, address netip.Addr) error {
 	if !address.IsValid() || address.Zone() != "" {
 		// A zone says by which interface to leave, which is not for a URL to choose.

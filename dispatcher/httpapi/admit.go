@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
 )
 
-// Access says who a caller is and whether they may post.
+// Access authenticates and authorises callers that post events.
 type Access interface {
 	// Check returns the name of the user whose bearer token it is, if they may post events for a namespace. The error is
 	// an *access.UnauthenticatedError, an *access.ForbiddenError, or another one if it is not known.

@@ -171,7 +171,7 @@ func (s *Server) target(r *http.Request) (string, *problem.Answer) {
 	return namespace, nil
 }
 
-// read returns the events that a request holds, and whether they are CloudEvents, or a refusal.
+// read returns the events of a request, and whether they are CloudEvents, or a refusal.
 func (s *Server) read(w http.ResponseWriter, r *http.Request, namespace string) (posted []event.Posted, cloudEvents bool, a *problem.Answer) {
 	if a := checkEncoding(r.Header); a != nil {
 		return nil, false, a

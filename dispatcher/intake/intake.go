@@ -37,7 +37,7 @@ type Delivery struct {
 	Route *route.Route
 }
 
-// Outcome says what became of a delivery.
+// Outcome is the outcome of storing a delivery.
 type Outcome struct {
 	Result Result
 	Reason Reason
@@ -49,7 +49,7 @@ type Outcome struct {
 	Delay time.Duration
 }
 
-// Result is what became of a delivery, in the words of ingest's answers.
+// Result is the result of storing a delivery, in the words of the response of ingest.
 type Result string
 
 const (

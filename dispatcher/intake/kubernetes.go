@@ -28,7 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
-// createTries is how often to try if what AlreadyExists speaks of is gone by the time of the look.
+// createTries bounds the tries to create an object that already exists, but is gone at the next read.
 const createTries = 3
 
 var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is read, each time")

@@ -29,8 +29,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
-// Refusal says what an error of the API server means. An error that is not known to last is Unstored, so that no event is
-// lost. A missing right is Unstored, too: see Rights.
+// Refusal classifies an error of the API server. An error that is not known to last is Unstored, so that no event is lost. A
+// missing right is Unstored, too: see Rights.
 func Refusal(err error) Outcome {
 	kind, message := refusal.Of(err)
 	switch kind {
@@ -63,7 +63,7 @@ func (o *Outcome) Announce(recorder events.EventRecorder, r *route.Route) {
 // startTime is how long an API server that has just started may answer that rights are missing: it has not read the roles.
 const startTime = time.Minute
 
-// absenceKept is how long a right counts as missing without a request that shows it.
+// absenceKept is the time for which a right counts as missing after the last request that was refused for it.
 const absenceKept = 10 * time.Minute
 
 // Rights records the time since which the right to create deliveries has been missing, for each namespace. It is safe for
@@ -75,7 +75,7 @@ type Rights struct {
 	missing map[string]absence
 }
 
-// absence is when a right was found missing for the first and for the last time.
+// absence has the first and the last time at which a right was missing.
 type absence struct{ first, last time.Time }
 
 // judge makes a refusal of a right that is missing for longer than an API server takes to start.

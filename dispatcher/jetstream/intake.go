@@ -46,7 +46,7 @@ const logRoom = 24 << 10
 // publishPause is between two tries to publish.
 const publishPause = 100 * time.Millisecond
 
-// Lanes tell how an endpoint fares.
+// Lanes report the state of an endpoint.
 type Lanes interface {
 	Pressure(r *route.Route) lane.Pressure
 }

@@ -51,8 +51,8 @@ func (p *pace) setLimit(now time.Time, perSecond int32) {
 		p.limit = nil
 		return
 	}
-	// A burst keeps the rate up in spite of late timers. The rate is reduced by the burst, and by a thousandth for
-	// rounding, so no second exceeds the limit.
+	// A burst keeps the rate up despite late timers. The rate is reduced by the burst, and by a thousandth for rounding, so no
+	// second exceeds the limit.
 	burst := 1 + int(perSecond)/100
 	p.limit = rate.NewLimiter(rate.Limit(0.999*float64(int(perSecond)-burst+1)), burst)
 	p.limit.SetLimitAt(now, p.limit.Limit())

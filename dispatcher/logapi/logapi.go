@@ -51,7 +51,7 @@ type Reader interface {
 	Follow(ctx context.Context, q successlog.Query, after uint64, receive func(sequence uint64, d *v1alpha1.PostbackDelivery) error) error
 }
 
-// Rights says who a caller is and whether they have a right.
+// Rights authenticates callers and checks their rights.
 type Rights interface {
 	// Allow returns the name of the user whose bearer token it is, if they have a right. Its errors are those of package access.
 	Allow(ctx context.Context, token string, right rbacreview.Right) (user string, err error)
@@ -138,11 +138,11 @@ var logRequests = metric.Dispatcher.Counters("postback_log_requests_total",
 	metric.Label{Name: "verb", Values: []string{listLog, getLog, watchLog, restoreLog}},
 	metric.Label{Name: "result", Values: []string{"Answered", "Refused", "Failed"}})
 
-// logRequest is what a request for the log asks.
+// logRequest is a parsed request for the log.
 type logRequest struct {
 	verb, namespace, name string
 	right                 rbacreview.Right
-	// user is who asks.
+	// user is the caller.
 	user string
 }
 

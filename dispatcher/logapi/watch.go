@@ -37,9 +37,9 @@ const (
 	watchedPerSecond = 500
 	watchedBurst     = 1000
 	watchedBytes     = 4 << 20
-	// watchLasts is how long a watch lasts; a follower begins another one.
+	// watchLasts is the duration of a watch; a follower then begins another one.
 	watchLasts = 5 * time.Minute
-	// bookmarkEvery is how often a watch says how far it is, which also shows that it lives.
+	// bookmarkEvery is the interval of bookmarks, which also show that the watch is alive.
 	bookmarkEvery = 5 * time.Second
 	// watchWrite is how long one write may take.
 	watchWrite = 10 * time.Second
@@ -170,7 +170,7 @@ func (s *watchStream) add(n entry) error {
 	return s.send(watchEvent{"ADDED", withKind(n.d)})
 }
 
-// bookmark says how far the watch is, and how many were left out.
+// bookmark sends the position of the watch, and the number of deliveries left out.
 func (s *watchStream) bookmark() error {
 	mark := &metav1.PartialObjectMetadata{}
 	mark.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDelivery"))

@@ -38,13 +38,13 @@ import (
 )
 
 const (
-	// Duration is how long a replica counts as alive after it was last heard of.
+	// Duration is the time for which a replica counts as alive after the last renewal of its Lease.
 	Duration = 15 * time.Second
 	// renewEvery leaves two tries before the Lease runs out.
 	renewEvery = 5 * time.Second
-	// lookEvery is how soon a newly loaded route is acknowledged. Those that come together are acknowledged together.
+	// lookEvery is the interval at which newly loaded routes are acknowledged, together.
 	lookEvery = 500 * time.Millisecond
-	// leave is how long saying goodbye may take.
+	// leave bounds the time for releasing the Lease at shutdown.
 	leave = 3 * time.Second
 )
 
@@ -110,7 +110,7 @@ func (p *Presence) Start(ctx context.Context) error {
 	}
 }
 
-// state is what a Lease tells about its replica.
+// state is the state of a replica, from its Lease.
 type state struct {
 	// loaded is the highest resourceVersion that is loaded, unready why the replica accepts no events, or "".
 	loaded, unready string

@@ -31,19 +31,19 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// decision says what to do with a delivery without an owner. With neither, nothing is to be done until its Postback appears.
+// decision is the action for a delivery without an owner. With neither park nor adopt, nothing happens until its Postback appears.
 type decision struct {
-	// park writes the status: the delivery is not sent by itself.
+	// park writes a status, so that the delivery is not sent without a request.
 	park bool
 	// adopt replaces the delivery by one of the present Postback.
 	adopt bool
-	// regular says that the Postback is the one from before, so the delivery is like any other.
+	// regular is true if the Postback is the original owner, so that the delivery needs no special action.
 	regular bool
-	// after is the time until the next look.
+	// after is the time until the next check.
 	after time.Duration
 }
 
-// decide says what to do with a delivery without an owner. target is the route of the Postback of its name, or nil.
+// decide returns the action for a delivery without an owner. target is the route of the Postback of its name, or nil.
 func decide(d *v1alpha1.PostbackDelivery, target *route.Route, now time.Time) decision {
 	age := now.Sub(d.CreationTimestamp.Time)
 	finished, recorded := d.Status.Phase.Finished(), d.Status.AttemptCount > 0

@@ -38,7 +38,8 @@ import (
 )
 
 const (
-	// statusGrace is how long a delivery without a record is left alone: a tool that restores the status writes it after the object.
+	// statusGrace is the time before a delivery without a status is handled: a tool that restores the status writes it after
+	// the object.
 	statusGrace = 30 * time.Second
 	// postbackGrace is how long an unfinished delivery with a record waits for its Postback, which is restored after it.
 	postbackGrace = 10 * time.Minute

@@ -41,7 +41,7 @@ const (
 	reasonClusterLimit = "ClusterLimit"
 )
 
-// limit is what a Postback wants to keep in one phase.
+// limit is the retention of a Postback for one phase.
 type limit struct {
 	keep int
 	ttl  time.Duration
@@ -155,8 +155,8 @@ func (c *cursor) unwanted(now time.Time) string {
 	return ""
 }
 
-// unwanted takes at most n deliveries that their Postbacks do not want, one of each in turn. It returns how many of the
-// cursors have had a turn in the last round.
+// unwanted chooses at most n deliveries beyond the bounds of their Postbacks, one of each Postback in turn. It returns the
+// number of cursors that had a turn in the last round.
 func unwanted(cursors []cursor, n int, now time.Time) (victims []victim, served int) {
 	active := make([]int, len(cursors))
 	for i := range active {

@@ -39,7 +39,7 @@ type owner struct {
 	restored bool
 }
 
-// entry is what memory holds of a finished delivery: with its place in the index less than 300 bytes.
+// entry is a finished delivery in memory. With its place in the index it takes less than 300 bytes.
 type entry struct {
 	group           *group
 	name            string
@@ -80,7 +80,7 @@ type groupKey struct {
 	phase v1alpha1.DeliveryPhase
 }
 
-// part is what one watch shows: the deliveries that finished in one phase, in one namespace or, if scope is "", in all.
+// part is the result of one watch: the deliveries that finished in one phase, in one namespace or, if scope is "", in all.
 type part struct {
 	phase v1alpha1.DeliveryPhase
 	scope string

@@ -37,7 +37,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// DefaultMaxFinished is the number of finished deliveries that a cluster keeps. It is what Kubernetes aims at for custom
+// DefaultMaxFinished is the number of finished deliveries that a cluster keeps. It is the target of Kubernetes for custom
 // objects of one kind.
 const DefaultMaxFinished = 10000
 

@@ -51,8 +51,8 @@ type decision struct {
 	After time.Duration
 }
 
-// sighting is when this replica first saw a delivery without an attempt on record. The time is its own, so that clocks of
-// other machines do not matter.
+// sighting is the time at which this replica first saw a delivery without a recorded attempt. The time is its own, so that
+// clocks of other machines do not matter.
 type sighting struct {
 	of types.UID
 	at time.Time

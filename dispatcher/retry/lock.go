@@ -37,9 +37,9 @@ type watchedLock struct {
 	// seen says that there was a Lease, holder who held it when it was last read or written; "" if nobody did.
 	seen   bool
 	holder string
-	// goneSince is when it was first missed; zero while it is there.
+	// goneSince is the time at which the Lease was first missing; zero while it exists.
 	goneSince time.Time
-	// predecessor is who held the Lease before this replica took it, or tried to, in this term, or "" if it was released.
+	// predecessor is the holder of the Lease before this replica acquired it, or tried to, in this term; "" if it was released.
 	predecessor atomic.Pointer[string]
 }
 

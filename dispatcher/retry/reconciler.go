@@ -41,9 +41,9 @@ import (
 )
 
 const (
-	// inFlightRetry is when to look again at a delivery that this replica is attempting.
+	// inFlightRetry is the time until a delivery is checked again that this replica is attempting.
 	inFlightRetry = time.Second
-	// errorRetry is when to look again at a delivery that the API server could not be asked about.
+	// errorRetry is the time until a delivery is checked again after an error of the API server.
 	errorRetry = 2 * time.Second
 )
 
@@ -59,7 +59,7 @@ type Lanes interface {
 	Submit(r *route.Route, w *lane.Work)
 }
 
-// Restored sees to deliveries without an owner, which come from a backup.
+// Restored handles deliveries without an owner, which come from a backup.
 type Restored interface {
 	// Adopt returns when to call it again, or 0, and false if the delivery is like any other.
 	Adopt(ctx context.Context, key types.NamespacedName) (time.Duration, bool, error)

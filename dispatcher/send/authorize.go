@@ -43,7 +43,7 @@ import (
 const (
 	// maxTokens is the number of Postbacks whose OAuth 2.0 tokens are kept.
 	maxTokens = 4096
-	// maxTokenLife is how long a token is used whose authorisation server does not say how long it lives.
+	// maxTokenLife is the lifetime of a token for which the authorisation server states none.
 	maxTokenLife = time.Hour
 	// A token is not used in the last part of its life, so that it does not end on its way.
 	maxTokenMargin    = 30 * time.Second

@@ -55,7 +55,7 @@ func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 	}
 }
 
-// redirectTarget names the host alone: the rest of a Location may hold a token. field is what to change.
+// redirectTarget names the host alone: the rest of a Location may hold a token. field is the field to change.
 func redirectTarget(response *http.Response, field string) string {
 	location, err := response.Location()
 	if err != nil || location.Host == "" {

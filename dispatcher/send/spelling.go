@@ -34,7 +34,7 @@ type spelling func(text, character string) int
 // spellings are those of honest endpoints, by the byte that begins their escapes.
 var spellings = map[string]spelling{"%": inURL, `\`: inJSON, "&": inHTML}
 
-// spelled returns how many bytes at the beginning of a text stand for a secret, or 0.
+// spelled returns the length of a spelling of the secret at the beginning of a text, in bytes, or 0.
 func spelled(text, secret string, in spelling) int {
 	length := 0
 	for rest := secret; rest != ""; {
@@ -48,7 +48,7 @@ func spelled(text, secret string, in spelling) int {
 	return length
 }
 
-// asItIs is the spelling of what needs no escape.
+// asItIs is the spelling of a text that needs no escape.
 func asItIs(text, character string) int {
 	if strings.HasPrefix(text, character) {
 		return len(character)

@@ -27,13 +27,13 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// followed is how many messages are fetched ahead for somebody who follows the log.
+// followed is the number of messages that are fetched ahead for a follower of the log.
 const followed = 100
 
 // followRest is the pause after a message could not be fetched.
 const followRest = 200 * time.Millisecond
 
-// checkEvery is how often it is looked whether the log is still the same.
+// checkEvery is the interval of checks that the log is still the same stream.
 const checkEvery = 3 * time.Second
 
 // errAnew says that the log was made anew: the places that were known mean nothing there.
@@ -67,7 +67,7 @@ func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(pl
 // follower follows one log.
 type follower struct {
 	reader *Reader
-	// created is when the log was made, place the newest number that was told, checked when the log was looked at last.
+	// created is the creation time of the log, place the newest reported sequence, checked the time of the last check.
 	created time.Time
 	place   uint64
 	checked time.Time

@@ -46,7 +46,7 @@ import (
 const (
 	// MaxLimit is how many deliveries a page holds at most.
 	MaxLimit = 500
-	// maxLooks is how many messages are looked through for a page, and maxLookBytes how many bytes of them.
+	// maxLooks bounds the messages that are searched for a page, and maxLookBytes their bytes.
 	maxLooks     = 5000
 	maxLookBytes = 16 << 20
 	maxLookTime  = 3 * time.Second
@@ -54,7 +54,7 @@ const (
 	maxSubjects = 500
 )
 
-// ErrUnavailable means that the log could not be read: nothing is known of what it holds.
+// ErrUnavailable means that the log could not be read, so its content is unknown.
 var ErrUnavailable = errors.New("the log of successes cannot be read")
 
 // Routes are the Postbacks that exist.

@@ -121,7 +121,7 @@ func (c *Counter) try(ctx context.Context, b *book, last bool) error {
 		return nil
 	}
 	now := c.Clock.Now()
-	// A time ahead is that of a wrong clock. Without a change for a minute, the object is not another replica's turn.
+	// A time in the future comes from a wrong clock. If the object has not changed for a minute, no other replica is writing it.
 	if since := now.Sub(s.LastUpdateTime.Time); !last && s.ResourceVersion != "" && since < v1alpha1.StatisticsInterval && b.seen != s.ResourceVersion {
 		b.seen, b.wait = s.ResourceVersion, min(v1alpha1.StatisticsInterval-since, v1alpha1.StatisticsInterval)
 		return errTaken
@@ -156,7 +156,8 @@ func (b *book) doubt(at time.Time) {
 	b.hours = nil
 }
 
-// resolve drops the counts of a write in doubt if the statistics have its time, and takes them up again otherwise.
+// resolve decides about a write with an unknown result: if the statistics have its time, it drops the counts, otherwise it
+// restores them.
 func (b *book) resolve(s *v1alpha1.PostbackStatistics) {
 	if !s.LastUpdateTime.Time.Equal(b.writtenAt) {
 		for i := range b.written {

@@ -39,7 +39,7 @@ const (
 	certificatesPath = "etc/ssl/certs/ca-certificates.crt"
 )
 
-// spec says what image to build.
+// spec describes the image to build.
 type spec struct {
 	name, version string
 	created       time.Time

@@ -39,7 +39,7 @@ with KUBECONFIG set, and ends everything; its exit status is the command's.
 // unable is the exit status of check and run where a node cannot run.
 const unable = 77
 
-// options are the flags, which each stage of the program gets alike.
+// options are the flags. Each stage of the program gets the same ones.
 type options struct {
 	// state is the folder for data, keys and logs. It is emptied first.
 	state string

@@ -26,7 +26,7 @@ import (
 	"syscall"
 )
 
-// logTailLines is how many lines of a program's log an error tells.
+// logTailLines is the number of lines of a program's log in an error.
 const logTailLines = 30
 
 // program is one of the node's processes.

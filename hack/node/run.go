@@ -38,7 +38,7 @@ const (
 
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
-// missingError says what a node lacks on this machine.
+// missingError names a requirement of a node that this machine lacks.
 type missingError struct{ what string }
 
 func (e *missingError) Error() string { return "no node can run here: " + e.what }

@@ -31,7 +31,7 @@ import (
 	"time"
 )
 
-// release says what is made.
+// release describes the release to build.
 type release struct {
 	version string
 	// dir is the folder that holds the release.

@@ -69,7 +69,7 @@ func SetState(ctx context.Context, c client.Client, p *v1alpha1.Postback, state 
 // bareHost matches a host, with a port, path or query behind it or not, and without a scheme.
 var bareHost = regexp.MustCompile(`^(\[[^\]]*\]|[^:/?#]+)(:[0-9]+)?([/?#]|$)`)
 
-// URL completes and judges a URL that people type: a bare host gets https://. The error names the wrong part.
+// URL completes and validates a URL that a user types: a bare host gets https://. The error names the wrong part.
 func URL(text string) (string, error) {
 	if text == "" {
 		return "", nil
@@ -86,7 +86,7 @@ func URL(text string) (string, error) {
 	return text, nil
 }
 
-// Test is a test event that was asked for.
+// Test is a requested test event.
 type Test struct {
 	// Request is the annotation's value, which the status of the Postback repeats once it is handled.
 	Request string

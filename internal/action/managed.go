@@ -23,8 +23,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ManagedBy says which tool keeps an object, such as "Argo CD", and by what name it knows it. Both are empty if none does. A
-// change by hand of such an object is undone when the tool applies it again.
+// ManagedBy returns the tool that manages an object, such as "Argo CD", and the name by which the tool knows it. Both are empty
+// if no tool manages it. A change by hand of such an object is undone when the tool applies it again.
 //
 // It goes by the marks of Argo CD (argocd.argoproj.io), Flux (kustomize and helm.toolkit.fluxcd.io) and Helm (the annotation
 // meta.helm.sh/release-name).

@@ -35,7 +35,7 @@ const (
 	CertificateIssuedAction = "CertificateIssued"
 	// RotationRequestedAction says that a Postback's request for rotation was passed on to its PostbackSecret.
 	RotationRequestedAction = "RotationRequested"
-	// RotationRefusedAction says that a request for rotation was refused, because the key is somebody else's.
+	// RotationRefusedAction marks a refused request for rotation: the operator does not own the key.
 	RotationRefusedAction = "RotationRefused"
 	// RoutePublishedAction says that a Postback came into force, or a change of it.
 	RoutePublishedAction = "RoutePublished"
@@ -50,6 +50,6 @@ const (
 	// DeliveryRestoredAction: a delivery of the log of successes was made a PostbackDelivery again, because a user wants to
 	// redeliver it.
 	DeliveryRestoredAction = "DeliveryRestored"
-	// RedeliveredAction says that an attempt was made because somebody asked for it.
+	// RedeliveredAction marks an attempt that a user requested.
 	RedeliveredAction = "Redelivered"
 )

@@ -39,10 +39,10 @@ const (
 	maxAnswer = 128 << 20
 	// requestTimeout bounds a request other than a watch.
 	requestTimeout = 30 * time.Second
-	// silence is after how long without a word a watch is taken to be dead: the dispatcher says something every five seconds.
+	// silence is the time without a message after which a watch counts as dead: the dispatcher sends one every five seconds.
 	silence = 20 * time.Second
-	// patience is how often a request is sent again if the dispatcher asks for that, and longestPause for how long it is
-	// waited at most.
+	// patience is the number of repeats of a request if the dispatcher asks for them, and longestPause the longest pause before
+	// one.
 	patience     = 5
 	longestPause = 10 * time.Second
 )
@@ -80,7 +80,7 @@ type Query struct {
 	// Event is the type of the event, EventID its id, and Prefix how its id or the delivery's name begins.
 	Event, EventID, Prefix string
 	Since                  time.Time
-	// Limit is how many are wanted; fewer may come although there are more. Continue is from where.
+	// Limit bounds the page, which may be shorter although there are more. Continue is the token of the page.
 	Limit    int
 	Continue string
 }
@@ -265,13 +265,13 @@ func read(response *http.Response, into any) error {
 	return p
 }
 
-// Event is what a watch tells.
+// Event is an event of a watch.
 type Event struct {
 	// Delivery is one that was logged, or nil.
 	Delivery *v1alpha1.PostbackDelivery
-	// ResourceVersion is how far the watch is: another one can go on from there.
+	// ResourceVersion is the position of the watch: another watch can continue from it.
 	ResourceVersion string
-	// LeftOut is how many deliveries were left out since it was said last, because they were too many.
+	// LeftOut is the number of deliveries left out since the last event of this kind, because they were too many.
 	LeftOut int
 }
 

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package endpoint judges the URL of an endpoint, for all programs alike.
+// Package endpoint validates the URL of an endpoint, in the same way for all programs.
 package endpoint
 
 import (

@@ -115,7 +115,7 @@ func (x *items[K, T]) Push(added any) {
 func (x *items[K, T]) Pop() any {
 	last := len(x.ordered) - 1
 	item := x.ordered[last]
-	x.ordered = slices.Delete(x.ordered, last, last+1) // It clears the slot.
+	x.ordered = slices.Delete(x.ordered, last, last+1) // Delete zeroes the element, so that the item can be collected.
 	delete(x.index, x.key(item))
 	return item
 }

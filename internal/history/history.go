@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package history says since when the finished deliveries of a Postback are kept, as far as the kept ones tell.
+// Package history derives, from the kept deliveries of a Postback, the time since which all finished ones are kept.
 package history
 
 import (

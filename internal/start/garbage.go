@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	// mostGarbage is how many bytes of garbage come together before they are collected, where more than that is in use.
+	// mostGarbage is the largest amount of garbage, in bytes, before a collection, if more memory than that is in use.
 	mostGarbage = 96 << 20
 	// defaultPercent is Go's own: as much garbage as is in use. leastPercent bounds what collecting from a very large heap costs.
 	defaultPercent, leastPercent = 100, 25

@@ -25,8 +25,8 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// memoryInterval is how often it is looked whether the container's limit of memory was changed, as it can be while the
-// container runs.
+// memoryInterval is the interval at which the memory limit of the container is read, because it can change while the container
+// runs.
 const memoryInterval = time.Minute
 
 // limitMemory makes the garbage collector work harder before the process exceeds the memory limit of its container, until

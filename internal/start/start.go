@@ -26,8 +26,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/rollback"
 )
 
-// Manager runs a manager until ctx ends, within the memory that its container has, and returns when it has finished what it
-// does. While the caches of a controller-runtime manager have not synced, it does not listen to ctx; nothing is in flight
+// Manager runs a manager until ctx ends, within the memory that its container has, and returns when its work in progress is
+// finished. While the caches of a controller-runtime manager have not synced, it does not listen to ctx; nothing is in flight
 // then, so Manager returns at once, and the program may end. If ctx ended because etcd was rolled back, it returns that.
 func Manager(ctx context.Context, mgr manager.Manager) error {
 	err := run(ctx, mgr)

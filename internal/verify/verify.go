@@ -45,7 +45,7 @@ type Request struct {
 	Body []byte
 }
 
-// Result is what one scheme says of a request.
+// Result is the verification of a request by one scheme.
 type Result struct {
 	// Scheme is Dub or StandardWebhooks.
 	Scheme string
@@ -53,7 +53,7 @@ type Result struct {
 	Present bool
 	// Valid says that it is signed with the secret, and in time.
 	Valid bool
-	// Reason says what is wrong, and Remedy what to do; both are empty if it is valid.
+	// Reason is the fault and Remedy its remedy; both are empty if the signature is valid.
 	Reason, Remedy string
 }
 
@@ -77,7 +77,7 @@ type mistake struct{ reason, remedy string }
 // whiteSpace goes wrong with both schemes alike.
 var whiteSpace = mistake{"the secret has white space around it", "remove the white space, often a line break at the end of a file or variable"}
 
-// key is what the HMAC is keyed with; mistake is nil if that is as the scheme wants it.
+// key is the key of the HMAC; mistake is nil if it is the key that the scheme requires.
 type key struct {
 	bytes   []byte
 	mistake *mistake
@@ -120,7 +120,7 @@ func dubKeys(secret string) []key {
 	return keys
 }
 
-// body is what was signed, if a mistake is undone; mistake is nil for the body as it is.
+// body is the signed body after undoing a mistake; mistake is nil for the unchanged body.
 type body struct {
 	bytes   []byte
 	mistake *mistake
@@ -152,8 +152,7 @@ func sum(key, message []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// search tries each key with each body until the digest of one is what the request carries. The pair without a mistake comes
-// first.
+// search tries each key with each body until a digest equals that of the request. The pair without a mistake comes first.
 func search(keys []key, bodies []body, message func(body []byte) []byte, fits func(digest []byte) bool) (found bool, mistakes []mistake) {
 	for _, b := range bodies {
 		for _, k := range keys {

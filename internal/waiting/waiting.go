@@ -56,7 +56,7 @@ const (
 	APIServerUnavailable Reason = "APIServerUnavailable"
 )
 
-// Why says why a delivery waits. The zero value says that it does not wait.
+// Why is the reason why a delivery waits. The zero value means that it does not wait.
 type Why struct {
 	Reason Reason
 	// Sentence says it to people.

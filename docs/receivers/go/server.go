@@ -28,7 +28,7 @@ import (
 
 const maxBody = 2 << 20
 
-// endpoint takes events in.
+// endpoint receives events.
 type endpoint struct {
 	// secrets are one, or two while you change from one to the next.
 	secrets []string

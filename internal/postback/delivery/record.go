@@ -127,7 +127,7 @@ func (r *Recorder) write(ctx context.Context, d *v1alpha1.PostbackDelivery, appl
 	return written, nil
 }
 
-// fresh reads the delivery again. Another one of the same name is not it.
+// fresh reads the delivery again. A later delivery of the same name counts as not found.
 func (r *Recorder) fresh(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
 	fresh := &v1alpha1.PostbackDelivery{}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(d), fresh)

@@ -28,8 +28,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// Request is what an attempt answers: the values of the annotations by which it was asked for, as HandledToken returns
-// them, or "".
+// Request identifies the request for an attempt: the values of the annotations that made it, as HandledToken returns them, or
+// "".
 type Request struct {
 	// Redeliver is of RedeliverAnnotation, FromPostback of PassedRedeliverAnnotation.
 	Redeliver, FromPostback string

@@ -38,7 +38,7 @@ const (
 	maxExtensions = 32
 )
 
-// CloudEvent is what a CloudEvent has beside its type, time and data.
+// CloudEvent contains the attributes of a CloudEvent other than its type, time and data.
 type CloudEvent struct {
 	// ID is the event's own. Event.ID is derived from it and Source, which together identify a CloudEvent.
 	ID, Source string
@@ -62,7 +62,7 @@ type cloudEvent struct {
 	specVersion string
 }
 
-// extensionPattern is what the specification asks of the name of an attribute; it recommends at most 20 characters.
+// extensionPattern matches names of attributes that the specification allows; it recommends at most 20 characters.
 var extensionPattern = regexp.MustCompile(`^[a-z0-9]{1,64}$`)
 
 // contextAttributes are those that the specification names.

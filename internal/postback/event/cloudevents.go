@@ -26,7 +26,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// noData is what endpoints get as the data of a CloudEvent without any.
+// noData is the data that endpoints get for a CloudEvent without data.
 const noData = `{}`
 
 // The SDK of CloudEvents does not serve to read them. Its JSON reader accepts invalid JSON and repeated names,

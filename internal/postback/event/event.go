@@ -38,7 +38,7 @@ type Event struct {
 	CreatedAt time.Time
 	// Data is a JSON object, byte for byte as the producer sent it.
 	Data json.RawMessage
-	// CloudEvent is what more the event had if it arrived as a CloudEvent, or nil.
+	// CloudEvent contains further attributes of an event that arrived as a CloudEvent, or is nil.
 	CloudEvent *CloudEvent
 }
 

@@ -30,7 +30,7 @@ import (
 type InvalidError struct {
 	// Pointer is the JSON pointer (RFC 6901) of the place; empty for the whole document.
 	Pointer string
-	// Detail says what is wrong and what to do.
+	// Detail describes the fault and the remedy.
 	Detail string
 }
 

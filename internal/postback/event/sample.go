@@ -23,7 +23,7 @@ import (
 	"slices"
 )
 
-// The samples hold every field that Dub's postbacks of the three types have, with the values of its documentation. The field
+// The samples have every field of Dub's postbacks of the three types, with the values of its documentation. The field
 // click.trigger is legacy: receivers for Dub may read it, and new ones need not.
 //
 //go:embed samples/*.json

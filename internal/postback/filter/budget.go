@@ -33,7 +33,7 @@ import (
 // budgetName is a variable that no expression can name, under which the parts of an expression find the budget.
 const budgetName = "@budget"
 
-// budget is what an evaluation may still cost.
+// budget is the remaining cost that an evaluation may have.
 type budget struct {
 	cel.Activation
 	left int

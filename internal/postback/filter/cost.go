@@ -31,7 +31,7 @@ const (
 	stepsPerUnit = 16
 )
 
-// cost is what a call costs, known from its arguments. To find it out takes no longer than what it says.
+// cost is the cost of a call, derived from its arguments. Computing it takes no longer than that cost.
 func (c *calls) cost(function string, args []ref.Val) int {
 	cost := 1
 	for _, arg := range args {
@@ -72,7 +72,7 @@ func textLength(v ref.Val) int {
 	}
 }
 
-// comparison is what it costs to find out whether two values are equal, beyond the length of texts.
+// comparison is the cost of comparing two values for equality, beyond the length of texts.
 func comparison(a, b ref.Val) int {
 	if size := length(a); size < 0 || size != length(b) {
 		return 0
@@ -80,7 +80,7 @@ func comparison(a, b ref.Val) int {
 	return weight(a, 0)
 }
 
-// search is what it costs to look for a value in a list. In a map it is looked up.
+// search is the cost of searching a value in a list. A map looks it up.
 func search(v, in ref.Val) int {
 	list, ok := in.(traits.Lister)
 	if !ok {

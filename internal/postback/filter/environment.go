@@ -29,7 +29,7 @@ import (
 // eventVariable is the name under which an expression sees the event.
 const eventVariable = "event"
 
-// environment is what an expression may use. The versions are fixed, so that a newer library changes no filter.
+// environment is the set of functions and types for expressions. The versions are fixed, so that a newer library changes no filter.
 var environment = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(
 		cel.Variable(eventVariable, cel.MapType(cel.StringType, cel.DynType)),

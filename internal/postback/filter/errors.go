@@ -31,11 +31,11 @@ import (
 // maxDetail bounds what an error says, in bytes, so that it fits a condition.
 const maxDetail = 200
 
-// CompileError is why an expression is no filter.
+// CompileError is the reason why an expression is not a valid filter.
 type CompileError struct {
 	// Line and Column of the mistake, both counted from 1.
 	Line, Column int
-	// Detail says what is wrong, in at most 200 bytes and without line breaks.
+	// Detail describes the fault, in at most 200 bytes and without line breaks.
 	Detail string
 	// More is the number of further mistakes.
 	More int
@@ -71,7 +71,7 @@ func shorten(text string) string {
 	return text[:cut] + "…"
 }
 
-// evalError says what failed in words of our own: those of the library quote values of the event.
+// evalError describes a failure in our own words, because those of the library quote values of the event.
 func (f *Filter) evalError(ctx context.Context, err error) error {
 	if errors.Is(err, interpreter.InterruptError{}) {
 		return fmt.Errorf("not evaluated in time: %w", context.Cause(ctx))

@@ -35,7 +35,7 @@ const (
 	maxNesting = 4
 	// maxParseDepth is how deep an expression may be nested otherwise.
 	maxParseDepth = 100
-	// maxCost is what one evaluation may cost: about one for each operator, each value that is looked up or compared, and
+	// maxCost bounds the cost of one evaluation: about one for each operator, each value that is looked up or compared, and
 	// each ten characters of text. It is some tens of milliseconds.
 	maxCost = 1_000_000
 )
@@ -81,7 +81,7 @@ func Compile(expression string) (*Filter, error) {
 	return &Filter{program: program, source: checked.NativeRep().SourceInfo(), names: r.names}, nil
 }
 
-// Matches reports whether the event is to be sent. The error says what failed and where in the expression, never a value
+// Matches reports whether the event is to be sent. The error names the failure and its place in the expression, never a value
 // of the event. If ctx has ended, the error wraps its cause.
 func (f *Filter) Matches(ctx context.Context, in *Input) (bool, error) {
 	vars, err := in.variables()

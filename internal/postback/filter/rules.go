@@ -31,7 +31,7 @@ import (
 // maxPattern is the size of a regular expression, in instructions of its program: (ab?){50} has about 150.
 const maxPattern = 1000
 
-// rules are what a filter has to obey beyond CEL, so that it is bounded and depends on its event alone.
+// rules restrict a filter beyond CEL, so that it is bounded and depends on its event alone.
 type rules struct {
 	checked *ast.AST
 	names   map[string]bool

@@ -33,7 +33,7 @@ const (
 	maxSection  = 3000
 	maxField    = 2000
 	maxElement  = 2000
-	// maxLabelled is how much of a value is shown: a message is read at a glance.
+	// maxLabelled bounds the length of a shown value, because a message is read at a glance.
 	maxLabelled = 200
 )
 

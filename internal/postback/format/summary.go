@@ -26,7 +26,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
-// summary is what of an event is shown to people.
+// summary is the part of an event that messages show to humans.
 type summary struct {
 	title  string
 	fields []field

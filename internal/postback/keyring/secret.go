@@ -37,7 +37,7 @@ const (
 
 	// VersionAnnotation holds the number of the current key.
 	VersionAnnotation = "postback.dev/version"
-	// RotatedAtAnnotation holds when the current key was made, in RFC 3339.
+	// RotatedAtAnnotation is the time at which the current key was made, in RFC 3339.
 	RotatedAtAnnotation = "postback.dev/rotated-at"
 	// retiredPrefix and the key's version name the annotation that holds when a previous key was replaced.
 	retiredPrefix = "postback.dev/retired-"

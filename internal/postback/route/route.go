@@ -45,7 +45,7 @@ const (
 	// WatchedAnnotation, on the same Lease, holds the namespaces whose routes the replica loads, between commas; without
 	// it, or if it is empty, those are all.
 	WatchedAnnotation = "postback.dev/watched-namespaces"
-	// UnreadyAnnotation, on the same Lease, says why the replica accepts no events at present.
+	// UnreadyAnnotation, on the same Lease, is the reason why the replica accepts no events at present.
 	UnreadyAnnotation = "postback.dev/unready-reason"
 	// ReplicaLabel marks the Leases of dispatcher replicas; its value is "true".
 	ReplicaLabel = "postback.dev/dispatcher-replica"
@@ -107,7 +107,7 @@ type History struct {
 	TTL       metav1.Duration `json:"ttl"`
 }
 
-// Auth is what the header Authorization holds. Exactly one field is set.
+// Auth is the source of the header Authorization. Exactly one field is set.
 type Auth struct {
 	Basic *BasicAuth `json:"basic,omitempty"`
 	// Bearer is a token.
@@ -130,9 +130,9 @@ type OAuth2 struct {
 	Audience     string   `json:"audience,omitempty"`
 }
 
-// TLS is what the handshake with the endpoint uses. All fields are PEM; "" means the default.
+// TLS has the certificates and the key for the handshake with the endpoint. All fields are PEM; "" means the default.
 type TLS struct {
-	// CA holds the certificates that the endpoint's has to chain to, instead of the public authorities.
+	// CA contains the certificates of the authorities to trust, instead of the public authorities.
 	CA string `json:"ca,omitempty"`
 	// Certificate and Key are those of the dispatcher.
 	Certificate string `json:"certificate,omitempty"`

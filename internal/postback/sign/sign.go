@@ -44,7 +44,7 @@ const (
 	webhookSignatureHeader = "Webhook-Signature"
 )
 
-// KeyPrefix is what a signing key begins with, as partners see it.
+// KeyPrefix is the prefix of a signing key, as partners see it.
 const KeyPrefix = "whsec_"
 
 // Signer signs requests.
