@@ -249,14 +249,15 @@ func TestRotate(t *testing.T) {
 func TestRedeliver(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm", nil)
-	n.endpoint.Answer(hooks, receiver.Answer{Status: http.StatusServiceUnavailable, Body: "busy", Times: 3})
+	// Refusals of single events open no circuit. After the second, the next retry is due in two minutes.
+	n.endpoint.Answer(hooks, receiver.Answer{Status: http.StatusUnprocessableEntity, Body: "busy", Times: 6})
 	p := openConsole(t, cp.Config, n.namespace)
 	p.open(n.path("crm"))
 	for _, id := range []string{"evt_1", "evt_2", "evt_3"} {
 		n.post(id, "lead.created", `{}`)
 	}
 	for _, id := range []string{"evt_1", "evt_2", "evt_3"} {
-		n.wait(id, retrying)
+		n.wait(id, func(d *v1alpha1.PostbackDelivery) bool { return retrying(d) && d.Status.AttemptCount == 2 })
 	}
 	p.see("#phases", "Retrying 3")
 	p.click(".row a")

@@ -75,7 +75,7 @@ func start(ctx context.Context, installed *operator.Operator) error {
 	if api, err = cp.Client(); err != nil {
 		return err
 	}
-	if _, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http")); err != nil {
+	if _, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http"), operator.WithRestarts()); err != nil {
 		return err
 	}
 	_, err = op.StartDispatcher(ctx, "postback-dispatcher-0")

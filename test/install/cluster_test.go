@@ -318,18 +318,24 @@ func (c *cluster) waitDelivered(id, version string) {
 func (c *cluster) waitPhase(id string, phase v1alpha1.DeliveryPhase) {
 	c.t.Helper()
 	c.eventually(func() error {
-		list := &v1alpha1.PostbackDeliveryList{}
-		if err := c.api.List(c.t.Context(), list, client.InNamespace(tenant)); err != nil {
-			return err
+		d, err := c.delivery(id)
+		if err == nil && d.Status.Phase != phase {
+			err = fmt.Errorf("event %s is %s, not %s", id, d.Status.Phase, phase)
 		}
-		for i := range list.Items {
-			if d := &list.Items[i]; d.Spec.Event.ID == id {
-				if d.Status.Phase != phase {
-					return fmt.Errorf("event %s is %s, not %s", id, d.Status.Phase, phase)
-				}
-				return nil
-			}
-		}
-		return fmt.Errorf("there is no delivery of event %s", id)
+		return err
 	})
+}
+
+// delivery returns the PostbackDelivery of an event.
+func (c *cluster) delivery(id string) (*v1alpha1.PostbackDelivery, error) {
+	list := &v1alpha1.PostbackDeliveryList{}
+	if err := c.api.List(c.t.Context(), list, client.InNamespace(tenant)); err != nil {
+		return nil, err
+	}
+	for i := range list.Items {
+		if d := &list.Items[i]; d.Spec.Event.ID == id {
+			return d, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no delivery of event %s", id)
 }

@@ -105,7 +105,12 @@ func (c *cluster) checkStreams(ca *authority, url string) {
 	}
 	c.endpoint.Answer(hooks, receiver.Times(1, 503))
 	c.send("evt_fails")
-	c.waitPhase("evt_fails", v1alpha1.DeliveryRetrying)
+	c.eventually(func() error {
+		if d, err := c.delivery("evt_fails"); err != nil || d.Status.AttemptCount > 0 {
+			return err
+		}
+		return errors.New("event evt_fails has not been attempted")
+	})
 	c.announced(v1alpha1.IntakeJetStream)
 }
 

@@ -58,10 +58,10 @@ func TestInstaller(t *testing.T) {
 	c.use(func() { apply(newVersion) }, func() { apply(oldVersion) })
 
 	// As docs/operations.md says: the Postbacks first, while the manager runs.
-	c.kubectl("delete", "postbacks", "--all", "--all-namespaces", "--timeout=60s")
+	c.kubectl("delete", "postbacks", "--all", "--all-namespaces", "--timeout=3m")
 	c.stop()
-	c.kubectlWith(installer(t, oldVersion, registry), "delete", "-f", "-", "--timeout=60s")
-	c.kubectl("delete", "namespace", tenant, "--timeout=60s")
+	c.kubectlWith(installer(t, oldVersion, registry), "delete", "-f", "-", "--timeout=3m")
+	c.kubectl("delete", "namespace", tenant, "--timeout=3m")
 	c.nothingLeft(before, tenant)
 }
 
@@ -102,12 +102,12 @@ func TestChart(t *testing.T) {
 	// Now the operator goes first, and nobody removes the finalizers: docs/operations.md says how.
 	helm("uninstall", "postback")
 	c.stop()
-	c.kubectl("delete", "namespace", operator.Namespace, "--timeout=60s")
+	c.kubectl("delete", "namespace", operator.Namespace, "--timeout=3m")
 	c.kubectl("delete", "postbacks", "--all", "--all-namespaces", "--wait=false")
 	c.releaseFinalizers()
 	c.kubectl("delete", "crd", "postbacks.postback.dev", "postbacksecrets.postback.dev", "postbackdeliveries.postback.dev",
-		"postbackstatistics.postback.dev", "--timeout=60s")
-	c.kubectl("delete", "namespace", tenant, "--timeout=60s")
+		"postbackstatistics.postback.dev", "--timeout=3m")
+	c.kubectl("delete", "namespace", tenant, "--timeout=3m")
 	c.nothingLeft(before, tenant)
 }
 

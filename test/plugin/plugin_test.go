@@ -69,7 +69,7 @@ func start(ctx context.Context, installed *operator.Operator) error {
 	if err := build(ctx); err != nil {
 		return err
 	}
-	if _, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http")); err != nil {
+	if _, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http"), operator.WithRestarts()); err != nil {
 		return err
 	}
 	dispatcher, err = op.StartDispatcher(ctx, "postback-dispatcher-0")
@@ -145,16 +145,13 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	env.Values[endpointKey{}] = endpoint
-	// A port that was free a moment ago.
-	listen, err := receiver.Start(func() []receiver.Secret { return nil })
+	port, err := controlplane.FreePort()
 	if err != nil {
 		return err
 	}
-	if err := listen.Close(); err != nil {
-		return err
-	}
+	listen := strconv.Itoa(port)
 	for name, value := range map[string]string{
-		"NS": namespace, "URL": endpoint.URL("/hooks"), "HOST": endpoint.Address(), "TOKEN": token, "INGEST": dispatcher.IngestURL(), "LISTEN": listen.Address(), "LISTENPORT": listen.Address()[strings.LastIndexByte(listen.Address(), ':')+1:],
+		"NS": namespace, "URL": endpoint.URL("/hooks"), "HOST": endpoint.Address(), "TOKEN": token, "INGEST": dispatcher.IngestURL(), "LISTEN": "127.0.0.1:" + listen, "LISTENPORT": listen,
 		"KUBECONFIG": kubeconfig, "HOME": env.WorkDir, "TZ": "UTC", "PATH": op.Dir + ":" + cp.AssetsDir + ":" + os.Getenv("PATH"),
 	} {
 		env.Setenv(name, value)

@@ -88,7 +88,7 @@ func (c *cluster) prepare() {
 		c.t.Fatal(err)
 	}
 	c.kubectl(strings.ReplaceAll(string(manifest), "ENDPOINT", c.endpoint.Address()), "apply", "-n", tenant, "-f", "-")
-	c.kubectl("", "-n", tenant, "wait", "--for=condition=Ready", "--timeout=60s", "postback", "--all")
+	c.kubectl("", "-n", tenant, "wait", "--for=condition=Ready", "--timeout=3m", "postback", "--all")
 }
 
 // work brings deliveries into each state, and a key into its overlap.
@@ -108,7 +108,7 @@ func (c *cluster) work() {
 		}
 		return err
 	})
-	c.kubectl("", "-n", tenant, "wait", "--for=condition=Ready", "--timeout=60s", "postback", "--all")
+	c.kubectl("", "-n", tenant, "wait", "--for=condition=Ready", "--timeout=3m", "postback", "--all")
 	c.send("evt_first", "lead.created")
 	c.send("evt_second", "lead.created")
 	c.kubectl("", "-n", tenant, "annotate", "postback", "delivered", v1alpha1.SendTestAnnotation+"=lead.created/1")
