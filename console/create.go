@@ -25,10 +25,10 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/action"
 )
 
 // create shows the form that adds a Postback, and adds it.
@@ -61,14 +61,14 @@ func doCreate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 		return nil, err
 	}
 	// Every field that is wrong is named at once.
-	for _, required := range []struct{ name, value string }{{"name", d.P.Name}, {"namespace", d.P.Namespace}} {
-		if required.value == "" {
-			d.Errors[required.name] = "is required"
-		}
-	}
-	for name, value := range map[string]string{"name": d.P.Name, "namespace": d.P.Namespace} {
-		if value != "" && len(validation.IsDNS1123Label(value)) > 0 {
-			d.Errors[name] = badName
+	for _, field := range []struct {
+		name, value string
+		check       func(string) error
+	}{{"name", d.P.Name, action.CheckName}, {"namespace", d.P.Namespace, action.CheckNamespace}} {
+		if field.value == "" {
+			d.Errors[field.name] = "is required"
+		} else if err := field.check(field.value); err != nil {
+			d.Errors[field.name] = err.Error()
 		}
 	}
 	if len(d.Errors) > 0 {
@@ -90,9 +90,6 @@ func doCreate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 	}
 	return o, err
 }
-
-// badName explains the rule for names.
-const badName = "Use lower-case letters, digits and hyphens; begin and end with a letter or digit; at most 63 characters. Example: acme-crm."
 
 // afterCreate waits for the signing key of the new Postback, and shows it with the next steps.
 func afterCreate(ctx context.Context, c *Console, d *dialog) {

@@ -17,16 +17,11 @@ limitations under the License.
 package console
 
 import (
-	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"unicode"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/console/feed"
 )
 
 // label is a word in a colour: good, warn, bad, or calm.
@@ -44,21 +39,6 @@ func stateOf(p *v1alpha1.Postback) label {
 	default:
 		return label{"good", string(state), "Events are delivered."}
 	}
-}
-
-// answerOf returns what came of an attempt: what the endpoint answered, or else why it did not.
-func answerOf(s feed.Sample) string {
-	if s.Status == 0 {
-		return healthWords[string(s.Outcome)]
-	}
-	return strings.TrimSpace(fmt.Sprintf("%d %s", s.Status, http.StatusText(int(s.Status))))
-}
-
-func message(c *metav1.Condition) string {
-	if c == nil {
-		return ""
-	}
-	return c.Message
 }
 
 // words parts a reason into words: "SecretNotFound" is "Secret not found".

@@ -39,11 +39,11 @@ func TestHealth(t *testing.T) {
 	row := func(age time.Duration, outcomes ...v1alpha1.Outcome) *feed.Row {
 		r := &feed.Row{}
 		for i, o := range outcomes {
-			s := feed.Sample{Time: now.Add(time.Duration(i)*time.Second - age), Outcome: o}
+			a := waiting.Attempt{Time: now.Add(time.Duration(i)*time.Second - age), Outcome: o}
 			if o == v1alpha1.OutcomeFailed5xx {
-				s.Status = 503
+				a.Status = 503
 			}
-			r.Recent = append(r.Recent, s)
+			r.Recent = append(r.Recent, feed.Sample{Attempt: a})
 		}
 		return r
 	}
@@ -63,12 +63,12 @@ func TestHealth(t *testing.T) {
 		"nothing is delivered": {
 			[]metav1.Condition{ready},
 			[]*feed.Row{row(time.Hour, failed, failed), row(time.Minute, failed)},
-			"bad", "Server errors (5xx)", "No attempt on record succeeded. The newest: 503 Service Unavailable.",
+			"bad", "Server errors (5xx)", "No attempt on record succeeded; most recent: HTTP 503.",
 		},
 		"some fail": {
 			[]metav1.Condition{ready, healthy},
 			[]*feed.Row{row(time.Minute, refused, succeeded, refused, succeeded, failed, succeeded, refused, refused, succeeded)},
-			"warn", "Some attempts fail", "5 of the newest 9 attempts failed, most for this cause: Connection refused.",
+			"warn", "Some attempts fail", "5 of the newest 9 attempts failed; most common: connection refused.",
 		},
 		"unproven": {
 			[]metav1.Condition{ready, condition(v1alpha1.EndpointHealthyCondition, metav1.ConditionUnknown, v1alpha1.UnprovenReason)},
@@ -80,7 +80,7 @@ func TestHealth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := &v1alpha1.Postback{}
 			p.Status.Conditions = test.conditions
-			if got, want := healthOf(p, test.rows), (label{test.kind, test.text, test.why}); got != want {
+			if got, want := healthLabel(healthOf(p, feed.Newest(test.rows))), (label{test.kind, test.text, test.why}); got != want {
 				t.Errorf("it is %+v, want %+v", got, want)
 			}
 		})
@@ -114,36 +114,12 @@ func TestHealthDoesNotFlipWithEachAttempt(t *testing.T) {
 		if i%2 == 1 {
 			outcome = v1alpha1.OutcomeTimeout
 		}
-		r.Recent = append(r.Recent, feed.Sample{Time: time.Unix(int64(i), 0), Outcome: outcome})
-		if text := healthOf(p, []*feed.Row{r}).Text; len(texts) == 0 || texts[len(texts)-1] != text {
+		r.Recent = append(r.Recent, feed.Sample{Attempt: waiting.Attempt{Time: time.Unix(int64(i), 0), Outcome: outcome}})
+		if text := healthLabel(healthOf(p, feed.Newest([]*feed.Row{r}))).Text; len(texts) == 0 || texts[len(texts)-1] != text {
 			texts = append(texts, text)
 		}
 	}
 	if want := []string{"Healthy", "Some attempts fail"}; !slices.Equal(texts, want) {
 		t.Errorf("the words are %q, want %q", texts, want)
-	}
-}
-
-// The reason why deliveries wait stands there once, also if it is the condition of the endpoint.
-func TestStatusNote(t *testing.T) {
-	asked := waiting.Why{Reason: waiting.RetryAfter, Sentence: "The endpoint asked to wait until 15:21:52 UTC."}
-	gone := waiting.Why{Reason: waiting.Gone, Sentence: "The endpoint answered 410 (Gone): its deliveries wait."}
-	down := waiting.Why{Reason: waiting.CircuitOpen, Sentence: "The endpoint is down."}
-	for name, test := range map[string]struct {
-		health label
-		why    waiting.Why
-		want   string
-	}{
-		"nothing waits":             {label{"good", "Healthy", "The endpoint accepts events."}, waiting.Why{}, "The endpoint accepts events."},
-		"throttled":                 {label{"bad", "Throttled", "It asked to wait (Retry-After)."}, asked, asked.Sentence},
-		"gone":                      {label{"bad", "Gone (410)", "It answered 410."}, gone, gone.Sentence},
-		"down":                      {label{"bad", "Server errors (5xx)", "The last 5 attempts failed."}, down, "The last 5 attempts failed. The endpoint is down."},
-		"throttled, and not routed": {label{"bad", "Invalid filter", "The filter is wrong."}, asked, "The filter is wrong. " + asked.Sentence},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := statusNote(test.health, test.why); got != test.want {
-				t.Errorf("got %q, want %q", got, test.want)
-			}
-		})
 	}
 }

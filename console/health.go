@@ -17,17 +17,18 @@ limitations under the License.
 package console
 
 import (
-	"fmt"
-
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
+	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 // healthWords name the cause of failed attempts: a reason of the condition EndpointHealthy, or an Outcome.
 var healthWords = map[string]string{
+	v1alpha1.EndpointRespondingReason:            "Healthy",
+	waiting.SomeAttemptsFail:                     "Some attempts fail",
 	v1alpha1.ThrottledReason:                     "Throttled",
 	v1alpha1.UnprovenReason:                      "Unproven",
 	string(v1alpha1.OutcomeRedirected):           "Redirects (3xx)",
@@ -49,72 +50,49 @@ var healthWords = map[string]string{
 	string(v1alpha1.OutcomeInterrupted):          "Interrupted",
 }
 
-const (
-	// recentAttempts is the number of attempts that show whether an endpoint fails now and then.
-	recentAttempts = 20
-	// someFailures is the smallest number of failures among them that is worth a warning.
-	someFailures = 5
-)
-
-// healthOf describes the health of a Postback by its worst fact. One attempt does not change the words: the operator judges runs
-// of attempts, and the console judges the newest 20.
-func healthOf(p *v1alpha1.Postback, rows []*feed.Row) label {
+// healthOf describes the health of a Postback by its worst fact: that of the Postback itself, or of its endpoint.
+func healthOf(p *v1alpha1.Postback, recent waiting.Recent) waiting.Health {
 	conditions := p.Status.Conditions
-	healthy := meta.FindStatusCondition(conditions, v1alpha1.EndpointHealthyCondition)
 	ready := meta.FindStatusCondition(conditions, v1alpha1.ReadyCondition)
+	endpoint := waiting.HealthOf(p, recent)
 	switch {
 	case !p.DeletionTimestamp.IsZero():
-		return label{"warn", "Being deleted", "It is deleted once its route is removed."}
+		return waiting.Health{Grade: waiting.Warning, Reason: "BeingDeleted", Sentence: "It is deleted once its route is removed."}
 	case meta.IsStatusConditionTrue(conditions, v1alpha1.StalledCondition):
-		return label{"bad", reasonWords(ready), message(ready)}
-	case healthy != nil && healthy.Status == metav1.ConditionFalse:
-		return label{"bad", reasonWords(healthy), healthy.Message}
+		return ofReady(waiting.Bad, ready)
+	case endpoint.Grade == waiting.Bad:
+		return endpoint
 	case ready == nil || p.Status.ObservedGeneration < p.Generation:
-		return label{"calm", "Starting", "The operator has not reported its status yet."}
+		return waiting.Health{Grade: waiting.Neutral, Reason: "Starting", Sentence: "The operator has not reported its status yet."}
 	case ready.Status != metav1.ConditionTrue:
-		return label{"warn", reasonWords(ready), ready.Message}
+		return ofReady(waiting.Warning, ready)
+	case endpoint.Grade == "":
+		return waiting.Health{Grade: waiting.Good, Reason: v1alpha1.ReadyCondition, Sentence: ready.Message}
 	}
-	newest := feed.Newest(rows, recentAttempts)
-	cause, failures := commonFailure(newest)
-	switch {
-	case failures > 0 && failures == len(newest):
-		return label{"bad", healthWords[cause], fmt.Sprintf("No attempt on record succeeded. The newest: %s.", answerOf(newest[0]))}
-	case failures >= someFailures:
-		return label{"warn", "Some attempts fail", fmt.Sprintf("%d of the newest %d attempts failed, most for this cause: %s.", failures, len(newest), healthWords[cause])}
-	case healthy != nil && healthy.Status == metav1.ConditionUnknown:
-		return label{"calm", reasonWords(healthy), healthy.Message}
-	case healthy != nil:
-		return label{"good", "Healthy", healthy.Message}
-	case len(newest) > 0:
-		return label{"good", "Healthy", "The endpoint accepts events."}
-	}
-	return label{"good", "Ready", ready.Message}
+	return endpoint
 }
 
-// commonFailure returns the most frequent cause of failure and the number of failures.
-func commonFailure(attempts []feed.Sample) (cause string, failures int) {
-	counts := map[string]int{}
-	for _, a := range attempts {
-		if a.Succeeded() {
-			continue
-		}
-		failures++
-		outcome := string(a.Outcome)
-		counts[outcome]++
-		if counts[outcome] > counts[cause] {
-			cause = outcome
-		}
+// ofReady returns what the condition Ready says, which a Postback that is Stalled may lack.
+func ofReady(grade waiting.Grade, ready *metav1.Condition) waiting.Health {
+	if ready == nil {
+		return waiting.Health{Grade: grade, Reason: v1alpha1.StalledCondition}
 	}
-	return cause, failures
+	return waiting.Health{Grade: grade, Reason: ready.Reason, Sentence: ready.Message}
 }
 
-// reasonWords returns the reason of a condition in words.
-func reasonWords(c *metav1.Condition) string {
-	if c == nil {
-		return "Stalled"
+// healthLabel shows a health in words.
+func healthLabel(h waiting.Health) label {
+	text, ok := healthWords[h.Reason]
+	if !ok {
+		text = words(h.Reason)
 	}
-	if text, ok := healthWords[c.Reason]; ok {
-		return text
+	return label{string(h.Grade), text, h.Sentence}
+}
+
+// recent returns the newest attempts of rows, or none if the log of successes cannot be read: then successes are missing.
+func (c *Console) recent(rows []*feed.Row) waiting.Recent {
+	if c.unread != "" || c.feed.Status().Unread != nil {
+		return nil
 	}
-	return words(c.Reason)
+	return feed.Newest(rows)
 }

@@ -121,7 +121,7 @@ func (c *Console) card(p *v1alpha1.Postback) card {
 	counted, known := c.feed.Statistics(key)
 	shown := card{
 		ID: "p-" + p.Namespace + "-" + p.Name, Href: pathOf(key), Namespace: p.Namespace, Name: p.Name, Title: titleOf(p),
-		Host: hostOf(p), State: stateOf(p), Health: healthOf(p, rows), Triggers: p.Spec.Triggers,
+		Host: hostOf(p), State: stateOf(p), Health: healthLabel(healthOf(p, c.recent(rows))), Triggers: p.Spec.Triggers,
 		Counts: feed.Count(rows), LastSuccess: lastSuccess(rows, counted),
 		ShowNamespace: c.namespace == "",
 	}

@@ -49,8 +49,9 @@ type head struct {
 	Path          string
 	Title         string
 	State, Health label
-	// Wait says why deliveries wait, if they wait for one reason.
+	// Wait says why deliveries wait, if they wait for one reason. Note says how the Postback is, and that.
 	Wait waiting.Why
+	Note string
 	// OldKeyEnds is the end of the previous signing key, if that still signs.
 	OldKeyEnds time.Time
 	Counts     feed.Counts
@@ -196,17 +197,15 @@ func secretKey(p *v1alpha1.Postback) types.NamespacedName {
 	return types.NamespacedName{Namespace: p.Namespace, Name: p.GetPostbackSecretName()}
 }
 
-// Note says how the Postback is, and why its deliveries wait.
-func (h head) Note() string { return statusNote(h.Health, h.Wait) }
-
 func (c *Console) head(p *v1alpha1.Postback, may actions, query url.Values) head {
 	key := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
 	rows, now, span := c.feed.Rows(key), c.clock.Now(), spanOf(query.Get("span"))
+	health, why := healthOf(p, c.recent(rows)), c.whyPostback(p)
 	h := head{
-		P: p, Path: pathOf(key), Title: titleOf(p), State: stateOf(p), Health: healthOf(p, rows), Counts: feed.Count(rows), Span: span,
+		P: p, Path: pathOf(key), Title: titleOf(p), State: stateOf(p), Health: healthLabel(health), Wait: why, Note: health.Note(why), Counts: feed.Count(rows), Span: span,
 		Redelivery: p.Status.Redelivery, May: may,
 	}
-	h.Wait, h.OldKeyEnds = c.whyPostback(p), oldKeyEnds(c.feed.Secret(secretKey(p)), now)
+	h.OldKeyEnds = oldKeyEnds(c.feed.Secret(secretKey(p)), now)
 	h.Tool, h.ToolName = action.ManagedBy(p)
 	counted, known := c.feed.Statistics(key)
 	hours := statistics.Hourly(counted, now, span)

@@ -17,7 +17,6 @@ limitations under the License.
 package console
 
 import (
-	"strings"
 	"time"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -67,17 +66,6 @@ func (c *Console) whyRow(p *v1alpha1.Postback, row *feed.Row) wait {
 		why = waiting.Unavailable()
 	}
 	return wait{why, why.Next.After(now)}
-}
-
-// statusNote says how a Postback is and why its deliveries wait. The condition of an endpoint that holds them back says the same
-// as the reason why they wait.
-func statusNote(health label, why waiting.Why) string {
-	switch {
-	case why.Reason == waiting.RetryAfter && health.Text == healthWords[v1alpha1.ThrottledReason],
-		why.Reason == waiting.Gone && health.Text == healthWords[string(v1alpha1.OutcomeGone)]:
-		return why.Sentence
-	}
-	return strings.TrimSpace(health.Why + " " + why.Sentence)
 }
 
 // behind returns the number of older deliveries of the same Postback whose attempt is due, too.

@@ -26,7 +26,6 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/discovery"
@@ -219,14 +218,20 @@ func (o *doctorOptions) checkPostbacks(ctx context.Context, s *scope, r *report,
 		r.unreadable("The Postbacks", err)
 		return
 	}
+	b := o.backlog(ctx, everywhere)
+	everywhere.loggedActivities(ctx, list.Items, b.activities)
 	ready := 0
 	for i := range list.Items {
-		if o.checkPostback(r, &list.Items[i], known) {
+		p := &list.Items[i]
+		if o.checkPostback(r, p, known) {
 			ready++
+		}
+		if known.watched().Has(p.Namespace) {
+			o.checkHealth(r, p, b.activities[client.ObjectKeyFromObject(p)])
 		}
 	}
 	r.good("Postbacks that are ready, %s: %d of %d", where, ready, len(list.Items))
-	o.checkBacklog(ctx, everywhere, r, where)
+	o.checkBacklog(r, b, where)
 }
 
 // checkPostback reports the faults of a Postback, and whether it is ready.
@@ -242,38 +247,62 @@ func (o *doctorOptions) checkPostback(r *report, p *v1alpha1.Postback, known *re
 	case o.postback != "":
 		r.good("Postback %s/%s is ready", p.Namespace, p.Name)
 	}
-	if c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.EndpointHealthyCondition); c != nil && c.Status == metav1.ConditionFalse {
-		r.add(finding{warning, fmt.Sprintf("The endpoint of postback %s/%s is in trouble", p.Namespace, p.Name), endpointTrouble(p, c, o.clock.Now())})
-	}
 	return ready
 }
 
-// endpointTrouble quotes the condition EndpointHealthy, and adds the next probe, which the condition does not know.
-func endpointTrouble(p *v1alpha1.Postback, c *metav1.Condition, now time.Time) string {
-	text := c.Reason + ": " + c.Message
-	if why := waiting.Endpoint(p, now); why.Reason == waiting.CircuitOpen {
-		text += " " + why.Sentence
+// checkHealth reports what is wrong with the endpoint of a Postback, or returns true. a is nil if there are no deliveries.
+func (o *doctorOptions) checkHealth(r *report, p *v1alpha1.Postback, a *activity) (healthy bool) {
+	health := a.health(p)
+	what := "The endpoint of postback %s/%s is in trouble"
+	switch health.Grade {
+	case waiting.Bad:
+	case waiting.Warning:
+		what = "Some attempts of postback %s/%s fail"
+	default:
+		return true
 	}
-	return text
+	r.add(finding{warning, fmt.Sprintf(what, p.Namespace, p.Name), health.Reason + ": " + health.Note(waiting.Endpoint(p, o.clock.Now()))})
+	return false
 }
 
-func (o *doctorOptions) checkBacklog(ctx context.Context, s *scope, r *report, where string) {
-	all := &activity{}
-	waits, counts := o.waits(ctx, s, s.namespace), &waitCounts{}
-	total := 0
-	if err := s.eachDelivery(ctx, func(d *v1alpha1.PostbackDelivery) { total++; all.add(d); counts.add(d, waits.of(d)) }, client.InNamespace(s.namespace)); err != nil {
-		r.unreadable("The backlog", err)
+// backlog is what the deliveries of a scope tell.
+type backlog struct {
+	err                      error
+	total, pending, retrying int
+	activities               map[client.ObjectKey]*activity
+	waits                    waitCounts
+}
+
+func (o *doctorOptions) backlog(ctx context.Context, s *scope) *backlog {
+	b, waits := &backlog{}, o.waits(ctx, s, s.namespace)
+	b.activities, b.err = s.activities(ctx, func(d *v1alpha1.PostbackDelivery) {
+		b.total++
+		b.waits.add(d, waits.of(d))
+	})
+	if b.err != nil {
+		b.activities = map[client.ObjectKey]*activity{} // What was read is incomplete.
+	}
+	for _, a := range b.activities {
+		b.pending += a.pending
+		b.retrying += a.retrying
+	}
+	return b
+}
+
+func (o *doctorOptions) checkBacklog(r *report, b *backlog, where string) {
+	if b.err != nil {
+		r.unreadable("The backlog", b.err)
 		return
 	}
-	text := fmt.Sprintf("Deliveries %s: %d, of which %d pending and %d being retried", where, total, all.pending, all.retrying) + counts.text()
+	text := fmt.Sprintf("Deliveries %s: %d, of which %d pending and %d being retried", where, b.total, b.pending, b.retrying) + b.waits.text()
 	now := o.clock.Now()
 	switch {
-	case !counts.oldestDue.IsZero() && now.Sub(counts.oldestDue) > lateAfter:
+	case !b.waits.oldestDue.IsZero() && now.Sub(b.waits.oldestDue) > lateAfter:
 		r.add(finding{
-			warning, text + fmt.Sprintf("; the oldest that waits for nothing else has been due for %s", now.Sub(counts.oldestDue).Round(time.Second)),
+			warning, text + fmt.Sprintf("; the oldest that waits for nothing else has been due for %s", now.Sub(b.waits.oldestDue).Round(time.Second)),
 			"The dispatcher is late: see its log, and docs/runbooks/PostbackDeliveriesOverdue.md",
 		})
-	case total > manyDeliveries:
+	case b.total > manyDeliveries:
 		r.add(finding{warning, text, fmt.Sprintf("Kubernetes is made for %d objects of a kind: lower spec.history, or --max-finished-deliveries", manyDeliveries)})
 	default:
 		r.good("%s", text)

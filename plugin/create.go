@@ -158,6 +158,9 @@ func (o *createOptions) postback(cmd *cobra.Command, name string) (*v1alpha1.Pos
 	case len(o.triggers) == 0:
 		return nil, usagef(cmd, "--trigger is missing: name the event types, such as --trigger lead.created,sale.*; '*' is all")
 	}
+	if err := action.CheckName(name); err != nil {
+		return nil, usagef(cmd, "a Postback cannot have the name %q: %w", name, err)
+	}
 	headers, err := o.headerList()
 	if err != nil {
 		return nil, usagef(cmd, "%w", err)

@@ -162,15 +162,22 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 // checkEndpoint reports on one endpoint, and sends a test event on request.
 func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, p *v1alpha1.Postback) {
 	if !o.sendTest {
-		if why := waiting.Postback(p, o.clock.Now()); why.Reason != "" {
-			r.add(finding{warning, "Deliveries of postback " + p.Name + " wait", why.Sentence})
-		}
 		var a v1alpha1.Attempt
-		_, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, limit: 1}, false, func(d *v1alpha1.PostbackDelivery) {
+		told := &activity{}
+		_, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, limit: waiting.MaxRecent}, false, func(d *v1alpha1.PostbackDelivery) {
+			told.add(d)
 			if n := len(d.Status.Attempts); n > 0 && d.Status.Attempts[n-1].Time.After(a.Time.Time) {
 				a = d.Status.Attempts[n-1]
 			}
 		})
+		if o.incomplete() != nil {
+			told.recent = nil
+		}
+		why := waiting.Postback(p, o.clock.Now())
+		// The trouble of an endpoint names the reason why deliveries wait for it.
+		if healthy := o.checkHealth(r, p, told); why.Reason != "" && (healthy || why != waiting.Endpoint(p, o.clock.Now())) {
+			r.add(finding{warning, "Deliveries of postback " + p.Name + " wait", why.Sentence})
+		}
 		switch {
 		case err != nil:
 			r.unreadable("The log of postback "+p.Name, err)

@@ -32,7 +32,6 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
-	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
@@ -97,40 +96,5 @@ func TestDoctorNamesAReplicaThatAcceptsNothing(t *testing.T) {
 	want := "FAIL  Dispatcher replica b accepts no events: the streams have a wrong configuration\n      -> "
 	if got := out.String(); !strings.Contains(got, want) || strings.Contains(got, "replica a accepts") {
 		t.Errorf("it says %q, want %q", got, want)
-	}
-}
-
-// TestDoctorSaysOnceWhyAnEndpointIsInTrouble: the condition and the reason of the wait are one sentence, but for the next probe.
-func TestDoctorSaysOnceWhyAnEndpointIsInTrouble(t *testing.T) {
-	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-	for name, tt := range map[string]struct {
-		wait      v1alpha1.EndpointWaitReason
-		condition metav1.Condition
-		want      string
-	}{
-		"Retry-After": {
-			v1alpha1.WaitRetryAfter,
-			metav1.Condition{Reason: "Throttled", Message: "The endpoint asked to wait until 2026-11-26T12:10:00Z (Retry-After)."},
-			"Throttled: The endpoint asked to wait until 2026-11-26T12:10:00Z (Retry-After).",
-		},
-		"gone": {
-			v1alpha1.WaitGone,
-			metav1.Condition{Reason: "Gone", Message: "The endpoint answered 410 (Gone): deliveries wait."},
-			"Gone: The endpoint answered 410 (Gone): deliveries wait.",
-		},
-		"circuit open": {
-			v1alpha1.WaitCircuitOpen,
-			metav1.Condition{Reason: "Failed5xx", Message: "The last 6 attempts failed; most recent: HTTP 500."},
-			"Failed5xx: The last 6 attempts failed; most recent: HTTP 500. The endpoint is down; the next probe is at 12:10:00 UTC.",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := &v1alpha1.Postback{Status: v1alpha1.PostbackStatus{
-				Waiting: &v1alpha1.EndpointWait{Reason: tt.wait, Until: ptr.To(metav1.NewTime(now.Add(10 * time.Minute)))},
-			}}
-			if got := endpointTrouble(p, &tt.condition, now); got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-		})
 	}
 }

@@ -123,7 +123,7 @@ func (o *listOptions) print(postbacks []v1alpha1.Postback, activities map[client
 			message = ready.Message
 		}
 		rows = append(rows, row{
-			plain(p.Namespace), plain(p.Name), stateCell(p), readyCell(p), healthCell(p), plain(p.Status.EndpointHost),
+			plain(p.Namespace), plain(p.Name), stateCell(p), readyCell(p), healthCell(a.health(p)), plain(p.Status.EndpointHost),
 			plain(action.Triggers(p.Spec.Triggers)), a.pendingCell(), rate, plain(ago(lastSuccess, o.clock.Now())),
 			delivered, failed, plain(p.Spec.DisplayName), plain(p.Status.SecretName), plain(waiting.Postback(p, o.clock.Now()).Sentence), plain(message),
 		})
@@ -153,23 +153,25 @@ func readyCell(p *v1alpha1.Postback) cell {
 	return cell{ready.Reason, yellow}
 }
 
-func healthCell(p *v1alpha1.Postback) cell {
-	healthy := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.EndpointHealthyCondition)
-	switch {
-	case healthy == nil:
-		return plain("")
-	case healthy.Status == metav1.ConditionTrue:
-		return cell{healthy.Reason, green}
-	case healthy.Status == metav1.ConditionUnknown:
-		return cell{healthy.Reason, yellow}
-	}
-	return cell{healthy.Reason, red}
-}
+// healthCell returns the reason of the health of an endpoint, which is empty if nothing is known.
+func healthCell(h waiting.Health) cell { return cell{h.Reason, gradeColours[h.Grade]} }
+
+var gradeColours = map[waiting.Grade]colour{waiting.Good: green, waiting.Neutral: yellow, waiting.Warning: yellow, waiting.Bad: red}
 
 // activity is the summary of a Postback's deliveries.
 type activity struct {
 	pending, retrying      int
 	lastSuccess, oldestDue time.Time
+	// recent are the newest attempts. It is empty if the log of successes cannot be read: then successes are missing.
+	recent waiting.Recent
+}
+
+// health returns the health of the endpoint. a may be nil.
+func (a *activity) health(p *v1alpha1.Postback) waiting.Health {
+	if a == nil {
+		return waiting.HealthOf(p, nil)
+	}
+	return waiting.HealthOf(p, a.recent)
 }
 
 func (a *activity) pendingCell() cell {
@@ -181,6 +183,9 @@ func (a *activity) pendingCell() cell {
 }
 
 func (a *activity) add(d *v1alpha1.PostbackDelivery) {
+	for i := range d.Status.Attempts {
+		a.recent.Add(waiting.AttemptOf(&d.Status.Attempts[i]))
+	}
 	switch d.Status.Phase {
 	case v1alpha1.DeliveryDelivered:
 		if at := d.Status.CompletionTime; at != nil && at.After(a.lastSuccess) {
@@ -200,8 +205,8 @@ func (a *activity) add(d *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// activities reads the deliveries of the scope, page by page, and sums them up for each Postback.
-func (s *scope) activities(ctx context.Context) (map[client.ObjectKey]*activity, error) {
+// activities reads the deliveries of the scope, page by page, and sums them up for each Postback. Functions get to see each.
+func (s *scope) activities(ctx context.Context, each ...func(*v1alpha1.PostbackDelivery)) (map[client.ObjectKey]*activity, error) {
 	found := map[client.ObjectKey]*activity{}
 	return found, s.eachDelivery(ctx, func(d *v1alpha1.PostbackDelivery) {
 		key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
@@ -209,5 +214,8 @@ func (s *scope) activities(ctx context.Context) (map[client.ObjectKey]*activity,
 			found[key] = &activity{}
 		}
 		found[key].add(d)
+		for _, see := range each {
+			see(d)
+		}
 	}, client.InNamespace(s.namespace))
 }

@@ -20,11 +20,13 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 const (
@@ -125,39 +127,57 @@ func (s *scope) loggedLike(ctx context.Context, name string, known []*v1alpha1.P
 // maxLookups bounds how many Postbacks are looked up in the log of successes one by one.
 const maxLookups = 40
 
-// loggedActivities adds the newest success of each Postback in the log of successes. It omits quiet Postbacks beyond a
-// bound.
+// loggedActivities adds the newest successes of each Postback that the log of successes has. Beyond a number of quiet Postbacks,
+// it knows no successes before those of its first page: then older attempts are forgotten, too.
 func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postback, activities map[client.ObjectKey]*activity) {
-	if s.log.get(ctx, s) == nil {
-		return
-	}
-	seen := map[client.ObjectKey]bool{}
-	look := func(q deliverylog.Query) (more bool) {
-		page, err := s.log.client.List(ctx, q)
-		if err != nil {
-			s.log.failed(err)
-			return false
-		}
-		for i := range page.Items {
-			d := &page.Items[i]
-			key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
-			if activities[key] == nil {
-				activities[key] = &activity{}
-			}
-			activities[key].add(d)
-			seen[key] = true
-		}
-		return page.Continue != ""
-	}
-	if !look(deliverylog.Query{Namespace: s.namespace, Limit: logPage}) {
-		return
-	}
-	for i, n := 0, 0; i < len(postbacks) && n < maxLookups && s.log.client != nil; i++ {
-		if p := &postbacks[i]; !seen[client.ObjectKeyFromObject(p)] {
-			look(deliverylog.Query{Namespace: p.Namespace, Postback: p.Name, Limit: 1})
+	since, seen := s.addLogged(ctx, deliverylog.Query{Namespace: s.namespace, Limit: logPage}, activities)
+	for i, n := 0, 0; i < len(postbacks) && !since.IsZero(); i++ {
+		key := client.ObjectKeyFromObject(&postbacks[i])
+		switch {
+		case !seen[key] && n < maxLookups:
+			s.addLogged(ctx, deliverylog.Query{Namespace: key.Namespace, Postback: key.Name, Limit: waiting.MaxRecent}, activities)
 			n++
+		case activities[key] != nil:
+			activities[key].recent.Since(since)
 		}
 	}
+	if s.log.incomplete() == nil {
+		return
+	}
+	for _, a := range activities {
+		a.recent = nil
+	}
+}
+
+// addLogged adds a page of the log of successes to activities. It returns the Postbacks that the page has, and since when it is
+// complete: zero if nothing is missing.
+func (s *scope) addLogged(ctx context.Context, q deliverylog.Query, activities map[client.ObjectKey]*activity) (since time.Time, seen map[client.ObjectKey]bool) {
+	log := s.log.get(ctx, s)
+	if log == nil {
+		return time.Time{}, nil
+	}
+	page, err := log.List(ctx, q)
+	if err != nil {
+		s.log.failed(err)
+		return time.Time{}, nil
+	}
+	if page.Continue != "" {
+		since = s.log.clock.Now()
+	}
+	seen = map[client.ObjectKey]bool{}
+	for i := range page.Items {
+		d := &page.Items[i]
+		key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
+		if activities[key] == nil {
+			activities[key] = &activity{}
+		}
+		activities[key].add(d)
+		seen[key] = true
+		if page.Continue != "" {
+			since = d.CreationTimestamp.Time
+		}
+	}
+	return since, seen
 }
 
 // loggedPages returns what a query finds, up to a little more than is named to people.

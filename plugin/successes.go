@@ -81,7 +81,7 @@ const logRemedy = "\"kubectl postback doctor\" checks the connection; docs/jetst
 
 // incomplete returns an error if what a verb has printed lacks the log: a script must not take it for all.
 func (l *logSource) incomplete() error {
-	if l.unread != nil {
+	if l != nil && l.unread != nil {
 		return errReported
 	}
 	return nil

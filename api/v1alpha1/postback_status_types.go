@@ -165,7 +165,7 @@ const (
 // Reasons of the condition EndpointHealthy, and of the events that tell of its changes. While the condition is False, the
 // reason is the cause: an Outcome, such as TLSFailed, or ThrottledReason.
 const (
-	// EndpointRespondingReason says that the endpoint takes events.
+	// EndpointRespondingReason says that the endpoint accepts events.
 	EndpointRespondingReason = "Responding"
 	// ThrottledReason says that the endpoint answered 429, or asked for a pause by Retry-After.
 	ThrottledReason = "Throttled"

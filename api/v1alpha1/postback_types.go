@@ -277,7 +277,7 @@ type PostbackSpec struct {
 // +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether an event posted now would be routed"
 // +kubebuilder:printcolumn:name="Reason",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].reason",description="Why it is ready or not"
 // +kubebuilder:printcolumn:name="State",type="string",JSONPath=".spec.state",description="Enabled, Paused or Disabled"
-// +kubebuilder:printcolumn:name="Healthy",type="string",JSONPath=".status.conditions[?(@.type==\"EndpointHealthy\")].status",description="Whether the endpoint takes events; empty if there was no trouble"
+// +kubebuilder:printcolumn:name="Healthy",type="string",JSONPath=".status.conditions[?(@.type==\"EndpointHealthy\")].status",description="Whether the endpoint accepts events; empty if there was no trouble"
 // +kubebuilder:printcolumn:name="Host",type="string",JSONPath=".status.endpointHost",description="Host of the endpoint"
 // +kubebuilder:printcolumn:name="Waiting",type="string",JSONPath=".status.waiting.reason",priority=1,description="Why deliveries wait for the endpoint"
 // +kubebuilder:printcolumn:name="Until",type="string",JSONPath=".status.waiting.until",priority=1,description="Earliest time of the next attempt"

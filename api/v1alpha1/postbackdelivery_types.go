@@ -123,7 +123,7 @@ type PostbackDeliverySpec struct {
 // +kubebuilder:printcolumn:name="Attempts",type="integer",JSONPath=".status.attemptCount",description="Number of attempts"
 // +kubebuilder:printcolumn:name="HTTP",type="integer",JSONPath=".status.attempts[-1].statusCode",description="HTTP status of the newest attempt"
 // +kubebuilder:printcolumn:name="Outcome",type="string",JSONPath=".status.attempts[-1].outcome",description="How the newest attempt ended"
-// +kubebuilder:printcolumn:name="Next",type="string",JSONPath=".status.nextAttemptTime",priority=1,description="When the next attempt is due"
+// +kubebuilder:printcolumn:name="Next",type="string",JSONPath=".status.nextAttemptTime",priority=1,description="When the next attempt is scheduled; the delivery can wait longer, for its endpoint or Postback"
 // +kubebuilder:printcolumn:name="Event ID",type="string",JSONPath=".spec.event.id",priority=1,description="Id of the event"
 // +kubebuilder:printcolumn:name="Age",type="date",JSONPath=".metadata.creationTimestamp"
 type PostbackDelivery struct {

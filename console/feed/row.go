@@ -60,14 +60,10 @@ type Row struct {
 
 // Sample is the data of an attempt that the charts need.
 type Sample struct {
-	Time     time.Time
-	Duration time.Duration
-	Outcome  v1alpha1.Outcome
-	Status   int32
-}
+	waiting.Attempt
 
-// Succeeded reports whether the endpoint took the event.
-func (s Sample) Succeeded() bool { return s.Outcome == v1alpha1.OutcomeSucceeded }
+	Duration time.Duration
+}
 
 // Last returns the newest attempt; the zero value if there is none.
 func (r *Row) Last() Sample {
@@ -77,17 +73,11 @@ func (r *Row) Last() Sample {
 	return r.Recent[len(r.Recent)-1]
 }
 
-// Newest returns the newest attempts of all rows, at most n, newest first. Interrupted attempts say nothing about an endpoint.
-func Newest(rows []*Row, n int) []Sample {
-	newest := make([]Sample, 0, n+1)
+// Newest returns the newest attempts of all rows.
+func Newest(rows []*Row) (newest waiting.Recent) {
 	for _, r := range rows {
 		for _, s := range r.Recent {
-			if s.Outcome == v1alpha1.OutcomeInterrupted || len(newest) == n && !s.Time.After(newest[n-1].Time) {
-				continue
-			}
-			at, _ := slices.BinarySearchFunc(newest, s, func(a, b Sample) int { return b.Time.Compare(a.Time) })
-			newest = slices.Insert(newest, at, s)
-			newest = newest[:min(len(newest), n)]
+			newest.Add(s.Attempt)
 		}
 	}
 	return newest
@@ -113,11 +103,7 @@ func NewRow(d *v1alpha1.PostbackDelivery) *Row {
 	}
 	for i := range d.Status.Attempts {
 		a := &d.Status.Attempts[i]
-		s := Sample{Time: a.Time.Time, Duration: a.Duration.Duration, Outcome: a.Outcome}
-		if a.StatusCode != nil {
-			s.Status = *a.StatusCode
-		}
-		r.Recent = append(r.Recent, s)
+		r.Recent = append(r.Recent, Sample{waiting.AttemptOf(a), a.Duration.Duration})
 	}
 	return r
 }

@@ -25,6 +25,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
@@ -104,13 +105,14 @@ func (s *streak) add(a *v1alpha1.Attempt) {
 		s.failures = 0
 		return
 	}
-	cause := causeOf(a)
+	code := ptr.Deref(a.StatusCode, 0)
+	cause := delivery.Cause(a.Outcome, code, a.RetryAfterTime != nil)
 	if s.failures == 0 && s.successes >= healthyAfter {
 		s.cause = "" // Another outage.
 	}
 	s.failures++
 	s.successes = 0
-	s.last, s.retryAfter = inWords(a), a.RetryAfterTime != nil
+	s.last, s.retryAfter = delivery.Result(a.Outcome, code), a.RetryAfterTime != nil
 	switch {
 	case s.cause == "", s.cause == cause:
 		s.cause, s.rival, s.rivals = cause, "", 0
@@ -122,39 +124,6 @@ func (s *streak) add(a *v1alpha1.Attempt) {
 	if s.rivals >= causeAfter {
 		s.cause, s.rival, s.rivals = cause, "", 0
 	}
-}
-
-// causeOf returns the reason of a failed attempt.
-func causeOf(a *v1alpha1.Attempt) string {
-	if a.RetryAfterTime != nil || ptr.Deref(a.StatusCode, 0) == http.StatusTooManyRequests {
-		return v1alpha1.ThrottledReason
-	}
-	return string(a.Outcome)
-}
-
-// inWords describes the result of an attempt briefly.
-func inWords(a *v1alpha1.Attempt) string {
-	if a.StatusCode != nil {
-		return fmt.Sprintf("HTTP %d", *a.StatusCode)
-	}
-	if words, ok := outcomeWords[a.Outcome]; ok {
-		return words
-	}
-	return string(a.Outcome)
-}
-
-var outcomeWords = map[v1alpha1.Outcome]string{
-	v1alpha1.OutcomeTimeout:              "timeout",
-	v1alpha1.OutcomeConnectionRefused:    "connection refused",
-	v1alpha1.OutcomeConnectionReset:      "connection reset",
-	v1alpha1.OutcomeConnectionFailed:     "no connection",
-	v1alpha1.OutcomeNameNotResolved:      "host name not resolved",
-	v1alpha1.OutcomeAddressBlocked:       "address blocked by the egress policy",
-	v1alpha1.OutcomeTLSFailed:            "TLS failed",
-	v1alpha1.OutcomeProxyFailed:          "egress proxy failed",
-	v1alpha1.OutcomeAuthenticationFailed: "no token from the authorization server",
-	v1alpha1.OutcomeInvalidResponse:      "response that is not HTTP",
-	v1alpha1.OutcomeInvalidRequest:       "request could not be made",
 }
 
 func (s *streak) message() string {

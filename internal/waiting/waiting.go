@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package waiting answers one question for all tools: why is a delivery not sent yet, and when is its next attempt?
+// Package waiting answers two questions for all tools: why does a delivery wait, until when; and how is the endpoint?
 package waiting
 
 import (
