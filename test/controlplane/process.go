@@ -70,7 +70,7 @@ func (p *process) start(ctx context.Context) error {
 	p.command = exec.Command(p.path, p.args...)
 	p.command.Dir = filepath.Dir(p.logPath)
 	p.command.Stdout, p.command.Stderr = log, log
-	p.command.SysProcAttr = childAttributes()
+	p.command.SysProcAttr = ChildAttributes()
 	if err := p.launch(); err != nil {
 		return fmt.Errorf("start %s: %w", p.name(), err)
 	}

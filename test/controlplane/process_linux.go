@@ -20,8 +20,8 @@ package controlplane
 
 import "syscall"
 
-// childAttributes keep a Ctrl-C in the terminal from the child, so that it is stopped in order, and end it when this
+// ChildAttributes keep a Ctrl-C in the terminal from the child, so that it is stopped in order, and end it when this
 // process dies without having stopped it.
-func childAttributes() *syscall.SysProcAttr {
+func ChildAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

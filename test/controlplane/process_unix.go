@@ -20,7 +20,7 @@ package controlplane
 
 import "syscall"
 
-// childAttributes keep a Ctrl-C in the terminal from the child, so that it is stopped in order.
-func childAttributes() *syscall.SysProcAttr {
+// ChildAttributes keep a Ctrl-C in the terminal from the child, so that it is stopped in order.
+func ChildAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

@@ -185,7 +185,7 @@ func (p *Process) launch(ctx context.Context) error {
 	}
 	command.Env = append(command.Env, p.env...)
 	command.Dir, command.Stdout, command.Stderr = p.operator.Dir, log, log
-	command.SysProcAttr = childAttributes()
+	command.SysProcAttr = controlplane.ChildAttributes()
 	return p.run(command)
 }
 
