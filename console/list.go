@@ -134,7 +134,7 @@ func (c *Console) card(p *v1alpha1.Postback) card {
 	return shown
 }
 
-// lastSuccess returns when the endpoint took an event last.
+// lastSuccess returns the time at which the endpoint last accepted an event.
 func lastSuccess(rows []*feed.Row, counted *v1alpha1.PostbackStatistics) (newest time.Time) {
 	if counted != nil && counted.LastSuccessTime != nil {
 		newest = counted.LastSuccessTime.Time

@@ -219,7 +219,7 @@ func (l *logStream) rows() {
 		may := l.console.rights.of(l.request.Context(), p, l.console.feed.Secret(secretKey(p)))
 		filter := l.console.filterOf(l.request.Form)
 		for i := range changed {
-			// The oldest first: each new one goes on top.
+			// Oldest first: each new row is put on top.
 			row := changed[len(changed)-1-i]
 			told := patch{ID: "d-" + row.Name, Key: row.Name, Cursor: row.Cursor()}
 			if filter.Match(row) {

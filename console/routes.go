@@ -126,7 +126,7 @@ func (c *Console) unreadLog(err error) *problem {
 	return nil
 }
 
-// explain returns an error of the API server for people.
+// explain returns an error of the API server, for humans.
 func explain(err error) string {
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
 		return status.Status().Message

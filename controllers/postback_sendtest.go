@@ -114,7 +114,7 @@ func refuseTestEvent(postback *v1alpha1.Postback, eventType string) *testEventRe
 	return nil
 }
 
-// testEventData returns the data of a test event of a type, or says why there is none.
+// testEventData returns the data of a test event of a type, or a result with the reason why there is none.
 func testEventData(postback *v1alpha1.Postback, eventType string) (json.RawMessage, *testEventResult) {
 	if refused := refuseTestEvent(postback, eventType); refused != nil {
 		return nil, refused

@@ -48,7 +48,7 @@ type Options struct {
 
 // Run runs the verb of the arguments. It returns the exit code: 0 for success, 1 for an error, 2 for a wrong command line.
 func Run(ctx context.Context, o Options) int {
-	// The plugin prints every message for people. Without a logger controller-runtime complains of that.
+	// The plugin prints its own messages. Without a logger controller-runtime prints a warning.
 	logf.SetLogger(logr.Discard())
 	root := newCommand(o) //nolint:contextcheck // ExecuteContext gives it to each verb
 	root.SetArgs(o.Args)

@@ -52,7 +52,7 @@ func visibleBut(text, but string) string {
 	return shown.String()
 }
 
-// clockTime returns a time for people: in the local zone, with the day unless it is today.
+// clockTime returns a time for humans: in the local zone, with the day unless it is today.
 func clockTime(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
 	switch {

@@ -234,7 +234,7 @@ func Span(d time.Duration) string {
 	}
 }
 
-// Duration returns a duration for people, to three digits: "182 ms", "1.25 s".
+// Duration returns a duration for humans, to three digits: "182 ms", "1.25 s".
 func Duration(d time.Duration) string {
 	switch {
 	case d >= time.Minute:

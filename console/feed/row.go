@@ -36,16 +36,16 @@ import (
 type Row struct {
 	types.NamespacedName
 
-	// Postback is the name of the one that it is for.
+	// Postback is the name of its Postback.
 	Postback string
 	Event    string
 	EventID  string
 	Test     bool
-	// Created is when it was stored, EventTime what the event says.
+	// Created is the time at which it was stored, EventTime the time of the event itself.
 	Created, EventTime time.Time
 	Phase              v1alpha1.DeliveryPhase
 	Attempts           int32
-	// Recent are the attempts that are on record, oldest first.
+	// Recent are the recorded attempts, oldest first.
 	Recent []Sample
 	// Next is when the next attempt is due, zero if none is.
 	Next time.Time

@@ -144,7 +144,7 @@ func (a *Acceptor) storeOne(ctx context.Context, namespace string, e *event.Post
 	return a.keep(ctx, namespace, e, r)
 }
 
-// keep makes the delivery of an event for a Postback, and has the intake store it.
+// keep makes the delivery of an event for a Postback, and stores it by the intake.
 func (a *Acceptor) keep(ctx context.Context, namespace string, e *event.Posted, r *route.Route) (result DeliveryResult) {
 	reference := v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}
 	d, err := delivery.New(namespace, reference, r.Format, &e.Event)

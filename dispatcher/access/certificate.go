@@ -60,7 +60,7 @@ func NewCertificates(clients kubernetes.Interface, r *Reviewer) (*Certificates, 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (c *Certificates) NeedLeaderElection() bool { return false }
 
-// Start watches the CA until ctx ends. It goes on if the ConfigMap is absent or may not be read.
+// Start watches the CA until ctx ends. It continues if the ConfigMap is absent or may not be read.
 func (c *Certificates) Start(ctx context.Context) error {
 	c.ca.Run(ctx, 1)
 	return nil

@@ -82,8 +82,8 @@ func (b *breaker) begin() (probe bool) {
 	return true
 }
 
-// end takes in the result of work: trouble, or none, or no attempt at all. While the circuit is not closed, only a probe
-// counts: work that began before it opened says nothing new.
+// end records the result of work: trouble, none, or no attempt at all. While the circuit is not closed, only a probe counts:
+// work that began before it opened says nothing new.
 func (b *breaker) end(now time.Time, probe, attempted, trouble bool) {
 	if !probe && !b.closed() {
 		return

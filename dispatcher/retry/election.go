@@ -37,7 +37,7 @@ import (
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
 
 // Election takes part in the election of the replica that owns the retries. Losing it does not end the process, unlike
-// the election of a controller-runtime manager: ingest and attempts in flight go on.
+// the election of a controller-runtime manager: ingest and attempts in flight continue.
 type Election struct {
 	Client    kubernetes.Interface
 	Namespace string

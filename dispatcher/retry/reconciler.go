@@ -54,7 +54,7 @@ type Attempter interface {
 
 // Lanes have the attempts of each endpoint made in their turn.
 type Lanes interface {
-	// Observe takes in what an attempt of another replica says about the endpoint of a route.
+	// Observe learns the state of the endpoint of a route from an attempt of another replica.
 	Observe(r *route.Route, a *v1alpha1.Attempt)
 	Submit(r *route.Route, w *lane.Work)
 }

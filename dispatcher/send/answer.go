@@ -56,7 +56,7 @@ func excerpt(response *http.Response, hidden *secrets) string {
 	}
 	// The bound counts bytes of the connection; the excerpt counts decompressed bytes.
 	wire := io.LimitReader(response.Body, maxDrain)
-	// A secret that goes on beyond the excerpt has to be known.
+	// A secret that continues beyond the excerpt has to be found.
 	text := make([]byte, v1alpha1.MaxResponseBody+hidden.longest())
 	n, err := io.ReadFull(decoded(wire, response.Header.Get("Content-Encoding")), text)
 	if err == nil || err == io.ErrUnexpectedEOF || err == io.EOF {

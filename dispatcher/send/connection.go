@@ -163,7 +163,7 @@ func (t *connectionTrace) cutOff(err error) bool {
 		return true
 	}
 	// crypto/tls remembers that the endpoint ended the connection in order; the bytes below do not show it. A connection of
-	// HTTP/2 goes on after a malformed answer, and its reader is not to be disturbed.
+	// An HTTP/2 connection continues after a malformed answer, and its reader must not be disturbed.
 	secure, ok := t.conn.(*tls.Conn)
 	if !ok || secure.ConnectionState().NegotiatedProtocol == "h2" {
 		return false

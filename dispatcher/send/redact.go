@@ -48,8 +48,8 @@ type secrets struct {
 	written []string
 }
 
-// secretsOf returns what a route holds that the endpoint or its authorisation server know. The key of a client
-// certificate never leaves the dispatcher.
+// secretsOf returns the secrets of a route that the endpoint or its authorisation server know. The key of a client certificate
+// never leaves the dispatcher.
 func secretsOf(r *route.Route) *secrets {
 	s := &secrets{}
 	for _, key := range r.Keys {

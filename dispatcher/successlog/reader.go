@@ -93,9 +93,9 @@ type Query struct {
 // Page is a part of the log, the newest first.
 type Page struct {
 	Deliveries []*v1alpha1.PostbackDelivery
-	// Before is from where to go on, or 0 if there is no more.
+	// Before is the number from which the next page continues, or 0 if there is no next page.
 	Before uint64
-	// Newest is the number of the log's newest message: Follow goes on from there.
+	// Newest is the number of the log's newest message: Follow continues from it.
 	Newest uint64
 }
 
@@ -235,7 +235,7 @@ func (r *Reader) state(ctx context.Context) (*jetstream.StreamState, error) {
 
 func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
 
-// filter returns the subject of what a query may select. some is false if there can be nothing.
+// filter returns the subject of the messages that a query may select. some is false if no message can match.
 func (r *Reader) filter(q Query) (subject string, some bool) {
 	if q.Namespace == "" {
 		return r.Names.AllLog(), true

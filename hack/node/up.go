@@ -244,7 +244,7 @@ func (u *upper) await(ctx context.Context, check func(context.Context) error) er
 	}
 }
 
-// kubectlEnvironment keeps kubectl from the settings and the cache of whoever runs this.
+// kubectlEnvironment keeps kubectl from the settings and the cache of the user.
 func (u *upper) kubectlEnvironment() []string {
 	return []string{"KUBECONFIG=" + u.key("admin.kubeconfig"), "KUBECACHEDIR=" + u.path("kubectl"), "KUBERC=off"}
 }

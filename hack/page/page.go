@@ -29,8 +29,8 @@ const (
 	traversed = 0o755
 )
 
-// Write writes a page, such as docs/metrics.md, into a folder, with each table between the two comments that name it: the one
-// that holds what they are of, and the one that ends it.
+// Write writes a page, such as docs/metrics.md, into a folder, with each table between two comments: the first names the
+// content of the table, the second ends it.
 func Write(folder, path string, tables map[string]string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {

@@ -150,7 +150,7 @@ func TestTypes(triggers []v1alpha1.Trigger) []string {
 	return found
 }
 
-// Triggers returns triggers for people: between commas.
+// Triggers returns triggers for humans, separated by commas.
 func Triggers(triggers []v1alpha1.Trigger) string {
 	text := make([]string, len(triggers))
 	for i, trigger := range triggers {

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package curl writes the request of a delivery as a shell script, for people who want to send it themselves.
+// Package curl writes the request of a delivery as a shell script, for users who want to send it themselves.
 package curl
 
 import (

@@ -53,7 +53,7 @@ type Connection struct {
 	URL string
 	// Transport adds the caller's token.
 	Transport http.RoundTripper
-	// Close ends it. It may be nil.
+	// Close closes the connection. It may be nil.
 	Close func()
 }
 

@@ -23,7 +23,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Pauses between two tries to go on.
+// Pauses between two tries to reconnect.
 const (
 	firstPause   = 500 * time.Millisecond
 	longestRetry = 15 * time.Second

@@ -183,7 +183,7 @@ func (w Why) Behind(others int) Why {
 	return w
 }
 
-// unroutable says why no dispatcher can send anything of a Postback.
+// unroutable returns the reason why no dispatcher can send deliveries of a Postback.
 func unroutable(p *v1alpha1.Postback) Why {
 	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ReadyCondition)
 	switch {
