@@ -58,7 +58,7 @@ const (
 type Options struct {
 	// Config is the configuration of a client with the rights of the console's user.
 	Config *rest.Config
-	// Namespace is the one to show; "" means all.
+	// Namespace to show; "" means all.
 	Namespace string
 	// Kubectl names the cluster, for the eye and for scripts. It may be empty.
 	Kubectl curl.Kubectl

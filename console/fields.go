@@ -178,7 +178,7 @@ func listText(f field, list []any, spec *v1alpha1.PostbackSpec) string {
 	return strings.Join(texts, " ")
 }
 
-// parse returns a field's text as it stands in JSON; nil removes it. Hidden values stay as they are in spec.
+// parse returns the JSON value for the text of a field; nil removes the field. Hidden values stay as they are in spec.
 func (f field) parse(text string, spec *v1alpha1.PostbackSpec) (any, error) {
 	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
 	switch {

@@ -80,7 +80,7 @@ type postbackScope struct {
 	readiness *readiness
 	// certificateWarning is added to the message of Ready.
 	certificateWarning string
-	// handledRotate is the token of a rotation request that the PostbackSecret has got.
+	// handledRotate is the token of a rotation request that was passed on to the PostbackSecret.
 	handledRotate   string
 	testEvent       *testEventResult
 	redeliveryEvent *redeliveryEvent

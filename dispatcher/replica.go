@@ -97,7 +97,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
-	stop, _ := attempt.EndLater(ctx, attemptGrace) // It ends by itself, after ctx.
+	stop, _ := attempt.EndLater(ctx, attemptGrace) // The context ends attemptGrace after ctx.
 	r := &replica{
 		mgr: mgr, options: o, live: live, clientset: clientset, stop: stop, routes: route.NewIndex(), streams: streams,
 		attempter: &attempt.Attempter{

@@ -146,7 +146,7 @@ type reply struct {
 // forwardedHeaders are those of an answer that the dispatcher acts upon.
 var forwardedHeaders = []string{"Content-Type", "Retry-After", "Location"}
 
-// forward passes a request on and returns the answer. If there is none, it is a 502.
+// forward passes a request on and returns the answer. Without an answer it returns a 502.
 func (o *listenOptions) forward(r *http.Request, body []byte) reply {
 	ctx, cancel := context.WithTimeout(r.Context(), forwardPatience)
 	defer cancel()

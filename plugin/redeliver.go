@@ -120,7 +120,7 @@ func (o *redeliverOptions) named(ctx context.Context, s *scope, args []string) e
 				named.deliveries[0].Spec.Event.ID, strings.Join(postbacksOf(named.deliveries), ", "))
 		}
 		for _, d := range named.deliveries {
-			// One may be named twice, by its name and by its event.
+			// A delivery may be selected twice, by its name and by its event.
 			if !slices.ContainsFunc(found, func(other *v1alpha1.PostbackDelivery) bool { return other.Name == d.Name }) {
 				found = append(found, d)
 			}

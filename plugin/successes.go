@@ -45,7 +45,7 @@ type logSource struct {
 	report func(error)
 }
 
-// withLog gives a verb the flags by which the log is reached.
+// withLog adds the flags for reaching the log to a verb.
 func (e *env) withLog(f *pflag.FlagSet) *logSource {
 	l := &logSource{reach: reach{env: e}}
 	l.addFlags(f)

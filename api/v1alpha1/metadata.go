@@ -91,7 +91,7 @@ const (
 	// ManagedByLabel and PartOfLabel are the recommended labels on every object that the operator creates.
 	ManagedByLabel = "app.kubernetes.io/managed-by"
 	PartOfLabel    = "app.kubernetes.io/part-of"
-	// ManagedBy and PartOf are their values.
+	// ManagedBy and PartOf are the values of these labels.
 	ManagedBy = "postback-operator"
 	PartOf    = "postback"
 )

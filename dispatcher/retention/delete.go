@@ -113,8 +113,8 @@ func (p *Pruner) delete(ctx context.Context, x *index, v *victim) error {
 	return fmt.Errorf("delete PostbackDelivery %s: %w", v.key, err)
 }
 
-// unanswered returns the pause for a delivery with a redeliver annotation. It is 0 if the annotation was acted on and
-// the delivery has not changed. Metadata does not say that, so it is read as a whole.
+// unanswered returns the pause for a delivery with a redeliver annotation. It is 0 if the annotation was handled and the
+// delivery has not changed. The cache has only metadata, so the whole object is read.
 func (p *Pruner) unanswered(ctx context.Context, v *victim) (time.Duration, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	err := p.options.Client.Get(ctx, v.key, d)

@@ -59,7 +59,7 @@ type known struct {
 
 func summarize(e *event.Event) summary {
 	var k known
-	// A part of another kind than is known is left out; the rest is read.
+	// Fields of an unexpected type are skipped; the others are read.
 	_ = json.Unmarshal(e.Data, &k)
 	s := summary{title: e.Type}
 	switch e.Type {

@@ -57,7 +57,7 @@ func (r Requests) Beyond(handled Requests) bool {
 	return r.Own != "" && r.Own != handled.Own || r.Passed != "" && r.Passed != handled.Passed
 }
 
-// Or returns the requests, and for each that is not there the one of before.
+// Or returns the requests. An absent one is replaced by the one of before.
 func (r Requests) Or(before Requests) Requests {
 	return Requests{Own: cmp.Or(r.Own, before.Own), Passed: cmp.Or(r.Passed, before.Passed)}
 }
