@@ -18,14 +18,9 @@ package access
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -37,57 +32,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
+	"github.com/postback-dev/postback-operator/test/authority"
 )
 
-// authority is a certificate authority of a test.
-type authority struct {
-	t           *testing.T
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t}
-	a.certificate, a.key = a.make(&x509.Certificate{Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
-	return a
-}
-
-// make signs a certificate, its own if there is no other yet.
-func (a *authority) make(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template.SerialNumber = big.NewInt(1)
-	if template.NotAfter.IsZero() {
-		template.NotAfter = time.Now().Add(time.Hour)
-	}
-	parent, signer := a.certificate, a.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return certificate, key
-}
-
-func (a *authority) bundle() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}))
-}
-
 // request returns a request over a connection that presented a certificate for jane.
-func (a *authority) request(template x509.Certificate) *http.Request {
-	a.t.Helper()
+func request(a *authority.Authority, template x509.Certificate) *http.Request {
 	template.Subject = pkix.Name{CommonName: "jane", Organization: []string{"partners"}}
-	certificate, _ := a.make(&template)
+	certificate, _ := a.Sign(&template)
 	return &http.Request{TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}}
 }
 
@@ -113,45 +64,45 @@ func TestCertificates(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	old, current := newAuthority(t), newAuthority(t)
+	old, current := authority.New(t), authority.New(t)
 	list := rbacreview.Right{Verb: "list", Group: "postback.dev", Resource: "postbackdeliveries", Namespace: "acme"}
 	allow := func(r *http.Request) (string, error) { return certificates.AllowCertificate(t.Context(), r, list) }
 	eventually := gomega.NewWithT(t).Eventually
 
-	if _, err := allow(old.request(forClients)); !isUnauthenticated(err) || !strings.Contains(err.Error(), "publishes no CA") {
+	if _, err := allow(request(old, forClients)); !isUnauthenticated(err) || !strings.Contains(err.Error(), "publishes no CA") {
 		t.Errorf("without the ConfigMap: %v", err)
 	}
 	published := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: caNamespace, Name: caConfigMap}, Data: map[string]string{caKey: old.bundle()},
+		ObjectMeta: metav1.ObjectMeta{Namespace: caNamespace, Name: caConfigMap}, Data: map[string]string{caKey: old.Bundle()},
 	}
 	if _, err := clients.CoreV1().ConfigMaps(caNamespace).Create(t.Context(), published, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(func() (string, error) { return allow(old.request(forClients)) }).WithTimeout(time.Minute).Should(gomega.Equal("jane"))
+	eventually(func() (string, error) { return allow(request(old, forClients)) }).WithTimeout(time.Minute).Should(gomega.Equal("jane"))
 	s.mu.Lock()
 	if asked := s.lastRight; asked.User != "jane" || !slices.Contains(asked.Groups, "partners") || asked.ResourceAttributes.Verb != "list" {
 		t.Errorf("the API server is asked %+v", asked)
 	}
 	s.mu.Unlock()
 	for name, r := range map[string]*http.Request{
-		"of another CA": current.request(forClients), "of a server": old.request(ofServer), "that expired": old.request(expired),
+		"of another CA": request(current, forClients), "of a server": request(old, ofServer), "that expired": request(old, expired),
 	} {
 		if user, err := allow(r); !isUnauthenticated(err) || user != "" {
 			t.Errorf("a certificate %s: %q, %v", name, user, err)
 		}
 	}
 	s.denied.Store(true)
-	if _, err := allow(old.request(forClients)); err == nil || err.Error() != "jane may not list postbackdeliveries.postback.dev in namespace acme" {
+	if _, err := allow(request(old, forClients)); err == nil || err.Error() != "jane may not list postbackdeliveries.postback.dev in namespace acme" {
 		t.Errorf("without the right: %v", err)
 	}
 	s.denied.Store(false)
 
-	published.Data[caKey] = current.bundle()
+	published.Data[caKey] = current.Bundle()
 	if _, err := clients.CoreV1().ConfigMaps(caNamespace).Update(t.Context(), published, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(func() (string, error) { return allow(current.request(forClients)) }).WithTimeout(time.Minute).Should(gomega.Equal("jane"))
-	if _, err := allow(old.request(forClients)); !isUnauthenticated(err) {
+	eventually(func() (string, error) { return allow(request(current, forClients)) }).WithTimeout(time.Minute).Should(gomega.Equal("jane"))
+	if _, err := allow(request(old, forClients)); !isUnauthenticated(err) {
 		t.Errorf("a certificate of the CA before: %v", err)
 	}
 }

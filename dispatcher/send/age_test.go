@@ -36,6 +36,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/postback/sign"
+	"github.com/postback-dev/postback-operator/test/authority"
 )
 
 // movingName is a resolver for which every name has one address of IPv4, which may change.
@@ -150,7 +151,7 @@ func TestChangedNameIsSeenWhileTrafficFlows(t *testing.T) {
 			r := routeTo("http://example.com:" + port)
 			if useTLS {
 				r.URL = "https://example.com:" + port
-				r.TLS = &route.TLS{CA: pemOf(server.Certificate())}
+				r.TLS = &route.TLS{CA: authority.PEM(server.Certificate())}
 			}
 			dns, resolver := newMovingName(t, "127.0.0.1")
 			sender, c := agingSender(t, egress.Options{Resolver: resolver})

@@ -35,6 +35,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/test/authority"
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
@@ -202,7 +203,7 @@ func serveH2(t *testing.T, f func(n int, c *h2)) *route.Route {
 		}
 	}()
 	r := routeTo("https://" + listener.Addr().String())
-	r.TLS = &route.TLS{CA: pemOf(certificate.Certificate())}
+	r.TLS = &route.TLS{CA: authority.PEM(certificate.Certificate())}
 	return r
 }
 
@@ -316,7 +317,7 @@ func TestHTTP2IsSpoken(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	r := routeTo(server.URL)
-	r.TLS = &route.TLS{CA: pemOf(server.Certificate())}
+	r.TLS = &route.TLS{CA: authority.PEM(server.Certificate())}
 	if attempt := newSender().Send(t.Context(), r, event("{}")); attempt.ResponseBody != "HTTP/2.0" {
 		t.Errorf("attempt is %+v", attempt)
 	}
@@ -389,7 +390,7 @@ func serveRaw(t *testing.T, useTLS bool, f func(net.Conn)) *route.Route {
 	r := routeTo("https://" + receiver.Raw(t, func(conn net.Conn) {
 		f(tls.Server(conn, &tls.Config{Certificates: certificate.TLS.Certificates}))
 	}))
-	r.TLS = &route.TLS{CA: pemOf(certificate.Certificate())}
+	r.TLS = &route.TLS{CA: authority.PEM(certificate.Certificate())}
 	return r
 }
 

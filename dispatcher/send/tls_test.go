@@ -17,15 +17,11 @@ limitations under the License.
 package send_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -37,75 +33,42 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/test/authority"
 )
 
-func pemOf(certificate *x509.Certificate) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}))
+// signer signs certificates of endpoints and clients.
+type signer struct {
+	*authority.Authority
+	t *testing.T
 }
 
-// authority signs certificates for a test.
-type authority struct {
-	t           *testing.T
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	a.key, a.certificate = a.make(template, nil, nil)
-	return a
-}
-
-func (a *authority) make(template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	if parent == nil {
-		parent, parentKey = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return key, certificate
-}
+func newAuthority(t *testing.T) *signer { return &signer{authority.New(t), t} }
 
 // issue returns a certificate and its key, PEM, valid between two times.
-func (a *authority) issue(from, to time.Time, addresses ...string) (certificate, key string) {
+func (a *signer) issue(from, to time.Time, addresses ...string) (certificate, key string) {
 	a.t.Helper()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "leaf"}, NotBefore: from, NotAfter: to,
+		Subject: pkix.Name{CommonName: "leaf"}, NotBefore: from, NotAfter: to,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, address := range addresses {
 		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
 	}
-	private, leaf := a.make(template, a.certificate, a.key)
+	leaf, private := a.Sign(template)
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return pemOf(leaf), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return authority.PEM(leaf), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 // now returns a certificate that is valid now.
-func (a *authority) now(addresses ...string) (certificate, key string) {
+func (a *signer) now(addresses ...string) (certificate, key string) {
 	return a.issue(time.Now().Add(-time.Hour), time.Now().Add(time.Hour), addresses...)
 }
 
 // endpoint answers with the common name of the client's certificate, or with "nobody".
-func (a *authority) endpoint(certificate, key string, change func(*tls.Config)) *httptest.Server {
+func (a *signer) endpoint(certificate, key string, change func(*tls.Config)) *httptest.Server {
 	a.t.Helper()
 	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
 	if err != nil {
@@ -133,7 +96,7 @@ func TestTLSFaultsAreSaidInWords(t *testing.T) {
 	tests := map[string]struct {
 		from, to time.Duration
 		address  string
-		ca       *authority
+		ca       *signer
 		change   func(*tls.Config)
 		want     string
 	}{
@@ -155,7 +118,7 @@ func TestTLSFaultsAreSaidInWords(t *testing.T) {
 			certificate, key := a.issue(time.Now().Add(test.from), time.Now().Add(test.to), test.address)
 			r := routeTo(a.endpoint(certificate, key, test.change).URL + "/?" + secretInURL)
 			if test.ca != nil {
-				r.TLS = &route.TLS{CA: pemOf(test.ca.certificate)}
+				r.TLS = &route.TLS{CA: authority.PEM(test.ca.Certificate)}
 			}
 			attempt := newSender().Send(t.Context(), r, event("{}"))
 			if test.want == "" {
@@ -175,12 +138,12 @@ func TestClientCertificate(t *testing.T) {
 	a := newAuthority(t)
 	certificate, key := a.now("127.0.0.1")
 	pool := x509.NewCertPool()
-	pool.AddCert(newAuthority(t).certificate) // The endpoint names another authority than that of the client.
+	pool.AddCert(newAuthority(t).Certificate) // The endpoint names another authority than that of the client.
 	server := a.endpoint(certificate, key, func(c *tls.Config) { c.ClientAuth, c.ClientCAs = tls.RequestClientCert, pool })
 	sender := newSender()
 	one, oneKey := a.now()
 	two, twoKey := a.now()
-	ca := pemOf(a.certificate)
+	ca := authority.PEM(a.Certificate)
 	send := func(uid types.UID, settings *route.TLS) v1alpha1.Attempt {
 		r := routeTo(server.URL)
 		r.UID, r.TLS = uid, settings
