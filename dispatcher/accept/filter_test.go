@@ -28,21 +28,22 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/postback/filter"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 func TestFilters(t *testing.T) {
-	large := looseRoute("acme", "a-large", "", "*")
+	large := doors.LooseRoute("acme", "a-large", "", "*")
 	large.Filter = "event.data.amount > 100"
-	disabled := looseRoute("acme", "b-disabled", "", "*")
+	disabled := doors.LooseRoute("acme", "b-disabled", "", "*")
 	disabled.Filter, disabled.State = "true", v1alpha1.PostbackDisabled
-	full := looseRoute("acme", "c-full", "", "*")
+	full := doors.LooseRoute("acme", "c-full", "", "*")
 	full.Filter, full.MaxPending = "event.data.amount < 100", 1
-	spoiled := looseRoute("acme", "d-spoiled", "", "*")
+	spoiled := doors.LooseRoute("acme", "d-spoiled", "", "*")
 	spoiled.Filter = "event.data."
-	all := looseRoute("acme", "e-all", "", "*")
+	all := doors.LooseRoute("acme", "e-all", "", "*")
 
-	options, offered := testOptions(emptyStore{}, large, disabled, full, spoiled, all)
-	options.Backlog = backlog{full.UID: 1}
+	options, offered := testOptions(doors.Store{}, large, disabled, full, spoiled, all)
+	options.Backlog = doors.Backlog{full.UID: 1}
 	recorder := events.NewFakeRecorder(100)
 	options.Events = recorder
 	a := newAcceptor(t, options)
@@ -68,7 +69,7 @@ func TestFilters(t *testing.T) {
 		{Postback: "d-spoiled", Result: intake.Skipped, Reason: FilterFailed},
 		{Postback: "e-all", Delivery: nameOf(all, "c"), Result: intake.Stored},
 	})
-	if n := len(offered.sorted()); n != 4 {
+	if n := len(offered.Sorted()); n != 4 {
 		t.Errorf("%d deliveries", n)
 	}
 	if n := testutil.ToFloat64(filterFailures) - failures; n != 5 {
@@ -89,9 +90,9 @@ func TestFilters(t *testing.T) {
 
 // An event for which there was no time to ask a filter is not lost: the sender is asked to send it again.
 func TestNoTimeForAFilter(t *testing.T) {
-	r := looseRoute("acme", "crm", "", "*")
+	r := doors.LooseRoute("acme", "crm", "", "*")
 	r.Filter = "event.data.list.all(x, x > 0)"
-	options, _ := testOptions(emptyStore{})
+	options, _ := testOptions(doors.Store{})
 	a := newAcceptor(t, options)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -34,6 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 // slowStore is an API server with time for a number of requests only.
@@ -99,7 +100,7 @@ func numbered(events int) string {
 func manyRoutes(n int) []*route.Route {
 	routes := make([]*route.Route, n)
 	for i := range routes {
-		routes[i] = looseRoute("acme", fmt.Sprintf("p%05d", i), "", "*")
+		routes[i] = doors.LooseRoute("acme", fmt.Sprintf("p%05d", i), "", "*")
 	}
 	return routes
 }
@@ -123,15 +124,15 @@ func TestRepeatsOfALargeRequestEnd(t *testing.T) {
 			t.Fatalf("round %d: %d are unstored with %d deliveries stored", rounds, unstored, len(store.stored))
 		}
 	}
-	if len(store.stored) != events*postbacks || store.creates != events*postbacks || len(offered.sorted()) != events*postbacks {
-		t.Errorf("%d deliveries by %d creates, %d first attempts", len(store.stored), store.creates, len(offered.sorted()))
+	if len(store.stored) != events*postbacks || store.creates != events*postbacks || len(offered.Sorted()) != events*postbacks {
+		t.Errorf("%d deliveries by %d creates, %d first attempts", len(store.stored), store.creates, len(offered.Sorted()))
 	}
 }
 
 // What is remembered of a request is for the same events alone, and not for ever.
 func TestProgressIsOfTheSameEvent(t *testing.T) {
 	store := &slowStore{}
-	crm := looseRoute("acme", "crm", "", "*")
+	crm := doors.LooseRoute("acme", "crm", "", "*")
 	options, _ := testOptions(store, crm)
 	clock := clocktesting.NewFakePassiveClock(testNow)
 	options.Clock, options.RequestStores = clock, 1
@@ -167,7 +168,7 @@ func TestProgressIsOfTheSameEvent(t *testing.T) {
 func TestSameEventTwiceInARequest(t *testing.T) {
 	store := &slowStore{}
 	store.allow(1)
-	crm := looseRoute("acme", "crm", "", "*")
+	crm := doors.LooseRoute("acme", "crm", "", "*")
 	options, _ := testOptions(store, crm)
 	const one = `{"id":"a","event":"x","data":{}}`
 	expect(t, accepted(t, newAcceptor(t, options), "["+one+","+one+"]"),

@@ -17,86 +17,31 @@ limitations under the License.
 package accept
 
 import (
-	"context"
 	"reflect"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/uuid"
 	clocktesting "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 var testNow = time.Date(2026, 1, 31, 12, 0, 0, 123_456_789, time.UTC)
-
-func looseRoute(namespace, name string, uid types.UID, triggers ...v1alpha1.Trigger) *route.Route {
-	if uid == "" {
-		uid = uuid.NewUUID()
-	}
-	return &route.Route{
-		Namespace: namespace, Name: name, UID: uid, Triggers: triggers,
-		State: v1alpha1.PostbackEnabled, MaxPending: v1alpha1.DefaultMaxPending,
-	}
-}
 
 func nameOf(r *route.Route, id string) string {
 	return delivery.Name(v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}, id)
 }
 
-type backlog map[types.UID]int
-
-func (b backlog) Full(r *route.Route) bool { return b[r.UID] >= int(r.MaxPending) }
-
-// offers keeps the names of the offered first attempts.
-type offers struct {
-	mu    sync.Mutex
-	names []string
-}
-
-func (o *offers) Reserve(*route.Route) func(*v1alpha1.PostbackDelivery) {
-	return func(d *v1alpha1.PostbackDelivery) {
-		if d == nil {
-			return
-		}
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.names = append(o.names, d.Name)
-	}
-}
-
-func (o *offers) sorted() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Sorted(slices.Values(o.names))
-}
-
-// emptyStore is an API server that stores everything and has nothing.
-type emptyStore struct{}
-
-func (emptyStore) Create(context.Context, client.Object, ...client.CreateOption) error { return nil }
-
-func (emptyStore) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
-	return nil
-}
-
-func testOptions(store intake.Store, routes ...*route.Route) (Options, *offers) {
-	o := &offers{}
-	index := route.NewIndex()
-	for _, r := range routes {
-		index.Set(r)
-	}
+func testOptions(store intake.Store, routes ...*route.Route) (Options, *doors.Offers) {
+	o := &doors.Offers{}
 	return Options{
-		Intake: &intake.Kubernetes{API: store, FirstAttempts: o}, Routes: index, Backlog: backlog{}, Remember: true,
+		Intake: &intake.Kubernetes{API: store, FirstAttempts: o}, Routes: doors.Index(routes...), Backlog: doors.Backlog{}, Remember: true,
 		Clock: clocktesting.NewFakePassiveClock(testNow), Log: logr.Discard(),
 	}, o
 }

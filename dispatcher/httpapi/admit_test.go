@@ -32,6 +32,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/dispatcher/access"
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 // tokens lets each token in as the user that it names, for the namespace acme.
@@ -58,7 +59,7 @@ func withToken(request *http.Request, values ...string) *http.Request {
 }
 
 func TestWhoMaySend(t *testing.T) {
-	options, offered := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "*"))
+	options, offered := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "*"))
 	lines := make(chan string, 100)
 	options.Log = funcr.New(func(prefix, args string) { lines <- prefix + args }, funcr.Options{Verbosity: 9})
 	options.Access = tokens{
@@ -103,7 +104,7 @@ func TestWhoMaySend(t *testing.T) {
 			}
 		})
 	}
-	if n := len(offered.sorted()); n != 2 {
+	if n := len(offered.Sorted()); n != 2 {
 		t.Errorf("%d deliveries, want 2", n)
 	}
 	server.Close()
@@ -119,7 +120,7 @@ func TestWhoMaySend(t *testing.T) {
 
 // A request that is refused is refused without waiting for its body.
 func TestRefusesBeforeTheBody(t *testing.T) {
-	options, _ := testOptions(fakeStore{})
+	options, _ := testOptions(doors.Store{})
 	options.Access = tokens{}
 	recorder := httptest.NewRecorder()
 	request := httptest.NewRequest(http.MethodPost, eventsURL, unread{t})
@@ -138,7 +139,7 @@ func (u unread) Read([]byte) (int, error) {
 
 func TestRateOfEachCaller(t *testing.T) {
 	var stored atomic.Int32
-	options, _ := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "*"))
+	options, _ := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "*"))
 	clock := clocktesting.NewFakePassiveClock(testNow)
 	options.Clock, options.Rate, options.Burst = clock, 10, 100
 	options.Access = tokens{"a": nil, "b": nil}
@@ -177,7 +178,7 @@ func TestRateOfEachCaller(t *testing.T) {
 }
 
 func TestHandshake(t *testing.T) {
-	options, _ := testOptions(fakeStore{})
+	options, _ := testOptions(doors.Store{})
 	options.Access = tokens{}
 	options.Rate, options.Burst = 10, 100
 	server := testServer(t, options)
@@ -233,7 +234,7 @@ func TestReach(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			options, _ := testOptions(fakeStore{})
+			options, _ := testOptions(doors.Store{})
 			options.Address, options.Access, options.CertFile, options.KeyFile, options.PlainHTTP = tt.address, tt.access, tt.cert, tt.key, tt.plain
 			options.Rate, options.Burst = tt.rate, tt.burst
 			err := options.server(t).options.validate()

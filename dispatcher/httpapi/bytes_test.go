@@ -28,6 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 // filled is an event of exactly size bytes whose data is made of a piece of text.
@@ -39,7 +40,7 @@ func filled(piece string, size int) string {
 }
 
 func TestDataIsStoredByteForByte(t *testing.T) {
-	c := testClient(t, cp.Config)
+	c := doors.Client(t, cp.Config)
 	tests := map[string]string{
 		"unicode":       `{"é":"日本語 \u65e5 \ud83d\ude00 😀 \u2028\u2029","":"\u0000\u001f\/\b"}`,
 		"numbers":       `{"n":[12345678901234567890123,0.1000000000000000055511151231257827,1E300,-0,1.0,1e-7]}`,
@@ -48,8 +49,8 @@ func TestDataIsStoredByteForByte(t *testing.T) {
 		"HTML":          `{"a":"<script>&amp;</script>\u003c"}`,
 		"special names": `{"id":"x","__proto__":{"constructor":1},"$ref":"#"}`,
 	}
-	namespace := testNamespace(t, c)
-	crm := postbackRoute(t, c, namespace, "crm", "*")
+	namespace := doors.Namespace(t, c, "ingest-")
+	crm := doors.PostbackRoute(t, c, namespace, "crm", "*")
 	options, _ := testOptions(c, crm)
 	server := testServer(t, options)
 	for name, data := range tests {
@@ -74,18 +75,18 @@ func TestDataIsStoredByteForByte(t *testing.T) {
 }
 
 func TestLargestBody(t *testing.T) {
-	c := testClient(t, cp.Config)
+	c := doors.Client(t, cp.Config)
 	for name, piece := range map[string]string{"letters": "x", "quotes": `\"`, "backslashes": `\\`, "unicode": "日", "line separators": "\u2028"} {
 		t.Run(name, func(t *testing.T) {
-			namespace := testNamespace(t, c)
-			crm := postbackRoute(t, c, namespace, "crm", "*")
+			namespace := doors.Namespace(t, c, "ingest-")
+			crm := doors.PostbackRoute(t, c, namespace, "crm", "*")
 			options, _ := testOptions(c, crm)
 			body := filled(piece, DefaultMaxBodyBytes)
 			got := post(t, testServer(t, options).URL, namespace, body)
 			if got.code != http.StatusAccepted {
 				t.Fatalf("got %d: %.1000s", got.code, got.raw)
 			}
-			for _, d := range deliveries(t, c, namespace) {
+			for _, d := range doors.Deliveries(t, c, namespace) {
 				if d.Spec.Body != body {
 					t.Errorf("the stored body differs: %d bytes, want %d", len(d.Spec.Body), len(body))
 				}
@@ -96,7 +97,7 @@ func TestLargestBody(t *testing.T) {
 
 // Kubernetes escapes what it stores, so that a body may be over the limit of etcd, or of the API server.
 func TestTooLargeOnceEscaped(t *testing.T) {
-	c := testClient(t, cp.Config)
+	c := doors.Client(t, cp.Config)
 	tests := map[string]struct {
 		piece string
 		size  int
@@ -110,8 +111,8 @@ func TestTooLargeOnceEscaped(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			namespace := testNamespace(t, c)
-			crm := postbackRoute(t, c, namespace, "crm", "*")
+			namespace := doors.Namespace(t, c, "ingest-")
+			crm := doors.PostbackRoute(t, c, namespace, "crm", "*")
 			options, offered := testOptions(c, crm)
 			options.MaxBodyBytes = LargestMaxBodyBytes
 			got := post(t, testServer(t, options).URL, namespace, filled(tt.piece, tt.size))
@@ -120,7 +121,7 @@ func TestTooLargeOnceEscaped(t *testing.T) {
 				return
 			}
 			expect(t, got, tt.code, []accept.DeliveryResult{{Postback: "crm", Result: intake.Refused, Reason: intake.TooLarge}})
-			if got.Type != "urn:postback:problem:event-too-large" || len(offered.sorted()) > 0 {
+			if got.Type != "urn:postback:problem:event-too-large" || len(offered.Sorted()) > 0 {
 				t.Errorf("got %s", got.raw)
 			}
 		})
@@ -129,14 +130,14 @@ func TestTooLargeOnceEscaped(t *testing.T) {
 
 // What is stored leaves room for the longest log that there can be: an attempt that cannot be recorded is repeated.
 func TestStoredLeavesRoomForTheLog(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm := postbackRoute(t, c, namespace, "crm", "*")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	crm := doors.PostbackRoute(t, c, namespace, "crm", "*")
 	options, _ := testOptions(c, crm)
 	got := post(t, testServer(t, options).URL, namespace, filled("<", 200_000))
 	expect(t, got, http.StatusAccepted, []accept.DeliveryResult{{Postback: "crm", Delivery: nameOf(crm, "evt_1"), Result: intake.Stored}})
 
-	d := deliveries(t, c, namespace)[0]
+	d := doors.Deliveries(t, c, namespace)[0]
 	for i := range v1alpha1.MaxRecordedAttempts {
 		d.Status.Attempts = append(d.Status.Attempts, v1alpha1.Attempt{
 			Number: int32(i + 1), Time: metav1.NowMicro(), Outcome: v1alpha1.OutcomeRejected4xx,

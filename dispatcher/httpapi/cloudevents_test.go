@@ -32,18 +32,19 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 // kept is a store that remembers the deliveries.
 type kept struct {
-	fakeStore
+	doors.Store
 	mu  sync.Mutex
 	all []*v1alpha1.PostbackDelivery
 }
 
 func keep() *kept {
 	k := &kept{}
-	k.create = func(_ context.Context, d *v1alpha1.PostbackDelivery) error {
+	k.OnCreate = func(_ context.Context, d *v1alpha1.PostbackDelivery) error {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.all = append(k.all, d.DeepCopy())
@@ -90,8 +91,8 @@ func TestCloudEventsOfTheSDK(t *testing.T) {
 	}
 	for name, mode := range modes {
 		t.Run(name, func(t *testing.T) {
-			plain := looseRoute("acme", "plain", "", "sale.*")
-			passed := looseRoute("acme", "passed", "", "sale.*")
+			plain := doors.LooseRoute("acme", "plain", "", "sale.*")
+			passed := doors.LooseRoute("acme", "passed", "", "sale.*")
 			passed.Format = v1alpha1.FormatCloudEvents
 			store := keep()
 			options, _ := testOptions(store, plain, passed)
@@ -169,7 +170,7 @@ func TestCloudEventsRefused(t *testing.T) {
 		"UTF-16":                 {typed("application/cloudevents+json; charset=utf-16"), `{}`, 415, "UTF-8"},
 		"another JSON":           {typed("application/x+json"), simple, 415, "Content-Type: application/json"},
 	}
-	options, _ := testOptions(fakeStore{})
+	options, _ := testOptions(doors.Store{})
 	server := testServer(t, options)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -188,9 +189,9 @@ func TestCloudEventsRefused(t *testing.T) {
 
 // The same CloudEvent again is the same delivery, whatever format the Postback asks for by then.
 func TestCloudEventAgain(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm := postbackRoute(t, c, namespace, "crm", "*")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	crm := doors.PostbackRoute(t, c, namespace, "crm", "*")
 	options, _ := testOptions(c, crm)
 	server := testServer(t, options)
 	send := func(body string) accept.DeliveryResult {

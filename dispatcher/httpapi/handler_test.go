@@ -35,6 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 const (
@@ -107,7 +108,7 @@ func TestRefusedRequests(t *testing.T) {
 		"one byte over, chunked": {body: padded(limit + 1), chunked: true, code: 413, kind: "body-too-large"},
 		"far over, chunked":      {body: padded(20 * limit), chunked: true, code: 413, kind: "body-too-large"},
 	}
-	options, offered := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "*"))
+	options, offered := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "*"))
 	server := testServer(t, options)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -144,14 +145,14 @@ func TestRefusedRequests(t *testing.T) {
 			}
 		})
 	}
-	if names := offered.sorted(); len(names) > 0 {
+	if names := offered.Sorted(); len(names) > 0 {
 		t.Errorf("refused requests left deliveries: %v", names)
 	}
 }
 
 // A namespace that is not watched is not one without Postbacks: whoever posts has to know that nothing of it is delivered.
 func TestNamespaceThatIsNotWatched(t *testing.T) {
-	options, _ := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "*"))
+	options, _ := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "*"))
 	options.Watched = watched.Of("acme,initech")
 	server := testServer(t, options)
 	if got := post(t, server.URL, "acme", simple); got.code != http.StatusAccepted {
@@ -176,7 +177,7 @@ func TestAcceptedForms(t *testing.T) {
 		"at the limit":        {body: padded(DefaultMaxBodyBytes)},
 		"at the limit, chunk": {body: padded(DefaultMaxBodyBytes), chunked: true},
 	}
-	options, _ := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "*"))
+	options, _ := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "*"))
 	server := testServer(t, options)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -210,7 +211,7 @@ func (b *countingBody) Read(p []byte) (int, error) {
 func (b *countingBody) Close() error { return nil }
 
 func TestReadsAtMostOneByteOverTheLimit(t *testing.T) {
-	options, _ := testOptions(fakeStore{})
+	options, _ := testOptions(doors.Store{})
 	options.MaxBodyBytes = 1000
 	s := options.server(t)
 	for name, length := range map[string]int64{"unknown length": -1, "declared length": 5000} {
@@ -237,7 +238,7 @@ func (r *recorder) WriteHeader(code int)        { r.code = code }
 func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
 
 func TestSlowBody(t *testing.T) {
-	options, _ := testOptions(fakeStore{})
+	options, _ := testOptions(doors.Store{})
 	options.readTimeout = 200 * time.Millisecond
 	server := testServer(t, options)
 	connection, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -263,7 +264,7 @@ func TestSlowBody(t *testing.T) {
 }
 
 func TestBodyCutShort(t *testing.T) {
-	options, offered := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "*"))
+	options, offered := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "*"))
 	server := testServer(t, options)
 	connection, err := net.Dial("tcp", server.Listener.Addr().String())
 	if err != nil {
@@ -282,19 +283,19 @@ func TestBodyCutShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if got := readReply(t, response); got.code != http.StatusBadRequest || len(offered.sorted()) > 0 {
+	if got := readReply(t, response); got.code != http.StatusBadRequest || len(offered.Sorted()) > 0 {
 		t.Errorf("got %d: %s", got.code, got.raw)
 	}
 }
 
 func TestOverload(t *testing.T) {
 	hold, entered := make(chan struct{}), make(chan struct{}, 2)
-	store := fakeStore{create: func(context.Context, *v1alpha1.PostbackDelivery) error {
+	store := doors.Store{OnCreate: func(context.Context, *v1alpha1.PostbackDelivery) error {
 		entered <- struct{}{}
 		<-hold
 		return nil
 	}}
-	options, _ := testOptions(store, looseRoute("acme", "crm", "", "*"))
+	options, _ := testOptions(store, doors.LooseRoute("acme", "crm", "", "*"))
 	options.MaxInFlight = 2
 	server := testServer(t, options)
 	replies := make(chan *reply, 2)
@@ -318,7 +319,7 @@ func TestOverload(t *testing.T) {
 }
 
 func TestPanicTellsNothing(t *testing.T) {
-	options, _ := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "*"))
+	options, _ := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "*"))
 	options.acceptance.Routes = (*route.Index)(nil)
 	server := testServer(t, options)
 	got := post(t, server.URL, "acme", simple)
@@ -332,13 +333,13 @@ func TestPanicTellsNothing(t *testing.T) {
 
 func TestClientGone(t *testing.T) {
 	entered, left := make(chan struct{}), make(chan error, 1)
-	store := fakeStore{create: func(ctx context.Context, _ *v1alpha1.PostbackDelivery) error {
+	store := doors.Store{OnCreate: func(ctx context.Context, _ *v1alpha1.PostbackDelivery) error {
 		close(entered)
 		<-ctx.Done()
 		left <- ctx.Err()
 		return ctx.Err()
 	}}
-	options, _ := testOptions(store, looseRoute("acme", "crm", "", "*"))
+	options, _ := testOptions(store, doors.LooseRoute("acme", "crm", "", "*"))
 	options.acceptance.RequestStores = 1
 	server := testServer(t, options)
 	ctx, cancel := context.WithCancel(t.Context())

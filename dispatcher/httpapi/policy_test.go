@@ -33,6 +33,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 // denying has the API server deny the deliveries of one Postback by a policy, and returns when the policy is in force.
@@ -88,9 +89,9 @@ func TestPolicyDenies(t *testing.T) {
 	forbidden, tooLarge := metav1.StatusReasonForbidden, metav1.StatusReasonRequestEntityTooLarge
 	for name, reason := range map[string]*metav1.StatusReason{"by default": nil, "as Forbidden": &forbidden, "as too large": &tooLarge} {
 		t.Run(name, func(t *testing.T) {
-			c := testClient(t, cp.Config)
-			namespace := testNamespace(t, c)
-			crm, other := postbackRoute(t, c, namespace, "crm", "*"), postbackRoute(t, c, namespace, "other", "both")
+			c := doors.Client(t, cp.Config)
+			namespace := doors.Namespace(t, c, "ingest-")
+			crm, other := doors.PostbackRoute(t, c, namespace, "crm", "*"), doors.PostbackRoute(t, c, namespace, "other", "both")
 			denying(t, c, namespace, crm, "crm takes no events this week", reason)
 			options, _ := testOptions(limitedClient(t, c), crm, other)
 			recorder := events.NewFakeRecorder(10)

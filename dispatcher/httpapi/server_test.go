@@ -32,6 +32,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 var _ manager.Runnable = (*Server)(nil)
@@ -57,7 +58,7 @@ func startServer(t *testing.T, o setup) (s *Server, stop context.CancelFunc, end
 func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	g := gomega.NewWithT(t)
 	hold, entered := make(chan struct{}), make(chan struct{})
-	store := fakeStore{create: func(ctx context.Context, _ *v1alpha1.PostbackDelivery) error {
+	store := doors.Store{OnCreate: func(ctx context.Context, _ *v1alpha1.PostbackDelivery) error {
 		close(entered)
 		select {
 		case <-hold:
@@ -66,7 +67,7 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 			return ctx.Err()
 		}
 	}}
-	options, _ := testOptions(store, looseRoute("acme", "crm", "", "*"))
+	options, _ := testOptions(store, doors.LooseRoute("acme", "crm", "", "*"))
 	if s := options.server(t); s.Addr() != nil || s.Ready(nil) == nil {
 		t.Error("ready before it listens")
 	}
@@ -101,7 +102,7 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 
 func TestTakesNothingBeforeTheRoutesAreThere(t *testing.T) {
 	var synced atomic.Bool
-	options, offered := testOptions(fakeStore{})
+	options, offered := testOptions(doors.Store{})
 	options.acceptance.Synced = synced.Load
 	s, _, _ := startServer(t, options)
 	url := "http://" + s.Addr().String()
@@ -109,9 +110,9 @@ func TestTakesNothingBeforeTheRoutesAreThere(t *testing.T) {
 	if got.code != http.StatusServiceUnavailable || got.Type != "urn:postback:problem:not-ready" || got.header.Get("Retry-After") != "1" || s.Ready(nil) == nil {
 		t.Errorf("got %d: %s", got.code, got.raw)
 	}
-	options.acceptance.Routes.(*route.Index).Set(looseRoute("acme", "crm", "", "*"))
+	options.acceptance.Routes.(*route.Index).Set(doors.LooseRoute("acme", "crm", "", "*"))
 	synced.Store(true)
-	if got := post(t, url, "acme", simple); got.code != http.StatusAccepted || len(offered.sorted()) != 1 {
+	if got := post(t, url, "acme", simple); got.code != http.StatusAccepted || len(offered.Sorted()) != 1 {
 		t.Errorf("got %d: %s", got.code, got.raw)
 	}
 	gomega.NewWithT(t).Eventually(func() error { return s.Ready(nil) }, "1m", "10ms").Should(gomega.Succeed())
@@ -120,12 +121,12 @@ func TestTakesNothingBeforeTheRoutesAreThere(t *testing.T) {
 func TestShutdownIsBounded(t *testing.T) {
 	entered, hold := make(chan struct{}), make(chan struct{})
 	defer close(hold)
-	store := fakeStore{create: func(context.Context, *v1alpha1.PostbackDelivery) error {
+	store := doors.Store{OnCreate: func(context.Context, *v1alpha1.PostbackDelivery) error {
 		close(entered)
 		<-hold
 		return nil
 	}}
-	options, _ := testOptions(store, looseRoute("acme", "crm", "", "*"))
+	options, _ := testOptions(store, doors.LooseRoute("acme", "crm", "", "*"))
 	options.shutdownTimeout = 50 * time.Millisecond
 	s, stop, ended := startServer(t, options)
 	go func() {
@@ -158,7 +159,7 @@ func TestStartRefusesOptions(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			options, _ := testOptions(fakeStore{})
+			options, _ := testOptions(doors.Store{})
 			tt.change(&options)
 			if err := options.server(t).Start(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q in it", err, tt.want)
@@ -176,12 +177,12 @@ func TestStoringIsParallelAndBounded(t *testing.T) {
 			g := gomega.NewWithT(t)
 			var entered atomic.Int32
 			hold := make(chan struct{})
-			store := fakeStore{create: func(context.Context, *v1alpha1.PostbackDelivery) error {
+			store := doors.Store{OnCreate: func(context.Context, *v1alpha1.PostbackDelivery) error {
 				entered.Add(1)
 				<-hold
 				return nil
 			}}
-			options, _ := testOptions(store, looseRoute("acme", "crm", "", "*"))
+			options, _ := testOptions(store, doors.LooseRoute("acme", "crm", "", "*"))
 			change(&options)
 			server := testServer(t, options)
 			replies := make(chan *reply, 1)
@@ -197,7 +198,7 @@ func TestStoringIsParallelAndBounded(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	options, _ := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "lead.*"), looseRoute("acme", "bi", "", "lead.*"))
+	options, _ := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "lead.*"), doors.LooseRoute("acme", "bi", "", "lead.*"))
 	server := testServer(t, options)
 	before := counted(t)
 	post(t, server.URL, "acme", `[`+simple+`,{"event":"x","data":{}}]`)
@@ -237,9 +238,9 @@ func counted(t *testing.T) map[string]float64 {
 
 func TestLogHoldsNoData(t *testing.T) {
 	lines := make(chan string, 100)
-	options, _ := testOptions(fakeStore{create: func(context.Context, *v1alpha1.PostbackDelivery) error {
+	options, _ := testOptions(doors.Store{OnCreate: func(context.Context, *v1alpha1.PostbackDelivery) error {
 		return context.DeadlineExceeded
-	}}, looseRoute("acme", "crm", "", "lead.*"))
+	}}, doors.LooseRoute("acme", "crm", "", "lead.*"))
 	options.Log = funcr.New(func(prefix, args string) { lines <- prefix + args }, funcr.Options{Verbosity: 9})
 	server := testServer(t, options)
 	post(t, server.URL, "acme", `{"event":"lead.created","data":{"email":"private"}}`)

@@ -41,12 +41,13 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 // limitedClient has the rights of the RBAC markers of this package and no others.
 func limitedClient(t *testing.T, admin client.Client) client.Client {
 	t.Helper()
-	namespace := testNamespace(t, admin)
+	namespace := doors.Namespace(t, admin, "ingest-")
 	name := "ingest-" + namespace
 	for _, object := range []client.Object{
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}},
@@ -68,7 +69,7 @@ func limitedClient(t *testing.T, admin client.Client) client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return testClient(t, config)
+	return doors.Client(t, config)
 }
 
 func nameOf(r *route.Route, id string) string {
@@ -83,21 +84,21 @@ func expect(t *testing.T, got *reply, code int, want ...[]accept.DeliveryResult)
 }
 
 func TestStoresADeliveryForEachMatch(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	zoo := postbackRoute(t, c, namespace, "zoo", "lead.created", "lead.*")
-	all := postbackRoute(t, c, namespace, "all", "*")
-	disabled := postbackRoute(t, c, namespace, "disabled", "lead.*")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	zoo := doors.PostbackRoute(t, c, namespace, "zoo", "lead.created", "lead.*")
+	all := doors.PostbackRoute(t, c, namespace, "all", "*")
+	disabled := doors.PostbackRoute(t, c, namespace, "disabled", "lead.*")
 	disabled.State = v1alpha1.PostbackDisabled
-	paused := postbackRoute(t, c, namespace, "paused", "lead.*")
+	paused := doors.PostbackRoute(t, c, namespace, "paused", "lead.*")
 	paused.State = v1alpha1.PostbackPaused
-	full := postbackRoute(t, c, namespace, "full", "*")
+	full := doors.PostbackRoute(t, c, namespace, "full", "*")
 	full.MaxPending = 3
-	sales := postbackRoute(t, c, namespace, "sales", "sale.*")
-	elsewhere := looseRoute("elsewhere", "all", "", "*")
+	sales := doors.PostbackRoute(t, c, namespace, "sales", "sale.*")
+	elsewhere := doors.LooseRoute("elsewhere", "all", "", "*")
 
 	options, offered := testOptions(limitedClient(t, c), zoo, all, disabled, paused, full, sales, elsewhere)
-	options.acceptance.Backlog = backlog{full.UID: 3, all.UID: 3}
+	options.acceptance.Backlog = doors.Backlog{full.UID: 3, all.UID: 3}
 	server := testServer(t, options)
 	got := post(t, server.URL, namespace, `[{"id":"evt_1","event":"lead.created","createdAt":"2025-02-03T10:35:57.926999+01:00","data":{"b":1, "a":[]}},{"event":"sale.created","data":{}}]`)
 	if got.code != http.StatusAccepted || len(got.Events) != 2 || got.header.Get("Content-Type") != "application/json" {
@@ -120,7 +121,7 @@ func TestStoresADeliveryForEachMatch(t *testing.T) {
 	})
 
 	bodies := map[string]string{}
-	for _, d := range deliveries(t, c, namespace) {
+	for _, d := range doors.Deliveries(t, c, namespace) {
 		bodies[d.Name] = d.Spec.Body
 		if d.Status.Phase != v1alpha1.DeliveryPending || d.ManagedFields[0].Manager != v1alpha1.DispatcherFieldOwner {
 			t.Errorf("%s is %s, by %s", d.Name, d.Status.Phase, d.ManagedFields[0].Manager)
@@ -140,13 +141,13 @@ func TestStoresADeliveryForEachMatch(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	if !slices.Equal(offered.sorted(), names) {
-		t.Errorf("offered %v, want %v", offered.sorted(), names)
+	if !slices.Equal(offered.Sorted(), names) {
+		t.Errorf("offered %v, want %v", offered.Sorted(), names)
 	}
 }
 
 func TestNoMatchIsAnEmptyList(t *testing.T) {
-	options, _ := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "sale.*"))
+	options, _ := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "sale.*"))
 	got := post(t, testServer(t, options).URL, "acme", `{"id":"a","event":"lead.created","data":{}}`)
 	if want := `{"events":[{"id":"a","event":"lead.created","deliveries":[]}]}` + "\n"; got.code != http.StatusAccepted || got.raw != want {
 		t.Errorf("got %d %s, want %s", got.code, got.raw, want)
@@ -154,9 +155,9 @@ func TestNoMatchIsAnEmptyList(t *testing.T) {
 }
 
 func TestSendingAgain(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm := postbackRoute(t, c, namespace, "crm", "*")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	crm := doors.PostbackRoute(t, c, namespace, "crm", "*")
 	options, offered := testOptions(limitedClient(t, c), crm)
 	server := testServer(t, options)
 	first := []string{
@@ -198,15 +199,15 @@ func TestSendingAgain(t *testing.T) {
 			}
 		})
 	}
-	if n := len(offered.sorted()); n != 2 {
+	if n := len(offered.Sorted()); n != 2 {
 		t.Errorf("%d offers, want 2: what is sent again must not be attempted again", n)
 	}
 }
 
 func TestBatchWithAConflict(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm, late := postbackRoute(t, c, namespace, "crm", "*"), postbackRoute(t, c, namespace, "late", "y")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	crm, late := doors.PostbackRoute(t, c, namespace, "crm", "*"), doors.PostbackRoute(t, c, namespace, "late", "y")
 	options, _ := testOptions(c, crm, late)
 	server := testServer(t, options)
 	post(t, server.URL, namespace, `{"id":"a","event":"x","data":{}}`)
@@ -223,7 +224,7 @@ func TestBatchWithAConflict(t *testing.T) {
 	if !reflect.DeepEqual(got.Events[1].Deliveries, want) {
 		t.Errorf("got %+v, want %+v", got.Events[1].Deliveries, want)
 	}
-	for _, d := range deliveries(t, c, namespace) {
+	for _, d := range doors.Deliveries(t, c, namespace) {
 		if d.Name == nameOf(crm, "a") && d.Spec.Event.Type != "x" {
 			t.Errorf("the first event was replaced: %s", d.Spec.Body)
 		}
@@ -231,9 +232,9 @@ func TestBatchWithAConflict(t *testing.T) {
 }
 
 func TestIdempotencyKey(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	options, _ := testOptions(c, postbackRoute(t, c, namespace, "crm", "*"))
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	options, _ := testOptions(c, doors.PostbackRoute(t, c, namespace, "crm", "*"))
 	server := testServer(t, options)
 	send := func(key, body string) *reply {
 		request := newPost(t, server.URL, namespace, []byte(body))
@@ -260,9 +261,9 @@ func TestIdempotencyKey(t *testing.T) {
 
 func TestQuotaExceeded(t *testing.T) {
 	g := gomega.NewWithT(t)
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm := postbackRoute(t, c, namespace, "crm", "*")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	crm := doors.PostbackRoute(t, c, namespace, "crm", "*")
 	options, offered := testOptions(c, crm)
 	server := testServer(t, options)
 	expect(t, post(t, server.URL, namespace, `{"id":"a","event":"x","data":{}}`), http.StatusAccepted,
@@ -301,17 +302,17 @@ func TestQuotaExceeded(t *testing.T) {
 	if got.code != http.StatusAccepted || got.Events[0].Deliveries[0].Result != intake.Duplicate || got.Events[1].Deliveries[0].Result != intake.Refused {
 		t.Errorf("got %d: %s", got.code, got.raw)
 	}
-	if n := len(offered.sorted()); n != 1 {
+	if n := len(offered.Sorted()); n != 1 {
 		t.Errorf("%d offers, want 1", n)
 	}
 }
 
 func TestEveryBacklogFull(t *testing.T) {
-	one, two := looseRoute("acme", "one", "", "*"), looseRoute("acme", "two", "", "*")
-	off := looseRoute("acme", "off", "", "*")
+	one, two := doors.LooseRoute("acme", "one", "", "*"), doors.LooseRoute("acme", "two", "", "*")
+	off := doors.LooseRoute("acme", "off", "", "*")
 	off.State = v1alpha1.PostbackDisabled
-	options, _ := testOptions(fakeStore{}, one, two, off)
-	options.acceptance.Backlog = backlog{one.UID: v1alpha1.DefaultMaxPending, two.UID: v1alpha1.DefaultMaxPending + 1}
+	options, _ := testOptions(doors.Store{}, one, two, off)
+	options.acceptance.Backlog = doors.Backlog{one.UID: v1alpha1.DefaultMaxPending, two.UID: v1alpha1.DefaultMaxPending + 1}
 	got := post(t, testServer(t, options).URL, "acme", simple)
 	expect(t, got, http.StatusTooManyRequests, []accept.DeliveryResult{
 		{Postback: "off", Result: intake.Skipped, Reason: accept.Disabled},
@@ -324,9 +325,9 @@ func TestEveryBacklogFull(t *testing.T) {
 }
 
 func TestNamespaceGoingOrGone(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm, gone := postbackRoute(t, c, namespace, "crm", "*"), looseRoute("never-was", "crm", "", "*")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	crm, gone := doors.PostbackRoute(t, c, namespace, "crm", "*"), doors.LooseRoute("never-was", "crm", "", "*")
 	held := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "held", Finalizers: []string{"test.postback.dev/hold"}}}
 	if err := c.Create(t.Context(), held); err != nil {
 		t.Fatal(err)
@@ -345,16 +346,16 @@ func TestNamespaceGoingOrGone(t *testing.T) {
 		[]accept.DeliveryResult{{Postback: "crm", Result: intake.Skipped, Reason: intake.NamespaceTerminating}})
 	expect(t, post(t, server.URL, "never-was", simple), http.StatusAccepted,
 		[]accept.DeliveryResult{{Postback: "crm", Result: intake.Skipped, Reason: intake.NamespaceNotFound}})
-	if n := len(offered.sorted()); n > 0 {
+	if n := len(offered.Sorted()); n > 0 {
 		t.Errorf("%d offers", n)
 	}
 }
 
 func TestSameIDFromManyProducers(t *testing.T) {
 	const producers = 20
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm := postbackRoute(t, c, namespace, "crm", "*")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	crm := doors.PostbackRoute(t, c, namespace, "crm", "*")
 	options, offered := testOptions(c, crm)
 	options.Clock = nil
 	server := testServer(t, options)
@@ -371,10 +372,10 @@ func TestSameIDFromManyProducers(t *testing.T) {
 			counts[d.Result]++
 		}
 	}
-	if counts[intake.Stored] != 1 || counts[intake.Duplicate] != producers-1 || len(offered.sorted()) != 1 {
-		t.Errorf("got %v and %d offers", counts, len(offered.sorted()))
+	if counts[intake.Stored] != 1 || counts[intake.Duplicate] != producers-1 || len(offered.Sorted()) != 1 {
+		t.Errorf("got %v and %d offers", counts, len(offered.Sorted()))
 	}
-	if n := len(deliveries(t, c, namespace)); n != 1 {
+	if n := len(doors.Deliveries(t, c, namespace)); n != 1 {
 		t.Errorf("%d deliveries", n)
 	}
 }
@@ -389,7 +390,7 @@ func (h delaying) Store(context.Context, *intake.Delivery) intake.Outcome {
 // An answer waits for as long as the intake asks for, for the longest of its deliveries once, and for nobody who is gone.
 func TestAnswerIsDelayed(t *testing.T) {
 	const long = 50 * time.Millisecond
-	options, _ := testOptions(nil, looseRoute("partner", "one", "", "*"), looseRoute("partner", "two", "", "*"))
+	options, _ := testOptions(nil, doors.LooseRoute("partner", "one", "", "*"), doors.LooseRoute("partner", "two", "", "*"))
 	options.acceptance.Intake = delaying(long)
 	server := testServer(t, options)
 	before := time.Now()
@@ -408,7 +409,7 @@ func TestAnswerIsDelayed(t *testing.T) {
 
 func TestTooManyDeliveriesAreRefusedAtOnce(t *testing.T) {
 	creates := &atomic.Int32{}
-	store := fakeStore{create: func(context.Context, *v1alpha1.PostbackDelivery) error {
+	store := doors.Store{OnCreate: func(context.Context, *v1alpha1.PostbackDelivery) error {
 		creates.Add(1)
 		return nil
 	}}
@@ -430,7 +431,7 @@ func numbered(events int) string {
 func manyRoutes(n int) []*route.Route {
 	routes := make([]*route.Route, n)
 	for i := range routes {
-		routes[i] = looseRoute("acme", fmt.Sprintf("p%05d", i), "", "*")
+		routes[i] = doors.LooseRoute("acme", fmt.Sprintf("p%05d", i), "", "*")
 	}
 	return routes
 }

@@ -24,28 +24,18 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 var cp *controlplane.ControlPlane
@@ -56,111 +46,6 @@ func TestMain(m *testing.M) {
 }
 
 var testNow = time.Date(2026, 1, 31, 12, 0, 0, 123_456_789, time.UTC)
-
-func testScheme(t *testing.T) *runtime.Scheme {
-	t.Helper()
-	s := runtime.NewScheme()
-	if err := scheme.AddToScheme(s); err != nil {
-		t.Fatal(err)
-	}
-	if err := v1alpha1.AddToScheme(s); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func testClient(t *testing.T, config *rest.Config) client.Client {
-	t.Helper()
-	c, err := client.New(config, client.Options{Scheme: testScheme(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func testNamespace(t *testing.T, c client.Client) string {
-	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "ingest-"}}
-	if err := c.Create(t.Context(), namespace); err != nil {
-		t.Fatal(err)
-	}
-	return namespace.Name
-}
-
-// postbackRoute makes a Postback, so that the garbage collector leaves its deliveries alone, and returns its route.
-func postbackRoute(t *testing.T, c client.Client, namespace, name string, triggers ...v1alpha1.Trigger) *route.Route {
-	t.Helper()
-	postback := &v1alpha1.Postback{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       v1alpha1.PostbackSpec{URL: "https://example.com/", Triggers: triggers},
-	}
-	if err := c.Create(t.Context(), postback); err != nil {
-		t.Fatal(err)
-	}
-	return looseRoute(namespace, name, postback.UID, triggers...)
-}
-
-func looseRoute(namespace, name string, uid types.UID, triggers ...v1alpha1.Trigger) *route.Route {
-	if uid == "" {
-		uid = uuid.NewUUID()
-	}
-	return &route.Route{
-		Namespace: namespace, Name: name, UID: uid, Triggers: triggers,
-		State: v1alpha1.PostbackEnabled, MaxPending: v1alpha1.DefaultMaxPending,
-	}
-}
-
-type backlog map[types.UID]int
-
-func (b backlog) Full(r *route.Route) bool { return b[r.UID] >= int(r.MaxPending) }
-
-// offers keeps what is offered.
-type offers struct {
-	mu    sync.Mutex
-	names []string
-}
-
-func (o *offers) Reserve(*route.Route) func(*v1alpha1.PostbackDelivery) {
-	return func(d *v1alpha1.PostbackDelivery) {
-		if d == nil {
-			return
-		}
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.names = append(o.names, d.Name)
-	}
-}
-
-func (o *offers) sorted() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Sorted(slices.Values(o.names))
-}
-
-// fakeStore stands in for the API server where the answer must not depend on it.
-type fakeStore struct {
-	create func(ctx context.Context, d *v1alpha1.PostbackDelivery) error
-	get    func(ctx context.Context, d *v1alpha1.PostbackDelivery) error
-}
-
-func (f fakeStore) Create(ctx context.Context, object client.Object, _ ...client.CreateOption) error {
-	if f.create == nil {
-		return nil
-	}
-	return f.create(ctx, object.(*v1alpha1.PostbackDelivery))
-}
-
-func (f fakeStore) Get(ctx context.Context, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
-	return f.get(ctx, object.(*v1alpha1.PostbackDelivery))
-}
-
-func index(routes ...*route.Route) *route.Index {
-	x := route.NewIndex()
-	for _, r := range routes {
-		x.Set(r)
-	}
-	return x
-}
 
 // setup holds the options of a server and of its acceptor. Clock and Log are those of the server.
 type setup struct {
@@ -182,12 +67,12 @@ func (o *setup) server(t *testing.T) *Server {
 	return New(o.Options)
 }
 
-func testOptions(store intake.Store, routes ...*route.Route) (setup, *offers) {
-	o := &offers{}
+func testOptions(store intake.Store, routes ...*route.Route) (setup, *doors.Offers) {
+	o := &doors.Offers{}
 	return setup{
 		Options: Options{Clock: clocktesting.NewFakePassiveClock(testNow), Log: logr.Discard()},
 		acceptance: accept.Options{
-			Intake: &intake.Kubernetes{API: store, FirstAttempts: o}, Routes: index(routes...), Backlog: backlog{}, Remember: true,
+			Intake: &intake.Kubernetes{API: store, FirstAttempts: o}, Routes: doors.Index(routes...), Backlog: doors.Backlog{}, Remember: true,
 		},
 	}, o
 }
@@ -264,13 +149,4 @@ func newPost(t *testing.T, url, namespace string, body []byte) *http.Request {
 func post(t *testing.T, url, namespace, body string) *reply {
 	t.Helper()
 	return do(t, newPost(t, url, namespace, []byte(body)))
-}
-
-func deliveries(t *testing.T, c client.Client, namespace string) []v1alpha1.PostbackDelivery {
-	t.Helper()
-	var list v1alpha1.PostbackDeliveryList
-	if err := c.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
-		t.Fatal(err)
-	}
-	return list.Items
 }

@@ -40,6 +40,8 @@ import (
 	"time"
 
 	"github.com/onsi/gomega"
+
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 // authority signs certificates for 127.0.0.1.
@@ -134,7 +136,7 @@ func startSecure(t *testing.T) (a *authority, dir, url string) {
 	t.Helper()
 	a, dir = newAuthority(t), t.TempDir()
 	a.issue(t, dir, 100)
-	options, _ := testOptions(fakeStore{}, looseRoute("acme", "crm", "", "*"))
+	options, _ := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "*"))
 	options.CertFile, options.KeyFile = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 	s, stop, ended := startServer(t, options)
 	t.Cleanup(func() {
@@ -201,7 +203,7 @@ func TestCertificateIsReplacedUnderLoad(t *testing.T) {
 }
 
 func TestCertificateThatCannotBeRead(t *testing.T) {
-	options, _ := testOptions(fakeStore{})
+	options, _ := testOptions(doors.Store{})
 	options.Address = "127.0.0.1:0"
 	options.CertFile, options.KeyFile = filepath.Join(t.TempDir(), "tls.crt"), filepath.Join(t.TempDir(), "tls.key")
 	if err := options.server(t).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "--ingest-tls-cert-file") {

@@ -35,12 +35,13 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 func TestAPIServerDown(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm, bi := postbackRoute(t, c, namespace, "crm", "*"), postbackRoute(t, c, namespace, "bi", "*")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	crm, bi := doors.PostbackRoute(t, c, namespace, "crm", "*"), doors.PostbackRoute(t, c, namespace, "bi", "*")
 	options, _ := testOptions(c, crm, bi)
 	options.requestTimeout = 2 * time.Second
 	server := testServer(t, options)
@@ -67,7 +68,7 @@ func TestAPIServerDown(t *testing.T) {
 	if got = post(t, server.URL, namespace, again); got.code != http.StatusAccepted {
 		t.Fatalf("sent again: got %d: %s", got.code, got.raw)
 	}
-	if n := len(deliveries(t, c, namespace)); n != 4 {
+	if n := len(doors.Deliveries(t, c, namespace)); n != 4 {
 		t.Errorf("%d deliveries, want one for each event and Postback", n)
 	}
 }
@@ -91,26 +92,26 @@ func (l *lossy) Create(ctx context.Context, object client.Object, options ...cli
 }
 
 func TestAnswerOfTheAPIServerLost(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	options, _ := testOptions(&lossy{Client: c}, postbackRoute(t, c, namespace, "crm", "*"))
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	options, _ := testOptions(&lossy{Client: c}, doors.PostbackRoute(t, c, namespace, "crm", "*"))
 	server := testServer(t, options)
 	const body = `[{"id":"a","event":"x","data":{}},{"id":"b","event":"x","data":{}},{"id":"c","event":"x","data":{}}]`
 	if got := post(t, server.URL, namespace, body); got.code != http.StatusServiceUnavailable {
 		t.Fatalf("got %d: %s", got.code, got.raw)
 	}
 	got := post(t, server.URL, namespace, body)
-	if got.code != http.StatusAccepted || len(deliveries(t, c, namespace)) != 3 {
+	if got.code != http.StatusAccepted || len(doors.Deliveries(t, c, namespace)) != 3 {
 		t.Errorf("sent again: got %d: %s", got.code, got.raw)
 	}
 }
 
 func TestSlowAPIServer(t *testing.T) {
-	store := fakeStore{create: func(ctx context.Context, _ *v1alpha1.PostbackDelivery) error {
+	store := doors.Store{OnCreate: func(ctx context.Context, _ *v1alpha1.PostbackDelivery) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}}
-	options, _ := testOptions(store, looseRoute("acme", "crm", "", "*"))
+	options, _ := testOptions(store, doors.LooseRoute("acme", "crm", "", "*"))
 	options.requestTimeout = 100 * time.Millisecond
 	options.acceptance.RequestStores = 2
 	got := post(t, testServer(t, options).URL, "acme", "["+strings.Repeat(simple+",", 99)+simple+"]")
@@ -148,11 +149,11 @@ func TestErrorsOfTheAPIServer(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			store := fakeStore{
-				create: func(context.Context, *v1alpha1.PostbackDelivery) error { return tt.create },
-				get:    func(context.Context, *v1alpha1.PostbackDelivery) error { return tt.get },
+			store := doors.Store{
+				OnCreate: func(context.Context, *v1alpha1.PostbackDelivery) error { return tt.create },
+				OnGet:    func(context.Context, *v1alpha1.PostbackDelivery) error { return tt.get },
 			}
-			options, _ := testOptions(store, looseRoute("acme", "crm", "", "*"))
+			options, _ := testOptions(store, doors.LooseRoute("acme", "crm", "", "*"))
 			got := post(t, testServer(t, options).URL, "acme", simple)
 			code := http.StatusServiceUnavailable
 			switch tt.reason {
@@ -169,9 +170,9 @@ func TestErrorsOfTheAPIServer(t *testing.T) {
 
 // A fault in the storing of one delivery answers 503 for it, and leaves the process and the others alone.
 func TestPanicWhileStoring(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm, warehouse := postbackRoute(t, c, namespace, "crm", "*"), postbackRoute(t, c, namespace, "warehouse", "*")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "ingest-")
+	crm, warehouse := doors.PostbackRoute(t, c, namespace, "crm", "*"), doors.PostbackRoute(t, c, namespace, "warehouse", "*")
 	options, _ := testOptions(c, crm, warehouse)
 	options.acceptance.Backlog = panicking{crm.UID}
 	got := post(t, testServer(t, options).URL, namespace, `{"id":"evt_1","event":"x","data":{}}`)

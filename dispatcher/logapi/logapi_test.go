@@ -47,6 +47,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
+	"github.com/postback-dev/postback-operator/test/doors"
 )
 
 // memoryLog is a log of successes, the oldest first, for what does not depend on its stream.
@@ -164,7 +165,7 @@ func ask(t *testing.T, method, url, token string) *reply {
 }
 
 func TestWhoMayReadTheLog(t *testing.T) {
-	crm := looseRoute("acme", "crm", "", "*")
+	crm := doors.LooseRoute("acme", "crm", "", "*")
 	options := testOptions()
 	options.Reader = &memoryLog{deliveries: []*v1alpha1.PostbackDelivery{logged(t, crm, "evt_1")}}
 	options.Rights = rightsOf{
@@ -208,7 +209,7 @@ func TestWhoMayReadTheLog(t *testing.T) {
 }
 
 func TestListTheLog(t *testing.T) {
-	crm := looseRoute("acme", "crm", "", "*")
+	crm := doors.LooseRoute("acme", "crm", "", "*")
 	log := &memoryLog{}
 	for i := range 5 {
 		log.deliveries = append(log.deliveries, logged(t, crm, fmt.Sprintf("evt_%d", i)))
@@ -285,7 +286,7 @@ func watchLines(t *testing.T, url string) func() (watchLine, error) {
 }
 
 func TestWatchTheLog(t *testing.T) {
-	crm := looseRoute("acme", "crm", "", "*")
+	crm := doors.LooseRoute("acme", "crm", "", "*")
 	log := &memoryLog{follow: make(chan *v1alpha1.PostbackDelivery, 5000)}
 	options := testOptions()
 	options.Reader = log
@@ -336,13 +337,13 @@ func TestWatchTheLog(t *testing.T) {
 
 // A watch holds up neither the end of the server nor the events of producers.
 func TestWatchesAreBounded(t *testing.T) {
-	crm := looseRoute("acme", "crm", "", "*")
+	crm := doors.LooseRoute("acme", "crm", "", "*")
 	options := testOptions()
 	options.Reader = &memoryLog{follow: make(chan *v1alpha1.PostbackDelivery)}
 	door := New(options)
 	door.watches = make(chan struct{}, 1)
 	acceptor, err := accept.New(accept.Options{
-		Intake: &intake.Kubernetes{API: fakeStore{}, FirstAttempts: noAttempts{}}, Routes: index(crm), Backlog: emptyBacklog{}, Log: logr.Discard(),
+		Intake: &intake.Kubernetes{API: doors.Store{}, FirstAttempts: &doors.Offers{}}, Routes: doors.Index(crm), Backlog: doors.Backlog{}, Log: logr.Discard(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -391,9 +392,9 @@ func TestReadersHaveARateOfTheirOwn(t *testing.T) {
 
 // What is restored is the object that the log has, with its attempt, so that it can be asked for again like any other.
 func TestRestore(t *testing.T) {
-	c := testClient(t, cp.Config)
-	namespace := testNamespace(t, c)
-	crm := postbackRoute(t, c, namespace, "crm", "*")
+	c := doors.Client(t, cp.Config)
+	namespace := doors.Namespace(t, c, "logapi-")
+	crm := doors.PostbackRoute(t, c, namespace, "crm", "*")
 	want := logged(t, crm, "evt_1")
 	options := testOptions()
 	options.Reader = &memoryLog{deliveries: []*v1alpha1.PostbackDelivery{want}}
@@ -410,7 +411,7 @@ func TestRestore(t *testing.T) {
 			t.Fatalf("restore %d: %d %s", i, got.code, got.raw)
 		}
 	}
-	all := deliveries(t, c, namespace)
+	all := doors.Deliveries(t, c, namespace)
 	if len(all) != 1 {
 		t.Fatalf("there are %d", len(all))
 	}
@@ -441,10 +442,10 @@ func TestRestore(t *testing.T) {
 }
 
 func TestRestoreWithoutTheAPIServer(t *testing.T) {
-	crm := looseRoute("acme", "crm", "", "*")
+	crm := doors.LooseRoute("acme", "crm", "", "*")
 	want := logged(t, crm, "evt_1")
 	options := testOptions()
-	options.API = fakeStore{get: func(context.Context, *v1alpha1.PostbackDelivery) error { return errors.New("connection refused") }}
+	options.API = doors.Store{OnGet: func(context.Context, *v1alpha1.PostbackDelivery) error { return errors.New("connection refused") }}
 	options.Reader = &memoryLog{deliveries: []*v1alpha1.PostbackDelivery{want}}
 	server := testServer(t, options)
 	got := ask(t, "POST", server.URL+"/v1/namespaces/acme/deliveries/"+want.Name+"/restore", "")

@@ -17,7 +17,6 @@ limitations under the License.
 package logapi
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -28,19 +27,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
@@ -52,94 +41,6 @@ func TestMain(m *testing.M) {
 }
 
 var testNow = time.Date(2026, 1, 31, 12, 0, 0, 123_456_789, time.UTC)
-
-func testScheme(t *testing.T) *runtime.Scheme {
-	t.Helper()
-	s := runtime.NewScheme()
-	if err := scheme.AddToScheme(s); err != nil {
-		t.Fatal(err)
-	}
-	if err := v1alpha1.AddToScheme(s); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func testClient(t *testing.T, config *rest.Config) client.Client {
-	t.Helper()
-	c, err := client.New(config, client.Options{Scheme: testScheme(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func testNamespace(t *testing.T, c client.Client) string {
-	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "logapi-"}}
-	if err := c.Create(t.Context(), namespace); err != nil {
-		t.Fatal(err)
-	}
-	return namespace.Name
-}
-
-// postbackRoute makes a Postback, so that the garbage collector leaves its deliveries alone, and returns its route.
-func postbackRoute(t *testing.T, c client.Client, namespace, name string, triggers ...v1alpha1.Trigger) *route.Route {
-	t.Helper()
-	postback := &v1alpha1.Postback{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       v1alpha1.PostbackSpec{URL: "https://example.com/", Triggers: triggers},
-	}
-	if err := c.Create(t.Context(), postback); err != nil {
-		t.Fatal(err)
-	}
-	return looseRoute(namespace, name, postback.UID, triggers...)
-}
-
-func looseRoute(namespace, name string, uid types.UID, triggers ...v1alpha1.Trigger) *route.Route {
-	if uid == "" {
-		uid = uuid.NewUUID()
-	}
-	return &route.Route{
-		Namespace: namespace, Name: name, UID: uid, Triggers: triggers,
-		State: v1alpha1.PostbackEnabled, MaxPending: v1alpha1.DefaultMaxPending,
-	}
-}
-
-type emptyBacklog struct{}
-
-func (emptyBacklog) Full(*route.Route) bool { return false }
-
-type noAttempts struct{}
-
-func (noAttempts) Reserve(*route.Route) func(*v1alpha1.PostbackDelivery) {
-	return func(*v1alpha1.PostbackDelivery) {}
-}
-
-// fakeStore stands in for the API server where the answer must not depend on it.
-type fakeStore struct {
-	create func(ctx context.Context, d *v1alpha1.PostbackDelivery) error
-	get    func(ctx context.Context, d *v1alpha1.PostbackDelivery) error
-}
-
-func (f fakeStore) Create(ctx context.Context, object client.Object, _ ...client.CreateOption) error {
-	if f.create == nil {
-		return nil
-	}
-	return f.create(ctx, object.(*v1alpha1.PostbackDelivery))
-}
-
-func (f fakeStore) Get(ctx context.Context, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
-	return f.get(ctx, object.(*v1alpha1.PostbackDelivery))
-}
-
-func index(routes ...*route.Route) *route.Index {
-	x := route.NewIndex()
-	for _, r := range routes {
-		x.Set(r)
-	}
-	return x
-}
 
 func testOptions() Options {
 	return Options{Clock: clocktesting.NewFakePassiveClock(testNow), Log: logr.Discard()}
@@ -201,13 +102,4 @@ func post(t *testing.T, url, namespace, body string) int {
 	}
 	defer response.Body.Close()
 	return response.StatusCode
-}
-
-func deliveries(t *testing.T, c client.Client, namespace string) []v1alpha1.PostbackDelivery {
-	t.Helper()
-	var list v1alpha1.PostbackDeliveryList
-	if err := c.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
-		t.Fatal(err)
-	}
-	return list.Items
 }

@@ -84,12 +84,15 @@ func (c *ControlPlane) kubectl(ctx context.Context, stdin string, args []string)
 }
 
 // Client returns a client of the administrator for the kinds of Kubernetes and ours.
-func (c *ControlPlane) Client() (client.Client, error) {
+func (c *ControlPlane) Client() (client.Client, error) { return NewClient(c.Config) }
+
+// NewClient returns a client for the kinds of Kubernetes and ours.
+func NewClient(config *rest.Config) (client.Client, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("make the scheme: %w", err)
 	}
-	made, err := client.New(c.Config, client.Options{Scheme: scheme})
+	made, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
