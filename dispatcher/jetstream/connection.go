@@ -76,7 +76,7 @@ type Options struct {
 	// GroupCommit stores messages in batches: those that come while others are on their way. It needs a server of 2.12
 	// or newer.
 	GroupCommit bool
-	// Identity names the connection to people who look at the server.
+	// Identity is the name of the connection in the tools of the server.
 	Identity string
 	Log      logr.Logger
 }
