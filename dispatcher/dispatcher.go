@@ -42,11 +42,11 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/backlog"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/dispatcher/unfinished"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/rollback"
 	"github.com/postback-dev/postback-operator/internal/start"
@@ -155,7 +155,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Secret{}:             route.CacheOptions(o.Namespace),
-				&v1alpha1.PostbackDelivery{}: backlog.CacheOptions(o.Watched),
+				&v1alpha1.PostbackDelivery{}: unfinished.CacheOptions(o.Watched),
 			},
 		},
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
@@ -35,7 +36,6 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
 	"github.com/postback-dev/postback-operator/dispatcher/access"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/backlog"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
@@ -48,6 +48,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 	"github.com/postback-dev/postback-operator/dispatcher/traffic"
+	"github.com/postback-dev/postback-operator/dispatcher/unfinished"
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/postback/sign"
@@ -64,13 +65,12 @@ type replica struct {
 	live      client.WithWatch
 	clientset kubernetes.Interface
 
-	routes    *route.Index
-	pending   *backlog.Backlog
-	wake      *retry.Wake
-	election  *retry.Election
-	restored  *restore.Adopter
-	attempter *attempt.Attempter
-	lanes     *lane.Lanes
+	routes     *route.Index
+	unfinished *unfinished.Index
+	election   *retry.Election
+	restored   *restore.Adopter
+	attempter  *attempt.Attempter
+	lanes      *lane.Lanes
 	// streams is nil unless deliveries go through NATS.
 	streams *jetstream.Connection
 	// stop is done when attempts in flight have to be cut short.
@@ -108,27 +108,35 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 		},
 	}
 	r.attempter.Traffic = &traffic.Counter{Client: live, Routes: r.routes, Clock: r.clock}
+	// Only a stream asks what was unfinished a moment ago.
+	var recall time.Duration
+	if streams != nil {
+		recall = o.NATS.DuplicateWindow
+	}
+	if r.unfinished, err = unfinished.New(ctx, mgr.GetCache(), recall, r.clock); err != nil {
+		return err
+	}
 	health := &health{
 		client: live, events: r.attempter.Events, log: o.Log.WithName("endpoint"),
 		elected: func() bool { return r.election.Elected() },
 		pending: map[types.UID]healthReport{},
 	}
 	r.lanes = lane.New(logr.NewContext(stop, o.Log.WithName("attempt")), lane.Options{
-		MaxInFlight: o.MaxInFlight, Clock: r.clock, Report: health.report, Unfinished: r.unfinished,
+		MaxInFlight: o.MaxInFlight, Clock: r.clock, Report: health.report, Unfinished: r.unfinished.Of,
 	})
 	if err := metrics.Registry.Register(r.lanes); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	if err := r.addRetries(ctx); err != nil {
+	if err := r.addRetries(); err != nil {
 		return err
 	}
-	watch, err := route.NewWatch(ctx, mgr.GetCache(), r.routes, o.Watched, o.Log.WithName("route"), func(postback types.UID) { r.wakeOf(ctx, postback) })
+	watch, err := route.NewWatch(ctx, mgr.GetCache(), r.routes, o.Watched, o.Log.WithName("route"), r.wake)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
 		mgr.Add(everyReplica(health.run)),
-		r.addIngest(ctx, func() bool { return watch.HasSynced() && r.pending.HasSynced() }),
+		r.addIngest(func() bool { return watch.HasSynced() && r.unfinished.HasSynced() }),
 		mgr.Add(&presence.Announcement{Client: clientset, Namespace: o.Namespace, Intake: o.Intake, Clock: r.clock}),
 		mgr.Add(&presence.Presence{
 			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod, Watched: o.Watched,
@@ -138,71 +146,60 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 }
 
 // addRetries adds what the replica does when it is elected.
-func (r *replica) addRetries(ctx context.Context) error {
-	cache := r.mgr.GetCache()
-	if err := retry.IndexCache(ctx, cache); err != nil {
-		return fmt.Errorf("index PostbackDeliveries: %w", err)
-	}
-	var err error
-	if r.pending, err = backlog.New(ctx, cache); err != nil {
-		return err
-	}
+func (r *replica) addRetries() error {
 	finished, err := retention.New(retention.Options{
 		Client: r.live, Watched: r.options.Watched, Routes: r.routes, Clock: r.clock, MaxFinished: r.options.MaxFinished,
 	})
 	if err != nil {
 		return err
 	}
-	r.wake = &retry.Wake{Cache: cache}
 	r.restored = &restore.Adopter{Client: r.live, Routes: r.routes, Clock: r.clock}
 	r.election = &retry.Election{
-		Client: r.clientset, Namespace: r.options.Namespace, Identity: r.options.Identity, Finished: finished, Wake: r.wake,
+		Client: r.clientset, Namespace: r.options.Namespace, Identity: r.options.Identity, Finished: finished,
 	}
 	r.election.Reconciler = &retry.Reconciler{
-		Cache: cache, Live: r.live, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, Clock: r.clock,
-		Wake: r.wake, Restored: r.restored, Elected: r.election.Elected, HoldsLease: r.election.HoldsLease,
+		Unfinished: r.unfinished, Live: r.live, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, Clock: r.clock,
+		Restored: r.restored, Elected: r.election.Elected, HoldsLease: r.election.HoldsLease,
 	}
-	if err := retry.Setup(r.mgr, r.election.Reconciler, r.wake); err != nil {
+	if err := retry.Setup(r.mgr, r.election.Reconciler); err != nil {
 		return err
 	}
-	collector := &retry.Collector{Cache: cache, Routes: r.routes, Elected: r.election.Elected, HeldBack: r.lanes.HeldBack, Clock: r.clock}
+	collector := &retry.Collector{Unfinished: r.unfinished, Routes: r.routes, Elected: r.election.Elected, HeldBack: r.lanes.HeldBack, Clock: r.clock}
 	if err := errors.Join(metrics.Registry.Register(collector), metrics.Registry.Register(finished)); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	return r.mgr.Add(r.election)
 }
 
-// wakeOf has a changed route taken over, and looks again at the deliveries of its Postback.
-func (r *replica) wakeOf(ctx context.Context, postback types.UID) {
-	changed := r.routes.Get(postback)
-	if changed != nil {
-		r.lanes.SetRoute(changed)
+// wake applies a changed route, and wakes the deliveries of its Postback.
+func (r *replica) wake(changed *route.Route) {
+	removed := r.routes.Get(changed.UID) == nil
+	if removed {
+		r.lanes.Delete(changed.UID)
 	} else {
-		r.lanes.Delete(postback)
+		r.lanes.SetRoute(changed)
 	}
 	if !r.election.Elected() {
 		return
 	}
-	if changed != nil {
+	if !removed {
 		for _, key := range r.restored.Waiting(types.NamespacedName{Namespace: changed.Namespace, Name: changed.Name}) {
 			r.election.Reconciler.Request(key)
-			r.wake.Add(key)
+			r.election.Reconciler.Add(key)
 		}
 	}
-	if err := r.wake.Of(ctx, postback); err != nil {
-		r.options.Log.Error(err, "Cannot wake the deliveries of a changed route", "uid", postback)
-	}
+	r.election.Reconciler.Wake(changed)
 }
 
 // addIngest adds the server for events, the first attempts of what it stores, and the probes.
-func (r *replica) addIngest(ctx context.Context, synced func() bool) error {
+func (r *replica) addIngest(synced func() bool) error {
 	log, maxBody := r.options.Log.WithName("ingest"), cmp.Or(r.options.MaxBodyBytes, httpapi.DefaultMaxBodyBytes)
-	in, err := r.addIntake(ctx, synced)
+	in, err := r.addIntake(synced)
 	if err != nil {
 		return err
 	}
 	acceptor, err := accept.New(accept.Options{
-		Intake: in.intake, Routes: r.routes, Backlog: in.backlog, Synced: in.synced, Remember: r.streams == nil,
+		Intake: in.intake, Routes: r.routes, Backlog: in.backlog, Synced: synced, Remember: r.streams == nil,
 		Events: r.attempter.Events, Traces: r.options.Traces, Clock: r.clock, Log: log,
 	})
 	if err != nil {
@@ -215,7 +212,7 @@ func (r *replica) addIngest(ctx context.Context, synced func() bool) error {
 		Rate: r.options.Ingest.Rate, Burst: r.options.Ingest.Burst,
 		Clock: r.clock, Log: log,
 	}
-	logs := logapi.Options{Reader: in.log, API: r.live, Recorder: r.attempter.Recorder, Synced: in.synced, Clock: r.clock, Log: log}
+	logs := logapi.Options{Reader: in.log, API: r.live, Recorder: r.attempter.Recorder, Synced: synced, Clock: r.clock, Log: log}
 	switch r.options.Ingest.Auth {
 	case AuthKubernetes:
 		options.Access = access.New(r.clientset, r.options.Ingest.Audience, r.clock)
@@ -275,34 +272,28 @@ type parts struct {
 	intake  accept.Intake
 	backlog accept.Backlog
 	log     logapi.Reader
-	synced  func() bool
 }
 
 // addIntake adds what keeps deliveries until they are attempted.
-func (r *replica) addIntake(ctx context.Context, synced func() bool) (*parts, error) {
+func (r *replica) addIntake(synced func() bool) (*parts, error) {
 	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
 	kubernetes := &intake.Kubernetes{API: r.live, FirstAttempts: first, Rights: &intake.Rights{Clock: r.clock}}
 	if r.streams == nil {
-		return &parts{intake: kubernetes, backlog: r.pending, synced: synced}, nil
+		return &parts{intake: kubernetes, backlog: r.unfinished}, nil
 	}
-	known, err := jetstream.NewKnown(ctx, r.mgr.GetCache(), r.options.NATS.DuplicateWindow, r.clock)
-	if err != nil {
-		return nil, err
-	}
-	pending := &jetstream.Pending{Connection: r.streams, Objects: r.pending}
+	pending := &jetstream.Pending{Connection: r.streams, Unfinished: r.unfinished}
 	p := &parts{
-		intake:  &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Known: known, Lanes: r.lanes, Pending: pending},
+		intake:  &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Unfinished: r.unfinished, Lanes: r.lanes, Pending: pending},
 		backlog: pending,
 		log:     r.streams.Log(r.routes),
-		synced:  func() bool { return synced() && known.HasSynced() },
 	}
 	return p, errors.Join(
 		r.mgr.AddReadyzCheck("nats", r.streams.Ready),
 		r.mgr.Add(r.streams),
 		r.mgr.Add(pending),
 		r.mgr.Add(jetstream.NewConsumer(jetstream.ConsumerOptions{
-			Connection: r.streams, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, API: r.live, Known: known, Pending: pending,
-			Synced: p.synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
+			Connection: r.streams, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, API: r.live, Unfinished: r.unfinished, Pending: pending,
+			Synced: synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
 		})),
 	)
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
+	"github.com/postback-dev/postback-operator/dispatcher/unfinished"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
@@ -47,9 +48,9 @@ type ConsumerOptions struct {
 	Lanes      *lane.Lanes
 	Attempter  *attempt.Attempter
 	API        intake.Store
-	Known      *Known
+	Unfinished *unfinished.Index
 	Pending    *Pending
-	// Synced reports whether Routes and Known hold what was there at the start.
+	// Synced reports whether Routes and Unfinished hold what was there at the start.
 	Synced func() bool
 	// Stop ends when what is in flight has to be cut short.
 	Stop  context.Context //nolint:containedctx // It outlives the context of Start.

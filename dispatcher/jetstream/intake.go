@@ -30,6 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
+	"github.com/postback-dev/postback-operator/dispatcher/unfinished"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
@@ -56,7 +57,7 @@ type Lanes interface {
 type Intake struct {
 	Connection *Connection
 	Kubernetes *intake.Kubernetes
-	Known      *Known
+	Unfinished *unfinished.Index
 	Lanes      Lanes
 	Pending    *Pending
 }
@@ -75,10 +76,9 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	case int64(m.Size()+logRoom) > i.Connection.nats.MaxPayload():
 		return i.giveOver(ctx, d, overflowLarge)
 	}
-	key := client.ObjectKeyFromObject(d.Object)
-	if i.Known.mayExist(key) {
+	if i.Unfinished.Recent(d.Object) {
 		existing := &v1alpha1.PostbackDelivery{}
-		switch err := i.Kubernetes.API.Get(ctx, key, existing); {
+		switch err := i.Kubernetes.API.Get(ctx, client.ObjectKeyFromObject(d.Object), existing); {
 		case err == nil:
 			return d.Compare(existing)
 		case !apierrors.IsNotFound(err):

@@ -33,6 +33,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+	"github.com/postback-dev/postback-operator/dispatcher/unfinished"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
@@ -65,10 +66,7 @@ type waiting struct {
 // number of all messages would exceed the limit. It is a runnable of every replica.
 type Pending struct {
 	Connection *Connection
-	// Objects counts unfinished PostbackDeliveries.
-	Objects interface {
-		Pending(namespace string, postback types.UID) int
-	}
+	Unfinished *unfinished.Index
 
 	// all is how many deliveries there are in the stream.
 	all atomic.Int64
@@ -82,7 +80,7 @@ type Pending struct {
 
 // Full implements accept.Backlog.
 func (p *Pending) Full(r *route.Route) bool {
-	room := int(r.MaxPending) - p.Objects.Pending(r.Namespace, r.UID)
+	room := int(r.MaxPending) - p.Unfinished.Count(r)
 	switch {
 	case room <= 0:
 		return true

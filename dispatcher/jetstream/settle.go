@@ -232,10 +232,10 @@ func (c *Consumer) leave(h *held, why overflow) {
 // come, for one that was given out twice may have waited for that twice.
 func (c *Consumer) isOver(h *held) bool {
 	switch {
-	case h.tries > 1, c.Known.mayExist(client.ObjectKeyFromObject(h.d)):
+	case h.tries > 1, c.Unfinished.Recent(h.d):
 		return !c.isNew(h)
 	case c.Connection.memory.givenOut(h.stored):
-		return c.wasLogged(h) // Known knows what is at the API server.
+		return c.wasLogged(h) // Unfinished knows what is at the API server.
 	}
 	return false
 }

@@ -23,7 +23,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"k8s.io/klog/v2"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (
@@ -133,7 +132,7 @@ func (c *Consumer) settleStray(ctx context.Context, s *stray, m *jetstream.RawSt
 	}
 	c.Log.Info("The stream has a delivery that it counts as acknowledged", "delivery", klog.KObj(d))
 	switch {
-	case c.Known.mayExist(client.ObjectKeyFromObject(d)):
+	case c.Unfinished.Recent(d):
 		c.done(h)
 	case c.wasLogged(h): //nolint:contextcheck // It goes on until Stop.
 	default:

@@ -44,12 +44,12 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/backlog"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
+	"github.com/postback-dev/postback-operator/dispatcher/unfinished"
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
@@ -195,22 +195,20 @@ func (r *rig) replica(consuming bool) *replica {
 	deliveries, err := cache.New(cp.Config, cache.Options{
 		Scheme: r.api.Scheme(), Mapper: r.api.RESTMapper(),
 		DefaultNamespaces: map[string]cache.Config{r.namespace: {}},
-		ByObject:          map[client.Object]cache.ByObject{&v1alpha1.PostbackDelivery{}: backlog.CacheOptions(watched.Namespaces{})},
+		ByObject:          map[client.Object]cache.ByObject{&v1alpha1.PostbackDelivery{}: unfinished.CacheOptions(watched.Namespaces{})},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	x := &replica{rig: r}
 	x.connection, err = Connect(r.options)
 	g.Expect(err).NotTo(HaveOccurred())
-	known, err := NewKnown(ctx, deliveries, r.options.DuplicateWindow, clock.RealClock{})
+	index, err := unfinished.New(ctx, deliveries, r.options.DuplicateWindow, clock.RealClock{})
 	g.Expect(err).NotTo(HaveOccurred())
 	x.lanes = lane.New(stop, lane.Options{Clock: clock.RealClock{}})
-	unfinished, err := backlog.New(ctx, deliveries)
-	g.Expect(err).NotTo(HaveOccurred())
-	x.pending = &Pending{Connection: x.connection, Objects: unfinished}
+	x.pending = &Pending{Connection: x.connection, Unfinished: index}
 	first := &attempt.First{Routes: r.routes, Lanes: x.lanes, Clock: clock.RealClock{}}
-	x.intake = &Intake{Connection: x.connection, Kubernetes: &intake.Kubernetes{API: r.api, FirstAttempts: first}, Known: known, Lanes: x.lanes, Pending: x.pending}
+	x.intake = &Intake{Connection: x.connection, Kubernetes: &intake.Kubernetes{API: r.api, FirstAttempts: first}, Unfinished: index, Lanes: x.lanes, Pending: x.pending}
 	x.consumer = NewConsumer(ConsumerOptions{
-		Connection: x.connection, Routes: r.routes, Lanes: x.lanes, API: r.api, Known: known, Pending: x.pending, Synced: known.HasSynced,
+		Connection: x.connection, Routes: r.routes, Lanes: x.lanes, API: r.api, Unfinished: index, Pending: x.pending, Synced: index.HasSynced,
 		Attempter: &attempt.Attempter{
 			Sender:   send.New(send.Options{Signer: signer, UserAgent: "Postback/test", Clock: clock.RealClock{}, Egress: out}),
 			Recorder: &delivery.Recorder{Client: r.api}, Events: events.NewFakeRecorder(100000),

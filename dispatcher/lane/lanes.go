@@ -49,9 +49,9 @@ type Options struct {
 	Clock    clock.WithTicker
 	// Report may be nil.
 	Report Report
-	// Unfinished returns the known unfinished deliveries of a Postback. A new lane learns from them about its endpoint. It may
+	// Unfinished returns the known unfinished deliveries of the Postback of a route. A new lane learns from them about its endpoint. It may
 	// be nil.
-	Unfinished func(postback types.UID) []*v1alpha1.PostbackDelivery
+	Unfinished func(r *route.Route) []*v1alpha1.PostbackDelivery
 }
 
 // Lanes has a lane for each endpoint. It is safe for concurrent use.
@@ -307,7 +307,7 @@ func (l *Lanes) of(r *route.Route) *lane {
 	made.pace.setLimit(l.options.Clock.Now(), r.PerSecond)
 	l.lanes[r.UID] = made
 	if l.options.Unfinished != nil {
-		for _, d := range l.options.Unfinished(r.UID) {
+		for _, d := range l.options.Unfinished(r) {
 			newest := delivery.Newest(d)
 			if newest == nil {
 				continue

@@ -327,8 +327,8 @@ func TestGoneSetsTheEndpointAside(t *testing.T) {
 func TestHealthThatAnotherReplicaReportedIsCleared(t *testing.T) {
 	var reasons []string
 	report := func(_ *route.Route, h Health) { reasons = append(reasons, h.Reason) }
-	unfinished := func(postback types.UID) []*v1alpha1.PostbackDelivery {
-		if postback == "b" {
+	unfinished := func(r *route.Route) []*v1alpha1.PostbackDelivery {
+		if r.UID == "b" {
 			return nil
 		}
 		return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*timedOut()}}}}
@@ -344,7 +344,7 @@ func TestHealthThatAnotherReplicaReportedIsCleared(t *testing.T) {
 // What other replicas recorded, before or after the lane is made, holds here, too.
 func TestWhatOtherReplicasSawCounts(t *testing.T) {
 	gone := v1alpha1.Attempt{Outcome: v1alpha1.OutcomeGone, PostbackGeneration: 1}
-	unfinished := func(types.UID) []*v1alpha1.PostbackDelivery {
+	unfinished := func(*route.Route) []*v1alpha1.PostbackDelivery {
 		return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{gone}}}}
 	}
 	inBubble(t, Options{Unfinished: unfinished}, func(t *testing.T, l *Lanes) {

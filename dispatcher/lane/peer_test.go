@@ -24,7 +24,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -78,7 +77,7 @@ func TestRecordsOfAnotherEndpointTeachNothing(t *testing.T) {
 			})
 		})
 		t.Run(name+" found at start", func(t *testing.T) {
-			unfinished := func(types.UID) []*v1alpha1.PostbackDelivery {
+			unfinished := func(*route.Route) []*v1alpha1.PostbackDelivery {
 				return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*record()}}}}
 			}
 			inBubble(t, Options{Unfinished: unfinished}, func(t *testing.T, l *Lanes) {
@@ -148,7 +147,7 @@ func TestAttemptInFlightOfAnotherEndpoint(t *testing.T) {
 
 // The probe of an open circuit belongs to its endpoint: the next endpoint gets one of its own.
 func TestProbeInFlightOfAnotherEndpoint(t *testing.T) {
-	unfinished := func(types.UID) []*v1alpha1.PostbackDelivery {
+	unfinished := func(*route.Route) []*v1alpha1.PostbackDelivery {
 		return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*timedOut()}}}}
 	}
 	inBubble(t, Options{Unfinished: unfinished}, func(t *testing.T, l *Lanes) {

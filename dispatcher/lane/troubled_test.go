@@ -30,9 +30,9 @@ import (
 )
 
 // failedBefore says of each endpoint but one that an attempt on record timed out.
-func failedBefore(healthy types.UID) func(types.UID) []*v1alpha1.PostbackDelivery {
-	return func(postback types.UID) []*v1alpha1.PostbackDelivery {
-		if postback == healthy {
+func failedBefore(healthy types.UID) func(*route.Route) []*v1alpha1.PostbackDelivery {
+	return func(r *route.Route) []*v1alpha1.PostbackDelivery {
+		if r.UID == healthy {
 			return nil
 		}
 		return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*timedOut()}}}}

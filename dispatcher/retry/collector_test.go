@@ -50,14 +50,14 @@ func TestOldestDueIsMeasured(t *testing.T) {
 	}
 	replica := newReplica(t, r, "collector")
 	replica.start(t)
-	g.Eventually(func() int { return replica.pending.Pending(r.postback.Namespace, r.postback.UID) }).WithTimeout(30 * time.Second).Should(Equal(3))
+	g.Eventually(func() int { return replica.unfinished.Count(r.route()) }).WithTimeout(30 * time.Second).Should(Equal(3))
 
 	elected, heldBack, enabled := true, false, r.route()
 	paused := *enabled
 	paused.State = v1alpha1.PostbackPaused
 	routes := &oneRoute{enabled}
 	collector := &retry.Collector{
-		Cache: replica.mgr.GetCache(), Routes: routes, Clock: c,
+		Unfinished: replica.unfinished, Routes: routes, Clock: c,
 		Elected:  func() bool { return elected },
 		HeldBack: func(postback types.UID) bool { return heldBack && postback == r.postback.UID },
 	}

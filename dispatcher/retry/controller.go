@@ -23,15 +23,8 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
-
-	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
 const (
@@ -46,7 +39,7 @@ const maxConcurrent = 8
 
 // Setup adds the Reconciler to a manager. It runs on every replica, and does nothing where Elected says no, so that the
 // one that is elected next has everything in memory.
-func Setup(mgr manager.Manager, r *Reconciler, wake *Wake) error {
+func Setup(mgr manager.Manager, r *Reconciler) error {
 	c, err := controller.New("retry", mgr, controller.Options{
 		Reconciler:              r,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](errorDelay, maxErrorDelay),
@@ -56,24 +49,8 @@ func Setup(mgr manager.Manager, r *Reconciler, wake *Wake) error {
 	if err != nil {
 		return fmt.Errorf("make the retry controller: %w", err)
 	}
-	if err := c.Watch(wake.Source()); err != nil {
-		return fmt.Errorf("watch wakes: %w", err)
-	}
-	// The lane learns from the newest attempt before the delivery is reconciled: another replica may have made that attempt and
-	// got a Retry-After.
-	observe := func(d *v1alpha1.PostbackDelivery) bool {
-		if a, target := delivery.Newest(d), r.Routes.Of(d.Namespace, d.Spec.PostbackRef); a != nil && target != nil {
-			r.Lanes.Observe(target, a)
-		}
-		return true
-	}
-	deliveries := source.Kind(mgr.GetCache(), &v1alpha1.PostbackDelivery{}, &handler.TypedEnqueueRequestForObject[*v1alpha1.PostbackDelivery]{},
-		predicate.TypedFuncs[*v1alpha1.PostbackDelivery]{
-			CreateFunc: func(e event.TypedCreateEvent[*v1alpha1.PostbackDelivery]) bool { return observe(e.Object) },
-			UpdateFunc: func(e event.TypedUpdateEvent[*v1alpha1.PostbackDelivery]) bool { return observe(e.ObjectNew) },
-		})
-	if err := c.Watch(deliveries); err != nil {
-		return fmt.Errorf("watch PostbackDeliveries: %w", err)
+	if err := c.Watch(r.Source()); err != nil {
+		return fmt.Errorf("follow the unfinished PostbackDeliveries: %w", err)
 	}
 	return nil
 }

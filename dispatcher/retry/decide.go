@@ -45,7 +45,7 @@ type decision struct {
 	// Manual marks an attempt that a person requested.
 	Manual bool
 	// ForRoute is set if the route has to change first. The delivery may be finished, because a redelivery was requested. Then
-	// the cache, by which a new route wakes the others, lacks it.
+	// the index, by which a new route wakes the others, lacks it.
 	ForRoute bool
 	// After is the time until the next reconcile.
 	After time.Duration

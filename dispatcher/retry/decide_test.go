@@ -25,7 +25,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
-	"github.com/postback-dev/postback-operator/dispatcher/backlog"
+	"github.com/postback-dev/postback-operator/dispatcher/unfinished"
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
@@ -119,7 +119,7 @@ func TestDecide(t *testing.T) {
 			if got := decide(d, test.route, seen, now); got != test.want {
 				t.Errorf("decide() = %+v, want %+v", got, test.want)
 			}
-			cached, err := backlog.CacheOptions(watched.Namespaces{}).Transform(d)
+			cached, err := unfinished.CacheOptions(watched.Namespaces{}).Transform(d)
 			if err != nil {
 				t.Fatal(err)
 			}

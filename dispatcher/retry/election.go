@@ -45,9 +45,8 @@ type Election struct {
 	Identity string
 	// Finished finds the requests of redelivery that the cache does not show.
 	Finished Finished
-	// Reconciler and Wake are told what an elected replica has to do.
+	// Reconciler is told what an elected replica has to do.
 	Reconciler *Reconciler
-	Wake       *Wake
 	// LeaseDuration, RenewDeadline and RetryPeriod are those of client-go; zero means 15s, 10s and 2s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
@@ -169,13 +168,9 @@ func (e *Election) lost() { e.validUntil.Store(nil) }
 func (e *Election) lead(ctx context.Context) {
 	e.elected.Store(true)
 	defer e.elected.Store(false)
-	if err := e.Wake.All(ctx); err != nil {
-		// The cache answers from memory: it fails only while the process ends.
-		logf.FromContext(ctx).Error(err, "Cannot list the unfinished deliveries")
-		return
-	}
+	e.Reconciler.wakeAll()
 	e.Finished.Follow(ctx, func(key types.NamespacedName) {
 		e.Reconciler.Request(key)
-		e.Wake.Add(key)
+		e.Reconciler.Add(key)
 	})
 }

@@ -66,20 +66,13 @@ func newMarkedFailure(t *testing.T) *markedFailure {
 	c.Step(time.Second)
 
 	m := &markedFailure{rig: r, Reconciler: r.reconciler(t, c), failed: failed}
-	m.Cache, m.Wake = nothingUnfinished{emptyCache{r.client}}, &retry.Wake{Cache: nothingUnfinished{emptyCache{r.client}}}
+	m.Unfinished = lookup(nothing)
 	m.request.NamespacedName = client.ObjectKeyFromObject(d)
 	m.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	t.Cleanup(m.queue.ShutDown)
-	g.Expect(m.Wake.Source().Start(t.Context(), m.queue)).To(Succeed())
+	g.Expect(m.Source().Start(t.Context(), m.queue)).To(Succeed())
 	m.Request(m.request.NamespacedName)
 	return m
-}
-
-// nothingUnfinished is a cache without a delivery.
-type nothingUnfinished struct{ emptyCache }
-
-func (nothingUnfinished) List(context.Context, client.ObjectList, ...client.ListOption) error {
-	return nil
 }
 
 // takeFromQueue looks at the delivery if it has been woken, as the controller does.
@@ -100,20 +93,20 @@ func TestMarkedFailureOfAPausedPostbackWaitsForItsRoute(t *testing.T) {
 	result, err := m.Reconcile(t.Context(), m.request)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.RequeueAfter).To(BeNumerically(">=", 10*time.Minute), "it costs the API server next to nothing")
-	g.Expect(m.Wake.Of(t.Context(), "another")).To(Succeed())
+	m.Wake(&route.Route{Namespace: m.postback.Namespace, UID: "another"})
 	g.Expect(m.queue.Len()).To(BeZero(), "another Postback's route is no reason to look")
 
 	// A change that does not help lets it wait on.
-	g.Expect(m.Wake.Of(t.Context(), m.postback.UID)).To(Succeed())
+	m.Wake(m.route())
 	m.takeFromQueue(t)
 	g.Expect(m.endpoint.got()).To(HaveLen(1))
 
 	m.setRoute(func(*route.Route) {})
-	g.Expect(m.Wake.Of(t.Context(), m.postback.UID)).To(Succeed())
+	m.Wake(m.route())
 	m.takeFromQueue(t)
 	g.Expect(m.endpoint.got()).To(HaveLen(2))
 	g.Expect(m.read(t, m.failed).Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
-	g.Expect(m.Wake.Of(t.Context(), m.postback.UID)).To(Succeed())
+	m.Wake(m.route())
 	g.Expect(m.queue.Len()).To(BeZero(), "it is no longer held")
 }
 
@@ -128,7 +121,7 @@ func TestMarkedFailureIsPausedAgainBeforeItsTurn(t *testing.T) {
 
 	m.Lanes = atOnce{t.Context()}
 	m.setRoute(func(*route.Route) {})
-	g.Expect(m.Wake.Of(t.Context(), m.postback.UID)).To(Succeed())
+	m.Wake(m.route())
 	m.takeFromQueue(t)
 	g.Expect(m.endpoint.got()).To(HaveLen(2))
 }

@@ -17,13 +17,11 @@ limitations under the License.
 package retry
 
 import (
-	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
@@ -43,7 +41,7 @@ var waitsForLabel = metric.Values("waits_for", forDispatcher, forEndpoint)
 var (
 	retriesOwner = metric.Dispatcher.GaugeDesc("postback_retries_owner",
 		"1 at the replica that owns the retries, 0 at the others.")
-	unfinished = metric.Dispatcher.GaugeDesc("postback_unfinished_deliveries",
+	unfinishedDeliveries = metric.Dispatcher.GaugeDesc("postback_unfinished_deliveries",
 		"Deliveries that are neither delivered nor failed. Reported by the elected replica.")
 	oldestDue = metric.Dispatcher.GaugeDesc("postback_oldest_due_age_seconds",
 		"Age of the longest overdue delivery, by the cause of its wait: a slot of the dispatcher, or its endpoint (an open circuit, "+
@@ -57,7 +55,10 @@ var (
 // Collector reports the gauges of the unfinished deliveries. Only the elected replica does, so that a sum over replicas is
 // right. Every replica reports whether it is the elected one.
 type Collector struct {
-	Cache  client.Reader
+	Unfinished interface {
+		All() []*v1alpha1.PostbackDelivery
+		Count(r *route.Route) int
+	}
 	Routes attempt.Routes
 	// Elected reports whether this replica owns the retries, HeldBack whether nothing may be sent to a Postback's endpoint.
 	Elected  func() bool
@@ -67,7 +68,7 @@ type Collector struct {
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, description := range []*prometheus.Desc{retriesOwner, unfinished, oldestDue, fullestBacklog} {
+	for _, description := range []*prometheus.Desc{retriesOwner, unfinishedDeliveries, oldestDue, fullestBacklog} {
 		descriptions <- description
 	}
 }
@@ -82,26 +83,20 @@ func (c *Collector) Collect(values chan<- prometheus.Metric) {
 		return
 	}
 	gauge(retriesOwner, 1)
-	list := &v1alpha1.PostbackDeliveryList{}
-	if err := c.Cache.List(context.Background(), list, client.UnsafeDisableDeepCopy); err != nil {
-		return
-	}
+	deliveries := c.Unfinished.All()
 	now := c.Clock.Now()
 	oldest := map[string]time.Duration{}
 	var fullest float64
-	backlogs := map[*route.Route]float64{}
-	for i := range list.Items {
-		d := &list.Items[i]
+	for _, d := range deliveries {
 		r := c.Routes.Of(d.Namespace, d.Spec.PostbackRef)
 		if r == nil {
 			continue
 		}
 		waitsFor, due := c.dueFor(d, r, now)
 		oldest[waitsFor] = max(oldest[waitsFor], due)
-		backlogs[r]++
-		fullest = max(fullest, backlogs[r]/float64(max(r.MaxPending, 1)))
+		fullest = max(fullest, float64(c.Unfinished.Count(r))/float64(max(r.MaxPending, 1)))
 	}
-	gauge(unfinished, float64(len(list.Items)))
+	gauge(unfinishedDeliveries, float64(len(deliveries)))
 	for _, waitsFor := range []string{forDispatcher, forEndpoint} {
 		values <- prometheus.MustNewConstMetric(oldestDue, prometheus.GaugeValue, oldest[waitsFor].Seconds(), waitsFor)
 	}

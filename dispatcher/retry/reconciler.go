@@ -27,10 +27,12 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
@@ -59,6 +61,17 @@ type Lanes interface {
 	Submit(r *route.Route, w *lane.Work)
 }
 
+// Unfinished is the index of the unfinished deliveries.
+type Unfinished interface {
+	HasSynced() bool
+	// Get returns a delivery by its name, or nil.
+	Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error)
+	Of(r *route.Route) []*v1alpha1.PostbackDelivery
+	All() []*v1alpha1.PostbackDelivery
+	// Follow calls f for each delivery, and from then on for each that comes, changes or has left.
+	Follow(f func(d *v1alpha1.PostbackDelivery, left bool))
+}
+
 // Restored handles deliveries without an owner, which come from a backup.
 type Restored interface {
 	// Adopt returns when to call it again, or 0, and false if the delivery is like any other.
@@ -71,23 +84,25 @@ type Restored interface {
 
 // Reconciler has due deliveries attempted while this replica is elected.
 type Reconciler struct {
-	// Cache holds the unfinished deliveries, without their bodies.
-	Cache client.Reader
+	// Unfinished holds the unfinished deliveries, without their bodies.
+	Unfinished Unfinished
 	// Live reads from the API server: the decision to send must not follow a stale copy.
 	Live      client.Reader
 	Routes    attempt.Routes
 	Lanes     Lanes
 	Attempter Attempter
 	Clock     clock.PassiveClock
-	// Wake requeues deliveries.
-	Wake     *Wake
-	Restored Restored
+	Restored  Restored
 	// Elected reports whether this replica owns the retries, and so reconciles deliveries.
 	Elected func() bool
 	// HoldsLease reports whether it owns them for certain, and so may attempt them.
 	HoldsLease func() bool
 
 	mu sync.Mutex
+	// queue is nil before Source has started.
+	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+	// parked are deliveries that wait for the route of their Postback, and may be finished, with the UID of that Postback.
+	parked map[types.NamespacedName]types.UID
 	// attempts are those in flight of this replica as the owner of the retries. None begins once draining is set.
 	attempts sync.WaitGroup
 	draining bool
@@ -95,14 +110,14 @@ type Reconciler struct {
 	inherited time.Time
 	// seen is the first sight of each delivery that has no attempt on record.
 	seen map[types.NamespacedName]sighting
-	// requested are deliveries with a redeliver annotation that are reconciled although the cache lacks them.
+	// requested are deliveries with a redeliver annotation that are reconciled although they may be finished.
 	requested map[types.NamespacedName]struct{}
 }
 
 // Reconcile submits a delivery that is due to the lane of its endpoint, and requeues one that is not.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	key := request.NamespacedName
-	r.Wake.unpark(key)
+	r.unpark(key)
 	requested := r.popRequest(key)
 	if !r.Elected() {
 		r.forget(key)
@@ -158,21 +173,19 @@ func (r *Reconciler) decide(d *v1alpha1.PostbackDelivery) (*route.Route, decisio
 	return target, decide(d, target, r.firstSeen(d, target, now), now)
 }
 
-// find returns the delivery from the cache; the caller must not change it. The cache lacks finished deliveries: find reads one
-// from the API server if its redelivery was requested.
+// find returns the delivery if it is unfinished; the caller must not change it. If its redelivery was requested, it may be
+// finished: then find reads it from the API server.
 func (r *Reconciler) find(ctx context.Context, key types.NamespacedName, requested bool) (*v1alpha1.PostbackDelivery, error) {
-	d := &v1alpha1.PostbackDelivery{}
-	err := r.Cache.Get(ctx, key, d, client.UnsafeDisableDeepCopy)
-	switch {
-	case err == nil:
+	switch d, err := r.Unfinished.Get(ctx, key); {
+	case err != nil:
+		return nil, err
+	case d != nil:
 		return d, nil
-	case !apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("get PostbackDelivery %s from the cache: %w", key, err)
-	case !requested:
-		r.forget(key)
-		return nil, nil
+	case requested:
+		return r.read(ctx, key)
 	}
-	return r.read(ctx, key)
+	r.forget(key)
+	return nil, nil
 }
 
 func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
@@ -246,7 +259,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 func (r *Reconciler) requeueAfter(key types.NamespacedName, after time.Duration) {
 	if after > 0 {
 		r.Request(key)
-		r.Wake.addAfter(key, after)
+		r.addAfter(key, after)
 	}
 }
 
@@ -255,15 +268,6 @@ func (r *Reconciler) wait(d *v1alpha1.PostbackDelivery, decided *route.Route, ne
 	r.requeueAfter(client.ObjectKeyFromObject(d), next.After)
 	if next.ForRoute {
 		r.park(d, decided)
-	}
-}
-
-// park lets a new route wake a delivery that was decided on by the route decided.
-func (r *Reconciler) park(d *v1alpha1.PostbackDelivery, decided *route.Route) {
-	key := client.ObjectKeyFromObject(d)
-	r.Wake.park(key, d.Spec.PostbackRef.UID)
-	if r.Routes.Of(d.Namespace, d.Spec.PostbackRef) != decided {
-		r.Wake.Add(key) // It changed before the delivery was parked.
 	}
 }
 

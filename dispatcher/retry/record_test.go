@@ -179,7 +179,7 @@ func TestRequestsDuringARedeliveryAreKept(t *testing.T) {
 	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	reconciler := r.reconciler(t, c)
-	reconciler.Cache = emptyCache{r.client}
+	reconciler.Unfinished = lookup(nothing)
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(d)}
 	annotate := func(token string) {
 		fresh := r.read(t, d)
@@ -204,13 +204,6 @@ func TestRequestsDuringARedeliveryAreKept(t *testing.T) {
 	g.Expect(r.endpoint.got()).To(HaveLen(3))
 }
 
-// emptyCache is one in which every delivery is finished.
-type emptyCache struct{ client.WithWatch }
-
-func (emptyCache) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
-	return notFound(key)
-}
-
 // attemptThen does something right after an attempt is recorded.
 type attemptThen struct {
 	*attempt.Attempter
@@ -221,8 +214,4 @@ func (a attemptThen) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, 
 	recorded, err := a.Attempter.Attempt(ctx, d, r, cause, sent)
 	a.then()
 	return recorded, err
-}
-
-func notFound(key client.ObjectKey) error {
-	return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("postbackdeliveries").GroupResource(), key.Name)
 }

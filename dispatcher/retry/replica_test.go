@@ -26,7 +26,6 @@ import (
 	. "github.com/onsi/gomega"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -39,19 +38,18 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/backlog"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
+	"github.com/postback-dev/postback-operator/dispatcher/unfinished"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
 // replica is the retrying part of a dispatcher, on its own.
 type replica struct {
-	mgr      manager.Manager
-	election *retry.Election
-	wake     *retry.Wake
-	pending  *backlog.Backlog
+	mgr        manager.Manager
+	election   *retry.Election
+	unfinished *unfinished.Index
 	// looked counts the requests about the Lease.
 	looked *atomic.Int32
 }
@@ -78,13 +76,12 @@ func newReplica(t *testing.T, r *rig, identity string) *replica {
 		HealthProbeBindAddress: "0",
 		Cache: cache.Options{
 			DefaultNamespaces: map[string]cache.Config{r.postback.Namespace: {}},
-			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.PostbackDelivery{}: backlog.CacheOptions(watched.Namespaces{})},
+			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.PostbackDelivery{}: unfinished.CacheOptions(watched.Namespaces{})},
 		},
 		Controller: controllerconfig.Controller{SkipNameValidation: ptr.To(true)},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(retry.IndexCache(t.Context(), mgr.GetCache())).To(Succeed())
-	pending, err := backlog.New(t.Context(), mgr.GetCache())
+	index, err := unfinished.New(t.Context(), mgr.GetCache(), 0, clock.RealClock{})
 	g.Expect(err).NotTo(HaveOccurred())
 	looked := &atomic.Int32{}
 	config := rest.CopyConfig(cp.Config)
@@ -94,26 +91,18 @@ func newReplica(t *testing.T, r *rig, identity string) *replica {
 
 	finished, err := retention.New(retention.Options{Client: r.client, Routes: r.routes, Clock: clock.RealClock{}})
 	g.Expect(err).NotTo(HaveOccurred())
-	wake := &retry.Wake{Cache: mgr.GetCache()}
 	election := &retry.Election{
-		Client: clientset, Namespace: r.postback.Namespace, Identity: identity, Finished: finished, Wake: wake,
+		Client: clientset, Namespace: r.postback.Namespace, Identity: identity, Finished: finished,
 		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 500 * time.Millisecond,
 	}
 	reconciler := r.reconciler(t, clock.RealClock{})
-	reconciler.Cache, reconciler.Wake = mgr.GetCache(), wake
+	reconciler.Unfinished = index
 	reconciler.Elected, reconciler.HoldsLease = election.Elected, election.HoldsLease
-	lanes := lane.New(t.Context(), lane.Options{Clock: clock.RealClock{}, Unfinished: func(postback types.UID) []*v1alpha1.PostbackDelivery {
-		deliveries, err := wake.Unfinished(t.Context(), postback)
-		if err != nil {
-			t.Error(err)
-		}
-		return deliveries
-	}})
-	reconciler.Lanes = lanes
+	reconciler.Lanes = lane.New(t.Context(), lane.Options{Clock: clock.RealClock{}, Unfinished: index.Of})
 	election.Reconciler = reconciler
-	g.Expect(retry.Setup(mgr, reconciler, wake)).To(Succeed())
+	g.Expect(retry.Setup(mgr, reconciler)).To(Succeed())
 	g.Expect(mgr.Add(election)).To(Succeed())
-	return &replica{mgr: mgr, election: election, wake: wake, pending: pending, looked: looked}
+	return &replica{mgr: mgr, election: election, unfinished: index, looked: looked}
 }
 
 // start runs the replica until the returned function, or the end of the test.
@@ -138,15 +127,15 @@ func startReplica(t *testing.T, r *rig, identity string) (stop func()) {
 }
 
 // An object leaves the cache when it is finished, and its body never enters.
-func TestBacklogHoldsOnlyWhatIsUnfinished(t *testing.T) {
+func TestIndexHoldsOnlyUnfinishedDeliveries(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
 	for _, id := range []string{"evt_1", "evt_2"} {
 		r.store(t, id)
 	}
-	replica := newReplica(t, r, "backlog")
+	replica := newReplica(t, r, "index")
 	replica.start(t)
-	pending := func() int { return replica.pending.Pending(r.postback.Namespace, r.postback.UID) }
+	pending := func() int { return replica.unfinished.Count(r.route()) }
 	g.Eventually(pending).WithTimeout(30 * time.Second).Should(Equal(2))
 	done := r.store(t, "evt_3")
 	g.Eventually(pending).WithTimeout(30 * time.Second).Should(Equal(3))

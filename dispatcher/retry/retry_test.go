@@ -194,10 +194,36 @@ func (r *rig) read(t *testing.T, d *v1alpha1.PostbackDelivery) *v1alpha1.Postbac
 
 func (r *rig) reconciler(t *testing.T, c clock.PassiveClock) *retry.Reconciler {
 	return &retry.Reconciler{
-		Cache: r.client, Live: r.client, Routes: r.routes, Lanes: atOnce{t.Context()}, Attempter: r.attempter, Clock: c,
-		Wake: &retry.Wake{Cache: r.client}, Elected: func() bool { return true }, HoldsLease: func() bool { return true },
+		Unfinished: lookup(r.find), Live: r.client, Routes: r.routes, Lanes: atOnce{t.Context()}, Attempter: r.attempter, Clock: c,
+		Elected: func() bool { return true }, HoldsLease: func() bool { return true },
 	}
 }
+
+// find returns a delivery as the API server has it, or nil.
+func (r *rig) find(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
+	d := &v1alpha1.PostbackDelivery{}
+	if err := r.client.Get(ctx, key, d); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return d, nil
+}
+
+// lookup is an index that finds deliveries by name, and lists none.
+type lookup func(context.Context, types.NamespacedName) (*v1alpha1.PostbackDelivery, error)
+
+// nothing finds none: every delivery is finished.
+func nothing(context.Context, types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
+	return nil, nil
+}
+
+func (l lookup) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
+	return l(ctx, key)
+}
+
+func (lookup) HasSynced() bool                               { return true }
+func (lookup) Of(*route.Route) []*v1alpha1.PostbackDelivery  { return nil }
+func (lookup) All() []*v1alpha1.PostbackDelivery             { return nil }
+func (lookup) Follow(func(*v1alpha1.PostbackDelivery, bool)) {}
 
 // atOnce does work at once.
 type atOnce struct{ ctx context.Context }
@@ -295,21 +321,10 @@ func TestStaleCopyMakesNoSecondAttempt(t *testing.T) {
 	_, err := r.attempter.Attempt(t.Context(), r.read(t, stale), r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	reconciler := r.reconciler(t, c)
-	reconciler.Cache = staleReader{Reader: r.client, copy: stale}
+	reconciler.Unfinished = lookup(func(context.Context, types.NamespacedName) (*v1alpha1.PostbackDelivery, error) { return stale, nil })
 	_, err = reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(stale)})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.endpoint.got()).To(HaveLen(1))
-}
-
-// staleReader is a cache that lags behind.
-type staleReader struct {
-	client.Reader
-	copy *v1alpha1.PostbackDelivery
-}
-
-func (s staleReader) Get(_ context.Context, _ types.NamespacedName, object client.Object, _ ...client.GetOption) error {
-	s.copy.DeepCopyInto(object.(*v1alpha1.PostbackDelivery))
-	return nil
 }
 
 func TestRecordSurvivesAConflict(t *testing.T) {
@@ -405,7 +420,7 @@ func TestPausedWaitsAndWakes(t *testing.T) {
 	g.Eventually(replica.election.Elected).WithTimeout(30 * time.Second).Should(BeTrue())
 	g.Consistently(r.endpoint.got).WithTimeout(2 * time.Second).Should(BeEmpty())
 	r.setRoute(func(*route.Route) {})
-	g.Expect(replica.wake.Of(t.Context(), r.postback.UID)).To(Succeed())
+	replica.election.Reconciler.Wake(r.route())
 	// At once, not after the time that another replica would have had, and with nothing in the log about one.
 	g.Eventually(r.endpoint.got).WithTimeout(8 * time.Second).Should(HaveLen(1))
 	g.Eventually(func() v1alpha1.DeliveryPhase { return r.read(t, d).Status.Phase }).WithTimeout(30 * time.Second).Should(Equal(v1alpha1.DeliveryDelivered))

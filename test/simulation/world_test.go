@@ -117,10 +117,10 @@ func (w *world) startReplicas() {
 }
 
 // onRecord returns the unfinished deliveries of an endpoint that have failed, as far as lanes read them.
-func (w *world) onRecord(postback types.UID) []*v1alpha1.PostbackDelivery {
+func (w *world) onRecord(r *route.Route) []*v1alpha1.PostbackDelivery {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e := w.endpoints[postback]
+	e := w.endpoints[r.UID]
 	if e.retrying == 0 {
 		return nil
 	}

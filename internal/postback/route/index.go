@@ -49,19 +49,20 @@ func (x *Index) Set(r *Route) {
 	namespace[r.UID] = r
 }
 
-// Delete removes the route of a Postback, if there is one.
-func (x *Index) Delete(postback types.UID) {
+// Delete removes the route of a Postback, and returns it, or nil if there was none.
+func (x *Index) Delete(postback types.UID) *Route {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	r, ok := x.byUID[postback]
 	if !ok {
-		return
+		return nil
 	}
 	delete(x.byUID, postback)
 	delete(x.byNamespace[r.Namespace], postback)
 	if len(x.byNamespace[r.Namespace]) == 0 {
 		delete(x.byNamespace, r.Namespace)
 	}
+	return r
 }
 
 // Of returns the route of the Postback that a delivery of a namespace names, or nil. A delivery that names a Postback of

@@ -17,6 +17,7 @@ limitations under the License.
 package route
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -173,8 +174,29 @@ func TestDeliveriesReachOnlyTheirOwnNamespace(t *testing.T) {
 	}
 }
 
+func TestChangedRouteIsTold(t *testing.T) {
+	var told []string
+	w := &Watch{index: NewIndex(), changed: func(r *Route) { told = append(told, r.URL) }, loaded: map[string]string{}}
+	secret := func(url string) *corev1.Secret {
+		r := sample("u1")
+		r.URL = url
+		secret, err := r.ToSecret("postback-system")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secret
+	}
+	w.delete(secret("https://never.example")) // It was never in the index.
+	w.set(secret("https://one.example"))
+	w.set(secret("https://two.example"))
+	w.delete(secret("https://two.example"))
+	if want := []string{"https://one.example", "https://two.example", "https://two.example"}; !slices.Equal(told, want) {
+		t.Errorf("told of %q, want %q", told, want)
+	}
+}
+
 func TestLoadedIsTheHighest(t *testing.T) {
-	w := &Watch{index: NewIndex(), changed: func(types.UID) {}, loaded: map[string]string{}}
+	w := &Watch{index: NewIndex(), changed: func(*Route) {}, loaded: map[string]string{}}
 	if got := w.Loaded(); got != "" {
 		t.Errorf("Loaded() = %q without routes", got)
 	}

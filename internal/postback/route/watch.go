@@ -24,7 +24,6 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
@@ -46,7 +45,7 @@ type Watch struct {
 	index   *Index
 	watched watched.Namespaces
 	log     logr.Logger
-	changed func(postback types.UID)
+	changed func(r *Route)
 	synced  func() bool
 
 	mu sync.Mutex
@@ -55,8 +54,8 @@ type Watch struct {
 }
 
 // NewWatch follows a cache with CacheOptions and keeps index current. After each change of a route it calls changed,
-// which must not block.
-func NewWatch(ctx context.Context, c cache.Cache, index *Index, namespaces watched.Namespaces, log logr.Logger, changed func(postback types.UID)) (*Watch, error) {
+// which must not block, with the new route, or the old one if the index has none now.
+func NewWatch(ctx context.Context, c cache.Cache, index *Index, namespaces watched.Namespaces, log logr.Logger, changed func(r *Route)) (*Watch, error) {
 	informer, err := c.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, fmt.Errorf("watch route Secrets: %w", err)
@@ -97,7 +96,7 @@ func (w *Watch) set(object any) {
 	w.loaded[secret.Name] = secret.ResourceVersion
 	w.mu.Unlock()
 	w.log.V(1).Info("Route loaded", "postback", r.Key(), "generation", r.Generation)
-	w.changed(r.UID)
+	w.changed(r)
 }
 
 func (w *Watch) delete(object any) {
@@ -112,9 +111,11 @@ func (w *Watch) delete(object any) {
 	delete(w.loaded, secret.Name)
 	w.mu.Unlock()
 	if postback, ok := UIDOf(secret.Name); ok {
-		w.index.Delete(postback)
+		removed := w.index.Delete(postback)
 		w.log.V(1).Info("Route removed", "uid", postback)
-		w.changed(postback)
+		if removed != nil {
+			w.changed(removed)
+		}
 	}
 }
 

@@ -14,18 +14,39 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package backlog
+package unfinished
 
 import (
 	"maps"
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/watched"
 )
+
+// CacheOptions make a cache hold unfinished deliveries only, and only their fields that decisions need. A delivery leaves the
+// watch when it is finished, so memory does not grow with the log.
+func CacheOptions(namespaces watched.Namespaces) cache.ByObject {
+	return cache.ByObject{
+		Namespaces: namespaces.Cache(),
+		Field: fields.AndSelectors(
+			fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryDelivered)),
+			fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryFailed)),
+		),
+		Transform: func(object any) (any, error) {
+			if d, ok := object.(*v1alpha1.PostbackDelivery); ok {
+				strip(d)
+			}
+			return object, nil
+		},
+	}
+}
 
 // decidingAnnotations are the annotations that decisions on a delivery need.
 var decidingAnnotations = []string{v1alpha1.RedeliverAnnotation, v1alpha1.PassedRedeliverAnnotation, v1alpha1.DeferredAnnotation}

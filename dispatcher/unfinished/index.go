@@ -1,0 +1,241 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package unfinished is a replica's one index of unfinished deliveries: how many a Postback has, which they are, whether one is
+// among them or was until a moment ago, and when one changes. It does not decide what to do with them.
+package unfinished
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+)
+
+// postback holds the namespace too: a delivery that names a Postback of another namespace does not belong to that one.
+type postback struct {
+	namespace string
+	uid       types.UID
+}
+
+func postbackOf(d *v1alpha1.PostbackDelivery) postback {
+	return postback{d.Namespace, d.Spec.PostbackRef.UID}
+}
+
+// Index holds the unfinished deliveries of a cache by Postback. It lags behind the API server, and a little behind the cache: a
+// delivery that it lacks may exist. The deliveries that it returns are the cache's own and must not be changed. It is safe for
+// concurrent use.
+type Index struct {
+	cache  client.Reader
+	synced func() bool
+	clock  clock.PassiveClock
+	recall time.Duration
+
+	// telling is held while a change is applied and told, and locked before mu: followers hear of one change after the other.
+	telling   sync.Mutex
+	followers []func(d *v1alpha1.PostbackDelivery, left bool)
+
+	mu sync.RWMutex
+	// byPostback holds the cache's objects by Postback and name.
+	byPostback map[postback]map[string]*v1alpha1.PostbackDelivery
+	size       int
+	// left is when deliveries left the cache, as far as recall reaches.
+	left  map[types.NamespacedName]time.Time
+	swept time.Time
+}
+
+// New returns an Index that follows a cache with CacheOptions. Recent knows a delivery for the time recall after it has left the
+// cache; 0 remembers none.
+func New(ctx context.Context, c cache.Cache, recall time.Duration, now clock.PassiveClock) (*Index, error) {
+	informer, err := c.GetInformer(ctx, &v1alpha1.PostbackDelivery{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("watch PostbackDeliveries: %w", err)
+	}
+	x := newIndex(c, recall, now)
+	registration, err := informer.AddEventHandler(x.handler())
+	if err != nil {
+		return nil, fmt.Errorf("follow PostbackDeliveries: %w", err)
+	}
+	x.synced = registration.HasSynced
+	return x, nil
+}
+
+func newIndex(c client.Reader, recall time.Duration, now clock.PassiveClock) *Index {
+	return &Index{
+		cache: c, clock: now, recall: recall,
+		byPostback: map[postback]map[string]*v1alpha1.PostbackDelivery{}, left: map[types.NamespacedName]time.Time{},
+	}
+}
+
+// HasSynced reports whether the Index holds the deliveries of the initial list.
+func (x *Index) HasSynced() bool { return x.synced() }
+
+// Get returns an unfinished delivery by its name, or nil. It reads the cache, which knows of each change before the Index does.
+func (x *Index) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
+	d := &v1alpha1.PostbackDelivery{}
+	err := x.cache.Get(ctx, key, d, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get PostbackDelivery %s from the cache: %w", key, err)
+	}
+	return d, nil
+}
+
+// Count returns the number of unfinished deliveries of the Postback of a route.
+func (x *Index) Count(r *route.Route) int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.byPostback[postback{r.Namespace, r.UID}])
+}
+
+// Full reports whether the unfinished deliveries of the Postback of a route have reached its maximum.
+func (x *Index) Full(r *route.Route) bool { return x.Count(r) >= int(r.MaxPending) }
+
+// Of returns the unfinished deliveries of the Postback of a route, in no order.
+func (x *Index) Of(r *route.Route) []*v1alpha1.PostbackDelivery {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	deliveries := x.byPostback[postback{r.Namespace, r.UID}]
+	return slices.AppendSeq(make([]*v1alpha1.PostbackDelivery, 0, len(deliveries)), maps.Values(deliveries))
+}
+
+// All returns the unfinished deliveries, in no order.
+func (x *Index) All() []*v1alpha1.PostbackDelivery {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	all := make([]*v1alpha1.PostbackDelivery, 0, x.size)
+	for _, deliveries := range x.byPostback {
+		all = slices.AppendSeq(all, maps.Values(deliveries))
+	}
+	return all
+}
+
+// Recent reports whether a delivery is an unfinished PostbackDelivery, or was one until it left the cache at most recall ago. It
+// compares Postback and name. A finished delivery that was never seen unfinished is not known.
+func (x *Index) Recent(d *v1alpha1.PostbackDelivery) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if _, ok := x.byPostback[postbackOf(d)][d.Name]; ok {
+		return true
+	}
+	at, ok := x.left[client.ObjectKeyFromObject(d)]
+	return ok && x.clock.Since(at) <= x.recall
+}
+
+// Follow calls f for each unfinished delivery, and from then on for each that comes, changes or has left, when the Index says so
+// already. It calls f for one at a time. f may ask the Index anything, and must not block.
+func (x *Index) Follow(f func(d *v1alpha1.PostbackDelivery, left bool)) {
+	x.telling.Lock()
+	defer x.telling.Unlock()
+	x.followers = append(x.followers, f)
+	for _, d := range x.All() {
+		f(d, false)
+	}
+}
+
+func (x *Index) handler() toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { x.changed(nil, deliveryIn(object)) },
+		UpdateFunc: func(before, object any) { x.changed(deliveryIn(before), deliveryIn(object)) },
+		DeleteFunc: func(object any) { x.changed(deliveryIn(object), nil) },
+	}
+}
+
+// deliveryIn returns the delivery that an informer tells of, or nil.
+func deliveryIn(object any) *v1alpha1.PostbackDelivery {
+	if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+		object = gone.Obj
+	}
+	d, ok := object.(*v1alpha1.PostbackDelivery)
+	if !ok {
+		return nil
+	}
+	return d
+}
+
+// changed applies a change, and tells it. before is nil for a delivery that comes, now for one that leaves.
+func (x *Index) changed(before, now *v1alpha1.PostbackDelivery) {
+	told := cmp.Or(now, before)
+	if told == nil {
+		return
+	}
+	x.telling.Lock()
+	defer x.telling.Unlock()
+	x.apply(before, now)
+	for _, f := range x.followers {
+		f(told, now == nil)
+	}
+}
+
+func (x *Index) apply(before, now *v1alpha1.PostbackDelivery) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if before != nil && (now == nil || postbackOf(before) != postbackOf(now)) {
+		x.remove(before)
+	}
+	if now == nil {
+		x.remember(client.ObjectKeyFromObject(before))
+		return
+	}
+	deliveries := x.byPostback[postbackOf(now)]
+	if deliveries == nil {
+		deliveries = map[string]*v1alpha1.PostbackDelivery{}
+		x.byPostback[postbackOf(now)] = deliveries
+	}
+	x.size -= len(deliveries)
+	deliveries[now.Name] = now // Also an update: the object before must not stay in memory.
+	x.size += len(deliveries)
+	delete(x.left, client.ObjectKeyFromObject(now))
+}
+
+func (x *Index) remove(d *v1alpha1.PostbackDelivery) {
+	deliveries := x.byPostback[postbackOf(d)]
+	x.size -= len(deliveries)
+	delete(deliveries, d.Name)
+	x.size += len(deliveries)
+	if len(deliveries) == 0 {
+		delete(x.byPostback, postbackOf(d))
+	}
+}
+
+// remember notes that a delivery has left, and forgets those for which recall is over.
+func (x *Index) remember(key types.NamespacedName) {
+	if x.recall == 0 {
+		return
+	}
+	now := x.clock.Now()
+	x.left[key] = now
+	if now.Sub(x.swept) < x.recall/2 {
+		return
+	}
+	x.swept = now
+	maps.DeleteFunc(x.left, func(_ types.NamespacedName, at time.Time) bool { return now.Sub(at) > x.recall })
+}
