@@ -89,7 +89,7 @@ func (r *rights) of(ctx context.Context, p *v1alpha1.Postback, secret *v1alpha1.
 		}
 		asking.Go(func() {
 			if !r.may(ctx, rbacreview.Right{Verb: verb, Group: group, Resource: resource, Namespace: p.Namespace, Name: name}) {
-				*answer = fmt.Sprintf("You may not %s: it takes the right to %s %s in the namespace %s.", to, verb, resource, p.Namespace)
+				*answer = fmt.Sprintf("You may not %s: it requires the right to %s %s in the namespace %s.", to, verb, resource, p.Namespace)
 			}
 		})
 	}

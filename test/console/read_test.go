@@ -91,7 +91,7 @@ func TestFailingEndpoint(t *testing.T) {
 	p.see(".row .code", "503")
 	p.see(".row-next", "s")
 	p.see(".title .badge.bad", "Server errors (5xx)")
-	p.see("#head .note.bad", "503 Service Unavailable.")
+	p.see("#head .note.bad", "most recent: HTTP 503.")
 	p.see(".row-phase", "Retrying")
 	p.click(".row a")
 	p.see("#sheet .next", "next attempt is scheduled for ")
