@@ -66,7 +66,7 @@ type dialog struct {
 	Held string
 	// OldKeyEnds is the end of the key that was replaced, zero if it signs no longer.
 	OldKeyEnds time.Time
-	// successes is the log of successes, which may have events to send again, or nil.
+	// successes is the delivery log, which may have events to send again, or nil.
 	successes *deliverylog.Client
 	token     string
 	done      string
@@ -261,7 +261,7 @@ func doRedeliver(ctx context.Context, c client.Client, d *dialog) (client.Object
 	return nil, nil
 }
 
-// redeliver asks for another attempt of a delivery. One of the log of successes has to be a PostbackDelivery again first.
+// redeliver asks for another attempt of a delivery. One of the delivery log has to be a PostbackDelivery again first.
 func (d *dialog) redeliver(ctx context.Context, c client.Client, o *v1alpha1.PostbackDelivery) error {
 	err := action.Redeliver(ctx, c, o, d.token)
 	if !apierrors.IsNotFound(err) || d.successes == nil {

@@ -16,7 +16,7 @@ limitations under the License.
 
 // Package console is the web console. Its pages show the Postbacks of a namespace, or of all, with their events, and
 // change them. It is served on loopback to the user who started it, with their kubeconfig and rights. It talks to the
-// API server, and to a dispatcher if there is a log of successes.
+// API server, and to a dispatcher if there is a delivery log.
 package console
 
 import (
@@ -62,7 +62,7 @@ type Options struct {
 	Namespace string
 	// Kubectl names the cluster, for the eye and for scripts. It may be empty.
 	Kubectl curl.Kubectl
-	// Successes is the log of successes, or nil if there is none to be read; Unread says why not, if somebody should know.
+	// Successes is the delivery log, or nil if there is none to be read; Unread says why not, if somebody should know.
 	Successes *deliverylog.Client
 	Unread    string
 	// Address to listen on, of loopback. The default is a free port of 127.0.0.1.

@@ -89,7 +89,7 @@ func healthLabel(h waiting.Health) label {
 	return label{string(h.Grade), text, h.Sentence}
 }
 
-// recent returns the newest attempts of rows, or none if the log of successes cannot be read: then successes are missing.
+// recent returns the newest attempts of rows, or none if the delivery log cannot be read: then successes are missing.
 func (c *Console) recent(rows []*feed.Row) waiting.Recent {
 	if c.unread != "" || c.feed.Status().Unread != nil {
 		return nil

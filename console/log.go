@@ -82,7 +82,7 @@ func (c *Console) log(p *v1alpha1.Postback, may actions, r *http.Request) logPag
 	return log
 }
 
-// noLonger returns a note about the time before which deliveries of a Postback were pruned, or "". The log of successes keeps
+// noLonger returns a note about the time before which deliveries of a Postback were pruned, or "". The delivery log keeps
 // its own by other rules.
 func noLonger(p *v1alpha1.Postback, all []*feed.Row, now time.Time) string {
 	kept := &history.Kept{}

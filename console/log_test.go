@@ -47,6 +47,6 @@ func TestLogSaysSinceWhenItIsKept(t *testing.T) {
 	logged := row(3 * time.Hour)
 	logged.Logged = true
 	if got := noLonger(p, []*feed.Row{row(time.Hour), row(2 * time.Hour), logged}, now); got != "" {
-		t.Errorf("with a log of successes: %q", got)
+		t.Errorf("with a delivery log: %q", got)
 	}
 }

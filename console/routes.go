@@ -114,14 +114,14 @@ func (c *Console) problem() *problem {
 	return &problem{Lost: true, Short: apiServerAway, Text: "The API server does not answer.", Hint: "This page shows earlier data. The console continues by itself when the API server is back."}
 }
 
-// unreadLog returns nil if the page shows the log of successes too.
+// unreadLog returns nil if the page shows the delivery log too.
 func (c *Console) unreadLog(err error) *problem {
 	const text = "Some events delivered on the first attempt are missing here."
 	switch {
 	case c.unread != "":
-		return &problem{Lost: true, Short: logIncomplete, Text: text, Hint: "The log of successes cannot be read: " + c.unread}
+		return &problem{Lost: true, Short: logIncomplete, Text: text, Hint: "The delivery log cannot be read: " + c.unread}
 	case err != nil:
-		return &problem{Lost: true, Short: logIncomplete, Text: text, Hint: "The log of successes cannot be read now: " + err.Error()}
+		return &problem{Lost: true, Short: logIncomplete, Text: text, Hint: "The delivery log cannot be read now: " + err.Error()}
 	}
 	return nil
 }

@@ -101,7 +101,7 @@ func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *she
 	return s
 }
 
-// read reads a delivery from the API server, or if it is not there, from the log of successes.
+// read reads a delivery from the API server, or if it is not there, from the delivery log.
 func (c *Console) read(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	missing := c.client.Get(ctx, key, d)

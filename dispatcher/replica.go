@@ -253,7 +253,7 @@ func (r *replica) addIngest(synced func() bool) error {
 	)
 }
 
-// addReaders has people read the log of successes with the token or the client certificate that they have for the API server.
+// addReaders has people read the delivery log with the token or the client certificate that they have for the API server.
 func (r *replica) addReaders(o *logapi.Options) error {
 	readers := access.New(r.clientset, "", r.clock)
 	certificates, err := access.NewCertificates(r.clientset, readers)
@@ -267,7 +267,7 @@ func (r *replica) addReaders(o *logapi.Options) error {
 	return r.mgr.Add(certificates)
 }
 
-// parts are the parts of a replica that depend on its intake. log is nil without a log of successes.
+// parts are the parts of a replica that depend on its intake. log is nil without a delivery log.
 type parts struct {
 	intake  accept.Intake
 	backlog accept.Backlog

@@ -43,7 +43,7 @@ func (e *env) consoleCommand() *cobra.Command {
 		Use:   "console",
 		Short: "Serve the web console on this machine",
 		Long: "Serve the web console on 127.0.0.1. It shows Postbacks and their events as they change, and offers the actions of " +
-			"these commands. It works with your kubeconfig and rights, and talks to the API server, and to a dispatcher if that keeps a log of successes.\n\n" +
+			"these commands. It works with your kubeconfig and rights, and talks to the API server, and to a dispatcher if that keeps a delivery log.\n\n" +
 			"The printed link works once, for one browser. The console ends with Ctrl-C.",
 		Example: "  kubectl postback console\n  kubectl postback console -n partner-acme --port 8080 --open",
 		Args:    cobra.NoArgs,
@@ -87,7 +87,7 @@ func (o *consoleOptions) run(cmd *cobra.Command) error {
 	return console.Run(cmd.Context(), options)
 }
 
-// addLog has the console show the log of successes, or say why it cannot.
+// addLog has the console show the delivery log, or say why it cannot.
 func (o *consoleOptions) addLog(ctx context.Context, options *console.Options) error {
 	api, err := o.env.client()
 	if err != nil {

@@ -107,7 +107,7 @@ func newestFirst(a, b *v1alpha1.PostbackDelivery) int {
 // found are the deliveries that a query selects.
 type found struct {
 	newest []*v1alpha1.PostbackDelivery
-	// total is the number of counted deliveries; more is true if the log of successes has further ones.
+	// total is the number of counted deliveries; more is true if the delivery log has further ones.
 	total int
 	more  bool
 	// logVersion is the state of that log, or "" if there is none.

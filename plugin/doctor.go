@@ -209,7 +209,7 @@ func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, 
 	}
 }
 
-// checkLog reads a line of the log of successes, if the installation has one.
+// checkLog reads a line of the delivery log, if the installation has one.
 func (o *doctorOptions) checkLog(ctx context.Context, s *scope, r *report) {
 	log := o.get(ctx, s)
 	if log == nil {
@@ -221,13 +221,13 @@ func (o *doctorOptions) checkLog(ctx context.Context, s *scope, r *report) {
 	case err != nil:
 		o.failed(err)
 	default:
-		r.good("The log of successes can be read")
+		r.good("The delivery log can be read")
 	}
 }
 
 // unreadLog is the finding of a log that could not be read.
 func unreadLog(err error) finding {
-	return finding{warning, "The log of successes cannot be read: " + firstLine(explain(err)), "Events delivered on the first attempt are missing in all lists: docs/kubectl.md has the requirements for reading it"}
+	return finding{warning, "The delivery log cannot be read: " + firstLine(explain(err)), "Events delivered on the first attempt are missing in all lists: docs/kubectl.md has the requirements for reading it"}
 }
 
 // remedyOf returns the remedy for an outcome.

@@ -88,7 +88,7 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q query, printO
 	return err
 }
 
-// followSuccesses prints the deliveries of the log of successes, if the intake has one, until the returned function is called.
+// followSuccesses prints the deliveries of the delivery log, if the intake has one, until the returned function is called.
 func (o *eventsOptions) followSuccesses(ctx context.Context, s *scope, q query, version string, show func(*v1alpha1.PostbackDelivery) error) (stop func()) {
 	l, ok := q.logQuery()
 	log := s.log.client
@@ -110,7 +110,7 @@ func (o *eventsOptions) followSuccesses(ctx context.Context, s *scope, q query, 
 			},
 			Trouble: func(err error) {
 				if err != nil {
-					say(o.ErrOut, "The log of successes does not answer; trying again: %s", visible(err.Error()))
+					say(o.ErrOut, "The delivery log does not answer; trying again: %s", visible(err.Error()))
 				}
 			},
 		})

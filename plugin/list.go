@@ -63,7 +63,7 @@ func (o *listOptions) run(ctx context.Context) error {
 	}
 	defer o.close()
 	o.report = func(err error) {
-		say(o.ErrOut, "The log of successes could not be read, so newer successes may be missing in LAST SUCCESS: %s", visible(firstLine(explain(err))))
+		say(o.ErrOut, "The delivery log could not be read, so newer successes may be missing in LAST SUCCESS: %s", visible(firstLine(explain(err))))
 		say(o.ErrOut, "%s", logRemedy)
 	}
 	if o.allNamespaces {
@@ -162,7 +162,7 @@ var gradeColours = map[waiting.Grade]colour{waiting.Good: green, waiting.Neutral
 type activity struct {
 	pending, retrying      int
 	lastSuccess, oldestDue time.Time
-	// recent are the newest attempts. It is empty if the log of successes cannot be read: then successes are missing.
+	// recent are the newest attempts. It is empty if the delivery log cannot be read: then successes are missing.
 	recent waiting.Recent
 }
 

@@ -37,7 +37,7 @@ const (
 	maxLogPages = 200
 )
 
-// isLogged reports whether a delivery is in the log of successes alone: it is no object of the API server.
+// isLogged reports whether a delivery is in the delivery log alone: it is no object of the API server.
 func isLogged(d *v1alpha1.PostbackDelivery) bool { return d.UID == "" }
 
 // logQuery returns a query for the log. ok is false if it selects nothing there, where all is delivered.
@@ -45,7 +45,7 @@ func (q query) logQuery() (l deliverylog.Query, ok bool) {
 	return deliverylog.Query{Namespace: q.namespace, Postback: q.postback, Event: q.event, Since: q.since}, !q.failed && !q.undelivered
 }
 
-// logged passes the newest matches of a query in the log of successes to a function. It reports an error of the log, and
+// logged passes the newest matches of a query in the delivery log to a function. It reports an error of the log, and
 // the rest is shown nevertheless.
 func (s *scope) logged(ctx context.Context, q query, f *found, take func(*v1alpha1.PostbackDelivery)) {
 	l, ok := q.logQuery()
@@ -82,14 +82,14 @@ func (s *scope) logged(ctx context.Context, q query, f *found, take func(*v1alph
 			f.more = true
 			return
 		case pages == maxLogPages:
-			say(s.log.ErrOut, "The log of successes was not searched to its end, which would take long: bound it with --since.")
+			say(s.log.ErrOut, "The delivery log was not searched to its end, which would take long: bound it with --since.")
 			f.more = true
 			return
 		}
 	}
 }
 
-// loggedNamed returns the delivery of a name from the log of successes, or nil.
+// loggedNamed returns the delivery of a name from the delivery log, or nil.
 func (s *scope) loggedNamed(ctx context.Context, name string) (*v1alpha1.PostbackDelivery, error) {
 	log := s.log.get(ctx, s)
 	if log == nil || strings.Contains(name, "/") {
@@ -105,7 +105,7 @@ func (s *scope) loggedNamed(ctx context.Context, name string) (*v1alpha1.Postbac
 	return nil, ctx.Err()
 }
 
-// loggedLike returns the deliveries of an event from the log of successes. Without a delivery of that id, it returns those
+// loggedLike returns the deliveries of an event from the delivery log. Without a delivery of that id, it returns those
 // whose names or ids begin with it. Those that are known are left out.
 func (s *scope) loggedLike(ctx context.Context, name string, known []*v1alpha1.PostbackDelivery) []*v1alpha1.PostbackDelivery {
 	log := s.log.get(ctx, s)
@@ -124,10 +124,10 @@ func (s *scope) loggedLike(ctx context.Context, name string, known []*v1alpha1.P
 	})
 }
 
-// maxLookups bounds how many Postbacks are looked up in the log of successes one by one.
+// maxLookups bounds how many Postbacks are looked up in the delivery log one by one.
 const maxLookups = 40
 
-// loggedActivities adds the newest successes of each Postback that the log of successes has. Beyond a number of quiet Postbacks,
+// loggedActivities adds the newest successes of each Postback that the delivery log has. Beyond a number of quiet Postbacks,
 // it knows no successes before those of its first page: then older attempts are forgotten, too.
 func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postback, activities map[client.ObjectKey]*activity) {
 	since, seen := s.addLogged(ctx, deliverylog.Query{Namespace: s.namespace, Limit: logPage}, activities)
@@ -149,7 +149,7 @@ func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postb
 	}
 }
 
-// addLogged adds a page of the log of successes to activities. It returns the Postbacks that the page has, and since when it is
+// addLogged adds a page of the delivery log to activities. It returns the Postbacks that the page has, and since when it is
 // complete: zero if nothing is missing.
 func (s *scope) addLogged(ctx context.Context, q deliverylog.Query, activities map[client.ObjectKey]*activity) (since time.Time, seen map[client.ObjectKey]bool) {
 	log := s.log.get(ctx, s)

@@ -133,7 +133,7 @@ func choose(found []*v1alpha1.PostbackDelivery, name string, of func(*v1alpha1.P
 func (s *scope) notFound(ctx context.Context, l *lookup, others []*v1alpha1.PostbackDelivery, name, postback string, now time.Time) error {
 	about := fmt.Sprintf("there is no delivery and no event %q in namespace %s", name, s.namespace)
 	if s.log != nil && s.log.unread != nil {
-		return fmt.Errorf("event %q is unknown: no PostbackDelivery in namespace %s has it, and the log of successes, which may, could not be read: %s",
+		return fmt.Errorf("event %q is unknown: no PostbackDelivery in namespace %s has it, and the delivery log, which may, could not be read: %s",
 			name, s.namespace, explain(s.log.unread))
 	}
 	if postback != "" {

@@ -220,12 +220,12 @@ func (o *redeliverOptions) each(ctx context.Context, s *scope, deliveries []*v1a
 	return o.outcomes(ctx, s, deliveries, func(d *v1alpha1.PostbackDelivery) bool { return d.Status.LastHandledRedeliver == token })
 }
 
-// ask asks for a delivery. One of the log of successes has to be a PostbackDelivery again first.
+// ask asks for a delivery. One of the delivery log has to be a PostbackDelivery again first.
 func (o *redeliverOptions) ask(ctx context.Context, s *scope, d *v1alpha1.PostbackDelivery, token string) error {
 	if isLogged(d) {
 		restored, err := o.log.client.Restore(ctx, d.Namespace, d.Name)
 		if err != nil {
-			return fmt.Errorf("make a PostbackDelivery of %q in the log of successes: %w", d.Name, err)
+			return fmt.Errorf("make a PostbackDelivery of %q in the delivery log: %w", d.Name, err)
 		}
 		*d = *restored
 	}

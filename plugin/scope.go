@@ -94,7 +94,7 @@ func (e *env) namespace() (string, error) {
 type scope struct {
 	client.WithWatch
 	namespace string
-	// log is the log of successes, for verbs that show it.
+	// log is the delivery log, for verbs that show it.
 	log *logSource
 }
 
@@ -110,7 +110,7 @@ func (e *env) scope() (*scope, error) {
 	return &scope{WithWatch: c, namespace: namespace}, nil
 }
 
-// scope returns the scope of a verb that shows the log of successes, too.
+// scope returns the scope of a verb that shows the delivery log, too.
 func (l *logSource) scope() (*scope, error) {
 	s, err := l.env.scope()
 	if err == nil {

@@ -33,7 +33,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
-// logSource is the log of successes, which an installation with the JetStream intake has in addition to the PostbackDeliveries.
+// logSource is the delivery log, which an installation with the JetStream intake has in addition to the PostbackDeliveries.
 type logSource struct {
 	reach
 
@@ -73,7 +73,7 @@ func (l *logSource) missing(err error) {
 		l.report(err)
 		return
 	}
-	say(l.ErrOut, "The log of successes could not be read, so events delivered on the first attempt are missing here: %s", visible(firstLine(explain(err))))
+	say(l.ErrOut, "The delivery log could not be read, so events delivered on the first attempt are missing here: %s", visible(firstLine(explain(err))))
 	say(l.ErrOut, "%s", logRemedy)
 }
 
@@ -111,7 +111,7 @@ func (l *logSource) open(ctx context.Context, api client.Client) (*deliverylog.C
 		err := api.Get(ctx, client.ObjectKey{Namespace: l.installNamespace, Name: v1alpha1.IntakeLeaseName}, intake)
 		if err != nil || intake.Annotations[v1alpha1.IntakeAnnotation] != v1alpha1.IntakeJetStream {
 			// Without the right to read it, or without such an installation, the rest of the verb works.
-			return nil, nil //nolint:nilerr // Without a log of successes the Lease is absent.
+			return nil, nil //nolint:nilerr // Without a delivery log the Lease is absent.
 		}
 		base = intake.Annotations[v1alpha1.IngestURLAnnotation]
 	}

@@ -54,10 +54,10 @@ const (
 	// to the outside, an administrator can put its base URL into IngestURLAnnotation.
 	IntakeAnnotation    = "postback.dev/intake"
 	IngestURLAnnotation = "postback.dev/ingest-url"
-	// IntakeJetStream keeps deliveries that succeed on the first attempt in the log of successes, and the others as
+	// IntakeJetStream keeps deliveries that succeed on the first attempt in the delivery log, and the others as
 	// PostbackDeliveries.
 	IntakeJetStream = "jetstream"
-	// LeftOutAnnotation, on a bookmark in a watch of the log of successes, is the number of deliveries left out since the
+	// LeftOutAnnotation, on a bookmark in a watch of the delivery log, is the number of deliveries left out since the
 	// bookmark before, because there were too many to read.
 	LeftOutAnnotation = "postback.dev/left-out"
 	// TraceparentAnnotation, on a PostbackDelivery, holds its place in the trace of the event (W3C Trace Context), to which

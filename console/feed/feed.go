@@ -37,7 +37,7 @@ type Feed struct {
 	client    client.WithWatch
 	namespace string
 	sources   []*source
-	// successes is nil if there is no log of successes to be read.
+	// successes is nil if there is no delivery log to be read.
 	successes *deliverylog.Client
 
 	mu            sync.RWMutex
@@ -47,14 +47,14 @@ type Feed struct {
 	logs          *logs
 	subscriptions map[*Subscription]bool
 	changed       Changes
-	// unread is why the log of successes is not read, or nil.
+	// unread is why the delivery log is not read, or nil.
 	unread error
 }
 
 // statisticsSource is the place of that source among Feed.sources.
 const statisticsSource = 3
 
-// New returns a feed of a namespace, or of all if it is empty. It shows the log of successes, too, if that is not nil.
+// New returns a feed of a namespace, or of all if it is empty. It shows the delivery log, too, if that is not nil.
 func New(c client.WithWatch, namespace string, log *deliverylog.Client) *Feed {
 	f := &Feed{
 		client: c, namespace: namespace, successes: log, logs: newLogs(),
@@ -162,7 +162,7 @@ type Status struct {
 	// Kind names the kind that could not be read, and Err the cause.
 	Kind string
 	Err  error
-	// Unread is why the log of successes is not current, or nil.
+	// Unread is why the delivery log is not current, or nil.
 	Unread error
 	// Uncounted is why the PostbackStatistics could not be read, or nil.
 	Uncounted error

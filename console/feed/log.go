@@ -24,7 +24,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// maxLogged bounds how many rows of the log of successes are kept: about ten megabytes.
+// maxLogged bounds how many rows of the delivery log are kept: about ten megabytes.
 const maxLogged = 20000
 
 // maxRemoved bounds how many deletions are remembered for pages that were away.
@@ -35,7 +35,7 @@ type logs struct {
 	rows map[types.NamespacedName]*Row
 	logs map[types.NamespacedName][]*Row
 
-	// shadowed are the rows of the log of successes that a PostbackDelivery replaces, because a redelivery was
+	// shadowed are the rows of the delivery log that a PostbackDelivery replaces, because a redelivery was
 	// requested.
 	shadowed map[types.NamespacedName]*Row
 	// logged are the names of those of that log, the oldest first.
@@ -75,7 +75,7 @@ func (l *logs) put(r *Row) {
 	l.logs[r.Log()], l.rows[r.NamespacedName] = log, r
 }
 
-// putLogged adds a row of the log of successes, and returns the rows that changed. Beyond a number the oldest of them go.
+// putLogged adds a row of the delivery log, and returns the rows that changed. Beyond a number the oldest of them go.
 func (l *logs) putLogged(r *Row) (changed []*Row) {
 	known := l.rows[r.NamespacedName]
 	if known == nil && l.shadowed[r.NamespacedName] == nil {
@@ -98,7 +98,7 @@ func (l *logs) putLogged(r *Row) (changed []*Row) {
 	return changed
 }
 
-// forget takes out the row of a PostbackDelivery that went. If the log of successes has it, that row stands there again.
+// forget takes out the row of a PostbackDelivery that went. If the delivery log has it, that row stands there again.
 func (l *logs) forget(key types.NamespacedName) *Row {
 	gone := l.drop(key)
 	if logged := l.shadowed[key]; logged != nil {

@@ -51,7 +51,7 @@ type Row struct {
 	Next time.Time
 	// Asked and InBulk are those of waiting.Delivery.
 	Asked, InBulk bool
-	// Logged says that it is in the log of successes alone, and no PostbackDelivery.
+	// Logged says that it is in the delivery log alone, and no PostbackDelivery.
 	Logged bool
 
 	version  string

@@ -26,14 +26,14 @@ import (
 )
 
 const (
-	// firstLogged is how many rows of the log of successes are read at the start, loggedPage how many at a time.
+	// firstLogged is how many rows of the delivery log are read at the start, loggedPage how many at a time.
 	firstLogged = 5000
 	loggedPage  = 500
 	// loggedRetry is the pause after the log could not be read.
 	loggedRetry = 2 * time.Second
 )
 
-// follow keeps the rows of the log of successes current until ctx ends, or a dispatcher says that asking does not help.
+// follow keeps the rows of the delivery log current until ctx ends, or a dispatcher says that asking does not help.
 func (f *Feed) follow(ctx context.Context) {
 	var version string
 	for {
@@ -103,7 +103,7 @@ func (f *Feed) putLogged(deliveries ...*v1alpha1.PostbackDelivery) {
 	f.wake()
 }
 
-// heardLog notes the error of the log of successes, or nil.
+// heardLog notes the error of the delivery log, or nil.
 func (f *Feed) heardLog(err error) {
 	if deliverylog.IsNoLog(err) {
 		err = nil // Then all is at the API server.

@@ -23,7 +23,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// What is in the log of successes alone, and what somebody asked for again, so that it is in both.
+// What is in the delivery log alone, and what somebody asked for again, so that it is in both.
 func TestTheLogOfSuccessesStandsWithTheRest(t *testing.T) {
 	f := filled(t, 2)
 	f.putLogged(stored("logged", 5, "7"), stored("both", 6, "8"))
@@ -40,7 +40,7 @@ func TestTheLogOfSuccessesStandsWithTheRest(t *testing.T) {
 	// The log tells of it once more, as after the console has read it anew.
 	f.putLogged(stored("both", 6, "8"))
 	if r := f.Rows(crm)[0]; r.Logged {
-		t.Error("the log of successes hides the PostbackDelivery")
+		t.Error("the delivery log hides the PostbackDelivery")
 	}
 	// A list of the API server says nothing of the log.
 	if err := f.sources[2].Replace([]any{stored("d01", 1, "1"), object}, ""); err != nil {

@@ -73,7 +73,7 @@ type Acceptor interface {
 	Synced() bool
 }
 
-// LogDoor answers the requests for the log of successes on the same server. It is a *logapi.Handler.
+// LogDoor answers the requests for the delivery log on the same server. It is a *logapi.Handler.
 type LogDoor interface {
 	// Serve answers a request. It reports false if the path is another one.
 	Serve(w http.ResponseWriter, r *http.Request) bool
@@ -96,7 +96,7 @@ type Options struct {
 	Acceptor Acceptor
 	// Access authorises senders. Without it everybody may post, which needs an Address of the loopback interface.
 	Access Access
-	// LogDoor, if it is there, answers the requests for the log of successes.
+	// LogDoor, if it is there, answers the requests for the delivery log.
 	LogDoor LogDoor
 	// Traces, if it is there, gets the spans of requests.
 	Traces *trace.Traces

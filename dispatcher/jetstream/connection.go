@@ -30,8 +30,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/postback-dev/postback-operator/dispatcher/deliverylog"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
-	"github.com/postback-dev/postback-operator/dispatcher/successlog"
 )
 
 // Defaults of Options.
@@ -201,9 +201,9 @@ func (c *Connection) refused(_ *nats.Conn, err error) {
 	c.options.Log.Info("Cannot connect to NATS; trying again", "reason", err.Error())
 }
 
-// Log returns the log of successes, of the Postbacks that exist.
-func (c *Connection) Log(routes successlog.Routes) *successlog.Reader {
-	return &successlog.Reader{JetStream: c.js, Names: c.names, Routes: routes}
+// Log returns the delivery log, of the Postbacks that exist.
+func (c *Connection) Log(routes deliverylog.Routes) *deliverylog.Reader {
+	return &deliverylog.Reader{JetStream: c.js, Names: c.names, Routes: routes}
 }
 
 // Close flushes the messages under way and ends the connection.

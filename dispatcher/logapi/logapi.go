@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package logapi is the HTTP door for the log of successes: list, get and watch deliveries that succeeded in their first
+// Package logapi is the HTTP door for the delivery log: list, get and watch deliveries that succeeded in their first
 // attempt, and restore one as an object. dispatcher/httpapi has the server and its TLS.
 package logapi
 
@@ -32,23 +32,23 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/access"
+	"github.com/postback-dev/postback-operator/dispatcher/deliverylog"
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/pace"
-	"github.com/postback-dev/postback-operator/dispatcher/successlog"
 	"github.com/postback-dev/postback-operator/internal/fault"
 	"github.com/postback-dev/postback-operator/internal/metric"
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
-// Reader reads the log of successes.
+// Reader reads the delivery log.
 type Reader interface {
-	List(ctx context.Context, q successlog.Query, before uint64, limit int) (successlog.Page, error)
+	List(ctx context.Context, q deliverylog.Query, before uint64, limit int) (deliverylog.Page, error)
 	// Get returns nil if there is no such delivery.
 	Get(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error)
 	// Newest returns the sequence of the newest entry.
 	Newest(ctx context.Context) (sequence uint64, err error)
-	Follow(ctx context.Context, q successlog.Query, after uint64, receive func(sequence uint64, d *v1alpha1.PostbackDelivery) error) error
+	Follow(ctx context.Context, q deliverylog.Query, after uint64, receive func(sequence uint64, d *v1alpha1.PostbackDelivery) error) error
 }
 
 // Rights authenticates callers and checks their rights.
@@ -134,7 +134,7 @@ const (
 )
 
 var logRequests = metric.Dispatcher.Counters("postback_log_requests_total",
-	"Requests for the log of successes, by verb and result. Failed is an error of the dispatcher.",
+	"Requests for the delivery log, by verb and result. Failed is an error of the dispatcher.",
 	metric.Label{Name: "verb", Values: []string{listLog, getLog, watchLog, restoreLog}},
 	metric.Label{Name: "result", Values: []string{"Answered", "Refused", "Failed"}})
 
@@ -171,7 +171,7 @@ func logTarget(r *http.Request) (q *logRequest, ours bool, a *problem.Answer) {
 			q.verb = watchLog
 		}
 	case q.namespace == "" || parts[1] == "" || len(parts) > 3 || len(parts) == 3 && parts[2] != restoreVerb:
-		return nil, true, problem.Refuse(problem.NotFound, "Read the log of successes at /v1/deliveries, and at /v1/namespaces/{namespace}/deliveries, /deliveries/{name} and /deliveries/{name}/restore below it.")
+		return nil, true, problem.Refuse(problem.NotFound, "Read the delivery log at /v1/deliveries, and at /v1/namespaces/{namespace}/deliveries, /deliveries/{name} and /deliveries/{name}/restore below it.")
 	case len(parts) == 2:
 		q.verb, q.name = getLog, parts[1]
 	default:
@@ -188,7 +188,7 @@ func logTarget(r *http.Request) (q *logRequest, ours bool, a *problem.Answer) {
 	return q, true, nil
 }
 
-// Serve answers a request for the log of successes. It reports false if it is none.
+// Serve answers a request for the delivery log. It reports false if it is none.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) bool {
 	q, ours, a := logTarget(r)
 	if !ours {
@@ -230,7 +230,7 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 		return a
 	}
 	if h.options.Reader == nil {
-		return problem.Refuse(problem.NoLog, "This installation has no log of successes (--intake=kubernetes): all its deliveries are PostbackDeliveries in the Kubernetes API.")
+		return problem.Refuse(problem.NoLog, "This installation has no delivery log (--intake=kubernetes): all its deliveries are PostbackDeliveries in the Kubernetes API.")
 	}
 	if !h.options.Synced() {
 		a := problem.Refuse(problem.NotReady, "The Postbacks are not loaded yet: send the request again later.")
@@ -301,9 +301,9 @@ func (h *Handler) admitReader(ctx context.Context, r *http.Request, q *logReques
 
 // unreadable is the answer when the log cannot be read.
 func (h *Handler) unreadable(r *http.Request, err error) *problem.Answer {
-	a := problem.Refuse(problem.LogUnavailable, "The log of successes cannot be read now. Nothing of it is lost: send the request again later.")
+	a := problem.Refuse(problem.LogUnavailable, "The delivery log cannot be read now. Nothing of it is lost: send the request again later.")
 	if r.Context().Err() == nil {
-		h.options.Log.Error(err, "Cannot read the log of successes", "instance", a.Problem.Instance)
+		h.options.Log.Error(err, "Cannot read the delivery log", "instance", a.Problem.Instance)
 	}
 	return a
 }

@@ -40,9 +40,9 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
 	"github.com/postback-dev/postback-operator/dispatcher/access"
+	"github.com/postback-dev/postback-operator/dispatcher/deliverylog"
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
-	"github.com/postback-dev/postback-operator/dispatcher/successlog"
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
@@ -50,22 +50,22 @@ import (
 	"github.com/postback-dev/postback-operator/test/doors"
 )
 
-// memoryLog is a log of successes, the oldest first, for what does not depend on its stream.
+// memoryLog is a delivery log, the oldest first, for what does not depend on its stream.
 type memoryLog struct {
 	deliveries []*v1alpha1.PostbackDelivery
-	asked      successlog.Query
+	asked      deliverylog.Query
 	err        error
 	follow     chan *v1alpha1.PostbackDelivery
 }
 
-func (l *memoryLog) List(_ context.Context, q successlog.Query, before uint64, limit int) (successlog.Page, error) {
+func (l *memoryLog) List(_ context.Context, q deliverylog.Query, before uint64, limit int) (deliverylog.Page, error) {
 	l.asked = q
 	end := len(l.deliveries)
 	if before > 0 {
 		end = int(before) - 1
 	}
 	begin := max(end-limit, 0)
-	p := successlog.Page{Deliveries: slices.Clone(l.deliveries[begin:end]), Newest: uint64(len(l.deliveries))}
+	p := deliverylog.Page{Deliveries: slices.Clone(l.deliveries[begin:end]), Newest: uint64(len(l.deliveries))}
 	slices.Reverse(p.Deliveries)
 	if begin > 0 {
 		p.Before = uint64(begin) + 1
@@ -84,7 +84,7 @@ func (l *memoryLog) Get(_ context.Context, namespace, name string) (*v1alpha1.Po
 
 func (l *memoryLog) Newest(context.Context) (uint64, error) { return uint64(len(l.deliveries)), l.err }
 
-func (l *memoryLog) Follow(ctx context.Context, q successlog.Query, after uint64, tell func(uint64, *v1alpha1.PostbackDelivery) error) error {
+func (l *memoryLog) Follow(ctx context.Context, q deliverylog.Query, after uint64, tell func(uint64, *v1alpha1.PostbackDelivery) error) error {
 	l.asked = q
 	for {
 		select {
@@ -236,11 +236,11 @@ func TestListTheLog(t *testing.T) {
 	if want := "evt_4 evt_3 evt_2 evt_1 evt_0"; strings.Join(ids, " ") != want {
 		t.Errorf("got %v, want %s", ids, want)
 	}
-	want := successlog.Query{Namespace: "acme", Postback: "crm", EventType: "lead.created", Prefix: "evt_", Since: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	want := deliverylog.Query{Namespace: "acme", Postback: "crm", EventType: "lead.created", Prefix: "evt_", Since: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	if log.asked != want {
 		t.Errorf("asked for %+v, want %+v", log.asked, want)
 	}
-	log.err = successlog.ErrUnavailable
+	log.err = deliverylog.ErrUnavailable
 	if got := ask(t, "GET", server.URL+"/v1/namespaces/acme/deliveries", ""); got.code != 503 || got.header.Get("Retry-After") != "1" || got.Instance == "" {
 		t.Errorf("without its server: %d %s", got.code, got.raw)
 	}

@@ -28,9 +28,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/deliverylog"
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
-	"github.com/postback-dev/postback-operator/dispatcher/successlog"
 	"github.com/postback-dev/postback-operator/internal/audit"
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
@@ -56,7 +56,7 @@ const (
 )
 
 // logQuery reads what a query selects. A parameter that is not known is refused: without it the answer would be another one.
-func logQuery(namespace string, values url.Values) (q successlog.Query, err error) {
+func logQuery(namespace string, values url.Values) (q deliverylog.Query, err error) {
 	q.Namespace = namespace
 	for name := range values {
 		value := values.Get(name)
@@ -108,7 +108,7 @@ func (h *Handler) listLogged(ctx context.Context, r *http.Request, q *logRequest
 			return problem.Refuse(problem.InvalidQuery, "%s.", err.Error())
 		}
 	}
-	page, err := h.options.Reader.List(ctx, query, before, int(min(limit, successlog.MaxLimit)))
+	page, err := h.options.Reader.List(ctx, query, before, int(min(limit, deliverylog.MaxLimit)))
 	if err != nil {
 		return h.unreadable(r, err)
 	}
@@ -131,7 +131,7 @@ func (h *Handler) logged(ctx context.Context, r *http.Request, q *logRequest) (*
 	case err != nil:
 		return nil, h.unreadable(r, err)
 	case d == nil:
-		return nil, problem.Refuse(problem.NoDelivery, "The log of successes has no delivery %q in namespace %s.", q.name, q.namespace)
+		return nil, problem.Refuse(problem.NoDelivery, "The delivery log has no delivery %q in namespace %s.", q.name, q.namespace)
 	}
 	return d, nil
 }

@@ -47,7 +47,7 @@ const (
 	TestEventAction = "TestEvent"
 	// RedeliverySinceAction says that redelivery of all deliveries since a time was requested, or refused.
 	RedeliverySinceAction = "RedeliverySince"
-	// DeliveryRestoredAction: a delivery of the log of successes was made a PostbackDelivery again, because a user wants to
+	// DeliveryRestoredAction: a delivery of the delivery log was made a PostbackDelivery again, because a user wants to
 	// redeliver it.
 	DeliveryRestoredAction = "DeliveryRestored"
 	// RedeliveredAction marks an attempt that a user requested.

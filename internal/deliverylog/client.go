@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package deliverylog reads the log of successes of the JetStream intake through a dispatcher, as docs/ingest.md describes. It
+// Package deliverylog reads the delivery log of the JetStream intake through a dispatcher, as docs/ingest.md describes. It
 // is what the kubectl plugin and its console have in common.
 package deliverylog
 
@@ -129,7 +129,7 @@ func isProblem(err error, kind string) bool {
 	return ok && p.Type == "urn:postback:problem:"+kind
 }
 
-// IsNoLog reports whether a dispatcher said that it keeps no log of successes: then all deliveries are at the API server.
+// IsNoLog reports whether a dispatcher said that it keeps no delivery log: then all deliveries are at the API server.
 func IsNoLog(err error) bool { return isProblem(err, "no-log") }
 
 // IsNotFound reports whether a dispatcher said that the log has no such delivery.

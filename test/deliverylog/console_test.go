@@ -171,5 +171,5 @@ func TestTheConsoleSaysWhatItCannotShow(t *testing.T) {
 	n.postback("crm")
 	p := n.console(cp.Kubeconfig)
 	// Nobody made a port-forward, for there is no kubelet.
-	p.see("/p/"+n.namespace+"/crm", "The log of successes cannot be read")
+	p.see("/p/"+n.namespace+"/crm", "The delivery log cannot be read")
 }

@@ -286,7 +286,7 @@ func TestReplicasShareTheStream(t *testing.T) {
 	t.Logf("%d events, attempted by %v", len(ids), by)
 }
 
-// TestLogKeepsWhatItsBoundsAllow: the oldest successes leave the log when there are too many bytes of them, and each when it is
+// TestLogKeepsWhatItsBoundsAllow: the oldest deliveries leave the log when there are too many bytes of them, and each when it is
 // too old.
 func TestLogKeepsWhatItsBoundsAllow(t *testing.T) {
 	onlyJetStream(t)

@@ -68,7 +68,7 @@ var (
 
 	InvalidQuery    = Kind{"invalid-query", http.StatusBadRequest, "The query is not valid", 0}
 	ForbiddenReader = Kind{"forbidden-log", http.StatusForbidden, "The caller may not do this with PostbackDeliveries", 0}
-	NoLog           = Kind{"no-log", http.StatusNotFound, "There is no log of successes", 0}
+	NoLog           = Kind{"no-log", http.StatusNotFound, "There is no delivery log", 0}
 	NoDelivery      = Kind{"no-delivery", http.StatusNotFound, "The log has no such delivery", 0}
 	NotRestored     = Kind{"not-restored", http.StatusServiceUnavailable, "The delivery could not be restored", 5 * time.Second}
 	LogUnavailable  = Kind{"log-unavailable", http.StatusServiceUnavailable, "The log cannot be read", time.Second}

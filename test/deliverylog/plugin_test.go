@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package deliverylog tests the log of successes as people see it: the kubectl plugin reads it through a dispatcher with the
+// Package deliverylog tests the delivery log as people see it: the kubectl plugin reads it through a dispatcher with the
 // JetStream intake, beside a real API server and a real nats-server.
 package deliverylog
 
@@ -353,7 +353,7 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-func TestRedeliverALoggedSuccess(t *testing.T) {
+func TestRedeliverALoggedDelivery(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
 	viewer, editor := n.person("viewer", "view", false), n.person("editor", "edit", false)
@@ -465,7 +465,7 @@ func TestAClientCertificateReadsTheLog(t *testing.T) {
 	announce(t, other.IngestURL())
 	n.see(cp.Kubeconfig, []string{"evt_1"}, "events")
 	n.see(cp.Kubeconfig, []string{"evt_1", "Delivered"}, "event", "evt_1")
-	n.see(cp.Kubeconfig, []string{"The log of successes can be read"}, "doctor")
+	n.see(cp.Kubeconfig, []string{"The delivery log can be read"}, "doctor")
 	n.console(cp.Kubeconfig).see("/p/"+n.namespace+"/crm", "evt_1")
 }
 

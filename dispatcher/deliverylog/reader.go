@@ -14,14 +14,14 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package successlog reads the log of successes: the stream into which the JetStream intake writes each delivery that
+// Package deliverylog reads the delivery log: the stream into which the JetStream intake writes each delivery that
 // succeeds in its first attempt. It returns PostbackDeliveries in the form of the API server.
 //
 // A log may hold many millions, of which a request wants a few. So the newest are looked for in windows that grow
 // backwards while they hold too little, the server picks by subject what belongs to one Postback or namespace, and what it
 // cannot pick by, such as the type of an event, is looked through within bounds: then a page may hold less than was asked
 // for, and says from where to go on.
-package successlog
+package deliverylog
 
 import (
 	"context"
@@ -55,7 +55,7 @@ const (
 )
 
 // ErrUnavailable means that the log could not be read, so its content is unknown.
-var ErrUnavailable = errors.New("the log of successes cannot be read")
+var ErrUnavailable = errors.New("the delivery log cannot be read")
 
 // Routes are the Postbacks that exist.
 type Routes interface {
