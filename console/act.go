@@ -66,12 +66,12 @@ type dialog struct {
 	Held string
 	// OldKeyEnds is the end of the key that was replaced, zero if it signs no longer.
 	OldKeyEnds time.Time
-	// successes is the delivery log, which may have events to send again, or nil.
-	successes *deliverylog.Client
-	token     string
-	done      string
-	to        string
-	finished  bool
+	// stream may hold what is to be sent again. It is nil if there is none.
+	stream   *deliverylog.Client
+	token    string
+	done     string
+	to       string
+	finished bool
 }
 
 // act is something that a person can do.
@@ -125,7 +125,7 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	d := &dialog{
 		P: p.DeepCopy(), Key: key.DeepCopy(), May: c.rights.of(r.Context(), p, key), Path: r.URL.Path, Form: r.Form,
 		Counts: feed.Count(c.feed.Rows(keyOf(r))), token: action.Token(c.clock.Now()),
-		successes: c.successes,
+		stream: c.deliveries.Stream,
 	}
 	d.Tool, d.ToolName = action.ManagedBy(p)
 	d.Refused = a.refused(d.May)
@@ -261,13 +261,13 @@ func doRedeliver(ctx context.Context, c client.Client, d *dialog) (client.Object
 	return nil, nil
 }
 
-// redeliver asks for another attempt of a delivery. One of the delivery log has to be a PostbackDelivery again first.
+// redeliver asks for another attempt of a delivery. One of the stream alone has to be a PostbackDelivery again first.
 func (d *dialog) redeliver(ctx context.Context, c client.Client, o *v1alpha1.PostbackDelivery) error {
 	err := action.Redeliver(ctx, c, o, d.token)
-	if !apierrors.IsNotFound(err) || d.successes == nil {
+	if !apierrors.IsNotFound(err) || d.stream == nil {
 		return err
 	}
-	restored, err := d.successes.Restore(ctx, o.Namespace, o.Name)
+	restored, err := d.stream.Restore(ctx, o.Namespace, o.Name)
 	if err != nil {
 		return err
 	}

@@ -62,9 +62,9 @@ type Options struct {
 	Namespace string
 	// Kubectl names the cluster, for the eye and for scripts. It may be empty.
 	Kubectl curl.Kubectl
-	// Successes is the delivery log, or nil if there is none to be read; Unread says why not, if somebody should know.
-	Successes *deliverylog.Client
-	Unread    string
+	// Stream is that of the delivery log, or nil if there is none to be read; Unread says why not, if somebody should know.
+	Stream *deliverylog.Client
+	Unread string
 	// Address to listen on, of loopback. The default is a free port of 127.0.0.1.
 	Address string
 	// Out gets the address that opens the console.
@@ -77,16 +77,16 @@ type Options struct {
 
 // Console is a console that listens.
 type Console struct {
-	namespace string
-	kubectl   curl.Kubectl
-	client    client.Client
-	feed      *feed.Feed
-	successes *deliverylog.Client
-	unread    string
-	rights    *rights
-	guard     *guard.Guard
-	clock     clock.PassiveClock
-	listener  net.Listener
+	namespace  string
+	kubectl    curl.Kubectl
+	client     client.Client
+	feed       *feed.Feed
+	deliveries *deliverylog.Log
+	unread     string
+	rights     *rights
+	guard      *guard.Guard
+	clock      clock.PassiveClock
+	listener   net.Listener
 	// started ends when the console does; its streams end with it.
 	started context.Context //nolint:containedctx // It is the server's lifetime, not that of a call.
 	end     context.CancelFunc
@@ -125,7 +125,7 @@ func New(ctx context.Context, o Options) (*Console, error) {
 	started, end := context.WithCancel(context.WithoutCancel(ctx))
 	return &Console{
 		namespace: o.Namespace, kubectl: o.Kubectl, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
-		feed: feed.New(c, o.Namespace, o.Successes), successes: o.Successes, unread: o.Unread, rights: newRights(clients.AuthorizationV1(), o.Clock), guard: guard.New(port), clock: o.Clock,
+		feed: feed.New(c, o.Namespace, o.Stream), deliveries: &deliverylog.Log{API: c, Stream: o.Stream}, unread: o.Unread, rights: newRights(clients.AuthorizationV1(), o.Clock), guard: guard.New(port), clock: o.Clock,
 		listener: listener, started: started, end: end,
 	}, nil
 }

@@ -75,21 +75,18 @@ func (c *Console) log(p *v1alpha1.Postback, may actions, r *http.Request) logPag
 			log.Older = link(path, r.Form, "before", "", "after", rows[len(rows)-1].Cursor())
 		}
 	}
-	if log.Older == "" {
+	if log.Older == "" && c.unread == "" && c.feed.Status().AllObjects {
 		log.NoLonger = noLonger(p, all, c.clock.Now())
 	}
 	log.choices(all, filter, r.Form)
 	return log
 }
 
-// noLonger returns a note about the time before which deliveries of a Postback were pruned, or "". The delivery log keeps
-// its own by other rules.
+// noLonger returns a note about the time before which deliveries of a Postback were pruned, or "". It is for logs of objects
+// alone: the stream keeps its own by other rules.
 func noLonger(p *v1alpha1.Postback, all []*feed.Row, now time.Time) string {
 	kept := &history.Kept{}
 	for _, row := range all {
-		if row.Logged {
-			return ""
-		}
 		finished := row.Created
 		if last := row.Last(); !last.Time.IsZero() {
 			finished = last.Time.Add(last.Duration)

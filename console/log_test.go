@@ -25,6 +25,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
@@ -35,7 +36,7 @@ func TestLogSaysSinceWhenItIsKept(t *testing.T) {
 		Spec:       v1alpha1.PostbackSpec{History: &v1alpha1.History{Delivered: ptr.To[int32](2)}},
 	}
 	row := func(ago time.Duration) *feed.Row {
-		return &feed.Row{Phase: v1alpha1.DeliveryDelivered, Created: now.Add(-24 * time.Hour), Recent: []feed.Sample{{Attempt: waiting.Attempt{Time: now.Add(-ago)}, Duration: time.Second}}}
+		return &feed.Row{Place: deliverylog.Place{Created: now.Add(-24 * time.Hour)}, Phase: v1alpha1.DeliveryDelivered, Recent: []feed.Sample{{Attempt: waiting.Attempt{Time: now.Add(-ago)}, Duration: time.Second}}}
 	}
 	if got := noLonger(p, []*feed.Row{row(time.Hour)}, now); got != "" {
 		t.Errorf("of one: %q", got)
@@ -43,10 +44,5 @@ func TestLogSaysSinceWhenItIsKept(t *testing.T) {
 	const want = "Postback crm keeps the newest 2 delivered events (spec.history.delivered): what was delivered before 2026-03-10T10:00:01Z is no longer kept."
 	if got := noLonger(p, []*feed.Row{row(time.Hour), row(2 * time.Hour)}, now); got != want {
 		t.Errorf("of two: %q", got)
-	}
-	logged := row(3 * time.Hour)
-	logged.Logged = true
-	if got := noLonger(p, []*feed.Row{row(time.Hour), row(2 * time.Hour), logged}, now); got != "" {
-		t.Errorf("with a delivery log: %q", got)
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/console/guard"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
 // routes returns the handler of permitted requests.
@@ -114,7 +115,7 @@ func (c *Console) problem() *problem {
 	return &problem{Lost: true, Short: apiServerAway, Text: "The API server does not answer.", Hint: "This page shows earlier data. The console continues by itself when the API server is back."}
 }
 
-// unreadLog returns nil if the page shows the delivery log too.
+// unreadLog returns nil if the page shows the stream of the delivery log too.
 func (c *Console) unreadLog(err error) *problem {
 	const text = "Some events delivered on the first attempt are missing here."
 	switch {
@@ -126,8 +127,11 @@ func (c *Console) unreadLog(err error) *problem {
 	return nil
 }
 
-// explain returns an error of the API server, for humans.
+// explain returns an error of the API server, or of the delivery log, for humans.
 func explain(err error) string {
+	if unread, ok := errors.AsType[*deliverylog.UnreadError](err); ok {
+		return "The delivery log cannot be read now: " + unread.Err.Error()
+	}
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
 		return status.Status().Message
 	}

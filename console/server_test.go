@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
 func TestRequestsEnd(t *testing.T) {
@@ -72,11 +73,11 @@ func TestMissingEvent(t *testing.T) {
 			return nil
 		},
 	} {
-		c := &Console{client: interceptor.NewClient(nil, interceptor.Funcs{
+		c := &Console{deliveries: &deliverylog.Log{API: interceptor.NewClient(nil, interceptor.Funcs{
 			Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
 				return get(object)
 			},
-		})}
+		})}}
 		for file, handler := range map[string]http.HandlerFunc{"body": c.body, "curl": c.curl} {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/p/acme/crm/d/x/"+file, nil)
 			r.SetPathValue("namespace", "acme")

@@ -18,7 +18,6 @@ package console
 
 import (
 	"cmp"
-	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -33,7 +32,6 @@ import (
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/console/text"
 	"github.com/postback-dev/postback-operator/internal/curl"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
@@ -87,7 +85,7 @@ func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *she
 			s.Older = link(path+"/d/"+older.Name, r.Form)
 		}
 	}
-	switch d, err := c.read(r.Context(), key); {
+	switch d, err := c.deliveries.Get(r.Context(), key); {
 	case err == nil && d.Spec.PostbackRef.Name == p.Name:
 		s.fill(p, d)
 		s.Wait = c.whyRow(p, feed.NewRow(d))
@@ -99,20 +97,6 @@ func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *she
 		s.Why = explain(err)
 	}
 	return s
-}
-
-// read reads a delivery from the API server, or if it is not there, from the delivery log.
-func (c *Console) read(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
-	d := &v1alpha1.PostbackDelivery{}
-	missing := c.client.Get(ctx, key, d)
-	if c.successes == nil || !apierrors.IsNotFound(missing) {
-		return d, missing
-	}
-	logged, err := c.successes.Get(ctx, key.Namespace, key.Name)
-	if deliverylog.IsNotFound(err) || deliverylog.IsRefused(err) {
-		return nil, missing
-	}
-	return logged, err
 }
 
 func (s *sheet) fill(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) {
@@ -162,7 +146,7 @@ const noEvent = "There is no such event any more. Finished ones are kept as spec
 // delivery reads the delivery that a request is about. If it cannot, it says so to the browser and returns nil.
 func (c *Console) delivery(w http.ResponseWriter, r *http.Request) *v1alpha1.PostbackDelivery {
 	key := keyOf(r)
-	d, err := c.read(r.Context(), types.NamespacedName{Namespace: key.Namespace, Name: r.PathValue("delivery")})
+	d, err := c.deliveries.Get(r.Context(), types.NamespacedName{Namespace: key.Namespace, Name: r.PathValue("delivery")})
 	switch {
 	case err == nil && d.Spec.PostbackRef.Name == key.Name:
 		return d

@@ -93,10 +93,10 @@ func (o *consoleOptions) addLog(ctx context.Context, options *console.Options) e
 	if err != nil {
 		return err
 	}
-	if o.logSource.client, err = o.open(ctx, api); err != nil {
+	if o.logSource.client, err = o.find(ctx, api); err != nil {
 		options.Unread = explain(err)
 	}
-	options.Successes = o.logSource.client
+	options.Stream = o.logSource.client
 	return nil
 }
 

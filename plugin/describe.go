@@ -31,6 +31,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
@@ -63,7 +64,7 @@ func (e *env) describe(ctx context.Context, log *logSource, name string) error {
 		return err
 	}
 	a := &activity{}
-	f, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, limit: describedEvents}, false, a.add)
+	page, err := s.deliveries(ctx, deliverylog.Query{Namespace: p.Namespace, Postback: p.Name, Limit: describedEvents}, false, a.add)
 	if err != nil {
 		return err
 	}
@@ -78,16 +79,16 @@ func (e *env) describe(ctx context.Context, log *logSource, name string) error {
 	if at := counts.lastSuccess(key); at.After(a.lastSuccess) {
 		a.lastSuccess = at
 	}
-	d.deliveries(a, f)
+	d.deliveries(a, page)
 	d.statistics(counts, key)
 	d.field("Waits", "%s", waiting.Postback(p, d.now).Sentence)
 	d.conditions(p.Status.Conditions)
-	if len(f.newest) == 0 {
+	if len(page.Deliveries) == 0 {
 		return nil
 	}
 	say(e.Out, "\nNewest events:")
 	o := &eventsOptions{env: e, output: &output{}}
-	return o.table(query{postback: p.Name}).print(e.Out, logRows(f.newest, e.waits(ctx, s, p.Namespace))...)
+	return o.table(deliverylog.Query{Postback: p.Name}).print(e.Out, logRows(page.Deliveries, e.waits(ctx, s, p.Namespace))...)
 }
 
 // description writes fields, one a line.
@@ -205,9 +206,9 @@ func (d *description) secret(p *v1alpha1.Postback, s *v1alpha1.PostbackSecret) {
 	}
 }
 
-func (d *description) deliveries(a *activity, f found) {
-	kept := decimal(f.total)
-	if f.more {
+func (d *description) deliveries(a *activity, page *deliverylog.Page) {
+	kept := decimal(page.Total)
+	if page.More {
 		kept = "more than " + kept
 	}
 	d.field("Events", "%s kept; %d pending, %d being retried", kept, a.pending, a.retrying)

@@ -164,7 +164,7 @@ func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, 
 	if !o.sendTest {
 		var a v1alpha1.Attempt
 		told := &activity{}
-		_, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, limit: waiting.MaxRecent}, false, func(d *v1alpha1.PostbackDelivery) {
+		_, err := s.deliveries(ctx, deliverylog.Query{Namespace: p.Namespace, Postback: p.Name, Limit: waiting.MaxRecent}, false, func(d *v1alpha1.PostbackDelivery) {
 			told.add(d)
 			if n := len(d.Status.Attempts); n > 0 && d.Status.Attempts[n-1].Time.After(a.Time.Time) {
 				a = d.Status.Attempts[n-1]
@@ -209,13 +209,13 @@ func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, 
 	}
 }
 
-// checkLog reads a line of the delivery log, if the installation has one.
+// checkLog reads a line of the stream, if the installation has one.
 func (o *doctorOptions) checkLog(ctx context.Context, s *scope, r *report) {
-	log := o.get(ctx, s)
-	if log == nil {
+	stream := o.open(ctx, s).Stream
+	if stream == nil {
 		return // There is none, or why it is not read is reported.
 	}
-	_, err := log.List(ctx, deliverylog.Query{Namespace: s.namespace, Limit: 1})
+	_, err := stream.List(ctx, deliverylog.Query{Namespace: s.namespace, Limit: 1})
 	switch {
 	case deliverylog.IsNoLog(err):
 	case err != nil:

@@ -26,6 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 	"github.com/postback-dev/postback-operator/internal/history"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
@@ -66,8 +67,8 @@ func (e *env) eventsCommand() *cobra.Command {
 	return cmd
 }
 
-func (o *eventsOptions) query(cmd *cobra.Command, args []string) (query, error) {
-	q := query{event: o.event, failed: o.failed, limit: o.limit}
+func (o *eventsOptions) query(cmd *cobra.Command, args []string) (deliverylog.Query, error) {
+	q := deliverylog.Query{Event: o.event, Failed: o.failed, Limit: o.limit}
 	switch {
 	case o.limit < 0:
 		return q, usagef(cmd, "--limit must be 0, for no limit, or more")
@@ -76,7 +77,7 @@ func (o *eventsOptions) query(cmd *cobra.Command, args []string) (query, error) 
 	case o.allNamespaces && len(args) > 0:
 		return q, usagef(cmd, "--all-namespaces is for all Postbacks: omit %q, or name its namespace with -n", args[0])
 	}
-	q.since = o.since.time(o.clock.Now())
+	q.Since = o.since.time(o.clock.Now())
 	return q, nil
 }
 
@@ -100,40 +101,40 @@ func (o *eventsOptions) run(cmd *cobra.Command, args []string) error {
 		if p, err = s.postback(ctx, args[0]); err != nil {
 			return err
 		}
-		q.postback = p.Name
+		q.Postback = p.Name
 	}
-	if q.namespace = s.namespace; o.allNamespaces {
-		q.namespace = metav1.NamespaceAll
+	if q.Namespace = s.namespace; o.allNamespaces {
+		q.Namespace = metav1.NamespaceAll
 	}
 	if o.follow {
 		return o.followLog(ctx, s, q, printObject)
 	}
 	kept := &history.Kept{}
-	f, err := s.deliveries(ctx, q, printObject != nil, func(d *v1alpha1.PostbackDelivery) { kept.Add(d, o.clock.Now()) })
+	page, err := s.deliveries(ctx, q, printObject != nil, func(d *v1alpha1.PostbackDelivery) { kept.Add(d, o.clock.Now()) })
 	if err != nil {
 		return err
 	}
 	if printObject != nil {
-		if err := printObject(o.env, listOf(f.newest)); err != nil {
+		if err := printObject(o.env, listOf(page.Deliveries)); err != nil {
 			return err
 		}
 		return o.log.incomplete()
 	}
-	if err := o.printLog(q, f, o.waits(ctx, s, q.namespace)); err != nil {
+	if err := o.printLog(q, page, o.waits(ctx, s, q.Namespace)); err != nil {
 		return err
 	}
 	if o.log.unread == nil {
-		o.printKept(p, q, f, kept)
+		o.printKept(p, q, page, kept)
 	}
 	return o.log.incomplete()
 }
 
 // printKept prints the time since which the log of a Postback is complete, if it is shown as a whole.
-func (o *eventsOptions) printKept(p *v1alpha1.Postback, q query, f found, kept *history.Kept) {
-	if p == nil || q.failed || q.event != "" || f.more || f.logVersion != "" || f.total > len(f.newest) {
+func (o *eventsOptions) printKept(p *v1alpha1.Postback, q deliverylog.Query, page *deliverylog.Page, kept *history.Kept) {
+	if p == nil || q.Failed || q.Event != "" || page.More || page.Version != "" || page.Total > len(page.Deliveries) {
 		return
 	}
-	if since, why := kept.Since(p, o.clock.Now()); since.After(q.since) {
+	if since, why := kept.Since(p, o.clock.Now()); since.After(q.Since) {
 		say(o.ErrOut, "%s", why)
 	}
 }
@@ -146,52 +147,52 @@ func listOf(deliveries []*v1alpha1.PostbackDelivery) *v1alpha1.PostbackDeliveryL
 	return list
 }
 
-func (o *eventsOptions) printLog(q query, f found, w *waits) error {
-	if f.total == 0 && o.log.unread != nil {
-		say(o.ErrOut, "No event%s is known beside that log.", q.describe())
+func (o *eventsOptions) printLog(q deliverylog.Query, page *deliverylog.Page, w *waits) error {
+	if page.Total == 0 && o.log.unread != nil {
+		say(o.ErrOut, "No event%s is known beside that log.", described(q))
 		return nil
 	}
-	if f.total == 0 {
-		say(o.ErrOut, "No events%s. \"kubectl postback test\" sends one.", q.describe())
+	if page.Total == 0 {
+		say(o.ErrOut, "No events%s. \"kubectl postback test\" sends one.", described(q))
 		return nil
 	}
 	t := o.table(q)
-	if err := t.print(o.Out, logRows(f.newest, w)...); err != nil {
+	if err := t.print(o.Out, logRows(page.Deliveries, w)...); err != nil {
 		return err
 	}
 	switch {
-	case f.more:
-		say(o.ErrOut, "The newest %d: see more with --limit.", len(f.newest))
-	case f.total > len(f.newest):
-		say(o.ErrOut, "%d of %d, the newest: see more with --limit.", len(f.newest), f.total)
+	case page.More:
+		say(o.ErrOut, "The newest %d: see more with --limit.", len(page.Deliveries))
+	case page.Total > len(page.Deliveries):
+		say(o.ErrOut, "%d of %d, the newest: see more with --limit.", len(page.Deliveries), page.Total)
 	}
 	return nil
 }
 
-// describe returns the selection of the query, for a sentence.
-func (q query) describe() string {
+// described says what a query selects, for a sentence.
+func described(q deliverylog.Query) string {
 	text := ""
-	if q.failed {
+	if q.Failed {
 		text += " that failed"
 	}
-	if q.event != "" {
-		text += " of type " + q.event
+	if q.Event != "" {
+		text += " of type " + q.Event
 	}
-	if q.postback != "" {
-		text += " for postback " + q.postback
+	if q.Postback != "" {
+		text += " for postback " + q.Postback
 	}
-	if q.namespace != "" {
-		text += " in namespace " + q.namespace
+	if q.Namespace != "" {
+		text += " in namespace " + q.Namespace
 	}
-	if !q.since.IsZero() {
-		text += " since " + q.since.UTC().Format(time.RFC3339)
+	if !q.Since.IsZero() {
+		text += " since " + q.Since.UTC().Format(time.RFC3339)
 	}
 	return text
 }
 
-func (o *eventsOptions) table(q query) *table {
+func (o *eventsOptions) table(q deliverylog.Query) *table {
 	return newTable(o.Out, o.output.wide,
-		column{name: "NAMESPACE", wide: !o.allNamespaces, least: 6}, column{name: "TIME"}, column{name: "POSTBACK", wide: q.postback != "", least: 6}, column{name: "EVENT", least: 10, ending: testMark},
+		column{name: "NAMESPACE", wide: !o.allNamespaces, least: 6}, column{name: "TIME"}, column{name: "POSTBACK", wide: q.Postback != "", least: 6}, column{name: "EVENT", least: 10, ending: testMark},
 		column{name: "ID", least: 8, first: true}, column{name: "STATUS"}, column{name: "HTTP"}, column{name: "TRIES"}, column{name: "TOOK"}, column{name: "NEXT"},
 		column{name: "OUTCOME", wide: true}, column{name: "CREATED", wide: true}, column{name: "NAME", wide: true}, column{name: "WAITS", wide: true}, column{name: "MESSAGE", wide: true})
 }

@@ -22,23 +22,36 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
+// maxFollowed bounds the entries of the stream that are known to be printed.
+const maxFollowed = 20000
+
 // followLog prints the log, oldest first, and then each change as it happens, until ctx ends.
-func (o *eventsOptions) followLog(ctx context.Context, s *scope, q query, printObject func(*env, runtime.Object) error) error {
-	// Versions of the deliveries that were printed, or existed before.
-	seen := map[types.NamespacedName]string{}
-	f, err := s.deliveries(ctx, q, printObject != nil, func(d *v1alpha1.PostbackDelivery) { seen[client.ObjectKeyFromObject(d)] = d.ResourceVersion })
+func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliverylog.Query, printObject func(*env, runtime.Object) error) error {
+	// Both sources tell at the same time. The union knows the version of each delivery, as printed or selected before.
+	var one sync.Mutex
+	changed := false
+	union := deliverylog.NewUnion(maxFollowed, func(_, now string) { changed = changed || now != "" })
+	put := func(d *v1alpha1.PostbackDelivery) (news bool) {
+		changed = false
+		if deliverylog.IsObject(d) {
+			union.PutObject(client.ObjectKeyFromObject(d), d.ResourceVersion)
+		} else {
+			union.PutLogged(client.ObjectKeyFromObject(d), d.ResourceVersion)
+		}
+		return changed && q.Selects(d)
+	}
+	page, err := s.deliveries(ctx, q, printObject != nil, func(d *v1alpha1.PostbackDelivery) { put(d) })
 	if err != nil {
 		return err
 	}
-	slices.Reverse(f.newest)
-	t, waits := o.table(q), o.waits(ctx, s, q.namespace)
+	slices.Reverse(page.Deliveries)
+	t, waits := o.table(q), o.waits(ctx, s, q.Namespace)
 	show := func(deliveries ...*v1alpha1.PostbackDelivery) error {
 		if printObject == nil {
 			return t.print(o.Out, logRows(deliveries, waits)...)
@@ -51,20 +64,18 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q query, printO
 		return nil
 	}
 	// The names of the columns stand there before anything arrives.
-	if err := show(f.newest...); err != nil {
+	if err := show(page.Deliveries...); err != nil {
 		return err
 	}
 	w := watching{
-		object: &v1alpha1.PostbackDelivery{}, list: &v1alpha1.PostbackDeliveryList{}, namespace: q.namespace, selector: q.selector(),
+		object: &v1alpha1.PostbackDelivery{}, list: &v1alpha1.PostbackDeliveryList{}, namespace: q.Namespace, selector: q.Selector(),
 	}
-	// Both tell at the same time.
-	var one sync.Mutex
-	stopLog := o.followSuccesses(ctx, s, q, f.logVersion, func(d *v1alpha1.PostbackDelivery) error {
+	stop := o.followStream(ctx, s, q, page, func(deliveries ...*v1alpha1.PostbackDelivery) error {
 		one.Lock()
 		defer one.Unlock()
-		return show(d)
+		return show(slices.DeleteFunc(deliveries, func(d *v1alpha1.PostbackDelivery) bool { return !put(d) })...)
 	})
-	defer stopLog()
+	defer stop()
 	err = o.watch(ctx, s, w, func(c change) (bool, error) {
 		one.Lock()
 		defer one.Unlock()
@@ -73,12 +84,11 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q query, printO
 		case !ok:
 			return false, nil
 		case c.gone:
-			delete(seen, client.ObjectKeyFromObject(d))
+			union.DropObject(client.ObjectKeyFromObject(d))
 			return false, nil
-		case seen[client.ObjectKeyFromObject(d)] == d.ResourceVersion || !q.takes(d):
+		case !put(d):
 			return false, nil
 		}
-		seen[client.ObjectKeyFromObject(d)] = d.ResourceVersion
 		return false, show(d)
 	})
 	if ctx.Err() != nil {
@@ -88,23 +98,17 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q query, printO
 	return err
 }
 
-// followSuccesses prints the deliveries of the delivery log, if the intake has one, until the returned function is called.
-func (o *eventsOptions) followSuccesses(ctx context.Context, s *scope, q query, version string, show func(*v1alpha1.PostbackDelivery) error) (stop func()) {
-	l, ok := q.logQuery()
-	log := s.log.client
-	if !ok || log == nil {
+// followStream prints the deliveries of the stream, if the intake has one, until the returned function is called. If it could
+// not be read before, it is tried again.
+func (o *eventsOptions) followStream(ctx context.Context, s *scope, q deliverylog.Query, page *deliverylog.Page, show func(...*v1alpha1.PostbackDelivery) error) (stop func()) {
+	if q.Failed || s.log.client == nil || page.Version == "" && (page.Unread == nil || deliverylog.IsRefused(page.Unread)) {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var following sync.WaitGroup
 	following.Go(func() {
-		err := log.Follow(ctx, l, version, deliverylog.Follower{
-			Delivery: func(d *v1alpha1.PostbackDelivery) error {
-				if q.takes(d) {
-					return show(d)
-				}
-				return nil
-			},
+		err := s.log.client.Follow(ctx, q, page.Version, deliverylog.Follower{
+			Deliveries: show,
 			LeftOut: func(n int) {
 				say(o.ErrOut, "%s omitted: more are delivered than can be read.", plural(n, "delivered event"))
 			},

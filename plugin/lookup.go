@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 	"github.com/postback-dev/postback-operator/internal/history"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
@@ -74,35 +75,36 @@ func (s *scope) lookup(ctx context.Context, name, postback string, now time.Time
 // are kept.
 func (s *scope) search(ctx context.Context, name string, now time.Time) (found []*v1alpha1.PostbackDelivery, kept map[string]*history.Kept, err error) {
 	kept = map[string]*history.Kept{}
-	err = s.eachDelivery(ctx, func(d *v1alpha1.PostbackDelivery) {
-		if strings.HasPrefix(d.Spec.Event.ID, name) || strings.HasPrefix(d.Name, name) {
-			found = append(found, d.DeepCopy())
-		}
+	log := s.log.open(ctx, s)
+	page, err := log.Find(ctx, s.namespace, name, maxSuggested+1, func(d *v1alpha1.PostbackDelivery) {
 		if kept[d.Spec.PostbackRef.Name] == nil {
 			kept[d.Spec.PostbackRef.Name] = &history.Kept{}
 		}
 		kept[d.Spec.PostbackRef.Name].Add(d, now)
-	}, client.InNamespace(s.namespace))
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	found = append(found, s.loggedLike(ctx, name, found)...)
-	if s.log.get(ctx, s) != nil || s.log != nil && s.log.unread != nil {
-		kept = nil // Most delivered events are in the log, which keeps them by other rules.
+	s.log.read(page)
+	if page.Version != "" || s.log != nil && s.log.unread != nil {
+		kept = nil // Most delivered events are in the stream, which keeps them by other rules.
 	}
-	return found, kept, nil
+	return page.Deliveries, kept, nil
 }
 
 // named returns the delivery of a name, or nil.
 func (s *scope) named(ctx context.Context, name string) (*v1alpha1.PostbackDelivery, error) {
 	// The id of an event may hold a slash, which no object's name does.
-	if !strings.Contains(name, "/") {
-		d := &v1alpha1.PostbackDelivery{}
-		if err := s.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, d); err == nil || !isMissing(err) {
-			return d, err
-		}
+	if strings.Contains(name, "/") {
+		return nil, nil
 	}
-	return s.loggedNamed(ctx, name)
+	d, err := s.log.open(ctx, s).Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: name})
+	if unread, ok := errors.AsType[*deliverylog.UnreadError](err); ok {
+		s.log.failed(unread.Err)
+	} else if !isMissing(err) {
+		return d, err
+	}
+	return nil, nil
 }
 
 // choose returns the deliveries of a name. They are those of the event with that id, of the only event with that beginning,

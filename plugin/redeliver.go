@@ -33,6 +33,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
@@ -136,11 +137,11 @@ func (o *redeliverOptions) many(ctx context.Context, s *scope) error {
 	}
 	now := o.clock.Now()
 	since := o.since.time(now)
-	selected, err := s.deliveries(ctx, query{namespace: p.Namespace, postback: p.Name, undelivered: true, since: since}, false, nil)
+	selected, err := s.deliveries(ctx, deliverylog.Query{Namespace: p.Namespace, Postback: p.Name, Undelivered: true, Since: since}, false, nil)
 	if err != nil {
 		return err
 	}
-	meant := selected.newest
+	meant := selected.Deliveries
 	if o.failed {
 		var given []*v1alpha1.PostbackDelivery
 		for _, d := range meant {
@@ -220,9 +221,9 @@ func (o *redeliverOptions) each(ctx context.Context, s *scope, deliveries []*v1a
 	return o.outcomes(ctx, s, deliveries, func(d *v1alpha1.PostbackDelivery) bool { return d.Status.LastHandledRedeliver == token })
 }
 
-// ask asks for a delivery. One of the delivery log has to be a PostbackDelivery again first.
+// ask asks for a delivery. One of the stream alone has to be a PostbackDelivery again first.
 func (o *redeliverOptions) ask(ctx context.Context, s *scope, d *v1alpha1.PostbackDelivery, token string) error {
-	if isLogged(d) {
+	if !deliverylog.IsObject(d) {
 		restored, err := o.log.client.Restore(ctx, d.Namespace, d.Name)
 		if err != nil {
 			return fmt.Errorf("make a PostbackDelivery of %q in the delivery log: %w", d.Name, err)

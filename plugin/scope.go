@@ -25,6 +25,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -117,6 +118,14 @@ func (l *logSource) scope() (*scope, error) {
 		s.log = l
 	}
 	return s, err
+}
+
+// isMissingObject reports whether an object is not there.
+func isMissingObject(err error) bool { return apierrors.IsNotFound(err) && !isNoSuchKind(err) }
+
+// isMissing reports whether an object is not there, or cannot be by its name.
+func isMissing(err error) bool {
+	return isMissingObject(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
 // postback reads a Postback. If there is none, the error lists the existing ones.

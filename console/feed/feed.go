@@ -37,8 +37,8 @@ type Feed struct {
 	client    client.WithWatch
 	namespace string
 	sources   []*source
-	// successes is nil if there is no delivery log to be read.
-	successes *deliverylog.Client
+	// stream is that of the delivery log, or nil if there is none to be read.
+	stream *deliverylog.Client
 
 	mu            sync.RWMutex
 	postbacks     map[types.NamespacedName]*v1alpha1.Postback
@@ -47,21 +47,24 @@ type Feed struct {
 	logs          *logs
 	subscriptions map[*Subscription]bool
 	changed       Changes
-	// unread is why the delivery log is not read, or nil.
-	unread error
+	// unread is why the stream is not read, or nil. allObjects says that the installation has none.
+	unread     error
+	allObjects bool
 }
 
 // statisticsSource is the place of that source among Feed.sources.
 const statisticsSource = 3
 
-// New returns a feed of a namespace, or of all if it is empty. It shows the delivery log, too, if that is not nil.
-func New(c client.WithWatch, namespace string, log *deliverylog.Client) *Feed {
+// New returns a feed of a namespace, or of all if it is empty. It shows the stream of the delivery log, too, if that is
+// not nil.
+func New(c client.WithWatch, namespace string, stream *deliverylog.Client) *Feed {
 	f := &Feed{
-		client: c, namespace: namespace, successes: log, logs: newLogs(),
+		client: c, namespace: namespace, stream: stream, allObjects: stream == nil,
 		postbacks: map[types.NamespacedName]*v1alpha1.Postback{}, secrets: map[types.NamespacedName]*v1alpha1.PostbackSecret{},
 		statistics:    map[types.NamespacedName]*v1alpha1.PostbackStatistics{},
 		subscriptions: map[*Subscription]bool{},
 	}
+	f.logs = newLogs(f.note)
 	f.sources = []*source{
 		objectsOf(f, "postbacks", f.postbacks, func(o *v1alpha1.Postback) types.NamespacedName { return client.ObjectKeyFromObject(o) }),
 		objectsOf(f, "postbacksecrets", f.secrets, func(o *v1alpha1.PostbackSecret) types.NamespacedName { return client.ObjectKeyFromObject(o) }),
@@ -99,14 +102,10 @@ func objectsOf[T any](f *Feed, kind string, objects map[types.NamespacedName]T, 
 	return s
 }
 
-// note notes that rows changed. It is called with the lock.
-func (f *Feed) note(rows ...*Row) {
-	for _, r := range rows {
-		if r != nil {
-			f.changed.add(r.Log())
-			f.changed.addRow(r.NamespacedName, r.Log())
-		}
-	}
+// note notes that a row changed. It is called with the lock.
+func (f *Feed) note(r *Row) {
+	f.changed.add(r.Log())
+	f.changed.addRow(r.NamespacedName, r.Log())
 }
 
 func (f *Feed) deliveries() *source {
@@ -115,13 +114,12 @@ func (f *Feed) deliveries() *source {
 		put: func(o any) {
 			if d, ok := o.(*v1alpha1.PostbackDelivery); ok {
 				r := NewRow(d)
-				f.logs.put(r)
-				f.note(r)
+				f.logs.union.PutObject(r.NamespacedName, r)
 			}
 		},
 		drop: func(o any) {
 			if d, ok := o.(*v1alpha1.PostbackDelivery); ok {
-				f.note(f.logs.forget(client.ObjectKeyFromObject(d)))
+				f.logs.union.DropObject(client.ObjectKeyFromObject(d))
 			}
 		},
 		replace: func(all []any) {
@@ -131,7 +129,7 @@ func (f *Feed) deliveries() *source {
 					rows = append(rows, NewRow(d))
 				}
 			}
-			f.note(f.logs.replace(rows)...)
+			f.logs.replace(rows)
 		},
 	}
 }
@@ -149,10 +147,44 @@ func (f *Feed) Run(ctx context.Context) {
 	running.Go(func() {
 		f.sources[statisticsSource].run(ctx, f.client, f.namespace, &v1alpha1.PostbackStatisticsList{}, &v1alpha1.PostbackStatistics{})
 	})
-	if f.successes != nil {
+	if f.stream != nil {
 		running.Go(func() { f.follow(ctx) })
 	}
 	running.Wait()
+}
+
+// follow keeps the rows of the delivery log's stream current until ctx ends, or a dispatcher says that asking does not help.
+func (f *Feed) follow(ctx context.Context) {
+	// Without LeftOut: what is left out exceeds what a page can show.
+	err := f.stream.Follow(ctx, deliverylog.Query{Namespace: f.namespace}, "", deliverylog.Follower{Trim: strip, Deliveries: f.putLogged, Trouble: f.heardStream})
+	if err != nil && ctx.Err() == nil {
+		f.heardStream(err)
+	}
+}
+
+// putLogged adds rows of the stream, the oldest first.
+func (f *Feed) putLogged(deliveries ...*v1alpha1.PostbackDelivery) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range deliveries {
+		r := NewRow(d)
+		r.Logged = true
+		f.logs.union.PutLogged(r.NamespacedName, r)
+	}
+	f.wake()
+	return nil
+}
+
+// heardStream notes the error of the stream, or nil.
+func (f *Feed) heardStream(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if deliverylog.IsNoLog(err) {
+		f.allObjects, err = true, nil
+	}
+	f.unread = err
+	f.noteStatus()
+	f.wake()
 }
 
 // Status says whether the feed is current.
@@ -162,8 +194,9 @@ type Status struct {
 	// Kind names the kind that could not be read, and Err the cause.
 	Kind string
 	Err  error
-	// Unread is why the delivery log is not current, or nil.
-	Unread error
+	// Unread is why the stream of the delivery log is not current, or nil. AllObjects says that there is no such stream.
+	Unread     error
+	AllObjects bool
 	// Uncounted is why the PostbackStatistics could not be read, or nil.
 	Uncounted error
 }
@@ -172,7 +205,7 @@ type Status struct {
 func (f *Feed) Status() Status {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	status := Status{Unread: f.unread}
+	status := Status{Unread: f.unread, AllObjects: f.allObjects}
 	for _, s := range f.sources {
 		if s.optional {
 			status.Uncounted = s.err
@@ -234,14 +267,14 @@ func (f *Feed) Rows(postback types.NamespacedName) []*Row {
 func (f *Feed) Row(key types.NamespacedName) *Row {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.logs.rows[key]
+	return f.logs.union.Get(key)
 }
 
 // Page returns a part of a Postback's log: the rows after one cursor or before another, else the newest.
 func (f *Feed) Page(postback types.NamespacedName, filter Filter, after, before string, size int) Page {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	p := page(f.selected(postback, filter), after, before, size)
+	p := page(f.selected(postback, filter), parseCursor(postback.Namespace, after), parseCursor(postback.Namespace, before), size)
 	p.Revision = f.logs.revision
 	return p
 }

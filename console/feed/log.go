@@ -22,9 +22,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
-// maxLogged bounds how many rows of the delivery log are kept: about ten megabytes.
+// maxLogged bounds how many rows of the delivery log's stream are kept: about ten megabytes.
 const maxLogged = 20000
 
 // maxRemoved bounds how many deletions are remembered for pages that were away.
@@ -32,14 +33,10 @@ const maxRemoved = 4096
 
 // logs holds the rows of all Postbacks, each log in its order.
 type logs struct {
-	rows map[types.NamespacedName]*Row
-	logs map[types.NamespacedName][]*Row
-
-	// shadowed are the rows of the delivery log that a PostbackDelivery replaces, because a redelivery was
-	// requested.
-	shadowed map[types.NamespacedName]*Row
-	// logged are the names of those of that log, the oldest first.
-	logged []types.NamespacedName
+	union *deliverylog.Union[*Row]
+	logs  map[types.NamespacedName][]*Row
+	// note is called with each row that changed or went.
+	note func(*Row)
 
 	revision uint64
 	removed  []removal
@@ -52,69 +49,39 @@ type removal struct {
 	revision uint64
 }
 
-func newLogs() *logs {
-	return &logs{
-		rows: map[types.NamespacedName]*Row{}, logs: map[types.NamespacedName][]*Row{}, shadowed: map[types.NamespacedName]*Row{},
-	}
+func newLogs(note func(*Row)) *logs {
+	l := &logs{logs: map[types.NamespacedName][]*Row{}, note: note}
+	l.union = deliverylog.NewUnion(maxLogged, l.show)
+	return l
 }
 
-func (l *logs) put(r *Row) {
-	if known := l.rows[r.NamespacedName]; known != nil && known.Logged && !r.Logged {
-		l.shadowed[r.NamespacedName] = known
+// show puts a row in the place of another one of the same delivery. Either may be nil.
+func (l *logs) show(before, now *Row) {
+	if before != nil && now != nil && before.version == now.version && before.Logged == now.Logged {
+		return
+	}
+	if before != nil && (now == nil || now.Log() != before.Log() || now.Compare(before.Place) != 0) {
+		l.remove(before)
+	}
+	if now == nil {
+		l.note(before)
+		return
 	}
 	l.revision++
-	r.revision = l.revision
-	log := l.logs[r.Log()]
-	i, found := slices.BinarySearchFunc(log, r, newestFirst)
+	now.revision = l.revision
+	log := l.logs[now.Log()]
+	i, found := slices.BinarySearchFunc(log, now, newestFirst)
 	if found {
-		log[i] = r
+		log[i] = now
 	} else {
-		l.drop(r.NamespacedName)
-		log = slices.Insert(l.logs[r.Log()], i, r)
+		log = slices.Insert(log, i, now)
 	}
-	l.logs[r.Log()], l.rows[r.NamespacedName] = log, r
+	l.logs[now.Log()] = log
+	l.note(now)
 }
 
-// putLogged adds a row of the delivery log, and returns the rows that changed. Beyond a number the oldest of them go.
-func (l *logs) putLogged(r *Row) (changed []*Row) {
-	known := l.rows[r.NamespacedName]
-	if known == nil && l.shadowed[r.NamespacedName] == nil {
-		l.logged = append(l.logged, r.NamespacedName)
-	}
-	if known != nil && !known.Logged {
-		l.shadowed[r.NamespacedName] = r
-	} else {
-		l.put(r)
-		changed = append(changed, r)
-	}
-	for len(l.logged) > maxLogged {
-		oldest := l.logged[0]
-		l.logged = l.logged[1:]
-		delete(l.shadowed, oldest)
-		if row := l.rows[oldest]; row != nil && row.Logged {
-			changed = append(changed, l.drop(oldest))
-		}
-	}
-	return changed
-}
-
-// forget takes out the row of a PostbackDelivery that went. If the delivery log has it, that row stands there again.
-func (l *logs) forget(key types.NamespacedName) *Row {
-	gone := l.drop(key)
-	if logged := l.shadowed[key]; logged != nil {
-		delete(l.shadowed, key)
-		l.put(logged)
-	}
-	return gone
-}
-
-// drop takes a row out and returns it, or nil if it is not there.
-func (l *logs) drop(key types.NamespacedName) *Row {
-	r := l.rows[key]
-	if r == nil {
-		return nil
-	}
-	delete(l.rows, key)
+// remove takes a row out of its log.
+func (l *logs) remove(r *Row) {
 	log := l.logs[r.Log()]
 	if i, found := slices.BinarySearchFunc(log, r, newestFirst); found {
 		log = slices.Delete(log, i, i+1)
@@ -128,31 +95,17 @@ func (l *logs) drop(key types.NamespacedName) *Row {
 		l.forgotten = l.removed[len(l.removed)-maxRemoved].revision
 		l.removed = slices.Clone(l.removed[len(l.removed)-maxRemoved+1:])
 	}
-	return r
 }
 
-// replace makes the rows those of a list, and returns those that changed. In the order of the log each new one goes to its
-// log's end.
-func (l *logs) replace(rows []*Row) (changed []*Row) {
-	present := make(map[types.NamespacedName]bool, len(rows))
+// replace makes the rows of objects those of a list. In the order of the log each new one goes to its log's end.
+func (l *logs) replace(rows []*Row) {
+	listed := make(map[types.NamespacedName]bool, len(rows))
 	slices.SortFunc(rows, newestFirst)
 	for _, r := range rows {
-		present[r.NamespacedName] = true
-		if known := l.rows[r.NamespacedName]; known == nil || known.version != r.version {
-			l.put(r)
-			changed = append(changed, r)
-		}
+		listed[r.NamespacedName] = true
+		l.union.PutObject(r.NamespacedName, r)
 	}
-	var gone []types.NamespacedName
-	for key, r := range l.rows {
-		if !present[key] && !r.Logged {
-			gone = append(gone, key)
-		}
-	}
-	for _, key := range gone {
-		changed = append(changed, l.forget(key))
-	}
-	return changed
+	l.union.DropObjects(listed)
 }
 
 // since returns the rows of a log that changed after a revision, and those that were removed. ok is false if that is no
@@ -167,7 +120,7 @@ func (l *logs) since(log types.NamespacedName, revision uint64) (changed, remove
 		}
 	}
 	for _, gone := range l.removed {
-		if gone.revision > revision && gone.row.Log() == log && l.rows[gone.row.NamespacedName] == nil {
+		if gone.revision > revision && gone.row.Log() == log && l.union.Get(gone.row.NamespacedName) == nil {
 			removed = append(removed, gone.row)
 		}
 	}

@@ -28,30 +28,29 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/deliverylog"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 // Row is a PostbackDelivery as a row of the log. It has no body, so that ten thousand rows fit into a few megabytes. It is
 // never changed: a new state of the object is a new Row.
 type Row struct {
-	types.NamespacedName
+	deliverylog.Place
 
 	// Postback is the name of its Postback.
 	Postback string
 	Event    string
 	EventID  string
 	Test     bool
-	// Created is the time at which it was stored, EventTime the time of the event itself.
-	Created, EventTime time.Time
-	Phase              v1alpha1.DeliveryPhase
-	Attempts           int32
+	Phase    v1alpha1.DeliveryPhase
+	Attempts int32
 	// Recent are the recorded attempts, oldest first.
 	Recent []Sample
 	// Next is when the next attempt is due, zero if none is.
 	Next time.Time
 	// Asked and InBulk are those of waiting.Delivery.
 	Asked, InBulk bool
-	// Logged says that it is in the delivery log alone, and no PostbackDelivery.
+	// Logged says that it is an entry of the delivery log's stream, and no PostbackDelivery.
 	Logged bool
 
 	version  string
@@ -91,9 +90,8 @@ func (r *Row) Log() types.NamespacedName {
 // NewRow returns the row of a delivery.
 func NewRow(d *v1alpha1.PostbackDelivery) *Row {
 	r := &Row{
-		NamespacedName: types.NamespacedName{Namespace: d.Namespace, Name: d.Name},
-		Postback:       d.Spec.PostbackRef.Name, Event: d.Spec.Event.Type, EventID: d.Spec.Event.ID, Test: d.Spec.Test,
-		Created: d.CreationTimestamp.Time, EventTime: d.Spec.Event.CreatedAt.Time,
+		Place:    deliverylog.PlaceOf(d),
+		Postback: d.Spec.PostbackRef.Name, Event: d.Spec.Event.Type, EventID: d.Spec.Event.ID, Test: d.Spec.Test,
 		Phase: cmp.Or(d.Status.Phase, v1alpha1.DeliveryPending), Attempts: d.Status.AttemptCount,
 		version: d.ResourceVersion,
 	}
@@ -117,18 +115,16 @@ func strip(d *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// newestFirst is the order of the log. It depends only on fields that never change, so that a row keeps its place.
-func newestFirst(a, b *Row) int {
-	return cmp.Or(b.Created.Compare(a.Created), b.EventTime.Compare(a.EventTime), cmp.Compare(a.Name, b.Name))
-}
+// newestFirst is the order of the log.
+func newestFirst(a, b *Row) int { return a.Compare(b.Place) }
 
 // Cursor names a row's place in the log; it holds although rows come and go.
 func (r *Row) Cursor() string {
 	return fmt.Sprintf("%d_%d_%s", r.Created.Unix(), r.EventTime.UnixMicro(), r.Name)
 }
 
-// parseCursor returns a row that stands at a cursor's place, or nil if it is none.
-func parseCursor(cursor string) *Row {
+// parseCursor returns a row that stands at a cursor's place in a log of a namespace, or nil if it is none.
+func parseCursor(namespace, cursor string) *Row {
 	parts := strings.SplitN(cursor, "_", 3)
 	if len(parts) != 3 {
 		return nil
@@ -138,10 +134,10 @@ func parseCursor(cursor string) *Row {
 	if err != nil || err2 != nil {
 		return nil
 	}
-	return &Row{
-		NamespacedName: types.NamespacedName{Name: parts[2]},
+	return &Row{Place: deliverylog.Place{
+		NamespacedName: types.NamespacedName{Namespace: namespace, Name: parts[2]},
 		Created:        metav1.Unix(created, 0).Time, EventTime: time.UnixMicro(event),
-	}
+	}}
 }
 
 // Filter selects rows. The zero value selects all.
@@ -180,17 +176,17 @@ func (p Page) Newer() bool { return p.First > 0 }
 // Older reports whether there are older ones.
 func (p Page) Older() bool { return p.First+len(p.Rows) < p.Total }
 
-// page cuts a page out of the rows that a filter selects: those after a cursor, those before one, or the first.
-func page(rows []*Row, after, before string, size int) Page {
+// page cuts a page out of the rows that a filter selects: those after a place, those before one, or the first.
+func page(rows []*Row, after, before *Row, size int) Page {
 	start := 0
-	if at := parseCursor(after); at != nil {
-		i, found := slices.BinarySearchFunc(rows, at, newestFirst)
+	if after != nil {
+		i, found := slices.BinarySearchFunc(rows, after, newestFirst)
 		if found {
 			i++
 		}
 		start = i
-	} else if at := parseCursor(before); at != nil {
-		i, _ := slices.BinarySearchFunc(rows, at, newestFirst)
+	} else if before != nil {
+		i, _ := slices.BinarySearchFunc(rows, before, newestFirst)
 		start = max(0, i-size)
 	}
 	start = min(start, len(rows))

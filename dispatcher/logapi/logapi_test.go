@@ -335,6 +335,21 @@ func TestWatchTheLog(t *testing.T) {
 	}
 }
 
+// A list of an empty log has version 0. A delivery that is logged before the watch of it begins is not missed.
+func TestWatchAnEmptyLogFromItsList(t *testing.T) {
+	crm := doors.LooseRoute("acme", "crm", "", "*")
+	log := &memoryLog{deliveries: []*v1alpha1.PostbackDelivery{logged(t, crm, "evt_1")}}
+	options := testOptions()
+	options.Reader = log
+	server := testServer(t, options)
+	for version, want := range map[string]string{"&resourceVersion=0": "0", "": "1"} {
+		next := watchLines(t, server.URL+"/v1/namespaces/acme/deliveries?watch=true"+version)
+		if w, err := next(); err != nil || w.Object.Metadata.ResourceVersion != want {
+			t.Errorf("%q begins with %+v, %v, want version %s", version, w, err, want)
+		}
+	}
+}
+
 // A watch holds up neither the end of the server nor the events of producers.
 func TestWatchesAreBounded(t *testing.T) {
 	crm := doors.LooseRoute("acme", "crm", "", "*")

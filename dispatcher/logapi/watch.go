@@ -69,7 +69,8 @@ func (h *Handler) watchLogged(w http.ResponseWriter, r *http.Request, q *logRequ
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), watchLasts)
 	defer cancel()
-	if after == 0 {
+	// The version 0 is that of an empty log: a delivery that was logged since then must not be missed.
+	if r.URL.Query().Get(resourceVersionParam) == "" {
 		if after, err = h.options.Reader.Newest(ctx); err != nil {
 			return h.unreadable(r, err)
 		}

@@ -14,8 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package deliverylog reads the delivery log of the JetStream intake through a dispatcher, as docs/ingest.md describes. It
-// is what the kubectl plugin and its console have in common.
+// Package deliverylog reads the delivery log for the kubectl plugin and its console. Log lists the objects of the API server
+// and the stream of the JetStream intake together, Client reads the stream through a dispatcher, as docs/ingest.md describes,
+// and Union keeps both current.
 package deliverylog
 
 import (
@@ -45,6 +46,10 @@ const (
 	// one.
 	patience     = 5
 	longestPause = 10 * time.Second
+	// streamPage is how many deliveries are read at a time. maxPages bounds how far the stream is read for a query that the
+	// dispatcher cannot look up: it goes through 5,000 deliveries for a page at most.
+	streamPage = 500
+	maxPages   = 200
 )
 
 // Connection is a way to a dispatcher.
@@ -57,7 +62,7 @@ type Connection struct {
 	Close func()
 }
 
-// Client reads the log. It is safe for concurrent use.
+// Client reads the stream. It is safe for concurrent use.
 type Client struct {
 	connect func(context.Context) (*Connection, error)
 
@@ -73,42 +78,6 @@ func New(connect func(context.Context) (*Connection, error)) *Client {
 
 // Close ends the connection.
 func (c *Client) Close() { c.drop(nil) }
-
-// Query selects deliveries. The zero value selects those of all namespaces.
-type Query struct {
-	Namespace, Postback string
-	// Event is the type of the event, EventID its id, and Prefix how its id or the delivery's name begins.
-	Event, EventID, Prefix string
-	Since                  time.Time
-	// Limit bounds the page, which may be shorter although there are more. Continue is the token of the page.
-	Limit    int
-	Continue string
-}
-
-func (q *Query) path() string {
-	if q.Namespace == "" {
-		return "v1/deliveries"
-	}
-	return "v1/namespaces/" + url.PathEscape(q.Namespace) + "/deliveries"
-}
-
-func (q *Query) values() url.Values {
-	v := url.Values{}
-	for name, value := range map[string]string{
-		"postback": q.Postback, "event": q.Event, "eventID": q.EventID, "prefix": q.Prefix, "continue": q.Continue,
-	} {
-		if value != "" {
-			v.Set(name, value)
-		}
-	}
-	if !q.Since.IsZero() {
-		v.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
-	}
-	if q.Limit > 0 {
-		v.Set("limit", strconv.Itoa(q.Limit))
-	}
-	return v
-}
 
 // ProblemError is the answer of a dispatcher to a refused request.
 type ProblemError struct {
@@ -139,6 +108,34 @@ func IsNotFound(err error) bool { return isProblem(err, "no-delivery") }
 func (c *Client) List(ctx context.Context, q Query) (*v1alpha1.PostbackDeliveryList, error) {
 	list := &v1alpha1.PostbackDeliveryList{}
 	return list, c.ask(ctx, http.MethodGet, q.path(), q.values(), list)
+}
+
+// each gives the deliveries that a query selects to a function, the newest first, until the limit unless that is 0. It fills in
+// the page but for its deliveries.
+func (c *Client) each(ctx context.Context, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
+	limit, n := q.Limit, 0
+	for pages := 1; ; pages++ {
+		if q.Limit = streamPage; limit > 0 {
+			q.Limit = min(limit-n, streamPage)
+		}
+		page, err := c.List(ctx, q)
+		if err != nil {
+			return err
+		}
+		if p.Version == "" {
+			p.Version = page.ResourceVersion
+		}
+		for i := range page.Items {
+			f(&page.Items[i])
+		}
+		n += len(page.Items)
+		q.Continue = page.Continue
+		p.Truncated = q.Continue != "" && pages == maxPages
+		p.More = p.Truncated || q.Continue != "" && limit > 0 && n >= limit
+		if q.Continue == "" || p.More {
+			return nil
+		}
+	}
 }
 
 // Get returns a delivery.

@@ -18,66 +18,117 @@ package deliverylog
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Pauses between two tries to reconnect.
 const (
+	// firstPause is the pause after the first failure; it doubles up to longestRetry.
 	firstPause   = 500 * time.Millisecond
 	longestRetry = 15 * time.Second
+	// maxFirst bounds the deliveries with which Follow begins.
+	maxFirst = 5000
 )
 
-// Follower is told what becomes of following the log.
+// Follower is told what becomes of following the stream.
 type Follower struct {
-	// Delivery is called for each delivery that is logged.
-	Delivery func(*v1alpha1.PostbackDelivery) error
-	// LeftOut is called with how many were left out because they were too many to be read.
+	// Trim, if set, drops the parts of a delivery that are not wanted, before others are read.
+	Trim func(*v1alpha1.PostbackDelivery)
+	// Deliveries is called with deliveries that were logged, the oldest first.
+	Deliveries func(...*v1alpha1.PostbackDelivery) error
+	// LeftOut, if set, is called with the number of deliveries that were left out, because they were too many to be read.
 	LeftOut func(n int)
-	// Trouble is called with the error, once for each kind, and with nil when reading works again.
+	// Trouble is called with the first error of a series, and with nil when reading works again.
 	Trouble func(error)
 }
 
-// Follow passes on each delivery that is logged after a resource version, and reconnects after a lost connection. It ends
-// when ctx ends, a dispatcher denies the right, or Delivery fails.
-func (c *Client) Follow(ctx context.Context, q Query, resourceVersion string, f Follower) error {
-	pause, troubled := firstPause, false
+// Follow passes on each delivery that is logged after a version of the stream, and reconnects after a lost connection. Without
+// a version it begins with the newest deliveries, up to the limit of the query or 5,000. It ends when ctx ends, a dispatcher
+// denies the right, or Deliveries fails.
+func (c *Client) Follow(ctx context.Context, q Query, version string, f Follower) error {
+	if f.Trim == nil {
+		f.Trim = func(*v1alpha1.PostbackDelivery) {}
+	}
+	s := &following{Follower: f, client: c, query: q, version: version, pause: firstPause}
 	for ctx.Err() == nil {
-		var failed error
-		err := c.Watch(ctx, q, resourceVersion, func(e Event) error {
-			if troubled {
-				f.Trouble(nil)
-			}
-			pause, troubled = firstPause, false
-			resourceVersion = e.ResourceVersion
-			if e.LeftOut > 0 {
-				f.LeftOut(e.LeftOut)
-			}
-			if e.Delivery != nil {
-				failed = f.Delivery(e.Delivery)
-			}
-			return failed
-		})
+		err := s.step(ctx)
 		switch {
-		case failed != nil || ctx.Err() != nil:
-			return failed
+		case s.failed != nil || ctx.Err() != nil:
+			return s.failed
 		case IsRefused(err):
 			return err
-		case err != nil && !troubled:
-			troubled = true
-			f.Trouble(err)
-		}
-		if err == nil {
+		case err == nil:
 			continue
+		case !s.troubled:
+			s.troubled = true
+			f.Trouble(err)
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause):
+		case <-time.After(s.pause):
 		}
-		pause = min(2*pause, longestRetry)
+		s.pause = min(2*s.pause, longestRetry)
 	}
 	return nil
+}
+
+// following is the state of Follow.
+type following struct {
+	Follower
+	client  *Client
+	query   Query
+	version string
+	// failed is the error of Deliveries.
+	failed   error
+	troubled bool
+	pause    time.Duration
+}
+
+func (s *following) works() {
+	if s.troubled {
+		s.Trouble(nil)
+	}
+	s.pause, s.troubled = firstPause, false
+}
+
+// step reads the newest deliveries, or watches until the watch ends.
+func (s *following) step(ctx context.Context) error {
+	if s.version == "" {
+		newest, version, err := s.newest(ctx)
+		if err == nil {
+			s.works()
+			s.version, s.failed = version, s.Deliveries(newest...)
+		}
+		return err
+	}
+	return s.client.Watch(ctx, s.query, s.version, func(e Event) error {
+		s.works()
+		s.version = e.ResourceVersion
+		if e.LeftOut > 0 && s.LeftOut != nil {
+			s.LeftOut(e.LeftOut)
+		}
+		if e.Delivery != nil {
+			s.Trim(e.Delivery)
+			s.failed = s.Deliveries(e.Delivery)
+		}
+		return s.failed
+	})
+}
+
+// newest returns the newest deliveries of the stream, the oldest of them first, and the version of the stream.
+func (s *following) newest(ctx context.Context) (newest []*v1alpha1.PostbackDelivery, version string, err error) {
+	q, p := s.query, &Page{}
+	if q.Limit == 0 || q.Limit > maxFirst {
+		q.Limit = maxFirst
+	}
+	err = s.client.each(ctx, q, p, func(d *v1alpha1.PostbackDelivery) {
+		s.Trim(d)
+		newest = append(newest, d)
+	})
+	slices.Reverse(newest)
+	return newest, p.Version, err
 }
 
 // IsRefused reports whether a dispatcher answered that asking again does not help: the caller may not, or there is no log.

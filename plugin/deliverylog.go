@@ -33,13 +33,14 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliverylog"
 )
 
-// logSource is the delivery log, which an installation with the JetStream intake has in addition to the PostbackDeliveries.
+// logSource is the delivery log of a verb: the PostbackDeliveries, and the stream that the JetStream intake has beside them.
 type logSource struct {
 	reach
 
-	once   sync.Once
+	once sync.Once
+	// client is nil if there is no stream to be read.
 	client *deliverylog.Client
-	// unread is why the log could not be read, or nil.
+	// unread is why the stream could not be read, or nil.
 	unread error
 	// report replaces the words about it, if it is there.
 	report func(error)
@@ -52,21 +53,49 @@ func (e *env) withLog(f *pflag.FlagSet) *logSource {
 	return l
 }
 
-// get returns the log, or nil if there is none. If there is one that the caller cannot read, that is said once.
-func (l *logSource) get(ctx context.Context, api client.Client) *deliverylog.Client {
+// open returns the log. If there is a stream that the caller cannot read, that is said once.
+func (l *logSource) open(ctx context.Context, api client.Client) *deliverylog.Log {
+	log := &deliverylog.Log{API: api}
 	if l == nil {
-		return nil
+		return log
 	}
 	l.once.Do(func() {
 		var err error
-		if l.client, err = l.open(ctx, api); err != nil {
+		if l.client, err = l.find(ctx, api); err != nil {
 			l.missing(err)
 		}
 	})
-	return l.client
+	if l.unread == nil { // A verb waits once for a stream that does not answer.
+		log.Stream = l.client
+	}
+	return log
 }
 
-// missing says why the log is not shown.
+// deliveries returns the newest deliveries that a query selects. What is wrong with the stream is said, and is no reason not to
+// show the rest.
+func (s *scope) deliveries(ctx context.Context, q deliverylog.Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*deliverylog.Page, error) {
+	log := &deliverylog.Log{API: s}
+	if !q.Failed && !q.Undelivered {
+		log = s.log.open(ctx, s)
+	}
+	page, err := log.List(ctx, q, bodies, each)
+	if err == nil {
+		s.log.read(page)
+	}
+	return page, err
+}
+
+// read says what a page lacks.
+func (l *logSource) read(page *deliverylog.Page) {
+	if page.Unread != nil {
+		l.failed(page.Unread)
+	}
+	if page.Truncated {
+		say(l.ErrOut, "The delivery log was not searched to its end, which would take long: bound it with --since.")
+	}
+}
+
+// missing says why the stream is not shown.
 func (l *logSource) missing(err error) {
 	l.unread = err
 	if l.report != nil {
@@ -87,13 +116,14 @@ func (l *logSource) incomplete() error {
 	return nil
 }
 
-// failed handles an error of the log: the verb shows the rest without it.
+// failed handles an error of the stream: the verb shows the rest without it.
 func (l *logSource) failed(err error) {
 	l.client.Close()
-	l.client = nil
-	if !deliverylog.IsNoLog(err) {
-		l.missing(err)
+	if deliverylog.IsNoLog(err) {
+		l.client = nil
+		return
 	}
+	l.missing(err)
 }
 
 // close ends the connection.
@@ -103,8 +133,8 @@ func (l *logSource) close() {
 	}
 }
 
-// open finds out whether there is a log, and how it is reached. Nothing is sent yet but to the API server.
-func (l *logSource) open(ctx context.Context, api client.Client) (*deliverylog.Client, error) {
+// find finds out whether there is a stream, and how it is reached. Nothing is sent yet but to the API server.
+func (l *logSource) find(ctx context.Context, api client.Client) (*deliverylog.Client, error) {
 	base := l.ingestURL
 	if base == "" {
 		intake := &coordinationv1.Lease{}

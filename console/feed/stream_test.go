@@ -23,10 +23,12 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// What is in the delivery log alone, and what somebody asked for again, so that it is in both.
-func TestTheLogOfSuccessesStandsWithTheRest(t *testing.T) {
+// What is in the stream of the delivery log alone, and what somebody asked for again, so that it is in both.
+func TestTheStreamStandsWithTheRest(t *testing.T) {
 	f := filled(t, 2)
-	f.putLogged(stored("logged", 5, "7"), stored("both", 6, "8"))
+	if err := f.putLogged(stored("logged", 5, "7"), stored("both", 6, "8")); err != nil {
+		t.Fatal(err)
+	}
 	check(t, "both together", f.Rows(crm), "both", "logged", "d01", "d00")
 	object := stored("both", 9, "100")
 	object.Status.Phase = v1alpha1.DeliveryRetrying
@@ -38,9 +40,11 @@ func TestTheLogOfSuccessesStandsWithTheRest(t *testing.T) {
 		t.Errorf("the row is %+v", r)
 	}
 	// The log tells of it once more, as after the console has read it anew.
-	f.putLogged(stored("both", 6, "8"))
+	if err := f.putLogged(stored("both", 6, "8")); err != nil {
+		t.Fatal(err)
+	}
 	if r := f.Rows(crm)[0]; r.Logged {
-		t.Error("the delivery log hides the PostbackDelivery")
+		t.Error("the stream hides the PostbackDelivery")
 	}
 	// A list of the API server says nothing of the log.
 	if err := f.sources[2].Replace([]any{stored("d01", 1, "1"), object}, ""); err != nil {
@@ -56,13 +60,15 @@ func TestTheLogOfSuccessesStandsWithTheRest(t *testing.T) {
 	check(t, "after the PostbackDelivery went", f.Rows(crm), "both", "logged", "d01")
 }
 
-func TestTheLogOfSuccessesIsBounded(t *testing.T) {
+func TestTheStreamIsBounded(t *testing.T) {
 	f := New(nil, "", nil)
 	var all []*v1alpha1.PostbackDelivery
 	for i := range maxLogged + 3 {
 		all = append(all, stored(fmt.Sprintf("d%05d", i), i, "1"))
 	}
-	f.putLogged(all...)
+	if err := f.putLogged(all...); err != nil {
+		t.Fatal(err)
+	}
 	rows := f.Rows(crm)
 	if len(rows) != maxLogged || rows[0].Name != fmt.Sprintf("d%05d", maxLogged+2) || rows[maxLogged-1].Name != "d00003" {
 		t.Errorf("%d rows, from %s to %s", len(rows), rows[0].Name, rows[len(rows)-1].Name)

@@ -1,0 +1,185 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package deliverylog
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// objectPage is how many objects are read at a time: one may be larger than a megabyte.
+const objectPage = 250
+
+// Log is the delivery log that people read: the PostbackDeliveries of the API server, and the stream of the JetStream intake.
+// A delivery in both counts once, as the object: a redelivery made it, and recorded later attempts there.
+type Log struct {
+	API client.Reader
+	// Stream is nil if there is none to be read.
+	Stream *Client
+}
+
+// Page is the answer to a query. Unless it says so, it holds all.
+type Page struct {
+	// Deliveries are the newest first, without their bodies unless these are wanted.
+	Deliveries []*v1alpha1.PostbackDelivery
+	// Total is the number of deliveries that were found, which may exceed the limit. More says that the stream holds further
+	// ones, Truncated that the search in it took too long to be finished.
+	Total           int
+	More, Truncated bool
+	// Version is the state of the stream, for Follow, or "" if the stream was not read.
+	Version string
+	// Unread is the error of the stream, or nil. With it, deliveries may be missing.
+	Unread error
+}
+
+// List returns the newest deliveries that a query selects. At most a page beyond the limit is in memory. each, unless it is
+// nil, gets every delivery that is found.
+func (l *Log) List(ctx context.Context, q Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*Page, error) {
+	p := &Page{}
+	known := map[types.NamespacedName]bool{}
+	add := func(d *v1alpha1.PostbackDelivery) {
+		// An object hides its entry in the stream even if the query does not select it.
+		key := client.ObjectKeyFromObject(d)
+		if known[key] {
+			return
+		}
+		known[key] = true
+		if !q.Selects(d) {
+			return
+		}
+		if each != nil {
+			each(d)
+		}
+		p.Total++
+		if !bodies {
+			d.Spec.Body = ""
+		}
+		p.Deliveries = append(p.Deliveries, d.DeepCopy())
+		if q.Limit > 0 && len(p.Deliveries) >= q.Limit+objectPage {
+			p.sort(q.Limit)
+		}
+	}
+	if err := EachObject(ctx, l.API, q, add); err != nil {
+		return nil, err
+	}
+	err := l.eachLogged(ctx, q, p, add)
+	p.sort(q.Limit)
+	return p, err
+}
+
+// sort leaves the newest.
+func (p *Page) sort(limit int) {
+	slices.SortFunc(p.Deliveries, func(a, b *v1alpha1.PostbackDelivery) int { return PlaceOf(a).Compare(PlaceOf(b)) })
+	if limit > 0 && len(p.Deliveries) > limit {
+		p.Deliveries = slices.Clip(p.Deliveries[:limit])
+	}
+}
+
+// EachObject gives each PostbackDelivery that the API server selects by a query to a function, in no particular order. One
+// page of them is in memory.
+func EachObject(ctx context.Context, api client.Reader, q Query, f func(*v1alpha1.PostbackDelivery)) error {
+	options := &client.ListOptions{Namespace: q.Namespace, Limit: objectPage}
+	if selector := q.Selector(); !selector.Empty() {
+		options.FieldSelector = selector
+	}
+	for {
+		page := &v1alpha1.PostbackDeliveryList{}
+		if err := api.List(ctx, page, options); err != nil {
+			return err
+		}
+		for i := range page.Items {
+			f(&page.Items[i])
+		}
+		if options.Continue = page.Continue; page.Continue == "" {
+			return nil
+		}
+	}
+}
+
+// eachLogged gives the deliveries that a query selects in the stream to a function. Its error is that of the context: an error
+// of the stream stands in the page.
+func (l *Log) eachLogged(ctx context.Context, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
+	if l.Stream == nil || q.Failed || q.Undelivered || p.Unread != nil {
+		return nil
+	}
+	if err := l.Stream.each(ctx, q, p, f); err != nil && !IsNoLog(err) {
+		p.Unread = err
+	}
+	return ctx.Err()
+}
+
+// Get returns a delivery. If it is nowhere, the error is that of the API server, NotFound. If only the stream, which may have
+// it, cannot be read, it is an UnreadError.
+func (l *Log) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
+	d := &v1alpha1.PostbackDelivery{}
+	missing := l.API.Get(ctx, key, d)
+	if l.Stream == nil || !apierrors.IsNotFound(missing) {
+		return d, missing
+	}
+	d, err := l.Stream.Get(ctx, key.Namespace, key.Name)
+	switch {
+	case err == nil:
+		return d, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case IsNotFound(err), IsNoLog(err):
+		return nil, missing
+	}
+	return nil, &UnreadError{err}
+}
+
+// UnreadError means that the stream could not be read. It may hold the delivery.
+type UnreadError struct{ Err error }
+
+// Error implements error.
+func (e *UnreadError) Error() string { return "the delivery log cannot be read: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnreadError) Unwrap() error { return e.Err }
+
+// Find returns the deliveries of the event with an id, or if there are none, those whose names or events' ids begin with it,
+// up to a limit in the stream, in no particular order. each gets every object of the namespace.
+func (l *Log) Find(ctx context.Context, namespace, name string, limit int, each func(*v1alpha1.PostbackDelivery)) (*Page, error) {
+	p := &Page{}
+	known, exact := map[string]bool{}, false
+	add := func(d *v1alpha1.PostbackDelivery) {
+		if !known[d.Name] {
+			known[d.Name], exact = true, exact || d.Spec.Event.ID == name
+			p.Deliveries = append(p.Deliveries, d.DeepCopy())
+		}
+	}
+	err := EachObject(ctx, l.API, Query{Namespace: namespace}, func(d *v1alpha1.PostbackDelivery) {
+		each(d)
+		if strings.HasPrefix(d.Spec.Event.ID, name) || strings.HasPrefix(d.Name, name) {
+			add(d)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := l.eachLogged(ctx, Query{Namespace: namespace, EventID: name}, p, add); err != nil || exact {
+		return p, err
+	}
+	return p, l.eachLogged(ctx, Query{Namespace: namespace, Prefix: name, Limit: limit}, p, add)
+}

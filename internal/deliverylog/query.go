@@ -1,0 +1,116 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package deliverylog
+
+import (
+	"cmp"
+	"net/url"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
+
+// Query selects deliveries. The zero value selects those of all namespaces.
+type Query struct {
+	Namespace, Postback string
+	// Event is the type of the event.
+	Event string
+	// Failed selects Failed and Retrying deliveries, Undelivered all but the delivered ones. The stream holds neither.
+	Failed, Undelivered bool
+	// Since is the time from which on they were stored.
+	Since time.Time
+	// Limit is the number of deliveries that are wanted; 0 means all. A page of the stream may hold fewer although there are
+	// more.
+	Limit int
+
+	// EventID, Prefix of an event's id or a delivery's name, and Continue, the position of a page, are for the stream alone.
+	EventID, Prefix, Continue string
+}
+
+// Selector returns the part of the query that the API server answers.
+func (q *Query) Selector() fields.Selector {
+	set := fields.Set{}
+	if q.Postback != "" {
+		set["spec.postbackRef.name"] = q.Postback
+	}
+	if q.Event != "" {
+		set["spec.event.type"] = q.Event
+	}
+	selector := set.AsSelector()
+	if q.Failed || q.Undelivered {
+		selector = fields.AndSelectors(selector, fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryDelivered)))
+	}
+	return selector
+}
+
+// Selects reports whether a delivery that the selector, or a dispatcher, found is selected.
+func (q *Query) Selects(d *v1alpha1.PostbackDelivery) bool {
+	return !d.CreationTimestamp.Time.Before(q.Since) &&
+		(!q.Failed || d.Status.Phase == v1alpha1.DeliveryFailed || d.Status.Phase == v1alpha1.DeliveryRetrying)
+}
+
+func (q *Query) path() string {
+	if q.Namespace == "" {
+		return "v1/deliveries"
+	}
+	return "v1/namespaces/" + url.PathEscape(q.Namespace) + "/deliveries"
+}
+
+func (q *Query) values() url.Values {
+	v := url.Values{}
+	for name, value := range map[string]string{
+		"postback": q.Postback, "event": q.Event, "eventID": q.EventID, "prefix": q.Prefix, "continue": q.Continue,
+	} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	if !q.Since.IsZero() {
+		v.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if q.Limit > 0 {
+		v.Set("limit", strconv.Itoa(q.Limit))
+	}
+	return v
+}
+
+// Place is the position of a delivery in the log. It never changes. Creation times have a precision of a second, so the
+// event's own time decides within one.
+type Place struct {
+	types.NamespacedName
+
+	// Created is when the delivery was stored, EventTime the event's own time.
+	Created, EventTime time.Time
+}
+
+// PlaceOf returns the position of a delivery.
+func PlaceOf(d *v1alpha1.PostbackDelivery) Place {
+	return Place{client.ObjectKeyFromObject(d), d.CreationTimestamp.Time, d.Spec.Event.CreatedAt.Time}
+}
+
+// Compare orders the newest first.
+func (p Place) Compare(other Place) int {
+	return cmp.Or(other.Created.Compare(p.Created), other.EventTime.Compare(p.EventTime), cmp.Compare(p.Namespace, other.Namespace), cmp.Compare(p.Name, other.Name))
+}
+
+// IsObject reports whether a delivery is a PostbackDelivery. Otherwise it is in the stream alone.
+func IsObject(d *v1alpha1.PostbackDelivery) bool { return d.UID != "" }

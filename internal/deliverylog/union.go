@@ -1,0 +1,90 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package deliverylog
+
+import "k8s.io/apimachinery/pkg/types"
+
+// Union follows the objects and the stream together, and shows one of each delivery: the object, and after its deletion the
+// entry of the stream again. V is what the caller keeps of a delivery. It is not safe for concurrent use.
+type Union[V comparable] struct {
+	most int
+	show func(before, now V)
+
+	objects, logged map[types.NamespacedName]V
+	// order has the keys of logged, the oldest first.
+	order []types.NamespacedName
+}
+
+// NewUnion returns a union of at most so many entries of the stream: beyond them, the oldest go. show is called after each
+// change of what is shown, with the zero value for nothing.
+func NewUnion[V comparable](most int, show func(before, now V)) *Union[V] {
+	return &Union[V]{most: most, show: show, objects: map[types.NamespacedName]V{}, logged: map[types.NamespacedName]V{}}
+}
+
+// Get returns what is shown of a delivery, or the zero value.
+func (u *Union[V]) Get(key types.NamespacedName) V {
+	if v, ok := u.objects[key]; ok {
+		return v
+	}
+	return u.logged[key]
+}
+
+// PutObject takes an object that was made or changed.
+func (u *Union[V]) PutObject(key types.NamespacedName, v V) {
+	before := u.Get(key)
+	u.objects[key] = v
+	u.changed(before, v)
+}
+
+// DropObject takes the deletion of an object.
+func (u *Union[V]) DropObject(key types.NamespacedName) {
+	before := u.Get(key)
+	delete(u.objects, key)
+	u.changed(before, u.Get(key))
+}
+
+// DropObjects drops the objects that a complete list of them lacks.
+func (u *Union[V]) DropObjects(listed map[types.NamespacedName]bool) {
+	for key := range u.objects {
+		if !listed[key] {
+			u.DropObject(key)
+		}
+	}
+}
+
+// PutLogged takes an entry of the stream.
+func (u *Union[V]) PutLogged(key types.NamespacedName, v V) {
+	before := u.Get(key)
+	if _, known := u.logged[key]; !known {
+		u.order = append(u.order, key)
+	}
+	u.logged[key] = v
+	u.changed(before, u.Get(key))
+	for len(u.order) > u.most {
+		oldest := u.order[0]
+		u.order = u.order[1:]
+		before := u.Get(oldest)
+		delete(u.logged, oldest)
+		u.changed(before, u.Get(oldest))
+	}
+}
+
+func (u *Union[V]) changed(before, now V) {
+	if before != now {
+		u.show(before, now)
+	}
+}
