@@ -53,7 +53,7 @@ const (
 // errRefused says that the API server refuses the PostbackDelivery for a reason that lasts.
 var errRefused = errors.New("the API server refuses the PostbackDelivery")
 
-// errOther says that another event is stored under the name of a delivery.
+// errOther: another event is stored under the name of a delivery.
 var errOther = errors.New("another event is stored under the same id")
 
 func (c *Consumer) done(h *held) { c.hand.settle(h, h.msg.Ack) }
