@@ -29,13 +29,13 @@ type Union[V comparable] struct {
 	order []types.NamespacedName
 }
 
-// NewUnion returns a union of at most so many entries of the stream: beyond them, the oldest go. show is called after each
-// change of what is shown, with the zero value for nothing.
+// NewUnion returns a union of at most so many entries of the stream: beyond them, the oldest go. It calls show after each
+// change of the shown copy of a delivery; the zero value stands for none.
 func NewUnion[V comparable](most int, show func(before, now V)) *Union[V] {
 	return &Union[V]{most: most, show: show, objects: map[types.NamespacedName]V{}, logged: map[types.NamespacedName]V{}}
 }
 
-// Get returns what is shown of a delivery, or the zero value.
+// Get returns the shown copy of a delivery, or the zero value.
 func (u *Union[V]) Get(key types.NamespacedName) V {
 	if v, ok := u.objects[key]; ok {
 		return v
