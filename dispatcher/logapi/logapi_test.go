@@ -27,6 +27,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -53,13 +54,29 @@ import (
 // memoryLog is a delivery log, the oldest first, for what does not depend on its stream.
 type memoryLog struct {
 	deliveries []*v1alpha1.PostbackDelivery
-	asked      deliverylog.Query
 	err        error
 	follow     chan *v1alpha1.PostbackDelivery
+
+	mu sync.Mutex
+	// asked is the latest query. Watches run beside each other.
+	asked deliverylog.Query
+}
+
+func (l *memoryLog) ask(q deliverylog.Query) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked = q
+}
+
+// query returns the latest query.
+func (l *memoryLog) query() deliverylog.Query {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked
 }
 
 func (l *memoryLog) List(_ context.Context, q deliverylog.Query, before uint64, limit int) (deliverylog.Page, error) {
-	l.asked = q
+	l.ask(q)
 	end := len(l.deliveries)
 	if before > 0 {
 		end = int(before) - 1
@@ -85,7 +102,7 @@ func (l *memoryLog) Get(_ context.Context, namespace, name string) (*v1alpha1.Po
 func (l *memoryLog) Newest(context.Context) (uint64, error) { return uint64(len(l.deliveries)), l.err }
 
 func (l *memoryLog) Follow(ctx context.Context, q deliverylog.Query, after uint64, tell func(uint64, *v1alpha1.PostbackDelivery) error) error {
-	l.asked = q
+	l.ask(q)
 	for {
 		select {
 		case d, ok := <-l.follow:
@@ -237,8 +254,8 @@ func TestListTheLog(t *testing.T) {
 		t.Errorf("got %v, want %s", ids, want)
 	}
 	want := deliverylog.Query{Namespace: "acme", Postback: "crm", EventType: "lead.created", Prefix: "evt_", Since: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
-	if log.asked != want {
-		t.Errorf("asked for %+v, want %+v", log.asked, want)
+	if log.query() != want {
+		t.Errorf("asked for %+v, want %+v", log.query(), want)
 	}
 	log.err = deliverylog.ErrUnavailable
 	if got := ask(t, "GET", server.URL+"/v1/namespaces/acme/deliveries", ""); got.code != 503 || got.header.Get("Retry-After") != "1" || got.Instance == "" {
