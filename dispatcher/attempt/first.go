@@ -33,7 +33,7 @@ import (
 )
 
 // FirstAttemptWindow is the time, from storing a delivery, within which its replica may begin the first attempt.
-// Afterwards the elected replica may.
+// The elected replica takes over after the window, the timeout of the Postback, and a grace.
 const FirstAttemptWindow = 5 * time.Second
 
 // Routes finds the route of a delivery.
@@ -50,8 +50,8 @@ type First struct {
 	Clock     clock.PassiveClock
 }
 
-// Reserve implements intake.FirstAttempts. It leaves three kinds of deliveries to the elected replica. This replica
-// cannot begin them at once, their Postback is not Enabled, or only one replica can enforce its limits.
+// Reserve implements intake.FirstAttempts. It leaves a delivery to the elected replica if this one cannot begin it at
+// once, its Postback is not Enabled, or only one replica can enforce its limits.
 func (f *First) Reserve(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 	if r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
 		return nil

@@ -36,8 +36,8 @@ var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is 
 // FirstAttempts makes the first attempts of stored deliveries.
 type FirstAttempts interface {
 	// Reserve acquires a slot for the first attempt of a delivery to the endpoint of a route. The caller has to call
-	// the returned function once, with the stored delivery, or with nil if it is not stored. Without a free slot
-	// Reserve returns nil: then the elected replica makes the first attempt. Neither blocks.
+	// the returned function once, with the stored delivery, or with nil if it is not stored. Reserve
+	// returns nil if this replica cannot or must not attempt it at once: then the elected replica does. Neither blocks.
 	Reserve(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
 }
 

@@ -99,8 +99,7 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 	}
 }
 
-// record writes down how an attempt ended: in the log, beside the lane, or, if it has to be tried again, as a
-// PostbackDelivery.
+// record writes down how an attempt ended: in the delivery log, or, if it was not delivered, as a PostbackDelivery.
 func (c *Consumer) record(ctx context.Context, h *held, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 	attempted := *h.d
 	attempted.Generation, attempted.CreationTimestamp = 1, message.Created(h.stored)

@@ -321,7 +321,7 @@ func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, target *route.Route
 	return seen
 }
 
-// Request notes that a delivery, finished or not, carries a redeliver annotation.
+// Request notes that the next reconcile has to find a delivery even if it is finished.
 func (r *Reconciler) Request(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
