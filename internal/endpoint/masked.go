@@ -28,7 +28,7 @@ const Hidden = "[hidden]"
 // sensitive are parts of the names of headers and parameters whose values are credentials.
 var sensitive = []string{"token", "secret", "password", "passwd", "apikey", "accesskey", "privatekey", "signature", "authorization", "credential", "cookie", "session", "jwt"}
 
-// exactly are whole names of the same kind.
+// exactly lists whole names of the same kind.
 var exactly = []string{"key", "auth", "sig", "code", "pwd", "pass", "xauth", "authkey", "xauthkey", "xkey", "hapikey", "subscriptionkey", "ocpapimsubscriptionkey", "xfunctionskey"}
 
 // Sensitive reports whether the value of a header or parameter of this name is a credential, in any case.

@@ -43,7 +43,7 @@ func (k *Kept) Add(d *v1alpha1.PostbackDelivery, now time.Time) {
 	k.AddFinished(d.Status.Phase, finished, now)
 }
 
-// AddFinished is Add for a delivery with a known phase and end.
+// AddFinished works like Add, for a delivery with a known phase and completion time.
 func (k *Kept) AddFinished(phase v1alpha1.DeliveryPhase, finished, now time.Time) {
 	if phase != v1alpha1.DeliveryDelivered || now.Sub(finished) < Grace {
 		return
