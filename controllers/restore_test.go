@@ -86,7 +86,7 @@ func TestRestoreKeepsTheKey(t *testing.T) {
 	}
 }
 
-// What does not look like a Secret of the operator with a key is somebody else's.
+// A Secret without the operator's labels, version and a valid key belongs to somebody else.
 func TestOnlyAWholeSecretOfOursIsAdopted(t *testing.T) {
 	for what, spoil := range map[string]func(*corev1.Secret){
 		"no labels":  func(s *corev1.Secret) { s.Labels = nil },

@@ -71,8 +71,8 @@ func (l *logSource) open(ctx context.Context, api client.Client) *deliverylog.Lo
 	return log
 }
 
-// deliveries returns the newest deliveries that a query selects. What is wrong with the stream is said, and is no reason not to
-// show the rest.
+// deliveries returns the newest deliveries that a query selects. It reports a fault of the stream, and
+// shows the rest nevertheless.
 func (s *scope) deliveries(ctx context.Context, q deliverylog.Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*deliverylog.Page, error) {
 	log := &deliverylog.Log{API: s}
 	if !q.Failed && !q.Undelivered {

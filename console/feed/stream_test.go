@@ -23,7 +23,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// What is in the stream of the delivery log alone, and what somebody asked for again, so that it is in both.
+// The fixtures: deliveries in the stream of the delivery log alone, and redelivered ones, which are in both.
 func TestTheStreamStandsWithTheRest(t *testing.T) {
 	f := filled(t, 2)
 	if err := f.putLogged(stored("logged", 5, "7"), stored("both", 6, "8")); err != nil {

@@ -77,7 +77,7 @@ func TestLinkWorksOnce(t *testing.T) {
 			t.Errorf("used again, %s is answered with %s", again, got.Status)
 		}
 	}
-	// Whoever is in already may open it again.
+	// A visitor with a session may open the link again.
 	if got := request(g, http.MethodGet, link, address, map[string]string{"Cookie": c.Name + "=" + c.Value}); got.StatusCode != http.StatusOK {
 		t.Errorf("opened by one who is in, the link is answered with %s", got.Status)
 	}

@@ -129,7 +129,7 @@ func TestRepeatsOfALargeRequestEnd(t *testing.T) {
 	}
 }
 
-// What is remembered of a request is for the same events alone, and not for ever.
+// The memory of a request serves the same events only, and not for ever.
 func TestProgressIsOfTheSameEvent(t *testing.T) {
 	store := &slowStore{}
 	crm := doors.LooseRoute("acme", "crm", "", "*")

@@ -114,7 +114,7 @@ func (l *look) ask(ctx context.Context, before uint64) (few bool, err error) {
 		case errors.Is(err, jetstreamext.ErrNoMessages):
 			l.first = before
 			return true, nil
-		case errors.Is(err, jetstreamext.ErrBatchUnsupported): // What the client makes of "413 Too Many Results".
+		case errors.Is(err, jetstreamext.ErrBatchUnsupported): // The client's error for "413 Too Many Results".
 			return false, nil
 		case err != nil:
 			return false, unavailable(err)

@@ -170,8 +170,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// Whoever follows a log that is lost is told of everything in the one that is made in its place, in its order, also if they
-// begin again from a place of the lost one.
+// A follower of a lost log gets every entry of the log that replaces it, in order, also from a sequence of the lost one.
 func TestFollowALogMadeAnew(t *testing.T) {
 	s := newSuite(t)
 	crm := s.postback("acme", "crm")

@@ -61,8 +61,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// What comes after a message whose lane is full passes it by when nothing begins there; it waits on, and goes back into the
-// stream when the replica ends.
+// Later messages pass a message whose lane is full while nothing begins there. That message keeps waiting, and goes back into
+// the stream when the replica ends.
 func TestPausedLaneHoldsUpNobody(t *testing.T) {
 	g := NewWithT(t)
 	now := clocktesting.NewFakeClock(time.Now())

@@ -102,7 +102,7 @@ func TestRestoredNamespace(t *testing.T) {
 		if m.key("crm/2") != key {
 			t.Error("receivers do not know the key")
 		}
-		// What is accepted now is delivered, also if a delivery of the same event came from the backup.
+		// An event accepted now is delivered, also if a delivery of the same event came from the backup.
 		for _, id := range []string{"evt_after", "evt_before"} {
 			if result := m.post(lead(id)).result(); result != "Stored" {
 				t.Errorf("event %s is %s", id, result)

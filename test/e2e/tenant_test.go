@@ -65,7 +65,7 @@ var notName = regexp.MustCompile(`[^a-z0-9]+`)
 // newTenant makes a namespace and an endpoint, which go when the test ends. Its failure shows the operator's logs.
 func newTenant(t *testing.T) *tenant {
 	t.Helper()
-	// What ended by itself in a test before is no fault of this one, which would fail by it.
+	// A program that ended by itself in an earlier test is no fault of this one, which would fail by it.
 	if err := errors.Join(manager.EndedByItself(), dispatcher.EndedByItself()); err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ var (
 // and the other replica need to take over.
 const postTries = 30
 
-// What is done to a Pod, of which its process does not hear before it ends.
+// The faults of a Pod that its process does not notice before it ends.
 const (
 	processKilled = "process killed"
 	deletedAtOnce = "deleted at once"
@@ -104,7 +104,7 @@ func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	if got.Refused < *events/refusedShare {
 		t.Errorf("the endpoint refused %d requests, not %d", got.Refused, *events/refusedShare)
 	}
-	// What a killed dispatcher had attempted and not on record comes again, and nothing else. That is the more the longer the
+	// Attempts of a killed dispatcher without a record come again, and nothing else does. That is the more the longer the
 	// API server takes for a record, up to a bound.
 	died := counts["dispatcher "+processKilled] + counts["dispatcher "+deletedAtOnce]
 	if most := died * lane.DefaultMaxInFlight; again > most {
