@@ -21,6 +21,7 @@ import "time"
 const (
 	// The defaults of Recovery.
 	tripAfter   = 5
+	tripQuiet   = time.Second
 	firstOpen   = 10 * time.Second
 	longestOpen = 5 * time.Minute
 	share       = 0.25
@@ -43,7 +44,9 @@ type breaker struct {
 	recovery Recovery
 	circuit  circuit
 	// failures are those in a row while the circuit is closed.
-	failures uint
+	failures int
+	// answered is when the newest attempt without trouble ended.
+	answered time.Time
 	// probeAt is when an open circuit becomes half open.
 	probeAt time.Time
 	wait    time.Duration
@@ -99,23 +102,24 @@ func (b *breaker) end(now time.Time, probe, attempted, trouble bool) {
 		if probe {
 			b.wait = b.recovery.FirstOpen
 		}
-		b.succeed()
+		b.succeed(now)
 	}
 }
 
 // succeed closes a half-open circuit. The late success of a probe that another probe overtook does not close one that is
 // open again.
-func (b *breaker) succeed() {
+func (b *breaker) succeed(now time.Time) {
+	b.answered = now
 	if b.circuit != circuitOpen {
 		b.circuit, b.failures = circuitClosed, 0
 	}
 }
 
-// fail opens the circuit after enough failures in a row, or after the failure of a probe. The wait for the next probe
-// doubles each time.
+// fail opens the circuit after failures that chance does not explain, or after the failure of a probe. The wait for the next
+// probe doubles each time.
 func (b *breaker) fail(now time.Time) {
 	if b.closed() {
-		if b.failures++; b.failures < b.recovery.TripAfter {
+		if b.failures++; !b.recovery.beyondChance(b.failures, now.Sub(b.answered)) {
 			return
 		}
 	}

@@ -23,7 +23,7 @@ import (
 
 func TestBreaker(t *testing.T) {
 	const tripAfter = 3
-	recovery := Recovery{TripAfter: tripAfter, FirstOpen: 10 * time.Second, LongestOpen: 25 * time.Second}
+	recovery := Recovery{TripAfter: tripAfter, TripQuiet: time.Second, FirstOpen: 10 * time.Second, LongestOpen: 25 * time.Second}
 	begin := time.Unix(0, 0)
 	trip := func(b *breaker) {
 		for range tripAfter {
@@ -48,6 +48,20 @@ func TestBreaker(t *testing.T) {
 			b.end(begin, b.begin(), true, true)
 		}, closed: true, allowed: true},
 		{name: "opens after enough failures in a row", steps: trip, allowedAfter: 10 * time.Second},
+		{name: "stays closed after any number of failures within a second of a success", steps: func(b *breaker) {
+			b.end(begin.Add(time.Millisecond-time.Second), b.begin(), true, false)
+			for range 100 * tripAfter {
+				b.end(begin, b.begin(), true, true)
+			}
+		}, closed: true, allowed: true},
+		{name: "opens a second after the last success", steps: func(b *breaker) {
+			b.end(begin.Add(-time.Second), b.begin(), true, false)
+			trip(b)
+		}, allowedAfter: 10 * time.Second},
+		{name: "stays closed a second after the last success while failures are few", steps: func(b *breaker) {
+			b.end(begin.Add(-time.Second), b.begin(), true, false)
+			b.end(begin, b.begin(), true, true)
+		}, closed: true, allowed: true},
 		{name: "does not count work without an attempt", steps: func(b *breaker) {
 			for range 2 * tripAfter {
 				b.end(begin, b.begin(), false, true)

@@ -60,8 +60,6 @@ func (w Wait) Second() time.Time {
 type Report func(r *route.Route, h Health)
 
 const (
-	// failingAfter is the number of failures in a row, of any kind, after which an endpoint is not healthy.
-	failingAfter = tripAfter
 	// healthyAfter is the number of successes in a row that make it healthy again while other deliveries wait.
 	healthyAfter = 3
 	// causeAfter is the number of failures by one new cause that replace the cause in the reason.
@@ -88,6 +86,8 @@ func trouble(a *v1alpha1.Attempt) bool {
 // streak is the newest run of attempts with one result.
 type streak struct {
 	successes, failures int
+	// succeeded is when the newest attempt that succeeded ended.
+	succeeded time.Time
 	// cause is the reason of the failures. rival is another one that came rivals times without the cause in between.
 	cause, rival string
 	rivals       int
@@ -96,13 +96,13 @@ type streak struct {
 	retryAfter bool
 }
 
-func (s *streak) add(a *v1alpha1.Attempt) {
+func (s *streak) add(now time.Time, a *v1alpha1.Attempt) {
 	if a.Outcome == v1alpha1.OutcomeInterrupted {
 		return
 	}
 	if a.Outcome == v1alpha1.OutcomeSucceeded {
 		s.successes++
-		s.failures = 0
+		s.failures, s.succeeded = 0, now
 		return
 	}
 	code := ptr.Deref(a.StatusCode, 0)
@@ -170,7 +170,7 @@ func (l *lane) assess(now time.Time) (h Health, known bool) {
 	switch {
 	case p.down():
 		return s.failing(Wait{v1alpha1.WaitCircuitOpen, p.breaker.probeAt}), true
-	case s.failures >= failingAfter:
+	case p.breaker.recovery.beyondChance(s.failures, now.Sub(s.succeeded)):
 		return s.failing(Wait{}), true
 	case s.successes > 0 && (p.reported.Status == metav1.ConditionTrue || s.successes >= healthyAfter || l.waiting() == 0):
 		return Health{Status: metav1.ConditionTrue, Reason: v1alpha1.EndpointRespondingReason, Message: "The endpoint accepts events."}, true

@@ -221,13 +221,13 @@ func (l *lane) end(now time.Time, from *peer, probe bool, a *v1alpha1.Attempt) {
 	p.breaker.end(now, probe, a.Outcome != v1alpha1.OutcomeInterrupted, troubled)
 	p.observe(a, l.route.Generation)
 	p.learn(a.Duration.Duration)
-	p.streak.add(a)
+	p.streak.add(now, a)
 	if a.Outcome == v1alpha1.OutcomeSucceeded && l.setAside() {
 		p.gone = 0
 		l.pace.recover(now)
 	}
-	if troubled {
-		l.pace.trouble(now)
+	if a.Outcome != v1alpha1.OutcomeInterrupted {
+		l.pace.learn(now, troubled)
 	}
 	if !wasClosed && p.breaker.closed() {
 		l.pace.recover(now)

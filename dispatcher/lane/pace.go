@@ -26,8 +26,12 @@ const (
 	// The defaults of Recovery.
 	rampStart = 5
 	rampEnd   = 2000
-	// rampStep is the time without trouble that doubles the rate.
+	// rampStep is the time that doubles the rate, unless too many attempts fail.
 	rampStep = time.Second
+	// leastTroubled is the number of failures below which their share says nothing. Beyond a share of 1/mostTroubled the endpoint
+	// takes fewer attempts than it gets, rather than failing some at random.
+	leastTroubled = 5
+	mostTroubled  = 3
 )
 
 // pace bounds how many attempts of an endpoint begin in a second. It is not safe for concurrent use.
@@ -39,6 +43,8 @@ type pace struct {
 	ramp     *rate.Limiter // nil: none
 	rampRate float64
 	stepAt   time.Time
+	// attempts counts those that ended since the rate changed, troubled those of them that found the endpoint in trouble.
+	attempts, troubled int
 }
 
 // setLimit changes the limit; 0 means none.
@@ -62,14 +68,28 @@ func (p *pace) setLimit(now time.Time, perSecond int32) {
 func (p *pace) recover(now time.Time) {
 	p.rampRate, p.stepAt = p.recovery.RampStart, now.Add(rampStep)
 	p.ramp = rate.NewLimiter(rate.Limit(p.rampRate), 1)
+	p.attempts, p.troubled = 0, 0
 }
 
-// trouble halves the rate while it is being raised.
-func (p *pace) trouble(now time.Time) {
-	if p.ramp != nil {
+// learn takes in the result of an attempt, and halves a rate that is too high while it is being raised.
+func (p *pace) learn(now time.Time, troubled bool) {
+	if p.ramp == nil {
+		return
+	}
+	p.step(now)
+	p.attempts++
+	if troubled {
+		p.troubled++
+	}
+	if p.ramp != nil && tooFast(p.attempts, p.troubled) {
 		p.setRamp(now, max(p.rampRate/2, p.recovery.RampStart))
 		p.stepAt = now.Add(rampStep)
 	}
+}
+
+// tooFast reports whether so many attempts failed that the endpoint cannot keep up.
+func tooFast(attempts, troubled int) bool {
+	return troubled >= leastTroubled && mostTroubled*troubled > attempts
 }
 
 // recovering reports whether the rate is still being raised.
@@ -90,7 +110,7 @@ func (p *pace) step(now time.Time) {
 }
 
 func (p *pace) setRamp(now time.Time, perSecond float64) {
-	p.rampRate = perSecond
+	p.rampRate, p.attempts, p.troubled = perSecond, 0, 0
 	p.ramp.SetLimitAt(now, rate.Limit(perSecond))
 	p.ramp.SetBurstAt(now, 1+int(perSecond)/50)
 }

@@ -24,21 +24,29 @@ import (
 // Recovery sets the treatment of troubled endpoints, and of recovered ones. A field that is 0 means its default;
 // test/simulation compares the defaults with other values.
 type Recovery struct {
-	// TripAfter is the number of failures in a row that open the circuit.
-	TripAfter uint
+	// TripAfter is the number of failures in a row that open the circuit, if no attempt succeeded for TripQuiet either.
+	TripAfter int
+	TripQuiet time.Duration
 	// FirstOpen and LongestOpen bound the wait of an open circuit for its next probe. It doubles with each probe that fails.
 	FirstOpen, LongestOpen time.Duration
-	// RampStart is the rate of attempts, per second, at a recovered endpoint. Each second without trouble doubles the rate.
-	// Beyond RampEnd only the limits of the Postback apply.
+	// RampStart is the rate of attempts, per second, at a recovered endpoint. Each second doubles the rate, unless
+	// too many attempts fail. Beyond RampEnd only the limits of the Postback apply.
 	RampStart, RampEnd float64
 	// Share is the part of all slots for troubled endpoints together. The last attempt at a troubled endpoint found trouble.
 	Share float64
+}
+
+// beyondChance reports whether failures in a row show that an endpoint takes nothing. An endpoint that fails a fifth of its requests
+// at random fails five in a row within seconds at a high rate, and succeeds in between.
+func (r Recovery) beyondChance(failures int, sinceSuccess time.Duration) bool {
+	return failures >= r.TripAfter && sinceSuccess >= r.TripQuiet
 }
 
 // withDefaults returns a Recovery without a 0.
 func (r Recovery) withDefaults() Recovery {
 	return Recovery{
 		TripAfter:   cmp.Or(r.TripAfter, tripAfter),
+		TripQuiet:   cmp.Or(r.TripQuiet, tripQuiet),
 		FirstOpen:   cmp.Or(r.FirstOpen, firstOpen),
 		LongestOpen: cmp.Or(r.LongestOpen, longestOpen),
 		RampStart:   cmp.Or(r.RampStart, rampStart),
