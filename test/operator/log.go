@@ -20,6 +20,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -34,24 +36,60 @@ const logBatch = 500
 
 const streamNames = message.Names(message.DefaultPrefix)
 
-// Waiting counts the deliveries of a namespace that wait in the stream of the intake JetStream, or are being attempted from
+// Waiting counts the deliveries of a namespace that wait in a stream of the intake JetStream, or are being attempted from
 // there. Deliveries beyond this count are on record.
 func (o *Operator) Waiting(ctx context.Context, namespace string) (int, error) {
 	if o.NATS == nil {
 		return 0, nil
 	}
-	js, end, err := o.jetStream()
+	sum, err := WaitingAt(ctx, o.NATS.URL(), namespace)
 	if err != nil {
 		return 0, fmt.Errorf("count what waits: %w", err)
+	}
+	return sum, nil
+}
+
+// WaitingAt counts as Waiting does, at a NATS server. Every stream with the default prefix counts but the delivery log and that of
+// published events.
+func WaitingAt(ctx context.Context, server, namespace string) (int, error) {
+	js, end, err := connect(server)
+	if err != nil {
+		return 0, err
 	}
 	defer end()
-	stream, err := js.Stream(ctx, streamNames.DeliveriesStream())
-	if err != nil {
-		return 0, fmt.Errorf("count what waits: %w", err)
+	streams := js.StreamNames(ctx)
+	var names []string
+	for name := range streams.Name() {
+		names = append(names, name)
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streamNames.DeliverySubjects(namespace, "")))
+	if err := streams.Err(); err != nil {
+		return 0, err
+	}
+	// A delivery moves from DELIVERIES or QUEUE to WAITING: in this order it counts.
+	slices.Sort(names)
+	sum := 0
+	for _, name := range names {
+		if !strings.HasPrefix(name, message.DefaultPrefix+"_") || name == streamNames.LogStream() || name == streamNames.EventsStream() {
+			continue
+		}
+		n, err := messagesOf(ctx, js, name, namespace)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// messagesOf counts the messages of a namespace in a stream. The namespace is the third token of every subject.
+func messagesOf(ctx context.Context, js jetstream.JetStream, name, namespace string) (int, error) {
+	stream, err := js.Stream(ctx, name)
 	if err != nil {
-		return 0, fmt.Errorf("count what waits: %w", err)
+		return 0, err
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(strings.ToLower(message.DefaultPrefix)+".*."+namespace+".>"))
+	if err != nil {
+		return 0, err
 	}
 	sum := 0
 	for _, count := range info.State.Subjects {
@@ -61,7 +99,11 @@ func (o *Operator) Waiting(ctx context.Context, namespace string) (int, error) {
 }
 
 func (o *Operator) jetStream() (js jetstream.JetStream, end func(), err error) {
-	connection, err := nats.Connect(o.NATS.URL())
+	return connect(o.NATS.URL())
+}
+
+func connect(server string) (js jetstream.JetStream, end func(), err error) {
+	connection, err := nats.Connect(server)
 	if err != nil {
 		return nil, nil, err
 	}
