@@ -91,7 +91,7 @@ func noLonger(p *v1alpha1.Postback, all []*feed.Row, now time.Time) string {
 		if last := row.Last(); !last.Time.IsZero() {
 			finished = last.Time.Add(last.Duration)
 		}
-		kept.AddFinished(row.Phase, finished, now)
+		kept.AddFinished(row.Phase, finished)
 	}
 	_, why := kept.Since(p, now)
 	return why

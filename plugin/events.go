@@ -110,7 +110,7 @@ func (o *eventsOptions) run(cmd *cobra.Command, args []string) error {
 		return o.followLog(ctx, s, q, printObject)
 	}
 	kept := &history.Kept{}
-	page, err := s.deliveries(ctx, q, printObject != nil, func(d *v1alpha1.PostbackDelivery) { kept.Add(d, o.clock.Now()) })
+	page, err := s.deliveries(ctx, q, printObject != nil, kept.Add)
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func (s *scope) lookup(ctx context.Context, name, postback string, now time.Time
 	if d != nil && of(d) {
 		return &lookup{deliveries: []*v1alpha1.PostbackDelivery{d}}, nil
 	}
-	found, kept, err := s.search(ctx, name, now)
+	found, kept, err := s.search(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -73,14 +73,14 @@ func (s *scope) lookup(ctx context.Context, name, postback string, now time.Time
 
 // search returns the deliveries whose name, or whose event's id, begins with a name, and since when those of each Postback
 // are kept.
-func (s *scope) search(ctx context.Context, name string, now time.Time) (found []*v1alpha1.PostbackDelivery, kept map[string]*history.Kept, err error) {
+func (s *scope) search(ctx context.Context, name string) (found []*v1alpha1.PostbackDelivery, kept map[string]*history.Kept, err error) {
 	kept = map[string]*history.Kept{}
 	log := s.log.open(ctx, s)
 	page, err := log.Find(ctx, s.namespace, name, maxSuggested+1, func(d *v1alpha1.PostbackDelivery) {
 		if kept[d.Spec.PostbackRef.Name] == nil {
 			kept[d.Spec.PostbackRef.Name] = &history.Kept{}
 		}
-		kept[d.Spec.PostbackRef.Name].Add(d, now)
+		kept[d.Spec.PostbackRef.Name].Add(d)
 	})
 	if err != nil {
 		return nil, nil, err

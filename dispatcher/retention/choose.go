@@ -23,13 +23,13 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/heap"
-	keeping "github.com/postback-dev/postback-operator/internal/history"
+	"github.com/postback-dev/postback-operator/internal/history"
 )
 
 // duplicateWindow is the minimum time for which a finished delivery is kept, regardless of the counts of spec.history.
 // As long as it exists, a producer that sends its event again gets the answer Duplicate. Producers that got no answer
 // send again within seconds or a few minutes.
-const duplicateWindow = keeping.Grace
+const duplicateWindow = history.Grace
 
 // Reasons why a delivery is deleted, as the metric has them.
 const (

@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-func history(delivered, failed int32, ttl time.Duration) route.History {
+func keeps(delivered, failed int32, ttl time.Duration) route.History {
 	return route.History{Delivered: delivered, Failed: failed, TTL: metav1.Duration{Duration: ttl}}
 }
 
@@ -50,7 +50,7 @@ func prunedTotal() float64 {
 // Thousands of deliveries: the bounds hold, the oldest go, nothing unfinished goes, and it does not take long.
 func TestThousandsAreDeletedOldestFirst(t *testing.T) {
 	b := newBench(t)
-	large, small := b.postback("large", history(100, 50, 168*time.Hour)), b.postback("small", history(25, 5, 168*time.Hour))
+	large, small := b.postback("large", keeps(100, 50, 168*time.Hour)), b.postback("small", keeps(25, 5, 168*time.Hour))
 	unrouted := b.postback("unrouted", route.History{})
 	const many = 2500
 	b.store(large, "d", many, isDelivered, nil)
@@ -125,7 +125,7 @@ func (b *bench) checkKept(before, after map[types.NamespacedName]v1alpha1.Postba
 // The time at which a delivery finished is that of the last write of its status, not of another.
 func TestFinishedAt(t *testing.T) {
 	b := newBench(t)
-	p := b.postback("finished-at", history(10, 10, time.Hour))
+	p := b.postback("finished-at", keeps(10, 10, time.Hour))
 	b.store(p, "d", 1, "", nil)
 	b.g.Eventually(func() bool { // seconds are all that managed fields hold
 		for _, d := range b.all() {
@@ -168,7 +168,7 @@ func TestFinishedAt(t *testing.T) {
 // whoever redelivers is told.
 func TestARedeliverAnnotationIsNeverLost(t *testing.T) {
 	b := newBench(t)
-	p := b.postback("race", history(0, 0, time.Hour))
+	p := b.postback("race", keeps(0, 0, time.Hour))
 	const many = 600
 	b.store(p, "d", many, isDelivered, nil)
 	all := b.all()
@@ -236,7 +236,7 @@ func TestARedeliverAnnotationIsNeverLost(t *testing.T) {
 // A request that has been answered keeps nothing.
 func TestAnsweredRequestsKeepNothing(t *testing.T) {
 	b := newBench(t)
-	p := b.postback("answered", history(0, 0, time.Hour))
+	p := b.postback("answered", keeps(0, 0, time.Hour))
 	for name, of := range map[string]struct {
 		annotation, value string
 		handle            func(*v1alpha1.PostbackDeliveryStatus)
@@ -269,7 +269,7 @@ func TestAnsweredRequestsKeepNothing(t *testing.T) {
 // While the API server refuses, deletes are few; then they go on.
 func TestRefusedDeletesBackOff(t *testing.T) {
 	b := newBench(t)
-	p := b.postback("refused", history(0, 0, time.Hour))
+	p := b.postback("refused", keeps(0, 0, time.Hour))
 	b.store(p, "d", 300, isDelivered, nil)
 	var away atomic.Bool
 	away.Store(true)
@@ -294,7 +294,7 @@ func TestRefusedDeletesBackOff(t *testing.T) {
 // One delivery, or one namespace, that cannot be deleted does not keep the others.
 func TestOneRefusalKeepsNoOther(t *testing.T) {
 	b := newBench(t)
-	denied, other := b.postback("denied", history(0, 0, time.Hour)), b.postback("other", history(0, 0, time.Hour))
+	denied, other := b.postback("denied", keeps(0, 0, time.Hour)), b.postback("other", keeps(0, 0, time.Hour))
 	b.store(denied, "d", 30, isDelivered, nil)
 	b.store(other, "d", 250, isDelivered, nil)
 	b.refuse = func(o client.Object) error {
@@ -313,7 +313,7 @@ func TestOneRefusalKeepsNoOther(t *testing.T) {
 // The API server goes away in the middle and comes back: what is known is still true, and the deletes go on.
 func TestRetentionOutlivesTheAPIServer(t *testing.T) {
 	b := newBench(t)
-	p := b.postback("outage", history(7, 0, time.Hour))
+	p := b.postback("outage", keeps(7, 0, time.Hour))
 	b.store(p, "d", 500, isDelivered, nil)
 	before := b.all()
 	var halfway sync.Once

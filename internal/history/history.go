@@ -30,25 +30,25 @@ const Grace = 5 * time.Minute
 
 // Kept gathers the delivered PostbackDeliveries of one Postback. The zero value has seen none.
 type Kept struct {
-	settled int
-	oldest  time.Time
+	delivered int
+	oldest    time.Time
 }
 
-// Add counts a delivery, at a time.
-func (k *Kept) Add(d *v1alpha1.PostbackDelivery, now time.Time) {
+// Add counts d if it is Delivered.
+func (k *Kept) Add(d *v1alpha1.PostbackDelivery) {
 	finished := d.CreationTimestamp.Time
 	if at := d.Status.CompletionTime; at != nil {
 		finished = at.Time
 	}
-	k.AddFinished(d.Status.Phase, finished, now)
+	k.AddFinished(d.Status.Phase, finished)
 }
 
 // AddFinished works like Add, for a delivery with a known phase and completion time.
-func (k *Kept) AddFinished(phase v1alpha1.DeliveryPhase, finished, now time.Time) {
-	if phase != v1alpha1.DeliveryDelivered || now.Sub(finished) < Grace {
+func (k *Kept) AddFinished(phase v1alpha1.DeliveryPhase, finished time.Time) {
+	if phase != v1alpha1.DeliveryDelivered {
 		return
 	}
-	k.settled++
+	k.delivered++
 	if k.oldest.IsZero() || finished.Before(k.oldest) {
 		k.oldest = finished
 	}
@@ -65,13 +65,22 @@ func (k *Kept) Since(p *v1alpha1.Postback, now time.Time) (since time.Time, reas
 	case k == nil:
 	case delivered == 0:
 		since, reason = now.Add(-Grace), fmt.Sprintf("Postback %s keeps delivered events for 5 minutes only (spec.history.delivered: 0)", p.Name)
-	case k.settled >= int(delivered) && k.oldest.After(since):
-		since, reason = k.oldest, fmt.Sprintf("Postback %s keeps the newest %d delivered events (spec.history.delivered)", p.Name, delivered)
+	case k.delivered >= int(delivered) && k.whole(now).After(since):
+		since, reason = k.whole(now), fmt.Sprintf("Postback %s keeps the newest %d delivered events (spec.history.delivered)", p.Name, delivered)
 	}
 	if !since.After(p.CreationTimestamp.Time) {
 		return time.Time{}, ""
 	}
 	return since, fmt.Sprintf("%s: what was delivered before %s is no longer kept.", reason, since.UTC().Format(time.RFC3339))
+}
+
+// whole returns the time since which all are kept if the count of the Postback is reached. The count includes those younger than
+// Grace, which retention spares.
+func (k *Kept) whole(now time.Time) time.Time {
+	if spared := now.Add(-Grace); k.oldest.After(spared) {
+		return spared
+	}
+	return k.oldest
 }
 
 // hours writes whole hours and minutes without zero parts.

@@ -50,7 +50,8 @@ func TestSince(t *testing.T) {
 		"none yet":                        {age: time.Hour},
 		"fewer than are kept":             {history: two, age: time.Hour, deliveries: []*v1alpha1.PostbackDelivery{delivered(30 * time.Minute), failed}},
 		"as many as are kept":             {history: two, age: time.Hour, deliveries: []*v1alpha1.PostbackDelivery{delivered(6 * time.Minute), delivered(30 * time.Minute)}, since: 30 * time.Minute, says: "the newest 2 delivered"},
-		"of these one is too young":       {history: two, age: time.Hour, deliveries: []*v1alpha1.PostbackDelivery{delivered(time.Minute), delivered(30 * time.Minute)}},
+		"of these one is too young":       {history: two, age: time.Hour, deliveries: []*v1alpha1.PostbackDelivery{delivered(time.Minute), delivered(30 * time.Minute)}, since: 30 * time.Minute, says: "the newest 2 delivered"},
+		"all of these are too young":      {history: two, age: time.Hour, deliveries: []*v1alpha1.PostbackDelivery{delivered(time.Minute), delivered(2 * time.Minute)}, since: Grace, says: "the newest 2 delivered"},
 		"no delivered ones":               {history: &v1alpha1.History{Delivered: ptr.To[int32](0)}, age: time.Hour, since: Grace, says: "5 minutes only"},
 		"older than the default of a TTL": {age: 1000 * time.Hour, since: 168 * time.Hour, says: "for 168h"},
 		"count before TTL":                {history: two, age: 1000 * time.Hour, deliveries: []*v1alpha1.PostbackDelivery{delivered(time.Hour), delivered(2 * time.Hour)}, since: 2 * time.Hour, says: "the newest 2"},
@@ -62,7 +63,7 @@ func TestSince(t *testing.T) {
 			}
 			kept := &Kept{}
 			for _, d := range test.deliveries {
-				kept.Add(d, now)
+				kept.Add(d)
 			}
 			since, says := kept.Since(p, now)
 			if test.since == 0 && (!since.IsZero() || says != "") || test.since != 0 && !since.Equal(now.Add(-test.since)) || !strings.Contains(says, test.says) {
