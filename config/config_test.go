@@ -110,7 +110,7 @@ func TestPodsAreRestricted(t *testing.T) {
 	}
 }
 
-// Tokens of senders never go in clear, and nobody posts without one.
+// Tokens of producers never go in clear, and nobody posts without one.
 func TestIngestIsServedOverTLSOnly(t *testing.T) {
 	args := deployment(t, "postback-dispatcher").Spec.Template.Spec.Containers[0].Args
 	for _, flag := range []string{"--ingest-tls-cert-file=", "--ingest-tls-private-key-file="} {

@@ -110,7 +110,7 @@ type IngestOptions struct {
 
 // Values of IngestOptions.Auth.
 const (
-	// AuthKubernetes has the API server authenticate and authorise each sender.
+	// AuthKubernetes has the API server authenticate and authorise each producer.
 	AuthKubernetes = "Kubernetes"
 	// AuthNone lets everybody post who reaches the address, which has to be of the loopback interface.
 	AuthNone = "None"
@@ -120,7 +120,7 @@ const (
 const (
 	// IntakeKubernetes stores each delivery at the API server.
 	IntakeKubernetes = "kubernetes"
-	// IntakeJetStream stores deliveries in a stream of NATS until they fail.
+	// IntakeJetStream stores deliveries in a stream of NATS until their first attempt.
 	IntakeJetStream = v1alpha1.IntakeJetStream
 )
 

@@ -164,7 +164,7 @@ func (r *replica) addRetries() error {
 	if err := retry.Setup(r.mgr, r.election.Reconciler); err != nil {
 		return err
 	}
-	collector := &retry.Collector{Unfinished: r.unfinished, Routes: r.routes, Elected: r.election.Elected, HeldBack: r.lanes.HeldBack, Clock: r.clock}
+	collector := &retry.Collector{Unfinished: r.unfinished, Routes: r.routes, Elected: r.election.Elected, Throttled: r.lanes.Throttled, Clock: r.clock}
 	if err := errors.Join(metrics.Registry.Register(collector), metrics.Registry.Register(finished)); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}

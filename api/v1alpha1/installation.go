@@ -25,7 +25,7 @@ const (
 	// IngestCertificateName is the Secret of type kubernetes.io/tls with the certificate of ingest.
 	IngestCertificateName = "postback-ingest-tls"
 	// IngestCAName is the Secret of type kubernetes.io/tls with the CA of a self-managed certificate, and the ConfigMap with
-	// the CAs that senders have to trust.
+	// the CAs that producers have to trust.
 	IngestCAName = "postback-ingest-ca"
 	// CABundleKey is the data key of the CAs to trust, in PEM, in these Secrets and in the ConfigMap.
 	CABundleKey = "ca.crt"

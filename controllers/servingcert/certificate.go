@@ -33,7 +33,7 @@ import (
 
 const (
 	// authorityLifetime is how long a CA lasts, and authorityMargin how long before its end the next one is made. A CA outlasts
-	// every certificate that it signed, and senders have the margin to learn of the next one.
+	// every certificate that it signed, and producers have the margin to learn of the next one.
 	authorityLifetime = 10 * 365 * 24 * time.Hour
 	authorityMargin   = 365 * 24 * time.Hour
 	// lifetime is how long a certificate lasts, and margin how long before its end it is replaced.

@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// state is the content of the two Secrets: the CA that signs now, every CA that senders trust, and the server's certificate.
+// state is the content of the two Secrets: the CA that signs now, every CA that producers trust, and the server's certificate.
 type state struct {
 	authority pair
 	trusted   []*x509.Certificate
@@ -33,7 +33,7 @@ type state struct {
 // next returns the state to write, which is the same one while nothing is due, and says why another one is.
 //
 // A new CA is trusted for 60 days before it signs a served certificate. The expiring CA signs a last certificate, which is
-// replaced at its own time, and stays trusted until it expires. A sender that reads the bundle now and then is therefore
+// replaced at its own time, and stays trusted until it expires. A producer that reads the bundle now and then is therefore
 // never refused.
 func next(s state, names []string, now time.Time) (state, string, error) {
 	reason := ""
@@ -80,7 +80,7 @@ func authorityDue(c *x509.Certificate, names []string, now time.Time) string {
 	return ""
 }
 
-// trust returns the CAs that senders are to trust, the present one first, without those that have ended.
+// trust returns the CAs that producers are to trust, the present one first, without those that have ended.
 func trust(present *x509.Certificate, before []*x509.Certificate, now time.Time) []*x509.Certificate {
 	trusted := []*x509.Certificate{present}
 	for _, c := range before {

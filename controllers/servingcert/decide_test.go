@@ -86,7 +86,7 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// TestSendersAreNeverRefused goes through 40 years in steps of five days: a sender that read the bundle a month ago trusts what is
+// TestSendersAreNeverRefused goes through 40 years in steps of five days: a producer that read the bundle a month ago trusts what is
 // served.
 func TestSendersAreNeverRefused(t *testing.T) {
 	s := mustNext(t, state{}, names, begin)

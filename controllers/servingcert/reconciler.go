@@ -15,7 +15,7 @@ limitations under the License.
 */
 
 // Package servingcert keeps the dispatcher's certificate for HTTPS, in clusters without another issuer. It has a CA of its
-// own, a certificate for the Service's names, and a ConfigMap with the CAs for senders to trust.
+// own, a certificate for the Service's names, and a ConfigMap with the CAs for producers to trust.
 package servingcert
 
 import (

@@ -88,7 +88,7 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// An event for which there was no time to ask a filter is not lost: the sender is asked to send it again.
+// An event for which there was no time to ask a filter is not lost: the producer is asked to send it again.
 func TestNoTimeForAFilter(t *testing.T) {
 	r := doors.LooseRoute("acme", "crm", "", "*")
 	r.Filter = "event.data.list.all(x, x > 0)"

@@ -29,7 +29,7 @@ const (
 )
 
 var reviewsTotal = metric.Dispatcher.Counters("postback_ingest_reviews_total",
-	"Reviews of senders by the Kubernetes API server: of their tokens (TokenReview) and their rights (SubjectAccessReview), "+
+	"Reviews of producers by the Kubernetes API server: of their tokens (TokenReview) and their rights (SubjectAccessReview), "+
 		"by whether it answered. Cached answers do not count.",
 	metric.Values("review", reviewOfTokens, reviewOfRights), metric.Values("answered", "true", "false"))
 

@@ -50,13 +50,13 @@ type First struct {
 	Clock     clock.PassiveClock
 }
 
-// Reserve implements intake.FirstAttempts. It leaves a delivery to the elected replica if this one cannot begin it at
+// Admit implements intake.FirstAttempts. It leaves a delivery to the elected replica if this one cannot begin it at
 // once, its Postback is not Enabled, or only one replica can enforce its limits.
-func (f *First) Reserve(r *route.Route) func(*v1alpha1.PostbackDelivery) {
+func (f *First) Admit(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 	if r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
 		return nil
 	}
-	begin := f.Lanes.Reserve(r)
+	begin := f.Lanes.Admit(r)
 	if begin == nil {
 		firstAttemptsLeft.Inc()
 		return nil

@@ -38,7 +38,7 @@ var (
 		1, 2, 5, 15, 60, 300, 1800, 3600, 6*3600, 24*3600, 7*24*3600)
 
 	firstAttemptsLeft = metric.Dispatcher.Counter("postback_first_attempts_left_total",
-		"First attempts that a replica left to the elected one, because it had no free slot, was late, or was shutting down.")
+		"First attempts that a replica handed to the elected one: it had no free slot, a full or throttled lane, was late, or was shutting down.")
 )
 
 func observe(a v1alpha1.Attempt) {

@@ -47,7 +47,7 @@ const AcceptedTypes = "application/json, " + structuredType + ", " + batchType
 type Decoder struct {
 	// Decode returns the events of a body that came now. Its error is that of package event.
 	Decode func(body []byte, now time.Time) ([]event.Posted, error)
-	// CloudEvents is true if the sender speaks CloudEvents.
+	// CloudEvents is true if the producer speaks CloudEvents.
 	CloudEvents bool
 }
 
@@ -137,7 +137,7 @@ func binaryDecoder(header textproto.MIMEHeader) (*Decoder, error) {
 }
 
 // headerValue returns the value of an attribute in a header: without quotes around it, and percent-decoded (HTTP protocol
-// binding of CloudEvents 1.0, 3.1.3.2). A percent sign that encodes nothing stays, because some senders do not encode.
+// binding of CloudEvents 1.0, 3.1.3.2). A percent sign that encodes nothing stays, because some producers do not encode.
 func headerValue(text string) string {
 	if len(text) > 1 && strings.HasPrefix(text, `"`) && strings.HasSuffix(text, `"`) {
 		text = unquoted(text[1 : len(text)-1])

@@ -17,10 +17,9 @@ limitations under the License.
 // Package deliverylog reads the delivery log: the stream into which the JetStream intake writes each delivery that
 // succeeds in its first attempt. It returns PostbackDeliveries in the form of the API server.
 //
-// A log may hold many millions, of which a request wants a few. So the newest are looked for in windows that grow
-// backwards while they hold too little, the server picks by subject what belongs to one Postback or namespace, and what it
-// cannot pick by, such as the type of an event, is looked through within bounds: then a page may hold less than was asked
-// for, and says from where to go on.
+// A log may hold many millions of entries. List therefore searches backwards from the newest, in windows that grow while they
+// hold too little. The server selects Postback and namespace by subject. The package filters other fields, such as the type of
+// an event, within bounds. A page may then be short, and names the continuation.
 package deliverylog
 
 import (

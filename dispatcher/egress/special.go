@@ -85,8 +85,8 @@ func specialKind(address netip.Addr) string {
 	return ""
 }
 
-// inside returns the IPv4 addresses that an IPv6 address leads to behind NAT64, 6to4, Teredo and the like. For the local-use prefix
-// of NAT64 (RFC 8215) that is known only where /96 prefixes are made of it.
+// inside returns the IPv4 addresses that an IPv6 address leads to behind NAT64, 6to4, Teredo and the like. For the
+// local-use prefix of NAT64 (RFC 8215) the result is right only if the network makes /96 prefixes of it.
 func inside(address netip.Addr) []netip.Addr {
 	b := address.As16()
 	low := netip.AddrFrom4([4]byte(b[12:]))

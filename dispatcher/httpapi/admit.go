@@ -100,7 +100,7 @@ func (s *Server) charge(caller string, n, acquired int) *problem.Answer {
 	if ok {
 		return nil
 	}
-	a := problem.Refuse(problem.RateLimited, "One sender may post %s events per second, and %d at once. Nothing was stored: send the request again later.",
+	a := problem.Refuse(problem.RateLimited, "One producer may post %s events per second, and %d at once. Nothing was stored: send the request again later.",
 		strconv.FormatFloat(s.pace.PerSecond(), 'f', -1, 64), s.options.Burst)
 	a.RetryAfter = wait
 	return a
@@ -116,7 +116,7 @@ const (
 	allowedRateHeader = "WebHook-Allowed-Rate"
 )
 
-// handshake answers the handshake of a sender of CloudEvents (HTTP 1.1 Web Hooks for Event Delivery, 4). It returns
+// handshake answers the handshake of a producer of CloudEvents (HTTP 1.1 Web Hooks for Event Delivery, 4). It returns
 // nil for any other request. Every origin may ask: the token of each request decides.
 func (s *Server) handshake(r *http.Request) *problem.Answer {
 	origin := r.Header.Get(originHeader)

@@ -248,7 +248,7 @@ func tooLarge(limit int64) *problem.Answer {
 	return problem.Refuse(problem.BodyTooLarge, "The body is larger than %d bytes: send fewer events at once, or less data.", limit).Closing()
 }
 
-// wantsBody reports whether a sender of CloudEvents asks for the answer's body. A Knative Broker treats a body that
+// wantsBody reports whether a producer of CloudEvents asks for the answer's body. A Knative Broker treats a body that
 // is no CloudEvent as a failure. The answer therefore has a body only if the request names its type.
 func wantsBody(header http.Header) bool {
 	for _, value := range header.Values("Accept") {

@@ -94,7 +94,7 @@ type Options struct {
 	MaxInFlight int
 
 	Acceptor Acceptor
-	// Access authorises senders. Without it everybody may post, which needs an Address of the loopback interface.
+	// Access authorises producers. Without it everybody may post, which needs an Address of the loopback interface.
 	Access Access
 	// LogDoor, if it is there, answers the requests for the delivery log.
 	LogDoor LogDoor

@@ -35,10 +35,10 @@ var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is 
 
 // FirstAttempts makes the first attempts of stored deliveries.
 type FirstAttempts interface {
-	// Reserve acquires a slot for the first attempt of a delivery to the endpoint of a route. The caller has to call
-	// the returned function once, with the stored delivery, or with nil if it is not stored. Reserve
+	// Admit announces the first attempt of a delivery that is about to be stored. It holds no slot. The caller has to call
+	// the returned function once, with the stored delivery, or with nil if it is not stored. Admit
 	// returns nil if this replica cannot or must not attempt it at once: then the elected replica does. Neither blocks.
-	Reserve(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
+	Admit(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
 }
 
 // Store reads and writes PostbackDeliveries at the API server, not in a cache.
@@ -61,7 +61,7 @@ type Kubernetes struct {
 // the request. The attempt window begins with the storing; after it the elected replica would make the same
 // attempt.
 func (k *Kubernetes) Store(ctx context.Context, d *Delivery) Outcome {
-	begin := k.FirstAttempts.Reserve(d.Route)
+	begin := k.FirstAttempts.Admit(d.Route)
 	if begin == nil {
 		return k.Defer(ctx, d)
 	}

@@ -70,7 +70,7 @@ func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 	}
 	p := pressure(r)
 	switch {
-	case p.HeldBack:
+	case p.Throttled:
 		return giveTroubled
 	case p.Wait > slowLane, p.Still > stillLane && p.Waiting >= manyWaiting:
 		return giveSlow
@@ -86,7 +86,7 @@ func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 // longer if the replicas are outrun. A delivery that becomes a PostbackDelivery delays no answer.
 func hold(p lane.Pressure, outrun bool) time.Duration {
 	switch {
-	case p.HeldBack, p.Wait > slowLane:
+	case p.Throttled, p.Wait > slowLane:
 		return 0
 	case outrun:
 		return longestHold

@@ -46,7 +46,7 @@ func TestDecide(t *testing.T) {
 		"disabled":            {route: &route.Route{State: v1alpha1.PostbackDisabled}, want: giveHeld},
 		"exact concurrency":   {route: &route.Route{State: v1alpha1.PostbackEnabled, MaxConcurrent: 1}, want: giveHeld},
 		"exact rate":          {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: giveHeld},
-		"held back":           {route: enabled, pressure: lane.Pressure{HeldBack: true}, want: giveTroubled},
+		"held back":           {route: enabled, pressure: lane.Pressure{Throttled: true}, want: giveTroubled},
 		"busy":                {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces - 1, Wait: slowLane, Still: stillLane}, want: attemptNow},
 		"full, and moving":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: pausedLane}, want: waitForPlace},
 		"full, and paused":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: stillLane}, want: waitBeside},
@@ -125,7 +125,7 @@ func TestHold(t *testing.T) {
 		"more wait":          {pressure: lane.Pressure{Waiting: fewWaiting, Wait: some}, want: some},
 		"for long":           {pressure: lane.Pressure{Waiting: fewWaiting, Wait: slowLane}, want: longestHold},
 		"outrun":             {outrun: true, want: longestHold},
-		"held back":          {pressure: lane.Pressure{Waiting: fewWaiting, Wait: some, HeldBack: true}, outrun: true},
+		"held back":          {pressure: lane.Pressure{Waiting: fewWaiting, Wait: some, Throttled: true}, outrun: true},
 		"slow, so set aside": {pressure: lane.Pressure{Waiting: fewWaiting, Wait: slowLane + 1}, outrun: true},
 	}
 	for name, test := range tests {

@@ -110,7 +110,7 @@ func TestRandomFailuresKeepTheRateAndTheHealth(t *testing.T) {
 		submitEvery(l, e, 10, time.Second, func() {})
 		e.set(sometimes(0.2))
 		submitEvery(l, e, perSecond, seconds*time.Second, func() {
-			want(t, "held back", l.HeldBack(types.UID("a")), false)
+			want(t, "throttled", l.Throttled(types.UID("a")), false)
 		})
 		want(t, "attempts", len(e.got()), 10+perSecond*seconds)
 		for _, h := range r.all() {
@@ -131,11 +131,11 @@ func TestSlowStartEndsDespiteRandomFailures(t *testing.T) {
 					l.Submit(target("a"), e.work(fmt.Sprint(i), time.Now()))
 				}
 				time.Sleep(time.Second) //nolint:forbidigo // The bubble's clock.
-				want(t, "held back in the outage", l.HeldBack(types.UID("a")), true)
+				want(t, "throttled in the outage", l.Throttled(types.UID("a")), true)
 				e.set(sometimes(share))
 				recovered, second := 0, 0
 				submitEvery(l, e, 1000, 40*time.Second, func() {
-					if second++; recovered == 0 && !l.HeldBack(types.UID("a")) {
+					if second++; recovered == 0 && !l.Throttled(types.UID("a")) {
 						recovered = second
 					}
 				})

@@ -157,7 +157,7 @@ func (l *lane) health(now time.Time) (h Health, changed bool) {
 // assess returns the health of an endpoint as far as it is known.
 func (l *lane) assess(now time.Time) (h Health, known bool) {
 	p, s := l.peer, &l.peer.streak
-	if l.setAside() {
+	if l.gone() {
 		return Health{
 			Status: metav1.ConditionFalse, Reason: string(v1alpha1.OutcomeGone), Wait: Wait{Reason: v1alpha1.WaitGone},
 			Message: fmt.Sprintf("The endpoint answered 410 (Gone): deliveries wait. Change spec, or annotate a PostbackDelivery with %s, to try again.",

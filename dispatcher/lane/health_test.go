@@ -148,14 +148,14 @@ func TestPauseIsReported(t *testing.T) {
 		want(t, "message", h.Message, "The endpoint asked to wait until "+until.UTC().Format(time.RFC3339)+" (Retry-After).")
 		want(t, "wait", h.Wait.Reason, v1alpha1.WaitRetryAfter)
 		want(t, "until", h.Wait.Until.Equal(until), true)
-		want(t, "endpoints held back", l.Stats().HeldBack, 1)
+		want(t, "endpoints throttled", l.Stats().Throttled, 1)
 
 		time.Sleep(time.Hour + time.Second) //nolint:forbidigo // The bubble's clock.
 		h = r.last(t)
 		want(t, "status after the end", h.Status, metav1.ConditionUnknown)
 		want(t, "reason after the end", h.Reason, v1alpha1.UnprovenReason)
 		want(t, "wait after the end", h.Wait, Wait{})
-		want(t, "endpoints held back after the end", l.Stats().HeldBack, 0)
+		want(t, "endpoints throttled after the end", l.Stats().Throttled, 0)
 		attempts(l, succeeded())
 		want(t, "status after a success", r.last(t).Status, metav1.ConditionTrue)
 	})

@@ -40,7 +40,7 @@ const (
 	mostWaiting  = 16 * defaultMaxConcurrent
 )
 
-// lane is the way to one endpoint. Lanes guards it.
+// lane is the way to the endpoint of one Postback. Lanes guards it.
 type lane struct {
 	route *route.Route
 	// ctx ends when the Postback is deleted.
@@ -52,8 +52,8 @@ type lane struct {
 	running map[types.NamespacedName]*Work
 	// sending counts those of them that use a slot. The others are being recorded, which is no load for the endpoint.
 	sending int
-	// reserved counts the slots of first attempts that are being stored.
-	reserved int
+	// admitted counts the first attempts of deliveries that are being stored.
+	admitted int
 
 	pace pace
 	// peer describes the present endpoint.
@@ -131,7 +131,7 @@ func (l *lane) begins(now time.Time, w *Work) { l.waited, l.began = now.Sub(w.en
 // pressure returns the amount of waiting work, and an estimate of its wait. The estimate is the wait of the newest work that
 // began, or the time since then if that is longer.
 func (l *lane) pressure(now time.Time) Pressure {
-	p := Pressure{HeldBack: l.heldBack(now), Waiting: l.reserved + l.waiting()}
+	p := Pressure{Throttled: l.throttled(now), Waiting: l.admitted + l.waiting()}
 	if l.waiting() > 0 {
 		p.Still = now.Sub(l.began)
 		p.Wait = max(l.waited, p.Still)
@@ -139,26 +139,26 @@ func (l *lane) pressure(now time.Time) Pressure {
 	return p
 }
 
-func (l *lane) heldBack(now time.Time) bool { return l.stopped(now) || l.pace.recovering(now) }
+func (l *lane) throttled(now time.Time) bool { return l.stopped(now) || l.pace.recovering(now) }
 
 // stopped reports whether the endpoint gets no attempt, or one probe at a time.
 func (l *lane) stopped(now time.Time) bool {
-	return l.setAside() || !l.peer.breaker.closed() || now.Before(l.peer.retryAfter.until)
+	return l.gone() || !l.peer.breaker.closed() || now.Before(l.peer.retryAfter.until)
 }
 
-// setAside reports whether the endpoint answered 410 to the present spec.
-func (l *lane) setAside() bool { return l.peer.gone == l.route.Generation && l.peer.gone != 0 }
+// gone reports whether the endpoint answered 410 to the present spec.
+func (l *lane) gone() bool { return l.peer.gone == l.route.Generation && l.peer.gone != 0 }
 
 // promises reports whether a first attempt that is stored now would begin at once, or nearly so.
 func (l *lane) promises(now time.Time) bool {
-	if l.setAside() || now.Before(l.peer.retryAfter.until) || l.pace.recovering(now) || l.reserved+l.waiting() >= l.maxWaiting() {
+	if l.gone() || now.Before(l.peer.retryAfter.until) || l.pace.recovering(now) || l.admitted+l.waiting() >= l.maxWaiting() {
 		return false
 	}
 	if l.peer.breaker.closed() {
 		return true
 	}
 	ok, _ := l.peer.breaker.allows(now)
-	return ok && l.reserved == 0 // one probe
+	return ok && l.admitted == 0 // one probe
 }
 
 func (l *lane) maxWaiting() int {
@@ -182,7 +182,7 @@ func (l *lane) next(now time.Time) *Work {
 		return nil
 	}
 	if from == l.due {
-		if l.setAside() {
+		if l.gone() {
 			return nil
 		}
 		if ok, at := l.peer.breaker.allows(now); !ok {
@@ -222,7 +222,7 @@ func (l *lane) end(now time.Time, from *peer, probe bool, a *v1alpha1.Attempt) {
 	p.observe(a, l.route.Generation)
 	p.learn(a.Duration.Duration)
 	p.streak.add(now, a)
-	if a.Outcome == v1alpha1.OutcomeSucceeded && l.setAside() {
+	if a.Outcome == v1alpha1.OutcomeSucceeded && l.gone() {
 		p.gone = 0
 		l.pace.recover(now)
 	}

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package lane schedules attempts. Each endpoint has a lane with limits, a circuit breaker and the pause that the endpoint
+// Package lane schedules attempts. Each Postback has a lane to its endpoint, with limits, a circuit breaker and the pause that the endpoint
 // asked for. All lanes share a bounded number of slots. It does not make attempts, record them or decide on retries.
 package lane
 
@@ -54,7 +54,7 @@ type Options struct {
 	Unfinished func(r *route.Route) []*v1alpha1.PostbackDelivery
 }
 
-// Lanes has a lane for each endpoint. It is safe for concurrent use.
+// Lanes has a lane for each Postback. The peer of a lane is its present endpoint. It is safe for concurrent use.
 type Lanes struct {
 	options Options
 	// stop ends the attempts in flight.
@@ -117,9 +117,9 @@ func (l *Lanes) enter(lane *lane, w *Work) {
 
 // Pressure is the load of a lane.
 type Pressure struct {
-	// HeldBack is as Lanes.HeldBack returns it.
-	HeldBack bool
-	// Waiting is the number of attempts that wait for the lane, or have a slot reserved.
+	// Throttled is as Lanes.Throttled returns it.
+	Throttled bool
+	// Waiting is the number of attempts that wait for the lane, or are admitted and being stored.
 	Waiting int
 	// Wait estimates the wait of new work. Still is the time since work of the lane last began, while some waits.
 	Wait, Still time.Duration
@@ -132,9 +132,10 @@ func (l *Lanes) Pressure(r *route.Route) Pressure {
 	return l.of(r).pressure(l.options.Clock.Now())
 }
 
-// Reserve reserves a slot for the first attempt of a delivery that is about to be stored. The caller calls begin once, with
-// the work, or with nil if there is no work after all. begin is nil if the lane could not begin the attempt almost at once.
-func (l *Lanes) Reserve(r *route.Route) (begin func(*Work)) {
+// Admit announces the first attempt of a delivery that is about to be stored. It holds no slot: begin queues the work. The
+// caller calls begin once, with the work, or with nil if there is none after all. begin is nil if the lane expects to begin the
+// attempt later than in 2 s, or if no slot is free.
+func (l *Lanes) Admit(r *route.Route) (begin func(*Work)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -144,11 +145,11 @@ func (l *Lanes) Reserve(r *route.Route) (begin func(*Work)) {
 	if !lane.promises(l.options.Clock.Now()) || !l.room(lane) {
 		return nil
 	}
-	lane.reserved++
+	lane.admitted++
 	return func(w *Work) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		lane.reserved--
+		lane.admitted--
 		if w != nil && lane.ctx.Err() == nil {
 			l.enter(lane, w)
 		} else {
@@ -339,21 +340,21 @@ func (l *Lanes) note(lane *lane) {
 	}
 }
 
-// HeldBack reports whether due work waits for the endpoint of a Postback. Its circuit is open or recovers, it answered
+// Throttled reports whether due work waits for the endpoint of a Postback. Its circuit is open or recovers, it answered
 // 410, or it asked for a pause.
-func (l *Lanes) HeldBack(postback types.UID) bool {
+func (l *Lanes) Throttled(postback types.UID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane, ok := l.lanes[postback]
-	return ok && lane.heldBack(l.options.Clock.Now())
+	return ok && lane.throttled(l.options.Clock.Now())
 }
 
 // Stats are counts over all lanes.
 type Stats struct {
 	// InFlight are attempts in flight. Waiting are due, and wait for their endpoint or for a slot.
 	InFlight, Waiting int
-	// HeldBack are endpoints that get at most a probe: the circuit is open, they are gone, or asked for a pause.
-	HeldBack int
+	// Throttled are endpoints as Lanes.Throttled reports them.
+	Throttled int
 }
 
 // Stats counts.
@@ -364,8 +365,8 @@ func (l *Lanes) Stats() Stats {
 	s := Stats{InFlight: l.inFlight}
 	for _, lane := range l.lanes {
 		s.Waiting += lane.waiting()
-		if lane.stopped(now) {
-			s.HeldBack++
+		if lane.throttled(now) {
+			s.Throttled++
 		}
 	}
 	return s

@@ -212,14 +212,14 @@ func TestCircuitOpensProbesAndRecoversSlowly(t *testing.T) {
 		if failed > defaultMaxConcurrent+12 {
 			t.Errorf("%d attempts in ten minutes at an endpoint that hangs", failed)
 		}
-		want(t, "held back by the circuit", l.HeldBack(target("a").UID), true)
+		want(t, "throttled by the circuit", l.Throttled(target("a").UID), true)
 		e.mu.Lock()
 		e.takes, e.attempt = 20*time.Millisecond, nil
 		e.mu.Unlock()
 		time.Sleep(20 * time.Minute) //nolint:forbidigo // The bubble's clock.
 		all := e.got()[failed:]
 		want(t, "the rest goes", len(all), count-failed)
-		want(t, "held back after that", l.HeldBack(target("a").UID), false)
+		want(t, "throttled after that", l.Throttled(target("a").UID), false)
 		if !slices.IsSortedFunc(all, func(a, b begun) int { return a.at.Compare(b.at) }) {
 			t.Error("the log of the test is out of order")
 		}
@@ -270,15 +270,15 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 		manual := e.work("manual", time.Now())
 		manual.Manual = true
 		l.Submit(target("a"), manual)
-		if l.Reserve(target("a")) != nil {
+		if l.Admit(target("a")) != nil {
 			t.Error("a first attempt is promised")
 		}
 		time.Sleep(59 * time.Minute) //nolint:forbidigo // The bubble's clock.
 		want(t, "before the time", len(e.got()), 1)
-		want(t, "held back before the time", l.HeldBack(target("a").UID), true)
+		want(t, "throttled before the time", l.Throttled(target("a").UID), true)
 		time.Sleep(2 * time.Minute) //nolint:forbidigo // The bubble's clock.
 		want(t, "after the time", len(e.got()), 3)
-		want(t, "held back after the time", l.HeldBack(target("a").UID), false)
+		want(t, "throttled after the time", l.Throttled(target("a").UID), false)
 		if at := e.got()[1].at; at.Before(until) {
 			t.Errorf("the next began at %s, before %s", at, until)
 		}
@@ -311,8 +311,8 @@ func TestGoneSetsTheEndpointAside(t *testing.T) {
 				l.Submit(target("a"), e.work("second", time.Now()))
 				time.Sleep(100 * time.Hour) //nolint:forbidigo // The bubble's clock.
 				want(t, "while it is gone", len(e.got()), 1)
-				want(t, "held back while it is gone", l.HeldBack(target("a").UID), true)
-				want(t, "another one held back", l.HeldBack(target("b").UID), false)
+				want(t, "throttled while it is gone", l.Throttled(target("a").UID), true)
+				want(t, "another one throttled", l.Throttled(target("b").UID), false)
 				release(l, e)
 				time.Sleep(time.Minute) //nolint:forbidigo // The bubble's clock.
 				if got := e.got(); len(got) < 2 || !slices.ContainsFunc(got, func(b begun) bool { return b.name == "second" }) {
@@ -446,12 +446,12 @@ func TestReserve(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{takes: time.Hour}
 		var reservations []func(*Work)
-		for begin := l.Reserve(target("a")); begin != nil; begin = l.Reserve(target("a")) {
+		for begin := l.Admit(target("a")); begin != nil; begin = l.Admit(target("a")) {
 			reservations = append(reservations, begin)
 		}
 		want(t, "reservations", len(reservations), firstWaiting)
 		reservations[0](nil)
-		if again := l.Reserve(target("a")); again == nil {
+		if again := l.Admit(target("a")); again == nil {
 			t.Error("a reservation that was given back cannot be made again")
 		} else {
 			reservations[0] = again
@@ -507,7 +507,7 @@ func TestPromisesFollowThePaceOfTheEndpoint(t *testing.T) {
 				<-answered
 				synctest.Wait()
 				promised := 0
-				for l.Reserve(target("a")) != nil {
+				for l.Admit(target("a")) != nil {
 					promised++
 				}
 				want(t, "first attempts promised", promised, test.want)

@@ -26,15 +26,15 @@ var (
 	inFlightDesc = metric.Dispatcher.GaugeDesc("postback_attempts_in_flight", "Attempts in flight in this replica.")
 	waitingDesc  = metric.Dispatcher.GaugeDesc("postback_attempts_waiting",
 		"Due attempts of this replica that wait for their endpoint (limits, an open circuit, Retry-After, 410), or for a free slot (--max-in-flight).")
-	heldBackDesc = metric.Dispatcher.GaugeDesc("postback_endpoints_held_back",
-		"Throttled endpoints: they get at most one probe at a time from this replica, because they fail, answered 410, or asked for a pause by Retry-After.")
+	throttledDesc = metric.Dispatcher.GaugeDesc("postback_endpoints_throttled",
+		"Throttled endpoints: their circuit is open or recovers, they answered 410, or asked for a pause by Retry-After.")
 )
 
 // Describe implements prometheus.Collector.
 func (l *Lanes) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- inFlightDesc
 	descriptions <- waitingDesc
-	descriptions <- heldBackDesc
+	descriptions <- throttledDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -42,5 +42,5 @@ func (l *Lanes) Collect(values chan<- prometheus.Metric) {
 	s := l.Stats()
 	values <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(s.InFlight))
 	values <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, float64(s.Waiting))
-	values <- prometheus.MustNewConstMetric(heldBackDesc, prometheus.GaugeValue, float64(s.HeldBack))
+	values <- prometheus.MustNewConstMetric(throttledDesc, prometheus.GaugeValue, float64(s.Throttled))
 }

@@ -73,7 +73,7 @@ func TestRecordsOfAnotherEndpointTeachNothing(t *testing.T) {
 				l.Submit(now, e.work("e3", time.Now()))
 				synctest.Wait()
 				want(t, "attempts", len(e.got()), 2)
-				want(t, "held back", l.HeldBack("u"), false)
+				want(t, "throttled", l.Throttled("u"), false)
 			})
 		})
 		t.Run(name+" found at start", func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestAttemptInFlightOfAnotherEndpoint(t *testing.T) {
 		synctest.Wait()
 		l.SetRoute(changed("u", 2, 2))
 		time.Sleep(2 * time.Minute) //nolint:forbidigo // The bubble's clock.
-		want(t, "held back", l.HeldBack("u"), false)
+		want(t, "throttled", l.Throttled("u"), false)
 		now := &endpoint{}
 		l.Submit(changed("u", 2, 2), now.work("new", time.Now()))
 		synctest.Wait()
@@ -164,7 +164,7 @@ func TestProbeInFlightOfAnotherEndpoint(t *testing.T) {
 		time.Sleep(30 * time.Second) //nolint:forbidigo // The bubble's clock.
 		want(t, "attempts while the old probe hangs", len(now.got()), 10)
 		time.Sleep(time.Minute) //nolint:forbidigo // The bubble's clock.
-		want(t, "held back after the old probe failed", l.HeldBack("u"), false)
+		want(t, "throttled after the old probe failed", l.Throttled("u"), false)
 	})
 }
 

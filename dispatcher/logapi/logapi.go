@@ -66,7 +66,7 @@ type Recorder interface {
 
 // Options of a Handler. API and Recorder write restored deliveries.
 type Options struct {
-	// Reader is nil if this installation has no log. The requests are answered so, then.
+	// Reader is nil if this installation has no delivery log. Then each request gets the problem no-log.
 	Reader Reader
 	// Rights authorises readers. Without it everybody may read and restore.
 	Rights   Rights

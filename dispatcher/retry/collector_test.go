@@ -52,14 +52,14 @@ func TestOldestDueIsMeasured(t *testing.T) {
 	replica.start(t)
 	g.Eventually(func() int { return replica.unfinished.Count(r.route()) }).WithTimeout(30 * time.Second).Should(Equal(3))
 
-	elected, heldBack, enabled := true, false, r.route()
+	elected, throttled, enabled := true, false, r.route()
 	paused := *enabled
 	paused.State = v1alpha1.PostbackPaused
 	routes := &oneRoute{enabled}
 	collector := &retry.Collector{
 		Unfinished: replica.unfinished, Routes: routes, Clock: c,
 		Elected:  func() bool { return elected },
-		HeldBack: func(postback types.UID) bool { return heldBack && postback == r.postback.UID },
+		Throttled: func(postback types.UID) bool { return throttled && postback == r.postback.UID },
 	}
 	oldest := func(dispatcher, endpoint string) {
 		t.Helper()
@@ -74,9 +74,9 @@ func TestOldestDueIsMeasured(t *testing.T) {
 	oldest("600", "0")
 	c.Step(time.Minute)
 	oldest("660", "0")
-	heldBack = true
+	throttled = true
 	oldest("0", "660")
-	heldBack = false
+	throttled = false
 	oldest("660", "0")
 
 	enabled.MaxPending = 4

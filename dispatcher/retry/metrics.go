@@ -60,9 +60,9 @@ type Collector struct {
 		Count(r *route.Route) int
 	}
 	Routes attempt.Routes
-	// Elected reports whether this replica owns the retries, HeldBack whether nothing may be sent to a Postback's endpoint.
+	// Elected reports whether this replica owns the retries, Throttled whether nothing may be sent to a Postback's endpoint.
 	Elected  func() bool
-	HeldBack func(postback types.UID) bool
+	Throttled func(postback types.UID) bool
 	Clock    clock.PassiveClock
 }
 
@@ -110,7 +110,7 @@ func (c *Collector) dueFor(d *v1alpha1.PostbackDelivery, r *route.Route, now tim
 		return forDispatcher, 0
 	}
 	waitsFor = forDispatcher
-	if c.HeldBack(r.UID) {
+	if c.Throttled(r.UID) {
 		waitsFor = forEndpoint
 	}
 	since := d.CreationTimestamp.Time

@@ -374,13 +374,13 @@ func TestFirstAttempts(t *testing.T) {
 	lanes := lane.New(t.Context(), lane.Options{Clock: c})
 	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: lanes, Clock: c}
 	for i := range 50 {
-		begin := first.Reserve(r.route())
+		begin := first.Admit(r.route())
 		g.Expect(begin).NotTo(BeNil())
 		begin(r.store(t, fmt.Sprintf("evt_first%d", i)))
 	}
 	late := r.store(t, "evt_late")
 	lanes.Close()
-	g.Expect(first.Reserve(r.route())).To(BeNil())
+	g.Expect(first.Admit(r.route())).To(BeNil())
 	lanes.Run()
 	g.Expect(r.endpoint.got()).To(HaveLen(50), "what was offered before Close is attempted, once")
 	g.Expect(r.read(t, late).Status.Phase).To(Equal(v1alpha1.DeliveryPending), "the rest is the elected replica's")
@@ -392,7 +392,7 @@ func TestFirstAttemptsLeaveWhatIsNotTheirs(t *testing.T) {
 	r := newRig(t, c)
 	lanes := lane.New(t.Context(), lane.Options{Clock: c})
 	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: lanes, Clock: c}
-	old, paused := first.Reserve(r.route()), first.Reserve(r.route())
+	old, paused := first.Admit(r.route()), first.Admit(r.route())
 	c.Step(attempt.FirstAttemptWindow + time.Second)
 	old(r.store(t, "evt_old"))
 	for name, change := range map[string]func(*route.Route){
@@ -401,7 +401,7 @@ func TestFirstAttemptsLeaveWhatIsNotTheirs(t *testing.T) {
 		"maxConcurrent": func(r *route.Route) { r.MaxConcurrent = 1 },
 	} {
 		r.setRoute(change)
-		g.Expect(first.Reserve(r.route())).To(BeNil(), name)
+		g.Expect(first.Admit(r.route())).To(BeNil(), name)
 	}
 	r.setRoute(func(r *route.Route) { r.State = v1alpha1.PostbackPaused })
 	paused(r.store(t, "evt_paused"))

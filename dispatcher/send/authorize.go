@@ -157,7 +157,7 @@ func (t *tokens) get(ctx context.Context, r *route.Route, transport *http.Transp
 	return g.token, nil
 }
 
-// drop forgets a route's token, if the header that was sent holds it: the endpoint does not accept it.
+// drop forgets the token that the endpoint has rejected, unless a newer one has replaced it.
 func (t *tokens) drop(ctx context.Context, r *route.Route, sent string) {
 	if r.Auth == nil || r.Auth.OAuth2 == nil {
 		return

@@ -150,8 +150,8 @@ func (x *Index) Recent(d *v1alpha1.PostbackDelivery) bool {
 	return ok && x.clock.Since(at) <= x.recall
 }
 
-// Follow calls f for each unfinished delivery, and from then on for each that comes, changes or has left, when the Index says so
-// already. It calls f for one at a time. f may ask the Index anything, and must not block.
+// Follow calls f for each unfinished delivery, and from then on for each that comes, changes or has left. It calls f for one at a
+// time, after the Index has applied the change. f may ask the Index anything, and must not block.
 func (x *Index) Follow(f func(d *v1alpha1.PostbackDelivery, left bool)) {
 	x.telling.Lock()
 	defer x.telling.Unlock()

@@ -76,7 +76,7 @@ func strip(d *v1alpha1.PostbackDelivery) {
 			Phase:                            v1alpha1.DeliveryPhase(shared(string(d.Status.Phase))),
 			AttemptCount:                     d.Status.AttemptCount,
 			NextAttemptTime:                  d.Status.NextAttemptTime,
-			Attempts:                         telling(d.Status.Attempts),
+			Attempts:                         newest(d.Status.Attempts),
 			LastHandledRedeliver:             d.Status.LastHandledRedeliver,
 			LastHandledRedeliverFromPostback: d.Status.LastHandledRedeliverFromPostback,
 		},
@@ -93,7 +93,7 @@ func owners(d *v1alpha1.PostbackDelivery) []metav1.OwnerReference {
 	return owned
 }
 
-// shared returns a string that equal ones share the memory of.
+// shared interns a string.
 func shared(s string) string { return unique.Make(s).Value() }
 
 // deferred is the remaining annotation map of most deliveries with annotations. All share it, because a map takes half the
@@ -101,7 +101,7 @@ func shared(s string) string { return unique.Make(s).Value() }
 // cache.
 var deferred = map[string]string{v1alpha1.DeferredAnnotation: "true"}
 
-// deciding returns the annotations that are decided by, which most deliveries have none of.
+// deciding returns the annotations among decidingAnnotations. Most deliveries have none.
 func deciding(annotations map[string]string) map[string]string {
 	var kept map[string]string
 	for _, name := range decidingAnnotations {
@@ -121,8 +121,8 @@ func deciding(annotations map[string]string) map[string]string {
 	return kept
 }
 
-// telling returns of the newest attempt what it says about the endpoint.
-func telling(attempts []v1alpha1.Attempt) []v1alpha1.Attempt {
+// newest returns the newest attempt, reduced to the facts that it shows about the endpoint.
+func newest(attempts []v1alpha1.Attempt) []v1alpha1.Attempt {
 	last := len(attempts) - 1
 	if last < 0 {
 		return nil

@@ -107,7 +107,7 @@ func queueByIPTables(ctx context.Context) error {
 	return nil
 }
 
-// kernelQueues reports whether nftables has queues.
+// kernelQueues reports whether the kernel supports nftables rules with queues.
 func kernelQueues(ctx context.Context) bool {
 	const rules = "add table inet probe; add chain inet probe queued; add rule inet probe queued queue num " + policyQueue
 	err := exec.CommandContext(ctx, "nft", rules).Run()

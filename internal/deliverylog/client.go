@@ -272,8 +272,8 @@ type Event struct {
 	LeftOut int
 }
 
-// Watch passes each delivery that is logged after a resource version to tell, until ctx ends or tell fails. The
-// dispatcher ends the watch after some minutes: then it returns nil.
+// Watch calls tell with each delivery logged after resourceVersion, until ctx ends or tell fails. It returns nil when the
+// dispatcher ends the watch, after some minutes.
 func (c *Client) Watch(ctx context.Context, q Query, resourceVersion string, tell func(Event) error) error {
 	// A connection that says nothing may be dead.
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -29,7 +29,7 @@ import (
 )
 
 // MaxVerbosity is the highest level at which the log shows no secret. At the next one, client-go writes down the bodies of
-// its requests to the API server, and with them Secrets and the tokens of senders.
+// its requests to the API server, and with them Secrets and the tokens of producers.
 const MaxVerbosity = 7
 
 // Log makes the log of a program, to which everything in the process then writes.

@@ -151,7 +151,7 @@ func (r *rig) start(ctx context.Context, replicas int) error {
 	return nil
 }
 
-// addReplica starts one more dispatcher. The generator is one sender, and must not be throttled.
+// addReplica starts one more dispatcher. The generator is one producer, and must not be throttled.
 func (r *rig) addReplica(ctx context.Context) error {
 	args := append([]string{"--ingest-rate=0", fmt.Sprintf("--max-finished-deliveries=%d", kept)}, r.options.dispatcherArgs...)
 	args = append(args, "--intake="+strings.TrimSuffix(r.intake, synced))

@@ -110,8 +110,8 @@ type Offers struct {
 	names []string
 }
 
-// Reserve implements intake.FirstAttempts.
-func (o *Offers) Reserve(*route.Route) func(*v1alpha1.PostbackDelivery) {
+// Admit implements intake.FirstAttempts.
+func (o *Offers) Admit(*route.Route) func(*v1alpha1.PostbackDelivery) {
 	return func(d *v1alpha1.PostbackDelivery) {
 		if d == nil {
 			return

@@ -149,7 +149,7 @@ func (r *secretsRun) postAll(cases []postbackCase) {
 	}
 }
 
-// postBadly makes every mistake that a sender can make with a token.
+// postBadly makes every mistake that a producer can make with a token.
 func (r *secretsRun) postBadly() {
 	r.t.Helper()
 	const good = `{"event":"case.bearer","data":{}}`

@@ -91,7 +91,7 @@ func resigned(t *testing.T, token string, issued, expires time.Time) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature[:])
 }
 
-// TestSendersAreAskedWhoTheyAre goes through what a sender may meet, with tokens of the real API server.
+// TestSendersAreAskedWhoTheyAre goes through what a producer may meet, with tokens of the real API server.
 func TestSendersAreAskedWhoTheyAre(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
@@ -124,7 +124,7 @@ func TestSendersAreAskedWhoTheyAre(t *testing.T) {
 	}
 }
 
-// TestForbiddenSenderIsToldWhatToGrant runs the command that the answer names; then the same sender may post. A sender
+// TestForbiddenSenderIsToldWhatToGrant runs the command that the answer names; then the same producer may post. A producer
 // whose ServiceAccount is deleted may not for long.
 func TestForbiddenSenderIsToldWhatToGrant(t *testing.T) {
 	n := newTenant(t)

@@ -211,7 +211,7 @@ func (e *endpoint) received() []*arrival {
 func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // It did not come whole: the sender is gone.
+		return // It did not come whole: the producer is gone.
 	}
 	a := &arrival{id: r.Header.Get("webhook-id"), replica: r.UserAgent(), body: sha256.Sum256(body), at: time.Now()}
 	if err := e.verifies(body, r.Header); err != nil {

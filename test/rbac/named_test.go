@@ -184,7 +184,7 @@ func (r *run) retry(ctx context.Context) error {
 	}))
 }
 
-// checkRefusal posts an event for the namespace that is not watched, by a sender who may.
+// checkRefusal posts an event for the namespace that is not watched, by a producer who may.
 func checkRefusal(ctx context.Context, t *testing.T, r *run) {
 	t.Helper()
 	token, err := op.SenderToken(ctx, unwatched)

@@ -198,7 +198,7 @@ func (w *world) ingest(to *endpoint, number int) {
 	if w.stop.Err() != nil {
 		return
 	}
-	begin := w.replica(e.number).Reserve(to.route)
+	begin := w.replica(e.number).Admit(to.route)
 	w.api.write(&w.measured)
 	w.mu.Lock()
 	w.unfinished[e] = struct{}{}

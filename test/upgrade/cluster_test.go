@@ -102,7 +102,7 @@ func (c *cluster) check(err error) {
 	}
 }
 
-// start starts a manager and a dispatcher under names that end alike, and makes a token for a sender.
+// start starts a manager and a dispatcher under names that end alike, and makes a token for a producer.
 func (c *cluster) start(suffix string) {
 	c.t.Helper()
 	ctx := c.t.Context()

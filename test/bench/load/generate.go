@@ -38,7 +38,7 @@ const (
 
 // GenerateOrders say which events to post.
 type GenerateOrders struct {
-	// URLs are those for the events of a namespace, one of each dispatcher replica. Token is the sender's.
+	// URLs are those for the events of a namespace, one of each dispatcher replica. Token is the producer's.
 	URLs  []string
 	Token string
 	// Prefix begins the ids, Types are the types of the events, in turn.
