@@ -104,7 +104,7 @@ test-jetstream: $(if $(RERUN),$(GOTESTSUM)) ## Run the tests of the whole, and t
 		INTAKE=jetstream $(GO_TEST) -timeout 15m -skip $(SAME_IN_BOTH) -- ./test/e2e ./test/faults
 
 # Ten rounds, and a backlog of 5,000 for one endpoint. The figures are in the output.
-FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2
+FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2 -down 100 -down-for 3m -purged 5000
 
 .PHONY: test-faults
 test-faults: ## Test delivery at full length while everything fails (about half an hour). FAULTS="-seed N ..." for other lengths, INTAKE=jetstream for NATS.
@@ -134,6 +134,13 @@ BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBU
 .PHONY: bench
 bench: build ## Measure throughput, latency, CPU and memory, and write docs/performance.md (about ten minutes).
 	@$(BENCH_RUN) -out docs $(BENCH)
+
+# Other flags of test/bench than these: BACKLOGS="-full".
+BACKLOGS ?=
+
+.PHONY: bench-backlogs
+bench-backlogs: build ## Measure outages, waiting deliveries and random failures with JetStream, short (minutes); BACKLOGS="-full" for the targets (hours).
+	@$(BENCH_RUN) -intake=jetstream -runs= -backlogs=outage,waiting,random,resume $(BACKLOGS)
 
 .PHONY: bench-guard
 bench-guard: build ## Make a short run of each intake and fail if a ratio is out of its recorded range.

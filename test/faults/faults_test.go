@@ -71,10 +71,16 @@ func TestFaults(t *testing.T) {
 	for _, e := range open {
 		e.calmDown()
 	}
-	asked := finish(t)
+	asked := finish(t, faultsNamespace, slices.Sorted(maps.Keys(open)))
+	judgeAll(t, source, open, harm, asked)
+}
 
-	e := evidence{accepted: source.accepted, arrivals: arrivalsOf(open), deliveries: listDeliveries(t), faults: harm.faults, stream: op.NATS != nil, asked: asked}
-	v := judge(e)
+// judgeAll holds the arrivals against the log, and fails the test for what must not be.
+func judgeAll(t *testing.T, s *source, open map[string]*endpoint, harm *chaos, asked time.Time) {
+	t.Helper()
+	v := judge(evidence{
+		accepted: s.accepted, arrivals: arrivalsOf(open), deliveries: listDeliveries(t, s.namespace), faults: harm.faults, stream: op.NATS != nil, asked: asked,
+	})
 	report(t, v, harm.faults)
 	if limit := maxPerFault * len(harm.faults); v.duplicates > limit {
 		t.Errorf("%d duplicates are more than the %d that %d faults may cause", v.duplicates, limit, len(harm.faults))
@@ -128,17 +134,7 @@ func startEndpoints(t *testing.T, random *rand.Rand) map[string]*endpoint {
 		postbacks = append(postbacks, postback(faultsNamespace, name, e.url(), v1alpha1.Trigger(name+".created")))
 	}
 	create(t, postbacks...)
-	for name, e := range all {
-		secret := &corev1.Secret{}
-		key := client.ObjectKey{Namespace: faultsNamespace, Name: name}
-		if err := api.Get(t.Context(), key, secret); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		if e.verifies, err = verifier(string(secret.Data[v1alpha1.SigningKeyName])); err != nil {
-			t.Fatal(err)
-		}
-	}
+	verifyAll(t, faultsNamespace, all)
 	down := all["down"]
 	flapping, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -150,6 +146,21 @@ func startEndpoints(t *testing.T, random *rand.Rand) map[string]*endpoint {
 		}
 	})
 	return all
+}
+
+// verifyAll has endpoints check signatures by the keys of the Postbacks of their names.
+func verifyAll(t *testing.T, namespace string, all map[string]*endpoint) {
+	t.Helper()
+	for name, e := range all {
+		secret := &corev1.Secret{}
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, secret); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if e.verifies, err = verifier(string(secret.Data[v1alpha1.SigningKeyName])); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // postback returns one that keeps all of its deliveries.
@@ -166,23 +177,23 @@ func postback(namespace, name, url string, triggers ...v1alpha1.Trigger) *v1alph
 
 // finish leaves what failed to its schedule for a while, asks for what is left then, and waits until all is delivered. It
 // returns when it asked.
-func finish(t *testing.T) (asked time.Time) {
+func finish(t *testing.T, namespace string, names []string) (asked time.Time) {
 	t.Helper()
 	settled := time.Now().Add(*settle)
 	for time.Now().Before(settled) {
-		if left, err := unfinished(t.Context(), faultsNamespace); err == nil && left == 0 {
+		if left, err := unfinished(t.Context(), namespace); err == nil && left == 0 {
 			return asked
 		}
 		pause(t.Context(), time.Second)
 	}
-	left, err := unfinished(t.Context(), faultsNamespace)
+	left, err := unfinished(t.Context(), namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("after %s, %d are left to be retried: asking for them by redeliver-since", *settle, left)
 	asked = time.Now()
-	for name := range tempers {
-		p := &v1alpha1.Postback{ObjectMeta: metav1.ObjectMeta{Namespace: faultsNamespace, Name: name}}
+	for _, name := range names {
+		p := &v1alpha1.Postback{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"24h"}}}`, v1alpha1.RedeliverSinceAnnotation)
 		if err := api.Patch(t.Context(), p, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
 			t.Fatal(err)
@@ -192,7 +203,7 @@ func finish(t *testing.T) (asked time.Time) {
 		if err := manager.RestartIfEnded(ctx); err != nil {
 			return err
 		}
-		left, err := unfinished(ctx, faultsNamespace)
+		left, err := unfinished(ctx, namespace)
 		if err == nil && left > 0 {
 			err = fmt.Errorf("%d deliveries are not delivered", left)
 		}
@@ -213,19 +224,19 @@ func arrivalsOf(open map[string]*endpoint) map[string][]*arrival {
 }
 
 // listDeliveries returns all deliveries by event id, the PostbackDeliveries and what is in the log of the intake JetStream.
-func listDeliveries(t *testing.T) map[string]*v1alpha1.PostbackDelivery {
+func listDeliveries(t *testing.T, namespace string) map[string]*v1alpha1.PostbackDelivery {
 	t.Helper()
 	all := map[string]*v1alpha1.PostbackDelivery{}
 	list := &v1alpha1.PostbackDeliveryList{}
 	for more := true; more; more = list.Continue != "" {
-		if err := api.List(t.Context(), list, client.InNamespace(faultsNamespace), client.Limit(pageSize), client.Continue(list.Continue)); err != nil {
+		if err := api.List(t.Context(), list, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(list.Continue)); err != nil {
 			t.Fatal(err)
 		}
 		for i := range list.Items {
 			all[list.Items[i].Spec.Event.ID] = list.Items[i].DeepCopy()
 		}
 	}
-	logged, err := op.Logged(t.Context(), faultsNamespace)
+	logged, err := op.Logged(t.Context(), namespace)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,9 @@ var (
 	backlog   = flag.Int("backlog", 1000, "deliveries that wait for one endpoint in TestBlackhole and TestRecovery")
 	endpoints = flag.Int("endpoints", 20, "healthy endpoints beside the one of TestBlackhole")
 	maxRatio  = flag.Float64("ratio", 20, "by how much the latency of the healthy endpoints of TestBlackhole may grow; the machine may be busy with other tests")
+	down      = flag.Int("down", 9, "endpoints of TestOutages, which are down at the same time")
+	downFor   = flag.Duration("down-for", 8*time.Second, "how long they are down")
+	purged    = flag.Int("purged", 300, "deliveries that wait for each Postback of TestPurge")
 	samples   = flag.Int("samples", 400, "events for the healthy endpoints in each phase of TestBlackhole")
 )
 
