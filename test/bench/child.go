@@ -111,13 +111,27 @@ func (r *receiver) arrivals(ctx context.Context) (arrivals []load.Arrival, err e
 	return arrivals, r.ask(ctx, load.ArrivalsPath, nil, &arrivals)
 }
 
+// count returns how many events have been answered with 2xx at an endpoint, or with "" at all together.
+func (r *receiver) count(ctx context.Context, endpoint string) (n int, err error) {
+	return n, r.ask(ctx, load.CountPath+"?endpoint="+url.QueryEscape(endpoint), nil, &n)
+}
+
+// reserve returns an address at which connections are refused until it is open.
+func (r *receiver) reserve(ctx context.Context) (address string, err error) {
+	return address, r.ask(ctx, load.ReservePath, nil, &address)
+}
+
+func (r *receiver) open(ctx context.Context, address string) error {
+	return r.ask(ctx, load.OpenPath, address, nil)
+}
+
 // await returns when n events have arrived at an endpoint, or with "" at all together, or after a time in which none has.
 func (r *receiver) await(ctx context.Context, endpoint string, n int, patience time.Duration) error {
 	const every = 50 * time.Millisecond
 	last, since := -1, time.Now()
 	for {
-		var count int
-		if err := r.ask(ctx, load.CountPath+"?endpoint="+url.QueryEscape(endpoint), nil, &count); err != nil {
+		count, err := r.count(ctx, endpoint)
+		if err != nil {
 			return err
 		}
 		if count != last {

@@ -49,7 +49,7 @@ func guard(ctx context.Context, o *options, out io.Writer) error {
 		return fmt.Errorf("read the ranges: %w", err)
 	}
 	short := *o
-	short.fsync, short.series, short.runs = false, "", []string{runSaturation, runHanging}
+	short.fsync, short.series, short.runs, short.backlog.runs = false, "", []string{runSaturation, runHanging}, nil
 	var errs []error
 	for _, intake := range slices.Sorted(maps.Keys(ranges)) {
 		short.events = guardEvents

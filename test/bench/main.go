@@ -44,6 +44,7 @@ type options struct {
 	replicas                  int
 	fsync, guard, add         bool
 	dispatcherArgs            []string
+	backlog                   backlogOptions
 }
 
 func main() {
@@ -62,7 +63,11 @@ func main() {
 	flag.BoolVar(&o.fsync, "fsync", true, "Have etcd write to the disk before it answers, as in a cluster.")
 	flag.BoolVar(&o.add, "add", false, "Add to the figures that are in -out already, in place of those of the same runs and series.")
 	flag.BoolVar(&o.guard, "guard", false, "Make a short run of each intake, and fail if a ratio is out of its recorded range.")
+	o.backlog.define(flag.CommandLine)
 	flag.Parse()
+	if o.backlog.full {
+		o.backlog = o.backlog.inFull()
+	}
 	logf.SetLogger(logr.Discard()) // The installer of the CustomResourceDefinitions would complain without a logger.
 	o.intakes, o.runs, o.dispatcherArgs = listed(*intakes), listed(*runs), strings.Fields(*args)
 
@@ -91,12 +96,16 @@ func play(ctx context.Context, role string, o *options) error {
 	if err != nil {
 		return err
 	}
+	var unbalanced []error
 	for _, intake := range o.intakes {
 		measured, err := bench(ctx, o, intake, os.Stderr)
 		if err != nil {
 			return fmt.Errorf("intake %s: %w", intake, err)
 		}
 		report.take(measured)
+		for _, b := range measured.Backlogs {
+			unbalanced = append(unbalanced, b.err())
+		}
 		if o.out == "" {
 			continue
 		}
@@ -105,7 +114,7 @@ func play(ctx context.Context, role string, o *options) error {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(unbalanced...)
 }
 
 // mode is what was measured of one intake.
@@ -114,6 +123,7 @@ type mode struct {
 	Ceilings ceilings
 	Runs     []figure
 	Series   []*series
+	Backlogs []*backlog `json:",omitempty"`
 }
 
 // bench measures one intake, on a control plane of its own.
@@ -145,5 +155,6 @@ func bench(ctx context.Context, o *options, intake string, out io.Writer) (m *mo
 		}
 		m.Series = append(m.Series, s)
 	}
-	return m, nil
+	m.Backlogs, err = r.playBacklogs(ctx)
+	return m, err
 }

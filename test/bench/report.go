@@ -104,6 +104,10 @@ func (r *report) take(m *mode) {
 		before.Series = slices.DeleteFunc(before.Series, func(other *series) bool { return other.Name == s.Name })
 		before.Series = append(before.Series, s)
 	}
+	for _, b := range m.Backlogs {
+		before.Backlogs = slices.DeleteFunc(before.Backlogs, func(other *backlog) bool { return other.Name == b.Name })
+		before.Backlogs = append(before.Backlogs, b)
+	}
 }
 
 // machine says what this was measured on.

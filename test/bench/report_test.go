@@ -58,16 +58,22 @@ func TestReport(t *testing.T) {
 		CPU: map[string]float64{"dispatcher 0": 1.5, "etcd": 0.5}, PeakRSS: map[string]float64{"dispatcher 0": 77, "etcd": 88},
 	}
 	f.note("start of a dispatcher, s", 1.25)
+	outage := &backlog{Name: backlogOutage, Title: "one endpoint is down", Account: account{Posted: 9, Accepted: 8, Refused: 1, Delivered: 8}}
+	outage.compare("p99", "ms", 6, 3, besideAlone, twiceItsOwn)
 	r := &report{Machine: "a machine", Commands: []string{"a command"}, Modes: []*mode{{
 		Intake: intakeKubernetes, Ceilings: ceilings{HTTP: 40000, API: 400, APIPruned: 600}, Runs: []figure{f},
-		Series: []*series{{Name: "fanout", What: "Postbacks", Points: []point{{1, f}, {10, f}}}},
+		Series:   []*series{{Name: "fanout", What: "Postbacks", Points: []point{{1, f}, {10, f}}}},
+		Backlogs: []*backlog{outage},
 	}}}
 	folder := t.TempDir()
 	if err := r.write(folder); err != nil {
 		t.Fatal(err)
 	}
 	text := read(t, folder, "performance.md")
-	for _, want := range []string{"a machine", "`a command`", "| saturation, one endpoint | 321 | 75 %, 50 % |", "2047/s p99 136 ms 0.79 CPU ms", "| 1.50, 77 | 0.50, 88 |", "start of a dispatcher, s: 1.2", "images/bench-kubernetes-fanout.svg"} {
+	for _, want := range []string{
+		"a machine", "`a command`", "| saturation, one endpoint | 321 | 75 %, 50 % |", "2047/s p99 136 ms 0.79 CPU ms", "| 1.50, 77 | 0.50, 88 |", "start of a dispatcher, s: 1.2", "images/bench-kubernetes-fanout.svg",
+		"**one endpoint is down**", "| p99 | 6 ms | 3, alone | 2.00 | at most twice |", "accepted 8, refused 1",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q:\n%s", want, text)
 		}

@@ -79,7 +79,9 @@ type rig struct {
 	manager     *operator.Process
 	dispatchers []*operator.Process
 	out         io.Writer
-	closers     []func() error
+	// saturated is the number of deliveries a second at saturation, once it is known.
+	saturated float64
+	closers   []func() error
 }
 
 func newRig(ctx context.Context, o *options, intake string, out io.Writer) (r *rig, err error) {
@@ -260,13 +262,22 @@ func (r *rig) remove(ctx context.Context, namespace string) error {
 			return false, err
 		}
 		// Deliveries to the hanging endpoint outlast their namespace.
-		inStream, err = r.inStream(ctx)
+		inStream, err = r.inStream(ctx, namespace)
 		return inStream == 0, err
 	})
 	if err != nil {
 		return fmt.Errorf("wait until namespace %s is gone, and %d deliveries that wait in the stream: %w", namespace, inStream, err)
 	}
 	return nil
+}
+
+// discard removes a namespace. Deliveries that outlast it do not disturb the runs after it, which count their own.
+func (r *rig) discard(ctx context.Context, namespace string) error {
+	err := r.remove(ctx, namespace)
+	if wait.Interrupted(err) && ctx.Err() == nil {
+		return r.say("%s", err)
+	}
+	return err
 }
 
 // ingestURLs returns where the events of a namespace are posted, one URL a replica.

@@ -101,7 +101,6 @@ func (r *rig) measureCeilings(ctx context.Context) (c ceilings, err error) {
 // run plays the runs that are asked for.
 func (r *rig) run(ctx context.Context) ([]figure, error) {
 	var figures []figure
-	saturated := 0.0
 	for _, name := range r.options.runs {
 		var more []figure
 		var f figure
@@ -109,12 +108,12 @@ func (r *rig) run(ctx context.Context) ([]figure, error) {
 		switch name {
 		case runSaturation:
 			f, err = r.one(ctx, traffic{name: name, events: r.options.events, connections: r.options.connections})
-			saturated = f.PerSecond
+			r.saturated = f.PerSecond
 		case runHalf:
-			if saturated == 0 {
+			if r.saturated == 0 {
 				return figures, fmt.Errorf("the run %s needs %s before it", name, runSaturation)
 			}
-			f, err = r.one(ctx, traffic{name: name, perSecond: saturated / 2})
+			f, err = r.one(ctx, traffic{name: name, perSecond: r.saturated / 2})
 		case runSteady:
 			f, err = r.one(ctx, traffic{name: name, perSecond: steadyRate})
 		case runFanOut:

@@ -20,8 +20,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -29,7 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+	"github.com/postback-dev/postback-operator/test/operator"
 )
 
 // settle returns when every delivery of a namespace is finished and the history is pruned to a number.
@@ -43,7 +41,7 @@ func (r *rig) settle(ctx context.Context, namespace string, most int) error {
 		if unfinished, err = r.count(ctx, namespace, unfinishedSelector); err != nil || unfinished > 0 {
 			return false, err
 		}
-		unfinished, err = r.inStream(ctx)
+		unfinished, err = r.inStream(ctx, namespace)
 		return unfinished == 0, err
 	})
 	if err != nil {
@@ -52,25 +50,12 @@ func (r *rig) settle(ctx context.Context, namespace string, most int) error {
 	return nil
 }
 
-// inStream returns how many deliveries wait in the stream, if there is one.
-func (r *rig) inStream(ctx context.Context) (int, error) {
+// inStream returns how many deliveries of a namespace wait in streams, if there are any.
+func (r *rig) inStream(ctx context.Context, namespace string) (int, error) {
 	if r.nats == nil {
 		return 0, nil
 	}
-	connection, err := nats.Connect(r.nats.URL())
-	if err != nil {
-		return 0, fmt.Errorf("connect to NATS: %w", err)
-	}
-	defer connection.Close()
-	js, err := jetstream.New(connection)
-	if err != nil {
-		return 0, err
-	}
-	stream, err := js.Stream(ctx, message.Names(message.DefaultPrefix).DeliveriesStream())
-	if err != nil {
-		return 0, fmt.Errorf("look at the stream: %w", err)
-	}
-	return int(stream.CachedInfo().State.Msgs), nil
+	return operator.WaitingAt(ctx, r.nats.URL(), namespace)
 }
 
 // total returns how many deliveries a namespace has. It reads one of them: to list all, again and again, would be a good part

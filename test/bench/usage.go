@@ -100,15 +100,20 @@ func cpuOf(pid int) (time.Duration, error) {
 	return ticks * tick, nil
 }
 
-func peakOf(pid int) (int64, error) {
+func peakOf(pid int) (int64, error) { return memoryOf(pid, "VmHWM:") }
+
+// residentOf returns the resident memory of a process now, in bytes.
+func residentOf(pid int) (int64, error) { return memoryOf(pid, "VmRSS:") }
+
+func memoryOf(pid int, field string) (int64, error) {
 	content, err := os.ReadFile(procFile(pid, "status"))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, found := strings.Cut(string(content), "VmHWM:")
+	_, rest, found := strings.Cut(string(content), field)
 	fields := strings.Fields(rest)
 	if !found || len(fields) == 0 {
-		return 0, fmt.Errorf("%s has no VmHWM", procFile(pid, "status"))
+		return 0, fmt.Errorf("%s has no %s", procFile(pid, "status"), field)
 	}
 	kib, err := strconv.ParseInt(fields[0], 10, 64)
 	return kib << 10, err

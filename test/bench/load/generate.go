@@ -18,6 +18,7 @@ package load
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,12 +51,14 @@ type GenerateOrders struct {
 	Connections int
 	// PerSecond is how many are posted in a second, however long the answers take; 0 is as many as there is room for.
 	PerSecond float64
+	// Tries, if not 0, is how often an event is posted. Then an event that nobody accepts is no error.
+	Tries int
 }
 
 // Posted is an event that was accepted.
 type Posted struct {
 	ID string
-	// Due is when it had to be posted, Accepted when the answer was there; in nanoseconds since 1970.
+	// Due is when it had to be posted, Accepted when the answer was there, or 0; in nanoseconds since 1970.
 	Due, Accepted int64
 	// Deliveries is for how many Postbacks it was stored.
 	Deliveries int
@@ -67,6 +70,10 @@ type GenerateReport struct {
 	Elapsed time.Duration
 	// Refused counts the requests that were not accepted, and repeated.
 	Refused int
+	// Refusals count the requests that were not accepted by the answer's status, 0 without one. FirstRefusal is when the first of them
+	// was answered, in nanoseconds since 1970, or 0.
+	Refusals     map[int]int
+	FirstRefusal int64
 }
 
 // generator posts events as a producer has to: again until they are accepted.
@@ -75,11 +82,39 @@ type generator struct {
 	client  *http.Client
 	filler  string
 	refused atomic.Int64
+
+	mu           sync.Mutex
+	refusals     map[int]int
+	firstRefusal int64
+}
+
+// refusal is an answer that accepts nothing, or, with the status 0, the lack of one.
+type refusal struct {
+	status int
+	err    error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+
+// note counts a request that was not accepted.
+func (g *generator) note(err error) {
+	g.refused.Add(1)
+	status := 0
+	var refused *refusal
+	if errors.As(err, &refused) {
+		status = refused.status
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refusals[status]++
+	if g.firstRefusal == 0 {
+		g.firstRefusal = time.Now().UnixNano()
+	}
 }
 
 func generate(ctx context.Context, o GenerateOrders) (GenerateReport, error) {
 	g := &generator{
-		orders: o,
+		orders: o, refusals: map[int]int{},
 		client: &http.Client{Timeout: postTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: o.Connections}},
 		filler: padding(o.Size - len(encode(o, 0, ""))),
 	}
@@ -104,7 +139,9 @@ func generate(ctx context.Context, o GenerateOrders) (GenerateReport, error) {
 	}
 	close(turns)
 	workers.Wait()
-	return GenerateReport{Posted: posted, Elapsed: time.Since(began), Refused: int(g.refused.Load())}, context.Cause(ctx)
+	return GenerateReport{
+		Posted: posted, Elapsed: time.Since(began), Refused: int(g.refused.Load()), Refusals: g.refusals, FirstRefusal: g.firstRefusal,
+	}, context.Cause(ctx)
 }
 
 // due returns when an event has to be posted, or zero if that is when there is room. The latency of a late event
@@ -132,17 +169,23 @@ func (g *generator) post(ctx context.Context, i int, due time.Time, p *Posted) e
 	}
 	p.Due = due.UnixNano()
 	var err error
-	for try := range postTries {
+	tries := cmp.Or(g.orders.Tries, postTries)
+	for try := range tries {
 		url := g.orders.URLs[(i+try)%len(g.orders.URLs)]
 		if p.Deliveries, err = g.try(ctx, url, body); err == nil {
 			p.Accepted = time.Now().UnixNano()
 			return nil
 		}
-		g.refused.Add(1)
-		pause(ctx, postPause)
+		g.note(err)
+		if try < tries-1 {
+			pause(ctx, postPause)
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+	}
+	if g.orders.Tries > 0 {
+		return nil
 	}
 	return fmt.Errorf("post event %s: %w", p.ID, err)
 }
@@ -164,7 +207,7 @@ func (g *generator) try(ctx context.Context, url string, body []byte) (deliverie
 		return 0, err
 	}
 	if response.StatusCode != http.StatusAccepted {
-		return 0, fmt.Errorf("ingest answers %s: %s", response.Status, content)
+		return 0, &refusal{response.StatusCode, fmt.Errorf("ingest answers %s: %s", response.Status, content)}
 	}
 	var answer struct {
 		Events []struct {

@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net"
 	"net/http"
@@ -34,12 +35,15 @@ const (
 	endpointPath = "/to/"
 	// ArrivalsPath tells what has arrived.
 	ArrivalsPath = "/arrivals"
-	// CountPath tells how many events that are, at all endpoints or at one.
+	// CountPath tells how many events were answered with 2xx, at all endpoints or at one.
 	CountPath = "/count"
 	// ForgetPath forgets what has arrived.
 	ForgetPath = "/forget"
 	// BehavePath takes orders on how an endpoint answers.
 	BehavePath = "/behave"
+	// ReservePath reserves an address at which connections are refused, and tells it. OpenPath serves there from now on.
+	ReservePath = "/reserve"
+	OpenPath    = "/open"
 
 	headerPatience = 10 * time.Second
 )
@@ -50,6 +54,9 @@ type Arrival struct {
 	// At is when the first request was complete, in nanoseconds since 1970. Times is how many came.
 	At    int64
 	Times int
+	// Good counts the requests that were answered with 2xx, and GoodAt is when the first of them was complete, or 0.
+	Good   int
+	GoodAt int64
 }
 
 // Behaviour is how an endpoint answers.
@@ -59,6 +66,8 @@ type Behaviour struct {
 	Delay time.Duration
 	// Status is what it answers; 0 is 200.
 	Status int
+	// FailFirst is the share of the events whose first request is answered with 503, chosen by their ids.
+	FailFirst float64
 }
 
 // EndpointURL returns the URL of an endpoint of a receiver.
@@ -71,9 +80,14 @@ func EndpointURL(address, endpoint string) string {
 type receiver struct {
 	mu       sync.Mutex
 	arrivals map[arrivalKey]*Arrival
-	// counts are those of the arrivals, by endpoint.
+	// good is the number of events that were answered with 2xx, counts the same by endpoint.
+	good       int
 	counts     map[string]int
 	behaviours map[string]Behaviour
+
+	// server serves the addresses that were reserved, once they are open.
+	server   *http.Server
+	reserved map[string]*reservation
 }
 
 type arrivalKey struct{ endpoint, id string }
@@ -84,8 +98,9 @@ func receive(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	r := &receiver{arrivals: map[arrivalKey]*Arrival{}, counts: map[string]int{}, behaviours: map[string]Behaviour{}}
+	r := &receiver{arrivals: map[arrivalKey]*Arrival{}, counts: map[string]int{}, behaviours: map[string]Behaviour{}, reserved: map[string]*reservation{}}
 	server := &http.Server{Handler: r, ReadHeaderTimeout: headerPatience}
+	r.server = server
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	if _, err := fmt.Fprintln(out, listener.Addr().String()); err != nil {
 		return errors.Join(err, listener.Close())
@@ -107,7 +122,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		_ = json.NewEncoder(w).Encode(r.all()) // The caller notices a truncated answer.
 	case CountPath:
 		r.mu.Lock()
-		n := len(r.arrivals)
+		n := r.good
 		if only := request.URL.Query().Get("endpoint"); only != "" {
 			n = r.counts[only]
 		}
@@ -115,7 +130,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		_ = json.NewEncoder(w).Encode(n)
 	case ForgetPath:
 		r.mu.Lock()
-		r.arrivals, r.counts = map[arrivalKey]*Arrival{}, map[string]int{}
+		r.arrivals, r.counts, r.good = map[arrivalKey]*Arrival{}, map[string]int{}, 0
 		r.mu.Unlock()
 	case BehavePath:
 		var b Behaviour
@@ -126,6 +141,17 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		r.mu.Lock()
 		r.behaviours[b.Endpoint] = b
 		r.mu.Unlock()
+	case ReservePath:
+		answer(w, func() (string, error) { return r.reserve() })
+	case OpenPath:
+		answer(w, func() (string, error) {
+			var address string
+			err := json.NewDecoder(request.Body).Decode(&address)
+			if err == nil {
+				err = r.open(address)
+			}
+			return address, err
+		})
 	default:
 		http.NotFound(w, request)
 	}
@@ -142,14 +168,40 @@ func (r *receiver) take(w http.ResponseWriter, request *http.Request, endpoint s
 		arrived.Times++
 	} else {
 		r.arrivals[key] = &Arrival{Endpoint: endpoint, ID: key.id, At: at, Times: 1}
-		r.counts[endpoint]++
 	}
-	behaviour := r.behaviours[endpoint]
+	behaviour, arrived := r.behaviours[endpoint], r.arrivals[key]
+	status := behaviour.status(arrived)
+	if status < http.StatusMultipleChoices {
+		if arrived.Good++; arrived.Good == 1 {
+			arrived.GoodAt = at
+			r.counts[endpoint]++
+			r.good++
+		}
+	}
 	r.mu.Unlock()
 	pause(request.Context(), behaviour.Delay)
-	if behaviour.Status != 0 {
-		w.WriteHeader(behaviour.Status)
+	if status != http.StatusOK {
+		w.WriteHeader(status)
 	}
+}
+
+// status returns the answer to a request for an event.
+func (b *Behaviour) status(a *Arrival) int {
+	if b.Status != 0 {
+		return b.Status
+	}
+	if a.Times == 1 && chosen(a.ID, b.FailFirst) {
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusOK
+}
+
+// chosen reports whether an id is among a share of all, the same in each run.
+func chosen(id string, share float64) bool {
+	const of = 1000
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, id) // It never fails.
+	return float64(h.Sum64()%of) < share*of
 }
 
 func (r *receiver) all() []Arrival {
