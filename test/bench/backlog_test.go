@@ -18,6 +18,7 @@ package main
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -100,6 +101,28 @@ func TestDrainRate(t *testing.T) {
 				t.Errorf("%.1f a second, want %.1f", got, test.want)
 			}
 		})
+	}
+}
+
+func TestLatenciesDuringADrain(t *testing.T) {
+	const ms = int64(1e6)
+	report := &load.GenerateReport{}
+	var arrivals []load.Arrival
+	for i := range int64(10) {
+		id := string(rune('a' + i))
+		report.Posted = append(report.Posted, load.Posted{ID: id, Due: i * 100 * ms, Accepted: 1})
+		took := 1 + i
+		arrivals = append(arrivals, load.Arrival{Endpoint: neighbourName, ID: id, Good: 1, GoodAt: i*100*ms + took*ms})
+	}
+	for i := range int64(20) {
+		arrivals = append(arrivals, load.Arrival{Endpoint: troubledName, ID: fmt.Sprint(i), Good: 1, GoodAt: (300 + 10*i) * ms})
+	}
+	if all := latencies([]*load.GenerateReport{report}, arrivals, everyArrival); all.Max != 10 {
+		t.Errorf("all: %+v", all)
+	}
+	// The drain takes from 300 ms to 490 ms.
+	if drain := latencies([]*load.GenerateReport{report}, arrivals, duringDrain(arrivals)); drain.Max != 5 || drain.P50 != 4 {
+		t.Errorf("in the drain: %+v", drain)
 	}
 }
 

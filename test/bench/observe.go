@@ -96,6 +96,26 @@ func latencies(reports []*load.GenerateReport, arrivals []load.Arrival, keep fun
 
 func everyArrival(*load.Arrival) bool { return true }
 
+// nearly is the part of a backlog whose arrival ends its drain. The others may follow the schedule of their retries.
+const nearly = 0.95
+
+// duringDrain returns a filter for the arrivals while the backlog of the troubled endpoint is drained. The time before and after that
+// would hide a neighbour that is slow meanwhile.
+func duringDrain(arrivals []load.Arrival) func(*load.Arrival) bool {
+	var times []int64
+	for i := range arrivals {
+		if arrivals[i].Endpoint == troubledName && arrivals[i].Good > 0 {
+			times = append(times, arrivals[i].GoodAt)
+		}
+	}
+	if len(times) == 0 {
+		return everyArrival
+	}
+	slices.Sort(times)
+	first, last := times[0], times[min(int(nearly*float64(len(times))), len(times)-1)]
+	return func(a *load.Arrival) bool { return a.GoodAt >= first && a.GoodAt <= last }
+}
+
 // observation is what was seen once a second.
 type observation struct {
 	began time.Time
@@ -168,7 +188,6 @@ func (o *observation) drainRate() float64 {
 	if len(o.arrived) == 0 {
 		return 0
 	}
-	const nearly = 0.95
 	first, last := o.arrived[0], o.arrived[len(o.arrived)-1]
 	begin := slices.IndexFunc(o.arrived, func(n int) bool { return n > first })
 	end := slices.IndexFunc(o.arrived, func(n int) bool { return float64(n-first) >= nearly*float64(last-first) })

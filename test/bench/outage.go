@@ -111,7 +111,7 @@ func (r *rig) outage(ctx context.Context, o *backlogOptions) ([]*backlog, error)
 	second := &backlog{Name: backlogOutage + "-return", Title: "the same endpoint returns"}
 	second.compare("drain after the slow start", "a second", back.drainRate(), saturated, besideSaturation, "at least 0.7")
 	second.add("until the last arrival", "s", back.took.Seconds(), "")
-	second.compare("p99 of the healthy endpoint", "ms", latencies(backReports, arrivals, everyArrival).P99, own, besideAlone, twiceItsOwn)
+	second.compare("p99 of the healthy endpoint in the drain", "ms", latencies(backReports, arrivals, duringDrain(arrivals)).P99, own, besideAlone, twiceItsOwn)
 	reports := append(append(append(aloneReports, outageReports...), backReports...), &report)
 	if err := r.closeAccount(ctx, second, namespace, reports); err != nil {
 		return nil, err

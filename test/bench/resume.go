@@ -69,7 +69,7 @@ func (r *rig) resume(ctx context.Context, o *backlogOptions) ([]*backlog, error)
 	}
 	b := &backlog{Name: backlogResume, Title: fmt.Sprintf("%d paused Postbacks with %d deliveries each are resumed at once, a healthy endpoint at %.0f events a second beside them", o.paused, o.pausedEach, o.neighbourRate)}
 	own := latencies(aloneReports, arrivals, everyArrival).P99
-	b.compare("p99 of the healthy endpoint", "ms", latencies(backReports, arrivals, everyArrival).P99, own, besideAlone, twiceItsOwn)
+	b.compare("p99 of the healthy endpoint in the drain", "ms", latencies(backReports, arrivals, duringDrain(arrivals)).P99, own, besideAlone, twiceItsOwn)
 	b.compare("drained", "a second", float64(len(report.Posted))/seen.took.Seconds(), saturated, besideSaturation, "")
 	b.add("objects, finished ones included", "", float64(seen.objects), "those that are kept")
 	if err := r.closeAccount(ctx, b, namespace, append(append(aloneReports, backReports...), &report)); err != nil {
