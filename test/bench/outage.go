@@ -122,6 +122,9 @@ func (r *rig) outage(ctx context.Context, o *backlogOptions) ([]*backlog, error)
 
 // besideNeighbour observes what happens while the neighbour gets its events.
 func (r *rig) besideNeighbour(ctx context.Context, o *backlogOptions, namespace, token, phase string, during func() error) (*observation, []*load.GenerateReport, error) {
+	if err := r.say("%s, phase %s", namespace, phase); err != nil {
+		return nil, nil, err
+	}
 	before, err := r.receiver.count(ctx, neighbourName)
 	if err != nil {
 		return nil, nil, err

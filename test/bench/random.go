@@ -83,6 +83,9 @@ func (r *rig) failing(ctx context.Context, o *backlogOptions, namespace string, 
 	if err := r.create(ctx, postbacks...); err != nil {
 		return nil, err
 	}
+	if err := r.say("%s: %.0f events a second for %s", namespace, perSecond, o.randomFor); err != nil {
+		return nil, err
+	}
 	var report load.GenerateReport
 	seen, err := r.observe(ctx, namespace, func() (err error) {
 		report, err = call[load.GenerateReport](ctx, load.Generate, load.GenerateOrders{
@@ -95,6 +98,9 @@ func (r *rig) failing(ctx context.Context, o *backlogOptions, namespace string, 
 		return nil, err
 	}
 	reports := []*load.GenerateReport{&report}
+	if err := r.say("%s: %d of %d events are accepted, %d delivered", namespace, accepted(reports), len(report.Posted), seen.arrived[len(seen.arrived)-1]); err != nil {
+		return nil, err
+	}
 	if err := r.receiver.await(ctx, "", accepted(reports), o.patience); err != nil {
 		return nil, err
 	}
