@@ -19,6 +19,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -228,13 +229,13 @@ func (r *rig) playBacklogs(ctx context.Context) ([]*backlog, error) {
 		var err error
 		switch name {
 		case backlogOutage:
-			more, err = r.outage(ctx, o)
+			more, err = r.said(r.outage(ctx, o))
 		case backlogWaiting:
-			more, err = each(o.postbacks, func(n int) (*backlog, error) { return r.manyWaiting(ctx, o, n) })
+			more, err = r.each(o.postbacks, func(n int) (*backlog, error) { return r.manyWaiting(ctx, o, n) })
 		case backlogRandom:
-			more, err = each(o.endpoints, func(n int) (*backlog, error) { return r.randomFailures(ctx, o, n) })
+			more, err = r.each(o.endpoints, func(n int) (*backlog, error) { return r.randomFailures(ctx, o, n) })
 		case backlogResume:
-			more, err = r.resume(ctx, o)
+			more, err = r.said(r.resume(ctx, o))
 		default:
 			err = fmt.Errorf("no backlog run %q", name)
 		}
@@ -242,16 +243,12 @@ func (r *rig) playBacklogs(ctx context.Context) ([]*backlog, error) {
 		if err != nil {
 			return all, fmt.Errorf("backlog run %s: %w", name, err)
 		}
-		for _, b := range more {
-			if err := r.sayBacklog(b); err != nil {
-				return all, err
-			}
-		}
 	}
 	return all, nil
 }
 
-func each(values []int, play func(int) (*backlog, error)) ([]*backlog, error) {
+// each plays a run for each value, and tells of one before the next begins.
+func (r *rig) each(values []int, play func(int) (*backlog, error)) ([]*backlog, error) {
 	var all []*backlog
 	for _, n := range values {
 		b, err := play(n)
@@ -259,8 +256,19 @@ func each(values []int, play func(int) (*backlog, error)) ([]*backlog, error) {
 			return all, fmt.Errorf("at %d: %w", n, err)
 		}
 		all = append(all, b)
+		if err := r.sayBacklog(b); err != nil {
+			return all, err
+		}
 	}
 	return all, nil
+}
+
+// said tells of the figures of a run.
+func (r *rig) said(all []*backlog, err error) ([]*backlog, error) {
+	for _, b := range all {
+		err = errors.Join(err, r.sayBacklog(b))
+	}
+	return all, err
 }
 
 func (r *rig) sayBacklog(b *backlog) error {
