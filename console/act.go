@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/internal/action"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
 // maxForm bounds what a form may hold.
@@ -67,7 +67,7 @@ type dialog struct {
 	// OldKeyEnds is the end of the key that was replaced, zero if it signs no longer.
 	OldKeyEnds time.Time
 	// stream may hold what is to be sent again. It is nil if there is none.
-	stream   *deliverylog.Client
+	stream   *deliveries.Client
 	token    string
 	done     string
 	to       string

@@ -40,7 +40,7 @@ import (
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/console/guard"
 	"github.com/postback-dev/postback-operator/internal/curl"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
 const (
@@ -63,7 +63,7 @@ type Options struct {
 	// Kubectl names the cluster, for the eye and for scripts. It may be empty.
 	Kubectl curl.Kubectl
 	// Stream is that of the delivery log, or nil if there is none to be read; Unread says why not, if somebody should know.
-	Stream *deliverylog.Client
+	Stream *deliveries.Client
 	Unread string
 	// Address to listen on, of loopback. The default is a free port of 127.0.0.1.
 	Address string
@@ -81,7 +81,7 @@ type Console struct {
 	kubectl    curl.Kubectl
 	client     client.Client
 	feed       *feed.Feed
-	deliveries *deliverylog.Log
+	deliveries *deliveries.Reader
 	unread     string
 	rights     *rights
 	guard      *guard.Guard
@@ -125,7 +125,7 @@ func New(ctx context.Context, o Options) (*Console, error) {
 	started, end := context.WithCancel(context.WithoutCancel(ctx))
 	return &Console{
 		namespace: o.Namespace, kubectl: o.Kubectl, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
-		feed: feed.New(c, o.Namespace, o.Stream), deliveries: &deliverylog.Log{API: c, Stream: o.Stream}, unread: o.Unread, rights: newRights(clients.AuthorizationV1(), o.Clock), guard: guard.New(port), clock: o.Clock,
+		feed: feed.New(c, o.Namespace, o.Stream), deliveries: &deliveries.Reader{API: c, Stream: o.Stream}, unread: o.Unread, rights: newRights(clients.AuthorizationV1(), o.Clock), guard: guard.New(port), clock: o.Clock,
 		listener: listener, started: started, end: end,
 	}, nil
 }

@@ -134,7 +134,7 @@ func (p *logPage) choices(all []*feed.Row, filter feed.Filter, query url.Values)
 
 // logRow returns a line of the log. Its link keeps the filters, so that previous and next go by them.
 func (c *Console) logRow(p *v1alpha1.Postback, row *feed.Row, query url.Values, may actions) logRow {
-	path := pathOf(row.Log())
+	path := pathOf(row.PostbackKey())
 	return logRow{
 		Row: row, ID: "d-" + row.Name, Href: link(path+"/d/"+row.Name, query), Phase: phaseOf(row.Phase), Last: row.Last(),
 		Wait: c.whyRow(p, row), MayRedeliver: may.Redeliver,

@@ -25,7 +25,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
@@ -36,7 +36,7 @@ func TestLogSaysSinceWhenItIsKept(t *testing.T) {
 		Spec:       v1alpha1.PostbackSpec{History: &v1alpha1.History{Delivered: ptr.To[int32](2)}},
 	}
 	row := func(ago time.Duration) *feed.Row {
-		return &feed.Row{Place: deliverylog.Place{Created: now.Add(-24 * time.Hour)}, Phase: v1alpha1.DeliveryDelivered, Recent: []feed.Sample{{Attempt: waiting.Attempt{Time: now.Add(-ago)}, Duration: time.Second}}}
+		return &feed.Row{Place: deliveries.Place{Created: now.Add(-24 * time.Hour)}, Phase: v1alpha1.DeliveryDelivered, Recent: []feed.Sample{{Attempt: waiting.Attempt{Time: now.Add(-ago)}, Duration: time.Second}}}
 	}
 	if got := noLonger(p, []*feed.Row{row(time.Hour)}, now); got != "" {
 		t.Errorf("of one: %q", got)

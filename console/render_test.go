@@ -27,7 +27,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/console/feed"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
@@ -102,7 +102,7 @@ func TestLogNamesEachStatusAndWhyItWaits(t *testing.T) {
 		v1alpha1.DeliveryPending:   {wait{Why: waiting.Why{Reason: waiting.Paused, Sentence: "Postback crm is paused."}}, `title="Postback crm is paused.">paused</span>`},
 		v1alpha1.DeliveryRetrying:  {wait{Why: waiting.Why{Reason: waiting.Scheduled, Next: now.Add(time.Hour)}, Ahead: true}, "data-until"},
 	} {
-		row := &feed.Row{Event: "lead.created", EventID: "evt_1", Phase: phase, Place: deliverylog.Place{Created: now}}
+		row := &feed.Row{Event: "lead.created", EventID: "evt_1", Phase: phase, Place: deliveries.Place{Created: now}}
 		rendered(t, "row", logRow{Row: row, Phase: phaseOf(phase), Wait: test.wait}, "</svg>"+string(phase)+"</span>", test.want)
 	}
 	for _, reason := range []waiting.Reason{

@@ -28,7 +28,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/console/guard"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
 // routes returns the handler of permitted requests.
@@ -129,7 +129,7 @@ func (c *Console) unreadLog(err error) *problem {
 
 // explain returns an error of the API server, or of the delivery log, for humans.
 func explain(err error) string {
-	if unread, ok := errors.AsType[*deliverylog.UnreadError](err); ok {
+	if unread, ok := errors.AsType[*deliveries.UnreadError](err); ok {
 		return "The delivery log cannot be read now: " + unread.Err.Error()
 	}
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {

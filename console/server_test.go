@@ -33,7 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
 func TestRequestsEnd(t *testing.T) {
@@ -73,7 +73,7 @@ func TestMissingEvent(t *testing.T) {
 			return nil
 		},
 	} {
-		c := &Console{deliveries: &deliverylog.Log{API: interceptor.NewClient(nil, interceptor.Funcs{
+		c := &Console{deliveries: &deliveries.Reader{API: interceptor.NewClient(nil, interceptor.Funcs{
 			Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
 				return get(object)
 			},

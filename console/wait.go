@@ -71,7 +71,7 @@ func (c *Console) whyRow(p *v1alpha1.Postback, row *feed.Row) wait {
 // behind returns the number of older deliveries of the same Postback whose attempt is due, too.
 func (c *Console) behind(p *v1alpha1.Postback, row *feed.Row) int {
 	others := 0
-	for _, other := range c.feed.Rows(row.Log()) {
+	for _, other := range c.feed.Rows(row.PostbackKey()) {
 		if other.Created.Before(row.Created) && c.whyRow(p, other).Reason == waiting.InTurn {
 			others++
 		}

@@ -35,6 +35,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
 	"github.com/postback-dev/postback-operator/dispatcher/access"
+	"github.com/postback-dev/postback-operator/dispatcher/adopt"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi"
@@ -43,7 +44,6 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/logapi"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
-	"github.com/postback-dev/postback-operator/dispatcher/restore"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
 	"github.com/postback-dev/postback-operator/dispatcher/send"
@@ -68,7 +68,7 @@ type replica struct {
 	routes     *route.Index
 	unfinished *unfinished.Index
 	election   *retry.Election
-	restored   *restore.Adopter
+	restored   *adopt.Adopter
 	attempter  *attempt.Attempter
 	lanes      *lane.Lanes
 	// streams is nil unless deliveries go through NATS.
@@ -153,7 +153,7 @@ func (r *replica) addRetries() error {
 	if err != nil {
 		return err
 	}
-	r.restored = &restore.Adopter{Client: r.live, Routes: r.routes, Clock: r.clock}
+	r.restored = &adopt.Adopter{Client: r.live, Routes: r.routes, Clock: r.clock}
 	r.election = &retry.Election{
 		Client: r.clientset, Namespace: r.options.Namespace, Identity: r.options.Identity, Finished: finished,
 	}
@@ -183,7 +183,7 @@ func (r *replica) wake(changed *route.Route) {
 		return
 	}
 	if !removed {
-		for _, key := range r.restored.Waiting(types.NamespacedName{Namespace: changed.Namespace, Name: changed.Name}) {
+		for _, key := range r.restored.PopWaiting(types.NamespacedName{Namespace: changed.Namespace, Name: changed.Name}) {
 			r.election.Reconciler.Request(key)
 			r.election.Reconciler.Add(key)
 		}
@@ -277,7 +277,7 @@ type parts struct {
 // addIntake adds what keeps deliveries until they are attempted.
 func (r *replica) addIntake(synced func() bool) (*parts, error) {
 	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
-	kubernetes := &intake.Kubernetes{API: r.live, FirstAttempts: first, Rights: &intake.Rights{Clock: r.clock}}
+	kubernetes := &intake.Kubernetes{API: r.live, FirstAttempts: first, MissingRights: &intake.MissingRights{Clock: r.clock}}
 	if r.streams == nil {
 		return &parts{intake: kubernetes, backlog: r.unfinished}, nil
 	}

@@ -31,7 +31,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
@@ -257,7 +257,7 @@ func (e *env) delete(ctx context.Context, postbacks []string, yes bool) error {
 		e.warnManaged("postback", p)
 		if !yes && printers.IsTerminal(e.In) {
 			a := &activity{}
-			if _, err := s.deliveries(ctx, deliverylog.Query{Namespace: p.Namespace, Postback: p.Name, Limit: 1}, false, a.add); err != nil {
+			if _, err := s.deliveries(ctx, deliveries.Query{Namespace: p.Namespace, Postback: p.Name, Limit: 1}, false, a.add); err != nil {
 				return err
 			}
 			if !e.confirm("Delete postback %q in namespace %s, its log, and %s that are not delivered yet?", p.Name, p.Namespace, plural(a.pending+a.retrying, "event")) {

@@ -30,16 +30,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
-// logSource is the delivery log of a verb: the PostbackDeliveries, and the stream that the JetStream intake has beside them.
+// logSource opens the deliveries for a verb: the PostbackDeliveries, and the delivery log beside them.
 type logSource struct {
 	reach
 
 	once sync.Once
 	// client is nil if there is no stream to be read.
-	client *deliverylog.Client
+	client *deliveries.Client
 	// unread is why the stream could not be read, or nil.
 	unread error
 	// report replaces the words about it, if it is there.
@@ -54,8 +54,8 @@ func (e *env) withLog(f *pflag.FlagSet) *logSource {
 }
 
 // open returns the log. If there is a stream that the caller cannot read, that is said once.
-func (l *logSource) open(ctx context.Context, api client.Client) *deliverylog.Log {
-	log := &deliverylog.Log{API: api}
+func (l *logSource) open(ctx context.Context, api client.Client) *deliveries.Reader {
+	log := &deliveries.Reader{API: api}
 	if l == nil {
 		return log
 	}
@@ -73,20 +73,20 @@ func (l *logSource) open(ctx context.Context, api client.Client) *deliverylog.Lo
 
 // deliveries returns the newest deliveries that a query selects. It reports a fault of the stream, and
 // shows the rest nevertheless.
-func (s *scope) deliveries(ctx context.Context, q deliverylog.Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*deliverylog.Page, error) {
-	log := &deliverylog.Log{API: s}
+func (s *scope) deliveries(ctx context.Context, q deliveries.Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*deliveries.Page, error) {
+	log := &deliveries.Reader{API: s}
 	if !q.Failed && !q.Undelivered {
 		log = s.log.open(ctx, s)
 	}
 	page, err := log.List(ctx, q, bodies, each)
 	if err == nil {
-		s.log.read(page)
+		s.log.warn(page)
 	}
 	return page, err
 }
 
-// read says what a page lacks.
-func (l *logSource) read(page *deliverylog.Page) {
+// warn says what a page lacks.
+func (l *logSource) warn(page *deliveries.Page) {
 	if page.Unread != nil {
 		l.failed(page.Unread)
 	}
@@ -119,7 +119,7 @@ func (l *logSource) incomplete() error {
 // failed handles an error of the stream: the verb shows the rest without it.
 func (l *logSource) failed(err error) {
 	l.client.Close()
-	if deliverylog.IsNoLog(err) {
+	if deliveries.IsNoLog(err) {
 		l.client = nil
 		return
 	}
@@ -134,7 +134,7 @@ func (l *logSource) close() {
 }
 
 // find finds out whether there is a stream, and how it is reached. Nothing is sent yet but to the API server.
-func (l *logSource) find(ctx context.Context, api client.Client) (*deliverylog.Client, error) {
+func (l *logSource) find(ctx context.Context, api client.Client) (*deliveries.Client, error) {
 	base := l.ingestURL
 	if base == "" {
 		intake := &coordinationv1.Lease{}
@@ -155,7 +155,7 @@ func (l *logSource) find(ctx context.Context, api client.Client) (*deliverylog.C
 	if err := hasCredentials(ctx, config); err != nil {
 		return nil, err
 	}
-	return deliverylog.New(func(ctx context.Context) (*deliverylog.Connection, error) { return l.connect(ctx, config, base) }), nil
+	return deliveries.New(func(ctx context.Context) (*deliveries.Connection, error) { return l.connect(ctx, config, base) }), nil
 }
 
 var errNoCredentials = errors.New("your kubeconfig has neither a token nor a client certificate. Name a token with --token, such as that of \"kubectl create token\"")
@@ -192,8 +192,8 @@ func clientCertificate(config *rest.Config) (func(*tls.CertificateRequestInfo) (
 }
 
 // connect makes a connection to a URL, or by a port-forward.
-func (l *logSource) connect(ctx context.Context, config *rest.Config, base string) (*deliverylog.Connection, error) {
-	c := &deliverylog.Connection{URL: base}
+func (l *logSource) connect(ctx context.Context, config *rest.Config, base string) (*deliveries.Connection, error) {
+	c := &deliveries.Connection{URL: base}
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
 	var err error
 	if base != "" {

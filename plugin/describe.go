@@ -31,7 +31,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
@@ -64,7 +64,7 @@ func (e *env) describe(ctx context.Context, log *logSource, name string) error {
 		return err
 	}
 	a := &activity{}
-	page, err := s.deliveries(ctx, deliverylog.Query{Namespace: p.Namespace, Postback: p.Name, Limit: describedEvents}, false, a.add)
+	page, err := s.deliveries(ctx, deliveries.Query{Namespace: p.Namespace, Postback: p.Name, Limit: describedEvents}, false, a.add)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (e *env) describe(ctx context.Context, log *logSource, name string) error {
 	}
 	say(e.Out, "\nNewest events:")
 	o := &eventsOptions{env: e, output: &output{}}
-	return o.table(deliverylog.Query{Postback: p.Name}).print(e.Out, logRows(page.Deliveries, e.waits(ctx, s, p.Namespace))...)
+	return o.table(deliveries.Query{Postback: p.Name}).print(e.Out, logRows(page.Deliveries, e.waits(ctx, s, p.Namespace))...)
 }
 
 // description writes fields, one a line.
@@ -206,7 +206,7 @@ func (d *description) secret(p *v1alpha1.Postback, s *v1alpha1.PostbackSecret) {
 	}
 }
 
-func (d *description) deliveries(a *activity, page *deliverylog.Page) {
+func (d *description) deliveries(a *activity, page *deliveries.Page) {
 	kept := decimal(page.Total)
 	if page.More {
 		kept = "more than " + kept

@@ -28,7 +28,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
@@ -164,7 +164,7 @@ func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, 
 	if !o.sendTest {
 		var a v1alpha1.Attempt
 		told := &activity{}
-		_, err := s.deliveries(ctx, deliverylog.Query{Namespace: p.Namespace, Postback: p.Name, Limit: waiting.MaxRecent}, false, func(d *v1alpha1.PostbackDelivery) {
+		_, err := s.deliveries(ctx, deliveries.Query{Namespace: p.Namespace, Postback: p.Name, Limit: waiting.MaxRecent}, false, func(d *v1alpha1.PostbackDelivery) {
 			told.add(d)
 			if n := len(d.Status.Attempts); n > 0 && d.Status.Attempts[n-1].Time.After(a.Time.Time) {
 				a = d.Status.Attempts[n-1]
@@ -215,9 +215,9 @@ func (o *doctorOptions) checkLog(ctx context.Context, s *scope, r *report) {
 	if stream == nil {
 		return // There is none, or why it is not read is reported.
 	}
-	_, err := stream.List(ctx, deliverylog.Query{Namespace: s.namespace, Limit: 1})
+	_, err := stream.List(ctx, deliveries.Query{Namespace: s.namespace, Limit: 1})
 	switch {
-	case deliverylog.IsNoLog(err):
+	case deliveries.IsNoLog(err):
 	case err != nil:
 		o.failed(err)
 	default:

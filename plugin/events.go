@@ -26,7 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/history"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
@@ -67,8 +67,8 @@ func (e *env) eventsCommand() *cobra.Command {
 	return cmd
 }
 
-func (o *eventsOptions) query(cmd *cobra.Command, args []string) (deliverylog.Query, error) {
-	q := deliverylog.Query{Event: o.event, Failed: o.failed, Limit: o.limit}
+func (o *eventsOptions) query(cmd *cobra.Command, args []string) (deliveries.Query, error) {
+	q := deliveries.Query{Event: o.event, Failed: o.failed, Limit: o.limit}
 	switch {
 	case o.limit < 0:
 		return q, usagef(cmd, "--limit must be 0, for no limit, or more")
@@ -130,7 +130,7 @@ func (o *eventsOptions) run(cmd *cobra.Command, args []string) error {
 }
 
 // printKept prints the time since which the log of a Postback is complete, if it is shown as a whole.
-func (o *eventsOptions) printKept(p *v1alpha1.Postback, q deliverylog.Query, page *deliverylog.Page, kept *history.Kept) {
+func (o *eventsOptions) printKept(p *v1alpha1.Postback, q deliveries.Query, page *deliveries.Page, kept *history.Kept) {
 	if p == nil || q.Failed || q.Event != "" || page.More || page.Version != "" || page.Total > len(page.Deliveries) {
 		return
 	}
@@ -147,7 +147,7 @@ func listOf(deliveries []*v1alpha1.PostbackDelivery) *v1alpha1.PostbackDeliveryL
 	return list
 }
 
-func (o *eventsOptions) printLog(q deliverylog.Query, page *deliverylog.Page, w *waits) error {
+func (o *eventsOptions) printLog(q deliveries.Query, page *deliveries.Page, w *waits) error {
 	if page.Total == 0 && o.log.unread != nil {
 		say(o.ErrOut, "No event%s is known beside that log.", described(q))
 		return nil
@@ -170,7 +170,7 @@ func (o *eventsOptions) printLog(q deliverylog.Query, page *deliverylog.Page, w 
 }
 
 // described says what a query selects, for a sentence.
-func described(q deliverylog.Query) string {
+func described(q deliveries.Query) string {
 	text := ""
 	if q.Failed {
 		text += " that failed"
@@ -190,7 +190,7 @@ func described(q deliverylog.Query) string {
 	return text
 }
 
-func (o *eventsOptions) table(q deliverylog.Query) *table {
+func (o *eventsOptions) table(q deliveries.Query) *table {
 	return newTable(o.Out, o.output.wide,
 		column{name: "NAMESPACE", wide: !o.allNamespaces, least: 6}, column{name: "TIME"}, column{name: "POSTBACK", wide: q.Postback != "", least: 6}, column{name: "EVENT", least: 10, ending: testMark},
 		column{name: "ID", least: 8, first: true}, column{name: "STATUS"}, column{name: "HTTP"}, column{name: "TRIES"}, column{name: "TOOK"}, column{name: "NEXT"},

@@ -25,21 +25,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
 // maxFollowed bounds the entries of the stream that are known to be printed.
 const maxFollowed = 20000
 
 // followLog prints the log, oldest first, and then each change as it happens, until ctx ends.
-func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliverylog.Query, printObject func(*env, runtime.Object) error) error {
+func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliveries.Query, printObject func(*env, runtime.Object) error) error {
 	// Both sources tell at the same time. The union knows the version of each delivery, as printed or selected before.
 	var one sync.Mutex
 	changed := false
-	union := deliverylog.NewUnion(maxFollowed, func(_, now string) { changed = changed || now != "" })
+	union := deliveries.NewUnion(maxFollowed, func(_, now string) { changed = changed || now != "" })
 	put := func(d *v1alpha1.PostbackDelivery) (news bool) {
 		changed = false
-		if deliverylog.IsObject(d) {
+		if deliveries.IsObject(d) {
 			union.PutObject(client.ObjectKeyFromObject(d), d.ResourceVersion)
 		} else {
 			union.PutLogged(client.ObjectKeyFromObject(d), d.ResourceVersion)
@@ -100,14 +100,14 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliverylog.Q
 
 // followStream prints the deliveries of the stream, if the intake has one, until the returned function is called. If it could
 // not be read before, it is tried again.
-func (o *eventsOptions) followStream(ctx context.Context, s *scope, q deliverylog.Query, page *deliverylog.Page, show func(...*v1alpha1.PostbackDelivery) error) (stop func()) {
-	if q.Failed || s.log.client == nil || page.Version == "" && (page.Unread == nil || deliverylog.IsRefused(page.Unread)) {
+func (o *eventsOptions) followStream(ctx context.Context, s *scope, q deliveries.Query, page *deliveries.Page, show func(...*v1alpha1.PostbackDelivery) error) (stop func()) {
+	if q.Failed || s.log.client == nil || page.Version == "" && (page.Unread == nil || deliveries.IsRefused(page.Unread)) {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var following sync.WaitGroup
 	following.Go(func() {
-		err := s.log.client.Follow(ctx, q, page.Version, deliverylog.Follower{
+		err := s.log.client.Follow(ctx, q, page.Version, deliveries.Follower{
 			Deliveries: show,
 			LeftOut: func(n int) {
 				say(o.ErrOut, "%s omitted: more are delivered than can be read.", plural(n, "delivered event"))

@@ -27,7 +27,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
@@ -209,7 +209,7 @@ func (a *activity) add(d *v1alpha1.PostbackDelivery) {
 // activities reads the deliveries of the scope, page by page, and sums them up for each Postback. Functions get to see each.
 func (s *scope) activities(ctx context.Context, each ...func(*v1alpha1.PostbackDelivery)) (map[client.ObjectKey]*activity, error) {
 	found := map[client.ObjectKey]*activity{}
-	return found, deliverylog.EachObject(ctx, s, deliverylog.Query{Namespace: s.namespace}, func(d *v1alpha1.PostbackDelivery) {
+	return found, deliveries.EachObject(ctx, s, deliveries.Query{Namespace: s.namespace}, func(d *v1alpha1.PostbackDelivery) {
 		key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
 		if found[key] == nil {
 			found[key] = &activity{}
@@ -230,12 +230,12 @@ const newestLogged = 500
 // loggedActivities adds the newest successes of each Postback that the delivery log has. Beyond a number of quiet Postbacks,
 // it knows no successes before those of its first page: then older attempts are forgotten, too.
 func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postback, activities map[client.ObjectKey]*activity) {
-	since, seen := s.addLogged(ctx, deliverylog.Query{Namespace: s.namespace, Limit: newestLogged}, activities)
+	since, seen := s.addLogged(ctx, deliveries.Query{Namespace: s.namespace, Limit: newestLogged}, activities)
 	for i, n := 0, 0; i < len(postbacks) && !since.IsZero(); i++ {
 		key := client.ObjectKeyFromObject(&postbacks[i])
 		switch {
 		case !seen[key] && n < maxLookups:
-			s.addLogged(ctx, deliverylog.Query{Namespace: key.Namespace, Postback: key.Name, Limit: waiting.MaxRecent}, activities)
+			s.addLogged(ctx, deliveries.Query{Namespace: key.Namespace, Postback: key.Name, Limit: waiting.MaxRecent}, activities)
 			n++
 		case activities[key] != nil:
 			activities[key].recent.Since(since)
@@ -251,7 +251,7 @@ func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postb
 
 // addLogged adds a page of the delivery log to activities. It returns the Postbacks that the page has, and since when it is
 // complete: zero if nothing is missing.
-func (s *scope) addLogged(ctx context.Context, q deliverylog.Query, activities map[client.ObjectKey]*activity) (since time.Time, seen map[client.ObjectKey]bool) {
+func (s *scope) addLogged(ctx context.Context, q deliveries.Query, activities map[client.ObjectKey]*activity) (since time.Time, seen map[client.ObjectKey]bool) {
 	stream := s.log.open(ctx, s).Stream
 	if stream == nil {
 		return time.Time{}, nil

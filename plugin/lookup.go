@@ -27,7 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/history"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
@@ -85,7 +85,7 @@ func (s *scope) search(ctx context.Context, name string) (found []*v1alpha1.Post
 	if err != nil {
 		return nil, nil, err
 	}
-	s.log.read(page)
+	s.log.warn(page)
 	if page.Version != "" || s.log != nil && s.log.unread != nil {
 		kept = nil // Most delivered events are in the stream, which keeps them by other rules.
 	}
@@ -99,7 +99,7 @@ func (s *scope) named(ctx context.Context, name string) (*v1alpha1.PostbackDeliv
 		return nil, nil
 	}
 	d, err := s.log.open(ctx, s).Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: name})
-	if unread, ok := errors.AsType[*deliverylog.UnreadError](err); ok {
+	if unread, ok := errors.AsType[*deliveries.UnreadError](err); ok {
 		s.log.failed(unread.Err)
 	} else if !isMissing(err) {
 		return d, err

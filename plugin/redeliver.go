@@ -33,7 +33,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
@@ -137,7 +137,7 @@ func (o *redeliverOptions) many(ctx context.Context, s *scope) error {
 	}
 	now := o.clock.Now()
 	since := o.since.time(now)
-	selected, err := s.deliveries(ctx, deliverylog.Query{Namespace: p.Namespace, Postback: p.Name, Undelivered: true, Since: since}, false, nil)
+	selected, err := s.deliveries(ctx, deliveries.Query{Namespace: p.Namespace, Postback: p.Name, Undelivered: true, Since: since}, false, nil)
 	if err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (o *redeliverOptions) each(ctx context.Context, s *scope, deliveries []*v1a
 
 // ask asks for a delivery. One of the stream alone has to be a PostbackDelivery again first.
 func (o *redeliverOptions) ask(ctx context.Context, s *scope, d *v1alpha1.PostbackDelivery, token string) error {
-	if !deliverylog.IsObject(d) {
+	if !deliveries.IsObject(d) {
 		restored, err := o.log.client.Restore(ctx, d.Namespace, d.Name)
 		if err != nil {
 			return fmt.Errorf("make a PostbackDelivery of %q in the delivery log: %w", d.Name, err)

@@ -23,7 +23,7 @@ import (
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
 func printed(t *testing.T, width int, coloured bool, rows ...row) string {
@@ -80,7 +80,7 @@ func TestLogFitsIntoATerminal(t *testing.T) {
 		"":    {"10:00:00  crm      le… (test)  evt_8W1…  Delivered", "10:00:01  crm      commissio…  order-7   Retrying"},
 	} {
 		var out strings.Builder
-		log := (&eventsOptions{env: &env{IOStreams: genericiooptions.IOStreams{Out: &out}}, output: &output{}}).table(deliverylog.Query{Postback: postback})
+		log := (&eventsOptions{env: &env{IOStreams: genericiooptions.IOStreams{Out: &out}}, output: &output{}}).table(deliveries.Query{Postback: postback})
 		log.width = 80
 		if err := log.print(&out, rows...); err != nil {
 			t.Fatal(err)

@@ -26,7 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
@@ -156,8 +156,8 @@ func dueSince(d *v1alpha1.PostbackDelivery) time.Time {
 // ahead counts the deliveries of the same Postback that are due before one.
 func (s *scope) ahead(ctx context.Context, d *v1alpha1.PostbackDelivery, now time.Time) int {
 	n := 0
-	q := deliverylog.Query{Namespace: d.Namespace, Postback: d.Spec.PostbackRef.Name}
-	err := deliverylog.EachObject(ctx, s, q, func(other *v1alpha1.PostbackDelivery) {
+	q := deliveries.Query{Namespace: d.Namespace, Postback: d.Spec.PostbackRef.Name}
+	err := deliveries.EachObject(ctx, s, q, func(other *v1alpha1.PostbackDelivery) {
 		if !other.Status.Phase.Finished() && other.UID != d.UID && dueSince(other).Before(dueSince(d)) && !dueSince(other).After(now) {
 			n++
 		}

@@ -107,7 +107,7 @@ type PostbackDeliverySpec struct {
 	Test bool `json:"test,omitempty"`
 }
 
-// PostbackDelivery is one event on its way to one Postback's endpoint, and the log of its attempts. The operator makes
+// PostbackDelivery is one event on its way to one Postback's endpoint, and the record of its attempts. The operator makes
 // it; it is deleted with its Postback.
 //
 // +kubebuilder:object:root=true
@@ -139,7 +139,7 @@ type PostbackDelivery struct {
 	// +required
 	Spec PostbackDeliverySpec `json:"spec,omitzero"`
 
-	// status is the log of the attempts.
+	// status is the record of the attempts.
 	//
 	// +optional
 	// +default={"observedGeneration":-1,"phase":"Pending"}

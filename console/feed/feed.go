@@ -28,7 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
 // Feed is the known state of the cluster. Its methods are safe for concurrent use; callers must not change
@@ -38,7 +38,7 @@ type Feed struct {
 	namespace string
 	sources   []*source
 	// stream is that of the delivery log, or nil if there is none to be read.
-	stream *deliverylog.Client
+	stream *deliveries.Client
 
 	mu            sync.RWMutex
 	postbacks     map[types.NamespacedName]*v1alpha1.Postback
@@ -57,7 +57,7 @@ const statisticsSource = 3
 
 // New returns a feed of a namespace, or of all if it is empty. It shows the stream of the delivery log, too, if that is
 // not nil.
-func New(c client.WithWatch, namespace string, stream *deliverylog.Client) *Feed {
+func New(c client.WithWatch, namespace string, stream *deliveries.Client) *Feed {
 	f := &Feed{
 		client: c, namespace: namespace, stream: stream, allObjects: stream == nil,
 		postbacks: map[types.NamespacedName]*v1alpha1.Postback{}, secrets: map[types.NamespacedName]*v1alpha1.PostbackSecret{},
@@ -104,8 +104,8 @@ func objectsOf[T any](f *Feed, kind string, objects map[types.NamespacedName]T, 
 
 // note notes that a row changed. It is called with the lock.
 func (f *Feed) note(r *Row) {
-	f.changed.add(r.Log())
-	f.changed.addRow(r.NamespacedName, r.Log())
+	f.changed.add(r.PostbackKey())
+	f.changed.addRow(r.NamespacedName, r.PostbackKey())
 }
 
 func (f *Feed) deliveries() *source {
@@ -156,7 +156,7 @@ func (f *Feed) Run(ctx context.Context) {
 // follow keeps the rows of the delivery log's stream current until ctx ends, or a dispatcher says that asking does not help.
 func (f *Feed) follow(ctx context.Context) {
 	// Without LeftOut: what is left out exceeds what a page can show.
-	err := f.stream.Follow(ctx, deliverylog.Query{Namespace: f.namespace}, "", deliverylog.Follower{Trim: strip, Deliveries: f.putLogged, Trouble: f.heardStream})
+	err := f.stream.Follow(ctx, deliveries.Query{Namespace: f.namespace}, "", deliveries.Follower{Trim: strip, Deliveries: f.putLogged, Trouble: f.heardStream})
 	if err != nil && ctx.Err() == nil {
 		f.heardStream(err)
 	}
@@ -179,7 +179,7 @@ func (f *Feed) putLogged(deliveries ...*v1alpha1.PostbackDelivery) error {
 func (f *Feed) heardStream(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if deliverylog.IsNoLog(err) {
+	if deliveries.IsNoLog(err) {
 		f.allObjects, err = true, nil
 	}
 	f.unread = err
@@ -295,7 +295,7 @@ func (f *Feed) selected(postback types.NamespacedName, filter Filter) []*Row {
 func (f *Feed) Neighbours(of *Row, filter Filter) (newer, older *Row) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	rows := f.selected(of.Log(), filter)
+	rows := f.selected(of.PostbackKey(), filter)
 	i, found := slices.BinarySearchFunc(rows, of, newestFirst)
 	if i > 0 {
 		newer = rows[i-1]

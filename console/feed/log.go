@@ -22,7 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
 // maxLogged bounds how many rows of the delivery log's stream are kept: about ten megabytes.
@@ -33,7 +33,7 @@ const maxRemoved = 4096
 
 // logs holds the rows of all Postbacks, each log in its order.
 type logs struct {
-	union *deliverylog.Union[*Row]
+	union *deliveries.Union[*Row]
 	logs  map[types.NamespacedName][]*Row
 	// note is called with each row that changed or went.
 	note func(*Row)
@@ -51,7 +51,7 @@ type removal struct {
 
 func newLogs(note func(*Row)) *logs {
 	l := &logs{logs: map[types.NamespacedName][]*Row{}, note: note}
-	l.union = deliverylog.NewUnion(maxLogged, l.show)
+	l.union = deliveries.NewUnion(maxLogged, l.show)
 	return l
 }
 
@@ -60,7 +60,7 @@ func (l *logs) show(before, now *Row) {
 	if before != nil && now != nil && before.version == now.version && before.Logged == now.Logged {
 		return
 	}
-	if before != nil && (now == nil || now.Log() != before.Log() || now.Compare(before.Place) != 0) {
+	if before != nil && (now == nil || now.PostbackKey() != before.PostbackKey() || now.Compare(before.Place) != 0) {
 		l.remove(before)
 	}
 	if now == nil {
@@ -69,25 +69,25 @@ func (l *logs) show(before, now *Row) {
 	}
 	l.revision++
 	now.revision = l.revision
-	log := l.logs[now.Log()]
+	log := l.logs[now.PostbackKey()]
 	i, found := slices.BinarySearchFunc(log, now, newestFirst)
 	if found {
 		log[i] = now
 	} else {
 		log = slices.Insert(log, i, now)
 	}
-	l.logs[now.Log()] = log
+	l.logs[now.PostbackKey()] = log
 	l.note(now)
 }
 
 // remove takes a row out of its log.
 func (l *logs) remove(r *Row) {
-	log := l.logs[r.Log()]
+	log := l.logs[r.PostbackKey()]
 	if i, found := slices.BinarySearchFunc(log, r, newestFirst); found {
 		log = slices.Delete(log, i, i+1)
 	}
-	if l.logs[r.Log()] = log; len(log) == 0 {
-		delete(l.logs, r.Log())
+	if l.logs[r.PostbackKey()] = log; len(log) == 0 {
+		delete(l.logs, r.PostbackKey())
 	}
 	l.revision++
 	l.removed = append(l.removed, removal{r, l.revision})
@@ -120,7 +120,7 @@ func (l *logs) since(log types.NamespacedName, revision uint64) (changed, remove
 		}
 	}
 	for _, gone := range l.removed {
-		if gone.revision > revision && gone.row.Log() == log && l.union.Get(gone.row.NamespacedName) == nil {
+		if gone.revision > revision && gone.row.PostbackKey() == log && l.union.Get(gone.row.NamespacedName) == nil {
 			removed = append(removed, gone.row)
 		}
 	}

@@ -28,14 +28,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/deliverylog"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 // Row is a PostbackDelivery as a row of the log. It has no body, so that ten thousand rows fit into a few megabytes. It is
 // never changed: a new state of the object is a new Row.
 type Row struct {
-	deliverylog.Place
+	deliveries.Place
 
 	// Postback is the name of its Postback.
 	Postback string
@@ -82,15 +82,15 @@ func Newest(rows []*Row) (newest waiting.Recent) {
 	return newest
 }
 
-// Log returns the Postback whose log it belongs to.
-func (r *Row) Log() types.NamespacedName {
+// PostbackKey returns the key of its Postback.
+func (r *Row) PostbackKey() types.NamespacedName {
 	return types.NamespacedName{Namespace: r.Namespace, Name: r.Postback}
 }
 
 // NewRow returns the row of a delivery.
 func NewRow(d *v1alpha1.PostbackDelivery) *Row {
 	r := &Row{
-		Place:    deliverylog.PlaceOf(d),
+		Place:    deliveries.PlaceOf(d),
 		Postback: d.Spec.PostbackRef.Name, Event: d.Spec.Event.Type, EventID: d.Spec.Event.ID, Test: d.Spec.Test,
 		Phase: cmp.Or(d.Status.Phase, v1alpha1.DeliveryPending), Attempts: d.Status.AttemptCount,
 		version: d.ResourceVersion,
@@ -134,7 +134,7 @@ func parseCursor(namespace, cursor string) *Row {
 	if err != nil || err2 != nil {
 		return nil
 	}
-	return &Row{Place: deliverylog.Place{
+	return &Row{Place: deliveries.Place{
 		NamespacedName: types.NamespacedName{Namespace: namespace, Name: parts[2]},
 		Created:        metav1.Unix(created, 0).Time, EventTime: time.UnixMicro(event),
 	}}

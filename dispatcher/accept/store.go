@@ -170,7 +170,7 @@ func (a *Acceptor) keep(ctx context.Context, namespace string, e *event.Posted, 
 const (
 	// maxStored is the largest object that etcd accepts by default, as JSON.
 	maxStored = 1536 << 10
-	// maxStatus is the largest size of the log of a delivery: 20 attempts whose texts are escaped.
+	// maxStatus is the largest size of the record of a delivery's attempts: 20 attempts whose texts are escaped.
 	maxStatus = 320 << 10
 	// maxRest is more than everything but body and status takes.
 	maxRest = 16 << 10

@@ -51,8 +51,8 @@ type Store interface {
 type Kubernetes struct {
 	API           Store
 	FirstAttempts FirstAttempts
-	// Rights tells a missing right from an API server that has just started. Without it each missing right is Unstored.
-	Rights *Rights
+	// MissingRights tells a missing right from an API server that has just started. Without it each missing right is Unstored.
+	MissingRights *MissingRights
 }
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create
@@ -96,7 +96,7 @@ func (k *Kubernetes) create(ctx context.Context, d *Delivery) Outcome {
 	if existing != nil {
 		outcome = d.Compare(existing)
 	}
-	return k.Rights.judge(d.Object.Namespace, outcome)
+	return k.MissingRights.judge(d.Object.Namespace, outcome)
 }
 
 // Create creates a delivery at the API server, or returns the existing one of its name.

@@ -66,9 +66,9 @@ const startTime = time.Minute
 // absenceKept is the time for which a right counts as missing after the last request that was refused for it.
 const absenceKept = 10 * time.Minute
 
-// Rights records the time since which the right to create deliveries has been missing, for each namespace. It is safe for
+// MissingRights records the time since which the right to create deliveries has been missing, for each namespace. It is safe for
 // concurrent use.
-type Rights struct {
+type MissingRights struct {
 	Clock clock.PassiveClock
 
 	mu      sync.Mutex
@@ -79,7 +79,7 @@ type Rights struct {
 type absence struct{ first, last time.Time }
 
 // judge makes a refusal of a right that is missing for longer than an API server takes to start.
-func (r *Rights) judge(namespace string, o Outcome) Outcome {
+func (r *MissingRights) judge(namespace string, o Outcome) Outcome {
 	if r == nil {
 		return o
 	}

@@ -27,7 +27,7 @@ import (
 func TestMissingRightIsRefusedOnceItLasts(t *testing.T) {
 	missing := Outcome{Result: Unstored, Reason: Forbidden, Message: "no"}
 	clock := clocktesting.NewFakePassiveClock(time.Unix(0, 0))
-	rights := &Rights{Clock: clock}
+	rights := &MissingRights{Clock: clock}
 	for i, test := range []struct {
 		namespace string
 		passes    time.Duration
@@ -52,7 +52,7 @@ func TestMissingRightIsRefusedOnceItLasts(t *testing.T) {
 			t.Errorf("step %d: got %+v, want %s", i, got, test.want)
 		}
 	}
-	if got := (*Rights)(nil).judge("a", missing); got != missing {
+	if got := (*MissingRights)(nil).judge("a", missing); got != missing {
 		t.Errorf("without rights: got %+v", got)
 	}
 }

@@ -29,7 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/restore"
+	"github.com/postback-dev/postback-operator/dispatcher/adopt"
 )
 
 // follow keeps a store equal to the API server's state until ctx ends. It reads metadata only.
@@ -129,7 +129,7 @@ func (s *store) Transformer() toolscache.TransformFunc {
 
 // requestIfMarked calls request for a delivery that carries a redeliver annotation, or has no owner.
 func (s *store) requestIfMarked(d *metav1.PartialObjectMetadata) {
-	if redeliverAnnotated(d) || !restore.Owned(d) {
+	if redeliverAnnotated(d) || !adopt.Owned(d) {
 		s.request(client.ObjectKeyFromObject(d))
 	}
 }

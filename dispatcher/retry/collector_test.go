@@ -58,7 +58,7 @@ func TestOldestDueIsMeasured(t *testing.T) {
 	routes := &oneRoute{enabled}
 	collector := &retry.Collector{
 		Unfinished: replica.unfinished, Routes: routes, Clock: c,
-		Elected:  func() bool { return elected },
+		Elected:   func() bool { return elected },
 		Throttled: func(postback types.UID) bool { return throttled && postback == r.postback.UID },
 	}
 	oldest := func(dispatcher, endpoint string) {

@@ -61,9 +61,9 @@ type Collector struct {
 	}
 	Routes attempt.Routes
 	// Elected reports whether this replica owns the retries, Throttled whether nothing may be sent to a Postback's endpoint.
-	Elected  func() bool
+	Elected   func() bool
 	Throttled func(postback types.UID) bool
-	Clock    clock.PassiveClock
+	Clock     clock.PassiveClock
 }
 
 // Describe implements prometheus.Collector.

@@ -35,9 +35,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/adopt"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
-	"github.com/postback-dev/postback-operator/dispatcher/restore"
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
@@ -156,7 +156,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 
 // adopt adopts a delivery that a restore left without an owner, and reports whether nothing else is to be done.
 func (r *Reconciler) adopt(ctx context.Context, d *v1alpha1.PostbackDelivery) (after time.Duration, taken bool, err error) {
-	if r.Restored == nil || restore.Owned(d) || !d.DeletionTimestamp.IsZero() {
+	if r.Restored == nil || adopt.Owned(d) || !d.DeletionTimestamp.IsZero() {
 		return 0, false, nil
 	}
 	key := client.ObjectKeyFromObject(d)

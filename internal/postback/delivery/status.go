@@ -72,7 +72,7 @@ func (q Request) handle(status *v1alpha1.PostbackDeliveryStatus) bool {
 }
 
 // Apply adds an attempt to the status of a delivery, and sets phase, conditions and next attempt. A new request begins
-// a new round. A logged attempt changes nothing.
+// a new round. An attempt already on record changes nothing.
 func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attempt, request Request) {
 	status := &d.Status
 	if recorded(status, attempt) {

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package restore adopts deliveries without an owner. A restore from a backup, or a move to another cluster, strips owner references
+// Package adopt adopts deliveries without an owner. A restore from a backup, or a move to another cluster, strips owner references
 // and UIDs, and as a rule the status.
-package restore
+package adopt
 
 import (
 	"context"
@@ -136,8 +136,8 @@ func (a *Adopter) routeOf(postback types.NamespacedName) *route.Route {
 	return nil
 }
 
-// Waiting returns, and forgets, the deliveries that wait for a Postback.
-func (a *Adopter) Waiting(postback types.NamespacedName) []types.NamespacedName {
+// PopWaiting returns, and forgets, the deliveries that wait for a Postback.
+func (a *Adopter) PopWaiting(postback types.NamespacedName) []types.NamespacedName {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	waiting := make([]types.NamespacedName, 0, len(a.orphans[postback]))

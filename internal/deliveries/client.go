@@ -14,10 +14,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package deliverylog reads the delivery log for the kubectl plugin and its console. Log lists the objects of the API server
+// Package deliveries reads deliveries for the kubectl plugin and the console. Reader lists the objects of the API server
 // and the stream of the JetStream intake together, Client reads the stream through a dispatcher, as docs/ingest.md describes,
 // and Union keeps both current.
-package deliverylog
+package deliveries
 
 import (
 	"bufio"

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package deliverylog
+package deliveries
 
 import (
 	"context"
@@ -31,9 +31,9 @@ import (
 // objectPage is how many objects are read at a time: one may be larger than a megabyte.
 const objectPage = 250
 
-// Log is the delivery log that people read: the PostbackDeliveries of the API server, and the stream of the JetStream intake.
+// Reader reads the PostbackDeliveries of the API server and the delivery log together.
 // A delivery in both counts once, as the object: a redelivery made it, and recorded later attempts there.
-type Log struct {
+type Reader struct {
 	API client.Reader
 	// Stream is nil if there is none to be read.
 	Stream *Client
@@ -55,7 +55,7 @@ type Page struct {
 
 // List returns the newest deliveries that a query selects. At most a page beyond the limit is in memory. each, unless it is
 // nil, gets every delivery that is found.
-func (l *Log) List(ctx context.Context, q Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*Page, error) {
+func (l *Reader) List(ctx context.Context, q Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*Page, error) {
 	p := &Page{}
 	known := map[types.NamespacedName]bool{}
 	add := func(d *v1alpha1.PostbackDelivery) {
@@ -119,7 +119,7 @@ func EachObject(ctx context.Context, api client.Reader, q Query, f func(*v1alpha
 
 // eachLogged gives the deliveries that a query selects in the stream to a function. Its error is that of the context: an error
 // of the stream stands in the page.
-func (l *Log) eachLogged(ctx context.Context, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
+func (l *Reader) eachLogged(ctx context.Context, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
 	if l.Stream == nil || q.Failed || q.Undelivered || p.Unread != nil {
 		return nil
 	}
@@ -131,7 +131,7 @@ func (l *Log) eachLogged(ctx context.Context, q Query, p *Page, f func(*v1alpha1
 
 // Get returns a delivery. If it is nowhere, the error is that of the API server, NotFound. If only the stream, which may have
 // it, cannot be read, it is an UnreadError.
-func (l *Log) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
+func (l *Reader) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	missing := l.API.Get(ctx, key, d)
 	if l.Stream == nil || !apierrors.IsNotFound(missing) {
@@ -160,7 +160,7 @@ func (e *UnreadError) Unwrap() error { return e.Err }
 
 // Find returns the deliveries of the event with an id, or if there are none, those whose names or events' ids begin with it,
 // up to a limit in the stream, in no particular order. each gets every object of the namespace.
-func (l *Log) Find(ctx context.Context, namespace, name string, limit int, each func(*v1alpha1.PostbackDelivery)) (*Page, error) {
+func (l *Reader) Find(ctx context.Context, namespace, name string, limit int, each func(*v1alpha1.PostbackDelivery)) (*Page, error) {
 	p := &Page{}
 	known, exact := map[string]bool{}, false
 	add := func(d *v1alpha1.PostbackDelivery) {

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package deliverylog
+package deliveries
 
 import (
 	"context"
@@ -112,7 +112,7 @@ func clientOf(t *testing.T, handler http.Handler) *Client {
 }
 
 // logOf returns a log of objects and a stream.
-func logOf(t *testing.T, s *stream, objects ...*v1alpha1.PostbackDelivery) *Log {
+func logOf(t *testing.T, s *stream, objects ...*v1alpha1.PostbackDelivery) *Reader {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
@@ -122,7 +122,7 @@ func logOf(t *testing.T, s *stream, objects ...*v1alpha1.PostbackDelivery) *Log 
 	for _, o := range objects {
 		api.WithObjects(o)
 	}
-	return &Log{API: api.Build(), Stream: clientOf(t, s)}
+	return &Reader{API: api.Build(), Stream: clientOf(t, s)}
 }
 
 // names returns the names of deliveries, with a star for objects.
