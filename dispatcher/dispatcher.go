@@ -43,6 +43,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
+	"github.com/postback-dev/postback-operator/dispatcher/embedded"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
@@ -87,6 +88,9 @@ type Options struct {
 	// Intake is IntakeKubernetes or IntakeJetStream, and NATS how the latter reaches its servers.
 	Intake string
 	NATS   jetstream.Options
+	// EmbedNATS runs a NATS server in this process, as NATSServer says, in place of the servers that NATS names.
+	EmbedNATS  bool
+	NATSServer embedded.Options
 	// MaxFinished is the number of finished deliveries that the cluster keeps; 0 means any number.
 	MaxFinished int
 	// Traces, if it is there, gets spans.
@@ -166,6 +170,13 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if err != nil {
 		return fmt.Errorf("make the controller manager: %w", err)
 	}
+	server, err := startNATS(mgr, &o)
+	if err != nil {
+		return err
+	}
+	if server != nil {
+		defer server.Shutdown()
+	}
 	streams, err := connect(o)
 	if err != nil {
 		return err
@@ -189,16 +200,4 @@ func profileAddress(address string) string {
 		return net.JoinHostPort("127.0.0.1", port)
 	}
 	return address
-}
-
-// connect returns a connection to NATS if the intake needs one, or nil.
-func connect(o Options) (*jetstream.Connection, error) {
-	switch o.Intake {
-	case IntakeKubernetes:
-		return nil, nil
-	case IntakeJetStream:
-		o.NATS.Identity, o.NATS.Log = o.Identity, o.Log.WithName("nats")
-		return jetstream.Connect(o.NATS)
-	}
-	return nil, fmt.Errorf("--intake must be %s or %s, not %q", IntakeKubernetes, IntakeJetStream, o.Intake)
 }

@@ -31,6 +31,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/dispatcher"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
+	"github.com/postback-dev/postback-operator/dispatcher/embedded"
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
@@ -96,6 +97,12 @@ func main() {
 func bindNATS(o *dispatcher.Options) {
 	flag.StringVar(&o.Intake, "intake", dispatcher.IntakeKubernetes, "Store of a delivery until its first attempt: kubernetes (each is a PostbackDelivery) or jetstream (a stream of NATS; only failed ones become PostbackDeliveries).")
 	flag.StringVar(&o.NATS.URL, "nats-url", "", "URLs of the NATS servers for --intake=jetstream, separated by commas, such as tls://nats.example.com:4222.")
+	flag.BoolVar(&o.EmbedNATS, "nats-embedded", false, "Run a NATS server in this process for --intake=jetstream, in place of --nats-url.")
+	flag.StringVar(&o.NATSServer.StoreDir, "nats-store-dir", "", "Directory of the embedded NATS server, on a persistent volume. Each replica needs one of its own.")
+	flag.DurationVar(&o.NATSServer.SyncInterval, "nats-sync-interval", 0, "Time between two writes of the embedded NATS server's files to the disk. With 0, an event is on the disk before ingest answers; otherwise a machine that loses its power loses this much.")
+	flag.Var(&o.NATSServer.Cluster.Peers, "nats-cluster-peers", "Names by which three embedded NATS servers reach each other, HOST or HOST:PORT, this one included, separated by commas. Without them the server is alone.")
+	flag.StringVar(&o.NATSServer.Cluster.Address, "nats-cluster-bind-address", embedded.DefaultClusterAddress, "Address on which the embedded NATS server listens for the others of --nats-cluster-peers.")
+	flag.StringVar(&o.NATSServer.Cluster.CAFile, "nats-cluster-ca-file", "", "File with the authorities of --ingest-tls-cert-file, in PEM. By this certificate the servers of --nats-cluster-peers know each other.")
 	flag.StringVar(&o.NATS.CredentialsFile, "nats-credentials-file", "", "File with the JWT and the key of the NATS user. It is read again at each connection.")
 	flag.StringVar(&o.NATS.CAFile, "nats-ca-file", "", "File with the authorities for the certificates of the NATS servers, in PEM. It replaces the public authorities.")
 	flag.StringVar(&o.NATS.CertFile, "nats-tls-cert-file", "", "File with the client certificate for the NATS servers, in PEM.")

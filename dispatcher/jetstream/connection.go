@@ -61,6 +61,8 @@ const (
 type Options struct {
 	// URL names the servers, between commas.
 	URL string
+	// Embedded connects to a server in this process, in place of URL.
+	Embedded []nats.Option
 	// CredentialsFile holds a user's JWT and key; CAFile the authorities for the servers' certificates; CertFile and KeyFile
 	// our own. Each may be "".
 	CredentialsFile, CAFile, CertFile, KeyFile string
@@ -83,8 +85,8 @@ type Options struct {
 
 func (o *Options) validate() error {
 	switch {
-	case o.URL == "":
-		return errors.New("--intake=jetstream needs --nats-url")
+	case o.URL == "" && o.Embedded == nil:
+		return errors.New("--intake=jetstream needs --nats-url or --nats-embedded")
 	case !o.Names.Valid():
 		return fmt.Errorf("--nats-stream-prefix must consist of letters, digits, - and _, not %q", string(o.Names))
 	case (o.CertFile == "") != (o.KeyFile == ""):
@@ -159,6 +161,7 @@ func Connect(o Options) (*Connection, error) {
 			o.Log.Info("NATS reports a problem", "reason", err.Error())
 		}),
 	}
+	options = append(options, o.Embedded...)
 	if o.CredentialsFile != "" {
 		options = append(options, nats.UserCredentials(o.CredentialsFile))
 	}
