@@ -281,7 +281,8 @@ func (r *rig) sayBacklog(b *backlog) error {
 		if m.Beside != nil {
 			beside = fmt.Sprintf("; %s %s, ratio %s", m.BesideWhat, m.Number(*m.Beside), m.Ratio())
 		}
-		if err := r.say("  %s: %s %s%s (target: %s)", m.What, m.Number(m.Value), m.Unit, beside, cmp.Or(m.Target, "none")); err != nil {
+		value := strings.TrimSpace(m.Number(m.Value) + " " + m.Unit)
+		if err := r.say("  %s: %s%s (target: %s)", m.What, value, beside, cmp.Or(m.Target, "none")); err != nil {
 			return err
 		}
 	}
