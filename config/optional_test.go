@@ -22,12 +22,15 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,7 +39,8 @@ import (
 )
 
 // The parts that config/default leaves out, because not every cluster has what they need.
-var optional = []string{"network-policy", "priority", "autoscaling", "host-policy", "jetstream", "jetstream/network-policy"}
+var optional = []string{"network-policy", "priority", "autoscaling", "host-policy", "jetstream", "jetstream/network-policy",
+	"jetstream-embedded", "jetstream-embedded/three", "jetstream-embedded/network-policy"}
 
 func TestServerTakesEveryFieldOfTheOptionalPartsStrictly(t *testing.T) {
 	for _, part := range optional {
@@ -111,6 +115,65 @@ func TestNetworkPolicyOpensNATS(t *testing.T) {
 	url := kubectl(t, "", "apply", "-k", "jetstream", "--dry-run=server", "-o", `jsonpath={.items[?(@.metadata.name=="postback-dispatcher")].spec.template.spec.containers[0].env[?(@.name=="NATS_URL")].value}`)
 	if port := network.Spec.Egress[0].Ports[0].Port.String(); !strings.HasSuffix(url, ":"+port) {
 		t.Errorf("the intake looks for NATS at %s, and port %s is open", url, port)
+	}
+}
+
+// statefulSet returns the dispatcher with embedded NATS servers of an overlay.
+func statefulSet(t *testing.T, overlay string) *appsv1.StatefulSet {
+	t.Helper()
+	set := &appsv1.StatefulSet{}
+	list := kubectl(t, "", "apply", "-k", overlay, "--dry-run=server", "-o", `jsonpath={.items[?(@.kind=="StatefulSet")]}`)
+	if err := json.Unmarshal([]byte(list), set); err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// The namespace enforces the profile "restricted", which the volume of a server must not break.
+func TestEmbeddedPodsAreRestricted(t *testing.T) {
+	for _, overlay := range []string{"jetstream-embedded", "jetstream-embedded/three"} {
+		template := statefulSet(t, overlay).Spec.Template
+		template.Spec.Volumes = append(template.Spec.Volumes, corev1.Volume{Name: "nats", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "nats-postback-dispatcher-0"}}})
+		pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+		pod.Name = "postback-dispatcher-0"
+		manifest, err := json.Marshal(pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kubectl(t, string(manifest), "create", "-n", installNamespace, "--dry-run=server", "-f", "-")
+	}
+}
+
+// Three servers find each other by the names of their Pods in the headless Service, at the port that the policy opens.
+func TestEmbeddedServersFindEachOther(t *testing.T) {
+	set := statefulSet(t, "jetstream-embedded/three")
+	var peers []string
+	for i := range *set.Spec.Replicas {
+		peers = append(peers, fmt.Sprintf("%s-%d.%s", set.Name, i, set.Spec.ServiceName))
+	}
+	container := set.Spec.Template.Spec.Containers[0]
+	if want := "--nats-cluster-peers=" + strings.Join(peers, ","); !slices.Contains(container.Args, want) {
+		t.Errorf("the arguments are %q, without %s", container.Args, want)
+	}
+	var service corev1.Service
+	decode(t, "jetstream-embedded/service/service.yaml", &service)
+	if service.Name != set.Spec.ServiceName || !service.Spec.PublishNotReadyAddresses || service.Spec.ClusterIP != corev1.ClusterIPNone {
+		t.Errorf("the Service %s has %+v", service.Name, service.Spec)
+	}
+	var network networkingv1.NetworkPolicy
+	decode(t, "jetstream-embedded/network-policy/dispatcher.yaml", &network)
+	port := container.Ports[len(container.Ports)-1].ContainerPort
+	pods := labels.Set(set.Spec.Template.Labels)
+	if !labels.SelectorFromSet(service.Spec.Selector).Matches(pods) || !labels.SelectorFromSet(network.Spec.PodSelector.MatchLabels).Matches(pods) {
+		t.Errorf("%v and %v have to select %v", service.Spec.Selector, network.Spec.PodSelector, pods)
+	}
+	for what, open := range map[string]int32{
+		"the Service": service.Spec.Ports[0].Port, "the policy, in": network.Spec.Ingress[0].Ports[0].Port.IntVal, "the policy, out": network.Spec.Egress[0].Ports[0].Port.IntVal,
+	} {
+		if open != port {
+			t.Errorf("%s has the port %d, the container %d", what, open, port)
+		}
 	}
 }
 

@@ -153,6 +153,31 @@ func TestChartWithJetStream(t *testing.T) {
 	same(t, want, got)
 }
 
+// embedded are the values that config/jetstream-embedded stands for.
+const embedded = "intake=jetstream,nats.embedded.enabled=true"
+
+func TestChartWithEmbeddedNATS(t *testing.T) {
+	for folder, set := range map[string]string{"jetstream-embedded": embedded, "jetstream-embedded/three": embedded + ",nats.embedded.replicas=3"} {
+		t.Run(folder, func(t *testing.T) {
+			want := objects(t, kustomize(t, folder))
+			maps.Copy(want, objects(t, kustomize(t, "network-policy")))
+			if folder != "jetstream-embedded" {
+				maps.Copy(want, objects(t, kustomize(t, "jetstream-embedded/network-policy")))
+			}
+			delete(want, "Namespace /"+operator.Namespace)
+			got := objects(t, render(t, operator.Namespace, "--set", set+",networkPolicy.enabled=true"))
+			for name, object := range got {
+				withoutVersion(t, name, object)
+			}
+			same(t, want, got)
+		})
+	}
+	_, err := helm(t, "", "template", "postback", chart(), "--set", embedded+",dispatcher.autoscaling.enabled=true")
+	if err == nil || !strings.Contains(err.Error(), "exclude each other") {
+		t.Errorf("embedded servers with autoscaling: %v", err)
+	}
+}
+
 // withoutVersion takes out the label that the installer and the chart have and config/ has not.
 func withoutVersion(t *testing.T, name string, object map[string]any) {
 	t.Helper()
@@ -260,19 +285,24 @@ func TestEveryValueIsUsed(t *testing.T) {
 	base := map[string]string{
 		"autoscaling": "dispatcher.autoscaling.enabled=true", "loadBalancerSourceRanges": `ingest.service.type="LoadBalancer"`,
 		"dnsNames": certManager, "issuerRef": certManager, "intake": intake, "nats": `intake="jetstream",` + intake,
+		"embedded":       `intake="jetstream",nats.embedded.enabled=true`,
 		"serviceMonitor": "serviceMonitor.enabled=true", "prometheusRule": "prometheusRule.enabled=true", "dashboard": "dashboard.enabled=true",
 	}
 	before := map[string]string{}
 	for path, value := range values(t) {
 		var args []string
 		for part, set := range base {
-			if slices.Contains(strings.Split(path, "."), part) {
+			// The embedded server is there in place of a URL.
+			if parts := strings.Split(path, "."); slices.Contains(parts, part) && (part != "nats" || !slices.Contains(parts, "embedded")) {
 				args = append(args, "--set-json", set)
 			}
 		}
 		key := strings.Join(args, " ")
 		if before[key] == "" {
 			before[key] = render(t, operator.Namespace, args...)
+		}
+		if path == "nats.embedded.enabled" { // Without it there has to be a URL.
+			path, value = "nats", map[string]any{"embedded": map[string]any{"enabled": value}, "url": "nats://a:4222"}
 		}
 		change, err := json.Marshal(value)
 		if err != nil {

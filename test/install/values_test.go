@@ -55,6 +55,8 @@ func values(t *testing.T) map[string]any {
 		"ingest.certificate.issuerRef.kind": "ClusterIssuer", "ingest.certificate.issuerRef.group": "awspca.cert-manager.io",
 		"intake": "jetstream", "nats.url": "nats://other:4222", "nats.credentialsSecret": "a", "nats.caSecret": "b", "nats.tlsSecret": "c", "nats.replicas": 3,
 		"nats.duplicateWindow": "10m", "nats.groupCommit": true, "nats.maxBytes": 1 << 20, "nats.log.maxAge": "1h", "nats.log.maxBytes": 1 << 20,
+		"nats.embedded.enabled": false, "nats.embedded.replicas": 3, "nats.embedded.syncInterval": "1s", "nats.embedded.storage.size": "1Ti",
+		"nats.embedded.storage.className": "fast", "nats.embedded.resources.requests": map[string]any{"cpu": "2"}, "nats.embedded.resources.limits": map[string]any{"memory": "8Gi"},
 		"manager.allowPlainHTTP": true, "podSecurityContext.runAsUser": nil, "podSecurityContext.runAsGroup": nil,
 		"podSecurityContext.runAsNonRoot": nil, "podSecurityContext.seccompProfile.type": "Localhost",
 		"dispatcher.extraVolumes": []any{map[string]any{"name": "a"}}, "dispatcher.extraVolumeMounts": []any{map[string]any{"name": "a", "mountPath": "/a"}},
@@ -135,13 +137,14 @@ func TestEveryValueHasAComment(t *testing.T) {
 	}
 }
 
-func refused(t *testing.T, path string, value any) {
+func refused(t *testing.T, path string, value any, args ...string) {
 	t.Helper()
 	change, err := json.Marshal(value)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = helm(t, "", "template", "postback", chart(), "--namespace", operator.Namespace, "--set-json", path+"="+string(change))
+	args = append([]string{"template", "postback", chart(), "--namespace", operator.Namespace, "--set-json", path + "=" + string(change)}, args...)
+	_, err = helm(t, "", args...)
 	if err == nil || !strings.Contains(err.Error(), "schema") {
 		t.Errorf("%s=%s: %v", path, change, err)
 	}
@@ -181,6 +184,7 @@ func TestSchemaRefusesBadValues(t *testing.T) {
 		"watchNamespaces": []string{"Partner"},
 		"intake":          "kafka", "nats.url": "nats.nats:4222", "nats.replicas": 2, "nats.duplicateWindow": "2 minutes", "nats.maxBytes": 0, "nats.log.maxAge": "7d",
 		"nats.log.maxBytes": "4Gi", "nats.groupCommit": "yes", "nats.caSecret": "Not A Name",
+		"nats.embedded.replicas": 2, "nats.embedded.storage.size": "much", "nats.embedded.syncInterval": "always",
 	} {
 		refused(t, path, value)
 	}
@@ -189,6 +193,10 @@ func TestSchemaRefusesBadValues(t *testing.T) {
 // The intake needs to know its server.
 func TestSchemaWantsAURLForJetStream(t *testing.T) {
 	refused(t, "intake", "jetstream")
+}
+
+func TestSchemaRefusesAURLBesideAnEmbeddedServer(t *testing.T) {
+	refused(t, "nats", map[string]any{"url": "nats://a:4222", "embedded": map[string]any{"enabled": true}}, "--set", "intake=jetstream")
 }
 
 // What is checked by the API server alone has no closed schema; everything else has.

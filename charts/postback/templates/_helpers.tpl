@@ -69,9 +69,19 @@ nodeSelector:
 tolerations:
 {{ toYaml . }}
 {{- end }}
-{{- with $values.affinity }}
+{{- $embedded := and (eq .part "dispatcher") (include "postback.nats.embedded" .root) }}
+{{- if $values.affinity }}
 affinity:
-  {{- toYaml . | nindent 2 }}
+  {{- toYaml $values.affinity | nindent 2 }}
+{{- else if eq (toString $embedded) "3" }}
+# A node that fails takes one server with it, not two.
+affinity:
+  podAntiAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+    - topologyKey: kubernetes.io/hostname
+      labelSelector:
+        matchLabels:
+          {{- include "postback.selector" .part | nindent 10 }}
 {{- end }}
 topologySpreadConstraints:
 - maxSkew: 1
@@ -82,6 +92,13 @@ topologySpreadConstraints:
       {{- include "postback.selector" .part | nindent 6 }}
 securityContext:
   {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
+  {{- if and $embedded (not (hasKey .root.Values.podSecurityContext "fsGroup")) }}
+  {{- with .root.Values.podSecurityContext.runAsGroup }}
+  # The volume is the server's.
+  fsGroup: {{ . }}
+  fsGroupChangePolicy: OnRootMismatch
+  {{- end }}
+  {{- end }}
 {{- end }}
 
 {{/* What the containers of both parts have in common. Takes root and part. */}}
@@ -97,7 +114,11 @@ livenessProbe:
 readinessProbe:
   httpGet: {path: /readyz, port: health}
   periodSeconds: 5
-{{- with $values.resources }}
+{{- $resources := $values.resources }}
+{{- if and (eq .part "dispatcher") (include "postback.nats.embedded" .root) }}
+{{- $resources = .root.Values.nats.embedded.resources }}
+{{- end }}
+{{- with $resources }}
 resources:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -114,6 +135,10 @@ securityContext:
 {{- $budget := $values.podDisruptionBudget }}
 {{- $scaled := dig "autoscaling" "enabled" false $values }}
 {{- $replicas := ternary (dig "autoscaling" "minReplicas" 0 $values) $values.replicas $scaled }}
+{{- $embedded := and (eq .part "dispatcher") (include "postback.nats.embedded" .root) }}
+{{- if $embedded }}
+{{- $replicas = $embedded }}
+{{- end }}
 {{- if and $budget.enabled (gt (int $replicas) 1) }}
 ---
 apiVersion: policy/v1
@@ -125,9 +150,14 @@ metadata:
     {{- include "postback.selector" .part | nindent 4 }}
     {{- include "postback.labels" .root | nindent 4 }}
 spec:
+  {{- if $embedded }}
+  # Two of three servers store a message. A Pod that is not ready may hold the only second copy, so it counts.
+  minAvailable: 2
+  {{- else }}
   minAvailable: {{ $budget.minAvailable }}
   # A Pod that is not ready serves nobody, so that it must not keep a node from being drained.
   unhealthyPodEvictionPolicy: AlwaysAllow
+  {{- end }}
   selector:
     matchLabels:
       {{- include "postback.selector" .part | nindent 6 }}
@@ -137,15 +167,30 @@ spec:
 {{/* The flags of the JetStream intake. Takes the values nats. */}}
 {{- define "postback.nats.args" -}}
 - --intake=jetstream
+{{- if .embedded.enabled }}
+- --nats-embedded
+- --nats-store-dir=/var/lib/postback/nats
+- --nats-sync-interval={{ .embedded.syncInterval }}
+{{- else }}
 - --nats-url=$(NATS_URL)
 - --nats-replicas={{ .replicas }}
+{{- end }}
 - --nats-duplicate-window={{ .duplicateWindow }}
-{{- if .groupCommit }}
+{{- if and .groupCommit (not .embedded.enabled) }}
 - --nats-group-commit
 {{- end }}
 - --nats-max-bytes={{ int64 .maxBytes }}
 - --log-max-age={{ .log.maxAge }}
 - --log-max-bytes={{ int64 .log.maxBytes }}
+{{- if .embedded.enabled }}
+{{- if gt (int .embedded.replicas) 1 }}
+- --nats-cluster-peers=postback-dispatcher-0.postback-nats,postback-dispatcher-1.postback-nats,postback-dispatcher-2.postback-nats
+- --nats-cluster-bind-address=:6222
+- --nats-cluster-ca-file=/etc/postback/ingest-tls/ca.crt
+{{- else }}
+- --nats-group-commit
+{{- end }}
+{{- else }}
 {{- if .credentialsSecret }}
 - --nats-credentials-file=/etc/postback/nats-credentials/user.creds
 {{- end }}
@@ -155,6 +200,14 @@ spec:
 {{- if .tlsSecret }}
 - --nats-tls-cert-file=/etc/postback/nats-tls/tls.crt
 - --nats-tls-private-key-file=/etc/postback/nats-tls/tls.key
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* How many embedded servers there are, or nothing. */}}
+{{- define "postback.nats.embedded" -}}
+{{- if and (eq .Values.intake "jetstream") .Values.nats.embedded.enabled }}
+{{- .Values.nats.embedded.replicas }}
 {{- end }}
 {{- end }}
 
