@@ -39,8 +39,10 @@ import (
 )
 
 // The parts that config/default leaves out, because not every cluster has what they need.
-var optional = []string{"network-policy", "priority", "autoscaling", "host-policy", "jetstream", "jetstream/network-policy",
-	"jetstream-embedded", "jetstream-embedded/three", "jetstream-embedded/network-policy"}
+var optional = []string{
+	"network-policy", "priority", "autoscaling", "host-policy", "jetstream", "jetstream/network-policy",
+	"jetstream-embedded", "jetstream-embedded/three", "jetstream-embedded/network-policy",
+}
 
 func TestServerTakesEveryFieldOfTheOptionalPartsStrictly(t *testing.T) {
 	for _, part := range optional {
@@ -134,7 +136,8 @@ func TestEmbeddedPodsAreRestricted(t *testing.T) {
 	for _, overlay := range []string{"jetstream-embedded", "jetstream-embedded/three"} {
 		template := statefulSet(t, overlay).Spec.Template
 		template.Spec.Volumes = append(template.Spec.Volumes, corev1.Volume{Name: "nats", VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "nats-postback-dispatcher-0"}}})
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "nats-postback-dispatcher-0"},
+		}})
 		pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 		pod.Name = "postback-dispatcher-0"
 		manifest, err := json.Marshal(pod)
