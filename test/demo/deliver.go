@@ -186,21 +186,21 @@ type answer struct {
 // post posts an event with sample data and without an id, and remembers the id that it got.
 func (d *demo) post(ctx context.Context, p posted) error {
 	data := event.Sample(p.eventType)
-	url := d.dispatcher.IngestURL() + "/v1/namespaces/" + namespace + "/events"
-	d.out.command(fmt.Sprintf("curl %s -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n-d '{\"event\":%q,\"data\":%s…}'", url, p.eventType, data[:min(len(data), shownData)]))
+	path := "/v1/namespaces/" + namespace + "/events"
+	d.out.command(fmt.Sprintf("%s %s -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n-d '{\"event\":%q,\"data\":%s…}'", d.door.curl, d.door.url+path, p.eventType, data[:min(len(data), shownData)]))
 	body, err := json.Marshal(map[string]any{"event": p.eventType, "data": data})
 	if err != nil {
 		return fmt.Errorf("encode an event: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.door.address+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+d.token)
-	response, err := http.DefaultClient.Do(request)
+	response, err := d.door.client.Do(request)
 	if err != nil {
 		return fmt.Errorf("post %s: %w", p.eventType, err)
 	}

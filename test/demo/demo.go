@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,7 +42,7 @@ const (
 	postback  = "crm"
 	hookPath  = "/hooks/postback"
 
-	// jetStreamIntake is the value of --intake for which there is a NATS server.
+	// jetStreamIntake is the value of --intake for which the dispatcher runs a NATS server.
 	jetStreamIntake = "jetstream"
 
 	stepTimeout = time.Minute
@@ -65,8 +66,7 @@ type demo struct {
 	// supervised ends when no program is started again any more.
 	supervised sync.WaitGroup
 	endpoint   *receiver.Receiver
-	// broker is there with the JetStream intake alone.
-	broker *broker
+	door       door
 
 	// token is the sender's.
 	token  string
@@ -86,8 +86,6 @@ func (d *demo) play(ctx context.Context) error {
 		d.startControlPlane, d.install, d.startEndpoint, d.declare, d.postEvents, d.awaitRetry, d.rotate, d.showLog, d.summarize,
 	}
 	if d.jetStream() {
-		steps = slices.Insert(steps, 1, d.startNATS)
-		steps = slices.Insert(steps, len(steps)-2, d.publish)
 		steps = slices.Insert(steps, len(steps)-1, d.showStreams)
 	}
 	for _, step := range steps {
@@ -135,16 +133,16 @@ func (d *demo) install(ctx context.Context) error {
 	}
 	var intake []operator.Option
 	if d.jetStream() {
-		intake = append(intake, operator.WithArgs("--intake="+jetStreamIntake, "--nats-url="+d.broker.URL()))
+		intake = d.streamFlags()
 	}
 	if d.dispatcher, err = d.op.StartDispatcher(ctx, "postback-dispatcher-demo", intake...); err != nil {
 		return err
 	}
+	d.door = door{url: d.dispatcher.IngestURL(), curl: "curl", address: d.dispatcher.IngestURL(), client: http.DefaultClient}
 	d.out.say("manager and dispatcher run with the arguments of their Deployments, and each with a token of its")
 	d.out.say("own ServiceAccount. One flag is added: --allow-plain-http, for the endpoint below has no certificate.")
 	if d.jetStream() {
-		d.out.say("The dispatcher also gets --intake=%s --nats-url=%s", jetStreamIntake, d.broker.URL())
-		if err := d.openLog(ctx, intake); err != nil {
+		if err := d.openTLS(ctx); err != nil {
 			return err
 		}
 	}
@@ -180,9 +178,6 @@ func (d *demo) stop() error {
 	}
 	if d.cp != nil {
 		errs = append(errs, d.cp.Stop())
-	}
-	if d.broker != nil {
-		errs = append(errs, d.broker.stop())
 	}
 	return errors.Join(errs...)
 }

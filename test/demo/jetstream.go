@@ -18,196 +18,113 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
-	"slices"
-	"strconv"
+	"os/exec"
+	"path/filepath"
 	"strings"
-	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
-	"github.com/postback-dev/postback-operator/internal/postback/event"
-	"github.com/postback-dev/postback-operator/test/natsserver"
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// streams are those that the dispatcher makes.
-const streams = message.Names(message.DefaultPrefix)
-
-// broker is the NATS server of the demo, which it has with INTAKE=jetstream alone.
-type broker struct {
-	dir     string
-	servers *natsserver.Cluster
-	client  *nats.Conn
+// door is how a producer reaches ingest.
+type door struct {
+	// url is its base, as a command line of curl that begins so reaches it. client asks address in its place.
+	url, curl, address string
+	client             *http.Client
 }
 
-// URL of the server.
-func (b *broker) URL() string { return b.servers.URL() }
+// storeDir is the directory of the embedded NATS server. It goes with the operator.
+func (d *demo) storeDir() string { return filepath.Join(d.op.Dir, "nats") }
 
-func (d *demo) startNATS(ctx context.Context) error {
-	d.out.step("A NATS server with JetStream")
-	d.broker = &broker{}
-	var err error
-	if d.broker.dir, err = os.MkdirTemp("", "postback-demo-nats-"); err != nil {
-		return fmt.Errorf("make the folder of the NATS server: %w", err)
-	}
-	if d.broker.servers, err = natsserver.Start(ctx, natsserver.Options{SyncAlways: true, Dir: d.broker.dir}, &progress{out: d.out}); err != nil {
-		return err
-	}
-	if d.broker.client, err = nats.Connect(d.broker.URL(), nats.Name("demo")); err != nil {
-		return fmt.Errorf("connect to the NATS server: %w", err)
-	}
-	d.out.say("%s writes to the disk before it says that something is stored (sync_interval: always).", d.broker.URL())
-	return nil
+// streamFlags have the dispatcher run a NATS server, and serve TLS: the log is read with a client certificate.
+func (d *demo) streamFlags() []operator.Option {
+	return []operator.Option{operator.WithArgs("--intake="+jetStreamIntake, "--nats-embedded", "--nats-store-dir="+d.storeDir()), operator.WithTLS()}
 }
 
-// stop ends the server and removes what it stored.
-func (b *broker) stop() error {
-	if b.client != nil {
-		b.client.Close()
+// openTLS says what is different with streams, and finds the way to the dispatcher for producers and the kubectl plugin.
+func (d *demo) openTLS(ctx context.Context) error {
+	d.out.say("The dispatcher also gets --intake=%s --nats-embedded --nats-store-dir=%s", jetStreamIntake, d.storeDir())
+	d.out.say("The NATS server in its process has each message on the disk before ingest answers.")
+	d.out.say("Ingest serves TLS, as in a cluster. Without a kubelet there is no port-forward to it, so the Lease names its URL")
+	d.out.say("to the kubectl plugin:")
+	bundle := &corev1.ConfigMap{}
+	if err := d.client.Get(ctx, client.ObjectKey{Namespace: operator.Namespace, Name: v1alpha1.IngestCAName}, bundle); err != nil {
+		return fmt.Errorf("read the CA of ingest: %w", err)
 	}
-	var err error
-	if b.servers != nil {
-		err = b.servers.Stop()
+	text := bundle.Data[v1alpha1.CABundleKey]
+	file := filepath.Join(d.op.Dir, "ingest-ca.crt")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write the CA of ingest: %w", err)
 	}
-	return errors.Join(err, os.RemoveAll(b.dir))
-}
-
-// openLog starts a replica with TLS, through which the kubectl plugin and its console read the log: a client certificate takes TLS.
-func (d *demo) openLog(ctx context.Context, intake []operator.Option) error {
-	second, err := d.op.StartDispatcher(ctx, "postback-dispatcher-demo-tls", append(intake, operator.WithTLS())...)
-	if err != nil {
-		return err
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(text)) {
+		return errors.New("the CA of ingest is no certificate")
 	}
-	d.out.say("A second replica serves TLS, as both do in a cluster. Without a kubelet there is no port-forward to it, so the")
-	d.out.say("Lease names its URL to the kubectl plugin:")
+	name := v1alpha1.IngestServiceName + "." + operator.Namespace + ".svc"
+	address := strings.TrimPrefix(d.dispatcher.IngestURL(), "https://")
+	d.door = door{
+		url:     "https://" + name,
+		curl:    "curl --cacert " + file + " --connect-to ::" + address,
+		address: d.dispatcher.IngestURL(),
+		client:  &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: name}}},
+	}
 	lease := "lease/" + v1alpha1.IntakeLeaseName
 	if err := d.kubectl(ctx, "-n", operator.Namespace, "wait", "--for=create", "--timeout=60s", lease); err != nil {
 		return err
 	}
-	return d.kubectl(ctx, "-n", operator.Namespace, "annotate", lease, v1alpha1.IngestURLAnnotation+"="+second.IngestURL())
+	return d.kubectl(ctx, "-n", operator.Namespace, "annotate", lease, v1alpha1.IngestURLAnnotation+"="+d.dispatcher.IngestURL())
 }
 
-// publish sends an event by NATS alone.
-func (d *demo) publish(ctx context.Context) error {
-	d.out.step("Publish an event to NATS, without ingest")
-	d.out.say("NATS knows who may, by the subject; here everybody. See docs/jetstream.md.")
-	const id, eventType = "order-7", "sale.created"
-	data := event.Sample(eventType)
-	subject := streams.EventSubject(namespace)
-	d.out.command(fmt.Sprintf("nats request %s '{\"id\":%q,\"event\":%q,\"data\":%s…}'", subject, id, eventType, data[:min(len(data), shownData)]))
-	body, err := json.Marshal(map[string]any{"id": id, "event": eventType, "data": data})
-	if err != nil {
-		return fmt.Errorf("encode an event: %w", err)
-	}
-	js, err := jetstream.New(d.broker.client)
-	if err != nil {
-		return fmt.Errorf("use JetStream: %w", err)
-	}
-	ack, err := js.Publish(ctx, subject, body)
-	if err != nil {
-		return fmt.Errorf("publish to %s: %w", subject, err)
-	}
-	d.out.output(fmt.Sprintf("stored in %s as message %d", ack.Stream, ack.Sequence))
-	d.events = append(d.events, posted{
-		id: id, eventType: eventType, when: "published, after that", standard: []string{"key 2"}, dub: []string{"key 2"}, known: []string{"key 1", "key 2"}, attempts: 1,
-	})
-	return d.await(ctx, len(d.events)+1)
-}
-
-// logged is what the log stream says about an event.
-type logged struct {
-	event   v1alpha1.EventReference
-	attempt v1alpha1.Attempt
-}
-
-// showStreams shows where the events are that needed one attempt only: nothing of them is at the API server.
+// showStreams shows the events that needed one attempt only: nothing of them is at the API server.
 func (d *demo) showStreams(ctx context.Context) error {
-	d.out.step("The streams")
-	var log []logged
-	var rows [][]string
+	d.out.step("The delivery log")
+	d.out.say("Events that succeeded on the first attempt are in a stream only. The plugin shows them, and the retried one, alike:")
+	plugin := filepath.Join(d.programs, "kubectl-postback")
+	if d.programs == "" {
+		plugin = filepath.Join(d.op.Dir, "kubectl-postback")
+		build := exec.CommandContext(ctx, "go", "build", "-o", plugin, "./cmd/kubectl-postback")
+		build.Dir = d.root
+		if output, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build the plugin: %w: %s", err, output)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
+	var text string
 	// The endpoint has an event a moment before the log has.
-	want := len(slices.DeleteFunc(slices.Clone(d.events), func(p posted) bool { return p.attempts > 1 }))
-	err := wait.PollUntilContextCancel(ctx, lookInterval, true, func(ctx context.Context) (done bool, err error) {
-		if rows, log, err = d.readStreams(ctx); err != nil {
-			return false, err
+	err := wait.PollUntilContextCancel(ctx, lookInterval, true, func(ctx context.Context) (bool, error) {
+		command := exec.CommandContext(ctx, plugin, "--kubeconfig", d.cp.Kubeconfig, "-n", namespace, "events", postback)
+		output, err := command.Output()
+		if err != nil {
+			return false, fmt.Errorf("run the plugin: %w", err)
 		}
-		return len(log) >= want && rows[1][1] == "0", nil
+		text = string(output)
+		return len(d.unlogged(text)) == 0, nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait until %d events are in the log stream: %w; it has %d", want, err, len(log))
+		return fmt.Errorf("wait until the log has all events: %w; it lacks %v", err, d.unlogged(text))
 	}
-	d.out.say("Nothing waits, and what succeeded in its first attempt is in the log:")
-	d.out.table(rows)
-	d.out.say("")
-	table := [][]string{{"EVENT", "ID", "ATTEMPT", "OUTCOME", "HTTP", "TOOK"}}
-	for _, l := range log {
-		table = append(table, []string{
-			l.event.Type, shorten(l.event.ID), strconv.Itoa(int(l.attempt.Number)), string(l.attempt.Outcome),
-			strconv.Itoa(int(ptr.Deref(l.attempt.StatusCode, 0))), l.attempt.Duration.Round(100 * time.Microsecond).String(),
-		})
-	}
-	d.out.table(table)
-	return d.checkLog(log)
-}
-
-// readStreams returns a table of the streams, and what the log holds.
-func (d *demo) readStreams(ctx context.Context) (rows [][]string, log []logged, err error) {
-	js, err := jetstream.New(d.broker.client)
-	if err != nil {
-		return nil, nil, fmt.Errorf("use JetStream: %w", err)
-	}
-	rows = [][]string{{"STREAM", "MESSAGES", "BYTES", "STORED SO FAR"}}
-	for _, name := range []string{streams.DeliveriesStream(), streams.EventsStream(), streams.LogStream()} {
-		stream, err := js.Stream(ctx, name)
-		if err != nil {
-			return nil, nil, fmt.Errorf("read stream %s: %w", name, err)
-		}
-		state := stream.CachedInfo().State
-		rows = append(rows, []string{name, strconv.FormatUint(state.Msgs, 10), strconv.FormatUint(state.Bytes, 10), strconv.FormatUint(state.LastSeq, 10)})
-		if name != streams.LogStream() {
-			continue
-		}
-		for sequence := state.FirstSeq; sequence <= state.LastSeq && state.Msgs > 0; sequence++ {
-			m, err := stream.GetMsg(ctx, sequence)
-			if err != nil {
-				return nil, nil, fmt.Errorf("read message %d of the log: %w", sequence, err)
-			}
-			delivery, err := streams.ParseLog(m.Subject, m.Header, m.Data)
-			if err != nil {
-				return nil, nil, fmt.Errorf("message %d of the log: %w", sequence, err)
-			}
-			log = append(log, logged{delivery.Spec.Event, delivery.Status.Attempts[0]})
-		}
-	}
-	return rows, log, nil
-}
-
-// checkLog compares the log with the posted events: it holds those of one attempt once, and none that failed first.
-func (d *demo) checkLog(log []logged) error {
-	var wrong []string
-	for _, p := range d.events {
-		want := 1
-		if p.attempts > 1 {
-			want = 0
-		}
-		found := slices.DeleteFunc(slices.Clone(log), func(l logged) bool { return l.event.ID != p.id })
-		if len(found) != want {
-			wrong = append(wrong, fmt.Sprintf("%s %s is in the log stream %d times, not %d", p.eventType, p.id, len(found), want))
-		}
-	}
-	if len(wrong) > 0 {
-		return errors.New("the log stream is not as it has to be:\n  - " + strings.Join(wrong, "\n  - "))
-	}
+	d.out.command("kubectl postback -n " + namespace + " events " + postback)
+	d.out.output(text)
 	return nil
+}
+
+// unlogged returns the ids of events that a table does not have exactly once.
+func (d *demo) unlogged(table string) (ids []string) {
+	for _, p := range d.events {
+		if strings.Count(table, p.id) != 1 {
+			ids = append(ids, p.id)
+		}
+	}
+	return ids
 }

@@ -31,7 +31,7 @@ func (d *demo) keep(ctx context.Context) {
 	d.out.say("In another terminal, in this folder, whose bin holds the kubectl plugin:")
 	d.out.command("export KUBECONFIG=" + d.cp.Kubeconfig)
 	d.out.command("alias kubectl=" + d.kubectlPath())
-	d.out.command("export INGEST=" + d.dispatcher.IngestURL() + " TOKEN=" + createToken)
+	d.out.command("export INGEST=" + d.door.url + " TOKEN=" + createToken)
 	d.out.command("export PATH=$PWD/bin:$PATH")
 	d.out.say("Then, for example:")
 	d.out.command("kubectl postback -n " + namespace + " console --open")
@@ -41,7 +41,7 @@ func (d *demo) keep(ctx context.Context) {
 	d.out.command("kubectl -n " + namespace + " annotate --overwrite postbackdeliveries --all postback.dev/redeliver=again")
 	d.out.command("kubectl -n " + namespace + " annotate --overwrite postback " + postback + " postback.dev/rotate-secret=2")
 	d.out.command("kubectl -n " + namespace + ` patch postback ` + postback + ` --type=merge -p '{"spec":{"state":"Paused"}}'`)
-	d.out.command("curl -i $INGEST/v1/namespaces/" + namespace + "/events -H \"Authorization: Bearer $TOKEN\" \\\n" +
+	d.out.command(d.door.curl + " -i $INGEST/v1/namespaces/" + namespace + "/events -H \"Authorization: Bearer $TOKEN\" \\\n" +
 		`-H 'Content-Type: application/json' -d '{"event":"lead.created","data":{"eventName":"Signup"}}'`)
 	d.out.say("")
 	places := [][]string{
@@ -51,7 +51,7 @@ func (d *demo) keep(ctx context.Context) {
 		{"Logs", d.op.Dir + "/*.log"},
 	}
 	if d.jetStream() {
-		places = append(places, []string{"NATS", d.broker.URL()})
+		places = append(places, []string{"NATS, files", d.storeDir()})
 	}
 	d.out.table(places)
 	d.out.say("")

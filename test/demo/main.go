@@ -43,7 +43,7 @@ const (
 func main() {
 	keep := flag.Bool("keep", os.Getenv("KEEP") != "", "Leave everything running at the end, until Ctrl-C.")
 	programs := flag.String("programs", "", "Folder with the built programs manager and dispatcher. They are built if it is not given.")
-	intake := flag.String("intake", "kubernetes", "Where the dispatcher stores events: kubernetes, or jetstream, with a NATS server.")
+	intake := flag.String("intake", "kubernetes", "Where the dispatcher stores events: kubernetes, or jetstream, with an embedded NATS server.")
 	flag.Parse()
 	if !slices.Contains([]string{"kubernetes", jetStreamIntake}, *intake) {
 		fmt.Fprintf(os.Stderr, "-intake is kubernetes or %s, not %q\n", jetStreamIntake, *intake)
