@@ -17,11 +17,23 @@ limitations under the License.
 package e2e
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/test/controlplane"
 	"github.com/postback-dev/postback-operator/test/operator"
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
@@ -51,19 +63,7 @@ func TestEmbeddedNATS(t *testing.T) {
 	if err := replica.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	g := NewWithT(t)
-	g.Eventually(func() (missing []string) {
-		arrived := map[string]bool{}
-		for _, r := range n.endpoint.Requests(hooks)[hung:] {
-			arrived[r.ID()] = true
-		}
-		for i := range events {
-			if id := fmt.Sprintf("evt_killed_%d", i); !arrived[id] {
-				missing = append(missing, id)
-			}
-		}
-		return missing
-	}).WithTimeout(2 * patience).Should(BeEmpty())
+	n.arriveFrom(hung, "evt_killed_", events)
 
 	code, err := replica.Terminate(t.Context())
 	if err != nil || code != 0 {
@@ -80,4 +80,113 @@ func TestEmbeddedNATS(t *testing.T) {
 	if got := len(n.arrivals("evt_after")); got != 1 {
 		t.Errorf("evt_after arrived %d times", got)
 	}
+}
+
+// TestThreeEmbeddedServers kills each of three dispatchers with their NATS servers in turn. Each accepted event arrives, and the
+// other two accept events meanwhile.
+func TestThreeEmbeddedServers(t *testing.T) {
+	onlyKubernetes(t, "the flags of this test")
+	n := newTenant(t)
+	without(t, dispatcher)
+	n.producer = tlsProducer(t)
+	replicas := startThree(t)
+	n.postback("crm")
+	events := 0
+	post := func(to ...*operator.Process) {
+		t.Helper()
+		NewWithT(t).Eventually(func() error { return n.postTo(lead(fmt.Sprintf("evt_three_%d", events)), to...) }).
+			WithTimeout(patience).WithPolling(20 * time.Millisecond).Should(Succeed())
+		events++
+	}
+	for i, victim := range replicas {
+		for range 30 {
+			post(replicas...)
+		}
+		if err := victim.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		killed := time.Now()
+		others := append([]*operator.Process{replicas[(i+1)%3]}, replicas[(i+2)%3])
+		post(others...)
+		t.Logf("without %s the next event was accepted after %s", victim.Name, time.Since(killed).Round(time.Millisecond))
+		for range 30 {
+			post(others...)
+		}
+		// It becomes ready once it has what the others stored meanwhile.
+		if err := victim.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		awaitReady(t, victim)
+	}
+	n.arriveFrom(0, "evt_three_", events)
+}
+
+// startThree starts three dispatchers, whose NATS servers know each other by the certificate that the manager has made.
+func startThree(t *testing.T) (replicas []*operator.Process) {
+	t.Helper()
+	var peers []string
+	for range 3 {
+		port, err := controlplane.FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, "127.0.0.1:"+strconv.Itoa(port))
+	}
+	for i, address := range peers {
+		name := fmt.Sprintf("postback-dispatcher-three-%d", i)
+		ca := filepath.Join(op.Dir, name+".mounts", "etc", "postback", "ingest-tls", v1alpha1.CABundleKey)
+		replicas = append(replicas, startDispatcher(t, name, operator.WithTLS(), operator.WithoutReady(), operator.WithArgs(
+			"--intake=jetstream", "--nats-embedded", "--nats-store-dir="+t.TempDir(), "--nats-max-bytes=67108864", "--log-max-bytes=67108864",
+			"--nats-cluster-peers="+strings.Join(peers, ","), "--nats-cluster-bind-address="+address, "--nats-cluster-ca-file="+ca)))
+	}
+	for _, replica := range replicas {
+		awaitReady(t, replica)
+	}
+	return replicas
+}
+
+func awaitReady(t *testing.T, p *operator.Process) {
+	t.Helper()
+	NewWithT(t).Eventually(func() error {
+		response, err := http.Get(p.ReadyURL())
+		if err != nil {
+			return errors.Join(err, p.EndedByItself())
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s answers %s", p.Name, response.Status)
+		}
+		return nil
+	}).WithTimeout(patience).WithPolling(50 * time.Millisecond).Should(Succeed())
+}
+
+// tlsProducer trusts the CA that the manager publishes.
+func tlsProducer(t *testing.T) *http.Client {
+	t.Helper()
+	bundle := &corev1.ConfigMap{}
+	eventually(t, func() error {
+		return api.Get(t.Context(), client.ObjectKey{Namespace: operator.Namespace, Name: v1alpha1.IngestCAName}, bundle)
+	})
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(bundle.Data[v1alpha1.CABundleKey]))
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: v1alpha1.IngestServiceName + "." + operator.Namespace + ".svc",
+	}}}
+}
+
+// arriveFrom waits until events of a prefix have arrived, each at least once, after as many requests.
+func (n *tenant) arriveFrom(request int, prefix string, events int) {
+	n.t.Helper()
+	NewWithT(n.t).Eventually(func() (missing []string) {
+		arrived := map[string]bool{}
+		for _, r := range n.endpoint.Requests(hooks)[request:] {
+			arrived[r.ID()] = true
+		}
+		for i := range events {
+			if id := fmt.Sprintf("%s%d", prefix, i); !arrived[id] {
+				missing = append(missing, id)
+			}
+		}
+		return missing
+	}).WithTimeout(2 * patience).Should(BeEmpty())
 }

@@ -54,6 +54,8 @@ type tenant struct {
 	// token is of a ServiceAccount that may post events for the namespace, and editor, once it is needed, of one that may have
 	// them sent again.
 	token, editor string
+	// producer posts events.
+	producer *http.Client
 
 	mu sync.Mutex
 	// keys holds every signing key that was ever in a Secret of the namespace, by Secret and version: "crm/2".
@@ -69,7 +71,7 @@ func newTenant(t *testing.T) *tenant {
 	if err := errors.Join(manager.EndedByItself(), dispatcher.EndedByItself()); err != nil {
 		t.Fatal(err)
 	}
-	n := &tenant{t: t, keys: map[string]string{}}
+	n := &tenant{t: t, keys: map[string]string{}, producer: http.DefaultClient}
 	n.namespace = strings.Trim(notName.ReplaceAllString(strings.ToLower(t.Name()), "-"), "-")
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.namespace}}
 	if err := api.Create(t.Context(), namespace); err != nil {
@@ -324,7 +326,7 @@ func (n *tenant) tryPost(ctx context.Context, to *operator.Process, events ...ev
 	if n.token != "" {
 		request.Header.Set("Authorization", "Bearer "+n.token)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := n.producer.Do(request)
 	if err != nil {
 		return nil, errors.Join(err, to.EndedByItself())
 	}
