@@ -1,6 +1,7 @@
-# Images of the two programs for those who build with Docker or Podman. "make images" needs neither.
+# Images of the programs for those who build with Docker or Podman. "make images" needs neither.
 #   docker build --build-arg PROGRAM=manager -t postback-manager .
 #   docker build --build-arg PROGRAM=dispatcher -t postback-dispatcher .
+#   docker build --build-arg PROGRAM=portal -t postback-portal .
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 ARG PROGRAM TARGETOS TARGETARCH
 ARG VERSION=unknown

@@ -199,7 +199,7 @@ IMAGES = hack/image/build.sh -a '$(ARCHITECTURES)' -r '$(REGISTRY)' -v '$(VERSIO
 
 .PHONY: images
 images: ## Build container images into dist/images, as OCI archives. REGISTRY=... begins their names.
-	@$(IMAGES) -o dist/images postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher
+	@$(IMAGES) -o dist/images postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher postback-portal=./cmd/portal
 
 .PHONY: verify-images
 verify-images: images ## Test the images, and check that they are the same when they are built again, somewhere else.

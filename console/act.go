@@ -199,7 +199,7 @@ func (c *Console) answer(w http.ResponseWriter, r *http.Request, template string
 		refuse(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	write(w, status, "dialog-page", map[string]any{"Title": "Postback", "Namespace": c.namespace, "Context": c.kubectl.Context, "Problem": c.problem(), "Content": content})
+	write(w, status, "dialog-page", map[string]any{"Title": "Postback", "Namespace": c.namespace, "Context": c.kubectl.Context, "Hosted": c.hosted, "Problem": c.problem(), "Content": content})
 }
 
 func doNothing(context.Context, client.Client, *dialog) (client.Object, error) { return nil, nil }

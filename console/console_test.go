@@ -33,7 +33,7 @@ import (
 // serve serves a console whose API server is away, and returns its address and a browser that is in.
 func serve(t *testing.T) (base string, browser *http.Client) {
 	t.Helper()
-	c, err := New(t.Context(), Options{Config: &rest.Config{Host: "http://127.0.0.1:1"}, Namespace: "acme"})
+	c, err := Listen(t.Context(), ServerOptions{Options: Options{Config: &rest.Config{Host: "http://127.0.0.1:1"}, Namespace: "acme"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestWithoutAPIServer(t *testing.T) {
 
 func TestListensOnLoopbackOnly(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0"} {
-		if _, err := New(t.Context(), Options{Config: &rest.Config{Host: "http://127.0.0.1:1"}, Address: address}); err == nil {
+		if _, err := Listen(t.Context(), ServerOptions{Options: Options{Config: &rest.Config{Host: "http://127.0.0.1:1"}}, Address: address}); err == nil {
 			t.Errorf("it listens on %s", address)
 		}
 	}

@@ -103,7 +103,7 @@ func (c *Console) follow(ctx context.Context, subscription *feed.Subscription, t
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.started.Done():
+		case <-c.ended:
 			return
 		case <-due:
 		case <-subscription.C:

@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -34,7 +33,7 @@ import (
 // routes returns the handler of permitted requests.
 func (c *Console) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET "+guard.StaticPath, http.StripPrefix(strings.TrimSuffix(guard.StaticPath, "/"), static()))
+	mux.Handle("GET "+guard.StaticPath, Static())
 	mux.HandleFunc("GET /{$}", bounded(c.list))
 	mux.HandleFunc("GET /live", c.listLive)
 	mux.HandleFunc("GET /p/{namespace}/{name}", bounded(c.postback))
@@ -75,11 +74,13 @@ func fragment(r *http.Request) string { return r.Header.Get("X-Fragment") }
 type frame struct {
 	Title              string
 	Namespace, Context string
-	Problem            *problem
+	// Hosted says that the visitor is in a portal, and can sign out.
+	Hosted  bool
+	Problem *problem
 }
 
 func (c *Console) frame(title string) frame {
-	return frame{Title: title, Namespace: c.namespace, Context: c.kubectl.Context, Problem: c.problem()}
+	return frame{Title: title, Namespace: c.namespace, Context: c.kubectl.Context, Hosted: c.hosted, Problem: c.problem()}
 }
 
 // problem describes an error of the connection to the API server.
@@ -103,6 +104,8 @@ func (c *Console) problem() *problem {
 	switch {
 	case err == nil:
 		return c.unreadLog(status.Unread)
+	case c.hosted && (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)):
+		return &problem{Short: notCurrent, Text: "This session may not read the " + status.Kind + " of the namespace " + c.namespace + " any more.", Hint: "Open a new link from where you got this one."}
 	case apierrors.IsForbidden(err) && c.namespace == "":
 		return &problem{Short: notCurrent, Text: "You may not list the " + status.Kind + " of all namespaces.", Hint: "Choose one: kubectl postback console -n NAMESPACE."}
 	case apierrors.IsForbidden(err):

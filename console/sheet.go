@@ -55,6 +55,8 @@ type sheet struct {
 	// Hidden is the number of attempts that the status no longer lists.
 	Hidden       int32
 	MayRedeliver string
+	// Hosted visitors have no kubeconfig, which the script of a request needs.
+	Hosted bool
 }
 
 // attempt is one attempt for the timeline.
@@ -73,7 +75,7 @@ func (c *Console) sheetFragment(w http.ResponseWriter, r *http.Request, p *v1alp
 // sheet reads the delivery that a request names.
 func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *sheet {
 	path := pathOf(client.ObjectKeyFromObject(p))
-	s := &sheet{Path: path, Name: r.PathValue("delivery"), Close: link(path, r.Form), MayRedeliver: may.Redeliver}
+	s := &sheet{Path: path, Name: r.PathValue("delivery"), Close: link(path, r.Form), MayRedeliver: may.Redeliver, Hosted: c.hosted}
 	key := types.NamespacedName{Namespace: p.Namespace, Name: s.Name}
 	row := c.feed.Row(key)
 	if row != nil {

@@ -34,7 +34,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
-	"github.com/postback-dev/postback-operator/dispatcher/access"
 	"github.com/postback-dev/postback-operator/dispatcher/adopt"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
@@ -49,12 +48,16 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/send"
 	"github.com/postback-dev/postback-operator/dispatcher/traffic"
 	"github.com/postback-dev/postback-operator/dispatcher/unfinished"
+	"github.com/postback-dev/postback-operator/internal/access"
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=list;watch,namespace=postback-system
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+// +kubebuilder:rbac:groups="",resources=configmaps,resourceNames=extension-apiserver-authentication,verbs=list;watch
 
 // replica is the shared state of the parts of a dispatcher.
 type replica struct {

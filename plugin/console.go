@@ -62,7 +62,10 @@ func (o *consoleOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	options := console.Options{Config: config, Out: o.Out, Clock: o.clock, Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(o.port)))}
+	options := console.ServerOptions{
+		Options: console.Options{Config: config, Clock: o.clock}, Out: o.Out,
+		Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(o.port))),
+	}
 	if !o.allNamespaces {
 		if options.Namespace, err = o.namespace(); err != nil {
 			return err
@@ -77,14 +80,14 @@ func (o *consoleOptions) run(cmd *cobra.Command) error {
 	}
 	// The script of an event is for this cluster, whatever context is chosen later.
 	options.Kubectl.Context = cmp.Or(options.Kubectl.Context, raw.CurrentContext)
-	if err := o.addLog(cmd.Context(), &options); err != nil {
+	if err := o.addLog(cmd.Context(), &options.Options); err != nil {
 		return err
 	}
 	defer o.close()
 	if o.openBrowser {
 		options.Open = func(url string) error { return openBrowser(cmd.Context(), url) }
 	}
-	return console.Run(cmd.Context(), options)
+	return console.Serve(cmd.Context(), options)
 }
 
 // addLog has the console show the delivery log, or say why it cannot.

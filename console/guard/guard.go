@@ -81,21 +81,13 @@ func (g *Guard) URL(address string) string {
 // Wrap returns a handler that answers permitted requests, and refuses all others with refuse.
 func (g *Guard) Wrap(next http.Handler, refuse func(w http.ResponseWriter, status int, why string)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Set("Content-Security-Policy", policy)
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("X-Frame-Options", "DENY")
-		header.Set("Referrer-Policy", "no-referrer")
-		header.Set("Cross-Origin-Opener-Policy", "same-origin")
-		header.Set("Cross-Origin-Resource-Policy", "same-origin")
-		header.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-		header.Set("Cache-Control", "no-store")
+		SetHeaders(w.Header())
 		switch {
 		case !g.ownHost(r.Host):
 			refuse(w, http.StatusMisdirectedRequest, "The console answers on 127.0.0.1, [::1] and localhost only.")
 		case r.URL.Path == entryPath:
 			g.enter(w, r, refuse)
-		case !g.ownPage(r):
+		case !OwnPage(r, "http://"+r.Host):
 			refuse(w, http.StatusForbidden, "The request does not come from a page of the console.")
 		case !g.known(r) && !strings.HasPrefix(r.URL.Path, StaticPath):
 			refuse(w, http.StatusUnauthorized, "This browser has not been let in. Open the link that kubectl postback console printed.")
@@ -111,8 +103,20 @@ func (g *Guard) ownHost(host string) bool {
 	return err == nil && port == g.port && (name == "127.0.0.1" || name == "::1" || name == "localhost")
 }
 
-// ownPage refuses what another site makes the browser send. A change has to name its origin, as browsers do.
-func (g *Guard) ownPage(r *http.Request) bool {
+// SetHeaders sets what every answer of a private page carries: no foreign script, no frame, no copy in a cache.
+func SetHeaders(header http.Header) {
+	header.Set("Content-Security-Policy", policy)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cross-Origin-Opener-Policy", "same-origin")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	header.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+	header.Set("Cache-Control", "no-store")
+}
+
+// OwnPage refuses requests that another site makes the browser send. A change has to name the origin, as browsers do.
+func OwnPage(r *http.Request, own string) bool {
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
 		return false
 	}
@@ -120,7 +124,7 @@ func (g *Guard) ownPage(r *http.Request) bool {
 	if origin == "" {
 		return r.Method == http.MethodGet || r.Method == http.MethodHead
 	}
-	return origin == "http://"+r.Host
+	return origin == own
 }
 
 // known reports whether a request carries the cookie.

@@ -26,9 +26,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/postback-dev/postback-operator/dispatcher/access"
 	"github.com/postback-dev/postback-operator/dispatcher/decode"
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
+	"github.com/postback-dev/postback-operator/internal/access"
 )
 
 // Access authenticates and authorises callers that post events.

@@ -30,7 +30,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 	clocktesting "k8s.io/utils/clock/testing"
 
-	"github.com/postback-dev/postback-operator/dispatcher/access"
+	"github.com/postback-dev/postback-operator/internal/access"
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
 	"github.com/postback-dev/postback-operator/test/doors"
 )

@@ -35,8 +35,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
-	"github.com/postback-dev/postback-operator/dispatcher/pace"
 	"github.com/postback-dev/postback-operator/dispatcher/trace"
+	"github.com/postback-dev/postback-operator/internal/pace"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )

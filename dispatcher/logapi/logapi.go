@@ -31,13 +31,13 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/access"
 	"github.com/postback-dev/postback-operator/dispatcher/deliverylog"
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
-	"github.com/postback-dev/postback-operator/dispatcher/pace"
+	"github.com/postback-dev/postback-operator/internal/access"
 	"github.com/postback-dev/postback-operator/internal/fault"
 	"github.com/postback-dev/postback-operator/internal/metric"
+	"github.com/postback-dev/postback-operator/internal/pace"
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 

@@ -40,10 +40,10 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
-	"github.com/postback-dev/postback-operator/dispatcher/access"
 	"github.com/postback-dev/postback-operator/dispatcher/deliverylog"
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/internal/access"
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 	"github.com/postback-dev/postback-operator/internal/postback/route"

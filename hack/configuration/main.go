@@ -47,7 +47,7 @@ func run(args []string) error {
 		return errors.New("usage: configuration FOLDER")
 	}
 	tables := map[string]string{}
-	for _, program := range []string{"manager", "dispatcher"} {
+	for _, program := range []string{"manager", "dispatcher", "portal"} {
 		help, err := help(program)
 		if err != nil {
 			return err
@@ -62,7 +62,11 @@ func help(program string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	command := exec.CommandContext(ctx, "go", "run", "-ldflags=-X main.version=<version>", "./cmd/"+program, "--help")
-	command.Env = append(os.Environ(), "POD_NAMESPACE=$POD_NAMESPACE, else postback-system", "POD_NAME=$POD_NAME, else the host's name")
+	namespace := "postback-system"
+	if program == "portal" {
+		namespace = "postback-portal"
+	}
+	command.Env = append(os.Environ(), "POD_NAMESPACE=$POD_NAMESPACE, else "+namespace, "POD_NAME=$POD_NAME, else the host's name")
 	output, err := command.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("ask the %s for its flags: %w: %s", program, err, output)

@@ -39,7 +39,7 @@ import (
 // serve runs a console for a test and returns the address of its pages and the link that opens it.
 func serve(t *testing.T, config *rest.Config, namespace string, c clock.PassiveClock) (base, link string) {
 	t.Helper()
-	served, err := console.New(t.Context(), console.Options{Config: config, Namespace: namespace, Kubectl: curl.Kubectl{Context: "demo"}, Clock: c})
+	served, err := console.Listen(t.Context(), console.ServerOptions{Options: console.Options{Config: config, Namespace: namespace, Kubectl: curl.Kubectl{Context: "demo"}, Clock: c}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ export function connect() {
 async function retry() {
   try {
     const response = await fetch('/', { headers: { 'X-Fragment': 'none' } });
-    if (response.status === 401) state('lost', 'Console ended');
+    if (response.status === 401) state('lost', document.querySelector('form[action="/signout"]') ? 'Session ended' : 'Console ended');
     else if (source.readyState === EventSource.CLOSED) connect();
   } catch {
     if (source.readyState === EventSource.CLOSED) setTimeout(retry, 1000);

@@ -95,9 +95,6 @@ func New(clients kubernetes.Interface, audience string, c clock.PassiveClock) *R
 	}
 }
 
-// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
-// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
-
 // Check returns the name of a token's user, if the user may post events for a namespace. The error is as that of Allow.
 func (r *Reviewer) Check(ctx context.Context, namespace, token string) (user string, err error) {
 	return r.Allow(ctx, token, rbacreview.Right{Verb: Verb, Group: v1alpha1.GroupVersion.Group, Resource: Resource, Namespace: namespace})

@@ -46,8 +46,6 @@ type Certificates struct {
 	authenticator *x509.Authenticator
 }
 
-// +kubebuilder:rbac:groups="",resources=configmaps,resourceNames=extension-apiserver-authentication,verbs=list;watch
-
 // NewCertificates returns what authenticates by certificates, and has the reviewer decide on rights.
 func NewCertificates(clients kubernetes.Interface, r *Reviewer) (*Certificates, error) {
 	ca, err := dynamiccertificates.NewDynamicCAFromConfigMapController("client-ca", caNamespace, caConfigMap, caKey, clients)

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package pace bounds how many events each caller may post.
+// Package pace bounds how much each caller may ask for, such as events to post.
 package pace
 
 import (

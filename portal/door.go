@@ -1,0 +1,227 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package portal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+
+	"github.com/postback-dev/postback-operator/console"
+	"github.com/postback-dev/postback-operator/console/guard"
+	"github.com/postback-dev/postback-operator/internal/access"
+	"github.com/postback-dev/postback-operator/internal/pace"
+)
+
+const (
+	// cookieName binds the cookie to this host and to HTTPS: no other host, not even one below the same domain, can set it.
+	cookieName  = "__Host-postback"
+	signInPath  = "/signin"
+	signOutPath = "/signout"
+	maxCode     = 1 << 10
+	// The rates of requests. A page with its scripts takes about ten.
+	addressRate, addressBurst = 2, 20
+	sessionRate, sessionBurst = 20, 100
+	linkRate, linkBurst       = 5, 50
+	// hsts has browsers use HTTPS alone for half a year.
+	hsts = "max-age=15768000"
+)
+
+// door answers every request to the portal.
+type door struct {
+	origin *url.URL
+	links  *links
+	visits *visits
+	sealer *sealer
+	access *access.Reviewer
+	clock  clock.PassiveClock
+	log    logr.Logger
+	// forwarded says that a proxy in front names the visitor's address.
+	forwarded bool
+	static    http.Handler
+
+	addresses, sessions, senders *pace.Limit
+}
+
+// ServeHTTP implements http.Handler.
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	guard.SetHeaders(w.Header())
+	w.Header().Set("Strict-Transport-Security", hsts)
+	// With no-referrer, browsers would hide the origin of the portal's own forms.
+	w.Header().Set("Referrer-Policy", "same-origin")
+	switch {
+	case strings.HasPrefix(r.URL.Path, linkPrefix):
+		// Backends have a token and no browser: they may use the name of the Service.
+		d.link(w, r)
+	case r.Host != d.origin.Host:
+		console.Refuse(w, http.StatusMisdirectedRequest, "The portal does not answer under this name.")
+	case strings.HasPrefix(r.URL.Path, guard.StaticPath) && r.Method == http.MethodGet:
+		d.static.ServeHTTP(w, r)
+	case r.URL.Path == signInPath && r.Method == http.MethodGet:
+		// A link from elsewhere leads here. The page holds nothing private.
+		console.SignIn(w)
+	case !guard.OwnPage(r, d.origin.Scheme+"://"+d.origin.Host):
+		console.Refuse(w, http.StatusForbidden, "The request does not come from a page of the portal.")
+	case r.URL.Path == signInPath && r.Method == http.MethodPost:
+		d.signIn(w, r)
+	default:
+		d.page(w, r)
+	}
+}
+
+// page answers a visitor who has a session.
+func (d *door) page(w http.ResponseWriter, r *http.Request) {
+	s, ok := d.session(r)
+	if !ok {
+		console.Refuse(w, http.StatusUnauthorized, "You are not signed in, or your session has ended. Open a new link from where you got the last one.")
+		return
+	}
+	if r.URL.Path == signOutPath && r.Method == http.MethodPost {
+		d.visits.signOut(s)
+		d.setCookie(w, "", -1)
+		console.Refuse(w, http.StatusOK, "You are signed out.")
+		return
+	}
+	if !d.paced(w, d.sessions, s.Token) {
+		return
+	}
+	switch err := d.visits.serve(w, r, s); {
+	case err == nil:
+	case errors.Is(err, errBusy), errors.Is(err, errOpen):
+		w.Header().Set("Retry-After", "60")
+		console.Refuse(w, http.StatusServiceUnavailable, sentence(err))
+	case errors.Is(err, access.ErrUnavailable):
+		console.Refuse(w, http.StatusServiceUnavailable, "The API server does not answer. Try again in a moment.")
+	default:
+		d.log.Info("Session refused", "namespace", s.Namespace, "role", s.Role, "reason", err.Error())
+		d.setCookie(w, "", -1)
+		console.Refuse(w, http.StatusUnauthorized, "This session may not see the Postbacks of "+s.Namespace+" any more. Open a new link from where you got the last one.")
+	}
+}
+
+// paced reports whether a request is within its rate, or answers it.
+func (d *door) paced(w http.ResponseWriter, limit *pace.Limit, caller string) bool {
+	wait, ok := limit.Acquire(caller, 1, 0)
+	if !ok {
+		w.Header().Set("Retry-After", retryAfter(wait))
+		console.Refuse(w, http.StatusTooManyRequests, "Too many requests. Wait a moment.")
+	}
+	return ok
+}
+
+// retryAfter returns a wait in whole seconds, as the header has it.
+func retryAfter(wait time.Duration) string { return strconv.Itoa(int(wait/time.Second) + 1) }
+
+// session returns the session of a request's cookie, if there is exactly one that the portal sealed and that has not expired.
+func (d *door) session(r *http.Request) (session, bool) {
+	var s session
+	cookies := r.CookiesNamed(cookieName)
+	ok := len(cookies) == 1 && d.sealer.open(purposeSession, "", cookies[0].Value, &s) && d.clock.Now().Before(s.Until)
+	return s, ok
+}
+
+func (d *door) setCookie(w http.ResponseWriter, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+	})
+}
+
+// signIn exchanges the code of a link for a session. Its answers are texts for the script of the page.
+func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if wait, ok := d.addresses.Acquire(d.address(r), 1, 0); !ok {
+		w.Header().Set("Retry-After", retryAfter(wait))
+		answer(w, http.StatusTooManyRequests, "Too many attempts from your address. Wait a moment.")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+	defer cancel()
+	r.Body = http.MaxBytesReader(w, r.Body, maxCode)
+	if err := r.ParseForm(); err != nil {
+		answer(w, http.StatusBadRequest, "The form could not be read.")
+		return
+	}
+	// A link of somebody else must not take the place of a session without its visitor's notice.
+	present, signedIn := d.session(r)
+	g, err := d.links.redeem(ctx, r.PostForm.Get("code"))
+	switch {
+	case errors.Is(err, errUsed):
+		answer(w, http.StatusUnauthorized, sentence(err)+" Open a new link from where you got this one.")
+		return
+	case err != nil:
+		d.log.Error(err, "Cannot sign a visitor in")
+		answer(w, http.StatusServiceUnavailable, "The API server does not answer. Try again in a moment.")
+		return
+	case signedIn && present.Namespace != g.Namespace:
+		answer(w, http.StatusConflict, fmt.Sprintf("You are signed in for %s, and this link is for %s. Sign out first, and open a new link.", present.Namespace, g.Namespace))
+		return
+	}
+	d.begin(ctx, w, g)
+}
+
+// begin begins a session of a grant.
+func (d *door) begin(ctx context.Context, w http.ResponseWriter, g grant) {
+	s, err := d.links.session(ctx, g)
+	if err != nil {
+		d.log.Error(err, "Cannot sign a visitor in", "namespace", g.Namespace, "role", g.Role)
+		answer(w, http.StatusServiceUnavailable, "The cluster gave no access to "+g.Namespace+". Ask your platform, and open a new link.")
+		return
+	}
+	sealed, err := d.sealer.seal(purposeSession, "", s)
+	if err != nil {
+		d.log.Error(err, "Cannot sign a visitor in", "namespace", g.Namespace, "role", g.Role)
+		answer(w, http.StatusInternalServerError, "The session could not be made.")
+		return
+	}
+	d.setCookie(w, sealed, int(s.Until.Sub(d.clock.Now()).Seconds()))
+	d.log.Info("Signed in", "namespace", g.Namespace, "role", g.Role, "until", s.Until)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// address returns the address of the visitor, by which sign-ins are counted.
+func (d *door) address(r *http.Request) string {
+	if d.forwarded {
+		// The proxy in front appends the address that it saw. What stands before that may be anybody's invention.
+		all := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+		return strings.TrimSpace(all[len(all)-1])
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) //nolint:gosec // It is plain text, and nosniff is set.
+}
+
+// sentence returns an error as a sentence.
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:] + "."
+}

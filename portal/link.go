@@ -1,0 +1,172 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package portal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/access"
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
+)
+
+const (
+	linkPrefix = "/v1/namespaces/"
+	linkSuffix = "/portal-links"
+	// Resource is the right that a backend needs, to create it in the partner's namespace, with the role as its name. There is
+	// no such resource in the API.
+	Resource   = "postbackportallinks"
+	maxRequest = 4 << 10
+	// A token lasts at least 10 minutes, by a rule of the API server. No session lasts longer than a day's work.
+	minTTL, maxTTL, defaultTTL = 10 * time.Minute, 12 * time.Hour, 8 * time.Hour
+)
+
+// refusal is an answer that is no link, as application/problem+json.
+type refusal struct {
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+// Error implements error.
+func (e *refusal) Error() string { return e.Detail }
+
+func refused(status int, format string, args ...any) *refusal {
+	return &refusal{status, fmt.Sprintf(format, args...)}
+}
+
+// link answers a backend that requests a link for a partner.
+func (d *door) link(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+	defer cancel()
+	code, until, err := d.makeLink(ctx, w, r)
+	if err != nil {
+		var why *refusal
+		if !errors.As(err, &why) {
+			d.log.Error(err, "Cannot make a link")
+			why = refused(http.StatusServiceUnavailable, "The Kubernetes API server does not answer. Try again.")
+		}
+		if why.Status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="postback-portal"`)
+		}
+		writeJSON(w, why.Status, "application/problem+json", why)
+		return
+	}
+	// The fragment of an address reaches no server, no log and no referrer.
+	writeJSON(w, http.StatusCreated, "application/json", map[string]any{
+		"url": d.origin.Scheme + "://" + d.origin.Host + signInPath + "#" + code, "expires": until.UTC().Format(time.RFC3339),
+	})
+}
+
+func writeJSON(w http.ResponseWriter, status int, kind string, value any) {
+	content, err := json.Marshal(value)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(status)
+	_, _ = w.Write(append(content, '\n'))
+}
+
+func (d *door) makeLink(ctx context.Context, w http.ResponseWriter, r *http.Request) (code string, until time.Time, err error) {
+	namespace, found := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, linkPrefix), linkSuffix)
+	switch {
+	case !found || len(validation.IsDNS1123Label(namespace)) > 0:
+		return "", until, refused(http.StatusNotFound, "The path is %sNAMESPACE%s.", linkPrefix, linkSuffix)
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", http.MethodPost)
+		return "", until, refused(http.StatusMethodNotAllowed, "Request a link with POST.")
+	}
+	token, ok := access.BearerToken(r.Header)
+	if !ok {
+		return "", until, refused(http.StatusUnauthorized, "The header Authorization must hold one bearer token.")
+	}
+	if wait, ok := d.senders.Acquire("address "+d.address(r), 1, 0); !ok {
+		w.Header().Set("Retry-After", retryAfter(wait))
+		return "", until, refused(http.StatusTooManyRequests, "Too many links are requested from this address.")
+	}
+	g, err := readGrant(http.MaxBytesReader(w, r.Body, maxRequest), namespace)
+	if err != nil {
+		return "", until, err
+	}
+	user, err := d.access.Allow(ctx, token, rbacreview.Right{
+		Verb: "create", Group: v1alpha1.GroupVersion.Group, Resource: Resource, Namespace: namespace, Name: g.Role,
+	})
+	if err != nil {
+		return "", until, denied(err)
+	}
+	if wait, ok := d.senders.Acquire("user "+user, 1, 0); !ok {
+		w.Header().Set("Retry-After", retryAfter(wait))
+		return "", until, refused(http.StatusTooManyRequests, "%s requests too many links.", user)
+	}
+	_, err = d.links.api.CoreV1().ServiceAccounts(namespace).Get(ctx, ServiceAccount(g.Role), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", until, refused(http.StatusUnprocessableEntity, "The namespace %s has no ServiceAccount %s: create it, and bind it to the ClusterRole of the same name.", namespace, ServiceAccount(g.Role))
+	} else if err != nil {
+		return "", until, fmt.Errorf("get the ServiceAccount: %w", err)
+	}
+	if code, err = d.links.create(ctx, g); err != nil {
+		return "", until, err
+	}
+	d.log.Info("Link made", "user", user, "namespace", namespace, "role", g.Role)
+	return code, d.clock.Now().Add(linkLife), nil
+}
+
+// readGrant reads the body of a request.
+func readGrant(body interface{ Read([]byte) (int, error) }, namespace string) (grant, error) {
+	asked := struct {
+		Role string `json:"role"`
+		TTL  string `json:"ttl"`
+	}{TTL: defaultTTL.String()}
+	decoder := json.NewDecoder(body)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&asked); err != nil {
+		return grant{}, refused(http.StatusBadRequest, "The body is no JSON object with role and ttl: %v.", err)
+	}
+	if !slices.Contains(Roles, asked.Role) {
+		return grant{}, refused(http.StatusUnprocessableEntity, "role is %q, and must be one of %s.", asked.Role, strings.Join(Roles, ", "))
+	}
+	ttl, err := time.ParseDuration(asked.TTL)
+	if err != nil || ttl < minTTL || ttl > maxTTL {
+		return grant{}, refused(http.StatusUnprocessableEntity, "ttl is %q, and must be a duration from 10m to 12h, such as 8h.", asked.TTL)
+	}
+	return grant{Namespace: namespace, Role: asked.Role, TTL: ttl}, nil
+}
+
+// denied turns the answer about a backend's right into one for it.
+func denied(err error) error {
+	var unauthenticated *access.UnauthenticatedError
+	var forbidden *access.ForbiddenError
+	switch {
+	case errors.As(err, &unauthenticated):
+		return refused(http.StatusUnauthorized, "%s", unauthenticated.Detail)
+	case errors.As(err, &forbidden):
+		return refused(http.StatusForbidden, "%s.", forbidden.Error())
+	}
+	return err
+}

@@ -1,0 +1,230 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package portal serves the console's pages to partners, who have a browser and no kubeconfig. A platform's backend requests
+// a link; the code in it is exchanged, once, for a session with a short-lived token of a ServiceAccount in the partner's
+// namespace. The pages act with that token alone. docs/portal.md describes it.
+package portal
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+
+	"github.com/postback-dev/postback-operator/console"
+	"github.com/postback-dev/postback-operator/internal/access"
+	"github.com/postback-dev/postback-operator/internal/pace"
+)
+
+const (
+	headerTimeout   = 10 * time.Second
+	idleTimeout     = 2 * time.Minute
+	shutdownTimeout = 10 * time.Second
+	maxHeaderBytes  = 16 << 10
+	// maxBodyTime bounds the reading of a request with a body.
+	maxBodyTime = 30 * time.Second
+)
+
+// Options are the settings of the portal.
+type Options struct {
+	// URL is the address under which browsers reach the portal, such as https://postbacks.example.com.
+	URL string
+	// Address to listen on for browsers and backends, and ProbeAddress for the kubelet; "0" for no probes.
+	Address, ProbeAddress string
+	// CertFile and KeyFile hold the certificate and its key, in PEM. Without them PlainHTTP has to be true.
+	CertFile, KeyFile string
+	PlainHTTP         bool
+	// Namespace is the portal's own, which holds the links that nobody opened yet.
+	Namespace string
+	// Installation is the namespace of the operator.
+	Installation string
+	// SessionKeyFile holds the keys that encrypt cookies, one in each line, the present one first.
+	SessionKeyFile string
+	// Forwarded says that a proxy in front appends the visitor's address to X-Forwarded-For.
+	Forwarded bool
+	// Clock is the system's by default.
+	Clock clock.PassiveClock
+	Log   logr.Logger
+}
+
+// Portal is a portal that does not listen yet.
+type Portal struct {
+	options Options
+	door    *door
+}
+
+// New returns a portal. config is that of its own ServiceAccount, which only signs visitors in.
+func New(config *rest.Config, o Options) (*Portal, error) {
+	o.Clock = cmp.Or[clock.PassiveClock](o.Clock, clock.RealClock{})
+	origin, err := parseOrigin(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case o.Namespace == "":
+		return nil, errors.New("--namespace must name the portal's own namespace")
+	case (o.CertFile == "") != (o.KeyFile == ""):
+		return nil, errors.New("a certificate needs its key: set both of --tls-cert-file and --tls-private-key-file, or neither")
+	case o.CertFile == "" && !o.PlainHTTP:
+		return nil, errors.New("sessions would travel without TLS: set --tls-cert-file and --tls-private-key-file or, behind a proxy that terminates TLS, --plain-http")
+	}
+	keys, err := os.ReadFile(o.SessionKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the session keys (--session-key-file): %w", err)
+	}
+	sealer, err := newSealer(string(keys))
+	if err != nil {
+		return nil, fmt.Errorf("read the session keys (--session-key-file): %w", err)
+	}
+	api, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	reviewer := access.New(api, "", o.Clock)
+	return &Portal{options: o, door: &door{
+		origin: origin, sealer: sealer, access: reviewer, clock: o.Clock, log: o.Log, forwarded: o.Forwarded, static: console.Static(),
+		links:     &links{api: api, namespace: o.Namespace, sealer: sealer, clock: o.Clock},
+		visits:    newVisits(config, api, o.Installation, reviewer, o.Clock),
+		addresses: pace.New(addressRate, addressBurst, o.Clock), sessions: pace.New(sessionRate, sessionBurst, o.Clock),
+		senders: pace.New(linkRate, linkBurst, o.Clock),
+	}}, nil
+}
+
+// parseOrigin reads the address of the portal. Its cookies need HTTPS, and the whole of a host.
+func parseOrigin(text string) (*url.URL, error) {
+	origin, err := url.Parse(text)
+	if err != nil || origin.Scheme != "https" || origin.Host == "" || origin.User != nil || origin.Path != "" || origin.RawQuery != "" || origin.Fragment != "" {
+		return nil, fmt.Errorf("--url is %q, and must be https:// and a host, without a path, such as https://postbacks.example.com", text)
+	}
+	return origin, nil
+}
+
+// Handler returns what answers browsers and backends.
+func (p *Portal) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxBodyTime)); err != nil {
+				console.Refuse(w, http.StatusInternalServerError, err.Error())
+				return
+			}
+		}
+		p.door.ServeHTTP(w, r)
+	})
+}
+
+// Run serves until ctx ends.
+func (p *Portal) Run(ctx context.Context) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", p.options.Address)
+	if err != nil {
+		return fmt.Errorf("listen for browsers (--bind-address): %w", err)
+	}
+	return p.Serve(ctx, listener)
+}
+
+// Serve serves on a listener until ctx ends.
+func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	server := &http.Server{Handler: p.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes}
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer end()
+	serve := server.Serve
+	if p.options.CertFile != "" {
+		watcher, err := certwatcher.New(p.options.CertFile, p.options.KeyFile)
+		if err != nil {
+			return errors.Join(fmt.Errorf("read the certificate (--tls-cert-file, --tls-private-key-file): %w", err), listener.Close())
+		}
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate}
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+		running.Go(func() {
+			if err := watcher.Start(ctx); err != nil {
+				p.options.Log.Error(err, "Cannot watch the certificate")
+			}
+		})
+	}
+	running.Go(func() { p.keep(ctx) })
+	probes, err := p.probe(ctx)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	running.Go(probes)
+	running.Go(func() {
+		<-ctx.Done()
+		// Streams last as long as their visits: these end first.
+		p.door.visits.stop()
+		shutDown(ctx, server)
+	})
+	if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve browsers: %w", err)
+	}
+	return nil
+}
+
+func shutDown(ctx context.Context, server *http.Server) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if server.Shutdown(bounded) != nil {
+		_ = server.Close()
+	}
+}
+
+// keep ends visits and deletes links that are over, until ctx ends.
+func (p *Portal) keep(ctx context.Context) {
+	reviews, sweeps := time.NewTicker(reviewEvery), time.NewTicker(sweepEvery)
+	defer reviews.Stop()
+	defer sweeps.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-reviews.C:
+			p.door.visits.sweep(ctx)
+		case <-sweeps.C:
+			if err := p.door.links.sweep(ctx); err != nil && ctx.Err() == nil {
+				p.options.Log.Error(err, "Cannot delete old links")
+			}
+		}
+	}
+}
+
+// probe returns what answers the kubelet until ctx ends.
+func (p *Portal) probe(ctx context.Context) (serve func(), err error) {
+	if p.options.ProbeAddress == "0" || p.options.ProbeAddress == "" {
+		return func() {}, nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", p.options.ProbeAddress)
+	if err != nil {
+		return nil, fmt.Errorf("listen for probes (--health-probe-bind-address): %w", err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }), ReadHeaderTimeout: headerTimeout}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	return func() { _ = server.Serve(listener) }, nil
+}

@@ -1,0 +1,115 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package portal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The purposes of sealed texts. A text that was sealed for one is worthless for another.
+const (
+	purposeSession = "session"
+	purposeLink    = "link"
+)
+
+const (
+	// minKey is the least length of a key in its file: 32 random bytes in base64 have 44 characters.
+	minKey = 32
+	// maxKeys bounds the keys of a file: the present one, and those before it.
+	maxKeys = 4
+	keySize = 32
+)
+
+// sealer encrypts what the portal hands out and wants back unchanged. Its replicas share the keys.
+type sealer struct {
+	// keys has the present one first. The others open what was sealed before.
+	keys []cipher.AEAD
+}
+
+// newSealer reads keys from the content of a file with one key in each line, the present one first.
+func newSealer(content string) (*sealer, error) {
+	s := &sealer{}
+	for line := range strings.Lines(content) {
+		secret := strings.TrimSpace(line)
+		switch {
+		case secret == "":
+			continue
+		case len(secret) < minKey:
+			return nil, fmt.Errorf("a session key has %d characters, and needs at least %d: make one with openssl rand -base64 32", len(secret), minKey)
+		case len(s.keys) == maxKeys:
+			return nil, fmt.Errorf("the file holds more than %d session keys: remove the oldest", maxKeys)
+		}
+		derived, err := hkdf.Key(sha256.New, []byte(secret), nil, "postback-portal", keySize)
+		if err != nil {
+			return nil, fmt.Errorf("derive a key: %w", err)
+		}
+		block, err := aes.NewCipher(derived)
+		if err != nil {
+			return nil, err
+		}
+		aead, err := cipher.NewGCM(block)
+		if err != nil {
+			return nil, err
+		}
+		s.keys = append(s.keys, aead)
+	}
+	if len(s.keys) == 0 {
+		return nil, errors.New("the file holds no session key: make one with openssl rand -base64 32")
+	}
+	return s, nil
+}
+
+// seal returns a value that only open with the same purpose and context reads.
+func (s *sealer) seal(purpose, context string, value any) (string, error) {
+	plain, err := json.Marshal(value)
+	if err != nil {
+		return "", err
+	}
+	aead := s.keys[0]
+	nonce := make([]byte, aead.NonceSize())
+	_, _ = rand.Read(nonce) // It never fails.
+	return base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, bound(purpose, context))), nil
+}
+
+// open reads a sealed value. It reports false for anything that seal did not make.
+func (s *sealer) open(purpose, context, sealed string, value any) bool {
+	content, err := base64.RawURLEncoding.DecodeString(sealed)
+	if err != nil {
+		return false
+	}
+	for _, aead := range s.keys {
+		if len(content) < aead.NonceSize() {
+			return false
+		}
+		nonce, text := content[:aead.NonceSize()], content[aead.NonceSize():]
+		if plain, err := aead.Open(nil, nonce, text, bound(purpose, context)); err == nil {
+			return json.Unmarshal(plain, value) == nil
+		}
+	}
+	return false
+}
+
+func bound(purpose, context string) []byte { return []byte(purpose + "\x00" + context) }

@@ -1,0 +1,235 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package portal
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/console"
+	"github.com/postback-dev/postback-operator/internal/access"
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
+)
+
+const (
+	// maxSessions bounds the sessions whose pages one replica keeps current. Each has four watches and the log of a namespace.
+	maxSessions = 256
+	// maxRequests bounds the requests of one session that are open at once, streams included.
+	maxRequests = 16
+	// idleTime is how long pages without a visitor are kept current.
+	idleTime = time.Minute
+	// reviewEvery is the interval at which the rights of open sessions are reviewed.
+	reviewEvery = 15 * time.Second
+)
+
+// session is what a cookie holds.
+type session struct {
+	Namespace string    `json:"n"`
+	Role      string    `json:"r"`
+	Token     string    `json:"t"`
+	Until     time.Time `json:"u"`
+}
+
+var (
+	errBusy = errors.New("too many visitors are here: try again in a minute")
+	errOpen = errors.New("too many pages of this session are open: close some")
+)
+
+// shown are the resources that the pages show from memory. A session lasts only as long as its user may list all of them.
+var shown = []string{"postbacks", "postbacksecrets", "postbackdeliveries", "postbackstatistics"}
+
+// visits keeps the pages of each session current while it has a visitor. Sessions share nothing, even those of one
+// namespace: all that a visitor sees was read with their own token.
+type visits struct {
+	config *rest.Config
+	access *access.Reviewer
+	clock  clock.PassiveClock
+	// installation is the namespace of the operator, and api reads there which intake it has.
+	installation string
+	api          kubernetes.Interface
+	unread       *rbacreview.Cache[string]
+
+	mu      sync.Mutex
+	open    map[[sha256.Size]byte]*visit
+	ended   bool
+	running sync.WaitGroup
+}
+
+// visit is a session with a visitor.
+type visit struct {
+	session
+	pages    http.Handler
+	ctx      context.Context //nolint:containedctx // It is the lifetime of the visit, not that of a call.
+	end      context.CancelFunc
+	requests int
+	used     time.Time
+}
+
+// newVisits returns visits with the address of the API server, but without credentials: each session has its own.
+func newVisits(own *rest.Config, api kubernetes.Interface, installation string, reviewer *access.Reviewer, c clock.PassiveClock) *visits {
+	return &visits{
+		config: rest.AnonymousClientConfig(own), access: reviewer, clock: c, open: map[[sha256.Size]byte]*visit{},
+		installation: installation, api: api, unread: rbacreview.New[string](c),
+	}
+}
+
+// whyUnread returns why the pages lack a part of the log, or "". Everybody with an account may read which intake there is.
+func (v *visits) whyUnread(ctx context.Context) string {
+	why, err := v.unread.Get(ctx, "", func(ctx context.Context) (string, time.Duration, error) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		intake, err := v.api.CoordinationV1().Leases(v.installation).Get(ctx, v1alpha1.IntakeLeaseName, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err), err == nil && intake.Annotations[v1alpha1.IntakeAnnotation] != v1alpha1.IntakeJetStream:
+			return "", rbacreview.AllowedFor, nil
+		case err != nil:
+			return "", 0, fmt.Errorf("read which intake there is: %w", err)
+		}
+		return "the portal shows PostbackDeliveries only.", rbacreview.AllowedFor, nil
+	})
+	if err != nil {
+		return "the intake of the installation is not known."
+	}
+	return why
+}
+
+// review returns an error if the visitor may not see the pages any more.
+func (v *visits) review(ctx context.Context, s session) error {
+	for _, resource := range shown {
+		right := rbacreview.Right{Verb: "list", Group: v1alpha1.GroupVersion.Group, Resource: resource, Namespace: s.Namespace}
+		if _, err := v.access.Allow(ctx, s.Token, right); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serve answers a request of a session.
+func (v *visits) serve(w http.ResponseWriter, r *http.Request, s session) error {
+	if err := v.review(r.Context(), s); err != nil {
+		return err
+	}
+	mine, err := v.enter(s, v.whyUnread(r.Context()))
+	if err != nil {
+		return err
+	}
+	defer v.leave(mine)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(mine.ctx, cancel)() //nolint:contextcheck // The request ends with its visit, too.
+	mine.pages.ServeHTTP(w, r.WithContext(ctx))
+	return nil
+}
+
+// enter returns the visit of a session, which it begins if need be, with one request more. unread is why the pages lack a
+// part of the log, or "".
+func (v *visits) enter(s session, unread string) (*visit, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	key := sha256.Sum256([]byte(s.Token))
+	mine := v.open[key]
+	switch {
+	case v.ended, mine == nil && len(v.open) >= maxSessions:
+		return nil, errBusy
+	case mine != nil && mine.requests >= maxRequests:
+		return nil, errOpen
+	case mine == nil:
+		config := rest.CopyConfig(v.config)
+		config.BearerToken = s.Token
+		config.UserAgent = "postback-portal"
+		pages, err := console.New(console.Options{Config: config, Namespace: s.Namespace, Unread: unread, Clock: v.clock, Hosted: true})
+		if err != nil {
+			return nil, err
+		}
+		mine = &visit{session: s, pages: pages.Pages()}
+		mine.ctx, mine.end = context.WithCancel(context.Background())
+		v.open[key] = mine
+		v.running.Go(func() { pages.Run(mine.ctx) })
+	}
+	mine.requests++
+	return mine, nil
+}
+
+func (v *visits) leave(mine *visit) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	mine.requests--
+	mine.used = v.clock.Now()
+}
+
+// signOut ends the visit of a session.
+func (v *visits) signOut(s session) {
+	v.endIf(func(other *visit) bool { return other.Token == s.Token })
+}
+
+// endIf ends the visits that a condition chooses, with their streams.
+func (v *visits) endIf(over func(*visit) bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for key, mine := range v.open {
+		if over(mine) {
+			mine.end()
+			delete(v.open, key)
+		}
+	}
+}
+
+// sweep ends the visits that nobody uses, whose token has expired, or whose user lost the right to see the pages. While the
+// API server does not answer, a visit lasts.
+func (v *visits) sweep(ctx context.Context) {
+	now := v.clock.Now()
+	v.endIf(func(mine *visit) bool {
+		return !now.Before(mine.Until) || mine.requests == 0 && now.Sub(mine.used) >= idleTime
+	})
+	ctx, cancel := context.WithTimeout(ctx, reviewEvery)
+	defer cancel()
+	refused := map[*visit]bool{}
+	for _, mine := range v.present() {
+		err := v.review(ctx, mine.session)
+		refused[mine] = err != nil && !errors.Is(err, access.ErrUnavailable)
+	}
+	v.endIf(func(mine *visit) bool { return refused[mine] })
+}
+
+func (v *visits) present() []*visit {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Collect(maps.Values(v.open))
+}
+
+// stop ends all visits and waits for their watches.
+func (v *visits) stop() {
+	v.mu.Lock()
+	v.ended = true
+	v.mu.Unlock()
+	v.endIf(func(*visit) bool { return true })
+	v.running.Wait()
+}
