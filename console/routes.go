@@ -35,9 +35,9 @@ func (c *Console) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+guard.StaticPath, Static())
 	mux.HandleFunc("GET /{$}", bounded(c.list))
-	mux.HandleFunc("GET /live", c.listLive)
+	mux.HandleFunc("GET "+LivePath, c.listLive)
 	mux.HandleFunc("GET /p/{namespace}/{name}", bounded(c.postback))
-	mux.HandleFunc("GET /p/{namespace}/{name}/live", c.postbackLive)
+	mux.HandleFunc("GET /p/{namespace}/{name}"+LivePath, c.postbackLive)
 	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}", bounded(c.postback))
 	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}/body", bounded(c.body))
 	mux.HandleFunc("GET /p/{namespace}/{name}/d/{delivery}/curl", bounded(c.curl))
@@ -48,6 +48,9 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, noPage) })
 	return mux
 }
+
+// LivePath ends the paths of streams, whose answers last as long as their pages.
+const LivePath = "/live"
 
 const noPage = "There is no such page."
 

@@ -110,7 +110,7 @@ func (d *door) page(w http.ResponseWriter, r *http.Request) {
 	}
 	switch err := d.visits.serve(w, r, s); {
 	case err == nil:
-	case errors.Is(err, errBusy), errors.Is(err, errOpen):
+	case errors.Is(err, errBusy), errors.Is(err, errFull), errors.Is(err, errOpen):
 		w.Header().Set("Retry-After", "60")
 		console.Refuse(w, http.StatusServiceUnavailable, sentence(err))
 	case errors.Is(err, access.ErrUnavailable):

@@ -29,6 +29,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,6 +51,8 @@ const (
 	maxHeaderBytes  = 16 << 10
 	// maxBodyTime bounds the reading of a request with a body.
 	maxBodyTime = 30 * time.Second
+	// maxAnswerTime bounds a request with its answer. Streams last as long as their visits.
+	maxAnswerTime = 90 * time.Second
 )
 
 // Options are the settings of the portal.
@@ -129,11 +132,18 @@ func parseOrigin(text string) (*url.URL, error) {
 // Handler returns what answers browsers and backends.
 func (p *Portal) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		connection, now := http.NewResponseController(w), time.Now()
+		var read, written time.Time
 		if r.ContentLength != 0 {
-			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxBodyTime)); err != nil {
-				console.Refuse(w, http.StatusInternalServerError, err.Error())
-				return
-			}
+			read = now.Add(maxBodyTime)
+		}
+		if !strings.HasSuffix(r.URL.Path, console.LivePath) {
+			written = now.Add(maxAnswerTime)
+		}
+		// Without deadlines, somebody who neither sends nor reads could hold the connection for ever.
+		if err := errors.Join(connection.SetReadDeadline(read), connection.SetWriteDeadline(written)); err != nil {
+			console.Refuse(w, http.StatusInternalServerError, err.Error())
+			return
 		}
 		p.door.ServeHTTP(w, r)
 	})

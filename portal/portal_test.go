@@ -17,6 +17,7 @@ limitations under the License.
 package portal
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -410,6 +411,12 @@ func TestOpenPagesAreBounded(t *testing.T) {
 		t.Error("more sessions than the bound are open")
 	}
 	clear(v.open)
+	for i := range maxOfNamespace {
+		v.open[[32]byte{byte(i), 2}] = &visit{session: session{Namespace: "greedy", Until: until}, end: func() {}, requests: 1}
+	}
+	if _, err := v.enter(session{Namespace: "greedy", Token: "one more"}, ""); !errors.Is(err, errFull) {
+		t.Errorf("a namespace has more sessions than its bound: %v", err)
+	}
 	s := session{Namespace: "none", Token: "mine", Until: until}
 	for i := range maxRequests + 1 {
 		if _, err := v.enter(s, ""); (err != nil) != (i == maxRequests) {

@@ -42,12 +42,16 @@ import (
 const (
 	// maxSessions bounds the sessions whose pages one replica keeps current. Each has four watches and the log of a namespace.
 	maxSessions = 256
+	// maxOfNamespace keeps one partner, who may get many links, from taking the room of the others.
+	maxOfNamespace = 32
 	// maxRequests bounds the requests of one session that are open at once, streams included.
 	maxRequests = 16
 	// idleTime is how long pages without a visitor are kept current.
 	idleTime = time.Minute
 	// reviewEvery is the interval at which the rights of open sessions are reviewed.
 	reviewEvery = 15 * time.Second
+	// lastWrite is how long what is being written to a visitor may take when the visit ends.
+	lastWrite = 5 * time.Second
 )
 
 // session is what a cookie holds.
@@ -60,6 +64,7 @@ type session struct {
 
 var (
 	errBusy = errors.New("too many visitors are here: try again in a minute")
+	errFull = errors.New("too many visitors of your namespace are here: sign out elsewhere, and try again in a minute")
 	errOpen = errors.New("too many pages of this session are open: close some")
 )
 
@@ -144,7 +149,12 @@ func (v *visits) serve(w http.ResponseWriter, r *http.Request, s session) error 
 	defer v.leave(mine)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(mine.ctx, cancel)() //nolint:contextcheck // The request ends with its visit, too.
+	//nolint:contextcheck // The request ends with its visit, too.
+	defer context.AfterFunc(mine.ctx, func() {
+		cancel()
+		// A visitor who does not read would hold the stream for ever.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(lastWrite))
+	})()
 	mine.pages.ServeHTTP(w, r.WithContext(ctx))
 	return nil
 }
@@ -159,6 +169,8 @@ func (v *visits) enter(s session, unread string) (*visit, error) {
 	switch {
 	case v.ended, mine == nil && len(v.open) >= maxSessions:
 		return nil, errBusy
+	case mine == nil && v.of(s.Namespace) >= maxOfNamespace:
+		return nil, errFull
 	case mine != nil && mine.requests >= maxRequests:
 		return nil, errOpen
 	case mine == nil:
@@ -176,6 +188,17 @@ func (v *visits) enter(s session, unread string) (*visit, error) {
 	}
 	mine.requests++
 	return mine, nil
+}
+
+// of returns the number of visits of a namespace. It is called with the lock.
+func (v *visits) of(namespace string) int {
+	n := 0
+	for _, other := range v.open {
+		if other.Namespace == namespace {
+			n++
+		}
+	}
+	return n
 }
 
 func (v *visits) leave(mine *visit) {
