@@ -56,7 +56,7 @@ var (
 		"Enabled Postbacks whose condition EndpointHealthy is False, by its reason. Reported by the elected manager.",
 		metric.Values("reason", v1alpha1.UnhealthyReasons...))
 	rotationOverdue = metric.Manager.GaugeDesc("postback_rotation_overdue_seconds",
-		"Age of the longest overdue rotation or end of a previous key; 0 if none is overdue. Reported by the elected manager.")
+		"How long the most overdue rotation, or expiry of a previous key, has been overdue; 0 if none is. Reported by the elected manager.")
 	oldestKey = metric.Manager.GaugeDesc("postback_oldest_signing_key_age_seconds",
 		"Age of the oldest current key of all generated ones; 0 if there is none. Reported by the elected manager.")
 )

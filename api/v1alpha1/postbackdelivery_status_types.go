@@ -196,7 +196,7 @@ type DeliveryRound struct {
 	StartTime *metav1.MicroTime `json:"startTime,omitempty"`
 }
 
-// PostbackDeliveryStatus is the log of a delivery.
+// PostbackDeliveryStatus is the record of a delivery's attempts.
 //
 // +structType=atomic
 type PostbackDeliveryStatus struct {

@@ -29,8 +29,8 @@ const (
 
 var (
 	eventsTotal = metric.Dispatcher.Counters("postback_ingest_events_total",
-		"Posted events, by result: one for each event and matching Postback; one (NoMatch) for an event that "+
-			"matches none; and one (Invalid) for a request with invalid content.",
+		"Posted and published events, by result: one for each event and matching Postback; one (NoMatch) for an event that "+
+			"matches none; and one (Invalid) for a request or message with invalid content.",
 		metric.Values("result", append([]intake.Result{noMatch, invalid}, results...)...))
 
 	reasonsTotal = metric.Dispatcher.Counters("postback_ingest_reasons_total",

@@ -33,15 +33,14 @@ import (
 )
 
 const (
-	// progressKept is how long the deliveries of a request that was not stored as a whole are remembered after the newest try.
+	// progressKept is how long the deliveries of a partly stored request are remembered after the newest try.
 	progressKept = 10 * time.Minute
 	// maxProgress is how many deliveries are remembered, about 15 MB.
 	maxProgress = 5 * maxDeliveries
 )
 
-// progress remembers the deliveries that are stored of requests that are not stored as a whole. Their producers send the
-// same requests again. A known delivery costs a repeat no request to the store. Each repeat begins with the missing
-// deliveries, so the repeats end. It is safe for concurrent use.
+// progress remembers the stored deliveries of partly stored requests. Producers repeat such requests. A repeat skips remembered
+// deliveries and begins with the missing ones, so the repeats end. It is safe for concurrent use.
 type progress struct {
 	clock clock.PassiveClock
 

@@ -180,8 +180,8 @@ const (
 	maxBody = 1 << 20
 )
 
-// leavesNoRoom reports whether a delivery leaves no room for its log. It could be stored, but its attempts could not be
-// recorded, or its body exceeds the bound of the API.
+// leavesNoRoom reports whether a delivery is so large that its attempts could not be recorded, or its body exceeds the bound of
+// the API.
 func leavesNoRoom(d *v1alpha1.PostbackDelivery) bool {
 	const room = maxStored - maxStatus
 	if len(d.Spec.Body) > maxBody {

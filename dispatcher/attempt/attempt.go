@@ -54,8 +54,8 @@ type Cause struct {
 	TakenOver bool
 }
 
-// takenOverNote is in the log of an attempt that was taken over, because the endpoint may have seen one more than the
-// log shows.
+// takenOverNote is in the message of an attempt that was taken over: the endpoint may have received one request more than the
+// record shows.
 const takenOverNote = "made by another replica, because the first one was busy or gone and recorded no attempt " +
 	"in its time; the endpoint may have received the event before"
 

@@ -47,7 +47,7 @@ type look struct {
 	// first is the number of the stream's first message.
 	first uint64
 	until time.Time
-	// ended says that nothing older is wanted, asked that it was asked how much there is.
+	// ended is set once nothing older is wanted, asked once ask was called.
 	ended, asked bool
 
 	seen, bytes int

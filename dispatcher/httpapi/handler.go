@@ -53,7 +53,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if err := a.Write(w); err != nil {
 		s.options.Log.V(1).Info("Answer not sent", "namespace", namespace, "reason", err.Error())
 	}
-	// Every request comes by here: what nobody reads is not put together.
+	// This runs for every request, so it builds the fields only if the level is enabled.
 	if log := s.options.Log.V(1); log.Enabled() {
 		log.Info("Answered request", summary(r, namespace, events, a, took)...)
 	}

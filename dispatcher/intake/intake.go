@@ -14,9 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package intake is what becomes of a delivery between acceptance, which knows that an event is for a Postback, and the attempts.
-// There is more than one way to keep it until then: this package has the one by the Kubernetes API, and package jetstream
-// another one.
+// Package intake stores accepted deliveries until their first attempt. It defines the results of storing, and the default intake,
+// which creates PostbackDeliveries. Package jetstream has the other intake.
 package intake
 
 import (

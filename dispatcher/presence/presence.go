@@ -80,8 +80,8 @@ func (p *Presence) Start(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("presence").WithValues("identity", p.Identity)
 	ticker := p.Clock.NewTicker(lookEvery)
 	defer ticker.Stop()
-	// An earlier process of this identity that was killed may have left its Lease, which speaks for an index that is
-	// gone.
+	// An earlier process of this identity may have been killed and left its Lease. The Lease claims routes that only that
+	// process had loaded.
 	p.leave(ctx)
 	var (
 		told    state

@@ -184,7 +184,8 @@ var tokenErrors = map[string]string{
 	"invalid_scope":          ": see spec.auth.oauth2.scopes",
 }
 
-// tokenFault says why there is no token, without anything that the authorisation server wrote but a code.
+// tokenFault returns the error of a failed token request. It quotes the status, a known error code and the target of a redirect,
+// never the text of the authorisation server.
 func tokenFault(ctx context.Context, err error) error {
 	fault := &authError{outcome: v1alpha1.OutcomeAuthenticationFailed}
 	const server = "no token from spec.auth.oauth2.tokenURL: "

@@ -14,8 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package unfinished is a replica's one index of unfinished deliveries: how many a Postback has, which they are, whether one is
-// among them or was until a moment ago, and when one changes. It does not decide what to do with them.
+// Package unfinished is a replica's one index of unfinished PostbackDeliveries: how many a Postback has, which they are, whether
+// one is among them or was until a moment ago, and when one changes. It does not decide what to do with them. Messages in the
+// stream of the JetStream intake are not in it: package jetstream counts those.
 package unfinished
 
 import (

@@ -31,7 +31,7 @@ import (
 )
 
 // CacheOptions make a cache hold unfinished deliveries only, and only their fields that decisions need. A delivery leaves the
-// watch when it is finished, so memory does not grow with the log.
+// watch when it is finished, so memory does not grow with the finished deliveries.
 func CacheOptions(namespaces watched.Namespaces) cache.ByObject {
 	return cache.ByObject{
 		Namespaces: namespaces.Cache(),

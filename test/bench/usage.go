@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-// tick is the unit in which Linux tells the time of a CPU, for every architecture that Go knows.
+// tick is Linux's unit of CPU time in /proc (USER_HZ, 100 Hz), the same on every architecture that Go supports.
 const tick = 10 * time.Millisecond
 
 // usage is what processes have used, by name.

@@ -102,7 +102,7 @@ func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attemp
 	case attempt.Outcome == v1alpha1.OutcomeSucceeded:
 		setDelivered(d, attempt, end)
 	case status.Phase.Finished() && !newRound:
-		// Another replica finished the delivery meanwhile: this attempt only joins the log.
+		// Another replica finished the delivery meanwhile: this attempt only joins the record.
 	default:
 		setFailure(d, r, attempt, end)
 	}
@@ -116,7 +116,7 @@ func Newest(d *v1alpha1.PostbackDelivery) *v1alpha1.Attempt {
 	return nil
 }
 
-// recorded reports whether an attempt is in the log: an earlier write of it may have succeeded without an answer. Two
+// recorded reports whether an attempt is on record: an earlier write of it may have succeeded without an answer. Two
 // attempts of one delivery never begin in the same microsecond.
 func recorded(status *v1alpha1.PostbackDeliveryStatus, attempt v1alpha1.Attempt) bool {
 	for i := range status.Attempts {
