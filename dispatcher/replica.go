@@ -71,7 +71,7 @@ type replica struct {
 	routes     *route.Index
 	unfinished *unfinished.Index
 	election   *retry.Election
-	restored   *adopt.Adopter
+	adopter    *adopt.Adopter
 	attempter  *attempt.Attempter
 	lanes      *lane.Lanes
 	// streams is nil unless deliveries go through NATS.
@@ -139,7 +139,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 	}
 	return errors.Join(
 		mgr.Add(everyReplica(health.run)),
-		r.addIngest(func() bool { return watch.HasSynced() && r.unfinished.HasSynced() }),
+		r.addDoors(func() bool { return watch.HasSynced() && r.unfinished.HasSynced() }),
 		mgr.Add(&presence.Announcement{Client: clientset, Namespace: o.Namespace, Intake: o.Intake, Clock: r.clock}),
 		mgr.Add(&presence.Presence{
 			Client: clientset, Namespace: o.Namespace, Identity: o.Identity, Owner: o.Pod, Watched: o.Watched,
@@ -156,13 +156,13 @@ func (r *replica) addRetries() error {
 	if err != nil {
 		return err
 	}
-	r.restored = &adopt.Adopter{Client: r.live, Routes: r.routes, Clock: r.clock}
+	r.adopter = &adopt.Adopter{Client: r.live, Routes: r.routes, Clock: r.clock}
 	r.election = &retry.Election{
 		Client: r.clientset, Namespace: r.options.Namespace, Identity: r.options.Identity, Finished: finished,
 	}
 	r.election.Reconciler = &retry.Reconciler{
 		Unfinished: r.unfinished, Live: r.live, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, Clock: r.clock,
-		Restored: r.restored, Elected: r.election.Elected, HoldsLease: r.election.HoldsLease,
+		Adopter: r.adopter, Elected: r.election.Elected, HoldsLease: r.election.HoldsLease,
 	}
 	if err := retry.Setup(r.mgr, r.election.Reconciler); err != nil {
 		return err
@@ -186,7 +186,7 @@ func (r *replica) wake(changed *route.Route) {
 		return
 	}
 	if !removed {
-		for _, key := range r.restored.PopWaiting(types.NamespacedName{Namespace: changed.Namespace, Name: changed.Name}) {
+		for _, key := range r.adopter.PopWaiting(types.NamespacedName{Namespace: changed.Namespace, Name: changed.Name}) {
 			r.election.Reconciler.Request(key)
 			r.election.Reconciler.Add(key)
 		}
@@ -194,8 +194,8 @@ func (r *replica) wake(changed *route.Route) {
 	r.election.Reconciler.Wake(changed)
 }
 
-// addIngest adds the server for events, the first attempts of what it stores, and the probes.
-func (r *replica) addIngest(synced func() bool) error {
+// addDoors adds the intake, the doors, the lanes and the probes.
+func (r *replica) addDoors(synced func() bool) error {
 	log, maxBody := r.options.Log.WithName("ingest"), cmp.Or(r.options.MaxBodyBytes, httpapi.DefaultMaxBodyBytes)
 	in, err := r.addIntake(synced)
 	if err != nil {

@@ -50,8 +50,8 @@ func (r *Reconciler) Source() source.Source {
 
 // changed puts a delivery into the queue that came, changed or left. Its lane learns from the newest attempt first: another replica
 // may have made that attempt and got a Retry-After.
-func (r *Reconciler) changed(d *v1alpha1.PostbackDelivery, left bool) {
-	if !left {
+func (r *Reconciler) changed(d *v1alpha1.PostbackDelivery, gone bool) {
+	if !gone {
 		if a, target := delivery.Newest(d), r.Routes.Of(d.Namespace, d.Spec.PostbackRef); a != nil && target != nil {
 			r.Lanes.Observe(target, a)
 		}

@@ -35,7 +35,7 @@ import (
 // followed is an index whose changes the test tells.
 type followed struct {
 	lookup
-	tell func(d *v1alpha1.PostbackDelivery, left bool)
+	tell func(d *v1alpha1.PostbackDelivery, gone bool)
 }
 
 func (f *followed) Follow(tell func(*v1alpha1.PostbackDelivery, bool)) { f.tell = tell }
@@ -55,14 +55,14 @@ func TestChangedDeliveryIsQueued(t *testing.T) {
 	fresh := v1alpha1.PostbackDelivery{ObjectMeta: attempted.ObjectMeta}
 	for name, test := range map[string]struct {
 		delivery v1alpha1.PostbackDelivery
-		left     bool
+		gone     bool
 		route    *route.Route
 		learned  int
 	}{
-		"after an attempt of another replica":         {delivery: attempted, route: &route.Route{}, learned: 1},
-		"before its first attempt":                    {delivery: fresh, route: &route.Route{}},
-		"without a route":                             {delivery: attempted},
-		"which left: its attempt may be an older one": {delivery: attempted, left: true, route: &route.Route{}},
+		"after an attempt of another replica":            {delivery: attempted, route: &route.Route{}, learned: 1},
+		"before its first attempt":                       {delivery: fresh, route: &route.Route{}},
+		"without a route":                                {delivery: attempted},
+		"which is gone: its attempt may be an older one": {delivery: attempted, gone: true, route: &route.Route{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -71,7 +71,7 @@ func TestChangedDeliveryIsQueued(t *testing.T) {
 			queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 			t.Cleanup(queue.ShutDown)
 			g.Expect(r.Source().Start(t.Context(), queue)).To(Succeed())
-			index.tell(&test.delivery, test.left)
+			index.tell(&test.delivery, test.gone)
 			g.Expect(lanes.attempts).To(Equal(test.learned))
 			g.Expect(queue.Len()).To(Equal(1))
 			key, _ := queue.Get()

@@ -68,12 +68,12 @@ type Unfinished interface {
 	Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error)
 	Of(r *route.Route) []*v1alpha1.PostbackDelivery
 	All() []*v1alpha1.PostbackDelivery
-	// Follow calls f for each delivery, and from then on for each that comes, changes or has left.
-	Follow(f func(d *v1alpha1.PostbackDelivery, left bool))
+	// Follow calls f for each delivery, and from then on for each that comes, changes or is gone.
+	Follow(f func(d *v1alpha1.PostbackDelivery, gone bool))
 }
 
-// Restored handles deliveries without an owner, which come from a backup.
-type Restored interface {
+// Adopter gives deliveries without an owner, from a restored backup, to the Postbacks of their names.
+type Adopter interface {
 	// Adopt returns when to call it again, or 0, and false if the delivery is like any other.
 	Adopt(ctx context.Context, key types.NamespacedName) (time.Duration, bool, error)
 }
@@ -92,7 +92,7 @@ type Reconciler struct {
 	Lanes     Lanes
 	Attempter Attempter
 	Clock     clock.PassiveClock
-	Restored  Restored
+	Adopter   Adopter
 	// Elected reports whether this replica owns the retries, and so reconciles deliveries.
 	Elected func() bool
 	// HoldsLease reports whether it owns them for certain, and so may attempt them.
@@ -154,13 +154,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{}, nil
 }
 
-// adopt adopts a delivery that a restore left without an owner, and reports whether nothing else is to be done.
+// adopt adopts a delivery without an owner, and reports whether this reconcile is done.
 func (r *Reconciler) adopt(ctx context.Context, d *v1alpha1.PostbackDelivery) (after time.Duration, taken bool, err error) {
-	if r.Restored == nil || adopt.Owned(d) || !d.DeletionTimestamp.IsZero() {
+	if r.Adopter == nil || adopt.Owned(d) || !d.DeletionTimestamp.IsZero() {
 		return 0, false, nil
 	}
 	key := client.ObjectKeyFromObject(d)
-	after, taken, err = r.Restored.Adopt(ctx, key)
+	after, taken, err = r.Adopter.Adopt(ctx, key)
 	if err != nil || after > 0 {
 		r.Request(key) // It may be finished by then, and the next reconcile has to find it, too.
 	}

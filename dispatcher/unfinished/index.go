@@ -60,15 +60,15 @@ type Index struct {
 
 	// telling is held while a change is applied and told, and locked before mu: followers hear of one change after the other.
 	telling   sync.Mutex
-	followers []func(d *v1alpha1.PostbackDelivery, left bool)
+	followers []func(d *v1alpha1.PostbackDelivery, gone bool)
 
 	mu sync.RWMutex
 	// byPostback holds the cache's objects by Postback and name.
 	byPostback map[postback]map[string]*v1alpha1.PostbackDelivery
 	size       int
-	// left is when deliveries left the cache, as far as recall reaches.
-	left  map[types.NamespacedName]time.Time
-	swept time.Time
+	// departed is when deliveries left the cache, as far as recall reaches.
+	departed map[types.NamespacedName]time.Time
+	swept    time.Time
 }
 
 // New returns an Index that follows a cache with CacheOptions. Recent knows a delivery for the time recall after it has left the
@@ -90,7 +90,7 @@ func New(ctx context.Context, c cache.Cache, recall time.Duration, now clock.Pas
 func newIndex(c client.Reader, recall time.Duration, now clock.PassiveClock) *Index {
 	return &Index{
 		cache: c, clock: now, recall: recall,
-		byPostback: map[postback]map[string]*v1alpha1.PostbackDelivery{}, left: map[types.NamespacedName]time.Time{},
+		byPostback: map[postback]map[string]*v1alpha1.PostbackDelivery{}, departed: map[types.NamespacedName]time.Time{},
 	}
 }
 
@@ -147,13 +147,13 @@ func (x *Index) Recent(d *v1alpha1.PostbackDelivery) bool {
 	if _, ok := x.byPostback[postbackOf(d)][d.Name]; ok {
 		return true
 	}
-	at, ok := x.left[client.ObjectKeyFromObject(d)]
+	at, ok := x.departed[client.ObjectKeyFromObject(d)]
 	return ok && x.clock.Since(at) <= x.recall
 }
 
-// Follow calls f for each unfinished delivery, and from then on for each that comes, changes or has left. It calls f for one at a
+// Follow calls f for each unfinished delivery, and from then on for each that comes, changes or is gone. It calls f for one at a
 // time, after the Index has applied the change. f may ask the Index anything, and must not block.
-func (x *Index) Follow(f func(d *v1alpha1.PostbackDelivery, left bool)) {
+func (x *Index) Follow(f func(d *v1alpha1.PostbackDelivery, gone bool)) {
 	x.telling.Lock()
 	defer x.telling.Unlock()
 	x.followers = append(x.followers, f)
@@ -214,7 +214,7 @@ func (x *Index) apply(before, now *v1alpha1.PostbackDelivery) {
 	x.size -= len(deliveries)
 	deliveries[now.Name] = now // Also an update: the object before must not stay in memory.
 	x.size += len(deliveries)
-	delete(x.left, client.ObjectKeyFromObject(now))
+	delete(x.departed, client.ObjectKeyFromObject(now))
 }
 
 func (x *Index) remove(d *v1alpha1.PostbackDelivery) {
@@ -233,10 +233,10 @@ func (x *Index) remember(key types.NamespacedName) {
 		return
 	}
 	now := x.clock.Now()
-	x.left[key] = now
+	x.departed[key] = now
 	if now.Sub(x.swept) < x.recall/2 {
 		return
 	}
 	x.swept = now
-	maps.DeleteFunc(x.left, func(_ types.NamespacedName, at time.Time) bool { return now.Sub(at) > x.recall })
+	maps.DeleteFunc(x.departed, func(_ types.NamespacedName, at time.Time) bool { return now.Sub(at) > x.recall })
 }

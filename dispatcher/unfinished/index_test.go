@@ -130,13 +130,13 @@ func TestIndexAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x := newIndex(nil, recall, clocktesting.NewFakePassiveClock(time.Now()))
 			var followed []string
-			x.Follow(func(d *v1alpha1.PostbackDelivery, left bool) {
+			x.Follow(func(d *v1alpha1.PostbackDelivery, gone bool) {
 				state := d.Name + "@" + d.ResourceVersion
-				if left {
+				if gone {
 					state = "-" + state
 				}
 				followed = append(followed, state)
-				if listed := slices.Contains(x.All(), d); listed == left {
+				if listed := slices.Contains(x.All(), d); listed == gone {
 					t.Errorf("at %s, All() holds it: %t", state, listed)
 				}
 			})
@@ -209,7 +209,7 @@ func TestRecallIsBounded(t *testing.T) {
 		x.handler().OnAdd(d, false)
 		x.handler().OnDelete(d)
 		c.SetTime(c.Now().Add(time.Second))
-		most = max(most, len(x.left))
+		most = max(most, len(x.departed))
 	}
 	if limit := int(recall.Seconds())*3/2 + 1; most > limit {
 		t.Errorf("%d deliveries were remembered, more than the %d that leave in one and a half times the recall", most, limit)
@@ -225,8 +225,8 @@ func TestFollowerThatComesLater(t *testing.T) {
 	one, two := named("acme", "crm", "one", "1"), named("acme", "crm", "two", "1")
 	x.handler().OnAdd(one, true)
 	var followed []string
-	x.Follow(func(d *v1alpha1.PostbackDelivery, left bool) {
-		followed = append(followed, fmt.Sprint(d.Name, " ", left))
+	x.Follow(func(d *v1alpha1.PostbackDelivery, gone bool) {
+		followed = append(followed, fmt.Sprint(d.Name, " ", gone))
 	})
 	x.handler().OnAdd(two, false)
 	x.handler().OnDelete(one)
