@@ -137,7 +137,7 @@ func (s *streak) message() string {
 func (l *lane) health(now time.Time) (h Health, changed bool) {
 	h, known := l.assess(now)
 	before := l.peer.reported
-	if !known || h.Status == metav1.ConditionTrue && before.Status == "" && !l.peer.known {
+	if !known || h.Status == metav1.ConditionTrue && before.Status == "" && !l.peer.mayBeOnRecord {
 		return h, false
 	}
 	h.News = h.Status != before.Status || h.Reason != before.Reason
@@ -209,7 +209,7 @@ func (p *peer) unproven() (h Health, known bool) {
 		return p.streak.failing(Wait{}), true
 	case paused:
 		since = "the pause that the endpoint asked for"
-	case !p.succeeds || !p.known || p.reported.Status != "" || p.streak.failures > 0:
+	case !p.ofPredecessor || !p.mayBeOnRecord || p.reported.Status != "" || p.streak.failures > 0:
 		return Health{}, false
 	}
 	return Health{Status: metav1.ConditionUnknown, Reason: v1alpha1.UnprovenReason, Message: "No attempt succeeded since " + since + "."}, true

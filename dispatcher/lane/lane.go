@@ -210,7 +210,7 @@ func (l *lane) troubledSlots() int {
 func (l *lane) end(now time.Time, from *peer, probe bool, a *v1alpha1.Attempt) {
 	p := l.peer
 	probe = probe && from == p
-	if a == nil || !p.taught(a) {
+	if a == nil || !p.madeHere(a) {
 		p.breaker.end(now, probe, false, false)
 		return
 	}

@@ -260,7 +260,7 @@ func (l *Lanes) scan() (wait time.Duration, done bool) {
 			l.note(soonest) // The pause may be over although no work waited for its end.
 		}
 	}
-	done = l.closed && l.left() == 0 || l.stop.Err() != nil
+	done = l.closed && l.remaining() == 0 || l.stop.Err() != nil
 	reports := l.reports
 	l.reports = nil
 	l.mu.Unlock()
@@ -279,13 +279,13 @@ func (l *Lanes) setWake(lane *lane) {
 	}
 }
 
-// left counts the attempts in flight and the work that waits.
-func (l *Lanes) left() int {
-	left := l.inFlight
+// remaining counts the attempts in flight and the work that waits.
+func (l *Lanes) remaining() int {
+	n := l.inFlight
 	for _, lane := range l.lanes {
-		left += lane.waiting()
+		n += lane.waiting()
 	}
-	return left
+	return n
 }
 
 // tell wakes Run.
@@ -314,8 +314,8 @@ func (l *Lanes) of(r *route.Route) *lane {
 				continue
 			}
 			// It has failed, and the owner of the retries before may have reported that: report the next success.
-			made.peer.known = true
-			if made.peer.taught(newest) {
+			made.peer.mayBeOnRecord = true
+			if made.peer.madeHere(newest) {
 				made.peer.observe(newest, r.Generation)
 				made.peer.troubled = made.peer.troubled || trouble(newest)
 			}
@@ -334,7 +334,7 @@ func (l *Lanes) note(lane *lane) {
 		return
 	}
 	if h, changed := lane.health(l.options.Clock.Now()); changed {
-		lane.peer.reported, lane.peer.known = h, true
+		lane.peer.reported, lane.peer.mayBeOnRecord = h, true
 		l.reports = append(l.reports, report{lane.route, h})
 		l.tell()
 	}

@@ -36,10 +36,10 @@ type peer struct {
 	// troubled is set while the last attempt found the endpoint in trouble.
 	troubled bool
 	streak   streak
-	// reported is the health that was reported last. known says that one may be on record nevertheless, and succeeds that
-	// it is of another endpoint.
-	reported        Health
-	known, succeeds bool
+	// reported is the last reported health. mayBeOnRecord is set if status may have a health although reported is empty.
+	// ofPredecessor is set if that health is of the previous endpoint.
+	reported                     Health
+	mayBeOnRecord, ofPredecessor bool
 	// counted is the number of failures in the message that was reported last.
 	counted int
 }
@@ -69,16 +69,16 @@ func (p *peer) successor(since int64, recovery Recovery) *peer {
 		next.breaker.open()
 	}
 	// The health of the previous endpoint may be on record.
-	next.known, next.succeeds = p.known || p.reported != Health{}, true
+	next.mayBeOnRecord, next.ofPredecessor = p.mayBeOnRecord || p.reported != Health{}, true
 	return next
 }
 
-// taught reports whether an attempt was made at this endpoint.
-func (p *peer) taught(a *v1alpha1.Attempt) bool { return a.PostbackGeneration >= p.since }
+// madeHere reports whether an attempt was made at this endpoint.
+func (p *peer) madeHere(a *v1alpha1.Attempt) bool { return a.PostbackGeneration >= p.since }
 
 // observe learns from an attempt on record, of this replica or another. current is the generation that the lane knows.
 func (p *peer) observe(a *v1alpha1.Attempt, current int64) {
-	if !p.taught(a) {
+	if !p.madeHere(a) {
 		return
 	}
 	if at := a.RetryAfterTime; at != nil && (at.After(p.retryAfter.until) || a.PostbackGeneration > max(current, p.retryAfter.generation)) {
