@@ -62,8 +62,8 @@ type dialog struct {
 	Secret  string
 	Show    bool
 	Sharing []string
-	// Held is the reason why redeliveries wait for their endpoint, or "".
-	Held string
+	// WaitReason is the reason why redeliveries wait for their endpoint, or "".
+	WaitReason string
 	// OldKeyEnds is the end of the key that was replaced, zero if it signs no longer.
 	OldKeyEnds time.Time
 	// stream may hold what is to be sent again. It is nil if there is none.

@@ -36,7 +36,7 @@ const rotationPatience = 20 * time.Second
 
 // prepareAgain finds out what a redelivery of many waits for. One of a single event passes more: see internal/waiting.
 func prepareAgain(c *Console, d *dialog) {
-	d.Held = waiting.Endpoint(d.P, c.clock.Now()).Sentence
+	d.WaitReason = waiting.Endpoint(d.P, c.clock.Now()).Sentence
 }
 
 // doAgain asks for what failed or is unfinished to be sent again.

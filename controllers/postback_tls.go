@@ -93,13 +93,13 @@ func (r *PostbackReconciler) resolveClientCertificate(ctx context.Context, s *po
 		s.readiness = key.invalid(v1alpha1.InvalidTLSReason, mistake)
 		return nil
 	}
-	watchValidity(s, secret, pair)
+	warnOfValidity(s, secret, pair)
 	return nil
 }
 
-// watchValidity warns of a client certificate that most endpoints refuse. It is sent nevertheless, for theirs is the
-// decision, and their clock.
-func watchValidity(s *postbackScope, secret string, leaf *x509.Certificate) {
+// warnOfValidity warns of a client certificate outside its validity, and requeues for its next change. The dispatcher still
+// presents the certificate: only the endpoint's clock and policy decide.
+func warnOfValidity(s *postbackScope, secret string, leaf *x509.Certificate) {
 	switch {
 	case s.now.Before(leaf.NotBefore):
 		s.requeue.at(leaf.NotBefore)

@@ -77,7 +77,7 @@ type Options struct {
 	// RequestStores and TotalStores bound the deliveries that are stored at once, by one request and by all. The defaults are 16
 	// and 256.
 	RequestStores, TotalStores int
-	// Events, if it is there, gets the events on Postbacks whose filter fails.
+	// Events records a Kubernetes Event on each Postback whose filter fails. It may be nil.
 	Events events.EventRecorder
 	// Traces, if it is there, gets the spans of stored deliveries.
 	Traces *trace.Traces

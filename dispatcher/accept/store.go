@@ -39,7 +39,7 @@ func (a *Acceptor) store(ctx context.Context, namespace string, events []event.P
 	results := make(Results, len(events))
 	inRequest := make(chan struct{}, a.options.RequestStores)
 	first := firstByID(events)
-	var stores sync.WaitGroup
+	var running sync.WaitGroup
 	for i := range events {
 		e := &events[i]
 		deliveries := make([]DeliveryResult, len(matched[i]))
@@ -53,18 +53,18 @@ func (a *Acceptor) store(ctx context.Context, namespace string, events []event.P
 				deliveries[j] = DeliveryResult{Postback: r.Name, Result: intake.Unstored, Err: err}
 				continue
 			}
-			store := func() {
+			storeThis := func() {
 				defer release(inRequest, a.stores)
 				deliveries[j] = a.storeOne(ctx, namespace, e, in, r)
 			}
 			if i == len(events)-1 && j == len(matched[i])-1 {
-				store() // The last, or the only one, needs no goroutine, whose stack would have to grow first.
+				storeThis() // The last, or the only one, needs no goroutine, whose stack would have to grow first.
 			} else {
-				stores.Go(store)
+				running.Go(storeThis)
 			}
 		}
 	}
-	stores.Wait()
+	running.Wait()
 	for i := range events {
 		if first[i] != i {
 			repeat(results[i].Deliveries, results[first[i]].Deliveries)

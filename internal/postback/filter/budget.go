@@ -52,7 +52,7 @@ func (b *budget) ResolveName(name string) (any, bool) {
 
 func (b *budget) exhausted() bool { return b.left < 0 }
 
-// spend reports whether a cost can be paid.
+// spend charges a cost, and reports whether the budget covered it.
 func (b *budget) spend(cost int) bool {
 	if b.left < 0 {
 		return false
@@ -65,7 +65,7 @@ func (b *budget) spend(cost int) bool {
 	return true
 }
 
-// pay reports whether a cost can be paid in an evaluation. Constant evaluation at compile time costs nothing.
+// pay charges a cost to the budget of an evaluation, and reports whether the budget covered it. Constant evaluation at compile time costs nothing.
 func pay(frame *interpreter.ExecutionFrame, cost int) bool {
 	found, ok := frame.ResolveName(budgetName)
 	if !ok {
