@@ -58,8 +58,8 @@ func decode(t *testing.T, path string, object any) {
 	}
 }
 
-// What selects Pods by labels selects those of the Deployment of the same name: a selector that selects nothing protects
-// nothing, and no server complains about it.
+// Each selector matches the Pods of the Deployment of its name. A selector that matches nothing protects nothing, and no server
+// complains about it.
 func TestSelectorsSelectThePods(t *testing.T) {
 	for _, part := range []string{"manager", "dispatcher"} {
 		template := deployment(t, "postback-"+part).Spec.Template

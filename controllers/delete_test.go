@@ -66,7 +66,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	}
 }
 
-// Whatever is deleted first, a deletion ends.
+// A deletion ends in every order of deletions.
 func TestDeleteWithMissingSecret(t *testing.T) {
 	tests := map[string]func(*bench){
 		"the core Secret":    func(b *bench) { b.must(b.direct.Delete(b.ctx, b.secret("crm"))) },

@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/header"
 )
 
-// Whatever the API takes gets a status.
+// Every spec that the API server accepts gets a status.
 func TestLongestSpecGetsAStatus(t *testing.T) {
 	b := newBench(t)
 	b.heartbeat("a", loadedEverything)

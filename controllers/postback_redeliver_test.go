@@ -302,7 +302,7 @@ func TestInvalidRedeliverSinceIsRefused(t *testing.T) {
 	}
 }
 
-// What is delivered, changed or deleted between the list and the mark is treated as it is by then.
+// The mark applies to the present state of deliveries that are delivered, changed or deleted after the list.
 func TestRedeliverSinceSeesWhatChangesMeanwhile(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))

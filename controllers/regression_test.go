@@ -70,7 +70,7 @@ func TestCreateThatTheCacheDoesNotShowIsAdopted(t *testing.T) {
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 }
 
-// What is due is known from the Secret, not from a status that may be old.
+// The Secret decides whether a rotation is due, because the status may be stale.
 func TestStaleStatusDoesNotRotateTwice(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(2*time.Hour, time.Hour) }))

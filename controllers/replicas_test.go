@@ -53,7 +53,7 @@ func TestReplicasAcknowledge(t *testing.T) {
 	checkAcknowledged(t, r, "10", Acknowledgement{Live: 4, Loaded: 1})
 	checkAcknowledged(t, r, "9", Acknowledgement{Live: 4, Loaded: 2})
 
-	// Who waits is woken when a replica gets further, once.
+	// Waiting Postbacks are requeued once when a replica loads more.
 	if r.queue.Len() != 0 {
 		t.Errorf("%d woken for nothing", r.queue.Len())
 	}

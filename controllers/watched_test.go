@@ -28,8 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// What the installation holds of a namespace that is not watched is not this manager's to judge: it may not ask for the
-// Postback.
+// The manager leaves route Secrets of unwatched namespaces alone, because it must not read their Postbacks.
 func TestManagerLeavesRoutesOfOtherNamespacesAlone(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)

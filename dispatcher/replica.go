@@ -187,7 +187,7 @@ func (r *replica) wake(changed *route.Route) {
 	}
 	if !removed {
 		for _, key := range r.adopter.PopWaiting(types.NamespacedName{Namespace: changed.Namespace, Name: changed.Name}) {
-			r.election.Reconciler.Request(key)
+			r.election.Reconciler.ReconcileFinished(key)
 			r.election.Reconciler.Add(key)
 		}
 	}

@@ -98,7 +98,7 @@ func TestLogFitsIntoATerminal(t *testing.T) {
 	}
 }
 
-// What an endpoint writes neither moves the cursor nor turns a line around.
+// Text from an endpoint neither moves the cursor nor reverses a line.
 func TestVisible(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain ä €":        "plain ä €",

@@ -32,7 +32,7 @@ func TestPostbackFilterAndFormat(t *testing.T) {
 
 		{"filter as long as can be", "spec: {filter: " + strings.Repeat("x", 4096) + "}", nil},
 		{"filter of several lines", `spec: {filter: "event.data.a > 1 &&\n  event.id != ''"}`, nil},
-		// What compiles the manager decides, which tells the position.
+		// The manager compiles filters, because its error names the position.
 		{"filter that does not compile", `spec: {filter: "event.data.a >"}`, nil},
 		{"JSON", `spec: {format: JSON}`, nil},
 		{"CloudEvents", `spec: {format: CloudEvents}`, nil},

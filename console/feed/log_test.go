@@ -150,7 +150,7 @@ func TestWhatChangedSince(t *testing.T) {
 	if _, _, _, ok := f.Since(crm, now+1); ok {
 		t.Error("a revision of another console is known")
 	}
-	// What is too long ago is known no more.
+	// The oldest removals are forgotten.
 	for i := range maxRemoved + 10 {
 		d := stored(fmt.Sprintf("x%05d", i), i, "1")
 		if f.sources[2].Add(d) != nil || f.sources[2].Delete(d) != nil {

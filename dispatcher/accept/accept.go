@@ -71,15 +71,15 @@ type Options struct {
 	// Synced reports whether Routes and Backlog are loaded. Before that, events match no Postback and are lost, so the doors
 	// accept none. The default is always true.
 	Synced func() bool
-	// Remember spares the store a repeat's duplicates, by a memory of the requests that were stored in part. The store must not
-	// be lost while this process lives: the API server's state ends the process (internal/rollback), a stream does not.
+	// Remember keeps the stored part of a failed request in memory, so that a repeat skips it. It is safe only if a loss of the
+	// store ends the process: internal/rollback does that for the API server, nothing does it for a stream.
 	Remember bool
 	// RequestStores and TotalStores bound the deliveries that are stored at once, by one request and by all. The defaults are 16
 	// and 256.
 	RequestStores, TotalStores int
 	// Events records a Kubernetes Event on each Postback whose filter fails. It may be nil.
 	Events events.EventRecorder
-	// Traces, if it is there, gets the spans of stored deliveries.
+	// Traces records the spans of stored deliveries. It is optional.
 	Traces *trace.Traces
 	// Clock ages the memory of Remember. The default is the real clock.
 	Clock clock.PassiveClock

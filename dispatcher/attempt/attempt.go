@@ -14,7 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package attempt makes attempts: it signs, sends and records.
+// Package attempt makes an attempt: it sends the signed request and records the outcome in the PostbackDelivery. It also makes
+// the first attempts of the deliveries that this replica stored.
 package attempt
 
 import (
@@ -177,9 +178,8 @@ func entered(before *v1alpha1.PostbackDeliveryStatus, after *v1alpha1.PostbackDe
 	return after.Status.Phase
 }
 
-// announce makes what changed for good known: metrics, and an event on the Postback. The API joins the events of one
-// reason on one Postback into a series. An outage of an endpoint therefore does not flood the cluster. Therefore
-// their notes name no delivery and no cause: they would be those of the first.
+// announce reports a new phase: a metric, and a Kubernetes Event on the Postback. Event notes name no delivery and no cause,
+// because the API merges Events of one reason into a series, which keeps the note of the first.
 func (a *Attempter) announce(r *route.Route, after *v1alpha1.PostbackDelivery) {
 	observePhase(after)
 	switch {

@@ -121,7 +121,7 @@ func TestGetAndEvent(t *testing.T) {
 	}
 }
 
-// What was somebody else's is not to be read by those who make a Postback or a namespace of the same name.
+// A new Postback or namespace of the same name must not expose the log of its predecessor.
 func TestADeletedPostbackTakesItsLogWithIt(t *testing.T) {
 	s := newSuite(t)
 	crm := s.postback("acme", "crm")

@@ -217,7 +217,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Of several addresses those that are closed are left out, and the others tried in turn.
+// The dialer skips blocked addresses of an endpoint and tries the others in turn.
 func TestSeveralAddresses(t *testing.T) {
 	dns, resolver := newDNS(t)
 	dns.set("mixed.test", []string{"10.0.0.1", "8.8.8.8", "127.0.0.1", "8.8.4.4", "2606:4700:4700::1111", "fd00::1"})

@@ -252,7 +252,7 @@ func TestHTTPProxy(t *testing.T) {
 			if len(p.requests()) != 2 {
 				t.Errorf("the proxy was asked for %q", p.requests())
 			}
-			// What is refused by its looks does not come to the proxy.
+			// URLs refused by their text do not reach the proxy.
 			for _, url := range []string{"http://127.0.0.1:8080", "http://[::1]:8080", "http://0x7f.1:8080", "http://169.254.169.254", "http://inner.test:25"} {
 				_, _, err := post(t, d, url)
 				if blocked := (*BlockedError)(nil); !errors.As(err, &blocked) {
@@ -378,7 +378,7 @@ func TestProxyFaults(t *testing.T) {
 			if !strings.Contains(err.Error(), test.text) {
 				t.Errorf("error %q does not say %q", err, test.text)
 			}
-			// What a proxy writes may repeat the credentials.
+			// The proxy's answer may repeat the credentials.
 			if strings.Contains(err.Error(), "OpenSSH") {
 				t.Errorf("error %q quotes the proxy", err)
 			}
@@ -450,7 +450,7 @@ func TestNoProxy(t *testing.T) {
 			t.Errorf("through the proxy to %s: %t", host, got)
 		}
 	}
-	// What goes past the proxy is under the rules.
+	// Connections that bypass the proxy obey the rules.
 	d = dialer(t, Options{Proxy: server.URL, NoProxy: "127.0.0.0/8"})
 	_, _, err := post(t, d, "http://"+address)
 	if blocked := (*BlockedError)(nil); !errors.As(err, &blocked) {

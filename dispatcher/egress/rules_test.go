@@ -81,7 +81,7 @@ func TestOpening(t *testing.T) {
 	}
 }
 
-// What was connected for one namespace must not serve another with other rules: net/http keeps connections by dialer.
+// A connection of one namespace must not serve another with other rules: net/http keeps connections by dialer.
 func TestNamespacesWithOwnRulesHaveOwnDialers(t *testing.T) {
 	e, err := New(Options{AllowCIDRs: List{"a=10.0.0.0/8", "b=10.0.0.0/8"}})
 	if err != nil {

@@ -128,7 +128,7 @@ func TestTooLargeOnceEscaped(t *testing.T) {
 	}
 }
 
-// What is stored leaves room for the longest log that there can be: an attempt that cannot be recorded is repeated.
+// Stored deliveries leave room for the longest list of attempts, because an attempt without a record is repeated.
 func TestStoredLeavesRoomForTheLog(t *testing.T) {
 	c := doors.Client(t, cp.Config)
 	namespace := doors.Namespace(t, c, "ingest-")

@@ -68,7 +68,7 @@ func sdkEvent(t *testing.T, id string) cloudevents.Event {
 
 const wantCE = `{"specversion":"1.0","id":"order 1","source":"/shop/orders","type":"sale.created","time":"2026-01-31T12:00:00.123Z","datacontenttype":"application/json","traceparent":"00-ab","data":{"amount":7}}`
 
-// What the SDK of CloudEvents sends in each mode arrives as the same event, and goes on as it was.
+// The CloudEvents SDK sends the same event in each mode, and the event is forwarded unchanged.
 func TestCloudEventsOfTheSDK(t *testing.T) {
 	e := sdkEvent(t, "order 1")
 	id := event.DerivedID("cloudevents", "/shop/orders", "order 1")

@@ -297,7 +297,7 @@ func TestQuotaExceeded(t *testing.T) {
 	if got.header.Get("Retry-After") != "30" || got.Type != "urn:postback:problem:no-room" {
 		t.Errorf("got Retry-After %q: %s", got.header.Get("Retry-After"), got.raw)
 	}
-	// What is there already counts no more, and the request as a whole is accepted.
+	// Stored duplicates do not count against the bound, and the request is accepted.
 	got = post(t, server.URL, namespace, `[{"id":"a","event":"x","data":{}},{"id":"b","event":"x","data":{}}]`)
 	if got.code != http.StatusAccepted || got.Events[0].Deliveries[0].Result != intake.Duplicate || got.Events[1].Deliveries[0].Result != intake.Refused {
 		t.Errorf("got %d: %s", got.code, got.raw)

@@ -323,7 +323,7 @@ func TestGoneSetsTheEndpointAside(t *testing.T) {
 	}
 }
 
-// What a replica that owned the retries before said of an endpoint is put right.
+// The new elected replica corrects the health that its predecessor reported.
 func TestHealthThatAnotherReplicaReportedIsCleared(t *testing.T) {
 	var reasons []string
 	report := func(_ *route.Route, h Health) { reasons = append(reasons, h.Reason) }
@@ -341,7 +341,7 @@ func TestHealthThatAnotherReplicaReportedIsCleared(t *testing.T) {
 	})
 }
 
-// What other replicas recorded, before or after the lane is made, holds here, too.
+// Attempts recorded by other replicas count, before and after the lane is made.
 func TestWhatOtherReplicasSawCounts(t *testing.T) {
 	gone := v1alpha1.Attempt{Outcome: v1alpha1.OutcomeGone, PostbackGeneration: 1}
 	unfinished := func(*route.Route) []*v1alpha1.PostbackDelivery {

@@ -422,7 +422,7 @@ func TestReadersHaveARateOfTheirOwn(t *testing.T) {
 	}
 }
 
-// What is restored is the object that the log has, with its attempt, so that it can be asked for again like any other.
+// A restored delivery equals its log entry, with its attempt, so that it can be redelivered like any other.
 func TestRestore(t *testing.T) {
 	c := doors.Client(t, cp.Config)
 	namespace := doors.Namespace(t, c, "logapi-")

@@ -251,7 +251,7 @@ func TestEachPostbackHasItsTurn(t *testing.T) {
 	}
 }
 
-// What is set aside stays and is not looked at again until its time, or until it changes.
+// A postponed delivery is not chosen again until its time, or until it changes.
 func TestSetAside(t *testing.T) {
 	x := syncedIndex()
 	for i := range 4 {

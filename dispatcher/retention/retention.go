@@ -86,8 +86,8 @@ func New(o Options) (*Pruner, error) {
 	return &Pruner{options: o}, nil
 }
 
-// Follow watches the finished deliveries until ctx ends, and prunes them. It calls request for each that carries a redeliver
-// annotation, now and whenever it changes. All its work is over when Follow returns.
+// Follow watches the finished deliveries until ctx ends, and prunes them. It calls request for each that requests a redelivery
+// or lacks its owner, now and whenever it changes. All its work is over when Follow returns.
 func (p *Pruner) Follow(ctx context.Context, request func(types.NamespacedName)) {
 	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("retention"))
 	scopes := p.options.Watched.Scopes()

@@ -170,7 +170,7 @@ func (e *Election) lead(ctx context.Context) {
 	defer e.elected.Store(false)
 	e.Reconciler.wakeAll()
 	e.Finished.Follow(ctx, func(key types.NamespacedName) {
-		e.Reconciler.Request(key)
+		e.Reconciler.ReconcileFinished(key)
 		e.Reconciler.Add(key)
 	})
 }

@@ -71,7 +71,7 @@ func newMarkedFailure(t *testing.T) *markedFailure {
 	m.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	t.Cleanup(m.queue.ShutDown)
 	g.Expect(m.Source().Start(t.Context(), m.queue)).To(Succeed())
-	m.Request(m.request.NamespacedName)
+	m.ReconcileFinished(m.request.NamespacedName)
 	return m
 }
 

@@ -88,7 +88,7 @@ func TestHolderOfADeletedLease(t *testing.T) {
 	g.Expect(a.Create(t.Context(), byA)).To(MatchError(errMayBeHeld))
 }
 
-// What is released may be another's by the time that the API server's answer comes.
+// Another replica may acquire a released Lease before the API server's answer arrives.
 func TestReleasedLeaseIsNotHeld(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()

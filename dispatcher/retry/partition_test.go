@@ -117,7 +117,7 @@ func TestReplicaThatWasCutOffLeavesTheLeaseToItsSuccessor(t *testing.T) {
 	_, taken := lease()
 	before := line.passed.Load()
 	line.mend()
-	// What it was held back in, and enough looks after that to take a Lease.
+	// The delayed request passes, and enough checks follow for another replica to acquire the Lease.
 	g.Eventually(line.passed.Load).WithTimeout(60 * time.Second).Should(BeNumerically(">", before+4))
 	holder, transitions := lease()
 	g.Expect(holder).To(Equal("other"))

@@ -54,7 +54,7 @@ type Attempter interface {
 	Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause attempt.Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error)
 }
 
-// Lanes have the attempts of each endpoint made in their turn.
+// Lanes run the attempts at each endpoint in turn.
 type Lanes interface {
 	// Observe learns the state of the endpoint of a route from an attempt of another replica.
 	Observe(r *route.Route, a *v1alpha1.Attempt)
@@ -82,7 +82,7 @@ type Adopter interface {
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries/status,verbs=update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Reconciler has due deliveries attempted while this replica is elected.
+// Reconciler submits due deliveries to the lanes of their endpoints while this replica is elected.
 type Reconciler struct {
 	// Unfinished holds the unfinished deliveries, without their bodies.
 	Unfinished Unfinished
@@ -101,32 +101,32 @@ type Reconciler struct {
 	mu sync.Mutex
 	// queue is nil before Source has started.
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
-	// parked are deliveries that wait for the route of their Postback, and may be finished, with the UID of that Postback.
+	// parked maps deliveries that wait for the route of their Postback to the UID of that Postback. They may be finished.
 	parked map[types.NamespacedName]types.UID
-	// attempts are those in flight of this replica as the owner of the retries. None begins once draining is set.
+	// attempts counts the attempts of this Reconciler in flight. None begins once draining is set.
 	attempts sync.WaitGroup
 	draining bool
 	// inherited is when this replica took the retries over from one that did not release them, or zero.
 	inherited time.Time
 	// seen is the first sight of each delivery that has no attempt on record.
 	seen map[types.NamespacedName]sighting
-	// requested are deliveries with a redeliver annotation that are reconciled although they may be finished.
-	requested map[types.NamespacedName]struct{}
+	// mayBeFinished are deliveries that the next reconcile reads from the API server if the index lacks them.
+	mayBeFinished map[types.NamespacedName]struct{}
 }
 
 // Reconcile submits a delivery that is due to the lane of its endpoint, and requeues one that is not.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	key := request.NamespacedName
 	r.unpark(key)
-	requested := r.popRequest(key)
+	mayBeFinished := r.popMayBeFinished(key)
 	if !r.Elected() {
 		r.forget(key)
 		return ctrl.Result{}, nil
 	}
-	d, err := r.find(ctx, key, requested)
+	d, err := r.find(ctx, key, mayBeFinished)
 	if err != nil {
-		if requested {
-			r.Request(key)
+		if mayBeFinished {
+			r.ReconcileFinished(key)
 		}
 		return ctrl.Result{}, err
 	}
@@ -138,9 +138,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	target, next := r.decide(d)
 	if !next.Attempt {
-		if requested && next.After > 0 {
-			// The next reconcile must find a finished delivery, too.
-			r.Request(key)
+		if mayBeFinished && next.After > 0 {
+			// The delivery may still be finished when its time comes.
+			r.ReconcileFinished(key)
 		}
 		if next.ForRoute {
 			r.park(d, target)
@@ -162,7 +162,7 @@ func (r *Reconciler) adopt(ctx context.Context, d *v1alpha1.PostbackDelivery) (a
 	key := client.ObjectKeyFromObject(d)
 	after, taken, err = r.Adopter.Adopt(ctx, key)
 	if err != nil || after > 0 {
-		r.Request(key) // It may be finished by then, and the next reconcile has to find it, too.
+		r.ReconcileFinished(key) // The delivery may be finished when its time comes.
 	}
 	return after, taken, err
 }
@@ -173,15 +173,15 @@ func (r *Reconciler) decide(d *v1alpha1.PostbackDelivery) (*route.Route, decisio
 	return target, decide(d, target, r.firstSeen(d, target, now), now)
 }
 
-// find returns the delivery if it is unfinished; the caller must not change it. If its redelivery was requested, it may be
-// finished: then find reads it from the API server.
-func (r *Reconciler) find(ctx context.Context, key types.NamespacedName, requested bool) (*v1alpha1.PostbackDelivery, error) {
+// find returns the delivery from the index of unfinished deliveries; the caller must not change it. If the delivery may be
+// finished, find reads it from the API server.
+func (r *Reconciler) find(ctx context.Context, key types.NamespacedName, mayBeFinished bool) (*v1alpha1.PostbackDelivery, error) {
 	switch d, err := r.Unfinished.Get(ctx, key); {
 	case err != nil:
 		return nil, err
 	case d != nil:
 		return d, nil
-	case requested:
+	case mayBeFinished:
 		return r.read(ctx, key)
 	}
 	r.forget(key)
@@ -246,8 +246,8 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 	case errors.Is(err, attempt.ErrInFlight):
 		r.requeueAfter(key, inFlightRetry)
 	case errors.Is(err, delivery.ErrUnrecordable):
-		// No record of it can be written, not even that it was sent: it must not be sent again and again.
-		log.Error(err, "Delivery parked")
+		// The next decision finds no trace of this attempt: only a long delay keeps the request from repeating without end.
+		log.Error(err, "Attempt cannot be recorded; next try in 24h")
 		r.requeueAfter(key, delivery.MaxDelay)
 	default:
 		log.Error(err, "Attempt not recorded; it will be repeated")
@@ -258,7 +258,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 // requeueAfter puts a delivery into the queue after a time, finished or not; 0 means never.
 func (r *Reconciler) requeueAfter(key types.NamespacedName, after time.Duration) {
 	if after > 0 {
-		r.Request(key)
+		r.ReconcileFinished(key)
 		r.addAfter(key, after)
 	}
 }
@@ -321,22 +321,22 @@ func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, target *route.Route
 	return seen
 }
 
-// Request notes that the next reconcile has to find a delivery even if it is finished.
-func (r *Reconciler) Request(key types.NamespacedName) {
+// ReconcileFinished makes the next reconcile of a delivery find it even if it is finished.
+func (r *Reconciler) ReconcileFinished(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.requested == nil {
-		r.requested = map[types.NamespacedName]struct{}{}
+	if r.mayBeFinished == nil {
+		r.mayBeFinished = map[types.NamespacedName]struct{}{}
 	}
-	r.requested[key] = struct{}{}
+	r.mayBeFinished[key] = struct{}{}
 }
 
-// popRequest reports whether Request was called for a delivery since the last popRequest.
-func (r *Reconciler) popRequest(key types.NamespacedName) bool {
+// popMayBeFinished reports whether ReconcileFinished was called for a delivery since the last popMayBeFinished.
+func (r *Reconciler) popMayBeFinished(key types.NamespacedName) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, ok := r.requested[key]
-	delete(r.requested, key)
+	_, ok := r.mayBeFinished[key]
+	delete(r.mayBeFinished, key)
 	return ok
 }
 

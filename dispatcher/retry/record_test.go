@@ -42,8 +42,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// Whatever an endpoint answers, the API server takes the record: one that it refused would be no record, and the
-// attempt would be repeated without end.
+// The API server accepts the record of every answer. Without a record, the attempt would be repeated without end.
 func TestEveryAnswerCanBeRecorded(t *testing.T) {
 	answers := map[string]string{
 		"long garbage":        strings.Repeat("X", 3000) + "\r\n\r\n",
@@ -185,7 +184,7 @@ func TestRequestsDuringARedeliveryAreKept(t *testing.T) {
 		fresh := r.read(t, d)
 		fresh.Annotations = map[string]string{v1alpha1.RedeliverAnnotation: token}
 		g.Expect(r.client.Update(t.Context(), fresh)).To(Succeed())
-		reconciler.Request(request.NamespacedName)
+		reconciler.ReconcileFinished(request.NamespacedName)
 	}
 	annotate("1")
 	reconciler.Attempter = attemptThen{r.attempter, func() { annotate("2") }}
@@ -198,7 +197,7 @@ func TestRequestsDuringARedeliveryAreKept(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.endpoint.got()).To(HaveLen(3))
 
-	// What is handled is not looked at again.
+	// A handled request causes no further attempt.
 	_, err = reconciler.Reconcile(t.Context(), request)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.endpoint.got()).To(HaveLen(3))

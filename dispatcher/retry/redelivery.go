@@ -22,9 +22,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Finished follows the finished deliveries, which the cache does not hold.
+// Finished watches the finished deliveries, which the cache does not hold.
 type Finished interface {
-	// Follow calls request for each finished delivery that carries a redeliver annotation, now and whenever it changes,
-	// until ctx ends.
-	Follow(ctx context.Context, request func(types.NamespacedName))
+	// Follow prunes finished deliveries until ctx ends. It calls reconcile for each one that requests a redelivery or lacks
+	// its owner, now and whenever it changes.
+	Follow(ctx context.Context, reconcile func(types.NamespacedName))
 }

@@ -210,7 +210,7 @@ func TestTokenIsDroppedAfter401(t *testing.T) {
 	}
 }
 
-// Whatever goes wrong with a token, nothing is sent to the endpoint, and no secret and no text of the server is shown.
+// Without a token nothing is sent to the endpoint, and no secret and no text of the token server is shown.
 func TestTokenFaults(t *testing.T) {
 	const leak = "le4ked"
 	writing := func(code int, contentType, body string) http.HandlerFunc {

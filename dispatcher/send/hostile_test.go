@@ -109,7 +109,7 @@ func TestCompressedBodies(t *testing.T) {
 	}
 }
 
-// Whatever an endpoint writes, an attempt ends at its deadline or at a cap, and its outcome is as documented.
+// Every attempt ends at its deadline or at a cap, with the documented outcome, even if the endpoint is hostile.
 func TestHostileAnswers(t *testing.T) {
 	// forever writes text again and again until the connection ends.
 	forever := func(first, again string, pause time.Duration) func(net.Conn) {

@@ -93,7 +93,7 @@ func TestOtherCharactersAreEscapedToo(t *testing.T) {
 	}
 }
 
-// What the other side works with is a part of what a header holds.
+// Servers use, and may quote, only a part of a header value.
 func TestPartsOfASecretHeader(t *testing.T) {
 	for _, test := range []struct{ value, written, want string }{
 		{"Token s3cret", "token s3cret is unknown", "token [redacted] is unknown"},
@@ -165,7 +165,7 @@ func TestCredentialAtTheEndOfTheExcerpt(t *testing.T) {
 	}
 }
 
-// What is too short to be a secret would be in every text.
+// Short values are not redacted, because they occur in any text.
 func TestShortValuesAreNoSecrets(t *testing.T) {
 	attempt := answering(t, func(r *route.Route) {
 		r.Headers = []route.Header{{Name: "X-Version", Value: "2", Secret: true}, {Name: "X-Empty", Secret: true}}

@@ -74,7 +74,7 @@ func TestConnectionsAreNotSharedAcrossRules(t *testing.T) {
 	}
 }
 
-// What a proxy says about itself and about the endpoint are different outcomes.
+// A fault of the proxy and a fault of the endpoint have different outcomes.
 func TestProxyOutcomes(t *testing.T) {
 	for answer, want := range map[string]v1alpha1.Outcome{
 		"HTTP/1.1 407 x\r\n\r\n": v1alpha1.OutcomeProxyFailed,

@@ -57,7 +57,7 @@ func TestEachCallerHasABurstAndARate(t *testing.T) {
 	}
 }
 
-// What is refused after a part of it was taken is told to wait until all of it can be.
+// A refused caller has to wait until the rate allows the whole request, even if a part was consumed.
 func TestWaitCoversWhatWasTaken(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(start)
 	l := New(1, 100, clock)

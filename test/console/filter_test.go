@@ -76,7 +76,7 @@ func TestFilters(t *testing.T) {
 	p.rows("evt_3")
 	p.wait(`location.search === '?event=sale.refunded'`)
 	p.see("#phases", "Delivered 1")
-	// What comes is filtered, too, and counted.
+	// New events are filtered and counted, too.
 	n.post("evt_4", "lead.created", `{}`)
 	n.post("evt_5", "sale.refunded", `{}`)
 	p.rows("evt_5", "evt_3")

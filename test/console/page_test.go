@@ -231,7 +231,7 @@ func (p *page) click(selector string) {
 		ctx, cancel := context.WithTimeout(p.ctx, patience)
 		defer cancel()
 		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(selector)))
-		// What is shown live may be replaced after it was found: nothing was clicked then.
+		// A live update may replace the element after it was found: then nothing was clicked.
 		if err != nil && !strings.Contains(err.Error(), nodeGone) {
 			p.t.Fatalf("click %s: %v", selector, err)
 		}
@@ -270,7 +270,7 @@ func (p *page) accessible(what string) {
 	if _, err := chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void](source)); err != nil {
 		p.t.Fatal(err)
 	}
-	// What fades in has no contrast until it is there. What never ends, such as the dot that says "live", is not waited for.
+	// Elements that fade in lack contrast until the animation ends. Endless animations, such as the "live" dot, are left out.
 	const run = `Promise.all(document.getAnimations().filter((a) => a.effect.getTiming().iterations !== Infinity).map((a) => a.finished.catch(() => {})))
 		.then(() => axe.run(document, {resultTypes: ['violations']})).then((r) => JSON.stringify(r.violations.map((v) =>
 		v.id + ': ' + v.help + ' ' + v.nodes.map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary).slice(0, 3).join('; '))))`

@@ -153,7 +153,7 @@ func TestHostileResponse(t *testing.T) {
 
 func TestTenThousandRows(t *testing.T) {
 	n := newTenant(t)
-	// What is stored for a disabled Postback waits.
+	// Deliveries of a disabled Postback wait.
 	off := n.postback("off", func(s *v1alpha1.PostbackSpec) { s.State = v1alpha1.PostbackDisabled })
 	const rows = 10_000
 	group, ctx := errgroup.WithContext(t.Context())
@@ -217,7 +217,7 @@ func TestTwoTabs(t *testing.T) {
 	first.see(".row", "evt_1")
 	second.see(".row", "evt_1")
 
-	// What one does, the other sees; and a form that was opened before says so instead of undoing it.
+	// Each window shows the changes of the other. A form opened before a change reports a conflict instead of undoing it.
 	first.click("a[href$='/do/edit']")
 	first.see("#dialog-title", "Edit crm")
 	second.click("summary.button")

@@ -359,7 +359,7 @@ func TestRedeliverALoggedDelivery(t *testing.T) {
 	viewer, editor := n.person("viewer", "view", false), n.person("editor", "edit", false)
 	n.post("evt_1", "lead.created")
 	n.see(editor, []string{"evt_1"}, "events", url())
-	// Who may only look cannot have it sent again.
+	// Viewers cannot redeliver.
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	output, err := n.command(ctx, viewer, "redeliver", "evt_1", url()).CombinedOutput()

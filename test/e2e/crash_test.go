@@ -153,7 +153,7 @@ func (n *tenant) checkDead(c crash, answer <-chan error) {
 // checkRecovered waits until an event is delivered, and holds what arrived against the record.
 func (n *tenant) checkRecovered(c crash) {
 	n.t.Helper()
-	// Of an attempt whose record was lost the log knows nothing; the one that repeated it is there.
+	// The log lacks the attempt whose record was lost, and has the one that repeated it.
 	d := n.waitPhase(c.id, v1alpha1.DeliveryDelivered, 1)
 	arrivals := n.arrivals(c.id)
 	if len(arrivals) != c.finally {

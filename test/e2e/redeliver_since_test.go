@@ -68,7 +68,7 @@ func TestRedeliverSince(t *testing.T) {
 	}
 	n.kubectl("wait", "--for=condition=Redelivery", "--timeout="+patience.String(), "postback/crm")
 	redelivery := n.getPostback("crm").Status.Redelivery
-	// What a manager that was killed had marked and not counted may have been delivered before the next one looked.
+	// Deliveries that the killed manager marked and did not count may be delivered before the next manager lists them.
 	if redelivery.Requested > lost || redelivery.Requested < lost-100 || redelivery.CompletionTime == nil || redelivery.Since == nil {
 		t.Errorf("status.redelivery is %+v", redelivery)
 	}

@@ -56,7 +56,7 @@ func TestBlackhole(t *testing.T) {
 		t.Helper()
 		return latency(t, source, sink, random, phase)
 	}
-	// What is done for the first time takes longer.
+	// The first measurement includes set-up, so it does not count.
 	measure("warm-up")
 	for round := range measurements {
 		_, before := measure(fmt.Sprintf("before-%d", round))

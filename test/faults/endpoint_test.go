@@ -303,7 +303,7 @@ func (e *endpoint) flap(ctx context.Context, every, down time.Duration) error {
 		if !pause(ctx, every) || e.isCalm() {
 			return nil
 		}
-		// What has come is answered first, or the log could not be held against it.
+		// The requests in flight are answered first, so that their number can be compared with the log.
 		if err := e.shutdown(); err != nil {
 			return err
 		}

@@ -289,7 +289,7 @@ func report(t *testing.T, v *verdict, faults []fault) {
 		line("faults: "+string(kind), kinds[kind])
 	}
 	t.Logf("the figures (seed %d):\n%s", *seed, text.String())
-	// What a machine that is short of CPU explains is seldom; a fault of the operator would be in many.
+	// A machine short of CPU explains a few; a fault of the operator would show in many.
 	for what, n := range map[string]int{"given out again by the stream while they were attempted": v.givenAgain, "timed out without the endpoint's doing": v.starved} {
 		if most := 1 + v.accepted/300; n > most {
 			t.Errorf("%d were %s, more than %d", n, what, most)

@@ -87,7 +87,7 @@ func TestChart(t *testing.T) {
 	c.postback()
 	c.use(func() { helm(append([]string{"upgrade"}, set(newVersion)...)...) }, func() { helm("rollback", "postback", "1") })
 
-	// What is kept: the kinds, what tenants made of them, and what only the operator may let go of.
+	// Uninstalling keeps the kinds, the objects of tenants, and the objects with a finalizer of the operator.
 	helm("uninstall", "postback")
 	c.stop()
 	c.onlyKept(before)

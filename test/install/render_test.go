@@ -281,7 +281,7 @@ func TestChartInAnotherNamespace(t *testing.T) {
 func TestEveryValueIsUsed(t *testing.T) {
 	certManager := `ingest.certificate={"source":"CertManager","issuerRef":{"name":"ca"}}`
 	intake := `nats.url="nats://a:4222"`
-	// What a value needs to have an effect.
+	// The other values that a value needs to have an effect.
 	base := map[string]string{
 		"autoscaling": "dispatcher.autoscaling.enabled=true", "loadBalancerSourceRanges": `ingest.service.type="LoadBalancer"`,
 		"dnsNames": certManager, "issuerRef": certManager, "intake": intake, "nats": `intake="jetstream",` + intake,

@@ -56,7 +56,7 @@ const (
 	patience = 90 * time.Second
 )
 
-// What reaches the node's API server.
+// Clients of the node's API server.
 var (
 	api     client.Client
 	clients *kubernetes.Clientset

@@ -174,7 +174,7 @@ func secrets(ctx context.Context, namespace string) []receiver.Secret {
 	return found
 }
 
-// What differs from run to run, and what stands for it. White space before it is evened out, for tables.
+// varying maps text that differs from run to run to a placeholder. Tables need the white space before it evened out.
 var varying = []struct {
 	pattern *regexp.Regexp
 	with    string

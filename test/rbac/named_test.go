@@ -166,7 +166,7 @@ func TestNamespaceThatLosesItsRoles(t *testing.T) {
 			t.Errorf("%s ends with %d, %v:\n%s", p.Name, code, err, p.LogTail(logLines))
 		}
 	}
-	// What the kubelet does, too.
+	// The kubelet restarts the program, too.
 	again := begin(t, otherWatched)
 	if err := again.use(ctx); err != nil {
 		t.Error(err)

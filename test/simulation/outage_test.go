@@ -31,7 +31,7 @@ func small(change func(*scenario)) scenario {
 	})
 }
 
-// What is published rests on this: nothing is lost, a run can be repeated, and each rule is worth having.
+// The published figures rest on this test: nothing is lost, runs are reproducible, and each rule has an effect.
 func TestOutage(t *testing.T) {
 	shipped, again := run(t, small(func(*scenario) {})), run(t, small(func(*scenario) {}))
 	if !reflect.DeepEqual(shipped.perSecond, again.perSecond) || table([]*measured{shipped}) != table([]*measured{again}) {

@@ -90,7 +90,7 @@ func startProgram(t *testing.T, commandLine []string, encode func(r request) ([]
 		defer cancel()
 		_ = p.in.Close()
 		for range p.answers {
-			// What it still says is of no interest; it ends when its input has ended.
+			// Further output does not matter; the program ends when its input ends.
 		}
 		if err := command.Wait(); err != nil {
 			t.Errorf("%s: %v\n%s", p.name, err, p.stderr)

@@ -28,7 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// What ingest takes, the API server must take, too: the bounds stand in the CRD and here.
+// The API server must accept every event that ingest accepts: the bounds stand in the CRD and here.
 func TestPatternsAreThoseOfTheAPI(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "config", "crd", "bases", "postback.dev_postbackdeliveries.yaml"))
 	if err != nil {

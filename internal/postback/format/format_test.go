@@ -128,7 +128,7 @@ func TestSDKReadsCloudEvents(t *testing.T) {
 	}
 }
 
-// What arrived as a CloudEvent and is sent as one reads as the same.
+// A CloudEvent that is sent as a CloudEvent decodes to the same event.
 func TestCloudEventPassesThrough(t *testing.T) {
 	sent := body(t, v1alpha1.FormatCloudEvents, fromCloudEvent())
 	read, err := event.DecodeCloudEvents(sent, false, createdAt)

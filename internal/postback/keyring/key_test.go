@@ -80,7 +80,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// What is wrong with a key is said in texts that are the same for every key, but for its length.
+// Errors about a key reveal nothing of it except its length.
 func FuzzValidateShowsNothing(f *testing.F) {
 	number := regexp.MustCompile(`[0-9]+`)
 	text := func(err error) string { return number.ReplaceAllString(err.Error(), "N") }
