@@ -36,23 +36,23 @@ const followRest = 200 * time.Millisecond
 // checkEvery is the interval of checks that the log is still the same stream.
 const checkEvery = 3 * time.Second
 
-// errAnew says that the log was made anew: the places that were known mean nothing there.
+// errAnew means that the log was made anew: earlier sequences mean nothing in it.
 var errAnew = errors.New("the log was made anew")
 
-// Follow calls tell for each delivery that a query selects and that is logged after a place, in the order of the log, until
-// ctx ends or tell fails. The place that it gives is that of the message; it is told of places without a delivery, too. If
-// the server goes, it goes on when that is there again, and if the log was lost, from the beginning of the new one.
-func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(place uint64, d *v1alpha1.PostbackDelivery) error) error {
+// Follow calls tell for each message after a sequence, in the order of the log, with d nil if the query does not select it. It
+// ends when ctx ends or tell fails. It survives a lost server; if the log was made anew, it continues from the beginning of the
+// new one.
+func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(sequence uint64, d *v1alpha1.PostbackDelivery) error) error {
 	filter, some := r.filter(q)
 	if !some {
 		<-ctx.Done()
 		return ctx.Err()
 	}
 	for {
-		f := &follower{reader: r, place: after}
+		f := &follower{reader: r, sequence: after}
 		err := f.follow(ctx, filter, func(m *jetstream.RawStreamMsg) error {
 			d := r.decode(m)
-			if d != nil && !q.takes(d) {
+			if d != nil && !q.selects(d) {
 				d = nil
 			}
 			return tell(m.Sequence, d)
@@ -67,10 +67,10 @@ func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(pl
 // follower follows one log.
 type follower struct {
 	reader *Reader
-	// created is the creation time of the log, place the newest reported sequence, checked the time of the last check.
-	created time.Time
-	place   uint64
-	checked time.Time
+	// created is the creation time of the log, sequence the newest that was reported, checked the time of the last check.
+	created  time.Time
+	sequence uint64
+	checked  time.Time
 }
 
 // follow returns errAnew if the log is another one than before.
@@ -79,7 +79,7 @@ func (f *follower) follow(ctx context.Context, filter string, tell func(*jetstre
 		return err
 	}
 	consumer, err := f.reader.JetStream.OrderedConsumer(ctx, f.reader.Names.LogStream(), jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.place + 1,
+		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.sequence + 1,
 	})
 	if err != nil {
 		return unavailable(err)
@@ -101,11 +101,11 @@ func (f *follower) follow(ctx context.Context, filter string, tell func(*jetstre
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		if meta.Sequence.Stream <= f.place {
+		if meta.Sequence.Stream <= f.sequence {
 			return errAnew
 		}
-		f.place = meta.Sequence.Stream
-		if err := tell(&jetstream.RawStreamMsg{Subject: m.Subject(), Sequence: f.place, Header: m.Headers(), Data: m.Data()}); err != nil {
+		f.sequence = meta.Sequence.Stream
+		if err := tell(&jetstream.RawStreamMsg{Subject: m.Subject(), Sequence: f.sequence, Header: m.Headers(), Data: m.Data()}); err != nil {
 			return err
 		}
 	}
@@ -136,9 +136,9 @@ func (f *follower) next(ctx context.Context, messages jetstream.MessagesContext)
 	return m, nil
 }
 
-// check looks whether the log is the one that is followed.
+// check returns errAnew if the log is not the one that is followed.
 func (f *follower) check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, maxLookTime)
+	ctx, cancel := context.WithTimeout(ctx, maxScanTime)
 	defer cancel()
 	f.checked = time.Now()
 	stream, err := f.reader.JetStream.Stream(ctx, f.reader.Names.LogStream())
@@ -146,7 +146,7 @@ func (f *follower) check(ctx context.Context) error {
 		return unavailable(err)
 	}
 	info := stream.CachedInfo()
-	if info.State.LastSeq < f.place || !f.created.IsZero() && !f.created.Equal(info.Created) {
+	if info.State.LastSeq < f.sequence || !f.created.IsZero() && !f.created.Equal(info.Created) {
 		return errAnew
 	}
 	f.created = info.Created

@@ -45,10 +45,10 @@ import (
 const (
 	// MaxLimit is how many deliveries a page holds at most.
 	MaxLimit = 500
-	// maxLooks bounds the messages that are searched for a page, and maxLookBytes their bytes.
-	maxLooks     = 5000
-	maxLookBytes = 16 << 20
-	maxLookTime  = 3 * time.Second
+	// maxScanned bounds the messages that are scanned for a page, maxScannedBytes their bytes, and maxScanTime the time.
+	maxScanned      = 5000
+	maxScannedBytes = 16 << 20
+	maxScanTime     = 3 * time.Second
 	// maxSubjects is how many subjects the server looks up at once.
 	maxSubjects = 500
 )
@@ -98,10 +98,10 @@ type Page struct {
 	Newest uint64
 }
 
-// List returns the newest deliveries that a query selects and that stand before a place, or the newest of all if that is
-// 0. There may be fewer than the limit although the page says that there are more.
+// List returns the newest deliveries that a query selects before a sequence, or the newest of all if that is 0. There may be
+// fewer than the limit although the page says that there are more.
 func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (Page, error) {
-	ctx, cancel := context.WithTimeout(ctx, maxLookTime+time.Second)
+	ctx, cancel := context.WithTimeout(ctx, maxScanTime+time.Second)
 	defer cancel()
 	state, err := r.state(ctx)
 	if err != nil {
@@ -121,23 +121,23 @@ func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (P
 		before = state.LastSeq + 1
 	}
 	limit = min(max(limit, 1), MaxLimit)
-	look := &look{reader: r, filter: filter, first: state.FirstSeq, until: time.Now().Add(maxLookTime)}
-	p.Before, err = look.back(ctx, before, func(m *jetstream.RawStreamMsg) (more bool) {
+	pass := &scan{reader: r, filter: filter, first: state.FirstSeq, until: time.Now().Add(maxScanTime)}
+	p.Before, err = pass.backwards(ctx, before, func(m *jetstream.RawStreamMsg) (more bool) {
 		d := r.decode(m)
 		if d == nil {
 			return true
 		}
 		if !q.Since.IsZero() && m.Time.Before(q.Since) {
 			// It is logged after it was stored, so no earlier one was stored since.
-			look.ended = true
+			pass.ended = true
 			return false
 		}
-		if q.takes(d) {
+		if q.selects(d) {
 			p.Deliveries = append(p.Deliveries, d)
 		}
 		return len(p.Deliveries) < limit
 	})
-	if look.ended {
+	if pass.ended {
 		p.Before = 0
 	}
 	return p, err
@@ -183,7 +183,7 @@ func (r *Reader) event(ctx context.Context, q Query) ([]*v1alpha1.PostbackDelive
 	found, err := r.last(ctx, subjects)
 	var taken []*v1alpha1.PostbackDelivery
 	for _, d := range found {
-		if q.takes(d) {
+		if q.selects(d) {
 			taken = append(taken, d)
 		}
 	}
@@ -215,7 +215,7 @@ func (r *Reader) last(ctx context.Context, subjects []string) ([]*v1alpha1.Postb
 	return found, nil
 }
 
-// Newest returns the place of the log's newest message.
+// Newest returns the sequence of the log's newest message.
 func (r *Reader) Newest(ctx context.Context) (uint64, error) {
 	state, err := r.state(ctx)
 	if err != nil {
@@ -260,8 +260,8 @@ func (r *Reader) decode(m *jetstream.RawStreamMsg) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// takes reports whether a query selects a delivery, as far as its subject does not say.
-func (q Query) takes(d *v1alpha1.PostbackDelivery) bool {
+// selects reports whether a query selects a delivery, as far as its subject does not say.
+func (q Query) selects(d *v1alpha1.PostbackDelivery) bool {
 	return (q.EventType == "" || q.EventType == d.Spec.Event.Type) &&
 		(q.EventID == "" || q.EventID == d.Spec.Event.ID) &&
 		(q.Prefix == "" || strings.HasPrefix(d.Spec.Event.ID, q.Prefix) || strings.HasPrefix(d.Name, q.Prefix)) &&

@@ -40,8 +40,8 @@ const (
 	sparse = 8192
 )
 
-// look goes through the messages of a subject backwards, within the bounds of a page.
-type look struct {
+// scan reads the messages of a subject backwards, within the bounds of a page.
+type scan struct {
 	reader *Reader
 	filter string
 	// first is the number of the stream's first message.
@@ -53,26 +53,26 @@ type look struct {
 	seen, bytes int
 }
 
-// back shows messages that stand before a place, the newest first, as long as more are wanted. It returns from where to go
-// on, or 0 if there are no more.
-func (l *look) back(ctx context.Context, before uint64, show func(*jetstream.RawStreamMsg) (more bool)) (uint64, error) {
+// backwards shows the messages before a sequence, the newest first, until show wants no more. It returns the sequence before which
+// to continue, or 0 if there are no more messages.
+func (s *scan) backwards(ctx context.Context, before uint64, show func(*jetstream.RawStreamMsg) (more bool)) (uint64, error) {
 	width := uint64(firstWindow)
-	for before > l.first {
-		if width >= sparse && !l.asked {
-			few, err := l.ask(ctx, before)
+	for before > s.first {
+		if width >= sparse && !s.asked {
+			few, err := s.ask(ctx, before)
 			if err != nil {
 				return 0, err
 			}
 			if few {
-				width = before - l.first
+				width = before - s.first
 			}
 			continue
 		}
-		from := l.first
-		if before-l.first > width {
+		from := s.first
+		if before-s.first > width {
 			from = before - width
 		}
-		messages, whole, err := l.window(ctx, from, before)
+		messages, whole, err := s.window(ctx, from, before)
 		if err != nil {
 			return 0, err
 		}
@@ -87,24 +87,24 @@ func (l *look) back(ctx context.Context, before uint64, show func(*jetstream.Raw
 			}
 		}
 		before = from
-		if l.exhausted() {
+		if s.exhausted() {
 			break
 		}
 		if len(messages) < windowMessages/growth {
 			width *= growth
 		}
 	}
-	if before <= l.first {
+	if before <= s.first {
 		return 0, nil
 	}
 	return before, nil
 }
 
-// ask finds the oldest message of the subject, where the log begins then, and reports whether one window can hold all that
-// stand before a place. The server does not answer for more than a thousand.
-func (l *look) ask(ctx context.Context, before uint64) (few bool, err error) {
-	l.asked = true
-	oldest, err := jetstreamext.GetLastMsgsFor(ctx, l.reader.JetStream, l.reader.Names.LogStream(), []string{l.filter},
+// ask finds the oldest message of the subject, where the log begins then, and reports whether one window can hold all messages
+// before a sequence. The server does not answer for more than a thousand.
+func (s *scan) ask(ctx context.Context, before uint64) (few bool, err error) {
+	s.asked = true
+	oldest, err := jetstreamext.GetLastMsgsFor(ctx, s.reader.JetStream, s.reader.Names.LogStream(), []string{s.filter},
 		jetstreamext.GetLastMsgsUpToSeq(before-1), jetstreamext.GetLastMsgsBatchSize(1))
 	if err != nil {
 		return false, unavailable(err)
@@ -112,31 +112,31 @@ func (l *look) ask(ctx context.Context, before uint64) (few bool, err error) {
 	for m, err := range oldest {
 		switch {
 		case errors.Is(err, jetstreamext.ErrNoMessages):
-			l.first = before
+			s.first = before
 			return true, nil
 		case errors.Is(err, jetstreamext.ErrBatchUnsupported): // The client's error for "413 Too Many Results".
 			return false, nil
 		case err != nil:
 			return false, unavailable(err)
 		}
-		l.first = m.Sequence
+		s.first = m.Sequence
 		others, err := strconv.Atoi(m.Header.Get(message.PendingHeader))
 		return err == nil && others < windowMessages, nil
 	}
 	return false, nil
 }
 
-func (l *look) exhausted() bool {
-	return l.seen >= maxLooks || l.bytes >= maxLookBytes || time.Now().After(l.until)
+func (s *scan) exhausted() bool {
+	return s.seen >= maxScanned || s.bytes >= maxScannedBytes || time.Now().After(s.until)
 }
 
 // window returns the messages from one number up to another, the oldest first. whole is false if there are more than are
 // read at a time.
-func (l *look) window(ctx context.Context, from, before uint64) (messages []*jetstream.RawStreamMsg, whole bool, err error) {
+func (s *scan) window(ctx context.Context, from, before uint64) (messages []*jetstream.RawStreamMsg, whole bool, err error) {
 	// One more than there can be shows that the end was reached.
 	most := int(min(before-from, windowMessages)) + 1
-	batch, err := jetstreamext.GetBatch(ctx, l.reader.JetStream, l.reader.Names.LogStream(), most,
-		jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchSubject(l.filter), jetstreamext.GetBatchMaxBytes(windowBytes))
+	batch, err := jetstreamext.GetBatch(ctx, s.reader.JetStream, s.reader.Names.LogStream(), most,
+		jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchSubject(s.filter), jetstreamext.GetBatchMaxBytes(windowBytes))
 	if err != nil {
 		return nil, false, unavailable(err)
 	}
@@ -149,8 +149,8 @@ func (l *look) window(ctx context.Context, from, before uint64) (messages []*jet
 		case m.Sequence >= before:
 			return messages, true, nil
 		}
-		l.seen++
-		l.bytes += len(m.Data)
+		s.seen++
+		s.bytes += len(m.Data)
 		messages = append(messages, m)
 		if pending, err := strconv.Atoi(m.Header.Get(message.PendingHeader)); err == nil && pending == 0 {
 			return messages, true, nil
