@@ -38,7 +38,7 @@ func nameOf(r *route.Route, id string) string {
 	return delivery.Name(v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}, id)
 }
 
-func testOptions(store intake.Store, routes ...*route.Route) (Options, *doors.Offers) {
+func testOptions(store intake.API, routes ...*route.Route) (Options, *doors.Offers) {
 	o := &doors.Offers{}
 	return Options{
 		Intake: &intake.Kubernetes{API: store, FirstAttempts: o}, Routes: doors.Index(routes...), Backlog: doors.Backlog{}, Remember: true,

@@ -287,7 +287,7 @@ func TestQuotaExceeded(t *testing.T) {
 	}
 	g.Eventually(func() bool {
 		err := c.Create(t.Context(), probe.DeepCopy(), client.DryRunAll)
-		return err != nil && intake.Refusal(err).Reason == intake.QuotaExceeded
+		return err != nil && intake.OutcomeOf(err).Reason == intake.QuotaExceeded
 	}, "1m", "50ms").Should(gomega.BeTrue(), "the quota is not in force")
 	got := post(t, server.URL, namespace, `{"id":"b","event":"x","data":{}}`)
 	expect(t, got, http.StatusTooManyRequests, []accept.DeliveryResult{{

@@ -67,7 +67,7 @@ func (o *setup) server(t *testing.T) *Server {
 	return New(o.Options)
 }
 
-func testOptions(store intake.Store, routes ...*route.Route) (setup, *doors.Offers) {
+func testOptions(store intake.API, routes ...*route.Route) (setup, *doors.Offers) {
 	o := &doors.Offers{}
 	return setup{
 		Options: Options{Clock: clocktesting.NewFakePassiveClock(testNow), Log: logr.Discard()},

@@ -41,15 +41,15 @@ type FirstAttempts interface {
 	Admit(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
 }
 
-// Store reads and writes PostbackDeliveries at the API server, not in a cache.
-type Store interface {
+// API reads and writes PostbackDeliveries at the API server, not in a cache.
+type API interface {
 	Create(ctx context.Context, object client.Object, options ...client.CreateOption) error
 	Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error
 }
 
 // Kubernetes stores deliveries at the API server.
 type Kubernetes struct {
-	API           Store
+	API           API
 	FirstAttempts FirstAttempts
 	// MissingRights tells a missing right from an API server that has just started. Without it each missing right is Unstored.
 	MissingRights *MissingRights
@@ -100,7 +100,7 @@ func (k *Kubernetes) create(ctx context.Context, d *Delivery) Outcome {
 }
 
 // Create creates a delivery at the API server, or returns the existing one of its name.
-func Create(ctx context.Context, api Store, d *v1alpha1.PostbackDelivery) (existing *v1alpha1.PostbackDelivery, o Outcome) {
+func Create(ctx context.Context, api API, d *v1alpha1.PostbackDelivery) (existing *v1alpha1.PostbackDelivery, o Outcome) {
 	for range createTries {
 		err := api.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
 		if err == nil {
@@ -109,7 +109,7 @@ func Create(ctx context.Context, api Store, d *v1alpha1.PostbackDelivery) (exist
 		// The API server counts against a quota before it looks whether the name is taken.
 		kind, _ := refusal.Of(err)
 		if !apierrors.IsAlreadyExists(err) && kind != refusal.Quota {
-			return nil, Refusal(err)
+			return nil, OutcomeOf(err)
 		}
 		existing := &v1alpha1.PostbackDelivery{}
 		getErr := api.Get(ctx, client.ObjectKeyFromObject(d), existing)
@@ -117,9 +117,9 @@ func Create(ctx context.Context, api Store, d *v1alpha1.PostbackDelivery) (exist
 		case getErr == nil:
 			return existing, Outcome{}
 		case !apierrors.IsNotFound(getErr):
-			return nil, Refusal(getErr)
+			return nil, OutcomeOf(getErr)
 		case kind == refusal.Quota:
-			return nil, Refusal(err)
+			return nil, OutcomeOf(err)
 		}
 	}
 	return nil, Outcome{Result: Unstored, Err: errRepeatedlyGone}

@@ -29,9 +29,9 @@ import (
 	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
-// Refusal classifies an error of the API server. An error that is not known to last is Unstored, so that no event is lost. A
-// missing right is Unstored, too: see Rights.
-func Refusal(err error) Outcome {
+// OutcomeOf classifies an error of the API server. A temporary or unknown error gives Unstored, so the producer sends the event
+// again. A missing right also gives Unstored: MissingRights makes it a refusal if it lasts.
+func OutcomeOf(err error) Outcome {
 	kind, message := refusal.Of(err)
 	switch kind {
 	case refusal.None:

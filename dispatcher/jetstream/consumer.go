@@ -47,7 +47,7 @@ type ConsumerOptions struct {
 	Routes     attempt.Routes
 	Lanes      *lane.Lanes
 	Attempter  *attempt.Attempter
-	API        intake.Store
+	API        intake.API
 	Unfinished *unfinished.Index
 	Pending    *Pending
 	// Synced reports whether Routes and Unfinished hold what was there at the start.

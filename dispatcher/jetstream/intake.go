@@ -82,7 +82,7 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 		case err == nil:
 			return d.Compare(existing)
 		case !apierrors.IsNotFound(err):
-			return intake.Refusal(err)
+			return intake.OutcomeOf(err)
 		}
 	}
 	if i.Connection.memory.short() {

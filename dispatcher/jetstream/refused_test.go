@@ -43,7 +43,7 @@ func TestRefusedFor(t *testing.T) {
 }
 
 // denyingStore is an API server with a policy that denies every delivery.
-type denyingStore struct{ intake.Store }
+type denyingStore struct{ intake.API }
 
 func (denyingStore) Create(context.Context, client.Object, ...client.CreateOption) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{

@@ -70,7 +70,7 @@ type Options struct {
 	Reader Reader
 	// Rights authorises readers. Without it everybody may read and restore.
 	Rights   Rights
-	API      intake.Store
+	API      intake.API
 	Recorder Recorder
 	// Synced reports whether the Postbacks are loaded. Until then requests are refused. The default is always true.
 	Synced func() bool

@@ -135,12 +135,12 @@ type Store struct {
 	OnCreate, OnGet func(ctx context.Context, d *v1alpha1.PostbackDelivery) error
 }
 
-// Create implements intake.Store.
+// Create implements intake.API.
 func (s Store) Create(ctx context.Context, object client.Object, _ ...client.CreateOption) error {
 	return call(ctx, s.OnCreate, object)
 }
 
-// Get implements intake.Store.
+// Get implements intake.API.
 func (s Store) Get(ctx context.Context, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
 	return call(ctx, s.OnGet, object)
 }
