@@ -93,7 +93,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 	if a != nil {
 		return namespace, nil, a
 	}
-	caller, a := s.admit(ctx, r, namespace)
+	caller, a := s.authorize(ctx, r, namespace)
 	if a != nil {
 		return namespace, nil, a
 	}

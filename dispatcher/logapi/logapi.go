@@ -226,7 +226,7 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 	})
 	ctx, cancel := context.WithTimeout(r.Context(), logTimeout)
 	defer cancel()
-	if a := h.admitReader(ctx, r, q); a != nil {
+	if a := h.authorizeReader(ctx, r, q); a != nil {
 		return a
 	}
 	if h.options.Reader == nil {
@@ -259,9 +259,8 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 	return h.listLogged(ctx, r, q)
 }
 
-// admitReader authenticates the caller, and refuses those without the right, and those that ask too
-// often.
-func (h *Handler) admitReader(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
+// authorizeReader authenticates the caller, and refuses one without the right, or one that exceeds its rate.
+func (h *Handler) authorizeReader(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
 	if h.options.Rights == nil {
 		q.user = r.RemoteAddr // On loopback, without authentication.
 		return nil

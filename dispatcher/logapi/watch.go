@@ -115,7 +115,7 @@ func (h *Handler) passOn(ctx context.Context, r *http.Request, q *logRequest, st
 		case <-bookmark.C:
 			err = stream.bookmark()
 		case <-rights.C:
-			if a := h.admitReader(ctx, r, q); a != nil && a.Status < http.StatusInternalServerError {
+			if a := h.authorizeReader(ctx, r, q); a != nil && a.Status < http.StatusInternalServerError {
 				return stream.send(watchEvent{"ERROR", a.Problem})
 			}
 		case failed := <-ended:

@@ -40,8 +40,8 @@ type Access interface {
 
 const getToken = "kubectl create token, or a projected volume"
 
-// admit returns the name by which the rate of a caller is counted, or a refusal. It reads nothing of the body.
-func (s *Server) admit(ctx context.Context, r *http.Request, namespace string) (caller string, a *problem.Answer) {
+// authorize returns the name by which the rate of a caller is counted, or a refusal. It reads nothing of the body.
+func (s *Server) authorize(ctx context.Context, r *http.Request, namespace string) (caller string, a *problem.Answer) {
 	caller, a = s.identify(ctx, r, namespace)
 	if a == nil {
 		a = s.charge(caller, 1, 0)
