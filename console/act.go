@@ -66,8 +66,8 @@ type dialog struct {
 	WaitReason string
 	// OldKeyEnds is the end of the key that was replaced, zero if it signs no longer.
 	OldKeyEnds time.Time
-	// stream may hold what is to be sent again. It is nil if there is none.
-	stream   *deliveries.Client
+	// log may hold the delivery to send again. It is nil if there is none.
+	log      *deliveries.Client
 	token    string
 	done     string
 	to       string
@@ -125,7 +125,7 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	d := &dialog{
 		P: p.DeepCopy(), Key: key.DeepCopy(), May: c.rights.of(r.Context(), p, key), Path: r.URL.Path, Form: r.Form,
 		Counts: feed.Count(c.feed.Rows(keyOf(r))), token: action.Token(c.clock.Now()),
-		stream: c.deliveries.Stream,
+		log: c.deliveries.Log,
 	}
 	d.Tool, d.ToolName = action.ManagedBy(p)
 	d.Refused = a.refused(d.May)
@@ -261,13 +261,13 @@ func doRedeliver(ctx context.Context, c client.Client, d *dialog) (client.Object
 	return nil, nil
 }
 
-// redeliver asks for another attempt of a delivery. One of the stream alone has to be a PostbackDelivery again first.
+// redeliver asks for another attempt of a delivery. One in the delivery log alone has to be a PostbackDelivery again first.
 func (d *dialog) redeliver(ctx context.Context, c client.Client, o *v1alpha1.PostbackDelivery) error {
 	err := action.Redeliver(ctx, c, o, d.token)
-	if !apierrors.IsNotFound(err) || d.stream == nil {
+	if !apierrors.IsNotFound(err) || d.log == nil {
 		return err
 	}
-	restored, err := d.stream.Restore(ctx, o.Namespace, o.Name)
+	restored, err := d.log.Restore(ctx, o.Namespace, o.Name)
 	if err != nil {
 		return err
 	}

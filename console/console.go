@@ -57,9 +57,9 @@ type Options struct {
 	Namespace string
 	// Kubectl names the cluster, for the eye and for scripts. It may be empty.
 	Kubectl curl.Kubectl
-	// Stream is that of the delivery log, or nil if there is none to be read; Unread says why not, if somebody should know.
-	Stream *deliveries.Client
-	Unread string
+	// DeliveryLog is nil if there is none, or it cannot be read. Unread is the reason, if the user should know it.
+	DeliveryLog *deliveries.Client
+	Unread      string
 	// Hosted says that visitors reach the pages through a portal: they have no kubeconfig, and can sign out.
 	Hosted bool
 	// Clock is the system's by default.
@@ -101,7 +101,7 @@ func New(o Options) (*Console, error) {
 	}
 	return &Console{
 		hosted: o.Hosted, namespace: o.Namespace, kubectl: o.Kubectl, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
-		feed: feed.New(c, o.Namespace, o.Stream), deliveries: &deliveries.Reader{API: c, Stream: o.Stream}, unread: o.Unread,
+		feed: feed.New(c, o.Namespace, o.DeliveryLog), deliveries: &deliveries.Reader{API: c, Log: o.DeliveryLog}, unread: o.Unread,
 		rights: newRights(clients.AuthorizationV1(), o.Clock), clock: o.Clock, ended: make(chan struct{}),
 	}, nil
 }

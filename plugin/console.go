@@ -99,7 +99,7 @@ func (o *consoleOptions) addLog(ctx context.Context, options *console.Options) e
 	if o.logSource.client, err = o.find(ctx, api); err != nil {
 		options.Unread = explain(err)
 	}
-	options.Stream = o.logSource.client
+	options.DeliveryLog = o.logSource.client
 	return nil
 }
 

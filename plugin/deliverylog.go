@@ -38,9 +38,9 @@ type logSource struct {
 	reach
 
 	once sync.Once
-	// client is nil if there is no stream to be read.
+	// client is nil if there is no delivery log, or it cannot be read.
 	client *deliveries.Client
-	// unread is why the stream could not be read, or nil.
+	// unread is why the delivery log could not be read, or nil.
 	unread error
 	// report replaces the words about it, if it is there.
 	report func(error)
@@ -53,25 +53,25 @@ func (e *env) withLog(f *pflag.FlagSet) *logSource {
 	return l
 }
 
-// open returns the log. If there is a stream that the caller cannot read, that is said once.
+// open returns the reader of the PostbackDeliveries and of the delivery log. It warns once if the log exists and cannot be read.
 func (l *logSource) open(ctx context.Context, api client.Client) *deliveries.Reader {
-	log := &deliveries.Reader{API: api}
+	reader := &deliveries.Reader{API: api}
 	if l == nil {
-		return log
+		return reader
 	}
 	l.once.Do(func() {
 		var err error
 		if l.client, err = l.find(ctx, api); err != nil {
-			l.missing(err)
+			l.warnUnread(err)
 		}
 	})
-	if l.unread == nil { // A verb waits once for a stream that does not answer.
-		log.Stream = l.client
+	if l.unread == nil { // A verb waits once for a log that does not answer.
+		reader.Log = l.client
 	}
-	return log
+	return reader
 }
 
-// deliveries returns the newest deliveries that a query selects. It reports a fault of the stream, and
+// deliveries returns the newest deliveries that a query selects. It reports a fault of the delivery log, and
 // shows the rest nevertheless.
 func (s *scope) deliveries(ctx context.Context, q deliveries.Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*deliveries.Page, error) {
 	log := &deliveries.Reader{API: s}
@@ -95,8 +95,8 @@ func (l *logSource) warn(page *deliveries.Page) {
 	}
 }
 
-// missing says why the stream is not shown.
-func (l *logSource) missing(err error) {
+// warnUnread says why the delivery log is not shown.
+func (l *logSource) warnUnread(err error) {
 	l.unread = err
 	if l.report != nil {
 		l.report(err)
@@ -116,14 +116,14 @@ func (l *logSource) incomplete() error {
 	return nil
 }
 
-// failed handles an error of the stream: the verb shows the rest without it.
+// failed handles an error of the delivery log: the verb shows the rest without it.
 func (l *logSource) failed(err error) {
 	l.client.Close()
 	if deliveries.IsNoLog(err) {
 		l.client = nil
 		return
 	}
-	l.missing(err)
+	l.warnUnread(err)
 }
 
 // close ends the connection.
@@ -133,7 +133,7 @@ func (l *logSource) close() {
 	}
 }
 
-// find finds out whether there is a stream, and how it is reached. Nothing is sent yet but to the API server.
+// find finds out whether there is a delivery log, and how it is reached. Nothing is sent yet but to the API server.
 func (l *logSource) find(ctx context.Context, api client.Client) (*deliveries.Client, error) {
 	base := l.ingestURL
 	if base == "" {

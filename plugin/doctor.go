@@ -209,13 +209,13 @@ func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, 
 	}
 }
 
-// checkLog reads a line of the stream, if the installation has one.
+// checkLog reads a line of the delivery log, if the installation has one.
 func (o *doctorOptions) checkLog(ctx context.Context, s *scope, r *report) {
-	stream := o.open(ctx, s).Stream
-	if stream == nil {
+	log := o.open(ctx, s).Log
+	if log == nil {
 		return // There is none, or why it is not read is reported.
 	}
-	_, err := stream.List(ctx, deliveries.Query{Namespace: s.namespace, Limit: 1})
+	_, err := log.List(ctx, deliveries.Query{Namespace: s.namespace, Limit: 1})
 	switch {
 	case deliveries.IsNoLog(err):
 	case err != nil:

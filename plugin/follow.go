@@ -28,7 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
-// maxFollowed bounds the entries of the stream that are known to be printed.
+// maxFollowed bounds the entries of the delivery log that are known to be printed.
 const maxFollowed = 20000
 
 // followLog prints the log, oldest first, and then each change as it happens, until ctx ends.
@@ -70,7 +70,7 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliveries.Qu
 	w := watching{
 		object: &v1alpha1.PostbackDelivery{}, list: &v1alpha1.PostbackDeliveryList{}, namespace: q.Namespace, selector: q.Selector(),
 	}
-	stop := o.followStream(ctx, s, q, page, func(deliveries ...*v1alpha1.PostbackDelivery) error {
+	stop := o.followEntries(ctx, s, q, page, func(deliveries ...*v1alpha1.PostbackDelivery) error {
 		one.Lock()
 		defer one.Unlock()
 		return show(slices.DeleteFunc(deliveries, func(d *v1alpha1.PostbackDelivery) bool { return !put(d) })...)
@@ -98,9 +98,9 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliveries.Qu
 	return err
 }
 
-// followStream prints the deliveries of the stream, if the intake has one, until the returned function is called. If it could
+// followEntries prints the entries of the delivery log, if the intake has one, until the returned function is called. If it could
 // not be read before, it is tried again.
-func (o *eventsOptions) followStream(ctx context.Context, s *scope, q deliveries.Query, page *deliveries.Page, show func(...*v1alpha1.PostbackDelivery) error) (stop func()) {
+func (o *eventsOptions) followEntries(ctx context.Context, s *scope, q deliveries.Query, page *deliveries.Page, show func(...*v1alpha1.PostbackDelivery) error) (stop func()) {
 	if q.Failed || s.log.client == nil || page.Version == "" && (page.Unread == nil || deliveries.IsRefused(page.Unread)) {
 		return func() {}
 	}
@@ -119,7 +119,7 @@ func (o *eventsOptions) followStream(ctx context.Context, s *scope, q deliveries
 			},
 		})
 		if err != nil && ctx.Err() == nil {
-			s.log.missing(err)
+			s.log.warnUnread(err)
 		}
 	})
 	return func() {

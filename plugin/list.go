@@ -252,11 +252,11 @@ func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postb
 // addLogged adds a page of the delivery log to activities. It returns the Postbacks that the page has, and since when it is
 // complete: zero if nothing is missing.
 func (s *scope) addLogged(ctx context.Context, q deliveries.Query, activities map[client.ObjectKey]*activity) (since time.Time, seen map[client.ObjectKey]bool) {
-	stream := s.log.open(ctx, s).Stream
-	if stream == nil {
+	log := s.log.open(ctx, s).Log
+	if log == nil {
 		return time.Time{}, nil
 	}
-	page, err := stream.List(ctx, q)
+	page, err := log.List(ctx, q)
 	if err != nil {
 		s.log.failed(err)
 		return time.Time{}, nil

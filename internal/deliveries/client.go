@@ -15,7 +15,7 @@ limitations under the License.
 */
 
 // Package deliveries reads deliveries for the kubectl plugin and the console. Reader lists the objects of the API server
-// and the stream of the JetStream intake together, Client reads the stream through a dispatcher, as docs/ingest.md describes,
+// and the delivery log together, Client reads the delivery log through a dispatcher, as docs/ingest.md describes,
 // and Union keeps both current.
 package deliveries
 
@@ -46,10 +46,10 @@ const (
 	// one.
 	patience     = 5
 	longestPause = 10 * time.Second
-	// streamPage is how many deliveries are read at a time. maxPages bounds how far the stream is read for a query that the
+	// logPage is how many deliveries are read at a time. maxPages bounds how far the delivery log is read for a query that the
 	// dispatcher cannot look up: it goes through 5,000 deliveries for a page at most.
-	streamPage = 500
-	maxPages   = 200
+	logPage  = 500
+	maxPages = 200
 )
 
 // Connection is a way to a dispatcher.
@@ -62,7 +62,7 @@ type Connection struct {
 	Close func()
 }
 
-// Client reads the stream. It is safe for concurrent use.
+// Client reads the delivery log. It is safe for concurrent use.
 type Client struct {
 	connect func(context.Context) (*Connection, error)
 
@@ -115,8 +115,8 @@ func (c *Client) List(ctx context.Context, q Query) (*v1alpha1.PostbackDeliveryL
 func (c *Client) each(ctx context.Context, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
 	limit, n := q.Limit, 0
 	for pages := 1; ; pages++ {
-		if q.Limit = streamPage; limit > 0 {
-			q.Limit = min(limit-n, streamPage)
+		if q.Limit = logPage; limit > 0 {
+			q.Limit = min(limit-n, logPage)
 		}
 		page, err := c.List(ctx, q)
 		if err != nil {

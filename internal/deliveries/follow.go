@@ -32,7 +32,7 @@ const (
 	maxFirst = 5000
 )
 
-// Follower is told what becomes of following the stream.
+// Follower is told what becomes of following the delivery log.
 type Follower struct {
 	// Trim, if set, drops the parts of a delivery that are not wanted, before others are read.
 	Trim func(*v1alpha1.PostbackDelivery)
@@ -44,7 +44,7 @@ type Follower struct {
 	Trouble func(error)
 }
 
-// Follow passes on each delivery that is logged after a version of the stream, and reconnects after a lost connection. Without
+// Follow passes on each delivery that is logged after a version of the delivery log, and reconnects after a lost connection. Without
 // a version it begins with the newest deliveries, up to the limit of the query or 5,000. It ends when ctx ends, a dispatcher
 // denies the right, or Deliveries fails.
 func (c *Client) Follow(ctx context.Context, q Query, version string, f Follower) error {
@@ -117,7 +117,7 @@ func (s *following) step(ctx context.Context) error {
 	})
 }
 
-// newest returns the newest deliveries of the stream, the oldest of them first, and the version of the stream.
+// newest returns the newest deliveries of the delivery log, the oldest of them first, and the version of the delivery log.
 func (s *following) newest(ctx context.Context) (newest []*v1alpha1.PostbackDelivery, version string, err error) {
 	q, p := s.query, &Page{}
 	if q.Limit == 0 || q.Limit > maxFirst {

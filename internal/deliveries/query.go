@@ -38,11 +38,11 @@ type Query struct {
 	Failed, Undelivered bool
 	// Since is the time from which on they were stored.
 	Since time.Time
-	// Limit is the number of deliveries that are wanted; 0 means all. A page of the stream may hold fewer although there are
+	// Limit is the number of deliveries that are wanted; 0 means all. A page of the delivery log may hold fewer although there are
 	// more.
 	Limit int
 
-	// EventID, Prefix of an event's id or a delivery's name, and Continue, the position of a page, are for the stream alone.
+	// EventID, Prefix of an event's id or a delivery's name, and Continue, the position of a page, are for the delivery log alone.
 	EventID, Prefix, Continue string
 }
 
@@ -112,5 +112,5 @@ func (p Place) Compare(other Place) int {
 	return cmp.Or(other.Created.Compare(p.Created), other.EventTime.Compare(p.EventTime), cmp.Compare(p.Namespace, other.Namespace), cmp.Compare(p.Name, other.Name))
 }
 
-// IsObject reports whether a delivery is a PostbackDelivery. Otherwise it is in the stream alone.
+// IsObject reports whether a delivery is a PostbackDelivery. Otherwise it is in the delivery log alone.
 func IsObject(d *v1alpha1.PostbackDelivery) bool { return d.UID != "" }

@@ -35,21 +35,21 @@ const objectPage = 250
 // A delivery in both counts once, as the object: a redelivery made it, and recorded later attempts there.
 type Reader struct {
 	API client.Reader
-	// Stream is nil if there is none to be read.
-	Stream *Client
+	// Log is nil if there is no delivery log, or it cannot be read.
+	Log *Client
 }
 
 // Page is the answer to a query. Unless it says so, it holds all.
 type Page struct {
 	// Deliveries are the newest first, without their bodies unless these are wanted.
 	Deliveries []*v1alpha1.PostbackDelivery
-	// Total is the number of deliveries that were found, which may exceed the limit. More says that the stream holds further
+	// Total is the number of deliveries that were found, which may exceed the limit. More says that the delivery log holds further
 	// ones, Truncated that the search in it took too long to be finished.
 	Total           int
 	More, Truncated bool
-	// Version is the state of the stream, for Follow, or "" if the stream was not read.
+	// Version is the state of the delivery log, for Follow, or "" if the delivery log was not read.
 	Version string
-	// Unread is the error of the stream, or nil. With it, deliveries may be missing.
+	// Unread is the error of the delivery log, or nil. With it, deliveries may be missing.
 	Unread error
 }
 
@@ -59,7 +59,7 @@ func (l *Reader) List(ctx context.Context, q Query, bodies bool, each func(*v1al
 	p := &Page{}
 	known := map[types.NamespacedName]bool{}
 	add := func(d *v1alpha1.PostbackDelivery) {
-		// An object hides its entry in the stream even if the query does not select it.
+		// An object hides its entry in the delivery log even if the query does not select it.
 		key := client.ObjectKeyFromObject(d)
 		if known[key] {
 			return
@@ -117,27 +117,27 @@ func EachObject(ctx context.Context, api client.Reader, q Query, f func(*v1alpha
 	}
 }
 
-// eachLogged gives the deliveries that a query selects in the stream to a function. Its error is that of the context: an error
-// of the stream stands in the page.
+// eachLogged gives the deliveries that a query selects in the delivery log to a function. Its error is that of the context: an error
+// of the delivery log stands in the page.
 func (l *Reader) eachLogged(ctx context.Context, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
-	if l.Stream == nil || q.Failed || q.Undelivered || p.Unread != nil {
+	if l.Log == nil || q.Failed || q.Undelivered || p.Unread != nil {
 		return nil
 	}
-	if err := l.Stream.each(ctx, q, p, f); err != nil && !IsNoLog(err) {
+	if err := l.Log.each(ctx, q, p, f); err != nil && !IsNoLog(err) {
 		p.Unread = err
 	}
 	return ctx.Err()
 }
 
-// Get returns a delivery. If it is nowhere, the error is that of the API server, NotFound. If only the stream, which may have
+// Get returns a delivery. If it is nowhere, the error is that of the API server, NotFound. If only the delivery log, which may have
 // it, cannot be read, it is an UnreadError.
 func (l *Reader) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	missing := l.API.Get(ctx, key, d)
-	if l.Stream == nil || !apierrors.IsNotFound(missing) {
+	if l.Log == nil || !apierrors.IsNotFound(missing) {
 		return d, missing
 	}
-	d, err := l.Stream.Get(ctx, key.Namespace, key.Name)
+	d, err := l.Log.Get(ctx, key.Namespace, key.Name)
 	switch {
 	case err == nil:
 		return d, nil
@@ -149,7 +149,7 @@ func (l *Reader) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.P
 	return nil, &UnreadError{err}
 }
 
-// UnreadError means that the stream could not be read. It may hold the delivery.
+// UnreadError means that the delivery log could not be read. It may hold the delivery.
 type UnreadError struct{ Err error }
 
 // Error implements error.
@@ -159,7 +159,7 @@ func (e *UnreadError) Error() string { return "the delivery log cannot be read: 
 func (e *UnreadError) Unwrap() error { return e.Err }
 
 // Find returns the deliveries of the event with an id, or if there are none, those whose names or events' ids begin with it,
-// up to a limit in the stream, in no particular order. each gets every object of the namespace.
+// up to a limit in the delivery log, in no particular order. each gets every object of the namespace.
 func (l *Reader) Find(ctx context.Context, namespace, name string, limit int, each func(*v1alpha1.PostbackDelivery)) (*Page, error) {
 	p := &Page{}
 	known, exact := map[string]bool{}, false

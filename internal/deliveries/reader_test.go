@@ -39,7 +39,7 @@ import (
 
 var start = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 
-// logged returns a delivery that was stored some minutes after the start, as the stream has it.
+// logged returns a delivery that was stored some minutes after the start, as the delivery log has it.
 func logged(name, eventID string, minutes int) *v1alpha1.PostbackDelivery {
 	d := &v1alpha1.PostbackDelivery{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "acme", Name: name, CreationTimestamp: metav1.NewTime(start.Add(time.Duration(minutes) * time.Minute)),
@@ -122,7 +122,7 @@ func logOf(t *testing.T, s *stream, objects ...*v1alpha1.PostbackDelivery) *Read
 	for _, o := range objects {
 		api.WithObjects(o)
 	}
-	return &Reader{API: api.Build(), Stream: clientOf(t, s)}
+	return &Reader{API: api.Build(), Log: clientOf(t, s)}
 }
 
 // names returns the names of deliveries, with a star for objects.
@@ -227,7 +227,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// Follow begins with the newest deliveries, although the stream cannot be read at first, and goes on where a watch ended.
+// Follow begins with the newest deliveries, although the delivery log cannot be read at first, and goes on where a watch ended.
 func TestFollow(t *testing.T) {
 	s := &stream{deliveries: []*v1alpha1.PostbackDelivery{logged("c", "evt_3", 3), logged("b", "evt_2", 2), logged("a", "evt_1", 1)}}
 	requests := 0
