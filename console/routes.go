@@ -121,7 +121,7 @@ func (c *Console) problem() *problem {
 	return &problem{Lost: true, Short: apiServerAway, Text: "The API server does not answer.", Hint: "This page shows earlier data. The console continues by itself when the API server is back."}
 }
 
-// unreadLog returns nil if the page shows the stream of the delivery log too.
+// unreadLog returns the reason why the page lacks the entries of the delivery log, or nil if it shows them.
 func (c *Console) unreadLog(err error) *problem {
 	const text = "Some events delivered on the first attempt are missing here."
 	switch {

@@ -24,7 +24,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// waitWords are the words of a log's line for a delivery without a time of its next attempt.
+// waitWords replace the time of the next attempt in a line of the log, if a delivery waits without a schedule.
 var waitWords = map[waiting.Reason]string{
 	waiting.NoPostback:           "no Postback",
 	waiting.NoRoute:              "no route",

@@ -79,7 +79,7 @@ func expected(object client.Object, observed int64, conditions []metav1.Conditio
 	return status.CurrentStatus, argocd.Healthy
 }
 
-// reasonsOfReady are all that the condition Ready of a Postback or a PostbackSecret can have.
+// reasonsOfReady are all reasons of the condition Ready of a Postback or a PostbackSecret.
 var reasonsOfReady = []string{
 	v1alpha1.RoutedReason, v1alpha1.ProgressingReason, v1alpha1.WaitingForDispatcherReason, v1alpha1.NoDispatcherReason,
 	v1alpha1.SecretNotFoundReason, v1alpha1.SecretNotReadyReason, v1alpha1.SecretNameTakenReason, v1alpha1.HeaderSecretNotFoundReason,

@@ -89,7 +89,7 @@ type postbackScope struct {
 	published published
 }
 
-// resolved holds what the spec refers to.
+// resolved holds the objects that the spec refers to.
 type resolved struct {
 	// secret is the PostbackSecret, or nil if the Postback may use none.
 	secret *v1alpha1.PostbackSecret

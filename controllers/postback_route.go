@@ -181,8 +181,8 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 	return changed, nil
 }
 
-// keysReplaced reports whether a route loses every key that receivers know, except by a rotation, which the PostbackSecret
-// reports. A key of version 1 follows a PostbackSecret that was deleted, and another Secret follows a change of references.
+// keysReplaced reports whether a route loses every key that receivers know. It leaves rotations to the PostbackSecret, which
+// reports them. Two other causes remain: the PostbackSecret was deleted, so its key has version 1 again, or the reference changed.
 func keysReplaced(s *postbackScope, have, want []string) bool {
 	if len(have) == 0 || slices.ContainsFunc(want, func(key string) bool { return slices.Contains(have, key) }) {
 		return false

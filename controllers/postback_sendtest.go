@@ -150,7 +150,7 @@ func newTestDelivery(postback *v1alpha1.Postback, value, eventType string, data 
 	return d, nil
 }
 
-// recordTestEvent emits the event on what became of the request, once the status says so too.
+// recordTestEvent emits a Kubernetes Event with the result of the request, after the status has it.
 func (r *PostbackReconciler) recordTestEvent(s *postbackScope) {
 	if s.testEvent == nil {
 		return

@@ -81,7 +81,7 @@ type postbackSecretScope struct {
 	adopted bool
 	// refused are the requests to rotate a key that is not ours.
 	refused keyring.Requests
-	// gone says that the object has meanwhile been deleted.
+	// gone is set if the object was deleted during the pass.
 	gone bool
 }
 

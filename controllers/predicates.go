@@ -76,7 +76,7 @@ func toLookAt[T client.Object](status func(T) any, annotations ...string) predic
 	}}
 }
 
-// keysChanged lets a change of a PostbackSecret through that may change what its Postbacks sign with, or say about it.
+// keysChanged passes changes of a PostbackSecret that may change the keys or the status of its Postbacks.
 func keysChanged() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*v1alpha1.PostbackSecret)

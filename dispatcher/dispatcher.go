@@ -57,7 +57,7 @@ import (
 const (
 	// attemptGrace is how long attempts in flight have at shutdown: the longest spec.timeout, and the time to record.
 	attemptGrace = 35 * time.Second
-	// shutdownGrace is how long the whole shutdown may take.
+	// shutdownGrace bounds the whole shutdown.
 	shutdownGrace = attemptGrace + 10*time.Second
 )
 

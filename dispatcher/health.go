@@ -81,7 +81,7 @@ func (h *health) run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		for _, report := range h.take() {
+		for _, report := range h.popPending() {
 			if ctx.Err() == nil && h.elected() {
 				h.write(ctx, report)
 			}
@@ -89,12 +89,12 @@ func (h *health) run(ctx context.Context) error {
 	}
 }
 
-func (h *health) take() map[types.UID]healthReport {
+func (h *health) popPending() map[types.UID]healthReport {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	taken := h.pending
+	reports := h.pending
 	h.pending = map[types.UID]healthReport{}
-	return taken
+	return reports
 }
 
 func (h *health) write(ctx context.Context, report healthReport) {
@@ -104,7 +104,7 @@ func (h *health) write(ctx context.Context, report healthReport) {
 		client.FieldOwner(v1alpha1.DispatcherFieldOwner), client.ForceOwnership)
 	switch {
 	case err == nil && report.health.News:
-		h.tell(report)
+		h.emit(report)
 	case err == nil:
 	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
 		// The Postback is gone, or another one has its name.
@@ -148,7 +148,8 @@ func healthy(report healthReport) *unstructured.Unstructured {
 	}}
 }
 
-func (h *health) tell(report healthReport) {
+// emit records a Kubernetes Event on the Postback.
+func (h *health) emit(report healthReport) {
 	eventType := corev1.EventTypeWarning
 	if report.health.Status != metav1.ConditionFalse {
 		eventType = corev1.EventTypeNormal

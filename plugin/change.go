@@ -113,7 +113,7 @@ func (e *env) setCommand() *cobra.Command {
 		Args: func(*cobra.Command, []string) error {
 			return errors.New("name the setting: url, triggers, filter, display-name or timeout")
 		},
-		// Without it cobra asks nothing of the arguments.
+		// Cobra checks Args only if the command has a Run function.
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	sub := func(use, short, example string, least, most int, what string, fields func(cmd *cobra.Command, p *v1alpha1.Postback, values []string) (map[string]any, error)) *cobra.Command {

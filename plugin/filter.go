@@ -31,8 +31,8 @@ import (
 // filterPatience is the time that the manager has to validate a filter.
 const filterPatience = 5 * time.Second
 
-// checkFilter waits for what the manager says of a filter that has been stored; what names where the filter came from. The
-// plugin does not compile filters itself: CEL would make it a tenth larger.
+// checkFilter waits for the manager's judgement of a stored filter; what names the origin of the filter. The plugin does not
+// compile filters itself, because CEL would make it a tenth larger.
 func (e *env) checkFilter(ctx context.Context, s *scope, p *v1alpha1.Postback, what string) error {
 	ctx, cancel := context.WithTimeout(ctx, filterPatience)
 	defer cancel()

@@ -249,8 +249,8 @@ func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postb
 	}
 }
 
-// addLogged adds a page of the delivery log to activities. It returns the Postbacks that the page has, and since when it is
-// complete: zero if nothing is missing.
+// addLogged adds a page of the delivery log to activities. It returns the Postbacks in the page, and the time since which the
+// page is complete: zero if nothing is missing.
 func (s *scope) addLogged(ctx context.Context, q deliveries.Query, activities map[client.ObjectKey]*activity) (since time.Time, seen map[client.ObjectKey]bool) {
 	log := s.log.open(ctx, s).Log
 	if log == nil {

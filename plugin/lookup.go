@@ -36,8 +36,7 @@ import (
 type lookup struct {
 	// deliveries are one by its own name, or those of one event, in the order of their Postbacks.
 	deliveries []*v1alpha1.PostbackDelivery
-	// kept has the time since which the deliveries of each Postback are kept. It is nil if not all deliveries
-	// were searched.
+	// kept maps each Postback to the time since which its deliveries are kept. It is nil if not all deliveries were searched.
 	kept map[string]*history.Kept
 }
 

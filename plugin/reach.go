@@ -150,8 +150,8 @@ func (r *reach) trust(ctx context.Context, clients kubernetes.Interface) (*tls.C
 	return config, nil
 }
 
-// tlsOf returns what a connection to a URL is checked with. An address of this machine is the end of a tunnel, which is checked
-// like a port-forward.
+// tlsOf returns the TLS configuration for a URL. An address of this machine is the end of a tunnel, and its certificate is
+// checked like that of a port-forward.
 func (r *reach) tlsOf(ctx context.Context, config *rest.Config, base string) (*tls.Config, error) {
 	parsed, err := url.Parse(base)
 	if err != nil {

@@ -284,7 +284,7 @@ const (
 	PostbackNotFoundReason = "PostbackNotFound"
 )
 
-// Reasons of the events on a Postback that speak of its deliveries.
+// Reasons of the Kubernetes Events on a Postback that report on its deliveries.
 const (
 	AttemptFailedReason         = "AttemptFailed"
 	DeliveryFailedReason        = "DeliveryFailed"

@@ -93,7 +93,7 @@ func Spark(hours []statistics.Counts) template.HTML {
 	return draw("spark", "", label, len(hours)*sparkStep-2, sparkHeight, b.String())
 }
 
-// span returns the time that counts of whole hours cover, without the hour in which it begins.
+// span returns the time covered by hourly counts, without the hour in which it begins.
 func span(hours []statistics.Counts) time.Duration {
 	if len(hours) == 0 {
 		return 0

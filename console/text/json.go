@@ -24,10 +24,10 @@ import (
 	"unicode/utf8"
 )
 
-// maxShown is how many bytes of a body are put into a page. Anyone who wants more takes the exact bytes.
+// maxShown bounds the part of a body that a page shows, in bytes. The download has the whole body.
 const maxShown = 64 << 10
 
-// maxDepth bounds the indentation: a body of nothing but brackets would grow to its square.
+// maxDepth bounds the indentation: with a line for each bracket, n nested brackets need n² bytes.
 const maxDepth = 100
 
 // Body is a body for a page.
@@ -61,7 +61,7 @@ func Show(body string) Body {
 	return shown
 }
 
-// depth returns how deep the brackets stand in one another, those within strings included.
+// depth returns the deepest nesting of brackets, including brackets within strings.
 func depth(s string) (deepest int) {
 	now := 0
 	for i := range len(s) {
@@ -93,7 +93,7 @@ func colour(s string) template.HTML {
 	return template.HTML(b.String()) //nolint:gosec // Every token was escaped.
 }
 
-// token returns the length of the token that a text begins with, and the class that it is shown in.
+// token returns the length of the first token of a text, and its CSS class.
 func token(s string) (length int, class string) {
 	switch c := s[0]; {
 	case c == '"':

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package text shows what strangers wrote: every byte escaped, and what would be invisible or would reorder the text around
-// it made visible.
+// Package text shows untrusted text: it escapes every byte, and makes characters visible that are invisible or reorder the text
+// around them.
 package text
 
 import (

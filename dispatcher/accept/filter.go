@@ -57,7 +57,7 @@ func (a *Acceptor) matches(ctx context.Context, expression string, in *filter.In
 	return f.Matches(ctx, in)
 }
 
-// announceFilterFailed emits an event on the Postback. The error holds no value of the event that was posted.
+// announceFilterFailed emits a Kubernetes Event on the Postback. The error quotes no value of the posted event.
 func (a *Acceptor) announceFilterFailed(eventType string, r *route.Route, err error) {
 	if a.options.Events == nil {
 		return

@@ -33,7 +33,7 @@ import (
 )
 
 const (
-	// progressKept is how long the deliveries of a partly stored request are remembered after the newest try.
+	// progressKept is the time for which the deliveries of a partly stored request are remembered after its last try.
 	progressKept = 10 * time.Minute
 	// maxProgress is how many deliveries are remembered, about 15 MB.
 	maxProgress = 5 * maxDeliveries

@@ -129,7 +129,7 @@ func TestRepeatsOfALargeRequestEnd(t *testing.T) {
 	}
 }
 
-// The memory of a request serves the same events only, and not for ever.
+// A remembered request applies to the same events only, and expires.
 func TestProgressIsOfTheSameEvent(t *testing.T) {
 	store := &slowStore{}
 	crm := doors.LooseRoute("acme", "crm", "", "*")

@@ -90,15 +90,15 @@ type Options struct {
 	Watched watched.Namespaces
 	// MaxBodyBytes bounds the body of a request. The default is DefaultMaxBodyBytes, the most LargestMaxBodyBytes.
 	MaxBodyBytes int64
-	// MaxInFlight is the number of requests beyond which further ones are refused. The default is DefaultMaxInFlight.
+	// MaxInFlight bounds the requests in flight; the server refuses more. The default is DefaultMaxInFlight.
 	MaxInFlight int
 
 	Acceptor Acceptor
-	// Access authorises producers. Without it everybody may post, which needs an Address of the loopback interface.
+	// Access authorises producers. If it is nil, everybody may post, and Address must be on the loopback interface.
 	Access Access
-	// LogDoor, if it is there, answers the requests for the delivery log.
+	// LogDoor answers requests for the delivery log. It may be nil.
 	LogDoor LogDoor
-	// Traces, if it is there, gets the spans of requests.
+	// Traces records the spans of requests. It may be nil.
 	Traces *trace.Traces
 	// CertFile and KeyFile hold the certificate and its key, in PEM, for HTTPS. They are read again when they change.
 	// Without them the server speaks plain HTTP, which is refused unless Address is of the loopback interface or PlainHTTP

@@ -50,7 +50,7 @@ func (r Reason) Lasting() bool {
 	return r == PolicyDenied || r == Forbidden || r == Invalid || r == TooLarge
 }
 
-// Announce emits an event on a Postback whose delivery the API server refuses. Only the producer gets the answer, and other
+// Announce emits a Kubernetes Event on a Postback whose delivery the API server refuses. Only the producer gets the answer, and other
 // people have to change the policy, the quota or the right. The size of an event is the producer's own affair.
 func (o *Outcome) Announce(recorder events.EventRecorder, r *route.Route) {
 	if recorder == nil || r == nil || o.Result != Refused || o.Reason == TooLarge {

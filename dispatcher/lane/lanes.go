@@ -217,7 +217,7 @@ func (l *Lanes) Close() {
 	for _, lane := range l.lanes {
 		l.pump(lane)
 	}
-	l.tell()
+	l.signal()
 }
 
 // Run begins work when its time comes. It returns after Close when no work is left, or when stop ends.
@@ -288,8 +288,8 @@ func (l *Lanes) remaining() int {
 	return n
 }
 
-// tell wakes Run.
-func (l *Lanes) tell() {
+// signal wakes Run.
+func (l *Lanes) signal() {
 	select {
 	case l.changed <- struct{}{}:
 	default:
@@ -336,11 +336,11 @@ func (l *Lanes) note(lane *lane) {
 	if h, changed := lane.health(l.options.Clock.Now()); changed {
 		lane.peer.reported, lane.peer.mayBeOnRecord = h, true
 		l.reports = append(l.reports, report{lane.route, h})
-		l.tell()
+		l.signal()
 	}
 }
 
-// Throttled reports whether due work waits for the endpoint of a Postback. Its circuit is open or recovers, it answered
+// Throttled reports whether due work waits for the endpoint of a Postback: its circuit is open or in the slow start, it answered
 // 410, or it asked for a pause.
 func (l *Lanes) Throttled(postback types.UID) bool {
 	l.mu.Lock()
@@ -351,9 +351,9 @@ func (l *Lanes) Throttled(postback types.UID) bool {
 
 // Stats are counts over all lanes.
 type Stats struct {
-	// InFlight are attempts in flight. Waiting are due, and wait for their endpoint or for a slot.
+	// InFlight counts attempts in flight. Waiting counts due attempts that wait for their endpoint or for a slot.
 	InFlight, Waiting int
-	// Throttled are endpoints as Lanes.Throttled reports them.
+	// Throttled counts the endpoints for which Lanes.Throttled is true.
 	Throttled int
 }
 

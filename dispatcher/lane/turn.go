@@ -70,7 +70,7 @@ func (l *Lanes) pump(lane *lane) {
 	}
 	l.setWake(lane)
 	if lane.wakeAt != before && !lane.wakeAt.IsZero() {
-		l.tell()
+		l.signal()
 	}
 }
 
@@ -154,7 +154,7 @@ func (l *Lanes) release(t *turn) {
 	l.pump(t.lane)
 	l.pumpStarved()
 	if l.closed {
-		l.tell()
+		l.signal()
 	}
 }
 

@@ -39,8 +39,8 @@ const (
 	announceEvery = time.Minute
 )
 
-// Announcement tells those who look for deliveries whether all are PostbackDeliveries. It is a Lease, as the replicas' own, so
-// that the dispatcher needs no further right; nobody has to renew it.
+// Announcement is a Lease by which the plugin and the console learn whether every delivery is a PostbackDelivery. A Lease needs
+// no right beyond those for the presence of replicas. Nobody renews it.
 type Announcement struct {
 	Client    kubernetes.Interface
 	Namespace string

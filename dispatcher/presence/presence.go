@@ -42,8 +42,8 @@ const (
 	Duration = 15 * time.Second
 	// renewEvery leaves two tries before the Lease runs out.
 	renewEvery = 5 * time.Second
-	// lookEvery is the interval at which newly loaded routes are acknowledged, together.
-	lookEvery = 500 * time.Millisecond
+	// checkEvery is the interval of checks for newly loaded routes, which one renewal acknowledges together.
+	checkEvery = 500 * time.Millisecond
 	// leave bounds the time for releasing the Lease at shutdown.
 	leave = 3 * time.Second
 )
@@ -78,23 +78,23 @@ func (p *Presence) NeedLeaderElection() bool { return false }
 // Start keeps the Lease until ctx ends, and then deletes it.
 func (p *Presence) Start(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("presence").WithValues("identity", p.Identity)
-	ticker := p.Clock.NewTicker(lookEvery)
+	ticker := p.Clock.NewTicker(checkEvery)
 	defer ticker.Stop()
 	// An earlier process of this identity may have been killed and left its Lease. The Lease claims routes that only that
 	// process had loaded.
 	p.leave(ctx)
 	var (
-		told    state
+		written state
 		renewed time.Time
 		failing bool
 	)
 	for {
 		now := p.state()
-		if p.Synced() && (renewed.IsZero() || now != told || p.Clock.Since(renewed) >= renewEvery) {
+		if p.Synced() && (renewed.IsZero() || now != written || p.Clock.Since(renewed) >= renewEvery) {
 			err := p.renew(ctx, now)
 			switch {
 			case err == nil:
-				told, renewed, failing = now, p.Clock.Now(), false
+				written, renewed, failing = now, p.Clock.Now(), false
 				log.V(1).Info("Renewed", "loaded", now.loaded)
 			case !failing && ctx.Err() == nil:
 				failing = true

@@ -47,7 +47,7 @@ type limit struct {
 	ttl  time.Duration
 }
 
-// bounds are those of one look.
+// bounds of one run.
 type bounds struct {
 	// total is the number of finished deliveries that the cluster keeps; 0 means any number.
 	total int
@@ -65,12 +65,12 @@ type victim struct {
 	reason          string
 }
 
-// choose returns the deliveries that are to be deleted now. Those that a Postback does not want come first, one of each
-// Postback in turn, so that a large log holds up no other. Then come the deliveries beyond the bound of the cluster. The
-// first are those beyond the counts of their Postbacks, which are kept for duplicates alone; then any, the oldest first
-// each time. So a Postback with many events costs the others nothing of what they want to keep, as long as that has room.
+// choose returns the deliveries to delete now. Deliveries beyond the bounds of their Postback come first, one of each Postback
+// in turn, so that a large history delays no other. Then come the deliveries beyond the bound of the cluster, oldest first:
+// those beyond the count of their Postback, kept only to recognise duplicates, before all others. So a Postback with many
+// events does not shorten the history of the others while the cluster's bound has room for it.
 //
-// A namespace that has not been listed yet holds up no other, but what is too many is not known before all have been.
+// A namespace that is not listed yet delays no other. The cluster bound applies only after all namespaces are listed.
 func (x *index) choose(of func(owner, v1alpha1.DeliveryPhase) (limit, bool), b bounds, now time.Time) []victim {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -132,7 +132,8 @@ func (c *cursor) peek(end int, now time.Time) *entry {
 	return nil
 }
 
-func (c *cursor) take(reason string) victim {
+// pop returns the entry under the cursor as a victim, and moves on.
+func (c *cursor) pop(reason string) victim {
 	e := c.group.entries[c.at]
 	c.at++
 	return victim{key: e.key(), phase: c.group.phase, uid: e.uid, resourceVersion: e.resourceVersion, annotated: e.annotated, reason: reason}
@@ -169,7 +170,7 @@ func unwanted(cursors []cursor, n int, now time.Time) (victims []victim, served 
 				return victims, i
 			}
 			if reason := cursors[i].unwanted(now); reason != "" {
-				victims = append(victims, cursors[i].take(reason))
+				victims = append(victims, cursors[i].pop(reason))
 				left = append(left, i)
 			}
 		}
@@ -178,7 +179,7 @@ func unwanted(cursors []cursor, n int, now time.Time) (victims []victim, served 
 	return victims, 0
 }
 
-// oldest takes the n oldest deliveries that stand before end in their groups.
+// oldest returns the n oldest deliveries before end in their groups, and moves the cursors past them.
 func oldest(cursors []cursor, end func(*cursor) int, n int, now time.Time) []victim {
 	if n <= 0 {
 		return nil
@@ -196,7 +197,7 @@ func oldest(cursors []cursor, end func(*cursor) int, n int, now time.Time) []vic
 			break
 		}
 		c := first.cursor
-		victims = append(victims, c.take(reasonClusterLimit))
+		victims = append(victims, c.pop(reasonClusterLimit))
 		if e := c.peek(end(c), now); e != nil {
 			heads.Put(head{e, c})
 		} else {

@@ -193,7 +193,7 @@ func TestNamespacesAreListedApart(t *testing.T) {
 	if !x.hasSynced() || x.count(isDelivered) != 5 {
 		t.Errorf("%d deliveries, listed: %t", x.count(isDelivered), x.hasSynced())
 	}
-	x.setAside(&victim{key: types.NamespacedName{Namespace: "ns-b", Name: "b2"}, phase: isDelivered, uid: "b2", resourceVersion: "1"}, noon.Add(time.Minute))
+	x.postpone(&victim{key: types.NamespacedName{Namespace: "ns-b", Name: "b2"}, phase: isDelivered, uid: "b2", resourceVersion: "1"}, noon.Add(time.Minute))
 	list("a", "a4")
 	list("b", "b1", "b2")
 	choose(0)
@@ -252,16 +252,16 @@ func TestEachPostbackHasItsTurn(t *testing.T) {
 }
 
 // A postponed delivery is not chosen again until its time, or until it changes.
-func TestSetAside(t *testing.T) {
+func TestPostpone(t *testing.T) {
 	x := syncedIndex()
 	for i := range 4 {
 		fill(x, "a", fmt.Sprint(i), isDelivered, time.Duration(4-i)*time.Hour)
 	}
 	all := x.choose(keepOne, bounds{batch: 10}, noon)
-	x.setAside(&all[1], noon.Add(time.Minute))
+	x.postpone(&all[1], noon.Add(time.Minute))
 	stale := all[2]
 	stale.resourceVersion = "0"
-	x.setAside(&stale, noon.Add(time.Minute))
+	x.postpone(&stale, noon.Add(time.Minute))
 	for at, want := range map[time.Duration][]string{
 		0: {"0:Count", "2:Count"}, time.Minute - 1: {"0:Count", "2:Count"}, time.Minute: {"0:Count", "1:Count", "2:Count"},
 	} {

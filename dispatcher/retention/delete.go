@@ -85,11 +85,11 @@ func (p *Pruner) delete(ctx context.Context, x *index, v *victim) error {
 	if v.annotated {
 		rest, err := p.unanswered(ctx, v)
 		if err != nil {
-			x.setAside(v, now.Add(refusedRest))
+			x.postpone(v, now.Add(refusedRest))
 			return err
 		}
 		if rest > 0 {
-			x.setAside(v, now.Add(rest))
+			x.postpone(v, now.Add(rest))
 			return nil
 		}
 	}
@@ -106,10 +106,10 @@ func (p *Pruner) delete(ctx context.Context, x *index, v *victim) error {
 		x.deleted(v)
 		return nil
 	case apierrors.IsConflict(err):
-		x.setAside(v, now.Add(staleRest))
+		x.postpone(v, now.Add(staleRest))
 		return nil
 	}
-	x.setAside(v, now.Add(refusedRest))
+	x.postpone(v, now.Add(refusedRest))
 	return fmt.Errorf("delete PostbackDelivery %s: %w", v.key, err)
 }
 

@@ -195,8 +195,8 @@ func (x *index) deleted(v *victim) {
 	}
 }
 
-// setAside leaves a delivery alone until a time, or until it changes.
-func (x *index) setAside(v *victim, until time.Time) {
+// postpone excludes a delivery from choose until a time, or until it changes.
+func (x *index) postpone(v *victim, until time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if e := x.byKey[v.phase][v.key]; e != nil && e.uid == v.uid && e.resourceVersion == v.resourceVersion {

@@ -71,7 +71,7 @@ type Options struct {
 // Pruner deletes finished deliveries beyond the bounds of their Postbacks and of the cluster.
 type Pruner struct {
 	options Options
-	// index is that of the term in which this replica is elected, or nil.
+	// index is nil while this replica is not elected: each term builds its own.
 	index atomic.Pointer[index]
 }
 

@@ -141,9 +141,9 @@ func (b *book) hour(at time.Time) *hour {
 	return &b.hours[len(b.hours)-1]
 }
 
-// take returns the books with counts that are due, all of them if every is true, and leaves empty ones in their place. It drops
-// those of Postbacks that are gone, and those without a count for a minute.
-func (c *Counter) take(now time.Time, every bool) []*book {
+// popDue returns the books with counts that are due, or all books with counts if every is true, and replaces them by empty ones.
+// It drops the books of Postbacks that are gone, and those without a count for a minute.
+func (c *Counter) popDue(now time.Time, every bool) []*book {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var due []*book

@@ -45,8 +45,8 @@ const (
 	lastTries = 5
 )
 
-// errTaken says that another replica has written less than a minute ago.
-var errTaken = errors.New("another replica has written the statistics")
+// errConflict says that another replica has written less than a minute ago.
+var errConflict = errors.New("another replica has written the statistics")
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackstatistics,verbs=get;create;update
 
@@ -72,7 +72,7 @@ func (c *Counter) Run(ctx context.Context) {
 func (c *Counter) flush(ctx context.Context, every bool) {
 	var group errgroup.Group
 	group.SetLimit(parallelWrites)
-	for _, b := range c.take(c.Clock.Now(), every) {
+	for _, b := range c.popDue(c.Clock.Now(), every) {
 		group.Go(func() error {
 			switch {
 			case every:
@@ -93,14 +93,14 @@ func (c *Counter) write(ctx context.Context, b *book, last bool) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	err := c.try(ctx, b, last)
-	for tries := 1; last && errors.Is(err, errTaken) && tries < lastTries; tries++ {
+	for tries := 1; last && errors.Is(err, errConflict) && tries < lastTries; tries++ {
 		err = c.try(ctx, b, last)
 	}
 	now := c.Clock.Now()
 	switch {
 	case err == nil:
 		c.settle(b.uid, now.Add(v1alpha1.StatisticsInterval+turn))
-	case errors.Is(err, errTaken):
+	case errors.Is(err, errConflict):
 		c.putBack(b, now.Add(b.wait+turn/time.Duration(2+b.skipped)), true)
 	default:
 		c.putBack(b, now.Add(v1alpha1.StatisticsInterval), false)
@@ -108,7 +108,7 @@ func (c *Counter) write(ctx context.Context, b *book, last bool) {
 	}
 }
 
-// try reads the statistics of a Postback, adds to them, and writes them. It returns errTaken, and sets the time to wait, if
+// try reads the statistics of a Postback, adds to them, and writes them. It returns errConflict, and sets the time to wait, if
 // another replica has written less than a minute ago; last ignores that.
 func (c *Counter) try(ctx context.Context, b *book, last bool) error {
 	s := &v1alpha1.PostbackStatistics{}
@@ -124,7 +124,7 @@ func (c *Counter) try(ctx context.Context, b *book, last bool) error {
 	// A time in the future comes from a wrong clock. If the object has not changed for a minute, no other replica is writing it.
 	if since := now.Sub(s.LastUpdateTime.Time); !last && s.ResourceVersion != "" && since < v1alpha1.StatisticsInterval && b.seen != s.ResourceVersion {
 		b.seen, b.wait = s.ResourceVersion, min(v1alpha1.StatisticsInterval-since, v1alpha1.StatisticsInterval)
-		return errTaken
+		return errConflict
 	}
 	add(s, b, now)
 	if s.ResourceVersion == "" {
@@ -137,9 +137,9 @@ func (c *Counter) try(ctx context.Context, b *book, last bool) error {
 		return nil
 	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
 		b.wait = v1alpha1.StatisticsInterval
-		return errTaken
+		return errConflict
 	case unsure(err):
-		b.doubt(now)
+		b.setUnsure(now)
 	}
 	return err
 }
@@ -150,8 +150,8 @@ func unsure(err error) bool {
 	return !errors.As(err, &status) || status.Status().Code >= http.StatusInternalServerError
 }
 
-// doubt sets the counts aside that a write may have added. The time of that write tells later.
-func (b *book) doubt(at time.Time) {
+// setUnsure keeps the counts of a write with an unknown result apart, until resolve compares its time with the statistics.
+func (b *book) setUnsure(at time.Time) {
 	b.written, b.writtenAt = b.hours, at.Truncate(time.Microsecond)
 	b.hours = nil
 }

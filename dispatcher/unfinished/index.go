@@ -58,8 +58,8 @@ type Index struct {
 	clock  clock.PassiveClock
 	recall time.Duration
 
-	// telling is held while a change is applied and told, and locked before mu: followers hear of one change after the other.
-	telling   sync.Mutex
+	// reporting is locked while a change is applied and reported, and before mu, so that followers get the changes in order.
+	reporting sync.Mutex
 	followers []func(d *v1alpha1.PostbackDelivery, gone bool)
 
 	mu sync.RWMutex
@@ -154,8 +154,8 @@ func (x *Index) Recent(d *v1alpha1.PostbackDelivery) bool {
 // Follow calls f for each unfinished delivery, and from then on for each that comes, changes or is gone. It calls f for one at a
 // time, after the Index has applied the change. f may ask the Index anything, and must not block.
 func (x *Index) Follow(f func(d *v1alpha1.PostbackDelivery, gone bool)) {
-	x.telling.Lock()
-	defer x.telling.Unlock()
+	x.reporting.Lock()
+	defer x.reporting.Unlock()
 	x.followers = append(x.followers, f)
 	for _, d := range x.All() {
 		f(d, false)
@@ -170,7 +170,7 @@ func (x *Index) handler() toolscache.ResourceEventHandler {
 	}
 }
 
-// deliveryIn returns the delivery that an informer tells of, or nil.
+// deliveryIn returns the delivery in an object of the informer, or nil.
 func deliveryIn(object any) *v1alpha1.PostbackDelivery {
 	if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
 		object = gone.Obj
@@ -182,17 +182,17 @@ func deliveryIn(object any) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// changed applies a change, and tells it. before is nil for a delivery that comes, now for one that leaves.
+// changed applies a change and reports it to the followers. before is nil for a new delivery, now for one that is gone.
 func (x *Index) changed(before, now *v1alpha1.PostbackDelivery) {
-	told := cmp.Or(now, before)
-	if told == nil {
+	reported := cmp.Or(now, before)
+	if reported == nil {
 		return
 	}
-	x.telling.Lock()
-	defer x.telling.Unlock()
+	x.reporting.Lock()
+	defer x.reporting.Unlock()
 	x.apply(before, now)
 	for _, f := range x.followers {
-		f(told, now == nil)
+		f(reported, now == nil)
 	}
 }
 

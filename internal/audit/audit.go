@@ -31,19 +31,19 @@ const (
 	KeyReplacedAction = "KeyReplaced"
 	// KeyEndedAction says that previous keys sign no longer.
 	KeyEndedAction = "KeyEnded"
-	// CertificateIssuedAction says that a certificate of ingest, or the CA that signs it, was made.
+	// CertificateIssuedAction marks a new certificate of ingest, or a new CA that signs it.
 	CertificateIssuedAction = "CertificateIssued"
-	// RotationRequestedAction says that a Postback's request for rotation was passed on to its PostbackSecret.
+	// RotationRequestedAction marks a Postback's request for rotation that was passed on to its PostbackSecret.
 	RotationRequestedAction = "RotationRequested"
 	// RotationRefusedAction marks a refused request for rotation: the operator does not own the key.
 	RotationRefusedAction = "RotationRefused"
-	// RoutePublishedAction says that a Postback came into force, or a change of it.
+	// RoutePublishedAction marks a new or changed route of a Postback.
 	RoutePublishedAction = "RoutePublished"
-	// RouteRemovedAction says that a Postback is in force no longer.
+	// RouteRemovedAction marks the removal of a route, after which the Postback gets no events.
 	RouteRemovedAction = "RouteRemoved"
-	// StateChangedAction says that a Postback was enabled, paused or disabled.
+	// StateChangedAction marks a Postback that was enabled, paused or disabled.
 	StateChangedAction = "StateChanged"
-	// TestEventAction says that a test event was stored.
+	// TestEventAction marks a stored test event.
 	TestEventAction = "TestEvent"
 	// RedeliverySinceAction says that redelivery of all deliveries since a time was requested, or refused.
 	RedeliverySinceAction = "RedeliverySince"

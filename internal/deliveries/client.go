@@ -144,7 +144,7 @@ func (c *Client) Get(ctx context.Context, namespace, name string) (*v1alpha1.Pos
 	return d, c.ask(ctx, http.MethodGet, deliveryPath(namespace, name), nil, d)
 }
 
-// Restore has a delivery of the log made a PostbackDelivery again, and returns that: then it can be sent again like any other.
+// Restore creates the PostbackDelivery of a logged delivery, and returns it, so that it can be redelivered.
 func (c *Client) Restore(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	return d, c.ask(ctx, http.MethodPost, deliveryPath(namespace, name)+"/restore", nil, d)

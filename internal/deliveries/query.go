@@ -34,15 +34,15 @@ type Query struct {
 	Namespace, Postback string
 	// Event is the type of the event.
 	Event string
-	// Failed selects Failed and Retrying deliveries, Undelivered all but the delivered ones. The stream holds neither.
+	// Failed selects Failed and Retrying deliveries, Undelivered all except Delivered ones. The delivery log holds neither.
 	Failed, Undelivered bool
-	// Since is the time from which on they were stored.
+	// Since selects deliveries stored at this time or later.
 	Since time.Time
-	// Limit is the number of deliveries that are wanted; 0 means all. A page of the delivery log may hold fewer although there are
-	// more.
+	// Limit bounds the number of deliveries; 0 means all. A page of the delivery log may hold fewer although there are more.
 	Limit int
 
-	// EventID, Prefix of an event's id or a delivery's name, and Continue, the position of a page, are for the delivery log alone.
+	// EventID, Prefix and Continue apply to the delivery log only. Prefix begins an event's id or a delivery's name; Continue is
+	// the position of a page.
 	EventID, Prefix, Continue string
 }
 
@@ -112,5 +112,5 @@ func (p Place) Compare(other Place) int {
 	return cmp.Or(other.Created.Compare(p.Created), other.EventTime.Compare(p.EventTime), cmp.Compare(p.Namespace, other.Namespace), cmp.Compare(p.Name, other.Name))
 }
 
-// IsObject reports whether a delivery is a PostbackDelivery. Otherwise it is in the delivery log alone.
+// IsObject reports whether a delivery is a PostbackDelivery. Otherwise it is in the stream alone.
 func IsObject(d *v1alpha1.PostbackDelivery) bool { return d.UID != "" }

@@ -18,19 +18,19 @@ package deliveries
 
 import "k8s.io/apimachinery/pkg/types"
 
-// Union follows the objects and the delivery log together, and shows one of each delivery: the object, and after its deletion the
-// entry of the delivery log again. V is what the caller keeps of a delivery. It is not safe for concurrent use.
+// Union follows the objects and the stream together, and shows one of each delivery: the object, and after its deletion the
+// entry of the stream again. V is what the caller keeps of a delivery. It is not safe for concurrent use.
 type Union[V comparable] struct {
 	most int
 	show func(before, now V)
 
 	objects, logged map[types.NamespacedName]V
-	// order has the keys of logged, the oldest first.
+	// order lists the keys of logged, oldest first.
 	order []types.NamespacedName
 }
 
-// NewUnion returns a union of at most so many entries of the delivery log: beyond them, the oldest go. It calls show after each
-// change of the shown copy of a delivery; the zero value stands for none.
+// NewUnion returns a union that keeps the newest entries of the delivery log, at most as many as most. It calls show after each
+// change of the shown copy of a delivery, with the zero value for a copy that is not there.
 func NewUnion[V comparable](most int, show func(before, now V)) *Union[V] {
 	return &Union[V]{most: most, show: show, objects: map[types.NamespacedName]V{}, logged: map[types.NamespacedName]V{}}
 }
@@ -66,7 +66,7 @@ func (u *Union[V]) DropObjects(listed map[types.NamespacedName]bool) {
 	}
 }
 
-// PutLogged takes an entry of the delivery log.
+// PutLogged takes an entry of the stream.
 func (u *Union[V]) PutLogged(key types.NamespacedName, v V) {
 	before := u.Get(key)
 	if _, known := u.logged[key]; !known {

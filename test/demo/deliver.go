@@ -171,7 +171,7 @@ func (d *demo) postEvents(ctx context.Context) error {
 	return nil
 }
 
-// answer is what ingest says.
+// answer is the JSON body of an answer of ingest.
 type answer struct {
 	Events []struct {
 		ID         string `json:"id"`

@@ -145,7 +145,7 @@ func TestGoneEndpointIsSetAside(t *testing.T) {
 	}
 }
 
-// Retry-After holds all deliveries to an endpoint, also those that somebody asks for.
+// Retry-After delays all deliveries to an endpoint, including redeliveries.
 func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)

@@ -156,8 +156,8 @@ func TestStreamOutlivesTheAPIServer(t *testing.T) {
 	}
 }
 
-// suspend stops the child process and returns when none of its threads runs any more, which is some time after kill(2) has
-// returned: the parent's wait(2) tells.
+// suspend stops the child process and returns when none of its threads runs. The parent's wait(2) reports that, some time
+// after kill(2) returns.
 func suspend(pid int) error {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stopping process %d: %w", pid, err)

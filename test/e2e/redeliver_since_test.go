@@ -25,8 +25,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// TestRedeliverSince: a receiver has refused everything for a while, by a fault of its own. One annotation sends it all
-// again. The manager is killed in the middle of that.
+// TestRedeliverSince redelivers, by one annotation, all events that a faulty receiver refused. The manager is killed meanwhile.
 func TestRedeliverSince(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm", "retry: {maxAttempts: 1}")

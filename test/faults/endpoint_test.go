@@ -270,7 +270,7 @@ func (e *endpoint) wait(r *http.Request, d time.Duration) {
 	}
 }
 
-// raw answers what a server would not.
+// raw sends malformed answers, which the server of net/http cannot send.
 func (e *endpoint) raw(w http.ResponseWriter, a *arrival) {
 	controller := http.NewResponseController(w)
 	conn, _, err := controller.Hijack()

@@ -32,8 +32,8 @@ import (
 // silentPatience bounds the time in which a dispatcher gives up a connection without answers and watches again.
 const silentPatience = time.Minute
 
-// line passes connections on to an API server. From silence on, those that are open then pass nothing, and stay open: a
-// firewall has forgotten them.
+// line forwards connections to an API server. After silence, the open connections stay open and forward nothing, as if a
+// firewall had dropped their state.
 type line struct {
 	listener net.Listener
 	to       string

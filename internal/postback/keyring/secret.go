@@ -71,7 +71,7 @@ type Remembered struct {
 //     previous key as retired now;
 //   - without the annotation for it, a handled token is the remembered one.
 //
-// A value that could not sign is left out: Current is "" then, and such a previous key is not there.
+// Read omits invalid keys: Current is "" if the current key is invalid, and Previous lacks the invalid ones.
 func Read(secret *corev1.Secret, remembered Remembered, now time.Time) Keyring {
 	now = now.UTC().Truncate(time.Second)
 	k := Keyring{Version: max(1, min(remembered.Version, maxVersion))}

@@ -61,7 +61,7 @@ func bareHTTP(ctx context.Context, o BareHTTPOrders) (LoopReport, error) {
 	return loop(ctx, o.Requests, o.Connections, func(ctx context.Context, i int) error { return post(ctx, i, body) })
 }
 
-// poster returns what signs and posts a body.
+// poster returns a function that signs and posts a body.
 func poster(o BareHTTPOrders) (func(ctx context.Context, i int, body []byte) error, error) {
 	signer, err := sign.New(sign.DefaultDubHeader)
 	if err != nil {

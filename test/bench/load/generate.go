@@ -49,7 +49,7 @@ type GenerateOrders struct {
 	Events, Size int
 	// Connections is how many are posted at a time.
 	Connections int
-	// PerSecond is how many are posted in a second, however long the answers take; 0 is as many as there is room for.
+	// PerSecond is the rate of requests, independent of the answers; 0 means as many as Connections allow.
 	PerSecond float64
 	// Tries, if not 0, is how often an event is posted. Then an event that nobody accepts is no error.
 	Tries int

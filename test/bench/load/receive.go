@@ -39,7 +39,7 @@ const (
 	CountPath = "/count"
 	// ForgetPath forgets what has arrived.
 	ForgetPath = "/forget"
-	// BehavePath takes orders on how an endpoint answers.
+	// BehavePath accepts requests that set how an endpoint answers.
 	BehavePath = "/behave"
 	// ReservePath reserves an address at which connections are refused, and tells it. OpenPath serves there from now on.
 	ReservePath = "/reserve"
@@ -64,7 +64,7 @@ type Behaviour struct {
 	Endpoint string
 	// Delay is how long it takes.
 	Delay time.Duration
-	// Status is what it answers; 0 is 200.
+	// Status is the status code of the answer; 0 means 200.
 	Status int
 	// FailFirst is the share of the events whose first request is answered with 503, chosen by their ids.
 	FailFirst float64

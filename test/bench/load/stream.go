@@ -30,7 +30,7 @@ const (
 	bareStream      = "BARE"
 	bareSubject     = "bare.events"
 	publishPatience = time.Minute
-	// pulled is how many messages may be on their way to the loop.
+	// pulled bounds the messages in flight to the loop.
 	pulled = 2000
 )
 

@@ -73,7 +73,7 @@ func receive(ctx context.Context, secretFile string) error {
 	return nil
 }
 
-// refusals returns answers of which each of so many is a 503, after those that accept.
+// refusals returns answers in which every nth is a 503, after the accepting ones.
 func refusals(times, every int) []receiver.Answer {
 	answers := make([]receiver.Answer, 0, 2*times)
 	for range times {

@@ -14,7 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command coredns is CoreDNS with the plugins that the node's Corefile uses. The whole of it is four times as large.
+// Command coredns is CoreDNS with the plugins that the node's Corefile uses. CoreDNS with all its plugins is four times as
+// large.
 package main
 
 import (
