@@ -122,7 +122,7 @@ func (c *Console) card(p *v1alpha1.Postback) card {
 	shown := card{
 		ID: "p-" + p.Namespace + "-" + p.Name, Href: pathOf(key), Namespace: p.Namespace, Name: p.Name, Title: titleOf(p),
 		Host: hostOf(p), State: stateOf(p), Health: healthLabel(healthOf(p, c.recent(rows))), Triggers: p.Spec.Triggers,
-		Counts: feed.Count(rows), LastSuccess: lastSuccess(rows, counted),
+		Counts: feed.Count(rows).WithBacklog(p.Status.GetBacklog()), LastSuccess: lastSuccess(rows, counted),
 		ShowNamespace: c.namespace == "",
 	}
 	if known {

@@ -202,7 +202,7 @@ func (c *Console) head(p *v1alpha1.Postback, may actions, query url.Values) head
 	rows, now, span := c.feed.Rows(key), c.clock.Now(), spanOf(query.Get("span"))
 	health, why := healthOf(p, c.recent(rows)), c.whyPostback(p)
 	h := head{
-		P: p, Path: pathOf(key), Title: titleOf(p), State: stateOf(p), Health: healthLabel(health), Wait: why, Note: health.Note(why), Counts: feed.Count(rows), Span: span,
+		P: p, Path: pathOf(key), Title: titleOf(p), State: stateOf(p), Health: healthLabel(health), Wait: why, Note: health.Note(why), Counts: feed.Count(rows).WithBacklog(p.Status.GetBacklog()), Span: span,
 		Redelivery: p.Status.Redelivery, May: may,
 	}
 	h.OldKeyEnds = oldKeyEnds(c.feed.Secret(secretKey(p)), now)

@@ -61,6 +61,7 @@ func desiredRoute(postback *v1alpha1.Postback, from *resolved) *route.Route {
 		MaxAttempts:   spec.GetMaxAttempts(),
 		GiveUpAfter:   metav1.Duration{Duration: spec.GetGiveUpAfter()},
 		MaxPending:    spec.GetMaxPending(),
+		MaxPendingSet: spec.Limits != nil && spec.Limits.MaxPending != nil,
 		Filter:        spec.Filter,
 		Format:        spec.GetFormat(),
 		MaxConcurrent: spec.GetMaxConcurrent(),

@@ -29,12 +29,12 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// postbackChanged lets relevant changes of a Postback through. The condition of the endpoint's health, and
-// status.waiting, are the dispatcher's alone, and may come and go often.
+// postbackChanged lets relevant changes of a Postback through. The condition of the endpoint's health, status.waiting
+// and status.backlog, are the dispatcher's alone, and may come and go often.
 func postbackChanged() predicate.Predicate {
 	return toLookAt(func(p *v1alpha1.Postback) any {
 		status := p.Status
-		status.Waiting = nil
+		status.Waiting, status.Backlog = nil, nil
 		status.Conditions = slices.DeleteFunc(slices.Clone(status.Conditions), func(c metav1.Condition) bool {
 			return c.Type == v1alpha1.EndpointHealthyCondition
 		})

@@ -290,13 +290,17 @@ func (r *replica) addIntake(synced func() bool) (*parts, error) {
 		backlog: pending,
 		log:     r.streams.Log(r.routes),
 	}
+	waiting := &backlog{
+		client: r.live, source: pending, routes: r.routes, elected: r.election.Elected, clock: r.clock, log: r.options.Log.WithName("backlog"),
+	}
 	return p, errors.Join(
+		r.mgr.Add(everyReplica(waiting.run)),
 		r.mgr.AddReadyzCheck("nats", r.streams.Ready),
 		r.mgr.Add(r.streams),
 		r.mgr.Add(pending),
 		r.mgr.Add(jetstream.NewConsumer(jetstream.ConsumerOptions{
 			Connection: r.streams, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, API: r.live, Unfinished: r.unfinished, Pending: pending,
-			Synced: synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
+			HoldsLease: r.election.HoldsLease, Exists: r.exists, Synced: synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
 		})),
 	)
 }

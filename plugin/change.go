@@ -260,7 +260,7 @@ func (e *env) delete(ctx context.Context, postbacks []string, yes bool) error {
 			if _, err := s.deliveries(ctx, deliveries.Query{Namespace: p.Namespace, Postback: p.Name, Limit: 1}, false, a.add); err != nil {
 				return err
 			}
-			if !e.confirm("Delete postback %q in namespace %s, its log, and %s that are not delivered yet?", p.Name, p.Namespace, plural(a.pending+a.retrying, "event")) {
+			if !e.confirm("Delete postback %q in namespace %s, its log, and %s that are not delivered yet?", p.Name, p.Namespace, plural(a.pending+a.retrying+int(p.Status.GetBacklog()), "event")) {
 				say(e.Out, "postback.postback.dev/%s kept", p.Name)
 				continue
 			}

@@ -80,6 +80,9 @@ func (e *env) describe(ctx context.Context, log *logSource, name string) error {
 		a.lastSuccess = at
 	}
 	d.deliveries(a, page)
+	if b := p.Status.Backlog; b != nil {
+		d.field("Backlog", "%s wait in the stream, the oldest accepted %s", plural(int(b.Deliveries), "event"), ago(b.OldestTime.Time, d.now))
+	}
 	d.statistics(counts, key)
 	d.field("Waits", "%s", waiting.Postback(p, d.now).Sentence)
 	d.conditions(p.Status.Conditions)

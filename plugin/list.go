@@ -125,7 +125,7 @@ func (o *listOptions) print(postbacks []v1alpha1.Postback, activities map[client
 		}
 		rows = append(rows, row{
 			plain(p.Namespace), plain(p.Name), stateCell(p), readyCell(p), healthCell(a.health(p)), plain(p.Status.EndpointHost),
-			plain(action.Triggers(p.Spec.Triggers)), a.pendingCell(), rate, plain(ago(lastSuccess, o.clock.Now())),
+			plain(action.Triggers(p.Spec.Triggers)), a.pendingCell(p.Status.GetBacklog()), rate, plain(ago(lastSuccess, o.clock.Now())),
 			delivered, failed, plain(p.Spec.DisplayName), plain(p.Status.SecretName), plain(waiting.Postback(p, o.clock.Now()).Sentence), plain(message),
 		})
 	}
@@ -175,8 +175,9 @@ func (a *activity) health(p *v1alpha1.Postback) waiting.Health {
 	return waiting.HealthOf(p, a.recent)
 }
 
-func (a *activity) pendingCell() cell {
-	unfinished := a.pending + a.retrying
+// pendingCell shows the unfinished deliveries: objects, and the backlog in a stream.
+func (a *activity) pendingCell(backlog int64) cell {
+	unfinished := a.pending + a.retrying + int(backlog)
 	if unfinished == 0 {
 		return plain("0")
 	}

@@ -179,13 +179,14 @@ status:
   secretName: crm
   endpointHost: example.com
   waiting: {reason: RetryAfter, until: "2026-01-02T03:07:00Z"}
+  backlog: {deliveries: 540000, oldestTime: "2026-01-02T03:04:05Z"}
   conditions:
   - {type: Ready, status: "True", reason: Routed, message: Events are routed., lastTransitionTime: "2026-01-02T03:04:05Z", observedGeneration: 1}
   - {type: EndpointHealthy, status: "False", reason: Gone, message: Gone., lastTransitionTime: "2026-01-02T03:04:05Z"}`)
 	checkRows(t, kubectl(t, "get", "pb"), "NAME | READY | REASON | STATE | HEALTHY | HOST", "crm | True | Routed | Enabled | False | example.com")
 	checkRows(t, kubectl(t, "get", "pb", "-o", "wide"),
-		"NAME | READY | REASON | STATE | HEALTHY | HOST | WAITING | UNTIL | TRIGGERS | SECRET | MESSAGE",
-		`crm | True | Routed | Enabled | False | example.com | RetryAfter | 2026-01-02T03:07:00Z | ["lead.created","sale.*"] | crm | Events are routed.`)
+		"NAME | READY | REASON | STATE | HEALTHY | HOST | WAITING | UNTIL | BACKLOG | TRIGGERS | SECRET | MESSAGE",
+		`crm | True | Routed | Enabled | False | example.com | RetryAfter | 2026-01-02T03:07:00Z | 540000 | ["lead.created","sale.*"] | crm | Events are routed.`)
 }
 
 func TestPostbackSecretColumns(t *testing.T) {

@@ -72,6 +72,35 @@ type PostbackStatus struct {
 	//
 	// +optional
 	Waiting *EndpointWait `json:"waiting,omitempty"`
+
+	// backlog is the part of the unfinished deliveries that waits in a stream of the JetStream intake, and has no
+	// PostbackDelivery. It is absent without such deliveries. The dispatcher replica that owns the retries sets it, at most
+	// every 30 seconds.
+	//
+	// +optional
+	Backlog *Backlog `json:"backlog,omitempty"`
+}
+
+// Backlog is the part of the unfinished deliveries of a Postback that waits in a stream.
+type Backlog struct {
+	// deliveries is the number of deliveries that wait.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Deliveries int64 `json:"deliveries,omitempty"`
+
+	// oldestTime is the time at which the oldest of them was accepted.
+	//
+	// +required
+	OldestTime metav1.Time `json:"oldestTime,omitzero"`
+}
+
+// GetBacklog returns the number of deliveries that wait in a stream.
+func (s *PostbackStatus) GetBacklog() int64 {
+	if s.Backlog == nil {
+		return 0
+	}
+	return s.Backlog.Deliveries
 }
 
 // EndpointWait is the reason why deliveries wait for their endpoint, and the end of the wait.

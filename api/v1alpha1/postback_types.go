@@ -120,7 +120,8 @@ type Limits struct {
 	PerSecond *int32 `json:"perSecond,omitempty"`
 
 	// maxPending is the number of unfinished deliveries at which new events are refused, for this Postback only. The
-	// default is 10000. The bound is soft: each dispatcher replica counts the deliveries that it has seen.
+	// default is 10000. The bound is soft: each dispatcher replica counts the deliveries that it has seen. With the JetStream
+	// intake the default counts PostbackDeliveries alone, and a value that is set also counts deliveries that wait in a stream.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -281,6 +282,7 @@ type PostbackSpec struct {
 // +kubebuilder:printcolumn:name="Host",type="string",JSONPath=".status.endpointHost",description="Host of the endpoint"
 // +kubebuilder:printcolumn:name="Waiting",type="string",JSONPath=".status.waiting.reason",priority=1,description="Why deliveries wait for the endpoint"
 // +kubebuilder:printcolumn:name="Until",type="string",JSONPath=".status.waiting.until",priority=1,description="Earliest time of the next attempt"
+// +kubebuilder:printcolumn:name="Backlog",type="integer",JSONPath=".status.backlog.deliveries",priority=1,description="Deliveries that wait in a stream"
 // +kubebuilder:printcolumn:name="Triggers",type="string",JSONPath=".spec.triggers",priority=1,description="Event types that are sent"
 // +kubebuilder:printcolumn:name="Secret",type="string",JSONPath=".status.secretName",priority=1,description="Secret that holds the signing key"
 // +kubebuilder:printcolumn:name="Message",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].message",priority=1,description="More about Ready"

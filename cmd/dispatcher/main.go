@@ -111,7 +111,7 @@ func bindNATS(o *dispatcher.Options) {
 	flag.IntVar(&o.NATS.Replicas, "nats-replicas", jetstream.DefaultReplicas, "Number of servers that store a new stream. An existing stream keeps its number.")
 	flag.DurationVar(&o.NATS.DuplicateWindow, "nats-duplicate-window", jetstream.DefaultDuplicateWindow, "Deduplication window: an event with the same id is a duplicate within this time.")
 	flag.BoolVar(&o.NATS.GroupCommit, "nats-group-commit", false, "Store messages that arrive during a write together, in the next write. Use it for a single server with sync_interval: always, of 2.12 or newer; elsewhere it costs more than it saves.")
-	flag.Int64Var(&o.NATS.MaxBytes, "nats-max-bytes", jetstream.DefaultMaxBytes, "Size of the stream of deliveries, in bytes. When it is full, ingest refuses events until there is room.")
+	flag.Int64Var(&o.NATS.MaxBytes, "nats-max-bytes", jetstream.DefaultMaxBytes, "Size of the stream of deliveries, and of that of deliveries that wait for their endpoints, in bytes. When the first is full, ingest refuses events until there is room.")
 	flag.Int64Var(&o.NATS.LogMaxBytes, "log-max-bytes", jetstream.DefaultLogMaxBytes, "Size of the stream of delivered events, in bytes. Beyond it NATS removes the oldest.")
 	flag.DurationVar(&o.NATS.LogMaxAge, "log-max-age", jetstream.DefaultLogMaxAge, "Retention time of delivered events in their stream.")
 }

@@ -132,6 +132,12 @@ type Counts struct {
 	Pending, Retrying, Delivered, Failed int
 }
 
+// WithBacklog adds deliveries that wait in a stream, and have no row.
+func (c Counts) WithBacklog(n int64) Counts {
+	c.Pending += int(n)
+	return c
+}
+
 // Total returns how many there are.
 func (c Counts) Total() int { return c.Pending + c.Retrying + c.Delivered + c.Failed }
 

@@ -109,8 +109,8 @@ type Connection struct {
 	names   message.Names
 	nats    *nats.Conn
 	js      jetstream.JetStream
-	// intoDeliveries and intoLog store messages in these streams.
-	intoDeliveries, intoLog *publisher
+	// intoDeliveries, intoWaiting and intoLog store messages in these streams.
+	intoDeliveries, intoWaiting, intoLog *publisher
 	// again tells Start that the streams have to be looked at.
 	again chan struct{}
 	// wrong is why the streams are not as they have to be, nil if they are; rightAt when they were last, for Start alone.
@@ -181,6 +181,7 @@ func Connect(o Options) (*Connection, error) {
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
 	c.intoDeliveries = &publisher{js: c.js, grouping: o.GroupCommit}
+	c.intoWaiting = &publisher{js: c.js, grouping: o.GroupCommit}
 	c.intoLog = &publisher{js: c.js, grouping: o.GroupCommit}
 	return c, nil
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/nats-io/nats.go/jetstream"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -41,15 +42,26 @@ const (
 	lookAgain = 5 * time.Millisecond
 )
 
+// Routes are those of the Postbacks that this replica has loaded.
+type Routes interface {
+	attempt.Routes
+	// Get returns nil if there is none.
+	Get(postback types.UID) *route.Route
+}
+
 // ConsumerOptions are all needed.
 type ConsumerOptions struct {
 	Connection *Connection
-	Routes     attempt.Routes
+	Routes     Routes
 	Lanes      *lane.Lanes
 	Attempter  *attempt.Attempter
 	API        intake.API
 	Unfinished *unfinished.Index
 	Pending    *Pending
+	// HoldsLease reports whether this replica is elected and its Lease has not run out: it alone empties the waiting stream.
+	HoldsLease func() bool
+	// Exists asks the API server whether a Postback exists.
+	Exists func(ctx context.Context, namespace, name string, uid types.UID) (bool, error)
 	// Synced reports whether Routes and Unfinished hold what was there at the start.
 	Synced func() bool
 	// Stop ends when what is in flight has to be cut short.
@@ -63,12 +75,15 @@ type Consumer struct {
 	ConsumerOptions
 
 	hand     *hand
+	drain    *drain
 	overflow *allowance
 }
 
 // NewConsumer returns a Consumer that takes nothing yet.
 func NewConsumer(o ConsumerOptions) *Consumer {
-	return &Consumer{ConsumerOptions: o, hand: newHand(), overflow: newAllowance()}
+	c := &Consumer{ConsumerOptions: o, hand: newHand(inHandGauge, maxInHand), overflow: newAllowance()}
+	c.drain = newDrain(c)
+	return c
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
@@ -82,6 +97,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 	ready := func() bool { return c.Synced() && c.Connection.Available() == nil }
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { c.sweep(ctx, ready) })
+	sweeping.Go(func() { c.drain.run(ctx, ready) })
 	pullAgain(ctx, ready, c.consume, func(err error) {
 		c.Log.Info("Cannot pull deliveries from the stream; trying again", "reason", err.Error())
 	})
@@ -140,11 +156,11 @@ func (c *Consumer) place(ctx context.Context, h *held, beside bool) {
 	for {
 		r := c.Routes.Of(h.d.Namespace, h.d.Spec.PostbackRef)
 		switch decide(r, c.Lanes.Pressure) {
-		case giveHeld, giveTroubled:
+		case giveHeld:
 			c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
 			return
-		case giveSlow:
-			c.giveOver(h, overflowSlow) //nolint:contextcheck // It goes on until Stop.
+		case park:
+			go c.park(h) //nolint:contextcheck // It goes on until Stop.
 			return
 		case attemptNow:
 			c.enter(r, h)
@@ -180,16 +196,18 @@ func (c *Consumer) finish() {
 	defer ticker.Stop()
 	var last <-chan time.Time
 	stop := c.Stop.Done()
-	for len(c.hand.all()) > 0 {
+	for len(c.inHand()) > 0 {
 		select {
 		case <-ticker.C:
 		case <-stop:
 			// The attempts are being recorded.
 			stop, last = nil, time.After(lastWrite)
 		case <-last:
-			for _, h := range c.hand.all() {
+			for _, h := range c.inHand() {
 				c.giveBack(h, 0)
 			}
 		}
 	}
 }
+
+func (c *Consumer) inHand() []*held { return append(c.hand.all(), c.drain.hand.all()...) }

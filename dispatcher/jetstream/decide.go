@@ -36,10 +36,8 @@ const (
 	waitBeside
 	// giveHeld: it becomes a PostbackDelivery, for its Postback is not one for whose first attempt a stream is the place.
 	giveHeld
-	// giveTroubled and giveSlow: it becomes one when there is room for that, for its endpoint is throttled, or its lane hardly
-	// moves.
-	giveTroubled
-	giveSlow
+	// park: it waits in the waiting stream, for its endpoint is throttled, or its lane hardly moves.
+	park
 )
 
 const (
@@ -70,10 +68,8 @@ func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 	}
 	p := pressure(r)
 	switch {
-	case p.Throttled:
-		return giveTroubled
-	case p.Wait > slowLane, p.Still > stillLane && p.Waiting >= manyWaiting:
-		return giveSlow
+	case p.Throttled, p.Wait > slowLane, p.Still > stillLane && p.Waiting >= manyWaiting:
+		return park
 	case p.Waiting >= lanePlaces && p.Still > pausedLane:
 		return waitBeside
 	case p.Waiting >= lanePlaces:

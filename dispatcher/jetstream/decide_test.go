@@ -46,12 +46,12 @@ func TestDecide(t *testing.T) {
 		"disabled":            {route: &route.Route{State: v1alpha1.PostbackDisabled}, want: giveHeld},
 		"exact concurrency":   {route: &route.Route{State: v1alpha1.PostbackEnabled, MaxConcurrent: 1}, want: giveHeld},
 		"exact rate":          {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: giveHeld},
-		"held back":           {route: enabled, pressure: lane.Pressure{Throttled: true}, want: giveTroubled},
+		"throttled":           {route: enabled, pressure: lane.Pressure{Throttled: true}, want: park},
 		"busy":                {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces - 1, Wait: slowLane, Still: stillLane}, want: attemptNow},
 		"full, and moving":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: pausedLane}, want: waitForPlace},
 		"full, and paused":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: stillLane}, want: waitBeside},
-		"hardly moving":       {route: enabled, pressure: lane.Pressure{Waiting: 1, Wait: slowLane + time.Millisecond}, want: giveSlow},
-		"still":               {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting, Wait: stillLane + 1, Still: stillLane + 1}, want: giveSlow},
+		"hardly moving":       {route: enabled, pressure: lane.Pressure{Waiting: 1, Wait: slowLane + time.Millisecond}, want: park},
+		"still":               {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting, Wait: stillLane + 1, Still: stillLane + 1}, want: park},
 		"still, and few wait": {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting - 1, Wait: slowLane, Still: slowLane}, want: attemptNow},
 	}
 	for name, test := range tests {
@@ -99,6 +99,8 @@ func TestPausedLaneHoldsUpNobody(t *testing.T) {
 // only is the one route that there is.
 type only struct{ *route.Route }
 
+func (o only) Get(types.UID) *route.Route { return o.Route }
+
 func (o only) Of(string, v1alpha1.PostbackReference) *route.Route { return o.Route }
 
 // returned is a message of which it is known that it was given back.
@@ -125,7 +127,7 @@ func TestHold(t *testing.T) {
 		"more wait":          {pressure: lane.Pressure{Waiting: fewWaiting, Wait: some}, want: some},
 		"for long":           {pressure: lane.Pressure{Waiting: fewWaiting, Wait: slowLane}, want: longestHold},
 		"outrun":             {outrun: true, want: longestHold},
-		"held back":          {pressure: lane.Pressure{Waiting: fewWaiting, Wait: some, Throttled: true}, outrun: true},
+		"throttled":          {pressure: lane.Pressure{Waiting: fewWaiting, Wait: some, Throttled: true}, outrun: true},
 		"slow, so set aside": {pressure: lane.Pressure{Waiting: fewWaiting, Wait: slowLane + 1}, outrun: true},
 	}
 	for name, test := range tests {

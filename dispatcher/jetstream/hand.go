@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -42,7 +43,11 @@ type settler interface {
 // held is a message in hand.
 type held struct {
 	msg settler
-	d   *v1alpha1.PostbackDelivery
+	// hand is the one that holds it.
+	hand *hand
+	// parked is set for a message of the waiting stream.
+	parked *parked
+	d      *v1alpha1.PostbackDelivery
 	// stored is when the stream took it, since when it was taken in hand.
 	stored, since time.Time
 	// tries is how often it was given out, this time included.
@@ -54,13 +59,14 @@ type held struct {
 // hand is what a replica has taken out of the stream and is not done with.
 type hand struct {
 	slots *semaphore.Weighted
+	gauge prometheus.Gauge
 
 	mu   sync.Mutex
 	held map[*held]struct{}
 }
 
-func newHand() *hand {
-	return &hand{slots: semaphore.NewWeighted(maxInHand), held: map[*held]struct{}{}}
+func newHand(gauge prometheus.Gauge, size int64) *hand {
+	return &hand{slots: semaphore.NewWeighted(size), gauge: gauge, held: map[*held]struct{}{}}
 }
 
 // take waits for a slot and takes a message, or returns false when ctx ends.
@@ -70,8 +76,9 @@ func (x *hand) take(ctx context.Context, h *held) bool {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	h.hand = x
 	x.held[h] = struct{}{}
-	inHandGauge.Set(float64(len(x.held)))
+	x.gauge.Set(float64(len(x.held)))
 	return true
 }
 
@@ -84,7 +91,7 @@ func (x *hand) settle(h *held, tell func() error) {
 	_ = tell() // It fails without a connection, and is not needed then.
 	x.mu.Lock()
 	delete(x.held, h)
-	inHandGauge.Set(float64(len(x.held)))
+	x.gauge.Set(float64(len(x.held)))
 	x.mu.Unlock()
 	x.slots.Release(1)
 }

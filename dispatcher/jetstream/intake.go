@@ -52,8 +52,8 @@ type Lanes interface {
 	Pressure(r *route.Route) lane.Pressure
 }
 
-// Intake stores what can be attempted at once in the stream, and the rest at the API server; what its endpoint cannot take now
-// is stored in the stream, too, as long as that is shallow, and goes to the API server from there, without haste.
+// Intake stores deliveries in the stream, whatever the state of their endpoints. It gives those to the API server whose Postback
+// is not enabled or has limits that one replica alone can hold, and those that are larger than a message may be.
 type Intake struct {
 	Connection *Connection
 	Kubernetes *intake.Kubernetes
@@ -69,12 +69,13 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	}
 	m := i.Connection.names.Delivery(d.Object)
 	switch verdict := decide(d.Route, i.Lanes.Pressure); {
-	case verdict == giveHeld, verdict == giveTroubled && i.Pending.deep():
+	case verdict == giveHeld:
 		return i.giveOver(ctx, d, overflowHeld)
-	case verdict == giveSlow && i.Pending.deep():
-		return i.giveOver(ctx, d, overflowSlow)
 	case int64(m.Size()+logRoom) > i.Connection.nats.MaxPayload():
 		return i.giveOver(ctx, d, overflowLarge)
+	case verdict == park && i.Pending.waitingFull():
+		// The others still find room.
+		return intake.Outcome{Result: intake.Unstored, Reason: intake.StreamFull, Err: errWaitingFull}
 	}
 	if i.Unfinished.Recent(d.Object) {
 		existing := &v1alpha1.PostbackDelivery{}
@@ -93,9 +94,18 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 		case existing != nil:
 			return d.Compare(existing)
 		}
+		// A copy may wait for the endpoint, where it is not found by its name. The waiting stream knows its id.
+		switch waits, err := i.Connection.waits(ctx, d.Route.Namespace, d.Route.UID); {
+		case err != nil:
+			return intake.Outcome{Result: intake.Unstored, Err: err}
+		case waits:
+			return i.publish(ctx, d, i.Connection.intoWaiting, i.Connection.names.Waiting(d.Object, time.Now()))
+		}
 	}
-	return i.publish(ctx, d, m)
+	return i.publish(ctx, d, i.Connection.intoDeliveries, m)
 }
+
+var errWaitingFull = errors.New("the stream of deliveries that wait for their endpoints is full")
 
 // giveOver leaves a delivery to the API server, unless it is in a stream: in the log, or, stored while it could be attempted
 // at once, in the one of those that wait.
@@ -116,9 +126,9 @@ func (i *Intake) giveOver(ctx context.Context, d *intake.Delivery, why overflow)
 
 // publish tries until ctx ends. A try that got no answer may have stored the message: then the next one is told that it is a
 // duplicate.
-func (i *Intake) publish(ctx context.Context, d *intake.Delivery, m *nats.Msg) intake.Outcome {
+func (i *Intake) publish(ctx context.Context, d *intake.Delivery, into *publisher, m *nats.Msg) intake.Outcome {
 	for {
-		duplicate, err := i.Connection.intoDeliveries.publish(ctx, m)
+		duplicate, err := into.publish(ctx, m)
 		switch {
 		case err == nil && duplicate:
 			// The server reports a duplicate, and no copy is left to compare: report Duplicate.

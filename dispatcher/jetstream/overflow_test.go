@@ -21,9 +21,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-
-	"github.com/postback-dev/postback-operator/dispatcher/intake"
-	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
 func TestAllowance(t *testing.T) {
@@ -72,24 +69,4 @@ func TestAside(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
 	}
-}
-
-// What an endpoint cannot take now waits in the stream, and becomes PostbackDeliveries without haste, unless the stream is
-// deep.
-func TestSlowWaitsInTheStream(t *testing.T) {
-	g := NewWithT(t)
-	r := newRig(t, natsserver.Options{})
-	e := newEndpoint(t)
-	crm := r.postback("crm", e)
-	x := r.replica(false)
-	x.intake.Lanes = slow{}
-	g.Expect(x.store(crm, "evt_stream", data(1)).Result).To(Equal(intake.Stored))
-	g.Expect(x.waiting()).To(BeEquivalentTo(1))
-	g.Expect(r.objects()).To(BeEmpty())
-	deep := &Pending{}
-	deep.all.Store(maxAside)
-	x.intake.Pending = deep
-	g.Expect(x.store(crm, "evt_object", data(2)).Result).To(Equal(intake.Stored))
-	g.Expect(x.waiting()).To(BeEquivalentTo(1))
-	g.Expect(r.objects()).To(And(HaveLen(1), HaveKey("evt_object")))
 }

@@ -47,6 +47,11 @@ const (
 	maxCounted = 100_000
 	// idleLooks is at how many looks a Postback is counted of which nobody asks any more.
 	idleLooks = 10
+	// pollShare bounds the part of the time in which the server counts what waits, to one in so many.
+	pollShare = 20
+	// fullRatio is the used part of the waiting stream at which events for throttled endpoints are refused. The rest is for those
+	// that were accepted already.
+	fullRatio = 0.95
 )
 
 type postbackKey struct {
@@ -74,13 +79,24 @@ type Pending struct {
 	// that was.
 	ahead, aheadAt atomic.Int64
 
+	// full is true while the waiting stream has no room.
+	full atomic.Bool
+
 	mu     sync.Mutex
 	counts map[postbackKey]*waiting
+	// parked are the deliveries in the waiting stream at the last poll, polls is how many there were. nextPoll is when the next
+	// one is due: the server's work grows with the Postbacks.
+	parked   map[postbackKey]uint64
+	polls    uint64
+	nextPoll time.Time
 }
 
 // Full implements accept.Backlog.
 func (p *Pending) Full(r *route.Route) bool {
 	room := int(r.MaxPending) - p.Unfinished.Count(r)
+	if r.MaxPendingSet {
+		room -= p.parkedOf(postbackKey{r.Namespace, r.UID})
+	}
 	switch {
 	case room <= 0:
 		return true
@@ -159,8 +175,88 @@ func (p *Pending) look(ctx context.Context) error {
 	waitingGauge.Set(float64(info.State.Msgs))
 	usedGauge.Set(used)
 	oldestGauge.Set(oldest.Seconds())
-	return p.recount(func(key postbackKey) (int, error) { return c.count(ctx, key) })
+	return errors.Join(
+		p.recount(func(key postbackKey) (int, error) { return c.count(ctx, key) }),
+		p.countWaiting(ctx),
+	)
 }
+
+// countWaiting counts the deliveries in the waiting stream, for each Postback.
+func (p *Pending) countWaiting(ctx context.Context) error {
+	began := time.Now()
+	if p.notDue(began) {
+		return nil
+	}
+	c := p.Connection
+	stream, err := c.js.Stream(ctx, c.names.WaitingStream())
+	if err != nil {
+		return err
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.names.AllWaiting()))
+	if err != nil {
+		return fmt.Errorf("count the deliveries of stream %s: %w", c.names.WaitingStream(), err)
+	}
+	parked := make(map[postbackKey]uint64, len(info.State.Subjects))
+	for subject, n := range info.State.Subjects {
+		if namespace, postback, ok := c.names.Owner(subject); ok {
+			parked[postbackKey{namespace, postback}] = n
+		}
+	}
+	used, oldest := streamUse(&info.State, info.Config.MaxBytes, time.Now())
+	p.full.Store(used >= fullRatio)
+	parkedGauge.Set(float64(info.State.Msgs))
+	parkedUsedGauge.Set(used)
+	parkedOldestGauge.Set(oldest.Seconds())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.parked, p.polls = parked, p.polls+1
+	p.nextPoll = time.Now().Add(pollShare * time.Since(began))
+	return nil
+}
+
+func (p *Pending) notDue(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now.Before(p.nextPoll)
+}
+
+// waitingCounts returns how many deliveries of each Postback are in the waiting stream, and the number of the poll that says so.
+// Nobody may change the map.
+func (p *Pending) waitingCounts() (counts map[postbackKey]uint64, poll uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.parked, p.polls
+}
+
+// Waiting returns how many deliveries of each Postback were in the waiting stream at the last poll, or false before the first one.
+func (p *Pending) Waiting() (counts map[types.UID]int64, polled bool) {
+	parked, poll := p.waitingCounts()
+	counts = make(map[types.UID]int64, len(parked))
+	for key, n := range parked {
+		counts[key.postback] = int64(min(n, math.MaxInt64))
+	}
+	return counts, poll > 0
+}
+
+// OldestWaiting returns when the delivery at the head of the waiting stream was accepted, or the zero time if none waits.
+func (p *Pending) OldestWaiting(ctx context.Context, r *route.Route) (time.Time, error) {
+	c := p.Connection
+	head, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{From: 1, NextOf: c.names.WaitingSubject(r.Namespace, r.UID)})
+	if err != nil || head == nil {
+		return time.Time{}, err
+	}
+	_, stored, err := c.names.ParseWaiting(head.Subject, head.Header, head.Data)
+	return stored, err
+}
+
+func (p *Pending) parkedOf(key postbackKey) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return int(min(p.parked[key], math.MaxInt))
+}
+
+// waitingFull reports whether the waiting stream has no room.
+func (p *Pending) waitingFull() bool { return p.full.Load() }
 
 // recount counts what waits for the Postbacks that are due.
 func (p *Pending) recount(count func(postbackKey) (int, error)) error {
@@ -204,6 +300,12 @@ func (p *Pending) counted(key postbackKey, count int) {
 	defer p.mu.Unlock()
 	w := p.counts[key]
 	w.count, w.asked = count, 0
+}
+
+// waits reports whether a delivery of a Postback is in the waiting stream.
+func (c *Connection) waits(ctx context.Context, namespace string, postback types.UID) (bool, error) {
+	m, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{From: 1, NextOf: c.names.WaitingSubject(namespace, postback)})
+	return m != nil, err
 }
 
 // count returns how many deliveries of a Postback are in the stream: the first, and what it says is behind it.

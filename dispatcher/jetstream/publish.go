@@ -52,20 +52,26 @@ type publisher struct {
 type publication struct {
 	message *nats.Msg
 	// done is closed when it is known whether it was stored, now or before, or why not.
-	done      chan struct{}
-	duplicate bool
-	err       error
+	done chan struct{}
+	ack  *jetstream.PubAck
+	err  error
 }
 
 // end takes in the server's answer: ack is there if err is not.
 func (p *publication) end(ack *jetstream.PubAck, err error) {
-	p.duplicate, p.err = err == nil && ack.Duplicate, err
+	p.ack, p.err = ack, err
 	close(p.done)
 }
 
 // publish stores a message, in one try, or reports that it was stored before. If ctx ends first, or there is no answer in
 // time, it may be stored nevertheless.
 func (p *publisher) publish(ctx context.Context, m *nats.Msg) (duplicate bool, err error) {
+	ack, err := p.publishAck(ctx, m)
+	return err == nil && ack.Duplicate, err
+}
+
+// publishAck is publish with the whole answer. Of a duplicate it has the sequence number of the first message.
+func (p *publisher) publishAck(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	one := &publication{message: m, done: make(chan struct{})}
@@ -74,6 +80,7 @@ func (p *publisher) publish(ctx context.Context, m *nats.Msg) (duplicate bool, e
 	} else {
 		one.end(p.js.PublishMsg(ctx, m))
 	}
+	var err error
 	select {
 	case <-one.done:
 		err = one.err
@@ -81,9 +88,9 @@ func (p *publisher) publish(ctx context.Context, m *nats.Msg) (duplicate bool, e
 		err = ctx.Err()
 	}
 	if err != nil {
-		return false, fmt.Errorf("publish to %s: %w", m.Subject, err)
+		return nil, fmt.Errorf("publish to %s: %w", m.Subject, err)
 	}
-	return one.duplicate, nil
+	return one.ack, nil
 }
 
 // join has a message stored with others.

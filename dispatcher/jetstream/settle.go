@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
@@ -56,11 +57,11 @@ var errRefused = errors.New("the API server refuses the PostbackDelivery")
 // errOther: another event is stored under the name of a delivery.
 var errOther = errors.New("another event is stored under the same id")
 
-func (c *Consumer) done(h *held) { c.hand.settle(h, h.msg.Ack) }
+func (c *Consumer) done(h *held) { h.hand.settle(h, h.msg.Ack) }
 
 // giveBack returns a message to the stream, to be given out again after a time.
 func (c *Consumer) giveBack(h *held, after time.Duration) {
-	c.hand.settle(h, func() error {
+	h.hand.settle(h, func() error {
 		if after == 0 {
 			return h.msg.Nak()
 		}
@@ -75,10 +76,16 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 	case ctx.Err() != nil:
 		c.giveBack(h, 0)
 		return
-	case r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive():
+	case h.parked != nil && (!h.parked.mayBegin() || r == nil || r.State != v1alpha1.PostbackEnabled):
+		c.giveBack(h, 0)
+		return
+	case h.parked == nil && (r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive()):
 		c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
 		return
 	case c.isOver(h): //nolint:contextcheck // It goes on until Stop.
+		return
+	case c.mayWait(h): //nolint:contextcheck // It goes on until Stop.
+		c.park(h) //nolint:contextcheck // It goes on until Stop.
 		return
 	}
 	_, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
@@ -201,6 +208,62 @@ func (c *Consumer) giveOver(h *held, why overflow) {
 	}()
 }
 
+// park puts a delivery into the waiting stream. A copy that is there already is refused by its id.
+func (c *Consumer) park(h *held) {
+	if c.isOver(h) {
+		return
+	}
+	m := c.Connection.names.Waiting(h.d, h.stored)
+	ack, err := c.Connection.intoWaiting.publishAck(c.Stop, m)
+	if err == nil && ack.Duplicate {
+		var known bool
+		if known, err = c.isCopy(h, ack.Sequence); err == nil && !known {
+			// The id belongs to another event, or to an earlier one that is done with.
+			m.Header.Set(nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr)+"/"+h.stored.UTC().Format(time.RFC3339Nano))
+			_, err = c.Connection.intoWaiting.publishAck(c.Stop, m)
+		}
+	}
+	switch {
+	case err == nil:
+		parkings.Inc()
+		c.done(h)
+	case isFull(err):
+		c.giveBack(h, wait.Jitter(aside(h.tries, int(c.Pending.all.Load())), 1))
+	default:
+		c.Log.V(1).Info("Cannot put a delivery into the waiting stream yet", "delivery", klog.KObj(h.d), "reason", err.Error())
+		c.giveBack(h, backStep)
+	}
+}
+
+// isCopy reports whether the message that took the id of a delivery in the waiting stream is of the same event: it waits there, or
+// its record is in the log.
+func (c *Consumer) isCopy(h *held, sequence uint64) (bool, error) {
+	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+	defer cancel()
+	first, err := c.Connection.ask(ctx, c.Connection.names.WaitingStream(), whichMessage{From: sequence})
+	if err != nil {
+		return false, err
+	}
+	if first != nil {
+		existing, _, err := c.Connection.names.ParseWaiting(first.Subject, first.Header, first.Data)
+		return err == nil && same(existing, h.d), nil
+	}
+	existing, err := c.Connection.logged(ctx, h.d)
+	return existing != nil && existing.CreationTimestamp.Time.Equal(message.Created(h.stored).Time), err
+}
+
+// mayWait reports whether a copy of a delivery may be in the waiting stream: a replica may have died between putting it there and
+// its acknowledgement.
+func (c *Consumer) mayWait(h *held) bool {
+	if h.parked != nil || h.tries == 1 && !c.Connection.memory.givenOut(h.stored) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+	defer cancel()
+	waits, err := c.Connection.waits(ctx, h.d.Namespace, h.d.Spec.PostbackRef.UID)
+	return waits || err != nil
+}
+
 // leave leaves a delivery to the API server, for the elected replica.
 func (c *Consumer) leave(h *held, why overflow) {
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
@@ -233,7 +296,7 @@ func (c *Consumer) isOver(h *held) bool {
 	switch {
 	case h.tries > 1, c.Unfinished.Recent(h.d):
 		return !c.isNew(h)
-	case c.Connection.memory.givenOut(h.stored):
+	case h.parked != nil && h.parked.doubtful, h.parked == nil && c.Connection.memory.givenOut(h.stored):
 		return c.wasLogged(h) // Unfinished knows what is at the API server.
 	}
 	return false

@@ -44,6 +44,15 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 			AllowDirect: true, AllowAtomicPublish: o.GroupCommit,
 		},
 		{
+			Name: c.names.WaitingStream(), Subjects: []string{c.names.AllWaiting()},
+			Description: "Deliveries that wait for their endpoint",
+			// A work queue allows no reader without acknowledgements.
+			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
+			MaxBytes: o.MaxBytes, Duplicates: o.DuplicateWindow, Replicas: o.Replicas,
+			// The elected replica reads it a page at a time.
+			AllowDirect: true, AllowAtomicPublish: o.GroupCommit,
+		},
+		{
 			Name: c.names.LogStream(), Subjects: []string{c.names.AllLog()},
 			Description: "Deliveries that succeeded at their first attempt",
 			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,

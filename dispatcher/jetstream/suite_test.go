@@ -34,6 +34,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -148,6 +149,13 @@ func newRig(t *testing.T, servers natsserver.Options, change ...func(*Options)) 
 	return r
 }
 
+// exists asks the API server for a Postback.
+func (r *rig) exists(ctx context.Context, namespace, name string, uid types.UID) (bool, error) {
+	p := &v1alpha1.Postback{}
+	err := r.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, p)
+	return err == nil && p.UID == uid, client.IgnoreNotFound(err)
+}
+
 // postback makes a Postback and its route.
 func (r *rig) postback(name string, e *endpoint) *route.Route {
 	r.t.Helper()
@@ -176,6 +184,8 @@ type replica struct {
 	pending    *Pending
 	consumer   *Consumer
 	lanes      *lane.Lanes
+	// holdsLease is whether it is the elected one, as it is from the start.
+	holdsLease atomic.Bool
 	// consume has it take what is in the stream.
 	consume func()
 	// shutDown ends it in order, crash as a killed process does, as far as others can tell.
@@ -199,6 +209,7 @@ func (r *rig) replica(consuming bool) *replica {
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	x := &replica{rig: r}
+	x.holdsLease.Store(true)
 	x.connection, err = Connect(r.options)
 	g.Expect(err).NotTo(HaveOccurred())
 	index, err := unfinished.New(ctx, deliveries, r.options.DuplicateWindow, clock.RealClock{})
@@ -213,6 +224,7 @@ func (r *rig) replica(consuming bool) *replica {
 			Sender:   send.New(send.Options{Signer: signer, UserAgent: "Postback/test", Clock: clock.RealClock{}, Egress: out}),
 			Recorder: &delivery.Recorder{Client: r.api}, Events: events.NewFakeRecorder(100000),
 		},
+		HoldsLease: x.holdsLease.Load, Exists: r.exists,
 		Stop: stop, Clock: clock.RealClock{}, Log: logr.Discard(),
 	})
 	var running sync.WaitGroup
@@ -282,6 +294,15 @@ func (x *replica) knows(d *intake.Delivery) {
 // waiting returns how many messages the deliveries stream holds.
 func (x *replica) waiting() (uint64, error) {
 	stream, err := x.connection.js.Stream(x.rig.t.Context(), x.connection.names.DeliveriesStream())
+	if err != nil {
+		return 0, err
+	}
+	return stream.CachedInfo().State.Msgs, nil
+}
+
+// parked returns how many messages the waiting stream holds.
+func (x *replica) parked() (uint64, error) {
+	stream, err := x.connection.js.Stream(x.rig.t.Context(), x.connection.names.WaitingStream())
 	if err != nil {
 		return 0, err
 	}

@@ -42,7 +42,8 @@ const (
 	FormatHeader      = "Postback-Format"
 	TestHeader        = "Postback-Test"
 	TraceparentHeader = "traceparent"
-	// StoredAtHeader and AttemptHeader stand in the log alone: when the delivery was stored, and the attempt, as JSON.
+	// StoredAtHeader stands in the log and among those that wait: when the delivery was accepted. AttemptHeader stands in the log
+	// alone: the attempt, as JSON.
 	StoredAtHeader = "Postback-Stored-At"
 	AttemptHeader  = "Postback-Attempt"
 )
@@ -57,6 +58,15 @@ const yes = "true"
 func (n Names) Delivery(d *v1alpha1.PostbackDelivery) *nats.Msg {
 	m := n.message(n.DeliverySubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), d)
 	m.Header.Set(nats.MsgIdHdr, d.Namespace+"/"+d.Name)
+	return m
+}
+
+// Waiting returns the message of a delivery that waits for its endpoint, accepted at a time. It has the id of Delivery, so that
+// a second copy is refused within the duplicate window.
+func (n Names) Waiting(d *v1alpha1.PostbackDelivery, stored time.Time) *nats.Msg {
+	m := n.message(n.WaitingSubject(d.Namespace, d.Spec.PostbackRef.UID), d)
+	m.Header.Set(nats.MsgIdHdr, d.Namespace+"/"+d.Name)
+	m.Header.Set(StoredAtHeader, stored.UTC().Format(time.RFC3339Nano))
 	return m
 }
 
@@ -129,6 +139,17 @@ func (n Names) ParseDelivery(subject string, header nats.Header, data []byte) (*
 		d.Annotations = map[string]string{v1alpha1.TraceparentAnnotation: place}
 	}
 	return d, nil
+}
+
+// ParseWaiting returns the delivery that a message of the waiting stream holds, and when it was accepted.
+func (n Names) ParseWaiting(subject string, header nats.Header, data []byte) (d *v1alpha1.PostbackDelivery, stored time.Time, err error) {
+	if d, err = n.ParseDelivery(subject, header, data); err != nil {
+		return nil, time.Time{}, err
+	}
+	if stored, err = time.Parse(time.RFC3339Nano, header.Get(StoredAtHeader)); err != nil {
+		return nil, time.Time{}, fmt.Errorf("header %s: %w", StoredAtHeader, err)
+	}
+	return d, stored, nil
 }
 
 // Created returns the creationTimestamp of a delivery that a stream stored at a time.

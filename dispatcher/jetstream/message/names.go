@@ -28,6 +28,7 @@ const DefaultPrefix = "POSTBACK"
 // The kinds of subjects.
 const (
 	deliveries = "deliveries"
+	waiting    = "waiting"
 	logged     = "log"
 	events     = "events"
 )
@@ -46,6 +47,9 @@ func (n Names) Valid() bool {
 // DeliveriesStream holds the deliveries that wait for their first attempt.
 func (n Names) DeliveriesStream() string { return string(n) + "_DELIVERIES" }
 
+// WaitingStream holds the deliveries that wait for their endpoint.
+func (n Names) WaitingStream() string { return string(n) + "_WAITING" }
+
 // LogStream holds the deliveries whose first attempt succeeded.
 func (n Names) LogStream() string { return string(n) + "_LOG" }
 
@@ -54,6 +58,9 @@ func (n Names) EventsStream() string { return string(n) + "_EVENTS" }
 
 // AllDeliveries is the subject of the deliveries stream: three parts, so that nothing else can get in.
 func (n Names) AllDeliveries() string { return n.root() + deliveries + ".*.*.*" }
+
+// AllWaiting is the subject of the waiting stream: two parts, for it has one subject for each Postback.
+func (n Names) AllWaiting() string { return n.root() + waiting + ".*.*" }
 
 // AllLog is the subject of the log stream.
 func (n Names) AllLog() string { return n.root() + logged + ".>" }
@@ -65,6 +72,11 @@ func (n Names) AllEvents() string { return n.root() + events + ".*" }
 // a DNS label, and of the delivery's name the last part is enough (see delivery.Name).
 func (n Names) DeliverySubject(namespace string, postback types.UID, delivery string) string {
 	return n.of(deliveries, namespace, postback, delivery)
+}
+
+// WaitingSubject is that of all waiting deliveries of a Postback: a subject for each delivery would cost NATS memory.
+func (n Names) WaitingSubject(namespace string, postback types.UID) string {
+	return n.root() + waiting + "." + namespace + "." + string(postback)
 }
 
 // LogSubject is that of one delivery in the log.
@@ -110,6 +122,8 @@ func (n Names) Owner(subject string) (namespace string, postback types.UID, ok b
 	case kind == events && size == 2:
 		return tokens[1], "", true
 	case (kind == deliveries || kind == logged) && size == 4:
+		return tokens[1], types.UID(tokens[2]), true
+	case kind == waiting && size == 3:
 		return tokens[1], types.UID(tokens[2]), true
 	}
 	return "", "", false

@@ -17,6 +17,8 @@ limitations under the License.
 package route
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -82,6 +84,13 @@ func (x *Index) Get(postback types.UID) *Route {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.byUID[postback]
+}
+
+// All returns all routes, in no order.
+func (x *Index) All() []*Route {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Collect(maps.Values(x.byUID))
 }
 
 // Match returns the routes of a namespace that are subscribed to an event type, whatever their state, in no order.

@@ -76,6 +76,8 @@ type Route struct {
 	MaxAttempts int32           `json:"maxAttempts,omitempty"` // 0: no limit
 	GiveUpAfter metav1.Duration `json:"giveUpAfter,omitzero"`  // 0: no limit
 	MaxPending  int32           `json:"maxPending"`
+	// MaxPendingSet is true if the Postback asks for MaxPending, which is a default otherwise.
+	MaxPendingSet bool `json:"maxPendingSet,omitempty"`
 	// MaxConcurrent and PerSecond are 0 if the Postback asks for no limit of its own.
 	MaxConcurrent int32   `json:"maxConcurrent,omitempty"`
 	PerSecond     int32   `json:"perSecond,omitempty"`

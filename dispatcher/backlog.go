@@ -1,0 +1,143 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package dispatcher
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
+)
+
+const (
+	// backlogEvery is the pause between two writes of one status.backlog, backlogTick that between two passes.
+	backlogEvery = 30 * time.Second
+	backlogTick  = time.Second
+	// backlogWrites bounds the writes of one pass.
+	backlogWrites = 20
+	// backlogFieldOwner differs from that of the health, which is written at other times.
+	backlogFieldOwner = v1alpha1.DispatcherFieldOwner + "-backlog"
+)
+
+// backlogSource knows the deliveries that wait in a stream.
+type backlogSource interface {
+	Waiting() (counts map[types.UID]int64, polled bool)
+	OldestWaiting(ctx context.Context, r *route.Route) (time.Time, error)
+}
+
+// backlog writes status.backlog of Postbacks, on the elected replica. A new owner writes that of every Postback once, for it cannot
+// read what its predecessor has left.
+type backlog struct {
+	client  client.Client
+	source  backlogSource
+	routes  *route.Index
+	elected func() bool
+	clock   clock.PassiveClock
+	log     logr.Logger
+
+	written map[types.UID]writtenBacklog
+}
+
+type writtenBacklog struct {
+	deliveries int64
+	at         time.Time
+}
+
+// run writes until ctx ends.
+func (b *backlog) run(ctx context.Context) error {
+	ticker := time.NewTicker(backlogTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			b.pass(ctx)
+		}
+	}
+}
+
+// pass writes the changed figures.
+func (b *backlog) pass(ctx context.Context) {
+	counts, polled := b.source.Waiting()
+	if !b.elected() || !polled {
+		b.written = nil
+		return
+	}
+	if b.written == nil {
+		b.written = map[types.UID]writtenBacklog{}
+	}
+	due := b.due(b.routes.All(), counts)
+	for _, r := range due[:min(len(due), backlogWrites)] {
+		if err := b.write(ctx, r, counts[r.UID]); err != nil {
+			b.log.Info("Cannot write the backlog of a Postback yet", "postback", r.Key(), "reason", err.Error())
+			continue
+		}
+		b.written[r.UID] = writtenBacklog{counts[r.UID], b.clock.Now()}
+	}
+	for uid := range b.written {
+		if b.routes.Get(uid) == nil {
+			delete(b.written, uid)
+		}
+	}
+}
+
+// due returns the routes of Postbacks whose figures are to be written, those first that have a backlog.
+func (b *backlog) due(routes []*route.Route, counts map[types.UID]int64) []*route.Route {
+	due := slices.DeleteFunc(routes, func(r *route.Route) bool {
+		before, known := b.written[r.UID]
+		unchanged := before.deliveries == counts[r.UID]
+		tooSoon := b.clock.Since(before.at) < backlogEvery && before.deliveries > 0
+		return known && (unchanged || tooSoon)
+	})
+	slices.SortFunc(due, func(x, y *route.Route) int { return int(min(counts[y.UID], 1) - min(counts[x.UID], 1)) })
+	return due
+}
+
+// write applies status.backlog. Without deliveries that removes it.
+func (b *backlog) write(ctx context.Context, r *route.Route, deliveries int64) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	status := map[string]any{}
+	if deliveries > 0 {
+		oldest, err := b.source.OldestWaiting(ctx, r)
+		if err != nil {
+			return err
+		}
+		if !oldest.IsZero() { // It may have been drained since.
+			status["backlog"] = map[string]any{"deliveries": deliveries, "oldestTime": oldest.UTC().Format(time.RFC3339)}
+		}
+	}
+	err := b.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(&unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "Postback",
+		"metadata": map[string]any{"namespace": r.Namespace, "name": r.Name, "uid": string(r.UID)},
+		"status":   status,
+	}}), client.FieldOwner(backlogFieldOwner), client.ForceOwnership)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil // The Postback is gone, or another one has its name.
+	}
+	return err
+}

@@ -1,0 +1,95 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+)
+
+const (
+	// orphanAge is how long live reads have to miss a Postback before its deliveries are removed, askEvery the pause between two.
+	orphanAge = time.Minute
+	askEvery  = orphanAge / 3
+)
+
+// orphan is a Postback without a route. missing is when a live read missed it first, or the zero time.
+type orphan struct{ asked, missing time.Time }
+
+// mayAsk reports whether it is time to ask the API server for a Postback without a route.
+func (d *drain) mayAsk(key postbackKey) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	o, now := d.orphans[key], d.consumer.Clock.Now()
+	if now.Sub(o.asked) < askEvery {
+		return false
+	}
+	o.asked = now
+	d.orphans[key] = o
+	return true
+}
+
+// purgeOrphan removes what waits for a Postback that does not exist any more, as the garbage collector does with objects. One that
+// a replica has not loaded yet is not taken for deleted: live reads have to miss it for orphanAge.
+func (d *drain) purgeOrphan(ctx context.Context, key postbackKey) error {
+	c := d.consumer.Connection
+	subject := c.names.WaitingSubject(key.namespace, key.postback)
+	head, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{From: 1, NextOf: subject})
+	if err != nil || head == nil {
+		return err
+	}
+	name := head.Header.Get(message.PostbackHeader)
+	exists, err := d.consumer.Exists(ctx, key.namespace, name, key.postback)
+	if err != nil {
+		return fmt.Errorf("ask for Postback %s/%s: %w", key.namespace, name, err)
+	}
+	if !d.isGone(key, exists) {
+		return nil
+	}
+	stream, err := d.stream(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+		return fmt.Errorf("purge %s: %w", subject, err)
+	}
+	d.consumer.Log.Info("Removed the waiting deliveries of a deleted Postback", "namespace", key.namespace, "postback", name, "uid", key.postback)
+	return nil
+}
+
+// isGone takes in an answer of the API server, and reports whether it has missed a Postback for orphanAge.
+func (d *drain) isGone(key postbackKey, exists bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	o, now := d.orphans[key], d.consumer.Clock.Now()
+	switch {
+	case exists:
+		o.missing = time.Time{}
+	case o.missing.IsZero():
+		o.missing = now
+	case now.Sub(o.missing) >= orphanAge:
+		delete(d.orphans, key)
+		return true
+	}
+	d.orphans[key] = o
+	return false
+}
