@@ -125,7 +125,7 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	d := &dialog{
 		P: p.DeepCopy(), Key: key.DeepCopy(), May: c.rights.of(r.Context(), p, key), Path: r.URL.Path, Form: r.Form,
 		Counts: feed.Count(c.feed.Rows(keyOf(r))).WithBacklog(p.Status.GetBacklog()), token: action.Token(c.clock.Now()),
-		log:    c.deliveries.Log,
+		log: c.deliveries.Log,
 	}
 	d.Tool, d.ToolName = action.ManagedBy(p)
 	d.Refused = a.refused(d.May)

@@ -79,7 +79,7 @@ func TestPostedAgainWhileSlow(t *testing.T) {
 	g.Expect(e.count("evt_1")).To(Equal(1))
 }
 
-// What waits for longer than the duplicate window is in the stream once, as well.
+// A delivery that waits for longer than the duplicate window is in the stream once, as well.
 func TestPostedAgainAfterTheWindow(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

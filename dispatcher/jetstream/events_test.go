@@ -90,7 +90,7 @@ func TestPublishedEventsAreDelivered(t *testing.T) {
 	p := r.replica(true).events()
 
 	p.publish(`{"id": "evt_1", "event": "lead.created", "data": {"n": 12345678901234567890}}`)
-	// Of CloudEvents the attributes may stand in headers, in whatever case.
+	// The attributes of CloudEvents may stand in headers, in any case of letters.
 	p.publish(`{"n": 1}`, "ce-specversion", "1.0", "ce-id", "7", "ce-source", "/shop", "ce-type", "lead.created", "content-type", "application/json")
 	p.publish(`{"event": "lead.created", "data": {}}`)
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(3))
@@ -104,7 +104,7 @@ func TestPublishedEventsAreDelivered(t *testing.T) {
 	g.Consistently(func() int { return e.count("evt_1") }).Should(Equal(1))
 }
 
-// What is no event is in nobody's way, nor does it come again.
+// An invalid message blocks no other, and does not come again.
 func TestInvalidEventsAreTakenOut(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

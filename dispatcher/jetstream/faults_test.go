@@ -147,7 +147,7 @@ func killServers(t *testing.T, grouped bool) {
 	}
 	r.goOn(p, 150)
 	p.stop()
-	// Whatever the server has forgotten, this replica has lived, and knows what it has attempted: there are hardly any, where
+	// The server may have forgotten; this replica has lived, and knows what it has attempted. There are hardly any, where
 	// without that knowledge there are 37 and more.
 	if duplicates := r.checkNothingLost(x, p, e); duplicates > kills {
 		t.Errorf("%d duplicates", duplicates)
@@ -205,7 +205,7 @@ func TestKilledReplica(t *testing.T) {
 	victim.crash()
 	r.goOn(p, 3000)
 	p.stop()
-	// What it had in hand comes again after ackWait.
+	// Its messages in flight come again after ackWait.
 	if duplicates := r.checkNothingLost(heir, p, e); duplicates > maxInHand {
 		t.Errorf("%d duplicates", duplicates)
 	}
@@ -261,11 +261,11 @@ func TestHangingNeighbour(t *testing.T) {
 	healthy.mu.Unlock()
 	t.Logf("beside 1500 events for an endpoint that hangs, the slowest of %d took %s, and %d became PostbackDeliveries", len(stored), slowest, objects)
 	g.Expect(slowest).To(BeNumerically("<", hangs)) // It does not wait for an answer of the other.
-	// What the hanging one has not got is at the API server, or is with it.
+	// Deliveries for the hanging endpoint wait for it, or are in flight.
 	g.Eventually(x.waiting).WithTimeout(2 * patience).Should(BeNumerically("<=", 2*lanePlaces))
 }
 
-// Whatever way a failed attempt takes to its record, the endpoint sees one.
+// The endpoint sees one attempt, whichever way its failure takes to the record.
 func TestRejectedInNumbers(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

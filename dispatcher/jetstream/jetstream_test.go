@@ -114,7 +114,7 @@ func TestWhatMayNotBeAttemptedIsLeftToTheAPIServer(t *testing.T) {
 		g.Expect(d.Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, test.deferred))
 	}
 
-	// What was stored before it was paused, or whose Postback is not known here, goes the same way.
+	// A delivery that was stored before the pause, or whose Postback is not known here, goes the same way.
 	g := NewWithT(t)
 	late, gone := r.postback("late", e), r.postback("gone", e)
 	x.shutDown()
@@ -243,7 +243,7 @@ type pressed lane.Pressure
 
 func (p pressed) Pressure(*route.Route) lane.Pressure { return lane.Pressure(p) }
 
-// Who posts waits about as long as what is stored does.
+// A producer waits about as long as its deliveries do.
 func TestWhoPostsIsHeld(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -256,7 +256,7 @@ func TestWhoPostsIsHeld(t *testing.T) {
 	g.Expect(x.store(target, "evt_2", data(2))).To(Equal(intake.Outcome{Result: intake.Stored, Delay: longestHold}))
 }
 
-// What is not there yet is asked for again and again, and a consumer is asked for as soon as it is.
+// A missing stream is requested again and again, and its consumer as soon as it is there.
 func TestPullAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// What waits in the stream counts for its own Postback alone, beside its PostbackDeliveries.
+// Deliveries in the stream count for their own Postback alone, beside its PostbackDeliveries.
 func TestPending(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -104,7 +104,7 @@ func TestPendingCountsSoMuchAtATime(t *testing.T) {
 		if recount(); counted[0] != key(postbacks-test.counted-1) {
 			t.Errorf("%s: then counted %v", name, counted)
 		}
-		// Of whom nobody asks any more is forgotten.
+		// A Postback that nobody asks for is forgotten.
 		for range postbacks + idleLooks {
 			recount()
 		}

@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// What comes while other messages are on their way is stored together, and each event gets an answer of its own.
+// Messages that come while others are on their way are stored together, and each gets an answer of its own.
 func TestGroupCommit(t *testing.T) {
 	const events, again = 200, 20
 	g := NewWithT(t)
