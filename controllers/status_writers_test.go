@@ -148,7 +148,7 @@ func TestHealthAloneIsNotLookedAt(t *testing.T) {
 	after := before.DeepCopy()
 	after.Status.Conditions = append(after.Status.Conditions, metav1.Condition{Type: v1alpha1.EndpointHealthyCondition, Status: metav1.ConditionFalse})
 	after.Status.Waiting = &v1alpha1.EndpointWait{Reason: v1alpha1.WaitCircuitOpen}
-	after.Status.Backlog = &v1alpha1.Backlog{Deliveries: 540000, OldestTime: metav1.Now()}
+	after.Status.Backlog = &v1alpha1.Backlog{Deliveries: 540000, OldestTime: new(metav1.Now())}
 	look := postbackChanged()
 	if look.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}) {
 		t.Error("a change of the endpoint's health wakes the manager")

@@ -80,7 +80,7 @@ func (e *env) describe(ctx context.Context, log *logSource, name string) error {
 		a.lastSuccess = at
 	}
 	d.deliveries(a, page)
-	if b := p.Status.Backlog; b != nil {
+	if b := p.Status.Backlog; b != nil && b.OldestTime != nil {
 		d.field("Backlog", "%s wait in the stream, the oldest accepted %s", plural(int(b.Deliveries), "event"), ago(b.OldestTime.Time, d.now))
 	}
 	d.statistics(counts, key)

@@ -92,7 +92,7 @@ type Backlog struct {
 	// oldestTime is the time at which the oldest of them was accepted.
 	//
 	// +required
-	OldestTime metav1.Time `json:"oldestTime,omitzero"`
+	OldestTime *metav1.Time `json:"oldestTime,omitempty"`
 }
 
 // GetBacklog returns the number of deliveries that wait in a stream.

@@ -44,7 +44,7 @@ func TestBacklogOfAThrottledEndpoint(t *testing.T) {
 		n.post(lead(fmt.Sprintf("evt_%d", i)))
 	}
 	eventually(t, func() error { return n.hasBacklog("crm", many) })
-	if oldest := n.getPostback("crm").Status.Backlog.OldestTime; oldest.Before(&metav1.Time{Time: asked.Add(-time.Minute)}) || oldest.After(time.Now().Add(time.Second)) {
+	if oldest := n.getPostback("crm").Status.Backlog.OldestTime; oldest == nil || oldest.Time.Before(asked.Add(-time.Minute)) || oldest.After(time.Now().Add(time.Second)) {
 		t.Errorf("the oldest was accepted at %s", oldest)
 	}
 	if wide := n.kubectl("get", "postbacks", "crm", "-o", "wide"); !strings.Contains(wide, fmt.Sprint(many)) {
