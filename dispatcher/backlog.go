@@ -36,6 +36,7 @@ const (
 	// backlogEvery is the pause between two writes of one status.backlog, backlogTick that between two passes.
 	backlogEvery = 30 * time.Second
 	backlogTick  = time.Second
+	backlogRenew = 10 * backlogEvery
 	// backlogWrites bounds the writes of one pass.
 	backlogWrites = 20
 	// backlogFieldOwner differs from that of the health, which is written at other times.
@@ -109,7 +110,8 @@ func (b *backlog) pass(ctx context.Context) {
 func (b *backlog) due(routes []*route.Route, counts map[types.UID]int64) []*route.Route {
 	due := slices.DeleteFunc(routes, func(r *route.Route) bool {
 		before, known := b.written[r.UID]
-		unchanged := before.deliveries == counts[r.UID]
+		// The oldest is another one after a while, though the number may be the same.
+		unchanged := before.deliveries == counts[r.UID] && (before.deliveries == 0 || b.clock.Since(before.at) < backlogRenew)
 		tooSoon := b.clock.Since(before.at) < backlogEvery && before.deliveries > 0
 		return known && (unchanged || tooSoon)
 	})

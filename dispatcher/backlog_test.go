@@ -37,8 +37,12 @@ func TestBacklogsDue(t *testing.T) {
 	}{
 		"a new owner writes all, those with a backlog first": {counts: map[types.UID]int64{"erp": 7}, want: []*route.Route{erp, crm}},
 		"unchanged": {
-			written: map[types.UID]writtenBacklog{"crm": {5, now.Add(-time.Hour)}, "erp": {0, now.Add(-time.Hour)}},
+			written: map[types.UID]writtenBacklog{"crm": {5, now.Add(-time.Minute)}, "erp": {0, now.Add(-time.Hour)}},
 			counts:  map[types.UID]int64{"crm": 5},
+		},
+		"unchanged for long, but the oldest may be another one": {
+			written: map[types.UID]writtenBacklog{"crm": {5, now.Add(-backlogRenew)}, "erp": {0, now.Add(-time.Hour)}},
+			counts:  map[types.UID]int64{"crm": 5}, want: []*route.Route{crm},
 		},
 		"the first deliveries are written at once": {
 			written: map[types.UID]writtenBacklog{"crm": {0, now}, "erp": {0, now}},

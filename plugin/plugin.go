@@ -195,7 +195,7 @@ const (
 	groupDevelop = "develop"
 )
 
-// wrapArgs makes mistakes in arguments usage errors, in a command and those below it.
+// wrapArgs turns argument errors of a command and its subcommands into usage errors.
 func wrapArgs(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {

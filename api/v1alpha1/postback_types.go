@@ -308,7 +308,7 @@ type Postback struct {
 	Status PostbackStatus `json:"status,omitzero"`
 }
 
-// GetPostbackSecretName returns the name of the PostbackSecret whose key signs: one of its own name, if none is named.
+// GetPostbackSecretName returns spec.secretRef.name, or the Postback's own name if secretRef is not set.
 func (p *Postback) GetPostbackSecretName() string {
 	if p.Spec.SecretRef != nil {
 		return p.Spec.SecretRef.Name

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package jetstream keeps deliveries in streams of NATS rather than at the API server as long as all goes well: a delivery
-// waits in a stream for its first attempt, and another stream records successes. A delivery that fails, or cannot be
-// attempted at once, becomes a PostbackDelivery and continues as without NATS.
+// Package jetstream keeps deliveries in streams of NATS: one for those that wait for their first attempt, one for those whose
+// endpoint is throttled or slow, and the delivery log. A delivery that fails, or whose Postback is paused or has limits over all
+// replicas, becomes a PostbackDelivery and continues as without NATS.
 package jetstream
 
 import (
@@ -72,7 +72,7 @@ type Options struct {
 	Replicas int
 	// DuplicateWindow is how long the deliveries stream knows an event again.
 	DuplicateWindow time.Duration
-	// MaxBytes bounds the deliveries stream, LogMaxBytes and LogMaxAge the log.
+	// MaxBytes bounds each of the streams of deliveries, waiting deliveries and events; LogMaxBytes and LogMaxAge the log.
 	MaxBytes, LogMaxBytes int64
 	LogMaxAge             time.Duration
 	// GroupCommit stores messages in batches: those that come while others are on their way. It needs a server of 2.12

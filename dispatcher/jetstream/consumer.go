@@ -18,6 +18,7 @@ package jetstream
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -49,6 +50,16 @@ type Routes interface {
 	Get(postback types.UID) *route.Route
 }
 
+// Owner is the part of a replica in the election of the owner of the retries.
+type Owner interface {
+	// HoldsLease reports whether the replica is elected and its Lease has not run out.
+	HoldsLease() bool
+	// Begin reports whether an attempt of the owner may begin. Then end has to be called once it is recorded.
+	Begin() (end func(), ok bool)
+	// Inherited is when the replica was elected after one that did not release the Lease, or the zero time.
+	Inherited() time.Time
+}
+
 // ConsumerOptions are all needed.
 type ConsumerOptions struct {
 	Connection *Connection
@@ -58,8 +69,8 @@ type ConsumerOptions struct {
 	API        intake.API
 	Unfinished *unfinished.Index
 	Pending    *Pending
-	// HoldsLease reports whether this replica is elected and its Lease has not run out: it alone empties the waiting stream.
-	HoldsLease func() bool
+	// Owner is this replica's part in the election: the elected replica alone empties the waiting stream.
+	Owner Owner
 	// Exists asks the API server whether a Postback exists.
 	Exists func(ctx context.Context, namespace, name string, uid types.UID) (bool, error)
 	// Synced reports whether Routes and Unfinished hold what was there at the start.
@@ -183,10 +194,15 @@ func (c *Consumer) place(ctx context.Context, h *held, beside bool) {
 
 // enter puts a message into a lane.
 func (c *Consumer) enter(r *route.Route, h *held) {
+	key, after := client.ObjectKeyFromObject(h.d), time.Duration(0)
+	if h.parked != nil {
+		// The retry of an object of the same delivery, if there is one, keeps its place in the lane.
+		key.Name, after = fmt.Sprintf("%s/%d", key.Name, h.parked.sequence), backStep
+	}
 	c.Lanes.Submit(r, &lane.Work{
-		Key: client.ObjectKeyFromObject(h.d), Due: h.since,
+		Key: key, Due: h.since,
 		Do:      func(ctx context.Context, sent func(*v1alpha1.Attempt)) { c.attempt(ctx, h, sent) },
-		Dropped: func() { c.giveBack(h, 0) },
+		Dropped: func() { c.giveBack(h, after) },
 	})
 }
 

@@ -79,7 +79,7 @@ func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 }
 
 // hold returns for how long the answer to a stored delivery waits: until about the time at which its attempt begins, and for
-// longer if the replicas are outrun. A delivery that becomes a PostbackDelivery delays no answer.
+// longer if the replicas are outrun. A throttled or slow endpoint delays no answer.
 func hold(p lane.Pressure, outrun bool) time.Duration {
 	switch {
 	case p.Throttled, p.Wait > slowLane:

@@ -21,7 +21,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,7 +31,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/dispatcher/lane"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
@@ -44,6 +46,8 @@ const (
 	readBytes = 4 << 20
 	// maxThrottledBytes bounds the bodies that are in memory for throttled endpoints, whose probes they are.
 	maxThrottledBytes = 64 << 20
+	// inheritGrace is how long the recording of an attempt may take an owner that did not release the Lease.
+	inheritGrace = 5 * time.Second
 	// maxDraining bounds the deliveries in lanes: one for each throttled endpoint, and maxInHand for the others.
 	maxDraining = 1 << 15
 )
@@ -64,10 +68,15 @@ type drain struct {
 
 // term is the time in which the sequence numbers of the stream mean the same, and this replica is its owner.
 type term struct {
-	goesOn func() bool
-	// doubtful is the last sequence number at its beginning: an earlier owner may have attempted these messages.
-	doubtful uint64
-	cursors  map[postbackKey]*cursor
+	// sameEpoch reports whether the sequence numbers still mean the same.
+	sameEpoch func() bool
+	// ended is set when the replica is no longer the owner, or begins another term.
+	ended  atomic.Bool
+	stream jetstream.Stream
+	// doubtfulUpTo is the last sequence number at its beginning: an earlier owner may have attempted these messages. It rises to what
+	// was read of Postbacks without a cursor, for a server that lags may show a removed message.
+	doubtfulUpTo uint64
+	cursors      map[postbackKey]*cursor
 	// throttledBytes are those of bodies in lanes of throttled endpoints, flowing is the number of deliveries in other lanes.
 	throttledBytes, flowing int
 }
@@ -75,11 +84,17 @@ type term struct {
 // cursor is the place up to which the messages of one Postback are in a lane or settled.
 type cursor struct {
 	next uint64
-	// again are messages that were given back, by when to read them again.
-	again  map[uint64]time.Time
+	// again are messages that were given back.
+	again  map[uint64]retrial
 	inHand int
 	// dryAt is the poll of Pending after which nothing was left to read.
 	dryAt uint64
+}
+
+// retrial is when to read a message again, and how often it was read.
+type retrial struct {
+	at    time.Time
+	tries uint64
 }
 
 // parked settles a message of the waiting stream.
@@ -88,25 +103,28 @@ type parked struct {
 	term     *term
 	key      postbackKey
 	sequence uint64
+	tries    uint64
 	doubtful bool
 	// throttled is set if it was read for a throttled endpoint; size is that of its body.
 	throttled bool
 	size      int
 }
 
-// mayBegin reports whether its attempt may begin: the replica is still the owner, and the message the same.
-func (p *parked) mayBegin() bool { return p.term.goesOn() && p.drain.consumer.HoldsLease() }
+// begin reports whether its attempt may begin: the replica is still the owner, and the message the same. Then end has to be called.
+func (p *parked) begin() (end func(), ok bool) {
+	if p.term.ended.Load() || !p.term.sameEpoch() {
+		return nil, false
+	}
+	return p.drain.consumer.Owner.Begin()
+}
 
 // Ack removes the message. If that fails, the message is read again, and its record is found.
 func (p *parked) Ack() error {
 	var err error
-	if p.term.goesOn() {
+	if p.term.sameEpoch() {
 		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 		defer cancel()
-		err = p.drain.remove(ctx, p.sequence)
-	}
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		err = nil
+		err = p.term.remove(ctx, p.sequence)
 	}
 	p.drain.release(p, err != nil, backStep)
 	return err
@@ -139,7 +157,7 @@ func (d *drain) run(ctx context.Context, ready func() bool) {
 		case <-ticker.C:
 		case <-d.wake:
 		}
-		if !ready() || !d.consumer.HoldsLease() {
+		if !ready() || !d.consumer.Owner.HoldsLease() {
 			d.end()
 			continue
 		}
@@ -152,7 +170,15 @@ func (d *drain) run(ctx context.Context, ready func() bool) {
 func (d *drain) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.term = nil
+	d.replace(nil)
+}
+
+// replace ends the present term. It is called with the lock.
+func (d *drain) replace(next *term) {
+	if d.term != nil {
+		d.term.ended.Store(true)
+	}
+	d.term = next
 }
 
 // begin returns the present term.
@@ -160,18 +186,18 @@ func (d *drain) begin(ctx context.Context) (*term, error) {
 	d.mu.Lock()
 	now := d.term
 	d.mu.Unlock()
-	if now != nil && now.goesOn() {
+	if now != nil && now.sameEpoch() {
 		return now, nil
 	}
-	goesOn, _ := d.consumer.Connection.epoch.now()
-	info, err := d.stream(ctx)
+	sameEpoch, _ := d.consumer.Connection.epoch.now()
+	stream, err := d.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	now = &term{goesOn: goesOn, doubtful: info.CachedInfo().State.LastSeq, cursors: map[postbackKey]*cursor{}}
+	now = &term{sameEpoch: sameEpoch, stream: stream, doubtfulUpTo: stream.CachedInfo().State.LastSeq, cursors: map[postbackKey]*cursor{}}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.term = now
+	d.replace(now)
 	return now, nil
 }
 
@@ -184,12 +210,13 @@ func (d *drain) stream(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-func (d *drain) remove(ctx context.Context, sequence uint64) error {
-	stream, err := d.stream(ctx)
-	if err != nil {
-		return err
+// remove deletes a message, which may be gone already.
+func (t *term) remove(ctx context.Context, sequence uint64) error {
+	err := t.stream.DeleteMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
 	}
-	return stream.DeleteMsg(ctx, sequence)
+	return err
 }
 
 // fill reads as much for each Postback as its lane takes.
@@ -206,7 +233,7 @@ func (d *drain) fill(ctx context.Context) error {
 	d.prune(now, counts)
 	for key := range counts {
 		r := d.consumer.Routes.Get(key.postback)
-		if r == nil {
+		if r == nil || r.Namespace != key.namespace {
 			if d.mayAsk(key) {
 				reading.Go(func() error { return d.purgeOrphan(ctx, key) })
 			}
@@ -215,7 +242,7 @@ func (d *drain) fill(ctx context.Context) error {
 		if r.State != v1alpha1.PostbackEnabled {
 			continue
 		}
-		share, throttled := d.share(now, key, poll, d.consumer.Lanes.Pressure(r))
+		share, throttled := d.share(now, key, r, poll)
 		if share > 0 {
 			reading.Go(func() error { return d.read(ctx, now, key, r, share, poll, throttled) })
 		}
@@ -228,17 +255,29 @@ func (d *drain) prune(now *term, counts map[postbackKey]uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	maps.DeleteFunc(d.orphans, func(key postbackKey, _ orphan) bool { return counts[key] == 0 })
-	maps.DeleteFunc(now.cursors, func(key postbackKey, c *cursor) bool { return counts[key] == 0 && c.inHand == 0 && len(c.again) == 0 })
+	maps.DeleteFunc(now.cursors, func(key postbackKey, c *cursor) bool {
+		done := counts[key] == 0 && c.inHand == 0 && len(c.again) == 0
+		if done {
+			now.doubtfulUpTo = max(now.doubtfulUpTo, c.next)
+		}
+		return done
+	})
 }
 
 // share returns how many messages of a Postback to read now.
-func (d *drain) share(now *term, key postbackKey, poll uint64, p lane.Pressure) (n int, throttled bool) {
+func (d *drain) share(now *term, key postbackKey, r *route.Route, poll uint64) (n int, throttled bool) {
+	p := d.consumer.Lanes.Pressure(r)
+	// An owner that was suspended, or is slow to end, may still be at an attempt.
+	early := d.consumer.Clock.Now().Before(d.consumer.Owner.Inherited().Add(r.Timeout.Duration + inheritGrace))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := now.cursors[key]
 	if c == nil {
 		c = &cursor{}
 		now.cursors[key] = c
+	}
+	if early && c.next <= now.doubtfulUpTo {
+		return 0, false
 	}
 	most := min(laneShare, max(maxInHand-now.flowing, 0))
 	if p.Throttled {
@@ -256,9 +295,9 @@ func (d *drain) share(now *term, key postbackKey, poll uint64, p lane.Pressure) 
 
 // read reads messages of a Postback and puts them into its lane.
 func (d *drain) read(ctx context.Context, now *term, key postbackKey, r *route.Route, share int, poll uint64, throttled bool) error {
-	messages, again, err := d.next(ctx, now, key, share, poll)
+	messages, err := d.next(ctx, now, key, share, poll)
 	for i, m := range messages {
-		if err := d.submit(ctx, now, key, r, m, i < again, throttled); err != nil {
+		if err := d.submit(ctx, now, key, r, m, throttled); err != nil {
 			d.giveUp(now, key, messages[i:])
 			return err
 		}
@@ -267,25 +306,26 @@ func (d *drain) read(ctx context.Context, now *term, key postbackKey, r *route.R
 }
 
 // giveUp has messages read again.
-func (d *drain) giveUp(now *term, key postbackKey, messages []*jetstream.RawStreamMsg) {
+func (d *drain) giveUp(now *term, key postbackKey, messages []drained) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, m := range messages {
-		now.cursors[key].retry(m.Sequence, time.Time{})
+		now.cursors[key].retry(m.Sequence, retrial{tries: m.tries})
 	}
 }
 
 // submit puts a message into a lane, or removes what is no delivery. A message that is read again may have been attempted.
-func (d *drain) submit(ctx context.Context, now *term, key postbackKey, r *route.Route, m *jetstream.RawStreamMsg, again, throttled bool) error {
+func (d *drain) submit(ctx context.Context, now *term, key postbackKey, r *route.Route, m drained, throttled bool) error {
 	delivery, stored, invalid := d.consumer.Connection.names.ParseWaiting(m.Subject, m.Header, m.Data)
 	if invalid != nil {
 		d.consumer.refuse(invalid, m.Subject)
-		return d.remove(ctx, m.Sequence)
+		return now.remove(ctx, m.Sequence)
 	}
-	p := &parked{
-		drain: d, term: now, key: key, sequence: m.Sequence, doubtful: again || m.Sequence <= now.doubtful, throttled: throttled, size: len(m.Data),
-	}
-	h := &held{msg: p, parked: p, d: delivery, stored: stored, since: stored, tries: 1}
+	d.mu.Lock()
+	doubtful := m.Sequence <= now.doubtfulUpTo || m.Header.Get(message.DoubtfulHeader) != ""
+	d.mu.Unlock()
+	p := &parked{drain: d, term: now, key: key, sequence: m.Sequence, tries: m.tries + 1, doubtful: doubtful, throttled: throttled, size: len(m.Data)}
+	h := &held{msg: p, parked: p, d: delivery, stored: stored, since: stored, tries: p.tries}
 	if !d.hand.take(ctx, h) {
 		return ctx.Err()
 	}
@@ -306,11 +346,11 @@ func (p *parked) count(n int) {
 	}
 }
 
-func (c *cursor) retry(sequence uint64, at time.Time) {
+func (c *cursor) retry(sequence uint64, r retrial) {
 	if c.again == nil {
-		c.again = map[uint64]time.Time{}
+		c.again = map[uint64]retrial{}
 	}
-	c.again[sequence] = at
+	c.again[sequence] = r
 }
 
 // release notes that a message is no longer in hand.
@@ -320,7 +360,7 @@ func (d *drain) release(p *parked, again bool, after time.Duration) {
 	c := p.term.cursors[p.key]
 	p.count(-1)
 	if again {
-		c.retry(p.sequence, d.consumer.Clock.Now().Add(after))
+		c.retry(p.sequence, retrial{d.consumer.Clock.Now().Add(after), p.tries})
 	}
 	if c.inHand <= laneShare/2 {
 		select {
@@ -330,20 +370,29 @@ func (d *drain) release(p *parked, again bool, after time.Duration) {
 	}
 }
 
-// next returns the next messages of a Postback: some that were read before, then those that were not.
-func (d *drain) next(ctx context.Context, now *term, key postbackKey, most int, poll uint64) (messages []*jetstream.RawStreamMsg, again int, err error) {
+// drained is a message that was read, and how often before.
+type drained struct {
+	*jetstream.RawStreamMsg
+
+	tries uint64
+}
+
+// next returns the next messages of a Postback: some that were read before, then those that were not, unless too many are to be
+// read again.
+func (d *drain) next(ctx context.Context, now *term, key postbackKey, most int, poll uint64) ([]drained, error) {
 	c := d.consumer.Connection
-	messages, err = d.repeated(ctx, now, key, most)
-	if again = len(messages); err != nil || again == most {
-		return messages, again, err
-	}
+	messages, err := d.repeated(ctx, now, key, most)
 	d.mu.Lock()
-	from := now.cursors[key].next
+	cursor := now.cursors[key]
+	from, crowded := cursor.next, len(cursor.again) >= laneShare
 	d.mu.Unlock()
+	if err != nil || len(messages) == most || crowded {
+		return messages, err
+	}
 	batch, err := jetstreamext.GetBatch(ctx, c.js, c.names.WaitingStream(), most-len(messages), jetstreamext.GetBatchSeq(max(from, 1)),
 		jetstreamext.GetBatchSubject(c.names.WaitingSubject(key.namespace, key.postback)), jetstreamext.GetBatchMaxBytes(readBytes))
 	if err != nil {
-		return messages, again, fmt.Errorf("read what waits for Postback %s of namespace %s: %w", key.postback, key.namespace, err)
+		return messages, fmt.Errorf("read what waits for Postback %s of namespace %s: %w", key.postback, key.namespace, err)
 	}
 	for m, failed := range batch {
 		if errors.Is(failed, jetstreamext.ErrNoMessages) {
@@ -353,43 +402,52 @@ func (d *drain) next(ctx context.Context, now *term, key postbackKey, most int, 
 			err = fmt.Errorf("read what waits for Postback %s of namespace %s: %w", key.postback, key.namespace, failed)
 			break
 		}
-		messages, from = append(messages, m), m.Sequence+1
+		messages, from = append(messages, drained{RawStreamMsg: m}), m.Sequence+1
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	cursor := now.cursors[key]
 	cursor.next = from
 	if err == nil && len(messages) == 0 {
 		cursor.dryAt = poll
 	}
-	return messages, again, err
+	return messages, err
 }
 
 // repeated returns the messages that were given back and whose time has come, as the leader has them.
-func (d *drain) repeated(ctx context.Context, now *term, key postbackKey, most int) (messages []*jetstream.RawStreamMsg, err error) {
-	for _, sequence := range d.dueAgain(now, key, most) {
-		m, err := d.consumer.Connection.ask(ctx, d.consumer.Connection.names.WaitingStream(), whichMessage{From: sequence})
+func (d *drain) repeated(ctx context.Context, now *term, key postbackKey, most int) (messages []drained, err error) {
+	due := d.dueAgain(now, key, most)
+	for i, one := range due {
+		m, err := d.consumer.Connection.ask(ctx, d.consumer.Connection.names.WaitingStream(), whichMessage{From: one.sequence})
 		if err != nil {
 			d.mu.Lock()
-			now.cursors[key].retry(sequence, time.Time{})
-			d.mu.Unlock()
+			defer d.mu.Unlock()
+			for _, left := range due[i:] {
+				now.cursors[key].retry(left.sequence, left.retrial)
+			}
 			return messages, err
 		}
 		if m != nil {
-			messages = append(messages, m)
+			messages = append(messages, drained{m, one.tries})
 		}
 	}
 	return messages, nil
 }
 
-func (d *drain) dueAgain(now *term, key postbackKey, most int) (due []uint64) {
+// again is a message to be read again.
+type again struct {
+	sequence uint64
+	retrial
+}
+
+// dueAgain pops the messages that are to be read again now, the oldest first.
+func (d *drain) dueAgain(now *term, key postbackKey, most int) (due []again) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	again := now.cursors[key].again
-	for sequence, at := range again {
-		if len(due) < most && !at.After(d.consumer.Clock.Now()) {
-			due = append(due, sequence)
-			delete(again, sequence)
+	given, at := now.cursors[key].again, d.consumer.Clock.Now()
+	for _, sequence := range slices.Sorted(maps.Keys(given)) {
+		if r := given[sequence]; len(due) < most && !r.at.After(at) {
+			due = append(due, again{sequence, r})
+			delete(given, sequence)
 		}
 	}
 	return due

@@ -17,6 +17,7 @@ limitations under the License.
 package jetstream
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -328,11 +329,82 @@ func TestRemovalIsTriedAgain(t *testing.T) {
 			return false
 		}
 		c.next = ack.Sequence + 1
-		c.retry(ack.Sequence, time.Time{})
+		c.retry(ack.Sequence, retrial{tries: 1})
 		return true
 	}).WithTimeout(patience).WithPolling(time.Millisecond).Should(BeTrue())
 	g.Eventually(x.parked).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.count("evt_0")).To(Equal(1))
+}
+
+// A replica that lost the Lease and has it again does not send what it had in a lane: another one may have.
+func TestWorkOfAnEarlierTermIsNotSent(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	x := r.replica(false)
+	x.park(crm, 1, time.Now())
+	x.throttle(crm, 4*time.Second)
+	x.consume()
+	g.Eventually(x.consumer.drain.hand.all).WithTimeout(patience).Should(HaveLen(1))
+	x.holdsLease.Store(false)
+	g.Eventually(func() *term {
+		x.consumer.drain.mu.Lock()
+		defer x.consumer.drain.mu.Unlock()
+		return x.consumer.drain.term
+	}).WithTimeout(patience).Should(BeNil())
+	// Another replica delivers it meanwhile.
+	stream, err := x.connection.js.Stream(t.Context(), x.connection.names.WaitingStream())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(stream.Purge(t.Context())).To(Succeed())
+	x.holdsLease.Store(true)
+	g.Eventually(x.consumer.drain.hand.all).WithTimeout(patience).Should(BeEmpty())
+	g.Expect(e.total()).To(BeZero())
+	g.Expect(x.owned.Load()).To(BeZero())
+}
+
+// After an owner that did not release the Lease, its attempts in flight get the time to end.
+func TestInheritedDeliveriesWaitForTheirAttempts(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	e := newEndpoint(t)
+	crm := r.postback("crm", e)
+	crm.Timeout.Duration = time.Second
+	x := r.replica(false)
+	x.inherited = time.Now()
+	x.park(crm, 3, time.Now())
+	x.consume()
+	g.Eventually(e.total).WithTimeout(patience).Should(Equal(3))
+	for _, at := range e.at {
+		g.Expect(at).To(BeTemporally(">=", x.inherited.Add(time.Second+inheritGrace)))
+	}
+}
+
+// A look-up that fails loses track of no message.
+func TestRepeatedKeepsTrack(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	crm := r.postback("crm", newEndpoint(t))
+	x := r.replica(false)
+	x.park(crm, 3, time.Now())
+	d, key := x.consumer.drain, postbackKey{r.namespace, crm.UID}
+	now, err := d.begin(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	c := &cursor{}
+	now.cursors[key] = c
+	for sequence := range uint64(3) {
+		c.retry(sequence+1, retrial{tries: 1})
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	_, err = d.repeated(ended, now, key, laneShare)
+	g.Expect(err).To(MatchError(context.Canceled))
+	g.Expect(c.again).To(HaveLen(3))
+	messages, err := d.repeated(t.Context(), now, key, 2)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(messages).To(HaveLen(2))
+	g.Expect(messages[0].Sequence).To(BeEquivalentTo(1))
+	g.Expect(c.again).To(HaveLen(1))
 }
 
 // Garbage in the waiting stream holds up nothing.

@@ -52,7 +52,7 @@ type Lanes interface {
 	Pressure(r *route.Route) lane.Pressure
 }
 
-// Intake stores deliveries in the stream, whatever the state of their endpoints. It gives those to the API server whose Postback
+// Intake stores deliveries in the stream. It refuses those for throttled endpoints if the waiting stream is full, and gives those to the API server whose Postback
 // is not enabled or has limits that one replica alone can hold, and those that are larger than a message may be.
 type Intake struct {
 	Connection *Connection

@@ -24,13 +24,11 @@ import (
 )
 
 const (
-	// overflowRate is how many PostbackDeliveries a replica makes in a second without an attempt, and overflowBurst how many
-	// after a pause. Each takes the CPU of a hundred messages: an endpoint that hangs must not take from the others by what
-	// is made of its deliveries. The rest waits in the stream, where it is stored as well.
+	// overflowRate is how many PostbackDeliveries a replica makes in a second for paused Postbacks and those with limits, and
+	// overflowBurst how many after a pause. Each takes the CPU of a hundred messages. The rest waits in the stream.
 	overflowRate  = 50
 	overflowBurst = 16
-	// maxAside is how many deliveries may be in the stream before those that wait for such endpoints have to leave it, at
-	// whatever cost: NATS delivers no more messages while maxAckPending of them are unsettled.
+	// maxAside is how many deliveries may be in the stream before those of such Postbacks leave it at any rate: NATS delivers no more messages while maxAckPending of them are unsettled.
 	maxAside = maxAckPending / 4
 	// maxOverflowing is how many are made at a time even then.
 	maxOverflowing = 64

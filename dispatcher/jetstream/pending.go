@@ -160,13 +160,15 @@ func (p *Pending) look(ctx context.Context) error {
 	if err := c.Available(); err != nil {
 		return err
 	}
+	// First, for it must not wait for counts that take long.
+	waiting := p.countWaiting(ctx)
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	c.memory.note()
 	stream, err := c.js.Stream(ctx, c.names.DeliveriesStream())
 	if err != nil {
 		c.memory.unseen()
-		return err
+		return errors.Join(err, waiting)
 	}
 	info := stream.CachedInfo()
 	c.memory.seen(info)
@@ -175,10 +177,7 @@ func (p *Pending) look(ctx context.Context) error {
 	waitingGauge.Set(float64(info.State.Msgs))
 	usedGauge.Set(used)
 	oldestGauge.Set(oldest.Seconds())
-	return errors.Join(
-		p.recount(func(key postbackKey) (int, error) { return c.count(ctx, key) }),
-		p.countWaiting(ctx),
-	)
+	return errors.Join(waiting, p.recount(func(key postbackKey) (int, error) { return c.count(ctx, key) }))
 }
 
 // countWaiting counts the deliveries in the waiting stream, for each Postback.
@@ -187,10 +186,12 @@ func (p *Pending) countWaiting(ctx context.Context) error {
 	if p.notDue(began) {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	c := p.Connection
 	stream, err := c.js.Stream(ctx, c.names.WaitingStream())
 	if err != nil {
-		return err
+		return fmt.Errorf("find stream %s: %w", c.names.WaitingStream(), err)
 	}
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.names.AllWaiting()))
 	if err != nil {

@@ -76,17 +76,25 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 	case ctx.Err() != nil:
 		c.giveBack(h, 0)
 		return
-	case h.parked != nil && (!h.parked.mayBegin() || r == nil || r.State != v1alpha1.PostbackEnabled):
-		c.giveBack(h, 0)
+	case h.parked != nil && (r == nil || r.State != v1alpha1.PostbackEnabled):
+		c.giveBack(h, backStep)
 		return
 	case h.parked == nil && (r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive()):
 		c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
 		return
-	case c.isOver(h): //nolint:contextcheck // It goes on until Stop.
+	case c.settledBefore(h): //nolint:contextcheck // It goes on until Stop.
 		return
-	case c.mayWait(h): //nolint:contextcheck // It goes on until Stop.
+	case c.copyMayWait(h): //nolint:contextcheck // It goes on until Stop.
 		c.park(h) //nolint:contextcheck // It goes on until Stop.
 		return
+	}
+	if h.parked != nil {
+		end, ok := h.parked.begin()
+		if !ok {
+			c.giveBack(h, backStep)
+			return
+		}
+		defer end()
 	}
 	_, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 		return c.record(ctx, h, apply)
@@ -201,7 +209,7 @@ func (c *Consumer) giveOver(h *held, why overflow) {
 	}
 	go func() {
 		defer c.overflow.done()
-		if (h.tries > 1 || c.Connection.memory.givenOut(h.stored)) && c.wasLogged(h) {
+		if (h.tries > 1 || c.Connection.memory.givenOut(h.stored)) && c.settledByLog(h) {
 			return
 		}
 		c.leave(h, why)
@@ -210,10 +218,13 @@ func (c *Consumer) giveOver(h *held, why overflow) {
 
 // park puts a delivery into the waiting stream. A copy that is there already is refused by its id.
 func (c *Consumer) park(h *held) {
-	if c.isOver(h) {
+	if c.settledBefore(h) {
 		return
 	}
 	m := c.Connection.names.Waiting(h.d, h.stored)
+	if h.tries > 1 || c.Connection.memory.givenOut(h.stored) {
+		m.Header.Set(message.DoubtfulHeader, message.Yes)
+	}
 	ack, err := c.Connection.intoWaiting.publishAck(c.Stop, m)
 	if err == nil && ack.Duplicate {
 		var known bool
@@ -252,9 +263,9 @@ func (c *Consumer) isCopy(h *held, sequence uint64) (bool, error) {
 	return existing != nil && existing.CreationTimestamp.Time.Equal(message.Created(h.stored).Time), err
 }
 
-// mayWait reports whether a copy of a delivery may be in the waiting stream: a replica may have died between putting it there and
+// copyMayWait reports whether a copy of a delivery may be in the waiting stream: a replica may have died between putting it there and
 // its acknowledgement.
-func (c *Consumer) mayWait(h *held) bool {
+func (c *Consumer) copyMayWait(h *held) bool {
 	if h.parked != nil || h.tries == 1 && !c.Connection.memory.givenOut(h.stored) {
 		return false
 	}
@@ -290,14 +301,14 @@ func (c *Consumer) leave(h *held, why overflow) {
 	}
 }
 
-// isOver reports whether a delivery was attempted before, or may have been, and settles it then. It is asked when its turn has
+// settledBefore reports whether a delivery was attempted before, or may have been, and settles it then. It is asked when its turn has
 // come, for one that was given out twice may have waited for that twice.
-func (c *Consumer) isOver(h *held) bool {
+func (c *Consumer) settledBefore(h *held) bool {
 	switch {
 	case h.tries > 1, c.Unfinished.Recent(h.d):
 		return !c.isNew(h)
 	case h.parked != nil && h.parked.doubtful, h.parked == nil && c.Connection.memory.givenOut(h.stored):
-		return c.wasLogged(h) // Unfinished knows what is at the API server.
+		return c.settledByLog(h) // Unfinished knows what is at the API server.
 	}
 	return false
 }
@@ -305,7 +316,7 @@ func (c *Consumer) isOver(h *held) bool {
 // isNew reports whether no trace of a delivery is in the log or at the API server. Otherwise, or if that cannot be known now,
 // it settles it.
 func (c *Consumer) isNew(h *held) bool {
-	if c.wasLogged(h) {
+	if c.settledByLog(h) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
@@ -322,8 +333,8 @@ func (c *Consumer) isNew(h *held) bool {
 	return false
 }
 
-// wasLogged reports whether a delivery is in the log, or that cannot be known now. Then it settles it.
-func (c *Consumer) wasLogged(h *held) bool {
+// settledByLog reports whether a delivery is in the log, or that cannot be known now. Then it settles it.
+func (c *Consumer) settledByLog(h *held) bool {
 	if c.Attempter.InFlight(client.ObjectKeyFromObject(h.d)) {
 		c.giveBack(h, backInFlight) // Its success may be on the way into the log.
 		return true

@@ -134,7 +134,7 @@ func (c *Consumer) settleStray(ctx context.Context, s *stray, m *jetstream.RawSt
 	switch {
 	case c.Unfinished.Recent(d):
 		c.done(h)
-	case c.wasLogged(h): //nolint:contextcheck // It goes on until Stop.
+	case c.settledByLog(h): //nolint:contextcheck // It goes on until Stop.
 	default:
 		c.leave(h, overflowStray) //nolint:contextcheck // It goes on until Stop.
 	}

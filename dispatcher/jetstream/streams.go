@@ -48,7 +48,7 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 			Description: "Deliveries that wait for their endpoint",
 			// A work queue allows no reader without acknowledgements.
 			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
-			MaxBytes: o.MaxBytes, Duplicates: o.DuplicateWindow, Replicas: o.Replicas,
+			MaxBytes: o.MaxBytes, Duplicates: max(o.DuplicateWindow, DefaultDuplicateWindow), Replicas: o.Replicas,
 			// The elected replica reads it a page at a time.
 			AllowDirect: true, AllowAtomicPublish: o.GroupCommit,
 		},

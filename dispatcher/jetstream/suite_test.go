@@ -149,6 +149,21 @@ func newRig(t *testing.T, servers natsserver.Options, change ...func(*Options)) 
 	return r
 }
 
+// HoldsLease implements Owner.
+func (x *replica) HoldsLease() bool { return x.holdsLease.Load() }
+
+// Begin implements Owner.
+func (x *replica) Begin() (end func(), ok bool) {
+	if !x.holdsLease.Load() {
+		return nil, false
+	}
+	x.owned.Add(1)
+	return func() { x.owned.Add(-1) }, true
+}
+
+// Inherited implements Owner.
+func (x *replica) Inherited() time.Time { return x.inherited }
+
 // exists asks the API server for a Postback.
 func (r *rig) exists(ctx context.Context, namespace, name string, uid types.UID) (bool, error) {
 	p := &v1alpha1.Postback{}
@@ -186,6 +201,9 @@ type replica struct {
 	lanes      *lane.Lanes
 	// holdsLease is whether it is the elected one, as it is from the start.
 	holdsLease atomic.Bool
+	// owned counts attempts of the owner in flight. inherited is when it took over from one that did not release the Lease.
+	owned     atomic.Int32
+	inherited time.Time
 	// consume has it take what is in the stream.
 	consume func()
 	// shutDown ends it in order, crash as a killed process does, as far as others can tell.
@@ -224,7 +242,7 @@ func (r *rig) replica(consuming bool) *replica {
 			Sender:   send.New(send.Options{Signer: signer, UserAgent: "Postback/test", Clock: clock.RealClock{}, Egress: out}),
 			Recorder: &delivery.Recorder{Client: r.api}, Events: events.NewFakeRecorder(100000),
 		},
-		HoldsLease: x.holdsLease.Load, Exists: r.exists,
+		Owner: x, Exists: r.exists,
 		Stop: stop, Clock: clock.RealClock{}, Log: logr.Discard(),
 	})
 	var running sync.WaitGroup

@@ -36,8 +36,8 @@ type peer struct {
 	// troubled is set while the last attempt found the endpoint in trouble.
 	troubled bool
 	streak   streak
-	// reported is the last reported health. mayBeOnRecord is set if status may have a health although reported is empty.
-	// ofPredecessor is set if that health is of the previous endpoint.
+	// reported is the last reported health. mayBeOnRecord is set if the condition EndpointHealthy may exist although this replica
+	// reported none. ofPredecessor is set if that health is of the previous endpoint.
 	reported                     Health
 	mayBeOnRecord, ofPredecessor bool
 	// counted is the number of failures in the message that was reported last.

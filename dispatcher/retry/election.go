@@ -75,6 +75,18 @@ func (e *Election) Elected() bool { return e.elected.Load() }
 // another replica was elected.
 func (e *Election) HoldsLease() bool { return e.Elected() && e.valid() }
 
+// Begin reports whether this replica may begin an attempt that only the owner makes. Then the caller calls end once the attempt is
+// recorded: the Lease is not released before.
+func (e *Election) Begin() (end func(), ok bool) {
+	if !e.HoldsLease() || !e.Reconciler.begin() {
+		return nil, false
+	}
+	return e.Reconciler.attempts.Done, true
+}
+
+// Inherited returns when this replica took the retries over from one that did not release them, or the zero time.
+func (e *Election) Inherited() time.Time { return e.Reconciler.inheritedAt() }
+
 // valid reports whether the Lease is this replica's and has not run out, by this machine's clocks.
 func (e *Election) valid() bool {
 	until := e.validUntil.Load()

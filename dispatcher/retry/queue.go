@@ -32,8 +32,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// Source gives the Reconciler its queue. Each unfinished delivery is put into it when Unfinished holds the delivery, so Wake
-// cannot miss one that was reconciled before.
+// Source gives the Reconciler its queue. A delivery enters the queue after the index holds it. Wake reads the index, so it finds
+// every delivery that was reconciled.
 func (r *Reconciler) Source() source.Source {
 	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		// A new lane learns from all unfinished deliveries of its Postback.

@@ -289,6 +289,13 @@ func (r *Reconciler) begin() bool {
 	return true
 }
 
+// inheritedAt returns what inherit was called with.
+func (r *Reconciler) inheritedAt() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.inherited
+}
+
 // Drain lets no further attempt begin, and returns when those in flight are recorded. Then another replica can own the
 // retries without a repeat of one.
 func (r *Reconciler) Drain() {

@@ -226,8 +226,8 @@ func (r *rig) waiting(ctx context.Context, namespace string, n, postbacks int) e
 // duePostbacks is how many endpoints those that fall due at once are for.
 const duePostbacks = 20
 
-// withDue has deliveries fall due at once, by letting paused Postbacks go, and probes meanwhile how the API server serves
-// others.
+// withDue resumes paused Postbacks, so that deliveries become due at once, and measures the latency of other API requests
+// meanwhile.
 func (r *rig) withDue(ctx context.Context, n int) (figure, error) {
 	const probeEvery, probeFor = 20 * time.Millisecond, 10 * time.Second
 	namespace := fmt.Sprintf("bench-due-%d", n)

@@ -46,12 +46,15 @@ const (
 	// alone: the attempt, as JSON.
 	StoredAtHeader = "Postback-Stored-At"
 	AttemptHeader  = "Postback-Attempt"
+	// DoubtfulHeader marks a waiting delivery of which an earlier copy may have been attempted.
+	DoubtfulHeader = "Postback-Doubtful"
 )
 
 // PendingHeader stands in what a stream answers: how many messages of the subject follow.
 const PendingHeader = "Nats-Num-Pending"
 
-const yes = "true"
+// Yes is the value of headers that are true.
+const Yes = "true"
 
 // Delivery returns the message of a delivery that waits for its first attempt. Its id for the duplicate window follows from
 // what it is for, so that storing the same event twice stores it once.
@@ -95,7 +98,7 @@ func (n Names) message(subject string, d *v1alpha1.PostbackDelivery) *nats.Msg {
 		header.Set(FormatHeader, string(d.Spec.Format))
 	}
 	if d.Spec.Test {
-		header.Set(TestHeader, yes)
+		header.Set(TestHeader, Yes)
 	}
 	if place := d.Annotations[v1alpha1.TraceparentAnnotation]; place != "" {
 		header.Set(TraceparentHeader, place)
@@ -122,7 +125,7 @@ func (n Names) ParseDelivery(subject string, header nats.Header, data []byte) (*
 		},
 		Body:   string(data),
 		Format: v1alpha1.PayloadFormat(header.Get(FormatHeader)),
-		Test:   header.Get(TestHeader) == yes,
+		Test:   header.Get(TestHeader) == Yes,
 	}
 	switch {
 	case spec.PostbackRef.Name == "":
