@@ -34,6 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
+	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
 const (
@@ -72,30 +73,11 @@ func (c *Consumer) giveBack(h *held, after time.Duration) {
 // attempt makes the first attempt of a delivery, unless it is no longer due.
 func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Attempt)) {
 	r := c.Routes.Of(h.d.Namespace, h.d.Spec.PostbackRef)
-	switch {
-	case ctx.Err() != nil:
-		c.giveBack(h, 0)
-		return
-	case h.parked != nil && (r == nil || r.State != v1alpha1.PostbackEnabled):
-		c.giveBack(h, backStep)
-		return
-	case h.parked == nil && (r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive()):
-		c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
-		return
-	case c.settledBefore(h): //nolint:contextcheck // It goes on until Stop.
-		return
-	case c.copyMayWait(h): //nolint:contextcheck // It goes on until Stop.
-		c.park(h) //nolint:contextcheck // It goes on until Stop.
+	end, ok := c.begin(ctx, h, r)
+	if !ok {
 		return
 	}
-	if h.parked != nil {
-		end, ok := h.parked.begin()
-		if !ok {
-			c.giveBack(h, backStep)
-			return
-		}
-		defer end()
-	}
+	defer end()
 	_, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 		return c.record(ctx, h, apply)
 	})
@@ -112,6 +94,29 @@ func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Att
 		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
 		c.giveBack(h, 0)
 	}
+}
+
+// begin reports whether the attempt of a delivery may begin, or settles its message. If it may, end has to be called afterwards.
+func (c *Consumer) begin(ctx context.Context, h *held, r *route.Route) (end func(), ok bool) {
+	switch enabled := r != nil && r.State == v1alpha1.PostbackEnabled; {
+	case ctx.Err() != nil:
+		c.giveBack(h, 0)
+	case h.parked != nil && !enabled:
+		c.giveBack(h, backStep)
+	case h.parked == nil && (!enabled || r.Exclusive()):
+		c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
+	case c.settledBefore(h): //nolint:contextcheck // It goes on until Stop.
+	case h.parked != nil:
+		if end, ok = h.parked.begin(); !ok {
+			c.giveBack(h, backStep)
+		}
+		return end, ok
+	case c.copyMayWait(h): //nolint:contextcheck // It goes on until Stop.
+		c.park(h) //nolint:contextcheck // It goes on until Stop.
+	default:
+		return func() {}, true
+	}
+	return nil, false
 }
 
 // record writes down how an attempt ended: in the delivery log, or, if it was not delivered, as a PostbackDelivery.
