@@ -91,7 +91,7 @@ func TestPostbackIsRouted(t *testing.T) {
 		Headers:    []route.Header{{Name: "X-Tenant", Value: "acme"}},
 		Signatures: []v1alpha1.SignatureScheme{v1alpha1.SignatureDub, v1alpha1.SignatureStandardWebhooks},
 		Keys:       []string{b.keyring("crm").Current},
-		Timeout:    metav1.Duration{Duration: 3 * time.Second}, MaxAttempts: 5, GiveUpAfter: metav1.Duration{Duration: time.Hour}, MaxPending: 7,
+		Timeout:    metav1.Duration{Duration: 3 * time.Second}, MaxAttempts: 5, GiveUpAfter: metav1.Duration{Duration: time.Hour}, MaxPending: 7, MaxPendingSet: true,
 		MaxConcurrent: 2, PerSecond: 5, Format: v1alpha1.FormatSlack, Filter: "event.id != ''",
 		History: route.History{Delivered: v1alpha1.DefaultHistoryDelivered, TTL: metav1.Duration{Duration: 168 * time.Hour}},
 	}
