@@ -45,7 +45,7 @@ import (
 // postAs posts an event for a namespace with a token, or without one.
 func postAs(t *testing.T, namespace, token, id string) *reply {
 	t.Helper()
-	n := &tenant{t: t, namespace: namespace, token: token}
+	n := &tenant{t: t, namespace: namespace, token: token, producer: http.DefaultClient}
 	r, err := n.tryPost(t.Context(), dispatcher, lead(id))
 	if err != nil {
 		t.Fatal(err)
