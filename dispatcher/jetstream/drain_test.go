@@ -59,9 +59,9 @@ func TestThrottledDeliveriesWaitInTheStream(t *testing.T) {
 	e := newEndpoint(t)
 	crm := r.postback("crm", e)
 	x := r.replica(false)
-	const pause, many = 3 * time.Second, 300
-	x.throttle(crm, pause)
+	const pause, many = 10 * time.Second, 300
 	until := time.Now().Add(pause)
+	x.throttle(crm, pause)
 	x.consume()
 	for i := range many {
 		g.Expect(x.store(crm, fmt.Sprintf("evt_%d", i), data(i)).Result).To(Equal(intake.Stored))
@@ -282,7 +282,7 @@ func TestIDsInTheWaitingStream(t *testing.T) {
 	e := newEndpoint(t)
 	crm := r.postback("crm", e)
 	x := r.replica(false)
-	x.throttle(crm, 3*time.Second)
+	x.throttle(crm, 10*time.Second)
 	first := r.make(crm, "evt_0", data(0))
 	_, err := x.connection.intoWaiting.publish(t.Context(), x.connection.names.Waiting(first.Object, time.Now()))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -292,7 +292,7 @@ func TestIDsInTheWaitingStream(t *testing.T) {
 	g.Expect(x.parked()).To(BeEquivalentTo(1))
 
 	other := r.postback("other", e)
-	x.throttle(other, 3*time.Second)
+	x.throttle(other, 10*time.Second)
 	_, err = x.connection.intoWaiting.publish(t.Context(), x.connection.names.Waiting(r.make(other, "evt_1", data(1)).Object, time.Now().Add(-time.Hour)))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(x.store(other, "evt_1", data(2)).Result).To(Equal(intake.Stored))
@@ -344,7 +344,7 @@ func TestWorkOfAnEarlierTermIsNotSent(t *testing.T) {
 	crm := r.postback("crm", e)
 	x := r.replica(false)
 	x.park(crm, 1, time.Now())
-	x.throttle(crm, 4*time.Second)
+	x.throttle(crm, 15*time.Second)
 	x.consume()
 	g.Eventually(x.consumer.drain.hand.all).WithTimeout(patience).Should(HaveLen(1))
 	x.holdsLease.Store(false)

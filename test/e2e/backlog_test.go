@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/postback-dev/postback-operator/test/receiver"
@@ -32,7 +33,9 @@ import (
 // status.backlog and kubectl show how many there are; then each is delivered once, and not before the time.
 func TestBacklogOfAThrottledEndpoint(t *testing.T) {
 	onlyJetStream(t)
-	const many, pause = 200, 40 * time.Second
+	t.Parallel()
+	// The status is written at most every 30 seconds.
+	const many, pause = 200, 75 * time.Second
 	n := newTenant(t)
 	n.postback("crm")
 	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {fmt.Sprint(int(pause.Seconds()))}}})
@@ -53,6 +56,8 @@ func TestBacklogOfAThrottledEndpoint(t *testing.T) {
 	if objects := n.objects(); objects > 50 {
 		t.Errorf("%d PostbackDeliveries", objects)
 	}
+	gomega.NewWithT(t).Eventually(func() int { return len(n.endpoint.Requests(hooks)) }).
+		WithTimeout(pause + patience).WithPolling(100 * time.Millisecond).Should(gomega.BeNumerically(">=", many+2))
 	requests := n.wait(many + 2)
 	seen := map[string]int{}
 	for _, r := range requests[1:] {
