@@ -18,16 +18,12 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -65,82 +61,6 @@ type drain struct {
 	// term is nil while this replica is not the owner.
 	term *term
 }
-
-// term is the time in which the sequence numbers of the stream mean the same, and this replica is its owner.
-type term struct {
-	// sameEpoch reports whether the sequence numbers still mean the same.
-	sameEpoch func() bool
-	// ended is set when the replica is no longer the owner, or begins another term.
-	ended  atomic.Bool
-	stream jetstream.Stream
-	// doubtfulUpTo is the last sequence number at its beginning: an earlier owner may have attempted these messages. It rises to what
-	// was read of Postbacks without a cursor, for a server that lags may show a removed message.
-	doubtfulUpTo uint64
-	cursors      map[postbackKey]*cursor
-	// throttledBytes are those of bodies in lanes of throttled endpoints, flowing is the number of deliveries in other lanes.
-	throttledBytes, flowing int
-}
-
-// cursor is the place up to which the messages of one Postback are in a lane or settled.
-type cursor struct {
-	next uint64
-	// again are messages that were given back.
-	again  map[uint64]retrial
-	inHand int
-	// dryAt is the poll of Pending after which nothing was left to read.
-	dryAt uint64
-}
-
-// retrial is when to read a message again, and how often it was read.
-type retrial struct {
-	at    time.Time
-	tries uint64
-}
-
-// parked settles a message of the waiting stream.
-type parked struct {
-	drain    *drain
-	term     *term
-	key      postbackKey
-	sequence uint64
-	tries    uint64
-	doubtful bool
-	// throttled is set if it was read for a throttled endpoint; size is that of its body.
-	throttled bool
-	size      int
-}
-
-// begin reports whether its attempt may begin: the replica is still the owner, and the message the same. Then end has to be called.
-func (p *parked) begin() (end func(), ok bool) {
-	if p.term.ended.Load() || !p.term.sameEpoch() {
-		return nil, false
-	}
-	return p.drain.consumer.Owner.Begin()
-}
-
-// Ack removes the message. If that fails, the message is read again, and its record is found.
-func (p *parked) Ack() error {
-	var err error
-	if p.term.sameEpoch() {
-		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
-		defer cancel()
-		err = p.term.remove(ctx, p.sequence)
-	}
-	p.drain.release(p, err != nil, backStep)
-	return err
-}
-
-// Nak has the message read again.
-func (p *parked) Nak() error { return p.NakWithDelay(0) }
-
-// NakWithDelay has the message read again after a time.
-func (p *parked) NakWithDelay(after time.Duration) error {
-	p.drain.release(p, true, after)
-	return nil
-}
-
-// InProgress does nothing: nobody else gives out the message.
-func (*parked) InProgress() error { return nil }
 
 func newDrain(c *Consumer) *drain {
 	return &drain{consumer: c, hand: newHand(drainingGauge, maxDraining), wake: make(chan struct{}, 1), orphans: map[postbackKey]orphan{}}
@@ -208,15 +128,6 @@ func (d *drain) stream(ctx context.Context) (jetstream.Stream, error) {
 		return nil, fmt.Errorf("find stream %s: %w", name, err)
 	}
 	return stream, nil
-}
-
-// remove deletes a message, which may be gone already.
-func (t *term) remove(ctx context.Context, sequence uint64) error {
-	err := t.stream.DeleteMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil
-	}
-	return err
 }
 
 // fill reads as much for each Postback as its lane takes.
@@ -336,23 +247,6 @@ func (d *drain) submit(ctx context.Context, now *term, key postbackKey, r *route
 	return nil
 }
 
-// count adds a message to those in hand, or removes it with -1.
-func (p *parked) count(n int) {
-	p.term.cursors[p.key].inHand += n
-	if p.throttled {
-		p.term.throttledBytes += n * p.size
-	} else {
-		p.term.flowing += n
-	}
-}
-
-func (c *cursor) retry(sequence uint64, r retrial) {
-	if c.again == nil {
-		c.again = map[uint64]retrial{}
-	}
-	c.again[sequence] = r
-}
-
 // release notes that a message is no longer in hand.
 func (d *drain) release(p *parked, again bool, after time.Duration) {
 	d.mu.Lock()
@@ -368,87 +262,4 @@ func (d *drain) release(p *parked, again bool, after time.Duration) {
 		default:
 		}
 	}
-}
-
-// drained is a message that was read, and how often before.
-type drained struct {
-	*jetstream.RawStreamMsg
-
-	tries uint64
-}
-
-// next returns the next messages of a Postback: some that were read before, then those that were not, unless too many are to be
-// read again.
-func (d *drain) next(ctx context.Context, now *term, key postbackKey, most int, poll uint64) ([]drained, error) {
-	c := d.consumer.Connection
-	messages, err := d.repeated(ctx, now, key, most)
-	d.mu.Lock()
-	cursor := now.cursors[key]
-	from, crowded := cursor.next, len(cursor.again) >= laneShare
-	d.mu.Unlock()
-	if err != nil || len(messages) == most || crowded {
-		return messages, err
-	}
-	batch, err := jetstreamext.GetBatch(ctx, c.js, c.names.WaitingStream(), most-len(messages), jetstreamext.GetBatchSeq(max(from, 1)),
-		jetstreamext.GetBatchSubject(c.names.WaitingSubject(key.namespace, key.postback)), jetstreamext.GetBatchMaxBytes(readBytes))
-	if err != nil {
-		return messages, fmt.Errorf("read what waits for Postback %s of namespace %s: %w", key.postback, key.namespace, err)
-	}
-	for m, failed := range batch {
-		if errors.Is(failed, jetstreamext.ErrNoMessages) {
-			break
-		}
-		if failed != nil {
-			err = fmt.Errorf("read what waits for Postback %s of namespace %s: %w", key.postback, key.namespace, failed)
-			break
-		}
-		messages, from = append(messages, drained{RawStreamMsg: m}), m.Sequence+1
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	cursor.next = from
-	if err == nil && len(messages) == 0 {
-		cursor.dryAt = poll
-	}
-	return messages, err
-}
-
-// repeated returns the messages that were given back and whose time has come, as the leader has them.
-func (d *drain) repeated(ctx context.Context, now *term, key postbackKey, most int) (messages []drained, err error) {
-	due := d.dueAgain(now, key, most)
-	for i, one := range due {
-		m, err := d.consumer.Connection.ask(ctx, d.consumer.Connection.names.WaitingStream(), whichMessage{From: one.sequence})
-		if err != nil {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			for _, left := range due[i:] {
-				now.cursors[key].retry(left.sequence, left.retrial)
-			}
-			return messages, err
-		}
-		if m != nil {
-			messages = append(messages, drained{m, one.tries})
-		}
-	}
-	return messages, nil
-}
-
-// again is a message to be read again.
-type again struct {
-	sequence uint64
-	retrial
-}
-
-// dueAgain pops the messages that are to be read again now, the oldest first.
-func (d *drain) dueAgain(now *term, key postbackKey, most int) (due []again) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	given, at := now.cursors[key].again, d.consumer.Clock.Now()
-	for _, sequence := range slices.Sorted(maps.Keys(given)) {
-		if r := given[sequence]; len(due) < most && !r.at.After(at) {
-			due = append(due, again{sequence, r})
-			delete(given, sequence)
-		}
-	}
-	return due
 }

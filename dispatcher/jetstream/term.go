@@ -1,0 +1,128 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// term is the time in which the sequence numbers of the stream mean the same, and this replica is its owner.
+type term struct {
+	// sameEpoch reports whether the sequence numbers still mean the same.
+	sameEpoch func() bool
+	// ended is set when the replica is no longer the owner, or begins another term.
+	ended  atomic.Bool
+	stream jetstream.Stream
+	// doubtfulUpTo is the last sequence number at its beginning: an earlier owner may have attempted these messages. It rises to what
+	// was read of Postbacks without a cursor, for a server that lags may show a removed message.
+	doubtfulUpTo uint64
+	cursors      map[postbackKey]*cursor
+	// throttledBytes are those of bodies in lanes of throttled endpoints, flowing is the number of deliveries in other lanes.
+	throttledBytes, flowing int
+}
+
+// cursor is the place up to which the messages of one Postback are in a lane or settled.
+type cursor struct {
+	next uint64
+	// again are messages that were given back.
+	again  map[uint64]retrial
+	inHand int
+	// dryAt is the poll of Pending after which nothing was left to read.
+	dryAt uint64
+}
+
+// retrial is when to read a message again, and how often it was read.
+type retrial struct {
+	at    time.Time
+	tries uint64
+}
+
+// parked settles a message of the waiting stream.
+type parked struct {
+	drain    *drain
+	term     *term
+	key      postbackKey
+	sequence uint64
+	tries    uint64
+	doubtful bool
+	// throttled is set if it was read for a throttled endpoint; size is that of its body.
+	throttled bool
+	size      int
+}
+
+// begin reports whether its attempt may begin: the replica is still the owner, and the message the same. Then end has to be called.
+func (p *parked) begin() (end func(), ok bool) {
+	if p.term.ended.Load() || !p.term.sameEpoch() {
+		return nil, false
+	}
+	return p.drain.consumer.Owner.Begin()
+}
+
+// Ack removes the message. If that fails, the message is read again, and its record is found.
+func (p *parked) Ack() error {
+	var err error
+	if p.term.sameEpoch() {
+		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+		defer cancel()
+		err = p.term.remove(ctx, p.sequence)
+	}
+	p.drain.release(p, err != nil, backStep)
+	return err
+}
+
+// Nak has the message read again.
+func (p *parked) Nak() error { return p.NakWithDelay(0) }
+
+// NakWithDelay has the message read again after a time.
+func (p *parked) NakWithDelay(after time.Duration) error {
+	p.drain.release(p, true, after)
+	return nil
+}
+
+// InProgress does nothing: nobody else gives out the message.
+func (*parked) InProgress() error { return nil }
+
+// remove deletes a message, which may be gone already.
+func (t *term) remove(ctx context.Context, sequence uint64) error {
+	err := t.stream.DeleteMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return err
+}
+
+// count adds a message to those in hand, or removes it with -1.
+func (p *parked) count(n int) {
+	p.term.cursors[p.key].inHand += n
+	if p.throttled {
+		p.term.throttledBytes += n * p.size
+	} else {
+		p.term.flowing += n
+	}
+}
+
+func (c *cursor) retry(sequence uint64, r retrial) {
+	if c.again == nil {
+		c.again = map[uint64]retrial{}
+	}
+	c.again[sequence] = r
+}
