@@ -204,7 +204,7 @@ func (d *door) begin(ctx context.Context, w http.ResponseWriter, g grant) {
 // address returns the address of the visitor, by which sign-ins are counted.
 func (d *door) address(r *http.Request) string {
 	if d.forwarded {
-		// The proxy in front appends the address that it saw. What stands before that may be anybody's invention.
+		// The proxy in front appends the address that it saw. Anybody can invent the addresses before it.
 		all := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 		return strings.TrimSpace(all[len(all)-1])
 	}

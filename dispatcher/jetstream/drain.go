@@ -197,7 +197,7 @@ func (d *drain) share(now *term, key postbackKey, r *route.Route, poll uint64) (
 		}
 	}
 	n = most - c.inHand
-	// A read of many is cheaper than many reads. What waits in the lane keeps it busy meanwhile.
+	// A read of many is cheaper than many reads. The deliveries in the lane keep it busy meanwhile.
 	if n <= 0 || n < most/2 || c.dryAt == poll && len(c.again) == 0 {
 		return 0, false
 	}

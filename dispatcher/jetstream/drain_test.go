@@ -53,6 +53,14 @@ func (x *replica) park(target *route.Route, n int, stored time.Time) {
 	}
 }
 
+// gotOnce checks that each of the events evt_0 to evt_n-1 came once.
+func (e *endpoint) gotOnce(g *WithT, n int) {
+	for i := range n {
+		id := fmt.Sprintf("evt_%d", i)
+		g.ExpectWithOffset(1, e.count(id)).To(Equal(1), id)
+	}
+}
+
 func TestThrottledDeliveriesWaitInTheStream(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -112,9 +120,7 @@ func TestOnlyTheElectedReplicaDrains(t *testing.T) {
 	y.holdsLease.Store(true)
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(50))
 	g.Eventually(x.parked).WithTimeout(patience).Should(BeZero())
-	for i := range 50 {
-		g.Expect(e.count(fmt.Sprintf("evt_%d", i))).To(Equal(1))
-	}
+	e.gotOnce(g, 50)
 }
 
 func TestPausedPostbackIsNotDrained(t *testing.T) {
@@ -189,9 +195,7 @@ func TestWaitingDeliveriesOutliveReplicaAndServer(t *testing.T) {
 	y := r.replica(true)
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(20))
 	g.Eventually(y.parked).WithTimeout(patience).Should(BeZero())
-	for i := range 20 {
-		g.Expect(e.count(fmt.Sprintf("evt_%d", i))).To(Equal(1))
-	}
+	e.gotOnce(g, 20)
 }
 
 // After its restart NATS has forgotten the ids of messages that left the stream.

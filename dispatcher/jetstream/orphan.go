@@ -52,8 +52,7 @@ func (d *drain) mayAsk(key postbackKey) bool {
 // a replica has not loaded yet is not taken for deleted: live reads have to miss it for orphanAge.
 func (d *drain) purgeOrphan(ctx context.Context, key postbackKey) error {
 	c := d.consumer.Connection
-	subject := c.names.WaitingSubject(key.namespace, key.postback)
-	head, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{From: 1, NextOf: subject})
+	head, err := c.headOfWaiting(ctx, key.namespace, key.postback)
 	if err != nil || head == nil {
 		return err
 	}
@@ -69,6 +68,7 @@ func (d *drain) purgeOrphan(ctx context.Context, key postbackKey) error {
 	if err != nil {
 		return err
 	}
+	subject := c.names.WaitingSubject(key.namespace, key.postback)
 	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
 		return fmt.Errorf("purge %s: %w", subject, err)
 	}

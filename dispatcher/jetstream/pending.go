@@ -242,7 +242,7 @@ func (p *Pending) Waiting() (counts map[types.UID]int64, polled bool) {
 // OldestWaiting returns when the delivery at the head of the waiting stream was accepted, or the zero time if none waits.
 func (p *Pending) OldestWaiting(ctx context.Context, r *route.Route) (time.Time, error) {
 	c := p.Connection
-	head, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{From: 1, NextOf: c.names.WaitingSubject(r.Namespace, r.UID)})
+	head, err := c.headOfWaiting(ctx, r.Namespace, r.UID)
 	if err != nil || head == nil {
 		return time.Time{}, err
 	}
@@ -305,8 +305,13 @@ func (p *Pending) counted(key postbackKey, count int) {
 
 // waits reports whether a delivery of a Postback is in the waiting stream.
 func (c *Connection) waits(ctx context.Context, namespace string, postback types.UID) (bool, error) {
-	m, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{From: 1, NextOf: c.names.WaitingSubject(namespace, postback)})
-	return m != nil, err
+	head, err := c.headOfWaiting(ctx, namespace, postback)
+	return head != nil, err
+}
+
+// headOfWaiting returns the oldest message of a Postback in the waiting stream, or nil.
+func (c *Connection) headOfWaiting(ctx context.Context, namespace string, postback types.UID) (*jetstream.RawStreamMsg, error) {
+	return c.ask(ctx, c.names.WaitingStream(), whichMessage{From: 1, NextOf: c.names.WaitingSubject(namespace, postback)})
 }
 
 // count returns how many deliveries of a Postback are in the stream: the first, and what it says is behind it.

@@ -265,7 +265,13 @@ func (c *Consumer) isCopy(h *held, sequence uint64) (bool, error) {
 		return err == nil && same(existing, h.d), nil
 	}
 	existing, err := c.Connection.logged(ctx, h.d)
-	return existing != nil && existing.CreationTimestamp.Time.Equal(message.Created(h.stored).Time), err
+	return isRecord(existing, h), err
+}
+
+// isRecord reports whether an entry of the log, or nil, is of a delivery. One that was stored at another time is of an event that was
+// posted before, under the same id.
+func isRecord(existing *v1alpha1.PostbackDelivery, h *held) bool {
+	return existing != nil && existing.CreationTimestamp.Time.Equal(message.Created(h.stored).Time)
 }
 
 // copyMayWait reports whether a copy of a delivery may be in the waiting stream: a replica may have died between putting it there and
@@ -351,8 +357,7 @@ func (c *Consumer) settledByLog(h *held) bool {
 	case err != nil:
 		c.giveBack(h, backStep)
 		return true
-	case existing == nil || !existing.CreationTimestamp.Time.Equal(message.Created(h.stored).Time):
-		// One that was stored at another time is of an event that was posted before, under the same id.
+	case !isRecord(existing, h):
 		return false
 	}
 	c.done(h)

@@ -124,7 +124,7 @@ func (n *tenant) objects() int {
 	return len(list.Items)
 }
 
-// TestStreamOutlivesTheAPIServer: what succeeds needs no API server, for a producer whom it has allowed just before. What fails
+// TestStreamOutlivesTheAPIServer: a success needs no API server, for a producer whom it has allowed just before. A failure
 // is recorded when it is back.
 func TestStreamOutlivesTheAPIServer(t *testing.T) {
 	onlyJetStream(t)
