@@ -157,9 +157,9 @@ func (h *health) emit(report healthReport) {
 	h.events.Eventf(report.route.Postback(), nil, eventType, report.health.Reason, "Deliver", "%s", report.health.Message)
 }
 
-// exists asks the API server whether a Postback exists. The dispatcher may not read Postbacks: a dry run of a change of the status
+// postbackExists asks the API server whether a Postback exists. The dispatcher may not read Postbacks: a dry run of a change of the status
 // tells as well.
-func (r *replica) exists(ctx context.Context, namespace, name string, uid types.UID) (bool, error) {
+func (r *replica) postbackExists(ctx context.Context, namespace, name string, uid types.UID) (bool, error) {
 	probe := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "Postback",
 		"metadata": map[string]any{"namespace": namespace, "name": name, "uid": string(uid)},

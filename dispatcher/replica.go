@@ -300,7 +300,7 @@ func (r *replica) addIntake(synced func() bool) (*parts, error) {
 		r.mgr.Add(pending),
 		r.mgr.Add(jetstream.NewConsumer(jetstream.ConsumerOptions{
 			Connection: r.streams, Routes: r.routes, Lanes: r.lanes, Attempter: r.attempter, API: r.live, Unfinished: r.unfinished, Pending: pending,
-			Owner: r.election, Exists: r.exists, Synced: synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
+			Owner: r.election, PostbackExists: r.postbackExists, Synced: synced, Stop: r.stop, Clock: r.clock, Log: r.options.Log.WithName("stream"),
 		})),
 	)
 }

@@ -71,8 +71,8 @@ type ConsumerOptions struct {
 	Pending    *Pending
 	// Owner is this replica's part in the election: the elected replica alone empties the waiting stream.
 	Owner Owner
-	// Exists asks the API server whether a Postback exists.
-	Exists func(ctx context.Context, namespace, name string, uid types.UID) (bool, error)
+	// PostbackExists asks the API server whether a Postback exists.
+	PostbackExists func(ctx context.Context, namespace, name string, uid types.UID) (bool, error)
 	// Synced reports whether Routes and Unfinished hold what was there at the start.
 	Synced func() bool
 	// Stop ends when what is in flight has to be cut short.
@@ -85,14 +85,14 @@ type ConsumerOptions struct {
 type Consumer struct {
 	ConsumerOptions
 
-	hand     *hand
-	drain    *drain
-	overflow *allowance
+	unsettled *unsettledSet
+	drain     *drain
+	overflow  *allowance
 }
 
 // NewConsumer returns a Consumer that takes nothing yet.
 func NewConsumer(o ConsumerOptions) *Consumer {
-	c := &Consumer{ConsumerOptions: o, hand: newHand(inHandGauge, maxInHand), overflow: newAllowance()}
+	c := &Consumer{ConsumerOptions: o, unsettled: newUnsettledSet(unsettledGauge, maxUnsettled), overflow: newAllowance()}
 	c.drain = newDrain(c)
 	return c
 }
@@ -100,11 +100,11 @@ func NewConsumer(o ConsumerOptions) *Consumer {
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (c *Consumer) NeedLeaderElection() bool { return false }
 
-// Start consumes until ctx ends. Then it takes no more, and returns when it is done with what it has in hand.
+// Start consumes until ctx ends. Then it receives no more, and returns when it has settled what it received.
 func (c *Consumer) Start(ctx context.Context) error {
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	go c.hand.beat(beating)
+	go c.unsettled.beat(beating)
 	ready := func() bool { return c.Synced() && c.Connection.Available() == nil }
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { c.sweep(ctx, ready) })
@@ -119,26 +119,26 @@ func (c *Consumer) Start(ctx context.Context) error {
 
 // consume takes messages until ctx ends, or the consumer does.
 func (c *Consumer) consume(ctx context.Context) error {
-	return c.Connection.pull(ctx, c.Connection.names.DeliveriesStream(), pullMessages, c.Log, func(msg jetstream.Msg) { c.take(ctx, msg) })
+	return c.Connection.pull(ctx, c.Connection.names.DeliveriesStream(), pullMessages, c.Log, func(msg jetstream.Msg) { c.receive(ctx, msg) })
 }
 
-// take takes a message in hand. It is called for one message after the other, and holds up the next ones while its lane is
-// full and moves, or as much is in hand as may be.
-func (c *Consumer) take(ctx context.Context, msg jetstream.Msg) {
-	h, err := c.parse(msg)
+// receive takes one message after the other. It delays the next ones while the lane of this one is full and moves, or maxUnsettled
+// messages are unsettled.
+func (c *Consumer) receive(ctx context.Context, msg jetstream.Msg) {
+	u, err := c.parse(msg)
 	if err != nil {
 		c.refuse(err, msg.Subject())
 		_ = msg.TermWithReason("not a delivery") // It would come again.
 		return
 	}
-	if h.tries > 1 {
+	if u.tries > 1 {
 		redelivered.Inc()
 	}
-	if !c.hand.take(ctx, h) {
+	if !c.unsettled.add(ctx, u) {
 		_ = msg.Nak() // Else it comes again later.
 		return
 	}
-	c.place(ctx, h, false)
+	c.place(ctx, u, false)
 }
 
 // refuse says that a message is no delivery.
@@ -147,7 +147,7 @@ func (c *Consumer) refuse(err error, subject string) {
 	c.Log.Error(err, "A message is not a delivery, and was removed from the stream", "subject", subject)
 }
 
-func (c *Consumer) parse(msg jetstream.Msg) (*held, error) {
+func (c *Consumer) parse(msg jetstream.Msg) (*unsettled, error) {
 	metadata, err := msg.Metadata()
 	if err != nil {
 		return nil, err
@@ -158,72 +158,74 @@ func (c *Consumer) parse(msg jetstream.Msg) (*held, error) {
 	}
 	now := c.Clock.Now()
 	c.Pending.given(metadata.NumPending, now)
-	return &held{msg: msg, d: d, stored: metadata.Timestamp, since: now, tries: metadata.NumDelivered}, nil
+	return &unsettled{msg: msg, d: d, stored: metadata.Timestamp, since: now, tries: metadata.NumDelivered}, nil
 }
 
 // place puts a message where it belongs: into the lane of its endpoint, or to the API server. It returns when it is there or,
 // unless beside says that nobody waits for that, when its lane pauses.
-func (c *Consumer) place(ctx context.Context, h *held, beside bool) {
+func (c *Consumer) place(ctx context.Context, u *unsettled, beside bool) {
 	for {
-		r := c.Routes.Of(h.d.Namespace, h.d.Spec.PostbackRef)
+		r := c.Routes.Of(u.d.Namespace, u.d.Spec.PostbackRef)
 		switch decide(r, c.Lanes.Pressure) {
-		case giveHeld:
-			c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
+		case deferAttempt:
+			c.deferDelivery(u, overflowDeferred) //nolint:contextcheck // It goes on until Stop.
 			return
-		case park:
-			go c.park(h) //nolint:contextcheck // It goes on until Stop.
+		case moveToWaiting:
+			go c.moveToWaiting(u) //nolint:contextcheck // It goes on until Stop.
 			return
 		case attemptNow:
-			c.enter(r, h)
+			c.intoLane(r, u)
 			return
 		case waitBeside:
 			if !beside {
-				go c.place(ctx, h, true)
+				go c.place(ctx, u, true)
 				return
 			}
 		case waitForPlace:
 		}
 		select {
 		case <-ctx.Done():
-			c.giveBack(h, 0)
+			c.giveBack(u, 0)
 			return
 		case <-time.After(lookAgain):
 		}
 	}
 }
 
-// enter puts a message into a lane.
-func (c *Consumer) enter(r *route.Route, h *held) {
-	key, after := client.ObjectKeyFromObject(h.d), time.Duration(0)
-	if h.parked != nil {
+// intoLane puts a message into a lane.
+func (c *Consumer) intoLane(r *route.Route, u *unsettled) {
+	key, after := client.ObjectKeyFromObject(u.d), time.Duration(0)
+	if u.waiting != nil {
 		// The retry of an object of the same delivery, if there is one, keeps its place in the lane.
-		key.Name, after = fmt.Sprintf("%s/%d", key.Name, h.parked.sequence), backStep
+		key.Name, after = fmt.Sprintf("%s/%d", key.Name, u.waiting.sequence), backStep
 	}
 	c.Lanes.Submit(r, &lane.Work{
-		Key: key, Due: h.since,
-		Do:      func(ctx context.Context, sent func(*v1alpha1.Attempt)) { c.attempt(ctx, h, sent) },
-		Dropped: func() { c.giveBack(h, after) },
+		Key: key, Due: u.since,
+		Do:      func(ctx context.Context, sent func(*v1alpha1.Attempt)) { c.attempt(ctx, u, sent) },
+		Dropped: func() { c.giveBack(u, after) },
 	})
 }
 
-// finish waits for the messages in hand, and returns the unsettled ones to the stream when its time ends.
+// finish waits for the unsettled messages, and returns the rest to the stream when its time ends.
 func (c *Consumer) finish() {
 	ticker := time.NewTicker(lookAgain)
 	defer ticker.Stop()
 	var last <-chan time.Time
 	stop := c.Stop.Done()
-	for len(c.inHand()) > 0 {
+	for len(c.allUnsettled()) > 0 {
 		select {
 		case <-ticker.C:
 		case <-stop:
 			// The attempts are being recorded.
 			stop, last = nil, time.After(lastWrite)
 		case <-last:
-			for _, h := range c.inHand() {
-				c.giveBack(h, 0)
+			for _, u := range c.allUnsettled() {
+				c.giveBack(u, 0)
 			}
 		}
 	}
 }
 
-func (c *Consumer) inHand() []*held { return append(c.hand.all(), c.drain.hand.all()...) }
+func (c *Consumer) allUnsettled() []*unsettled {
+	return append(c.unsettled.all(), c.drain.unsettled.all()...)
+}

@@ -171,5 +171,5 @@ func TestCredentialsAreRenewed(t *testing.T) {
 	x, e := r.replica(true), newEndpoint(t)
 	g.Expect(x.store(r.postback("endpoint", e), "evt_1", data(1)).Result).To(Equal(intake.Stored))
 	g.Eventually(func() int { return e.count("evt_1") }).WithTimeout(patience).Should(Equal(1))
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 }

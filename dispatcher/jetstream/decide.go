@@ -34,10 +34,10 @@ const (
 	waitForPlace
 	// waitBeside: its lane is full, and pauses: there may be a place in a moment, and what comes after it must not wait for that.
 	waitBeside
-	// giveHeld: it becomes a PostbackDelivery, for its Postback is not one for whose first attempt a stream is the place.
-	giveHeld
-	// park: it waits in the waiting stream, for its endpoint is throttled, or its lane hardly moves.
-	park
+	// deferAttempt: it becomes a PostbackDelivery, because its Postback is paused, or has limits that the elected replica alone can hold.
+	deferAttempt
+	// moveToWaiting: it waits in the waiting stream, for its endpoint is throttled, or its lane hardly moves.
+	moveToWaiting
 )
 
 const (
@@ -64,12 +64,12 @@ const (
 // deleted, or not be loaded yet, and the garbage collector knows which.
 func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 	if r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
-		return giveHeld
+		return deferAttempt
 	}
 	p := pressure(r)
 	switch {
 	case p.Throttled, p.Wait > slowLane, p.Still > stillLane && p.Waiting >= manyWaiting:
-		return park
+		return moveToWaiting
 	case p.Waiting >= lanePlaces && p.Still > pausedLane:
 		return waitBeside
 	case p.Waiting >= lanePlaces:

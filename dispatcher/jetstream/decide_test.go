@@ -41,17 +41,17 @@ func TestDecide(t *testing.T) {
 		want     verdict
 	}{
 		"idle":                {route: enabled, want: attemptNow},
-		"no route":            {want: giveHeld},
-		"paused":              {route: &route.Route{State: v1alpha1.PostbackPaused}, want: giveHeld},
-		"disabled":            {route: &route.Route{State: v1alpha1.PostbackDisabled}, want: giveHeld},
-		"exact concurrency":   {route: &route.Route{State: v1alpha1.PostbackEnabled, MaxConcurrent: 1}, want: giveHeld},
-		"exact rate":          {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: giveHeld},
-		"throttled":           {route: enabled, pressure: lane.Pressure{Throttled: true}, want: park},
+		"no route":            {want: deferAttempt},
+		"paused":              {route: &route.Route{State: v1alpha1.PostbackPaused}, want: deferAttempt},
+		"disabled":            {route: &route.Route{State: v1alpha1.PostbackDisabled}, want: deferAttempt},
+		"exact concurrency":   {route: &route.Route{State: v1alpha1.PostbackEnabled, MaxConcurrent: 1}, want: deferAttempt},
+		"exact rate":          {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: deferAttempt},
+		"throttled":           {route: enabled, pressure: lane.Pressure{Throttled: true}, want: moveToWaiting},
 		"busy":                {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces - 1, Wait: slowLane, Still: stillLane}, want: attemptNow},
 		"full, and moving":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: pausedLane}, want: waitForPlace},
 		"full, and paused":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: stillLane}, want: waitBeside},
-		"hardly moving":       {route: enabled, pressure: lane.Pressure{Waiting: 1, Wait: slowLane + time.Millisecond}, want: park},
-		"still":               {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting, Wait: stillLane + 1, Still: stillLane + 1}, want: park},
+		"hardly moving":       {route: enabled, pressure: lane.Pressure{Waiting: 1, Wait: slowLane + time.Millisecond}, want: moveToWaiting},
+		"still":               {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting, Wait: stillLane + 1, Still: stillLane + 1}, want: moveToWaiting},
 		"still, and few wait": {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting - 1, Wait: slowLane, Still: slowLane}, want: attemptNow},
 	}
 	for name, test := range tests {
@@ -82,15 +82,15 @@ func TestPausedLaneHoldsUpNobody(t *testing.T) {
 
 	c := NewConsumer(ConsumerOptions{Routes: only{crm}, Lanes: lanes, Clock: now, Stop: ended, Log: logr.Discard()})
 	message := &returned{back: make(chan struct{})}
-	h := &held{msg: message, d: &v1alpha1.PostbackDelivery{}}
-	g.Expect(c.hand.take(ended, h)).To(BeTrue())
+	u := &unsettled{msg: message, d: &v1alpha1.PostbackDelivery{}}
+	g.Expect(c.unsettled.add(ended, u)).To(BeTrue())
 	passed := make(chan struct{})
 	go func() {
 		defer close(passed)
-		c.place(ended, h, false)
+		c.place(ended, u, false)
 	}()
 	g.Eventually(passed).WithTimeout(patience).Should(BeClosed()) // The clock stands still, and so does the lane.
-	g.Expect(c.hand.all()).To(ConsistOf(h))
+	g.Expect(c.unsettled.all()).To(ConsistOf(u))
 	g.Expect(message.back).NotTo(BeClosed())
 	end()
 	g.Eventually(message.back).WithTimeout(patience).Should(BeClosed())

@@ -44,16 +44,16 @@ const (
 	maxThrottledBytes = 64 << 20
 	// inheritGrace is how long the recording of an attempt may take an owner that did not release the Lease.
 	inheritGrace = 5 * time.Second
-	// maxDraining bounds the deliveries in lanes: one for each throttled endpoint, and maxInHand for the others.
+	// maxDraining bounds the deliveries in lanes: one for each throttled endpoint, and maxUnsettled for the others.
 	maxDraining = 1 << 15
 )
 
 // drain attempts the deliveries of the waiting stream, on the elected replica alone, at the pace of their endpoints. The body of a
 // delivery is in memory only while it is in a lane.
 type drain struct {
-	consumer *Consumer
-	hand     *hand
-	wake     chan struct{}
+	consumer  *Consumer
+	unsettled *unsettledSet
+	wake      chan struct{}
 
 	mu sync.Mutex
 	// orphans are the Postbacks without a route.
@@ -63,7 +63,7 @@ type drain struct {
 }
 
 func newDrain(c *Consumer) *drain {
-	return &drain{consumer: c, hand: newHand(drainingGauge, maxDraining), wake: make(chan struct{}, 1), orphans: map[postbackKey]orphan{}}
+	return &drain{consumer: c, unsettled: newUnsettledSet(drainingGauge, maxDraining), wake: make(chan struct{}, 1), orphans: map[postbackKey]orphan{}}
 }
 
 // run drains while this replica is elected, until ctx ends.
@@ -190,7 +190,7 @@ func (d *drain) share(now *term, key postbackKey, r *route.Route, poll uint64) (
 	if early && c.next <= now.doubtfulUpTo {
 		return 0, false
 	}
-	most := min(laneShare, max(maxInHand-now.flowing, 0))
+	most := min(laneShare, max(maxUnsettled-now.flowing, 0))
 	if p.Throttled {
 		if most = 1; now.throttledBytes >= maxThrottledBytes {
 			most = 0
@@ -235,26 +235,26 @@ func (d *drain) submit(ctx context.Context, now *term, key postbackKey, r *route
 	d.mu.Lock()
 	doubtful := m.Sequence <= now.doubtfulUpTo || m.Header.Get(message.DoubtfulHeader) != ""
 	d.mu.Unlock()
-	p := &parked{drain: d, term: now, key: key, sequence: m.Sequence, tries: m.tries + 1, doubtful: doubtful, throttled: throttled, size: len(m.Data)}
-	h := &held{msg: p, parked: p, d: delivery, stored: stored, since: stored, tries: p.tries}
-	if !d.hand.take(ctx, h) {
+	w := &waitingMessage{drain: d, term: now, key: key, sequence: m.Sequence, tries: m.tries + 1, doubtful: doubtful, throttled: throttled, size: len(m.Data)}
+	u := &unsettled{msg: w, waiting: w, d: delivery, stored: stored, since: stored, tries: w.tries}
+	if !d.unsettled.add(ctx, u) {
 		return ctx.Err()
 	}
 	d.mu.Lock()
-	p.count(1)
+	w.count(1)
 	d.mu.Unlock()
-	d.consumer.enter(r, h)
+	d.consumer.intoLane(r, u)
 	return nil
 }
 
-// release notes that a message is no longer in hand.
-func (d *drain) release(p *parked, again bool, after time.Duration) {
+// release notes that a message is settled or given back.
+func (d *drain) release(w *waitingMessage, again bool, after time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := p.term.cursors[p.key]
-	p.count(-1)
+	c := w.term.cursors[w.key]
+	w.count(-1)
 	if again {
-		c.retry(p.sequence, retrial{d.consumer.Clock.Now().Add(after), p.tries})
+		c.retry(w.sequence, retrial{d.consumer.Clock.Now().Add(after), w.tries})
 	}
 	if c.inHand <= laneShare/2 {
 		select {

@@ -42,8 +42,8 @@ func (x *replica) throttle(target *route.Route, d time.Duration) {
 	})
 }
 
-// park puts deliveries into the waiting stream, by ids evt_0 to evt_n-1.
-func (x *replica) park(target *route.Route, n int, stored time.Time) {
+// putWaiting puts deliveries into the waiting stream, by ids evt_0 to evt_n-1.
+func (x *replica) putWaiting(target *route.Route, n int, stored time.Time) {
 	x.rig.t.Helper()
 	g := NewWithT(x.rig.t)
 	for i := range n {
@@ -74,7 +74,7 @@ func TestThrottledDeliveriesWaitInTheStream(t *testing.T) {
 	for i := range many {
 		g.Expect(x.store(crm, fmt.Sprintf("evt_%d", i), data(i)).Result).To(Equal(intake.Stored))
 	}
-	g.Eventually(x.parked).WithTimeout(patience).ShouldNot(BeZero())
+	g.Eventually(x.inWaiting).WithTimeout(patience).ShouldNot(BeZero())
 	g.Expect(x.store(crm, "evt_0", data(0)).Result).To(Equal(intake.Duplicate))
 
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(many))
@@ -83,8 +83,8 @@ func TestThrottledDeliveriesWaitInTheStream(t *testing.T) {
 		g.Expect(e.count(id)).To(Equal(1), id)
 		g.Expect(e.at[id]).NotTo(BeTemporally("<", until.Add(-time.Millisecond)), id)
 	}
-	g.Eventually(x.parked).WithTimeout(patience).Should(BeZero())
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(r.objects()).To(BeEmpty())
 	d := x.logged(crm, "evt_7")
 	g.Expect(d).NotTo(BeNil())
@@ -98,10 +98,10 @@ func TestFailureFromTheWaitingStreamBecomesAnObject(t *testing.T) {
 	e.status.Store(503)
 	crm := r.postback("crm", e)
 	x := r.replica(false)
-	x.park(crm, 1, time.Now())
+	x.putWaiting(crm, 1, time.Now())
 	x.consume()
 	g.Eventually(r.objects).WithTimeout(patience).Should(HaveKey("evt_0"))
-	g.Eventually(x.parked).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.count("evt_0")).To(Equal(1))
 }
 
@@ -113,13 +113,13 @@ func TestOnlyTheElectedReplicaDrains(t *testing.T) {
 	x, y := r.replica(false), r.replica(false)
 	x.holdsLease.Store(false)
 	y.holdsLease.Store(false)
-	x.park(crm, 50, time.Now())
+	x.putWaiting(crm, 50, time.Now())
 	x.consume()
 	y.consume()
 	g.Consistently(e.total).WithTimeout(2 * time.Second).Should(BeZero())
 	y.holdsLease.Store(true)
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(50))
-	g.Eventually(x.parked).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
 	e.gotOnce(g, 50)
 }
 
@@ -132,9 +132,9 @@ func TestPausedPostbackIsNotDrained(t *testing.T) {
 	paused.State = v1alpha1.PostbackPaused
 	r.routes.Set(&paused)
 	x := r.replica(false)
-	x.park(crm, 5, time.Now())
+	x.putWaiting(crm, 5, time.Now())
 	x.consume()
-	g.Eventually(func() int { return x.pending.parkedOf(postbackKey{r.namespace, crm.UID}) }).WithTimeout(patience).Should(Equal(5))
+	g.Eventually(func() int { return x.pending.waitingOf(postbackKey{r.namespace, crm.UID}) }).WithTimeout(patience).Should(Equal(5))
 	g.Consistently(e.total).WithTimeout(time.Second).Should(BeZero())
 	r.routes.Set(crm)
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(5))
@@ -171,8 +171,8 @@ func TestCrashesOnTheWayThroughTheWaitingStream(t *testing.T) {
 	x.shutDown()
 
 	y := r.replica(true)
-	g.Eventually(y.parked).WithTimeout(patience).Should(BeZero())
-	g.Eventually(y.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(y.inWaiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(y.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.count("evt_copied")).To(Equal(1))
 	g.Expect(e.total()).To(Equal(1))
 }
@@ -188,13 +188,13 @@ func TestWaitingDeliveriesOutliveReplicaAndServer(t *testing.T) {
 	for i := range 20 {
 		g.Expect(x.store(crm, fmt.Sprintf("evt_%d", i), data(i)).Result).To(Equal(intake.Stored))
 	}
-	g.Eventually(x.parked).WithTimeout(patience).Should(BeEquivalentTo(20))
+	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeEquivalentTo(20))
 	x.crash()
 	g.Expect(r.servers.Kill()).To(Succeed())
 	g.Expect(r.servers.StartAll(t.Context())).To(Succeed())
 	y := r.replica(true)
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(20))
-	g.Eventually(y.parked).WithTimeout(patience).Should(BeZero())
+	g.Eventually(y.inWaiting).WithTimeout(patience).Should(BeZero())
 	e.gotOnce(g, 20)
 }
 
@@ -207,12 +207,12 @@ func TestSameEventWhileItWaitsAfterARestart(t *testing.T) {
 	x.throttle(crm, time.Hour)
 	x.consume()
 	g.Expect(x.store(crm, "evt_0", data(0)).Result).To(Equal(intake.Stored))
-	g.Eventually(x.parked).WithTimeout(patience).Should(BeEquivalentTo(1))
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeEquivalentTo(1))
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(r.servers.Kill()).To(Succeed())
 	g.Expect(r.servers.StartAll(t.Context())).To(Succeed())
 	g.Eventually(func() intake.Result { return x.store(crm, "evt_0", data(0)).Result }).WithTimeout(patience).Should(Equal(intake.Duplicate))
-	g.Consistently(x.parked).WithTimeout(2 * time.Second).Should(BeEquivalentTo(1))
+	g.Consistently(x.inWaiting).WithTimeout(2 * time.Second).Should(BeEquivalentTo(1))
 }
 
 func TestDeletedPostbackIsPurged(t *testing.T) {
@@ -223,8 +223,8 @@ func TestDeletedPostbackIsPurged(t *testing.T) {
 	x := r.replica(false)
 	now := clocktesting.NewFakeClock(time.Now())
 	x.consumer.Clock = now
-	x.park(crm, 3, time.Now())
-	x.park(other, 2, time.Now())
+	x.putWaiting(crm, 3, time.Now())
+	x.putWaiting(other, 2, time.Now())
 	key := postbackKey{r.namespace, crm.UID}
 
 	// A replica that has not loaded it asks the API server, and leaves the deliveries alone.
@@ -234,16 +234,16 @@ func TestDeletedPostbackIsPurged(t *testing.T) {
 		g.Expect(x.consumer.drain.mayAsk(key)).To(BeFalse())
 		now.Step(2 * orphanAge)
 	}
-	g.Expect(x.parked()).To(BeEquivalentTo(5))
+	g.Expect(x.inWaiting()).To(BeEquivalentTo(5))
 
 	g.Expect(r.api.Delete(t.Context(), &v1alpha1.Postback{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "crm"}})).To(Succeed())
 	g.Expect(x.consumer.drain.purgeOrphan(t.Context(), key)).To(Succeed())
 	now.Step(orphanAge - time.Second)
 	g.Expect(x.consumer.drain.purgeOrphan(t.Context(), key)).To(Succeed())
-	g.Expect(x.parked()).To(BeEquivalentTo(5))
+	g.Expect(x.inWaiting()).To(BeEquivalentTo(5))
 	now.Step(time.Second)
 	g.Expect(x.consumer.drain.purgeOrphan(t.Context(), key)).To(Succeed())
-	g.Expect(x.parked()).To(BeEquivalentTo(2))
+	g.Expect(x.inWaiting()).To(BeEquivalentTo(2))
 }
 
 func TestFullWaitingStreamRefusesThrottledPostbacksAlone(t *testing.T) {
@@ -272,8 +272,8 @@ func TestMaxPendingCountsTheWaitingStreamIfItIsSet(t *testing.T) {
 	crm := r.postback("crm", newEndpoint(t))
 	crm.MaxPending = 4
 	x := r.replica(false)
-	x.park(crm, 5, time.Now())
-	g.Eventually(func() int { return x.pending.parkedOf(postbackKey{r.namespace, crm.UID}) }).WithTimeout(patience).Should(Equal(5))
+	x.putWaiting(crm, 5, time.Now())
+	g.Eventually(func() int { return x.pending.waitingOf(postbackKey{r.namespace, crm.UID}) }).WithTimeout(patience).Should(Equal(5))
 	g.Expect(x.pending.Full(crm)).To(BeFalse())
 	crm.MaxPendingSet = true
 	g.Expect(x.pending.Full(crm)).To(BeTrue())
@@ -292,8 +292,8 @@ func TestIDsInTheWaitingStream(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Stored)) // The deliveries stream has forgotten it.
 	x.consume()
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
-	g.Expect(x.parked()).To(BeEquivalentTo(1))
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
+	g.Expect(x.inWaiting()).To(BeEquivalentTo(1))
 
 	other := r.postback("other", e)
 	x.throttle(other, 10*time.Second)
@@ -302,7 +302,7 @@ func TestIDsInTheWaitingStream(t *testing.T) {
 	g.Expect(x.store(other, "evt_1", data(2)).Result).To(Equal(intake.Stored))
 	g.Eventually(func() int { return e.count("evt_1") }).WithTimeout(patience).Should(Equal(2))
 	g.Eventually(func() int { return e.count("evt_0") }).WithTimeout(patience).Should(Equal(1))
-	g.Eventually(x.parked).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.count("evt_0")).To(Equal(1))
 }
 
@@ -314,10 +314,10 @@ func TestRemovalIsTriedAgain(t *testing.T) {
 	crm := r.postback("crm", e)
 	x := r.replica(false)
 	stored := time.Now()
-	x.park(crm, 1, stored)
+	x.putWaiting(crm, 1, stored)
 	x.consume()
 	g.Eventually(func() *v1alpha1.PostbackDelivery { return x.logged(crm, "evt_0") }).WithTimeout(patience).ShouldNot(BeNil())
-	g.Eventually(x.parked).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
 
 	again := r.make(crm, "evt_0", data(0))
 	m := x.connection.names.Waiting(again.Object, stored)
@@ -336,7 +336,7 @@ func TestRemovalIsTriedAgain(t *testing.T) {
 		c.retry(ack.Sequence, retrial{tries: 1})
 		return true
 	}).WithTimeout(patience).WithPolling(time.Millisecond).Should(BeTrue())
-	g.Eventually(x.parked).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.count("evt_0")).To(Equal(1))
 }
 
@@ -347,10 +347,10 @@ func TestWorkOfAnEarlierTermIsNotSent(t *testing.T) {
 	e := newEndpoint(t)
 	crm := r.postback("crm", e)
 	x := r.replica(false)
-	x.park(crm, 1, time.Now())
+	x.putWaiting(crm, 1, time.Now())
 	x.throttle(crm, 15*time.Second)
 	x.consume()
-	g.Eventually(x.consumer.drain.hand.all).WithTimeout(patience).Should(HaveLen(1))
+	g.Eventually(x.consumer.drain.unsettled.all).WithTimeout(patience).Should(HaveLen(1))
 	x.holdsLease.Store(false)
 	g.Eventually(func() *term {
 		x.consumer.drain.mu.Lock()
@@ -362,7 +362,7 @@ func TestWorkOfAnEarlierTermIsNotSent(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(stream.Purge(t.Context())).To(Succeed())
 	x.holdsLease.Store(true)
-	g.Eventually(x.consumer.drain.hand.all).WithTimeout(patience).Should(BeEmpty())
+	g.Eventually(x.consumer.drain.unsettled.all).WithTimeout(patience).Should(BeEmpty())
 	g.Expect(e.total()).To(BeZero())
 	g.Expect(x.owned.Load()).To(BeZero())
 }
@@ -376,7 +376,7 @@ func TestInheritedDeliveriesWaitForTheirAttempts(t *testing.T) {
 	crm.Timeout.Duration = time.Second
 	x := r.replica(false)
 	x.inherited = time.Now()
-	x.park(crm, 3, time.Now())
+	x.putWaiting(crm, 3, time.Now())
 	x.consume()
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(3))
 	for _, at := range e.at {
@@ -390,7 +390,7 @@ func TestRepeatedKeepsTrack(t *testing.T) {
 	r := newRig(t, natsserver.Options{})
 	crm := r.postback("crm", newEndpoint(t))
 	x := r.replica(false)
-	x.park(crm, 3, time.Now())
+	x.putWaiting(crm, 3, time.Now())
 	d, key := x.consumer.drain, postbackKey{r.namespace, crm.UID}
 	now, err := d.begin(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
@@ -420,8 +420,8 @@ func TestGarbageIsRemovedFromTheWaitingStream(t *testing.T) {
 	x := r.replica(false)
 	_, err := x.connection.js.Publish(t.Context(), x.connection.names.WaitingSubject(r.namespace, crm.UID), []byte("garbage"), jetstream.WithMsgID("x"))
 	g.Expect(err).NotTo(HaveOccurred())
-	x.park(crm, 1, time.Now())
+	x.putWaiting(crm, 1, time.Now())
 	x.consume()
 	g.Eventually(func() int { return e.count("evt_0") }).WithTimeout(patience).Should(Equal(1))
-	g.Eventually(x.parked).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
 }

@@ -50,7 +50,7 @@ func TestPostedAgainWhileHeld(t *testing.T) {
 
 	// It leaves the stream as one PostbackDelivery, under which it is known again.
 	r.replica(true)
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(r.objects()).To(HaveLen(1))
 	x.knows(first)
 	g.Expect(r.objects()).To(HaveLen(1))
@@ -92,9 +92,9 @@ func TestPostedAgainAfterTheWindow(t *testing.T) {
 	_, err := x.connection.intoDeliveries.publish(t.Context(), m)
 	g.Expect(err).NotTo(HaveOccurred())
 	x.knows(first)
-	g.Expect(x.waiting()).To(BeEquivalentTo(1))
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(1))
 	r.replica(true)
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.count("evt_1")).To(Equal(1))
 }
 
@@ -122,7 +122,7 @@ func TestStoredBothWays(t *testing.T) {
 		}
 	}
 	x.consume()
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.total()).To(BeZero())
 }
 
@@ -136,7 +136,7 @@ func TestPostedAgainAfterARestart(t *testing.T) {
 	x := r.replica(true)
 	g.Expect(x.store(crm, "evt_1", data(1)).Result).To(Equal(intake.Stored))
 	g.Eventually(func() int { return e.count("evt_1") }).WithTimeout(patience).Should(Equal(1))
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	x.shutDown()
 	y := r.replica(false)
 	g.Expect(y.connection.memory.short()).To(BeTrue()) // It has not seen for how long the server has been running.
@@ -154,7 +154,7 @@ func TestPostedAgainAfterARestart(t *testing.T) {
 	y.knows(waits)
 	r.replica(true)
 	g.Eventually(func() int { return e.count("evt_2") }).WithTimeout(patience).Should(Equal(1))
-	g.Eventually(y.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(y.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.count("evt_1")).To(Equal(1))
 }
 

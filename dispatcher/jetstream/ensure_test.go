@@ -56,7 +56,7 @@ func TestLostStore(t *testing.T) {
 		y.stores(crm, fmt.Sprintf("evt_y_%d", i))
 	}
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(1 + 2*each))
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 }
 
 // Streams and consumers are corrected while the connection lasts, whatever happened to them.
@@ -123,7 +123,7 @@ func TestStreamsAreCorrected(t *testing.T) {
 			id := "evt_" + strings.ReplaceAll(name, " ", "_")
 			x.stores(crm, id)
 			g.Eventually(func() int { return e.count(id) }).WithTimeout(patience).Should(Equal(1))
-			g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+			g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 		})
 	}
 }
@@ -180,7 +180,7 @@ func TestAcknowledgementOfALostStore(t *testing.T) {
 	g.Expect(has.Sequence.Stream).To(Equal(had.Sequence.Stream), "the test needs the same number")
 	g.Expect(lost.Ack()).To(Succeed())
 	g.Expect(x.connection.nats.Flush()).To(Succeed())
-	g.Expect(x.waiting()).To(BeEquivalentTo(1))
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(1))
 }
 
 // An id of a stream that was deleted is known by the log.
@@ -193,10 +193,10 @@ func TestPostedAgainAfterTheStreamWasDeleted(t *testing.T) {
 	first := r.make(crm, "evt_1", data(1))
 	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Stored))
 	g.Eventually(func() bool { return x.logged(crm, "evt_1") != nil }).WithTimeout(patience).Should(BeTrue())
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
-	goesOn, _ := x.connection.epoch.now()
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
+	sameEpoch, _ := x.connection.epoch.now()
 	g.Expect(x.connection.js.DeleteStream(t.Context(), x.connection.names.DeliveriesStream())).To(Succeed())
-	g.Eventually(goesOn).WithTimeout(patience).Should(BeFalse())
+	g.Eventually(sameEpoch).WithTimeout(patience).Should(BeFalse())
 	x.knows(first)
 	g.Expect(e.count("evt_1")).To(Equal(1))
 }
@@ -207,10 +207,10 @@ func TestEpoch(t *testing.T) {
 		then       identity
 		reconnects uint64
 		replaced   bool
-		goesOn     bool
+		sameEpoch  bool
 	}{
-		"the same":                       {then: identity{early, 7}, goesOn: true},
-		"with more messages":             {then: identity{early, 9}, goesOn: true},
+		"the same":                       {then: identity{early, 7}, sameEpoch: true},
+		"with more messages":             {then: identity{early, 9}, sameEpoch: true},
 		"made later":                     {then: identity{late, 9}, replaced: true},
 		"that counts from the beginning": {then: identity{early, 1}, replaced: true},
 		"after a new connection":         {then: identity{early, 7}, reconnects: 1},
@@ -219,12 +219,12 @@ func TestEpoch(t *testing.T) {
 			reconnects := uint64(0)
 			e := newEpoch(func() uint64 { return reconnects })
 			e.see("stream", identity{early, 7})
-			goesOn, over := e.now()
+			sameEpoch, over := e.now()
 			reconnects = test.reconnects
 			if replaced := e.see("stream", test.then); replaced != test.replaced {
 				t.Errorf("replaced %v", replaced)
 			}
-			if got := goesOn(); got != test.goesOn {
+			if got := sameEpoch(); got != test.sameEpoch {
 				t.Errorf("goes on %v", got)
 			}
 			select {
@@ -238,7 +238,7 @@ func TestEpoch(t *testing.T) {
 				}
 			}
 			e.checked(reconnects)
-			if got := goesOn(); got == test.replaced {
+			if got := sameEpoch(); got == test.replaced {
 				t.Errorf("after a comparison it goes on: %v", got)
 			}
 		})

@@ -74,7 +74,7 @@ func (e *epoch) checked(connections uint64) {
 }
 
 // now returns a function that reports whether the present epoch goes on, and a channel that is closed when it ends.
-func (e *epoch) now() (goesOn func() bool, over <-chan struct{}) {
+func (e *epoch) now() (sameEpoch func() bool, over <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	number := e.number
@@ -91,11 +91,11 @@ func (e *epoch) now() (goesOn func() bool, over <-chan struct{}) {
 type bound struct {
 	jetstream.Msg
 
-	goesOn func() bool
+	sameEpoch func() bool
 }
 
 func (b *bound) settle(tell func() error) error {
-	if !b.goesOn() {
+	if !b.sameEpoch() {
 		return nil
 	}
 	return tell()

@@ -92,7 +92,7 @@ func (p *producer) stop() {
 func (r *rig) checkNothingLost(x *replica, p *producer, e *endpoint) (duplicates int) {
 	r.t.Helper()
 	g := NewWithT(r.t)
-	g.Eventually(x.waiting).WithTimeout(2 * patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(2 * patience).Should(BeZero())
 	objects := r.objects()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -193,7 +193,7 @@ func (r *rig) leader(x *replica) (name string) {
 	return name
 }
 
-// A replica that dies leaves what it had in hand to the others.
+// A replica that dies leaves its unsettled messages to the others.
 func TestKilledReplica(t *testing.T) {
 	r := newRig(t, natsserver.Options{})
 	e := newEndpoint(t)
@@ -201,12 +201,12 @@ func TestKilledReplica(t *testing.T) {
 	victim, heir := r.replica(true), r.replica(true)
 	p := r.produce(crm, func() *replica { return heir }, 8)
 	r.goOn(p, 3000)
-	NewWithT(t).Eventually(victim.consumer.hand.all).WithTimeout(patience).WithPolling(time.Millisecond).ShouldNot(BeEmpty())
+	NewWithT(t).Eventually(victim.consumer.unsettled.all).WithTimeout(patience).WithPolling(time.Millisecond).ShouldNot(BeEmpty())
 	victim.crash()
 	r.goOn(p, 3000)
 	p.stop()
 	// Its messages in flight come again after ackWait.
-	if duplicates := r.checkNothingLost(heir, p, e); duplicates > maxInHand {
+	if duplicates := r.checkNothingLost(heir, p, e); duplicates > maxUnsettled {
 		t.Errorf("%d duplicates", duplicates)
 	}
 }
@@ -262,7 +262,7 @@ func TestHangingNeighbour(t *testing.T) {
 	t.Logf("beside 1500 events for an endpoint that hangs, the slowest of %d took %s, and %d became PostbackDeliveries", len(stored), slowest, objects)
 	g.Expect(slowest).To(BeNumerically("<", hangs)) // It does not wait for an answer of the other.
 	// Deliveries for the hanging endpoint wait for it, or are in flight.
-	g.Eventually(x.waiting).WithTimeout(2 * patience).Should(BeNumerically("<=", 2*lanePlaces))
+	g.Eventually(x.inDeliveries).WithTimeout(2 * patience).Should(BeNumerically("<=", 2*lanePlaces))
 }
 
 // The endpoint sees one attempt, whichever way its failure takes to the record.
@@ -276,7 +276,7 @@ func TestRejectedInNumbers(t *testing.T) {
 	for i := range 100 {
 		g.Expect(x.store(crm, fmt.Sprintf("evt_%d", i), data(i)).Result).To(Equal(intake.Stored))
 	}
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	objects := r.objects()
 	g.Expect(objects).To(HaveLen(100))
 	for id, d := range objects {

@@ -69,11 +69,11 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	}
 	m := i.Connection.names.Delivery(d.Object)
 	switch verdict := decide(d.Route, i.Lanes.Pressure); {
-	case verdict == giveHeld:
-		return i.giveOver(ctx, d, overflowHeld)
+	case verdict == deferAttempt:
+		return i.deferDelivery(ctx, d, overflowDeferred)
 	case int64(m.Size()+logRoom) > i.Connection.nats.MaxPayload():
-		return i.giveOver(ctx, d, overflowLarge)
-	case verdict == park && i.Pending.waitingFull():
+		return i.deferDelivery(ctx, d, overflowLarge)
+	case verdict == moveToWaiting && i.Pending.waitingFull():
 		// The others still find room.
 		return intake.Outcome{Result: intake.Unstored, Reason: intake.StreamFull, Err: errWaitingFull}
 	}
@@ -95,7 +95,7 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 			return d.Compare(existing)
 		}
 		// A copy may wait for the endpoint, where it is not found by its name. The waiting stream knows its id.
-		switch waits, err := i.Connection.waits(ctx, d.Route.Namespace, d.Route.UID); {
+		switch waits, err := i.Connection.hasWaiting(ctx, d.Route.Namespace, d.Route.UID); {
 		case err != nil:
 			return intake.Outcome{Result: intake.Unstored, Err: err}
 		case waits:
@@ -107,9 +107,9 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 
 var errWaitingFull = errors.New("the stream of deliveries that wait for their endpoints is full")
 
-// giveOver leaves a delivery to the API server, unless it is in a stream: in the log, or, stored while it could be attempted
+// deferDelivery leaves a delivery to the API server, unless it is in a stream: in the log, or, stored while it could be attempted
 // at once, in the one of those that wait.
-func (i *Intake) giveOver(ctx context.Context, d *intake.Delivery, why overflow) intake.Outcome {
+func (i *Intake) deferDelivery(ctx context.Context, d *intake.Delivery, why overflow) intake.Outcome {
 	existing, err := i.Connection.stored(ctx, d.Object)
 	switch {
 	case err != nil:

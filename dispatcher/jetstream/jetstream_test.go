@@ -41,7 +41,7 @@ func TestWhatSucceedsIsLoggedAndNeverAnObject(t *testing.T) {
 
 	g.Expect(x.store(crm, "evt_1", data(1))).To(Equal(intake.Outcome{Result: intake.Stored}))
 	g.Eventually(func() int { return e.count("evt_1") }).WithTimeout(patience).Should(Equal(1))
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	d := x.logged(crm, "evt_1")
 	g.Expect(d).NotTo(BeNil())
 	g.Expect(d.Spec.Body).To(Equal(e.bodies["evt_1"][0]))
@@ -79,7 +79,7 @@ func TestWhatFailsBecomesAPostbackDelivery(t *testing.T) {
 		}
 		return 0
 	}).WithTimeout(patience).Should(BeEquivalentTo(1))
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	d := r.objects()["evt_1"]
 	g.Expect(d.Status.Phase).To(Equal(v1alpha1.DeliveryRetrying))
 	g.Expect(d.Status.NextAttemptTime.Time).To(BeTemporally("~", time.Now().Add(12*time.Second), 5*time.Second))
@@ -130,7 +130,7 @@ func TestWhatMayNotBeAttemptedIsLeftToTheAPIServer(t *testing.T) {
 		g.Eventually(func() map[string]*v1alpha1.PostbackDelivery { return r.objects() }).WithTimeout(patience).Should(HaveKey(id))
 		g.Expect(r.objects()[id].Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, deferred))
 	}
-	g.Eventually(y.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(y.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.total()).To(BeZero())
 }
 
@@ -176,7 +176,7 @@ func TestRedeliveredAfterTheRecord(t *testing.T) {
 		g.Expect(m.Nak()).To(Succeed())
 	}
 	r.replica(true)
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.count("evt_fresh")).To(Equal(1))
 	g.Expect(e.count("evt_again")).To(Equal(1))
 	g.Expect(e.total()).To(Equal(2))
@@ -200,7 +200,7 @@ func TestGivenOutAgainByAForgetfulServer(t *testing.T) {
 	x.log(logged, first.Time)
 	x.connection.memory.lost()
 	x.consume()
-	g.Eventually(x.waiting).WithTimeout(patience).Should(BeZero())
+	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.count("evt_fresh")).To(Equal(1))
 	g.Expect(e.count("evt_logged")).To(BeZero())
 }

@@ -53,14 +53,14 @@ func (i *Intake) find(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alp
 // stored returns a delivery as the streams hold it, or nil. It is in the log before it leaves the other stream, so it is
 // looked for the other way round: else it could pass by.
 func (c *Connection) stored(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
-	if existing, err := c.waiting(ctx, d); err != nil || existing != nil {
+	if existing, err := c.inDeliveries(ctx, d); err != nil || existing != nil {
 		return existing, err
 	}
 	return c.logged(ctx, d)
 }
 
-// waiting returns a delivery as it is in the stream of those that wait for their first attempt, or nil.
-func (c *Connection) waiting(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
+// inDeliveries returns a delivery as it is in the deliveries stream, or nil.
+func (c *Connection) inDeliveries(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
 	return c.last(ctx, c.names.DeliveriesStream(), c.names.DeliverySubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), c.names.ParseDelivery)
 }
 

@@ -24,8 +24,8 @@ import (
 type overflow string
 
 const (
-	// overflowHeld: its Postback is paused or disabled, or has limits that one replica alone can hold.
-	overflowHeld overflow = "Held"
+	// overflowDeferred: its Postback is paused or disabled, or has limits that one replica alone can hold.
+	overflowDeferred overflow = "Deferred"
 	// overflowLarge: the message would be larger than NATS takes.
 	overflowLarge overflow = "Large"
 	// overflowStray: the server would never have given it out again.
@@ -39,8 +39,8 @@ var (
 		"Messages that this replica got again, because no replica had acknowledged them.")
 	overflows = metric.Dispatcher.Counters("postback_nats_overflows_total",
 		"Deliveries that became PostbackDeliveries before any attempt, by the reason.",
-		metric.Values("reason", overflowHeld, overflowLarge, overflowStray))
-	parkings = metric.Dispatcher.Counter("postback_nats_parked_total",
+		metric.Values("reason", overflowDeferred, overflowLarge, overflowStray))
+	movedToWaiting = metric.Dispatcher.Counter("postback_nats_moved_to_waiting_total",
 		"Deliveries that this replica has put into the waiting stream, because their endpoint is throttled or slow.")
 	logged = metric.Dispatcher.Counter("postback_nats_logged_total",
 		"Deliveries that succeeded on the first attempt and are in the log stream.")
@@ -59,19 +59,20 @@ var (
 		"1 if this replica is connected to NATS; 0 if not, and with --intake=kubernetes.")
 	streamsReadyGauge = metric.Dispatcher.Gauge("postback_nats_streams_ready",
 		"1 if streams and consumers have the configuration that this replica needs; 0 if not, and with --intake=kubernetes.")
-	inUseGauge    = metric.Dispatcher.Gauge("postback_nats_in_use", "1 if this replica runs with --intake=jetstream, else 0.")
-	inHandGauge   = metric.Dispatcher.Gauge("postback_nats_messages_in_hand", "Deliveries from the stream that are in flight in this replica.")
+	inUseGauge     = metric.Dispatcher.Gauge("postback_nats_in_use", "1 if this replica runs with --intake=jetstream, else 0.")
+	unsettledGauge = metric.Dispatcher.Gauge("postback_nats_unsettled_messages",
+		"Messages of the deliveries stream that this replica received and has not settled.")
 	drainingGauge = metric.Dispatcher.Gauge("postback_nats_draining_messages", "Deliveries from the waiting stream that are in a lane of this replica.")
-	parkedGauge   = metric.Dispatcher.Gauge("postback_nats_waiting_deliveries",
+	waitingGauge  = metric.Dispatcher.Gauge("postback_nats_waiting_deliveries",
 		"Deliveries in the waiting stream. Their endpoints are throttled or slow, or the backlog is being drained.")
-	parkedUsedGauge = metric.Dispatcher.Gauge("postback_nats_waiting_used_ratio",
+	waitingUsedGauge = metric.Dispatcher.Gauge("postback_nats_waiting_used_ratio",
 		"Bytes of the waiting stream divided by --nats-max-bytes; from 0.95 on, events for throttled endpoints are refused.")
-	parkedOldestGauge = metric.Dispatcher.Gauge("postback_nats_oldest_waiting_age_seconds",
+	oldestWaitingGauge = metric.Dispatcher.Gauge("postback_nats_oldest_waiting_age_seconds",
 		"Time since the oldest delivery in the waiting stream was put there; 0 if there is none.")
-	waitingGauge = metric.Dispatcher.Gauge("postback_nats_stream_deliveries",
+	deliveriesGauge = metric.Dispatcher.Gauge("postback_nats_stream_deliveries",
 		"Unsettled deliveries in the stream, at most one second ago.")
-	usedGauge = metric.Dispatcher.Gauge("postback_nats_stream_used_ratio",
+	deliveriesUsedGauge = metric.Dispatcher.Gauge("postback_nats_stream_used_ratio",
 		"Bytes of the deliveries in the stream divided by --nats-max-bytes; at 1 events are refused.")
-	oldestGauge = metric.Dispatcher.Gauge("postback_nats_oldest_delivery_age_seconds",
+	oldestDeliveryGauge = metric.Dispatcher.Gauge("postback_nats_oldest_delivery_age_seconds",
 		"Age of the oldest delivery in the stream, at most one second ago; 0 if there is none.")
 )

@@ -57,7 +57,7 @@ func (d *drain) purgeOrphan(ctx context.Context, key postbackKey) error {
 		return err
 	}
 	name := head.Header.Get(message.PostbackHeader)
-	exists, err := d.consumer.Exists(ctx, key.namespace, name, key.postback)
+	exists, err := d.consumer.PostbackExists(ctx, key.namespace, name, key.postback)
 	if err != nil {
 		return fmt.Errorf("ask for Postback %s/%s: %w", key.namespace, name, err)
 	}

@@ -59,8 +59,8 @@ type postbackKey struct {
 	postback  types.UID
 }
 
-// waiting is how many deliveries of a Postback were in the stream at the last count.
-type waiting struct {
+// deliveriesCount is how many deliveries of a Postback were in the deliveries stream at the last count.
+type deliveriesCount struct {
 	count int
 	// asked is how often it was asked for since then, idle at how many counts it was not.
 	asked, idle int
@@ -73,8 +73,8 @@ type Pending struct {
 	Connection *Connection
 	Unfinished *unfinished.Index
 
-	// all is how many deliveries there are in the stream.
-	all atomic.Int64
+	// deliveries is how many deliveries there are in the deliveries stream.
+	deliveries atomic.Int64
 	// ahead is how many were behind the last one that this replica was given, and had never been given out, and aheadAt when
 	// that was.
 	ahead, aheadAt atomic.Int64
@@ -83,10 +83,10 @@ type Pending struct {
 	full atomic.Bool
 
 	mu     sync.Mutex
-	counts map[postbackKey]*waiting
-	// parked are the deliveries in the waiting stream at the last poll, polls is how many there were. nextPoll is when the next
+	counts map[postbackKey]*deliveriesCount
+	// waiting are the deliveries in the waiting stream at the last poll, polls is how many there were. nextPoll is when the next
 	// one is due: the server's work grows with the Postbacks.
-	parked   map[postbackKey]uint64
+	waiting  map[postbackKey]uint64
 	polls    uint64
 	nextPoll time.Time
 }
@@ -95,19 +95,19 @@ type Pending struct {
 func (p *Pending) Full(r *route.Route) bool {
 	room := int(r.MaxPending) - p.Unfinished.Count(r)
 	if r.MaxPendingSet {
-		room -= p.parkedOf(postbackKey{r.Namespace, r.UID})
+		room -= p.waitingOf(postbackKey{r.Namespace, r.UID})
 	}
 	switch {
 	case room <= 0:
 		return true
-	case int(p.all.Load()) < room:
+	case int(p.deliveries.Load()) < room:
 		return false
 	}
-	return p.waiting(postbackKey{r.Namespace, r.UID}) >= room
+	return p.inDeliveries(postbackKey{r.Namespace, r.UID}) >= room
 }
 
 // deep reports whether the stream holds so much that it has no room for what endpoints cannot take now.
-func (p *Pending) deep() bool { return p.all.Load() >= maxAside }
+func (p *Pending) deep() bool { return p.deliveries.Load() >= maxAside }
 
 // given takes in how many deliveries are behind one that this replica was given.
 func (p *Pending) given(behind uint64, now time.Time) {
@@ -120,15 +120,15 @@ func (p *Pending) outrun(now time.Time) bool {
 	return p.ahead.Load() > pullMessages && now.UnixNano()-p.aheadAt.Load() < int64(pollInterval)
 }
 
-// waiting returns how many deliveries of a Postback were in the stream at the last count, and has them counted again.
-func (p *Pending) waiting(key postbackKey) int {
+// inDeliveries returns how many deliveries of a Postback were in the deliveries stream at the last count, and has them counted again.
+func (p *Pending) inDeliveries(key postbackKey) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := p.counts[key]
 	if w == nil {
-		w = &waiting{}
+		w = &deliveriesCount{}
 		if p.counts == nil {
-			p.counts = map[postbackKey]*waiting{}
+			p.counts = map[postbackKey]*deliveriesCount{}
 		}
 		p.counts[key] = w
 	}
@@ -172,11 +172,11 @@ func (p *Pending) look(ctx context.Context) error {
 	}
 	info := stream.CachedInfo()
 	c.memory.seen(info)
-	p.all.Store(int64(info.State.Msgs))
+	p.deliveries.Store(int64(info.State.Msgs))
 	used, oldest := streamUse(&info.State, info.Config.MaxBytes, time.Now())
-	waitingGauge.Set(float64(info.State.Msgs))
-	usedGauge.Set(used)
-	oldestGauge.Set(oldest.Seconds())
+	deliveriesGauge.Set(float64(info.State.Msgs))
+	deliveriesUsedGauge.Set(used)
+	oldestDeliveryGauge.Set(oldest.Seconds())
 	return errors.Join(waiting, p.recount(func(key postbackKey) (int, error) { return c.count(ctx, key) }))
 }
 
@@ -197,20 +197,20 @@ func (p *Pending) countWaiting(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("count the deliveries of stream %s: %w", c.names.WaitingStream(), err)
 	}
-	parked := make(map[postbackKey]uint64, len(info.State.Subjects))
+	waiting := make(map[postbackKey]uint64, len(info.State.Subjects))
 	for subject, n := range info.State.Subjects {
 		if namespace, postback, ok := c.names.Owner(subject); ok {
-			parked[postbackKey{namespace, postback}] = n
+			waiting[postbackKey{namespace, postback}] = n
 		}
 	}
 	used, oldest := streamUse(&info.State, info.Config.MaxBytes, time.Now())
 	p.full.Store(used >= fullRatio)
-	parkedGauge.Set(float64(info.State.Msgs))
-	parkedUsedGauge.Set(used)
-	parkedOldestGauge.Set(oldest.Seconds())
+	waitingGauge.Set(float64(info.State.Msgs))
+	waitingUsedGauge.Set(used)
+	oldestWaitingGauge.Set(oldest.Seconds())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.parked, p.polls = parked, p.polls+1
+	p.waiting, p.polls = waiting, p.polls+1
 	p.nextPoll = time.Now().Add(pollShare * time.Since(began))
 	return nil
 }
@@ -226,14 +226,14 @@ func (p *Pending) notDue(now time.Time) bool {
 func (p *Pending) waitingCounts() (counts map[postbackKey]uint64, poll uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.parked, p.polls
+	return p.waiting, p.polls
 }
 
 // Waiting returns how many deliveries of each Postback were in the waiting stream at the last poll, or false before the first one.
 func (p *Pending) Waiting() (counts map[types.UID]int64, polled bool) {
-	parked, poll := p.waitingCounts()
-	counts = make(map[types.UID]int64, len(parked))
-	for key, n := range parked {
+	waiting, poll := p.waitingCounts()
+	counts = make(map[types.UID]int64, len(waiting))
+	for key, n := range waiting {
 		counts[key.postback] = int64(min(n, math.MaxInt64))
 	}
 	return counts, poll > 0
@@ -250,10 +250,10 @@ func (p *Pending) OldestWaiting(ctx context.Context, r *route.Route) (time.Time,
 	return stored, err
 }
 
-func (p *Pending) parkedOf(key postbackKey) int {
+func (p *Pending) waitingOf(key postbackKey) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return int(min(p.parked[key], math.MaxInt))
+	return int(min(p.waiting[key], math.MaxInt))
 }
 
 // waitingFull reports whether the waiting stream has no room.
@@ -303,8 +303,8 @@ func (p *Pending) counted(key postbackKey, count int) {
 	w.count, w.asked = count, 0
 }
 
-// waits reports whether a delivery of a Postback is in the waiting stream.
-func (c *Connection) waits(ctx context.Context, namespace string, postback types.UID) (bool, error) {
+// hasWaiting reports whether a delivery of a Postback is in the waiting stream.
+func (c *Connection) hasWaiting(ctx context.Context, namespace string, postback types.UID) (bool, error) {
 	head, err := c.headOfWaiting(ctx, namespace, postback)
 	return head != nil, err
 }

@@ -46,7 +46,7 @@ func TestPending(t *testing.T) {
 	for i := range 2 {
 		g.Expect(x.store(shop, fmt.Sprintf("evt_%d", i), data(i)).Result).To(BeEquivalentTo("Stored"))
 	}
-	g.Eventually(x.pending.all.Load).WithTimeout(patience).Should(BeEquivalentTo(7))
+	g.Eventually(x.pending.deliveries.Load).WithTimeout(patience).Should(BeEquivalentTo(7))
 	g.Expect(full(crm, 8)()).To(BeFalse())
 	g.Expect(x.pending.counts).To(BeEmpty()) // All that waits would not fill it.
 
@@ -81,7 +81,7 @@ func TestPendingCountsSoMuchAtATime(t *testing.T) {
 		const postbacks = maxCounts + 4
 		for i := range postbacks {
 			for range i + 1 {
-				p.waiting(key(i))
+				p.inDeliveries(key(i))
 			}
 		}
 		var counted []postbackKey
@@ -98,7 +98,7 @@ func TestPendingCountsSoMuchAtATime(t *testing.T) {
 		if len(counted) != test.counted || counted[0] != key(postbacks-1) || counted[test.counted-1] != key(postbacks-test.counted) {
 			t.Errorf("%s: counted %v", name, counted)
 		}
-		if got := p.waiting(key(postbacks - 1)); got != test.each {
+		if got := p.inDeliveries(key(postbacks - 1)); got != test.each {
 			t.Errorf("%s: %d wait", name, got)
 		}
 		if recount(); counted[0] != key(postbacks-test.counted-1) {

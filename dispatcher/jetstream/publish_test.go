@@ -46,7 +46,7 @@ func TestGroupCommit(t *testing.T) {
 		return results
 	}
 	g.Expect(storeAll(0, events, data)).To(HaveEach(intake.Stored))
-	g.Expect(x.waiting()).To(BeEquivalentTo(events))
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(events))
 	grouped := 0
 	stream, err := x.connection.js.Stream(t.Context(), x.connection.names.DeliveriesStream())
 	g.Expect(err).NotTo(HaveOccurred())
@@ -69,7 +69,7 @@ func TestGroupCommit(t *testing.T) {
 	g.Expect(mixed[0]).To(Equal(intake.Conflict))
 	g.Expect(mixed[1:again]).To(HaveEach(intake.Duplicate))
 	g.Expect(mixed[again:]).To(HaveEach(intake.Stored))
-	g.Expect(x.waiting()).To(BeEquivalentTo(events + again))
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(events + again))
 }
 
 func TestGroupsAreBounded(t *testing.T) {

@@ -57,12 +57,12 @@ var errReplaced = errors.New("the stream or its consumer was made anew")
 // pull hands the messages of a stream to take, one after the other, until ctx ends, or the consumer does. Up to ahead of
 // them are on their way to this replica; once ctx has ended, take has to give back those that are left.
 func (c *Connection) pull(ctx context.Context, stream string, ahead int, log logr.Logger, take func(jetstream.Msg)) error {
-	goesOn, over := c.epoch.now()
+	sameEpoch, over := c.epoch.now()
 	consumer, err := c.consumer(ctx, stream)
 	if err != nil {
 		return err
 	}
-	handOn := func(msg jetstream.Msg) { take(&bound{msg, goesOn}) }
+	handOn := func(msg jetstream.Msg) { take(&bound{msg, sameEpoch}) }
 	consuming, err := consumer.Consume(handOn, jetstream.PullMaxMessages(ahead),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			log.V(1).Info("The stream reports a problem", "reason", err.Error())

@@ -68,5 +68,5 @@ func TestPolicyDeniesWhatLeavesTheStream(t *testing.T) {
 	x.consume()
 	g.Eventually(recorder.Events).WithTimeout(patience).Should(Receive(And(
 		ContainSubstring("Warning DeliveryRefused"), ContainSubstring("PolicyDenied"), ContainSubstring("not this week"))))
-	g.Expect(x.waiting()).To(BeEquivalentTo(1))
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(1))
 }

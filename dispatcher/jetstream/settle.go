@@ -58,61 +58,61 @@ var errRefused = errors.New("the API server refuses the PostbackDelivery")
 // errOther: another event is stored under the name of a delivery.
 var errOther = errors.New("another event is stored under the same id")
 
-func (c *Consumer) done(h *held) { h.hand.settle(h, h.msg.Ack) }
+func (c *Consumer) done(u *unsettled) { u.set.settle(u, u.msg.Ack) }
 
 // giveBack returns a message to the stream, to be given out again after a time.
-func (c *Consumer) giveBack(h *held, after time.Duration) {
-	h.hand.settle(h, func() error {
+func (c *Consumer) giveBack(u *unsettled, after time.Duration) {
+	u.set.settle(u, func() error {
 		if after == 0 {
-			return h.msg.Nak()
+			return u.msg.Nak()
 		}
-		return h.msg.NakWithDelay(after)
+		return u.msg.NakWithDelay(after)
 	})
 }
 
 // attempt makes the first attempt of a delivery, unless it is no longer due.
-func (c *Consumer) attempt(ctx context.Context, h *held, sent func(*v1alpha1.Attempt)) {
-	r := c.Routes.Of(h.d.Namespace, h.d.Spec.PostbackRef)
-	end, ok := c.begin(ctx, h, r)
+func (c *Consumer) attempt(ctx context.Context, u *unsettled, sent func(*v1alpha1.Attempt)) {
+	r := c.Routes.Of(u.d.Namespace, u.d.Spec.PostbackRef)
+	end, ok := c.begin(ctx, u, r)
 	if !ok {
 		return
 	}
 	defer end()
-	_, err := c.Attempter.AttemptWith(ctx, h.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
-		return c.record(ctx, h, apply)
+	_, err := c.Attempter.AttemptWith(ctx, u.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+		return c.record(ctx, u, apply)
 	})
 	switch {
 	case err == nil, errors.Is(err, delivery.ErrGone), errors.Is(err, delivery.ErrUnrecordable):
-		c.done(h)
+		c.done(u)
 	case errors.Is(err, attempt.ErrInFlight):
-		c.giveBack(h, backInFlight)
+		c.giveBack(u, backInFlight)
 	case errors.Is(err, errRefused):
-		after := refusedFor(h.tries)
-		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(h.d), "after", after.String())
-		c.giveBack(h, after)
+		after := refusedFor(u.tries)
+		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(u.d), "after", after.String())
+		c.giveBack(u, after)
 	default:
-		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(h.d))
-		c.giveBack(h, 0)
+		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(u.d))
+		c.giveBack(u, 0)
 	}
 }
 
 // begin reports whether the attempt of a delivery may begin, or settles its message. If it may, end has to be called afterwards.
-func (c *Consumer) begin(ctx context.Context, h *held, r *route.Route) (end func(), ok bool) {
+func (c *Consumer) begin(ctx context.Context, u *unsettled, r *route.Route) (end func(), ok bool) {
 	switch enabled := r != nil && r.State == v1alpha1.PostbackEnabled; {
 	case ctx.Err() != nil:
-		c.giveBack(h, 0)
-	case h.parked != nil && !enabled:
-		c.giveBack(h, backStep)
-	case h.parked == nil && (!enabled || r.Exclusive()):
-		c.giveOver(h, overflowHeld) //nolint:contextcheck // It goes on until Stop.
-	case c.settledBefore(h): //nolint:contextcheck // It goes on until Stop.
-	case h.parked != nil:
-		if end, ok = h.parked.begin(); !ok {
-			c.giveBack(h, backStep)
+		c.giveBack(u, 0)
+	case u.waiting != nil && !enabled:
+		c.giveBack(u, backStep)
+	case u.waiting == nil && (!enabled || r.Exclusive()):
+		c.deferDelivery(u, overflowDeferred) //nolint:contextcheck // It goes on until Stop.
+	case c.settledBefore(u): //nolint:contextcheck // It goes on until Stop.
+	case u.waiting != nil:
+		if end, ok = u.waiting.begin(); !ok {
+			c.giveBack(u, backStep)
 		}
 		return end, ok
-	case c.copyMayWait(h): //nolint:contextcheck // It goes on until Stop.
-		c.park(h) //nolint:contextcheck // It goes on until Stop.
+	case c.copyMayWait(u): //nolint:contextcheck // It goes on until Stop.
+		c.moveToWaiting(u) //nolint:contextcheck // It goes on until Stop.
 	default:
 		return func() {}, true
 	}
@@ -120,22 +120,22 @@ func (c *Consumer) begin(ctx context.Context, h *held, r *route.Route) (end func
 }
 
 // record writes down how an attempt ended: in the delivery log, or, if it was not delivered, as a PostbackDelivery.
-func (c *Consumer) record(ctx context.Context, h *held, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
-	attempted := *h.d
-	attempted.Generation, attempted.CreationTimestamp = 1, message.Created(h.stored)
+func (c *Consumer) record(ctx context.Context, u *unsettled, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+	attempted := *u.d
+	attempted.Generation, attempted.CreationTimestamp = 1, message.Created(u.stored)
 	apply(&attempted)
 	if attempted.Status.Phase != v1alpha1.DeliveryDelivered {
-		return c.keep(ctx, h.d, apply)
+		return c.keep(ctx, u.d, apply)
 	}
-	if err := c.log(ctx, h, *delivery.Newest(&attempted)); err != nil {
+	if err := c.log(ctx, u, *delivery.Newest(&attempted)); err != nil {
 		return nil, err
 	}
 	return &attempted, nil
 }
 
 // log writes a success to the log, again and again until ctx ends.
-func (c *Consumer) log(ctx context.Context, h *held, a v1alpha1.Attempt) error {
-	m, err := c.Connection.names.Log(h.d, h.stored, a)
+func (c *Consumer) log(ctx context.Context, u *unsettled, a v1alpha1.Attempt) error {
+	m, err := c.Connection.names.Log(u.d, u.stored, a)
 	if err != nil {
 		return err
 	}
@@ -205,55 +205,55 @@ func same(existing, d *v1alpha1.PostbackDelivery) bool {
 	return a.PostbackRef == b.PostbackRef && a.Event.ID == b.Event.ID && a.Event.Type == b.Event.Type && a.Body == b.Body
 }
 
-// giveOver leaves a delivery that is not to be attempted now to the API server, or, if that has enough of them, to the stream
+// deferDelivery leaves a delivery that is not to be attempted now to the API server, or, if that has enough of them, to the stream
 // for a while.
-func (c *Consumer) giveOver(h *held, why overflow) {
+func (c *Consumer) deferDelivery(u *unsettled, why overflow) {
 	if !c.overflow.take(c.Clock.Now(), c.Pending.deep()) {
-		c.giveBack(h, wait.Jitter(aside(h.tries, int(c.Pending.all.Load())), 1))
+		c.giveBack(u, wait.Jitter(aside(u.tries, int(c.Pending.deliveries.Load())), 1))
 		return
 	}
 	go func() {
 		defer c.overflow.done()
-		if (h.tries > 1 || c.Connection.memory.givenOut(h.stored)) && c.settledByLog(h) {
+		if (u.tries > 1 || c.Connection.memory.givenOut(u.stored)) && c.settledByLog(u) {
 			return
 		}
-		c.leave(h, why)
+		c.makeObject(u, why)
 	}()
 }
 
-// park puts a delivery into the waiting stream. A copy that is there already is refused by its id.
-func (c *Consumer) park(h *held) {
-	if c.settledBefore(h) {
+// moveToWaiting puts a delivery into the waiting stream. A copy that is there already is refused by its id.
+func (c *Consumer) moveToWaiting(u *unsettled) {
+	if c.settledBefore(u) {
 		return
 	}
-	m := c.Connection.names.Waiting(h.d, h.stored)
-	if h.tries > 1 || c.Connection.memory.givenOut(h.stored) {
+	m := c.Connection.names.Waiting(u.d, u.stored)
+	if u.tries > 1 || c.Connection.memory.givenOut(u.stored) {
 		m.Header.Set(message.DoubtfulHeader, message.Yes)
 	}
 	ack, err := c.Connection.intoWaiting.publishAck(c.Stop, m)
 	if err == nil && ack.Duplicate {
 		var known bool
-		if known, err = c.isCopy(h, ack.Sequence); err == nil && !known {
+		if known, err = c.isCopy(u, ack.Sequence); err == nil && !known {
 			// The id belongs to another event, or to an earlier one that is done with.
-			m.Header.Set(nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr)+"/"+h.stored.UTC().Format(time.RFC3339Nano))
+			m.Header.Set(nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr)+"/"+u.stored.UTC().Format(time.RFC3339Nano))
 			_, err = c.Connection.intoWaiting.publishAck(c.Stop, m)
 		}
 	}
 	switch {
 	case err == nil:
-		parkings.Inc()
-		c.done(h)
+		movedToWaiting.Inc()
+		c.done(u)
 	case isFull(err):
-		c.giveBack(h, wait.Jitter(aside(h.tries, int(c.Pending.all.Load())), 1))
+		c.giveBack(u, wait.Jitter(aside(u.tries, int(c.Pending.deliveries.Load())), 1))
 	default:
-		c.Log.V(1).Info("Cannot put a delivery into the waiting stream yet", "delivery", klog.KObj(h.d), "reason", err.Error())
-		c.giveBack(h, backStep)
+		c.Log.V(1).Info("Cannot put a delivery into the waiting stream yet", "delivery", klog.KObj(u.d), "reason", err.Error())
+		c.giveBack(u, backStep)
 	}
 }
 
 // isCopy reports whether the message that took the id of a delivery in the waiting stream is of the same event: it waits there, or
 // its record is in the log.
-func (c *Consumer) isCopy(h *held, sequence uint64) (bool, error) {
+func (c *Consumer) isCopy(u *unsettled, sequence uint64) (bool, error) {
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
 	first, err := c.Connection.ask(ctx, c.Connection.names.WaitingStream(), whichMessage{From: sequence})
@@ -262,35 +262,35 @@ func (c *Consumer) isCopy(h *held, sequence uint64) (bool, error) {
 	}
 	if first != nil {
 		existing, _, err := c.Connection.names.ParseWaiting(first.Subject, first.Header, first.Data)
-		return err == nil && same(existing, h.d), nil
+		return err == nil && same(existing, u.d), nil
 	}
-	existing, err := c.Connection.logged(ctx, h.d)
-	return isRecord(existing, h), err
+	existing, err := c.Connection.logged(ctx, u.d)
+	return isRecord(existing, u), err
 }
 
 // isRecord reports whether an entry of the log, or nil, is of a delivery. One that was stored at another time is of an event that was
 // posted before, under the same id.
-func isRecord(existing *v1alpha1.PostbackDelivery, h *held) bool {
-	return existing != nil && existing.CreationTimestamp.Time.Equal(message.Created(h.stored).Time)
+func isRecord(existing *v1alpha1.PostbackDelivery, u *unsettled) bool {
+	return existing != nil && existing.CreationTimestamp.Time.Equal(message.Created(u.stored).Time)
 }
 
 // copyMayWait reports whether a copy of a delivery may be in the waiting stream: a replica may have died between putting it there and
 // its acknowledgement.
-func (c *Consumer) copyMayWait(h *held) bool {
-	if h.parked != nil || h.tries == 1 && !c.Connection.memory.givenOut(h.stored) {
+func (c *Consumer) copyMayWait(u *unsettled) bool {
+	if u.waiting != nil || u.tries == 1 && !c.Connection.memory.givenOut(u.stored) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
-	waits, err := c.Connection.waits(ctx, h.d.Namespace, h.d.Spec.PostbackRef.UID)
+	waits, err := c.Connection.hasWaiting(ctx, u.d.Namespace, u.d.Spec.PostbackRef.UID)
 	return waits || err != nil
 }
 
-// leave leaves a delivery to the API server, for the elected replica.
-func (c *Consumer) leave(h *held, why overflow) {
+// makeObject leaves a delivery to the API server, for the elected replica.
+func (c *Consumer) makeObject(u *unsettled, why overflow) {
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
-	object := h.d.DeepCopy()
+	object := u.d.DeepCopy()
 	if object.Annotations == nil {
 		object.Annotations = map[string]string{}
 	}
@@ -298,68 +298,68 @@ func (c *Consumer) leave(h *held, why overflow) {
 	existing, outcome := intake.Create(ctx, c.API, object)
 	switch {
 	case existing != nil, outcome.Result == intake.Skipped:
-		c.done(h)
+		c.done(u)
 	case outcome.Result == intake.Stored:
 		overflows.WithLabelValues(string(why)).Inc()
-		c.done(h)
+		c.done(u)
 	case outcome.Result == intake.Refused:
-		after := refusedFor(h.tries)
-		c.Log.Error(c.refused(h.d, outcome), "A delivery stays in the stream", "delivery", klog.KObj(h.d), "after", after.String())
-		c.giveBack(h, after)
+		after := refusedFor(u.tries)
+		c.Log.Error(c.refused(u.d, outcome), "A delivery stays in the stream", "delivery", klog.KObj(u.d), "after", after.String())
+		c.giveBack(u, after)
 	default:
-		c.Log.Info("Cannot make a PostbackDelivery yet", "delivery", klog.KObj(h.d), "reason", outcome.Err.Error())
-		c.giveBack(h, backStep)
+		c.Log.Info("Cannot make a PostbackDelivery yet", "delivery", klog.KObj(u.d), "reason", outcome.Err.Error())
+		c.giveBack(u, backStep)
 	}
 }
 
 // settledBefore reports whether a delivery was attempted before, or may have been, and settles it then. It is asked when its turn has
 // come, for one that was given out twice may have waited for that twice.
-func (c *Consumer) settledBefore(h *held) bool {
+func (c *Consumer) settledBefore(u *unsettled) bool {
 	switch {
-	case h.tries > 1, c.Unfinished.Recent(h.d):
-		return !c.isNew(h)
-	case h.parked != nil && h.parked.doubtful, h.parked == nil && c.Connection.memory.givenOut(h.stored):
-		return c.settledByLog(h) // Unfinished knows what is at the API server.
+	case u.tries > 1, c.Unfinished.Recent(u.d):
+		return !c.isNew(u)
+	case u.waiting != nil && u.waiting.doubtful, u.waiting == nil && c.Connection.memory.givenOut(u.stored):
+		return c.settledByLog(u) // Unfinished knows what is at the API server.
 	}
 	return false
 }
 
 // isNew reports whether no trace of a delivery is in the log or at the API server. Otherwise, or if that cannot be known now,
 // it settles it.
-func (c *Consumer) isNew(h *held) bool {
-	if c.settledByLog(h) {
+func (c *Consumer) isNew(u *unsettled) bool {
+	if c.settledByLog(u) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
-	err := c.API.Get(ctx, client.ObjectKeyFromObject(h.d), &v1alpha1.PostbackDelivery{})
+	err := c.API.Get(ctx, client.ObjectKeyFromObject(u.d), &v1alpha1.PostbackDelivery{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return true
 	case err != nil:
-		c.giveBack(h, backStep)
+		c.giveBack(u, backStep)
 	default:
-		c.done(h)
+		c.done(u)
 	}
 	return false
 }
 
 // settledByLog reports whether a delivery is in the log, or that cannot be known now. Then it settles it.
-func (c *Consumer) settledByLog(h *held) bool {
-	if c.Attempter.InFlight(client.ObjectKeyFromObject(h.d)) {
-		c.giveBack(h, backInFlight) // Its success may be on the way into the log.
+func (c *Consumer) settledByLog(u *unsettled) bool {
+	if c.Attempter.InFlight(client.ObjectKeyFromObject(u.d)) {
+		c.giveBack(u, backInFlight) // Its success may be on the way into the log.
 		return true
 	}
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
-	existing, err := c.Connection.logged(ctx, h.d)
+	existing, err := c.Connection.logged(ctx, u.d)
 	switch {
 	case err != nil:
-		c.giveBack(h, backStep)
+		c.giveBack(u, backStep)
 		return true
-	case !isRecord(existing, h):
+	case !isRecord(existing, u):
 		return false
 	}
-	c.done(h)
+	c.done(u)
 	return true
 }

@@ -35,14 +35,14 @@ const (
 // stray is a delivery that the server takes for settled and holds nevertheless, because it was killed before its removal was
 // on the disk. It is never given out again.
 type stray struct {
-	stream jetstream.Stream
-	place  uint64
-	goesOn func() bool
+	stream    jetstream.Stream
+	place     uint64
+	sameEpoch func() bool
 }
 
 // Ack removes the message.
 func (s *stray) Ack() error {
-	if !s.goesOn() {
+	if !s.sameEpoch() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
@@ -60,7 +60,7 @@ func (c *Consumer) sweep(ctx context.Context, ready func() bool) {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	var floor uint64
-	goesOn, _ := c.Connection.epoch.now()
+	sameEpoch, _ := c.Connection.epoch.now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,11 +70,11 @@ func (c *Consumer) sweep(ctx context.Context, ready func() bool) {
 		if !ready() {
 			continue
 		}
-		if !goesOn() {
-			goesOn, _ = c.Connection.epoch.now()
+		if !sameEpoch() {
+			sameEpoch, _ = c.Connection.epoch.now()
 			floor = 0
 		}
-		now, err := c.settleStrays(ctx, floor, goesOn)
+		now, err := c.settleStrays(ctx, floor, sameEpoch)
 		if err != nil {
 			c.Log.V(1).Info("Cannot search the stream for strays", "reason", err.Error())
 			continue
@@ -85,7 +85,7 @@ func (c *Consumer) sweep(ctx context.Context, ready func() bool) {
 
 // settleStrays settles what the stream holds up to a place up to which the consumer had nothing left at the last look, and
 // returns up to where that is so now.
-func (c *Consumer) settleStrays(ctx context.Context, before uint64, goesOn func() bool) (now uint64, err error) {
+func (c *Consumer) settleStrays(ctx context.Context, before uint64, sameEpoch func() bool) (now uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
 	defer cancel()
 	name := c.Connection.names.DeliveriesStream()
@@ -112,7 +112,7 @@ func (c *Consumer) settleStrays(ctx context.Context, before uint64, goesOn func(
 			break
 		}
 		next = m.Sequence + 1
-		if err := c.settleStray(ctx, &stray{stream, m.Sequence, goesOn}, m); err != nil {
+		if err := c.settleStray(ctx, &stray{stream, m.Sequence, sameEpoch}, m); err != nil {
 			return 0, err
 		}
 	}
@@ -126,17 +126,17 @@ func (c *Consumer) settleStray(ctx context.Context, s *stray, m *jetstream.RawSt
 		c.refuse(err, m.Subject)
 		return s.Ack() //nolint:contextcheck // It is short, and is to be done when ctx ends, too.
 	}
-	h := &held{msg: s, d: d, stored: m.Time, since: c.Clock.Now(), tries: 1}
-	if !c.hand.take(ctx, h) {
+	u := &unsettled{msg: s, d: d, stored: m.Time, since: c.Clock.Now(), tries: 1}
+	if !c.unsettled.add(ctx, u) {
 		return ctx.Err()
 	}
 	c.Log.Info("The stream has a delivery that it counts as acknowledged", "delivery", klog.KObj(d))
 	switch {
 	case c.Unfinished.Recent(d):
-		c.done(h)
-	case c.settledByLog(h): //nolint:contextcheck // It goes on until Stop.
+		c.done(u)
+	case c.settledByLog(u): //nolint:contextcheck // It goes on until Stop.
 	default:
-		c.leave(h, overflowStray) //nolint:contextcheck // It goes on until Stop.
+		c.makeObject(u, overflowStray) //nolint:contextcheck // It goes on until Stop.
 	}
 	return nil
 }

@@ -57,22 +57,22 @@ func TestStray(t *testing.T) {
 	g.Expect(os.CopyFS(messages, os.DirFS(kept))).To(Succeed())
 	g.Expect(r.servers.StartAll(t.Context())).To(Succeed())
 	g.Eventually(x.connection.Available).WithTimeout(patience).Should(Succeed())
-	g.Expect(x.waiting()).To(BeEquivalentTo(3))
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(3))
 
 	always := func() bool { return true }
 	floor, err := x.consumer.settleStrays(t.Context(), 3, always)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(floor).To(BeZero())
-	g.Expect(x.waiting()).To(BeEquivalentTo(3)) // The first one may be given out again, and nothing is known of what comes after it.
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(3)) // The first one may be given out again, and nothing is known of what comes after it.
 	g.Expect(taken[0].DoubleAck(t.Context())).To(Succeed())
-	g.Expect(x.waiting()).To(BeEquivalentTo(2))
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(2))
 	floor, err = x.consumer.settleStrays(t.Context(), floor, always)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(floor).To(BeEquivalentTo(3))
-	g.Expect(x.waiting()).To(BeEquivalentTo(2)) // It may be about to remove them.
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(2)) // It may be about to remove them.
 	_, err = x.consumer.settleStrays(t.Context(), floor, always)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(x.waiting()).To(BeZero())
+	g.Expect(x.inDeliveries()).To(BeZero())
 	objects := r.objects()
 	g.Expect(objects).To(HaveLen(1))
 	g.Expect(objects).To(HaveKey("evt_unknown"))

@@ -26,7 +26,7 @@ const (
 	consumerName = "dispatcher"
 	// ackWait is after what time without a word a message goes to another replica.
 	ackWait = 30 * time.Second
-	// maxAckPending bounds the messages in hand of all replicas, and those that wait for another delivery.
+	// maxAckPending bounds the unsettled messages of all replicas, and those that wait for another delivery.
 	maxAckPending = 1 << 16
 )
 

@@ -242,7 +242,7 @@ func (r *rig) replica(consuming bool) *replica {
 			Sender:   send.New(send.Options{Signer: signer, UserAgent: "Postback/test", Clock: clock.RealClock{}, Egress: out}),
 			Recorder: &delivery.Recorder{Client: r.api}, Events: events.NewFakeRecorder(100000),
 		},
-		Owner: x, Exists: r.exists,
+		Owner: x, PostbackExists: r.exists,
 		Stop: stop, Clock: clock.RealClock{}, Log: logr.Discard(),
 	})
 	var running sync.WaitGroup
@@ -309,8 +309,8 @@ func (x *replica) knows(d *intake.Delivery) {
 	g.Expect(x.store(d.Route, d.Event.ID, data(-1)).Result).To(Equal(intake.Conflict))
 }
 
-// waiting returns how many messages the deliveries stream holds.
-func (x *replica) waiting() (uint64, error) {
+// inDeliveries returns how many messages the deliveries stream holds.
+func (x *replica) inDeliveries() (uint64, error) {
 	stream, err := x.connection.js.Stream(x.rig.t.Context(), x.connection.names.DeliveriesStream())
 	if err != nil {
 		return 0, err
@@ -318,8 +318,8 @@ func (x *replica) waiting() (uint64, error) {
 	return stream.CachedInfo().State.Msgs, nil
 }
 
-// parked returns how many messages the waiting stream holds.
-func (x *replica) parked() (uint64, error) {
+// inWaiting returns how many messages the waiting stream holds.
+func (x *replica) inWaiting() (uint64, error) {
 	stream, err := x.connection.js.Stream(x.rig.t.Context(), x.connection.names.WaitingStream())
 	if err != nil {
 		return 0, err

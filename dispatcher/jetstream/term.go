@@ -56,8 +56,8 @@ type retrial struct {
 	tries uint64
 }
 
-// parked settles a message of the waiting stream.
-type parked struct {
+// waitingMessage is a message of the waiting stream that was read, and settles it.
+type waitingMessage struct {
 	drain    *drain
 	term     *term
 	key      postbackKey
@@ -70,36 +70,36 @@ type parked struct {
 }
 
 // begin reports whether its attempt may begin: the replica is still the owner, and the message the same. Then end has to be called.
-func (p *parked) begin() (end func(), ok bool) {
-	if p.term.ended.Load() || !p.term.sameEpoch() {
+func (w *waitingMessage) begin() (end func(), ok bool) {
+	if w.term.ended.Load() || !w.term.sameEpoch() {
 		return nil, false
 	}
-	return p.drain.consumer.Owner.Begin()
+	return w.drain.consumer.Owner.Begin()
 }
 
 // Ack removes the message. If that fails, the message is read again, and its record is found.
-func (p *parked) Ack() error {
+func (w *waitingMessage) Ack() error {
 	var err error
-	if p.term.sameEpoch() {
+	if w.term.sameEpoch() {
 		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 		defer cancel()
-		err = p.term.remove(ctx, p.sequence)
+		err = w.term.remove(ctx, w.sequence)
 	}
-	p.drain.release(p, err != nil, backStep)
+	w.drain.release(w, err != nil, backStep)
 	return err
 }
 
 // Nak has the message read again.
-func (p *parked) Nak() error { return p.NakWithDelay(0) }
+func (w *waitingMessage) Nak() error { return w.NakWithDelay(0) }
 
 // NakWithDelay has the message read again after a time.
-func (p *parked) NakWithDelay(after time.Duration) error {
-	p.drain.release(p, true, after)
+func (w *waitingMessage) NakWithDelay(after time.Duration) error {
+	w.drain.release(w, true, after)
 	return nil
 }
 
 // InProgress does nothing: nobody else gives out the message.
-func (*parked) InProgress() error { return nil }
+func (*waitingMessage) InProgress() error { return nil }
 
 // remove deletes a message, which may be gone already.
 func (t *term) remove(ctx context.Context, sequence uint64) error {
@@ -110,13 +110,13 @@ func (t *term) remove(ctx context.Context, sequence uint64) error {
 	return err
 }
 
-// count adds a message to those in hand, or removes it with -1.
-func (p *parked) count(n int) {
-	p.term.cursors[p.key].inHand += n
-	if p.throttled {
-		p.term.throttledBytes += n * p.size
+// count adds a message to those of its cursor, or removes it with -1.
+func (w *waitingMessage) count(n int) {
+	w.term.cursors[w.key].inHand += n
+	if w.throttled {
+		w.term.throttledBytes += n * w.size
 	} else {
-		p.term.flowing += n
+		w.term.flowing += n
 	}
 }
 

@@ -100,10 +100,10 @@ func (e *Election) NeedLeaderElection() bool { return false }
 // next owner repeats none of them.
 func (e *Election) Start(ctx context.Context) error {
 	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("election").WithValues("identity", e.Identity))
-	drained, release := context.WithCancel(context.WithoutCancel(ctx))
+	finished, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
 	defer context.AfterFunc(ctx, func() {
-		e.Reconciler.Drain()
+		e.Reconciler.Finish()
 		release()
 	})()
 	lock := &watchedLock{election: e, LeaseLock: &resourcelock.LeaseLock{
@@ -111,8 +111,8 @@ func (e *Election) Start(ctx context.Context) error {
 		Client:     e.Client.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
 	}}
-	for drained.Err() == nil {
-		if err := e.term(drained, lock); err != nil {
+	for finished.Err() == nil {
+		if err := e.term(finished, lock); err != nil {
 			return err
 		}
 	}

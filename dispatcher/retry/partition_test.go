@@ -146,7 +146,7 @@ func TestAttemptThatWaitsWhileTheLeaseIsLost(t *testing.T) {
 	g.Expect(r.read(t, d).Status.Attempts[0].Message).To(ContainSubstring("the endpoint may have received the event before"))
 	line.mend()
 	answer()
-	owner.election.Reconciler.Drain()
+	owner.election.Reconciler.Finish()
 	g.Expect(r.endpoint.got()).To(HaveLen(1))
 }
 

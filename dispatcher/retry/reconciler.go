@@ -103,9 +103,9 @@ type Reconciler struct {
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
 	// parked maps deliveries that wait for the route of their Postback to the UID of that Postback. They may be finished.
 	parked map[types.NamespacedName]types.UID
-	// attempts counts the attempts of this Reconciler in flight. None begins once draining is set.
-	attempts sync.WaitGroup
-	draining bool
+	// attempts counts the attempts of this Reconciler in flight. None begins once finishing is set.
+	attempts  sync.WaitGroup
+	finishing bool
 	// inherited is when this replica took the retries over from one that did not release them, or zero.
 	inherited time.Time
 	// seen is the first sight of each delivery that has no attempt on record.
@@ -282,7 +282,7 @@ func (r *Reconciler) inherit(at time.Time) {
 func (r *Reconciler) begin() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.draining {
+	if r.finishing {
 		return false
 	}
 	r.attempts.Add(1)
@@ -296,11 +296,11 @@ func (r *Reconciler) inheritedAt() time.Time {
 	return r.inherited
 }
 
-// Drain lets no further attempt begin, and returns when those in flight are recorded. Then another replica can own the
+// Finish lets no further attempt begin, and returns when those in flight are recorded. Then another replica can own the
 // retries without a repeat of one.
-func (r *Reconciler) Drain() {
+func (r *Reconciler) Finish() {
 	r.mu.Lock()
-	r.draining = true
+	r.finishing = true
 	r.mu.Unlock()
 	r.attempts.Wait()
 }

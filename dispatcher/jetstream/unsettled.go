@@ -28,9 +28,9 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// maxInHand is how many deliveries a replica has in hand: more than it makes attempts at a time, for the log is written, and
+// maxUnsettled is how many messages a replica has unsettled: more than it makes attempts at a time, for the log is written, and
 // PostbackDeliveries are made, beside the attempts.
-const maxInHand = 1024
+const maxUnsettled = 1024
 
 // settler tells the server what became of a message, as jetstream.Msg does.
 type settler interface {
@@ -40,15 +40,15 @@ type settler interface {
 	InProgress() error
 }
 
-// held is a message in hand.
-type held struct {
+// unsettled is a message that a replica received and has not settled.
+type unsettled struct {
 	msg settler
-	// hand is the one that holds it.
-	hand *hand
-	// parked is set for a message of the waiting stream.
-	parked *parked
-	d      *v1alpha1.PostbackDelivery
-	// stored is when the stream took it, since when it was taken in hand.
+	// set is the one that has it.
+	set *unsettledSet
+	// waiting is set for a message of the waiting stream.
+	waiting *waitingMessage
+	d       *v1alpha1.PostbackDelivery
+	// stored is when the stream took it, since when this replica has it.
 	stored, since time.Time
 	// tries is how often it was given out, this time included.
 	tries uint64
@@ -56,58 +56,58 @@ type held struct {
 	settled atomic.Bool
 }
 
-// hand is what a replica has taken out of the stream and is not done with.
-type hand struct {
+// unsettledSet has the unsettled messages of one stream. It is safe for concurrent use.
+type unsettledSet struct {
 	slots *semaphore.Weighted
 	gauge prometheus.Gauge
 
-	mu   sync.Mutex
-	held map[*held]struct{}
+	mu       sync.Mutex
+	messages map[*unsettled]struct{}
 }
 
-func newHand(gauge prometheus.Gauge, size int64) *hand {
-	return &hand{slots: semaphore.NewWeighted(size), gauge: gauge, held: map[*held]struct{}{}}
+func newUnsettledSet(gauge prometheus.Gauge, size int64) *unsettledSet {
+	return &unsettledSet{slots: semaphore.NewWeighted(size), gauge: gauge, messages: map[*unsettled]struct{}{}}
 }
 
-// take waits for a slot and takes a message, or returns false when ctx ends.
-func (x *hand) take(ctx context.Context, h *held) bool {
+// add waits for a slot and adds a message, or returns false when ctx ends.
+func (x *unsettledSet) add(ctx context.Context, u *unsettled) bool {
 	if x.slots.Acquire(ctx, 1) != nil {
 		return false
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	h.hand = x
-	x.held[h] = struct{}{}
-	x.gauge.Set(float64(len(x.held)))
+	u.set = x
+	x.messages[u] = struct{}{}
+	x.gauge.Set(float64(len(x.messages)))
 	return true
 }
 
 // settle tells the server what became of a message, once. If that is lost the message comes again, and is known by its
 // traces.
-func (x *hand) settle(h *held, tell func() error) {
-	if !h.settled.CompareAndSwap(false, true) {
+func (x *unsettledSet) settle(u *unsettled, tell func() error) {
+	if !u.settled.CompareAndSwap(false, true) {
 		return
 	}
 	_ = tell() // It fails without a connection, and is not needed then.
 	x.mu.Lock()
-	delete(x.held, h)
-	x.gauge.Set(float64(len(x.held)))
+	delete(x.messages, u)
+	x.gauge.Set(float64(len(x.messages)))
 	x.mu.Unlock()
 	x.slots.Release(1)
 }
 
-func (x *hand) all() []*held {
+func (x *unsettledSet) all() []*unsettled {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	all := make([]*held, 0, len(x.held))
-	for h := range x.held {
-		all = append(all, h)
+	all := make([]*unsettled, 0, len(x.messages))
+	for u := range x.messages {
+		all = append(all, u)
 	}
 	return all
 }
 
-// beat tells the server every now and then that what has been in hand for long is still being worked on, until ctx ends.
-func (x *hand) beat(ctx context.Context) {
+// beat tells the server at a third of ackWait that the unsettled messages are in progress, until ctx ends.
+func (x *unsettledSet) beat(ctx context.Context) {
 	ticker := time.NewTicker(ackWait / 3)
 	defer ticker.Stop()
 	for {
@@ -116,9 +116,9 @@ func (x *hand) beat(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		for _, h := range x.all() {
-			if !h.settled.Load() {
-				_ = h.msg.InProgress() // Without a connection there is nobody to tell.
+		for _, u := range x.all() {
+			if !u.settled.Load() {
+				_ = u.msg.InProgress() // Without a connection there is nobody to tell.
 			}
 		}
 	}
