@@ -56,7 +56,8 @@ const dispatcherSelector = "app.kubernetes.io/name=postback-dispatcher"
 
 // forwarded is a port-forward to a Pod.
 type forwarded struct {
-	url string
+	// address is that of this machine.
+	address, url string
 	// tls trusts the CA of the installation, and expects the Service's name in the certificate.
 	tls  *tls.Config
 	stop chan struct{}
@@ -74,13 +75,9 @@ func (r *reach) forward(ctx context.Context, config *rest.Config) (*forwarded, e
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
-	pods, err := clients.CoreV1().Pods(r.installNamespace).List(ctx, metav1.ListOptions{LabelSelector: dispatcherSelector})
+	pod, err := findPod(ctx, clients, r.installNamespace, dispatcherSelector)
 	if err != nil {
 		return nil, err
-	}
-	pod := readyPod(pods.Items)
-	if pod == nil {
-		return nil, fmt.Errorf("namespace %s has no ready Pod with the label %s", r.installNamespace, dispatcherSelector)
 	}
 	port, ok := portOf(pod, v1alpha1.IngestPortName)
 	if !ok {
@@ -90,6 +87,28 @@ func (r *reach) forward(ctx context.Context, config *rest.Config) (*forwarded, e
 	if err != nil {
 		return nil, err
 	}
+	f, err := r.tunnel(ctx, config, clients, pod, port)
+	if err != nil {
+		return nil, err
+	}
+	f.url, f.tls = "https://"+f.address, trust
+	return f, nil
+}
+
+// findPod returns a ready Pod.
+func findPod(ctx context.Context, clients kubernetes.Interface, namespace, selector string) (*corev1.Pod, error) {
+	pods, err := clients.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, err
+	}
+	if pod := readyPod(pods.Items); pod != nil {
+		return pod, nil
+	}
+	return nil, fmt.Errorf("namespace %s has no ready Pod with the label %s", namespace, selector)
+}
+
+// tunnel makes a port-forward to a port of a Pod, on a free port of this machine.
+func (e *env) tunnel(ctx context.Context, config *rest.Config, clients kubernetes.Interface, pod *corev1.Pod, port int32) (*forwarded, error) {
 	transport, upgrader, err := spdy.RoundTripperFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: %w", err)
@@ -100,9 +119,9 @@ func (r *reach) forward(ctx context.Context, config *rest.Config) (*forwarded, e
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
 	dialer := portforward.NewFallbackDialer(websocket, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, address), func(error) bool { return true })
-	f := &forwarded{tls: trust, stop: make(chan struct{}), done: make(chan struct{})}
+	f := &forwarded{stop: make(chan struct{}), done: make(chan struct{})}
 	ready := make(chan struct{})
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(int(port))}, f.stop, ready, io.Discard, r.ErrOut)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(int(port))}, f.stop, ready, io.Discard, e.ErrOut)
 	if err != nil {
 		return nil, fmt.Errorf("port-forward: %w", err)
 	}
@@ -124,7 +143,7 @@ func (r *reach) forward(ctx context.Context, config *rest.Config) (*forwarded, e
 		f.close()
 		return nil, errors.Join(errors.New("port-forward"), err)
 	}
-	f.url = "https://127.0.0.1:" + strconv.Itoa(int(ports[0].Local))
+	f.address = "127.0.0.1:" + strconv.Itoa(int(ports[0].Local))
 	return f, nil
 }
 
@@ -178,18 +197,21 @@ func (r *reach) published(ctx context.Context, clients kubernetes.Interface) str
 }
 
 // tlsConfig returns what HTTPS is checked with: the CAs of --ca-file, or without it those of this machine.
-func (r *reach) tlsConfig() (*tls.Config, error) {
+func (r *reach) tlsConfig() (*tls.Config, error) { return r.trustFile(r.caFile) }
+
+// trustFile returns the TLS settings that trust the CAs of a file, or those of this machine without a file.
+func (e *env) trustFile(file string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if r.caFile == "" {
+	if file == "" {
 		return config, nil
 	}
-	text, err := r.readFile(r.caFile, maxCAFile)
+	text, err := e.readFile(file, maxCAFile)
 	if err != nil {
 		return nil, err
 	}
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--ca-file: %s holds no certificate in PEM", r.caFile)
+		return nil, fmt.Errorf("--ca-file: %s holds no certificate in PEM", file)
 	}
 	return config, nil
 }

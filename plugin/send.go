@@ -40,8 +40,9 @@ import (
 
 type sendOptions struct {
 	reach
-	file, tokenFile, account, audience, key string
-	timeout                                 time.Duration
+	tokens    tokenSource
+	file, key string
+	timeout   time.Duration
 }
 
 func (e *env) sendCommand() *cobra.Command {
@@ -59,9 +60,9 @@ func (e *env) sendCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&o.file, "filename", "f", "", "File with an event, or an array of events; - is the standard input.")
 	o.addFlags(f)
-	f.StringVar(&o.tokenFile, "token-file", "", "File with the token to send.")
-	f.StringVar(&o.account, "service-account", "", "ServiceAccount of the namespace to get a token for.")
-	f.StringVar(&o.audience, "audience", "", "Audience of that token, if the dispatcher has --ingest-audience.")
+	f.StringVar(&o.tokens.file, "token-file", "", "File with the token to send.")
+	f.StringVar(&o.tokens.account, "service-account", "", "ServiceAccount of the namespace to get a token for.")
+	f.StringVar(&o.tokens.audience, "audience", "", "Audience of that token, if the dispatcher has --ingest-audience.")
 	f.StringVar(&o.key, "idempotency-key", "", "Idempotency-Key: events without ids get ids that depend on it.")
 	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "How long to wait for the answer.")
 	return cmd
@@ -97,7 +98,7 @@ func (o *sendOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	token, err := o.token(ctx, config, namespace)
+	token, err := o.token(ctx, config, namespace, o.tokens)
 	if err != nil {
 		return err
 	}
@@ -127,15 +128,20 @@ func (o *sendOptions) run(cmd *cobra.Command) error {
 	return o.post(ctx, forward.url, forward.tls, namespace, token, body)
 }
 
+// tokenSource says which token is sent. Without a file or a ServiceAccount it is the caller's own.
+type tokenSource struct {
+	file, account, audience string
+}
+
 // token returns the token to send.
-func (o *sendOptions) token(ctx context.Context, config *rest.Config, namespace string) (string, error) {
+func (e *env) token(ctx context.Context, config *rest.Config, namespace string, from tokenSource) (string, error) {
 	switch {
-	case o.tokenFile != "" && o.account != "":
+	case from.file != "" && from.account != "":
 		return "", errors.New("name either --token-file or --service-account")
-	case o.tokenFile != "":
-		data, err := o.readFile(o.tokenFile, maxTokenFile)
+	case from.file != "":
+		data, err := e.readFile(from.file, maxTokenFile)
 		return strings.TrimSpace(string(data)), err
-	case o.account == "":
+	case from.account == "":
 		return ownToken(ctx, config)
 	}
 	clients, err := kubernetes.NewForConfig(config)
@@ -145,12 +151,12 @@ func (o *sendOptions) token(ctx context.Context, config *rest.Config, namespace 
 	request := &authenticationv1.TokenRequest{}
 	seconds := int64(tokenSeconds)
 	request.Spec.ExpirationSeconds = &seconds
-	if o.audience != "" {
-		request.Spec.Audiences = []string{o.audience}
+	if from.audience != "" {
+		request.Spec.Audiences = []string{from.audience}
 	}
-	answer, err := clients.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, o.account, request, metav1.CreateOptions{})
+	answer, err := clients.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, from.account, request, metav1.CreateOptions{})
 	if err != nil {
-		return "", fmt.Errorf("get a token for ServiceAccount %q: %w", o.account, err)
+		return "", fmt.Errorf("get a token for ServiceAccount %q: %w", from.account, err)
 	}
 	return answer.Status.Token, nil
 }

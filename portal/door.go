@@ -34,6 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/console/guard"
 	"github.com/postback-dev/postback-operator/internal/access"
 	"github.com/postback-dev/postback-operator/internal/pace"
+	"github.com/postback-dev/postback-operator/internal/portallink"
 )
 
 const (
@@ -73,7 +74,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// With no-referrer, browsers would hide the origin of the portal's own forms.
 	w.Header().Set("Referrer-Policy", "same-origin")
 	switch {
-	case strings.HasPrefix(r.URL.Path, linkPrefix):
+	case strings.HasPrefix(r.URL.Path, portallink.Prefix):
 		// Backends have a token and no browser: they may use the name of the Service.
 		d.link(w, r)
 	case r.Host != d.origin.Host:

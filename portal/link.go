@@ -22,41 +22,32 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/access"
+	"github.com/postback-dev/postback-operator/internal/portallink"
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
 const (
-	linkPrefix = "/v1/namespaces/"
-	linkSuffix = "/portal-links"
 	// Resource is the right that a backend needs, to create it in the partner's namespace, with the role as its name. There is
 	// no such resource in the API.
 	Resource   = "postbackportallinks"
 	maxRequest = 4 << 10
-	// A token lasts at least 10 minutes, by a rule of the API server. No session lasts longer than a day's work.
-	minTTL, maxTTL, defaultTTL = 10 * time.Minute, 12 * time.Hour, 8 * time.Hour
 )
 
-// refusal is an answer that is no link, as application/problem+json.
-type refusal struct {
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-}
+// refusal is an answer that is no link.
+type refusal portallink.Refusal
 
 // Error implements error.
 func (e *refusal) Error() string { return e.Detail }
 
 func refused(status int, format string, args ...any) *refusal {
-	return &refusal{status, fmt.Sprintf(format, args...)}
+	return &refusal{Status: status, Detail: fmt.Sprintf(format, args...)}
 }
 
 // link answers a backend that requests a link for a partner.
@@ -77,8 +68,8 @@ func (d *door) link(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The fragment of an address reaches no server, no log and no referrer.
-	writeJSON(w, http.StatusCreated, "application/json", map[string]any{
-		"url": d.origin.Scheme + "://" + d.origin.Host + signInPath + "#" + code, "expires": until.UTC().Format(time.RFC3339),
+	writeJSON(w, http.StatusCreated, "application/json", portallink.Link{
+		URL: d.origin.Scheme + "://" + d.origin.Host + signInPath + "#" + code, Expires: until.UTC().Truncate(time.Second),
 	})
 }
 
@@ -94,10 +85,10 @@ func writeJSON(w http.ResponseWriter, status int, kind string, value any) {
 }
 
 func (d *door) makeLink(ctx context.Context, w http.ResponseWriter, r *http.Request) (code string, until time.Time, err error) {
-	namespace, found := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, linkPrefix), linkSuffix)
+	namespace, found := portallink.Namespace(r.URL.Path)
 	switch {
-	case !found || len(validation.IsDNS1123Label(namespace)) > 0:
-		return "", until, refused(http.StatusNotFound, "The path is %sNAMESPACE%s.", linkPrefix, linkSuffix)
+	case !found:
+		return "", until, refused(http.StatusNotFound, "The path is %s.", portallink.Path("NAMESPACE"))
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		return "", until, refused(http.StatusMethodNotAllowed, "Request a link with POST.")
@@ -139,21 +130,15 @@ func (d *door) makeLink(ctx context.Context, w http.ResponseWriter, r *http.Requ
 
 // readGrant reads the body of a request.
 func readGrant(body interface{ Read([]byte) (int, error) }, namespace string) (grant, error) {
-	asked := struct {
-		Role string `json:"role"`
-		TTL  string `json:"ttl"`
-	}{TTL: defaultTTL.String()}
+	asked := portallink.Request{TTL: portallink.DefaultTTL.String()}
 	decoder := json.NewDecoder(body)
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&asked); err != nil {
 		return grant{}, refused(http.StatusBadRequest, "The body is no JSON object with role and ttl: %v.", err)
 	}
-	if !slices.Contains(Roles, asked.Role) {
-		return grant{}, refused(http.StatusUnprocessableEntity, "role is %q, and must be one of %s.", asked.Role, strings.Join(Roles, ", "))
-	}
-	ttl, err := time.ParseDuration(asked.TTL)
-	if err != nil || ttl < minTTL || ttl > maxTTL {
-		return grant{}, refused(http.StatusUnprocessableEntity, "ttl is %q, and must be a duration from 10m to 12h, such as 8h.", asked.TTL)
+	ttl, err := asked.Length()
+	if err != nil {
+		return grant{}, refused(http.StatusUnprocessableEntity, "%s.", err)
 	}
 	return grant{Namespace: namespace, Role: asked.Role, TTL: ttl}, nil
 }

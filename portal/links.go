@@ -46,9 +46,6 @@ const (
 	callTimeout = 10 * time.Second
 )
 
-// Roles are what a link may make of a visitor. Each stands for a ServiceAccount in the partner's namespace.
-var Roles = []string{"viewer", "editor", "key-reader"}
-
 // ServiceAccount returns the name of the ServiceAccount of a role.
 func ServiceAccount(role string) string { return "postback-portal-" + role }
 

@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/portallink"
 )
 
 func TestLinksAreForThoseWithTheRight(t *testing.T) {
@@ -62,7 +63,7 @@ func TestLinksAreForThoseWithTheRight(t *testing.T) {
 		{"with a path", "x/../kube-system", all, good, http.StatusNotFound, "NAMESPACE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := r.ask(http.MethodPost, linkPrefix+test.namespace+linkSuffix, test.body, "Authorization", "Bearer "+test.token)
+			got := r.ask(http.MethodPost, portallink.Path(test.namespace), test.body, "Authorization", "Bearer "+test.token)
 			if got.StatusCode != test.status || !strings.Contains(strings.ReplaceAll(got.body, `\"`, `"`), test.detail) {
 				t.Errorf("answered with %s: %s", got.Status, got.body)
 			}
@@ -72,7 +73,7 @@ func TestLinksAreForThoseWithTheRight(t *testing.T) {
 		if err := api.Delete(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: acme, Name: ServiceAccount("viewer")}}); err != nil {
 			t.Fatal(err)
 		}
-		got := r.ask(http.MethodPost, linkPrefix+acme+linkSuffix, good, "Authorization", "Bearer "+all)
+		got := r.ask(http.MethodPost, portallink.Path(acme), good, "Authorization", "Bearer "+all)
 		if got.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(got.body, "no ServiceAccount postback-portal-viewer") {
 			t.Errorf("answered with %s: %s", got.Status, got.body)
 		}
@@ -396,7 +397,7 @@ func TestFloods(t *testing.T) {
 	refusedAfter(addressBurst, func() answered { return r.open("x") })
 	refusedAfter(sessionBurst, func() answered { return r.ask(http.MethodGet, "/none", "", "Cookie", cookie) })
 	refusedAfter(linkBurst, func() answered {
-		return r.ask(http.MethodPost, linkPrefix+acme+linkSuffix, "", "Authorization", "Bearer x")
+		return r.ask(http.MethodPost, portallink.Path(acme), "", "Authorization", "Bearer x")
 	})
 }
 

@@ -41,6 +41,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/internal/portallink"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
@@ -217,7 +218,7 @@ func (r *replica) ask(method, path, body string, headers ...string) answered {
 // link requests a link as a backend does, and returns its code.
 func (r *replica) link(token, namespace, role string) string {
 	r.t.Helper()
-	got := r.ask(http.MethodPost, linkPrefix+namespace+linkSuffix, fmt.Sprintf(`{"role": %q, "ttl": "1h"}`, role), "Authorization", "Bearer "+token)
+	got := r.ask(http.MethodPost, portallink.Path(namespace), fmt.Sprintf(`{"role": %q, "ttl": "1h"}`, role), "Authorization", "Bearer "+token)
 	before, after, found := strings.Cut(got.body, `"url":"https://`+host+"/signin#")
 	if got.StatusCode != http.StatusCreated || !found {
 		r.t.Fatalf("a link is answered with %s: %s%s", got.Status, before, after)

@@ -72,8 +72,10 @@ func start(ctx context.Context, installed *operator.Operator) error {
 	if _, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http"), operator.WithRestarts()); err != nil {
 		return err
 	}
-	dispatcher, err = op.StartDispatcher(ctx, "postback-dispatcher-0")
-	return err
+	if dispatcher, err = op.StartDispatcher(ctx, "postback-dispatcher-0"); err != nil {
+		return err
+	}
+	return startPortal(ctx)
 }
 
 // build puts the plugin beside the operator's programs, where the scripts find it in their PATH.
@@ -110,6 +112,7 @@ func TestScripts(t *testing.T) {
 			"execplugin": execPlugin,
 			"kept":       kept,
 			"listening":  listening,
+			"signin":     signIn,
 		},
 	})
 }
@@ -152,6 +155,7 @@ func setUp(env *testscript.Env) error {
 	listen := strconv.Itoa(port)
 	for name, value := range map[string]string{
 		"NS": namespace, "URL": endpoint.URL("/hooks"), "HOST": endpoint.Address(), "TOKEN": token, "INGEST": dispatcher.IngestURL(), "LISTEN": "127.0.0.1:" + listen, "LISTENPORT": listen,
+		"PORTAL": portalServer.URL, "PORTALCA": portalCA, "PARTNER": partnerFile,
 		"KUBECONFIG": kubeconfig, "HOME": env.WorkDir, "TZ": "UTC", "PATH": op.Dir + ":" + cp.AssetsDir + ":" + os.Getenv("PATH"),
 	} {
 		env.Setenv(name, value)
