@@ -33,24 +33,25 @@ import (
 )
 
 const (
-	// backlogEvery is the pause between two writes of one status.backlog, backlogTick that between two passes.
+	// backlogEvery is the least time between two writes of the same status.backlog, backlogTick the time between two
+	// passes.
 	backlogEvery = 30 * time.Second
 	backlogTick  = time.Second
 	backlogRenew = 10 * backlogEvery
 	// backlogWrites bounds the writes of one pass.
 	backlogWrites = 20
-	// backlogFieldOwner differs from that of the health, which is written at other times.
+	// backlogFieldOwner differs from the field owner of the health, because the two are applied separately.
 	backlogFieldOwner = v1alpha1.DispatcherFieldOwner + "-backlog"
 )
 
-// backlogSource knows the deliveries that wait in a stream.
+// backlogSource counts the deliveries that wait in a stream.
 type backlogSource interface {
 	Waiting() (counts map[types.UID]int64, polled bool)
 	OldestWaiting(ctx context.Context, r *route.Route) (time.Time, error)
 }
 
-// backlog writes status.backlog of Postbacks, on the elected replica. A new owner writes that of every Postback once, for it cannot
-// read what its predecessor has left.
+// backlog writes status.backlog of Postbacks, on the elected replica. A newly elected replica writes it once for
+// every Postback, because it cannot read the figures of its predecessor.
 type backlog struct {
 	client  client.Client
 	source  backlogSource
@@ -81,7 +82,7 @@ func (b *backlog) run(ctx context.Context) error {
 	}
 }
 
-// pass writes the changed figures.
+// pass writes the changed counts, at most backlogWrites of them.
 func (b *backlog) pass(ctx context.Context) {
 	counts, polled := b.source.Waiting()
 	if !b.elected() || !polled {
@@ -106,11 +107,11 @@ func (b *backlog) pass(ctx context.Context) {
 	}
 }
 
-// due returns the routes of Postbacks whose figures are to be written, those first that have a backlog.
+// due returns the routes whose status.backlog needs a write. Postbacks with a backlog come first.
 func (b *backlog) due(routes []*route.Route, counts map[types.UID]int64) []*route.Route {
 	due := slices.DeleteFunc(routes, func(r *route.Route) bool {
 		before, known := b.written[r.UID]
-		// The oldest is another one after a while, though the number may be the same.
+		// An equal count does not mean an equal oldestTime, so a write is renewed after backlogRenew.
 		unchanged := before.deliveries == counts[r.UID] && (before.deliveries == 0 || b.clock.Since(before.at) < backlogRenew)
 		tooSoon := b.clock.Since(before.at) < backlogEvery && before.deliveries > 0
 		return known && (unchanged || tooSoon)
@@ -119,7 +120,7 @@ func (b *backlog) due(routes []*route.Route, counts map[types.UID]int64) []*rout
 	return due
 }
 
-// write applies status.backlog. Without deliveries that removes it.
+// write applies status.backlog. If no delivery waits, that removes the field.
 func (b *backlog) write(ctx context.Context, r *route.Route, deliveries int64) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -129,7 +130,7 @@ func (b *backlog) write(ctx context.Context, r *route.Route, deliveries int64) e
 		if err != nil {
 			return err
 		}
-		if !oldest.IsZero() { // It may have been drained since.
+		if !oldest.IsZero() { // if !oldest.IsZero() { // The backlog may be empty by now.
 			status["backlog"] = map[string]any{"deliveries": deliveries, "oldestTime": oldest.UTC().Format(time.RFC3339)}
 		}
 	}
@@ -139,7 +140,7 @@ func (b *backlog) write(ctx context.Context, r *route.Route, deliveries int64) e
 		"status":   status,
 	}}), client.FieldOwner(backlogFieldOwner), client.ForceOwnership)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil // The Postback is gone, or another one has its name.
+		return nil // return nil // The Postback is gone, or another Postback has its name.
 	}
 	return err
 }

@@ -22,12 +22,13 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// maxRequests is how many requests about deliveries are at the API server at a time, watches and Leases left out. A server
-// with more requests than CPU does not finish more of them, but delays its watches. The elected replica learns of due
-// deliveries by these watches.
+// maxRequests bounds the concurrent requests about deliveries to the API server, watches and Leases excepted. A
+// server with more requests than CPUs finishes no more of them, but delays its watches, which tell the elected
+// replica of due deliveries.
 const maxRequests = 32
 
-// bounded bounds the requests in flight, each until its response begins. Requests that wait are sent in order of arrival.
+// bounded limits the requests in flight. A request counts until its response begins; waiting requests go in order of
+// arrival.
 type bounded struct {
 	http.RoundTripper
 

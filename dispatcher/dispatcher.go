@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package dispatcher is the part that takes events in and sends them to endpoints.
+// Package dispatcher takes events and sends them to endpoints.
 package dispatcher
 
 import (
@@ -55,68 +55,69 @@ import (
 )
 
 const (
-	// attemptGrace is how long attempts in flight have at shutdown: the longest spec.timeout, and the time to record.
+	// attemptGrace is the time for attempts in flight at shutdown: the longest spec.timeout, plus the time to record.
 	attemptGrace = 35 * time.Second
 	// shutdownGrace bounds the whole shutdown.
 	shutdownGrace = attemptGrace + 10*time.Second
 )
 
-// Options of a replica.
+// Options configure a replica.
 type Options struct {
-	// Namespace of the installation.
+	// Namespace is the namespace of the installation.
 	Namespace string
-	// Watched are the namespaces whose events and deliveries are dealt with.
+	// Watched are the namespaces that the replica serves.
 	Watched watched.Namespaces
-	// Identity of this replica, unique among them, and the same after a restart.
+	// Identity of this replica: unique among the replicas, and the same after a restart.
 	Identity string
-	// Pod of this replica, or nil.
+	// Pod references the Pod of this replica, as the owner of its Lease. It may be nil.
 	Pod *metav1.OwnerReference
-	// IngestAddress, MetricsAddress and ProbeAddress are the addresses to listen on. "0" for the latter two means none.
+	// IngestAddress, MetricsAddress and ProbeAddress are the addresses to listen on. "0" disables metrics or probes.
 	IngestAddress, MetricsAddress, ProbeAddress string
-	// ProfileAddress is the address for profiles of this process. "" means none; without a host it is on loopback.
+	// ProfileAddress is the address of the pprof server. "" disables it; an address without a host means loopback.
 	ProfileAddress string
-	// MaxInFlight is how many attempts are made at a time, to all endpoints.
+	// MaxInFlight bounds the attempts in flight, to all endpoints together.
 	MaxInFlight int
-	// SignatureHeader is the header of the signature scheme Dub, UserAgent the header User-Agent.
+	// SignatureHeader is the signature header of the scheme Dub, UserAgent the value of the header User-Agent.
 	SignatureHeader, UserAgent string
-	// MaxBodyBytes bounds a request to ingest.
+	// MaxBodyBytes bounds the body of a request to ingest.
 	MaxBodyBytes int64
-	// Egress restricts the reachable addresses.
+	// Egress restricts the addresses that attempts may reach.
 	Egress egress.Options
-	// Ingest has the settings of the ingest API.
+	// Ingest configures the ingest API.
 	Ingest IngestOptions
-	// Intake is IntakeKubernetes or IntakeJetStream, and NATS how the latter reaches its servers.
+	// Intake is IntakeKubernetes or IntakeJetStream. NATS is the connection of the latter.
 	Intake string
 	NATS   jetstream.Options
-	// EmbedNATS runs a NATS server in this process, as NATSServer says, in place of the servers that NATS names.
+	// EmbedNATS runs a NATS server in this process, configured by NATSServer, instead of connecting to NATS.URL.
 	EmbedNATS  bool
 	NATSServer embedded.Options
-	// MaxFinished is the number of finished deliveries that the cluster keeps; 0 means any number.
+	// MaxFinished bounds the finished deliveries in the cluster; 0 means no bound.
 	MaxFinished int
-	// Traces, if it is there, gets spans.
+	// Traces records spans. It may be nil.
 	Traces *trace.Traces
 	Log    logr.Logger
 }
 
-// IngestOptions are the settings of the ingest API.
+// IngestOptions configure the ingest API.
 type IngestOptions struct {
 	// Auth is AuthKubernetes or AuthNone.
 	Auth string
-	// Audience is the required audience of tokens; "" means that of the API server.
+	// Audience is the audience that tokens must have; "" means that of the API server.
 	Audience string
-	// CertFile and KeyFile are for HTTPS. PlainHTTP allows to do without on other addresses than loopback.
+	// CertFile and KeyFile enable HTTPS. PlainHTTP permits HTTP on addresses other than loopback.
 	CertFile, KeyFile string
 	PlainHTTP         bool
-	// Rate is how many events per second each caller may post, or 0 for any number; Burst how many at once.
+	// Rate bounds the events per second of each caller; 0 means no bound. Burst is the number that a caller may post
+	// at once.
 	Rate  float64
 	Burst int
 }
 
 // Values of IngestOptions.Auth.
 const (
-	// AuthKubernetes has the API server authenticate and authorise each producer.
+	// AuthKubernetes means that the API server authenticates and authorises each producer.
 	AuthKubernetes = "Kubernetes"
-	// AuthNone lets everybody post who reaches the address, which has to be of the loopback interface.
+	// AuthNone means that nobody is authenticated. The address must be a loopback address.
 	AuthNone = "None"
 )
 
@@ -133,7 +134,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if problems := validation.IsDNS1123Subdomain(presence.LeaseName(o.Identity)); len(problems) > 0 {
 		return fmt.Errorf("identity %q cannot be part of the name of a Lease: %s", o.Identity, strings.Join(problems, "; "))
 	}
-	// The API server would compress what each event of a watch says on its own, for every delivery several times.
+	// The API server would compress each watch event separately, several times for each delivery.
 	config = rest.CopyConfig(config)
 	config.DisableCompression = true
 	version, err := rollback.Secrets(config, o.Namespace)
@@ -193,8 +194,8 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	return nil
 }
 
-// profileAddress returns the address for profiles. They show the content of memory, keys included, so an address
-// without a host means loopback here, and not every interface.
+// profileAddress returns the address of the pprof server. Profiles show memory, including keys, so an address without
+// a host means loopback, not every interface.
 func profileAddress(address string) string {
 	if host, port, err := net.SplitHostPort(address); err == nil && host == "" {
 		return net.JoinHostPort("127.0.0.1", port)

@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// healthPause is the time between two rounds of writing: an endpoint that flaps costs no more writes than that.
+// healthPause is the time between two passes of writes, so a flapping endpoint costs one write per pause.
 const healthPause = 2 * time.Second
 
 // healthTimeout bounds one write.
@@ -43,8 +43,8 @@ const healthTimeout = 5 * time.Second
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbacks/status,verbs=patch
 
-// health writes the condition EndpointHealthy of Postbacks, and status.waiting, and an event with each change of the
-// condition. Only the replica that owns the retries does: it meets every endpoint in trouble.
+// health writes the condition EndpointHealthy and status.waiting of Postbacks, and emits a Kubernetes Event when the
+// condition changes. Only the elected replica writes: it meets every endpoint in trouble.
 type health struct {
 	client  client.Client
 	events  events.EventRecorder
@@ -60,7 +60,7 @@ type healthReport struct {
 	health lane.Health
 }
 
-// report implements lane.Report. The newest report on an endpoint replaces one that is not written yet.
+// report implements lane.Report. A newer report on an endpoint replaces an unwritten one.
 func (h *health) report(r *route.Route, state lane.Health) {
 	if state.News {
 		h.log.Info("Endpoint health changed", "postback", r.Key(), "healthy", state.Status, "reason", state.Reason, "waiting", state.Wait.Reason)
@@ -107,7 +107,7 @@ func (h *health) write(ctx context.Context, report healthReport) {
 		h.emit(report)
 	case err == nil:
 	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
-		// The Postback is gone, or another one has its name.
+		// The Postback is gone, or another Postback has its name.
 	default:
 		h.log.Info("Cannot write the health of an endpoint yet", "postback", report.route.Key(), "reason", err.Error())
 		h.putBack(report)
@@ -122,8 +122,8 @@ func (h *health) putBack(report healthReport) {
 	}
 }
 
-// healthy returns the part of a Postback that the dispatcher owns. With the UID, another Postback of the same name is
-// left alone. Without a wait, the one that the dispatcher set before is removed.
+// healthy returns the fields of a Postback that the dispatcher applies. The UID protects another Postback of the same
+// name. Without a wait, the apply removes an earlier status.waiting.
 func healthy(report healthReport) *unstructured.Unstructured {
 	status := map[string]any{"conditions": []any{map[string]any{
 		"type":               v1alpha1.EndpointHealthyCondition,
@@ -157,8 +157,8 @@ func (h *health) emit(report healthReport) {
 	h.events.Eventf(report.route.Postback(), nil, eventType, report.health.Reason, "Deliver", "%s", report.health.Message)
 }
 
-// postbackExists asks the API server whether a Postback exists. The dispatcher may not read Postbacks: a dry run of a change of the status
-// tells as well.
+// postbackExists asks the API server whether a Postback exists. The dispatcher may not read Postbacks, so it applies a status
+// with dry run.
 func (r *replica) postbackExists(ctx context.Context, namespace, name string, uid types.UID) (bool, error) {
 	probe := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "Postback",
@@ -167,7 +167,7 @@ func (r *replica) postbackExists(ctx context.Context, namespace, name string, ui
 	err := r.live.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(probe), client.DryRunAll,
 		client.FieldOwner(v1alpha1.DispatcherFieldOwner+"-probe"))
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return false, nil // Another one may have its name.
+		return false, nil // return false, nil // Another Postback may have its name.
 	}
 	return err == nil, err
 }

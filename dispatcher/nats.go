@@ -26,7 +26,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 )
 
-// startNATS starts the embedded server if there is to be one, has the connection use it, and returns it, or nil.
+// startNATS starts and returns the embedded server and points o.NATS to it. Without EmbedNATS it returns nil.
 func startNATS(mgr manager.Manager, o *Options) (*embedded.Server, error) {
 	if err := o.validateNATS(); err != nil || !o.EmbedNATS {
 		return nil, err
@@ -45,7 +45,7 @@ func startNATS(mgr manager.Manager, o *Options) (*embedded.Server, error) {
 	return server, nil
 }
 
-// validateNATS refuses flags of which one would be without effect.
+// validateNATS refuses combinations of flags in which one has no effect.
 func (o *Options) validateNATS() error {
 	n := o.NATS
 	switch {
@@ -67,7 +67,7 @@ func (o *Options) validateNATS() error {
 	return nil
 }
 
-// connect returns a connection to NATS if the intake needs one, or nil.
+// connect returns the connection to NATS, or nil for IntakeKubernetes.
 func connect(o Options) (*jetstream.Connection, error) {
 	switch o.Intake {
 	case IntakeKubernetes:

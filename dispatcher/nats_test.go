@@ -29,7 +29,7 @@ func TestFlagsOfTheEmbeddedServer(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		options Options
-		// want are texts of the error, or none.
+		// want are parts of the error; none means success.
 		want []string
 	}{
 		{"no server", Options{Intake: IntakeKubernetes}, nil},

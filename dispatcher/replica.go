@@ -74,9 +74,9 @@ type replica struct {
 	adopter    *adopt.Adopter
 	attempter  *attempt.Attempter
 	lanes      *lane.Lanes
-	// streams is nil unless deliveries go through NATS.
+	// streams is nil with the intake of the API server.
 	streams *jetstream.Connection
-	// stop is done when attempts in flight have to be cut short.
+	// stop ends when attempts in flight have to be interrupted.
 	stop context.Context //nolint:containedctx // It outlives the contexts of those who attempt.
 }
 
@@ -111,7 +111,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 		},
 	}
 	r.attempter.Traffic = &traffic.Counter{Client: live, Routes: r.routes, Clock: r.clock}
-	// Only a stream asks what was unfinished a moment ago.
+	// Only the JetStream intake asks for recently unfinished deliveries.
 	var recall time.Duration
 	if streams != nil {
 		recall = o.NATS.DuplicateWindow
@@ -148,7 +148,7 @@ func add(ctx context.Context, mgr manager.Manager, o Options, streams *jetstream
 	)
 }
 
-// addRetries adds what the replica does when it is elected.
+// addRetries adds the parts that act only on the elected replica.
 func (r *replica) addRetries() error {
 	finished, err := retention.New(retention.Options{
 		Client: r.live, Watched: r.options.Watched, Routes: r.routes, Clock: r.clock, MaxFinished: r.options.MaxFinished,
@@ -174,7 +174,7 @@ func (r *replica) addRetries() error {
 	return r.mgr.Add(r.election)
 }
 
-// wake applies a changed route, and wakes the deliveries of its Postback.
+// wake applies a changed route to its lane. The elected replica also wakes the deliveries of the Postback.
 func (r *replica) wake(changed *route.Route) {
 	removed := r.routes.Get(changed.UID) == nil
 	if removed {
@@ -238,17 +238,17 @@ func (r *replica) addDoors(synced func() bool) error {
 		r.mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
 		r.mgr.AddReadyzCheck("ingest", server.Ready),
 		r.mgr.Add(everyReplica(func(ctx context.Context) error {
-			// The replica attempts the deliveries that ingest has stored before it ends.
+			// The lanes outlive ingest, so they attempt the deliveries that it stored last.
 			defer r.lanes.Close()
 			return server.Start(ctx)
 		})),
 		r.mgr.Add(everyReplica(func(ctx context.Context) error {
-			// The counts of the last attempts are written after them.
+			// The counter outlives the lanes, so it writes the counts of the last attempts.
 			counting, end := context.WithCancel(context.WithoutCancel(ctx))
 			defer end()
 			var counter sync.WaitGroup
 			counter.Go(func() { r.attempter.Traffic.Run(counting) })
-			r.lanes.Run() // It ends by Close, after ingest.
+			r.lanes.Run() // r.lanes.Run() // Close, after ingest, ends it.
 			end()
 			counter.Wait()
 			return nil
@@ -256,7 +256,8 @@ func (r *replica) addDoors(synced func() bool) error {
 	)
 }
 
-// addReaders has people read the delivery log with the token or the client certificate that they have for the API server.
+// addReaders authorizes readers of the delivery log by the token or client certificate that they use for the API
+// server.
 func (r *replica) addReaders(o *logapi.Options) error {
 	readers := access.New(r.clientset, "", r.clock)
 	certificates, err := access.NewCertificates(r.clientset, readers)
@@ -265,19 +266,19 @@ func (r *replica) addReaders(o *logapi.Options) error {
 	}
 	o.Rights = certificates
 	if o.Reader == nil {
-		return nil // Without a log the connections ask for no certificate, and the CA is not watched.
+		return nil // return nil // Without a log, connections ask for no certificate and nothing watches the CA.
 	}
 	return r.mgr.Add(certificates)
 }
 
-// parts are the parts of a replica that depend on its intake. log is nil without a delivery log.
+// parts are the parts of a replica that depend on its intake. log is nil with the intake of the API server.
 type parts struct {
 	intake  accept.Intake
 	backlog accept.Backlog
 	log     logapi.Reader
 }
 
-// addIntake adds what keeps deliveries until they are attempted.
+// addIntake adds the intake, and with JetStream the parts that serve its streams.
 func (r *replica) addIntake(synced func() bool) (*parts, error) {
 	first := &attempt.First{Attempter: r.attempter, Routes: r.routes, Lanes: r.lanes, Clock: r.clock}
 	kubernetes := &intake.Kubernetes{API: r.live, FirstAttempts: first, MissingRights: &intake.MissingRights{Clock: r.clock}}
@@ -305,7 +306,7 @@ func (r *replica) addIntake(synced func() bool) (*parts, error) {
 	)
 }
 
-// unready returns an error that says why the intake accepts nothing.
+// unready returns why the intake accepts no deliveries, or nil.
 func (r *replica) unready() error {
 	if r.streams == nil {
 		return nil

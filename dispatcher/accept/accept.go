@@ -14,8 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package accept accepts posted events: for each event and matching Postback that takes it, the intake stores a delivery.
-// Transport, decoding and the rights of producers are left to the doors: dispatcher/httpapi and dispatcher/jetstream.
+// Package accept accepts posted events: it applies the filters and bounds of the matching Postbacks and stores the
+// deliveries. The doors, dispatcher/httpapi and dispatcher/jetstream, handle transport, decoding and the rights of
+// producers.
 package accept
 
 import (
@@ -38,16 +39,17 @@ import (
 )
 
 const (
-	// requestStores and totalStores bound the deliveries that are stored at once, by a request and by the Acceptor.
+	// requestStores and totalStores are the default bounds on concurrent stores, for one request and for the
+	// Acceptor.
 	requestStores = 16
 	totalStores   = 256
-	// maxDeliveries bounds the deliveries of one request, unless it holds a single event, which cannot be divided.
+	// maxDeliveries bounds the deliveries of one request. A single event may exceed it, because it cannot be divided.
 	maxDeliveries = 10_000
 )
 
-// Routes finds the Postbacks that an event is for.
+// Routes finds the Postbacks that match an event.
 type Routes interface {
-	// Match returns the routes of a namespace that are subscribed to an event type, in a slice of the caller's own.
+	// Match returns the routes of a namespace that are subscribed to an event type. The caller owns the slice.
 	Match(namespace, eventType string) []*route.Route
 }
 
@@ -57,9 +59,9 @@ type Backlog interface {
 	Full(r *route.Route) bool
 }
 
-// Intake keeps deliveries until they are attempted.
+// Intake stores deliveries until their first attempt.
 type Intake interface {
-	// Store stores a delivery that is to be attempted.
+	// Store stores one delivery.
 	Store(ctx context.Context, d *intake.Delivery) intake.Outcome
 }
 
@@ -68,20 +70,21 @@ type Options struct {
 	Intake  Intake
 	Routes  Routes
 	Backlog Backlog
-	// Synced reports whether Routes and Backlog are loaded. Before that, events match no Postback and are lost, so the doors
-	// accept none. The default is always true.
+	// Synced reports whether Routes and Backlog are loaded. Before that, an event would match no Postback and be
+	// lost, so the doors accept none. The default is always true.
 	Synced func() bool
-	// Remember keeps the stored part of a failed request in memory, so that a repeat skips it. It is safe only if a loss of the
-	// store ends the process: internal/rollback does that for the API server, nothing does it for a stream.
+	// Remember keeps the stored part of a failed request in memory, so that a repeat skips it. It is safe only if the
+	// process ends when the store loses data: internal/rollback ensures this for the API server; nothing does for a
+	// stream.
 	Remember bool
-	// RequestStores and TotalStores bound the deliveries that are stored at once, by one request and by all. The defaults are 16
-	// and 256.
+	// RequestStores and TotalStores bound the concurrent stores of one request and of all requests. The defaults are
+	// 16 and 256.
 	RequestStores, TotalStores int
 	// Events records a Kubernetes Event on each Postback whose filter fails. It may be nil.
 	Events events.EventRecorder
 	// Traces records the spans of stored deliveries. It is optional.
 	Traces *trace.Traces
-	// Clock ages the memory of Remember. The default is the real clock.
+	// Clock expires what Remember keeps. The default is the real clock.
 	Clock clock.PassiveClock
 	Log   logr.Logger
 }
@@ -89,7 +92,7 @@ type Options struct {
 // Acceptor accepts posted events. It is safe for concurrent use.
 type Acceptor struct {
 	options Options
-	// stores holds one element for each delivery that is being stored.
+	// stores holds one element for each store in progress.
 	stores   chan struct{}
 	filters  filter.Cache
 	progress *progress
@@ -113,12 +116,13 @@ func New(o Options) (*Acceptor, error) {
 	return a, nil
 }
 
-// Synced reports whether the Postbacks are loaded. Until then events must not be accepted.
+// Synced reports whether the Postbacks are loaded. The doors accept no events before.
 func (a *Acceptor) Synced() bool { return a.options.Synced() }
 
-// TooManyError reports a request for more deliveries than one request may have. Nothing of it is stored.
+// TooManyError reports a request for more deliveries than one request may store. None of them is stored.
 type TooManyError struct {
-	// Deliveries is how many the request is for, Max how many it may be for, and Fit how many of its first events fit.
+	// Deliveries is the number that the request needs, Max the bound, and Fit the number of its first events that fit
+	// within the bound.
 	Deliveries, Max, Fit int
 }
 
@@ -126,8 +130,8 @@ func (e *TooManyError) Error() string {
 	return fmt.Sprintf("%d deliveries, at most %d", e.Deliveries, e.Max)
 }
 
-// Accept stores a delivery for each event and matching Postback of a namespace, as Postback and filter allow. When ctx ends,
-// the rest is Unstored. The only error is a *TooManyError.
+// Accept stores a delivery for each event and each Postback of the namespace that matches it. When ctx ends, the
+// remaining deliveries are Unstored. The only error is a *TooManyError.
 func (a *Acceptor) Accept(ctx context.Context, namespace string, posted []event.Posted) (Results, error) {
 	matched := a.match(namespace, posted)
 	if deliveries, fit := fitting(matched); fit < len(posted) {
@@ -136,7 +140,7 @@ func (a *Acceptor) Accept(ctx context.Context, namespace string, posted []event.
 	return a.store(ctx, namespace, posted, matched), nil
 }
 
-// match returns the routes that each event is for, in the order of their names.
+// match returns the matching routes of each event, sorted by name.
 func (a *Acceptor) match(namespace string, posted []event.Posted) [][]*route.Route {
 	matched := make([][]*route.Route, len(posted))
 	for i := range posted {
@@ -148,7 +152,7 @@ func (a *Acceptor) match(namespace string, posted []event.Posted) [][]*route.Rou
 	return matched
 }
 
-// fitting returns how many deliveries a request is for, and how many of its first events fit into one request.
+// fitting returns the number of deliveries of a request, and how many of its first events fit into one request.
 func fitting(matched [][]*route.Route) (deliveries, events int) {
 	for i, routes := range matched {
 		deliveries += len(routes)

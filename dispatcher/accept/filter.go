@@ -28,8 +28,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// skippedByFilter says that an event is not for a Postback, or returns nil. An event on which a filter fails is not sent:
-// nobody knows whether it was meant to be.
+// skippedByFilter returns the result Skipped or Unstored if the filter does not select the event, and nil if it does.
+// If the filter fails, the event is skipped, because its relevance is unknown.
 func (a *Acceptor) skippedByFilter(ctx context.Context, e *event.Posted, in *filter.Input, r *route.Route) *DeliveryResult {
 	if r.Filter == "" {
 		return nil
@@ -41,7 +41,7 @@ func (a *Acceptor) skippedByFilter(ctx context.Context, e *event.Posted, in *fil
 	case err == nil:
 		return &DeliveryResult{Postback: r.Name, Result: intake.Skipped, Reason: FilteredOut}
 	case ctx.Err() != nil:
-		// Not the filter failed: there was no time left.
+		// The filter did not fail: the time ran out.
 		return &DeliveryResult{Postback: r.Name, Result: intake.Unstored, Err: ctx.Err()}
 	}
 	filterFailures.Inc()

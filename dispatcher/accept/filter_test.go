@@ -88,7 +88,7 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// An event for which there was no time to ask a filter is not lost: the producer is asked to send it again.
+// An event is Unstored if the time runs out before its filter ends, so the producer sends it again.
 func TestNoTimeForAFilter(t *testing.T) {
 	r := doors.LooseRoute("acme", "crm", "", "*")
 	r.Filter = "event.data.list.all(x, x > 0)"

@@ -21,7 +21,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
-// Values of the label result that are not results of a delivery.
+// These values of the label result are not results of a delivery.
 const (
 	noMatch intake.Result = "NoMatch"
 	invalid intake.Result = "Invalid"
@@ -43,7 +43,7 @@ var (
 // CountInvalid counts a request or message without valid events.
 func CountInvalid() { eventsTotal.WithLabelValues(string(invalid)).Inc() }
 
-// Count counts the results of a request. A request that is to come again, by a door without answers, is not counted.
+// Count counts the results of a request. A door without answers, which gives an event back, does not count that try.
 func (r Results) Count() {
 	for i := range r {
 		if len(r[i].Deliveries) == 0 {

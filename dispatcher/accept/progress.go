@@ -33,9 +33,9 @@ import (
 )
 
 const (
-	// progressKept is the time for which the deliveries of a partly stored request are remembered after its last try.
+	// progressKept is how long the deliveries of a partly stored request are remembered after its last repeat.
 	progressKept = 10 * time.Minute
-	// maxProgress is how many deliveries are remembered, about 15 MB.
+	// maxProgress bounds the remembered deliveries: about 15 MB.
 	maxProgress = 5 * maxDeliveries
 )
 
@@ -48,13 +48,13 @@ type progress struct {
 	known map[types.NamespacedName]step
 }
 
-// step is one delivery that is stored.
+// step is a stored delivery: the fingerprint of its event, and when the memory of it expires.
 type step struct {
 	event [sha256.Size]byte
 	until time.Time
 }
 
-// stored returns the name of the delivery of an event for a Postback if it is known to be stored.
+// stored returns the name of the delivery of an event for a Postback if progress remembers it as stored.
 func (p *progress) stored(namespace string, e *event.Posted, r *route.Route) (name string, known bool) {
 	if p == nil {
 		return "", false
@@ -63,7 +63,7 @@ func (p *progress) stored(namespace string, e *event.Posted, r *route.Route) (na
 	empty := len(p.known) == 0
 	p.mu.Unlock()
 	if empty {
-		return "", false // the usual case, for nothing
+		return "", false // return "", false // Usually nothing is remembered: skip the digest.
 	}
 	name = delivery.Name(v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}, e.ID)
 	p.mu.Lock()
@@ -76,7 +76,7 @@ func (p *progress) stored(namespace string, e *event.Posted, r *route.Route) (na
 	return name, err == nil && have.event == of
 }
 
-// remember notes the deliveries of a request that are stored, unless all of them are.
+// remember notes the stored deliveries of a request in which others are Unstored.
 func (p *progress) remember(namespace string, events []event.Posted, results Results) {
 	if p == nil || results.Tally()[intake.Unstored] == 0 {
 		return
@@ -104,7 +104,7 @@ func (p *progress) remember(namespace string, events []event.Posted, results Res
 	}
 }
 
-// fingerprint returns a digest of all that a producer says of an event.
+// fingerprint returns a digest of all fields of an event that the producer set.
 func fingerprint(e *event.Posted) ([sha256.Size]byte, error) {
 	more, err := json.Marshal(e.CloudEvent)
 	if err != nil {

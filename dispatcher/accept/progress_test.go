@@ -37,7 +37,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/doors"
 )
 
-// slowStore is an API server with time for a number of requests only.
+// slowStore is an API server that answers a limited number of requests, then runs out of time.
 type slowStore struct {
 	mu      sync.Mutex
 	left    int
@@ -105,7 +105,8 @@ func manyRoutes(n int) []*route.Route {
 	return routes
 }
 
-// A request for 5,000 deliveries ends after as many repeats as the API server needs for its deliveries, and none for its duplicates.
+// The server needs as many repeats of a request for 5,000 deliveries as its time demands, but none for the
+// duplicates.
 func TestRepeatsOfALargeRequestEnd(t *testing.T) {
 	const events, postbacks, requestsInTime = 100, 50, 1000
 	store := &slowStore{}
@@ -197,7 +198,7 @@ func TestFitting(t *testing.T) {
 	}
 }
 
-// A stream may be lost and made anew: its deliveries are looked up in it, and not in memory.
+// A stream may be lost and recreated, so its deliveries are looked up in the stream, not in memory.
 func TestOnlyTheDeliveriesOfAnAPIServerAreRemembered(t *testing.T) {
 	for _, remember := range []bool{true, false} {
 		options, _ := testOptions(&slowStore{})

@@ -37,19 +37,19 @@ type DeliveryResult struct {
 	Delivery string        `json:"delivery,omitempty"`
 	Result   intake.Result `json:"result"`
 	Reason   intake.Reason `json:"reason,omitempty"`
-	// Message holds the words of a policy, a quota or the API server that refuses the delivery.
+	// Message holds the message of the policy, quota or API server that refused the delivery.
 	Message string `json:"message,omitempty"`
 
-	// Err is the cause of Unstored. It stays inside the dispatcher.
+	// Err is the cause of Unstored. It never leaves the dispatcher.
 	Err error `json:"-"`
-	// Delay is the time that the intake asks the answer to wait.
+	// Delay is how long the door delays its answer, at the request of the intake.
 	Delay time.Duration `json:"-"`
 }
 
 // results are all values of DeliveryResult.Result.
 var results = []intake.Result{intake.Stored, intake.Duplicate, intake.Skipped, intake.Refused, intake.Conflict, intake.Unstored}
 
-// Reasons that acceptance itself finds. The other reasons come from the intake.
+// These reasons come from accept itself, the others from the intake.
 const (
 	Disabled     intake.Reason = "Disabled"
 	FilteredOut  intake.Reason = "FilteredOut"
@@ -64,7 +64,7 @@ var reasons = []intake.Reason{
 	intake.PolicyDenied, intake.Forbidden, intake.Invalid,
 }
 
-// Results are the outcomes of the events of one request, in their order.
+// Results are the outcomes of the events of one request, in the order of the events.
 type Results []EventResult
 
 // Tally counts the deliveries of a request by result.
@@ -81,7 +81,7 @@ func (r Results) Tally() Tally {
 	return counts
 }
 
-// RefusedOnly reports whether each refusal has a reason of a kind.
+// RefusedOnly reports whether every refusal has a reason that kind selects.
 func (r Results) RefusedOnly(kind func(intake.Reason) bool) bool {
 	for i := range r {
 		for _, d := range r[i].Deliveries {
@@ -93,7 +93,7 @@ func (r Results) RefusedOnly(kind func(intake.Reason) bool) bool {
 	return true
 }
 
-// Unstored returns the number of deliveries that are Unstored, and the error of the first.
+// Unstored returns the number of Unstored deliveries and the error of the first.
 func (r Results) Unstored() (count int, first error) {
 	for i := range r {
 		for j := range r[i].Deliveries {
@@ -110,7 +110,7 @@ func (r Results) Unstored() (count int, first error) {
 	return count, first
 }
 
-// Wait waits for the longest delay that the intake asks for, at most until ctx ends.
+// Wait waits for the longest Delay of the results, at most until ctx ends.
 func (r Results) Wait(ctx context.Context) {
 	var longest time.Duration
 	for i := range r {

@@ -34,7 +34,7 @@ import (
 var errFault = errors.New("a fault of the dispatcher: see its log")
 
 // store stores a delivery for each event and matching Postback. The results are in the order of the events and of the
-// Postbacks' names. When ctx ends, the rest is Unstored.
+// Postbacks' names. When ctx ends, the remaining deliveries are Unstored.
 func (a *Acceptor) store(ctx context.Context, namespace string, events []event.Posted, matched [][]*route.Route) Results {
 	results := make(Results, len(events))
 	inRequest := make(chan struct{}, a.options.RequestStores)
@@ -58,7 +58,7 @@ func (a *Acceptor) store(ctx context.Context, namespace string, events []event.P
 				deliveries[j] = a.storeOne(ctx, namespace, e, in, r)
 			}
 			if i == len(events)-1 && j == len(matched[i])-1 {
-				storeThis() // The last, or the only one, needs no goroutine, whose stack would have to grow first.
+				storeThis() // storeThis() // The last store runs here: a goroutine would first have to grow its stack.
 			} else {
 				running.Go(storeThis)
 			}
@@ -74,7 +74,7 @@ func (a *Acceptor) store(ctx context.Context, namespace string, events []event.P
 	return results
 }
 
-// firstByID returns for each event the index of the first one of the same id, which is the same event.
+// firstByID maps the index of each event to that of the first event with the same id. Both are the same event.
 func firstByID(events []event.Posted) []int {
 	byID := make(map[string]int, len(events))
 	first := make([]int, len(events))
@@ -88,7 +88,7 @@ func firstByID(events []event.Posted) []int {
 	return first
 }
 
-// repeat makes the results of an event that comes a second time in one request from those of the first time.
+// repeat derives the results of a repeated event within one request from those of its first occurrence.
 func repeat(second, first []DeliveryResult) {
 	copy(second, first)
 	for i := range second {
@@ -98,7 +98,7 @@ func repeat(second, first []DeliveryResult) {
 	}
 }
 
-// acquire gets a slot of both, or fails when ctx ends.
+// acquire gets a slot of both semaphores, or fails when ctx ends.
 func acquire(ctx context.Context, first, second chan struct{}) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -122,9 +122,10 @@ func release(first, second chan struct{}) {
 	<-first
 }
 
-// storeOne stores the delivery of an event for one Postback, unless the Postback does not take it.
+// storeOne stores the delivery of an event for one Postback, unless the Postback is disabled, filters the event out
+// or is full.
 func (a *Acceptor) storeOne(ctx context.Context, namespace string, e *event.Posted, in *filter.Input, r *route.Route) (result DeliveryResult) {
-	// A panic must not end what others have in flight.
+	// A panic must not end the other stores in flight.
 	defer fault.Recover(a.options.Log, "Delivery not stored", func() []any {
 		result = DeliveryResult{Postback: r.Name, Result: intake.Unstored, Err: errFault}
 		return []any{"postback", r.Key()}
@@ -144,7 +145,7 @@ func (a *Acceptor) storeOne(ctx context.Context, namespace string, e *event.Post
 	return a.keep(ctx, namespace, e, r)
 }
 
-// keep makes the delivery of an event for a Postback, and stores it by the intake.
+// keep builds the delivery of an event for a Postback and gives it to the intake.
 func (a *Acceptor) keep(ctx context.Context, namespace string, e *event.Posted, r *route.Route) (result DeliveryResult) {
 	reference := v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}
 	d, err := delivery.New(namespace, reference, r.Format, &e.Event)
@@ -168,27 +169,27 @@ func (a *Acceptor) keep(ctx context.Context, namespace string, e *event.Posted, 
 }
 
 const (
-	// maxStored is the largest object that etcd accepts by default, as JSON.
+	// maxStored is the default size limit of an etcd object, in bytes of JSON.
 	maxStored = 1536 << 10
-	// maxStatus is the largest size of the record of a delivery's attempts: 20 attempts whose texts are escaped.
+	// maxStatus is the largest status in bytes: 20 attempts with escaped texts.
 	maxStatus = 320 << 10
-	// maxRest is more than everything but body and status takes.
+	// maxRest exceeds the size in bytes of all fields other than body and status.
 	maxRest = 16 << 10
-	// worstEscape is how many bytes JSON can make of one: "<" becomes \u003c.
+	// worstEscape is the largest factor by which JSON escaping grows a byte: "<" becomes \u003c.
 	worstEscape = 6
-	// maxBody is the most that the API takes as a body.
+	// maxBody is the API's bound for a body, in bytes.
 	maxBody = 1 << 20
 )
 
-// leavesNoRoom reports whether a delivery is so large that its attempts could not be recorded, or its body exceeds the bound of
-// the API.
+// leavesNoRoom reports whether the body exceeds the API's bound, or the delivery leaves too little room for the
+// record of its attempts.
 func leavesNoRoom(d *v1alpha1.PostbackDelivery) bool {
 	const room = maxStored - maxStatus
 	if len(d.Spec.Body) > maxBody {
 		return true
 	}
 	if len(d.Spec.Body)*worstEscape+maxRest < room {
-		return false // the usual case, for nothing
+		return false // return false // The body is usually small: skip the encoding.
 	}
 	encoded, err := json.Marshal(d)
 	return err != nil || len(encoded) > room

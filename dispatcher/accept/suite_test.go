@@ -55,7 +55,7 @@ func newAcceptor(t *testing.T, o Options) *Acceptor {
 	return a
 }
 
-// accepted has the events of a body accepted for the namespace acme.
+// accepted decodes a body and lets the Acceptor accept its events for the namespace acme.
 func accepted(t *testing.T, a *Acceptor, body string) Results {
 	t.Helper()
 	posted, err := event.Decode([]byte(body), testNow, func(int) string { return event.NewID() })

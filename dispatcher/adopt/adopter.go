@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package adopt adopts deliveries without an owner. A restore from a backup, or a move to another cluster, strips owner references
-// and UIDs, and as a rule the status.
+// Package adopt adopts deliveries without an owner. A restore from a backup, or a move to another cluster, strips
+// owner references and UIDs, and usually the status.
 package adopt
 
 import (
@@ -38,10 +38,11 @@ import (
 )
 
 const (
-	// statusGrace is the time before a delivery without a status is handled: a tool that restores the status writes it after
-	// the object.
+	// statusGrace is how long a delivery without a status is left alone: a restore tool writes the status after the
+	// object.
 	statusGrace = 30 * time.Second
-	// postbackGrace is how long an unfinished delivery with a record waits for its Postback, which is restored after it.
+	// postbackGrace is how long an unfinished delivery with attempts on record waits for its Postback, which may be
+	// restored later.
 	postbackGrace = 10 * time.Minute
 )
 
@@ -61,15 +62,15 @@ type Adopter struct {
 	Clock  clock.PassiveClock
 
 	mu sync.Mutex
-	// orphans are the deliveries whose Postback does not exist, by the key of that Postback.
+	// orphans are the deliveries that wait for a Postback to appear, by the key of that Postback.
 	orphans map[types.NamespacedName]map[types.NamespacedName]struct{}
 }
 
 // Owned reports whether a delivery has an owner. Every delivery that the operator makes has one.
 func Owned(d metav1.Object) bool { return metav1.GetControllerOfNoCopy(d) != nil }
 
-// Adopt brings a delivery without an owner one step further. It returns when to call it again, or 0 if nothing is left to do
-// until a Postback of the name appears. It reports false if the delivery is like any other.
+// Adopt takes a delivery without an owner one step further. It returns the time until the next call, or 0 if the
+// delivery needs none before a Postback of its name appears. It returns false if the delivery needs no adoption.
 func (a *Adopter) Adopt(ctx context.Context, key types.NamespacedName) (time.Duration, bool, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	if err := a.Client.Get(ctx, key, d); err != nil {
@@ -79,7 +80,7 @@ func (a *Adopter) Adopt(ctx context.Context, key types.NamespacedName) (time.Dur
 		return 0, false, nil
 	}
 	postback := types.NamespacedName{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
-	// The delivery waits before the routes are read, so that a route that appears in between finds it.
+	// Register the delivery before reading the routes, so that a route that appears in between finds it.
 	a.wait(postback, key)
 	target := a.routeOf(postback)
 	switch next := decide(d, target, a.Clock.Now()); {
@@ -102,7 +103,7 @@ func (a *Adopter) Adopt(ctx context.Context, key types.NamespacedName) (time.Dur
 	return 0, true, nil
 }
 
-// adopt replaces a delivery by one of the present Postback. Each step may be repeated.
+// adopt replaces the delivery by a copy that the present Postback owns. Each step may be repeated.
 func (a *Adopter) adopt(ctx context.Context, d *v1alpha1.PostbackDelivery, target *route.Route) error {
 	adopted := adopted(d, target)
 	status := adopted.Status
@@ -113,7 +114,7 @@ func (a *Adopter) adopt(ctx context.Context, d *v1alpha1.PostbackDelivery, targe
 	if err != nil {
 		return fmt.Errorf("adopt PostbackDelivery %s/%s: %w", d.Namespace, d.Name, err)
 	}
-	// One that has an attempt on record was posted again meanwhile, or adopted by an earlier pass.
+	// An attempt on record means that the event was posted again, or that an earlier pass adopted the delivery.
 	if adopted.Status.AttemptCount == 0 && !adopted.Status.Phase.Finished() {
 		adopted.Status = status
 		if err := a.Client.Status().Update(ctx, adopted, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
@@ -136,7 +137,7 @@ func (a *Adopter) routeOf(postback types.NamespacedName) *route.Route {
 	return nil
 }
 
-// PopWaiting returns, and forgets, the deliveries that wait for a Postback.
+// PopWaiting removes and returns the deliveries that wait for a Postback.
 func (a *Adopter) PopWaiting(postback types.NamespacedName) []types.NamespacedName {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -31,15 +31,16 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// decision is the action for a delivery without an owner. With neither park nor adopt, nothing happens until its Postback appears.
+// decision is the action for a delivery without an owner. Without park, adopt, regular and after, it stays until its
+// Postback appears.
 type decision struct {
-	// park writes a status, so that the delivery is not sent without a request.
+	// park writes a status, so that the delivery is sent only on request.
 	park bool
 	// adopt replaces the delivery by one of the present Postback.
 	adopt bool
-	// regular is true if the Postback is the original owner, so that the delivery needs no special action.
+	// regular is true if the present Postback is the original owner. The delivery then needs no adoption.
 	regular bool
-	// after is the time until the next check.
+	// after is the time until the next decision.
 	after time.Duration
 }
 
@@ -64,9 +65,8 @@ func decide(d *v1alpha1.PostbackDelivery, target *route.Route, now time.Time) de
 	return decision{park: true}
 }
 
-// nameOf returns the name of a delivery once it is adopted. One with a record has the name by which its event is known, so
-// that the event is a duplicate when it is posted again. One without a record has another, because its event has to be
-// delivered when it is posted again.
+// nameOf returns the name of a delivery after its adoption. With attempts on record it is the regular name of its
+// event, so a repeated post is a duplicate. Without them the name differs, so that a repeated post is delivered.
 func nameOf(d *v1alpha1.PostbackDelivery, target *route.Route) string {
 	uid := target.UID
 	if d.Status.AttemptCount == 0 {
@@ -75,7 +75,7 @@ func nameOf(d *v1alpha1.PostbackDelivery, target *route.Route) string {
 	return delivery.Name(v1alpha1.PostbackReference{Name: target.Name, UID: uid}, d.Spec.Event.ID)
 }
 
-// adopted returns the delivery of the present Postback in place of one without an owner, with its record.
+// adopted returns a copy of the delivery that the present Postback owns, with the record of its attempts.
 func adopted(d *v1alpha1.PostbackDelivery, target *route.Route) *v1alpha1.PostbackDelivery {
 	spec := d.Spec
 	spec.PostbackRef = v1alpha1.PostbackReference{Name: target.Name, UID: target.UID}
@@ -88,7 +88,7 @@ func adopted(d *v1alpha1.PostbackDelivery, target *route.Route) *v1alpha1.Postba
 	}
 	a.Status = *d.Status.DeepCopy()
 	for i := range a.Status.Attempts {
-		// Generations of the Postback from before say nothing about the endpoint of the present one.
+		// The generations belong to the former Postback and say nothing about the present endpoint.
 		a.Status.Attempts[i].PostbackGeneration = 0
 	}
 	if delivered := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.DeliveredCondition); delivered != nil &&
@@ -101,13 +101,13 @@ func adopted(d *v1alpha1.PostbackDelivery, target *route.Route) *v1alpha1.Postba
 const restoredMessage = "The delivery was restored from a backup. Nothing is sent by itself, because the endpoint may have the event already. " +
 	"Annotate it with " + v1alpha1.RedeliverAnnotation + " to send it."
 
-// park finishes a delivery: its condition has the reason, and it is sent only on request.
+// park makes a delivery Failed, with the reason in its conditions. It is sent only on request.
 func park(d *v1alpha1.PostbackDelivery, target *route.Route, now time.Time) {
 	status := &d.Status
 	status.Phase, status.NextAttemptTime, status.ObservedGeneration = v1alpha1.DeliveryFailed, nil, d.Generation
 	status.CompletionTime = ptr.To(metav1.NewMicroTime(now))
 	if status.AttemptCount == 0 {
-		// Requests from before the backup may have been answered, and are not made again.
+		// An earlier replica may have handled these requests before the backup: do not repeat them.
 		if token := d.Annotations[v1alpha1.RedeliverAnnotation]; token != "" {
 			status.LastHandledRedeliver = v1alpha1.HandledToken(token)
 		}

@@ -44,54 +44,54 @@ import (
 	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
-// ErrInFlight says that this replica is making an attempt of the same delivery at this moment.
+// ErrInFlight means that an attempt of the same delivery is in flight in this replica.
 var ErrInFlight = errors.New("an attempt of this delivery is in flight")
 
-// Cause says why an attempt is made, where that matters for the log.
+// Cause says why an attempt is made.
 type Cause struct {
-	// Request identifies the request for the attempt.
+	// Request identifies the request of a user for this attempt.
 	Request delivery.Request
-	// TakenOver says that the attempt was another replica's, which has recorded none in its time.
+	// TakenOver is true if another replica recorded no attempt in its time, and this one takes over.
 	TakenOver bool
 }
 
-// takenOverNote is in the message of an attempt that was taken over: the endpoint may have received one request more than the
-// record shows.
+// takenOverNote is part of the message of a takeover: the endpoint may have received one request more than the record
+// shows.
 const takenOverNote = "made by another replica, because the first one was busy or gone and recorded no attempt " +
 	"in its time; the endpoint may have received the event before"
 
 const deliverAction = "Deliver"
 
-// Attempter makes attempts, at most one of a delivery at a time. It is safe for concurrent use.
+// Attempter makes attempts, and at most one of each delivery at a time. It is safe for concurrent use.
 type Attempter struct {
 	Sender   *send.Sender
 	Recorder *delivery.Recorder
 	Events   events.EventRecorder
-	// Traces, if it is there, gets a span of each attempt.
+	// Traces records a span of each attempt. It may be nil.
 	Traces *trace.Traces
-	// Traffic, if it is there, counts each recorded attempt.
+	// Traffic counts each recorded attempt. It may be nil.
 	Traffic *traffic.Counter
 
 	mu       sync.Mutex
 	inFlight map[types.NamespacedName]struct{}
 }
 
-// Record changes a delivery by apply and writes that down, as delivery.Recorder does.
+// Record applies a change to a delivery and stores the result, as delivery.Recorder does.
 type Record func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error)
 
-// Attempt sends a delivery to the endpoint of a route, records how that ended, and returns the delivery as recorded. It
-// returns ErrInFlight, having done nothing, if this replica is attempting the same delivery already, and
+// Attempt sends a delivery to the endpoint of a route, records the outcome, and returns the delivery as recorded. It
+// returns ErrInFlight, without an effect, if an attempt of the delivery is in flight in this replica, and
 // delivery.ErrGone if the delivery was deleted meanwhile.
 //
-// A begun attempt is finished and recorded even if its caller is no longer wanted, because the endpoint has seen it.
-// ctx should end only when the process has to. sent is called in between, with the result of the request.
+// An attempt, once begun, is recorded even if nobody waits for it any more, because the endpoint has seen it. ctx
+// should end only when the process must. Attempt calls sent with the result before it records it.
 func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error) {
 	return a.AttemptWith(ctx, d, r, cause, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 		return a.Recorder.Record(ctx, d, apply)
 	})
 }
 
-// AttemptWith is Attempt for a delivery that is recorded in another way.
+// AttemptWith is Attempt with another store of the record than the PostbackDelivery.
 func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt), write Record) (*v1alpha1.PostbackDelivery, error) {
 	key := client.ObjectKeyFromObject(d)
 	if !a.begin(key) {
@@ -138,7 +138,7 @@ func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDeliver
 	return recorded, nil
 }
 
-// InFlight reports whether an attempt of a delivery is being made, or recorded.
+// InFlight reports whether an attempt of a delivery is in flight or being recorded.
 func (a *Attempter) InFlight(d types.NamespacedName) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -146,7 +146,7 @@ func (a *Attempter) InFlight(d types.NamespacedName) bool {
 	return ok
 }
 
-// noteTakeover puts the note in front of a message, which may lose its end.
+// noteTakeover puts takenOverNote in front of a message, whose end is cut at the bound of the API.
 func noteTakeover(message string) string {
 	if message == "" {
 		return takenOverNote
@@ -155,10 +155,10 @@ func noteTakeover(message string) string {
 	return strings.ToValidUTF8(message[:min(len(message), v1alpha1.MaxMessage)], "")
 }
 
-// lastWrite is how long a record may still take once ctx has ended.
+// lastWrite is the time left to record an attempt after ctx has ended.
 const lastWrite = 3 * time.Second
 
-// EndLater returns a context that ends a while after its parent.
+// EndLater returns a context that ends a grace after its parent.
 func EndLater(parent context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
 	stop := context.AfterFunc(parent, func() { time.AfterFunc(grace, cancel) })
@@ -168,8 +168,8 @@ func EndLater(parent context.Context, grace time.Duration) (context.Context, con
 	}
 }
 
-// entered returns the phase that a delivery entered by an attempt, or "" if it stayed in its phase. In a new round it enters its
-// phase again.
+// entered returns the phase that an attempt gave a delivery, or "" if the phase is the same as before. In a new round
+// each phase counts as new.
 func entered(before *v1alpha1.PostbackDeliveryStatus, after *v1alpha1.PostbackDelivery) v1alpha1.DeliveryPhase {
 	sameRound := before.Round.StartTime.Equal(after.Status.Round.StartTime)
 	if before.Phase == after.Status.Phase && before.AttemptCount < after.Status.AttemptCount && sameRound {
@@ -195,8 +195,8 @@ func (a *Attempter) announce(r *route.Route, after *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// announceUnrecorded makes known that the API server refuses the record of an attempt, with its words: the delivery shows none
-// of it.
+// announceUnrecorded emits a Kubernetes Event with the message of the API server that refuses the record of an
+// attempt, because the delivery does not show the attempt.
 func (a *Attempter) announceUnrecorded(r *route.Route, err error) {
 	if !errors.Is(err, delivery.ErrUnrecordable) {
 		return

@@ -32,17 +32,18 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// FirstAttemptWindow is the time, from storing a delivery, within which its replica may begin the first attempt.
+// FirstAttemptWindow is how long after storing a delivery its replica may begin the first attempt.
 // The elected replica takes over after the window, the timeout of the Postback, and a grace.
 const FirstAttemptWindow = 5 * time.Second
 
 // Routes finds the route of a delivery.
 type Routes interface {
-	// Of returns nil if there is none.
+	// Of returns nil if the delivery has no route.
 	Of(namespace string, postback v1alpha1.PostbackReference) *route.Route
 }
 
-// First makes the first attempts of the deliveries that this replica has stored, from memory.
+// First makes the first attempts of the deliveries that this replica stored. It keeps them in memory, not in the API
+// server's queue.
 type First struct {
 	Attempter *Attempter
 	Routes    Routes
@@ -50,8 +51,8 @@ type First struct {
 	Clock     clock.PassiveClock
 }
 
-// Admit implements intake.FirstAttempts. It leaves a delivery to the elected replica if this one cannot begin it at
-// once, its Postback is not Enabled, or only one replica can enforce its limits.
+// Admit implements intake.FirstAttempts. It leaves a delivery to the elected replica if the lane cannot begin it at
+// once, the Postback is not Enabled, or only one replica can enforce its limits.
 func (f *First) Admit(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 	if r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
 		return nil

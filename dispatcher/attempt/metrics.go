@@ -46,7 +46,7 @@ func observe(a v1alpha1.Attempt) {
 	duration.Observe(max(a.Duration.Seconds(), 0))
 }
 
-// observePhase counts a delivery that has entered a phase.
+// observePhase counts a delivery that entered a phase.
 func observePhase(d *v1alpha1.PostbackDelivery) {
 	deliveries.WithLabelValues(string(d.Status.Phase)).Inc()
 	asked := d.Status.LastHandledRedeliver != "" || d.Status.LastHandledRedeliverFromPostback != ""

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package decode reads the events of a body by its headers: events in JSON, and CloudEvents in each JSON mode. The answer to a
-// producer is left to the doors.
+// Package decode decodes the events of a request body according to its headers: JSON events, and CloudEvents in each
+// JSON mode. The doors write the answer.
 package decode
 
 import (
@@ -35,24 +35,24 @@ const (
 	batchType      = "application/cloudevents-batch+json"
 	cePrefix       = "Ce-"
 
-	// IdempotencyKey is the header by which events without ids get the same ids each time they are sent.
+	// IdempotencyKey is the header that gives events without ids the same ids each time they are posted.
 	IdempotencyKey    = "Idempotency-Key"
 	maxIdempotencyKey = 255
 )
 
-// AcceptedTypes are the types that may be posted, for the header Accept-Post.
+// AcceptedTypes are the accepted media types, for the header Accept-Post.
 const AcceptedTypes = "application/json, " + structuredType + ", " + batchType
 
-// Decoder reads the events of a body.
+// Decoder decodes the events of a body.
 type Decoder struct {
-	// Decode returns the events of a body that came now. Its error is that of package event.
+	// Decode returns the events of a body that arrived at a time. Its error is one of package event.
 	Decode func(body []byte, now time.Time) ([]event.Posted, error)
-	// CloudEvents is true if the producer speaks CloudEvents.
+	// CloudEvents is true if the producer sends CloudEvents.
 	CloudEvents bool
 }
 
-// New returns the decoder for a header. The error is an *UnsupportedError, an *InvalidKeyError, or another one for invalid
-// attributes of a CloudEvent.
+// New returns the Decoder that a header asks for. The error is an *UnsupportedError, an *InvalidKeyError, or an error
+// about the attributes of a CloudEvent.
 func New(header textproto.MIMEHeader, namespace string) (*Decoder, error) {
 	if len(header.Values("Content-Type")) > 1 {
 		return nil, unsupported()
@@ -70,7 +70,7 @@ func New(header textproto.MIMEHeader, namespace string) (*Decoder, error) {
 			return event.DecodeCloudEvents(body, mediaType == batchType, now)
 		}}, nil
 	case strings.HasPrefix(mediaType, "application/cloudevents"):
-		return nil, unsupported() // another format than JSON
+		return nil, unsupported() // return nil, unsupported() // CloudEvents in another format than JSON.
 	case IsBinary(header) && (isJSON || contentType == ""):
 		return binaryDecoder(header)
 	case mediaType != "application/json":
@@ -85,7 +85,7 @@ func New(header textproto.MIMEHeader, namespace string) (*Decoder, error) {
 	}}, nil
 }
 
-// UnsupportedError reports a body of another type than JSON in UTF-8.
+// UnsupportedError reports a media type other than JSON in UTF-8.
 type UnsupportedError struct{}
 
 func (*UnsupportedError) Error() string {
@@ -94,15 +94,15 @@ func (*UnsupportedError) Error() string {
 
 func unsupported() error { return &UnsupportedError{} }
 
-// InvalidKeyError reports an Idempotency-Key that is not valid, or more than one.
+// InvalidKeyError reports an invalid Idempotency-Key, or more than one.
 type InvalidKeyError struct{}
 
 func (*InvalidKeyError) Error() string {
 	return fmt.Sprintf("Send one %s of 1 to %d printable ASCII characters, or none.", IdempotencyKey, maxIdempotencyKey)
 }
 
-// IsBinary reports whether a header has any required attribute of a CloudEvent. With one of them, an error names
-// the other missing attributes, and not the fields of another kind of event.
+// IsBinary reports whether a header has any required attribute of a CloudEvent. One is enough: an error then names
+// the missing attributes of a CloudEvent, not the fields of an event.
 func IsBinary(header textproto.MIMEHeader) bool {
 	for _, name := range []string{"Ce-Specversion", "Ce-Id", "Ce-Source", "Ce-Type"} {
 		if len(header.Values(name)) > 0 {
@@ -136,8 +136,9 @@ func binaryDecoder(header textproto.MIMEHeader) (*Decoder, error) {
 	}}, nil
 }
 
-// headerValue returns the value of an attribute in a header: without quotes around it, and percent-decoded (HTTP protocol
-// binding of CloudEvents 1.0, 3.1.3.2). A percent sign that encodes nothing stays, because some producers do not encode.
+// headerValue returns the value of a CloudEvents attribute in a header, unquoted and percent-decoded (HTTP protocol
+// binding of CloudEvents 1.0, 3.1.3.2). An invalid percent escape stays as it is, because some producers do not
+// encode.
 func headerValue(text string) string {
 	if len(text) > 1 && strings.HasPrefix(text, `"`) && strings.HasSuffix(text, `"`) {
 		text = unquoted(text[1 : len(text)-1])
@@ -149,7 +150,7 @@ func headerValue(text string) string {
 	return decoded
 }
 
-// unquoted takes the backslash from each quoted pair (RFC 9110, 5.6.4).
+// unquoted removes the backslash of each quoted pair (RFC 9110, 5.6.4).
 func unquoted(text string) string {
 	var b strings.Builder
 	escaped := false
@@ -164,8 +165,8 @@ func unquoted(text string) string {
 	return b.String()
 }
 
-// idMaker returns what makes the ids of events that come without one. With an Idempotency-Key they depend on it, the
-// namespace and the event's place, so that sending the request again gives the same ids.
+// idMaker returns a function that makes the ids of events without one. With an Idempotency-Key, an id is derived from
+// the key, the namespace and the index of the event, so a repeated request gets the same ids.
 func idMaker(header textproto.MIMEHeader, namespace string) (func(index int) string, error) {
 	keys := header.Values(IdempotencyKey)
 	if len(keys) == 0 {
@@ -180,5 +181,5 @@ func idMaker(header textproto.MIMEHeader, namespace string) (func(index int) str
 	}, nil
 }
 
-// NotPrintable reports a character that is not printable ASCII.
+// NotPrintable reports whether a character is not printable ASCII.
 func NotPrintable(r rune) bool { return r < ' ' || r > '~' }

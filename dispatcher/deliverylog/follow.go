@@ -27,21 +27,21 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// followed is the number of messages that are fetched ahead for a follower of the log.
+// followed is the number of messages that a follower prefetches.
 const followed = 100
 
 // followRest is the pause after a message could not be fetched.
 const followRest = 200 * time.Millisecond
 
-// checkEvery is the interval of checks that the log is still the same stream.
+// checkEvery is the time between two checks that the log is still the same stream.
 const checkEvery = 3 * time.Second
 
-// errAnew means that the log was made anew: earlier sequences mean nothing in it.
+// errAnew means that the log was recreated, so sequences of the former log are void.
 var errAnew = errors.New("the log was made anew")
 
-// Follow calls tell for each message after a sequence, in the order of the log, with d nil if the query does not select it. It
-// ends when ctx ends or tell fails. It survives a lost server; if the log was made anew, it continues from the beginning of the
-// new one.
+// Follow calls tell for each message after a sequence, in the order of the log; d is nil if the query does not select
+// the message. Follow ends when ctx ends or tell fails. It survives a lost connection. If the log was recreated, it
+// continues from the start of the new log.
 func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(sequence uint64, d *v1alpha1.PostbackDelivery) error) error {
 	filter, some := r.filter(q)
 	if !some {
@@ -67,13 +67,14 @@ func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(se
 // follower follows one log.
 type follower struct {
 	reader *Reader
-	// created is the creation time of the log, sequence the newest that was reported, checked the time of the last check.
+	// created is the creation time of the log, sequence the newest sequence passed to tell, checked the time of the
+	// last check.
 	created  time.Time
 	sequence uint64
 	checked  time.Time
 }
 
-// follow returns errAnew if the log is another one than before.
+// follow passes the messages to tell. It returns errAnew if the log was recreated.
 func (f *follower) follow(ctx context.Context, filter string, tell func(*jetstream.RawStreamMsg) error) error {
 	if err := f.check(ctx); err != nil {
 		return err
@@ -111,7 +112,7 @@ func (f *follower) follow(ctx context.Context, filter string, tell func(*jetstre
 	}
 }
 
-// next returns the next message, or nil if there was none for a while.
+// next returns the next message, or nil if none arrives within checkEvery.
 func (f *follower) next(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
 	waiting, cancel := context.WithTimeout(ctx, checkEvery)
 	defer cancel()
@@ -122,7 +123,7 @@ func (f *follower) next(ctx context.Context, messages jetstream.MessagesContext)
 	case errors.Is(err, jetstream.ErrMsgIteratorClosed):
 		return nil, unavailable(err)
 	case err != nil && waiting.Err() == nil:
-		// The consumer makes itself anew; what it says meanwhile is no end.
+		// An ordered consumer recreates itself after an error, so the error is not final.
 		rest(ctx, followRest)
 	}
 	if time.Since(f.checked) >= checkEvery {
@@ -136,7 +137,7 @@ func (f *follower) next(ctx context.Context, messages jetstream.MessagesContext)
 	return m, nil
 }
 
-// check returns errAnew if the log is not the one that is followed.
+// check returns errAnew if the log was recreated.
 func (f *follower) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, maxScanTime)
 	defer cancel()

@@ -14,12 +14,12 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package deliverylog reads the delivery log: the stream into which the JetStream intake writes each delivery that
-// succeeds in its first attempt. It returns PostbackDeliveries in the form of the API server.
+// Package deliverylog reads the delivery log: the stream to which the JetStream intake publishes each delivery whose
+// first attempt succeeded. It returns PostbackDeliveries in the form of the API server.
 //
-// A log may hold many millions of entries. List therefore searches backwards from the newest, in windows that grow while they
-// hold too little. The server selects Postback and namespace by subject. The package filters other fields, such as the type of
-// an event, within bounds. A page may then be short, and names the continuation.
+// A log may hold many millions of entries. List therefore searches backwards from the newest entry, in windows that
+// grow while they hold few entries. The server selects Postback and namespace by subject. The package filters other
+// fields, such as the type of an event, within bounds. A page may then be short, and says where the next one begins.
 package deliverylog
 
 import (
@@ -41,28 +41,28 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// Bounds of one page.
+// These constants bound one page.
 const (
-	// MaxLimit is how many deliveries a page holds at most.
+	// MaxLimit is the largest number of deliveries on a page.
 	MaxLimit = 500
-	// maxScanned bounds the messages that are scanned for a page, maxScannedBytes their bytes, and maxScanTime the time.
+	// maxScanned, maxScannedBytes and maxScanTime bound the messages scanned for a page, their bytes and the time.
 	maxScanned      = 5000
 	maxScannedBytes = 16 << 20
 	maxScanTime     = 3 * time.Second
-	// maxSubjects is how many subjects the server looks up at once.
+	// maxSubjects is the number of subjects in one lookup.
 	maxSubjects = 500
 )
 
 // ErrUnavailable means that the log could not be read, so its content is unknown.
 var ErrUnavailable = errors.New("the delivery log cannot be read")
 
-// Routes are the Postbacks that exist.
+// Routes finds the routes of existing Postbacks.
 type Routes interface {
 	// Get returns the route of a Postback, or nil.
 	Get(postback types.UID) *route.Route
 	// Of returns the route of a Postback of a namespace, or nil.
 	Of(namespace string, postback v1alpha1.PostbackReference) *route.Route
-	// In returns those of a namespace, in no order.
+	// In returns the routes of a namespace, unsorted.
 	In(namespace string) []*route.Route
 }
 
@@ -70,36 +70,36 @@ type Routes interface {
 type Reader struct {
 	JetStream jetstream.JetStream
 	Names     message.Names
-	// Routes bound what is shown to the Postbacks that exist: one that was deleted takes its log with it, so that nobody
-	// who makes a namespace or a Postback of the same name reads what was somebody else's.
+	// Routes restrict the log to existing Postbacks. A later namespace or Postback of the same name therefore does
+	// not expose the log of its predecessor.
 	Routes Routes
 }
 
 // Query selects deliveries. The zero value selects all.
 type Query struct {
-	// Namespace is theirs; "" means all.
+	// Namespace of the deliveries; "" means all.
 	Namespace string
-	// Postback is the name of the one that they are for; "" means any. It needs a namespace.
+	// Postback is the name of their Postback; "" means any. It requires Namespace.
 	Postback string
-	// EventType and EventID are those of their event; "" means any.
+	// EventType and EventID of their event; "" means any.
 	EventType, EventID string
-	// Prefix is how the event's id or the delivery's name begins.
+	// Prefix of the event's id or of the delivery's name.
 	Prefix string
-	// Since is the time from which on they were stored.
+	// Since excludes deliveries that were stored earlier.
 	Since time.Time
 }
 
-// Page is a part of the log, the newest first.
+// Page is a part of the log, newest first.
 type Page struct {
 	Deliveries []*v1alpha1.PostbackDelivery
-	// Before is the number from which the next page continues, or 0 if there is no next page.
+	// Before is the sequence at which the next page ends, exclusively, or 0 if there is no next page.
 	Before uint64
-	// Newest is the number of the log's newest message: Follow continues from it.
+	// Newest is the newest sequence of the log: Follow continues from it.
 	Newest uint64
 }
 
-// List returns the newest deliveries that a query selects before a sequence, or the newest of all if that is 0. There may be
-// fewer than the limit although the page says that there are more.
+// List returns the newest selected deliveries before a sequence; 0 means the end of the log. The page may be shorter
+// than limit although Before says that more follow.
 func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxScanTime+time.Second)
 	defer cancel()
@@ -109,7 +109,7 @@ func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (P
 	}
 	p := Page{Newest: state.LastSeq}
 	if q.EventID != "" {
-		// The names of its deliveries follow from its id.
+		// The delivery names follow from the event's id.
 		p.Deliveries, err = r.event(ctx, q)
 		return p, err
 	}
@@ -128,7 +128,7 @@ func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (P
 			return true
 		}
 		if !q.Since.IsZero() && m.Time.Before(q.Since) {
-			// It is logged after it was stored, so no earlier one was stored since.
+			// An entry is logged after its delivery was stored, so all earlier entries were stored before Since, too.
 			pass.ended = true
 			return false
 		}
@@ -143,11 +143,11 @@ func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (P
 	return p, err
 }
 
-// Get returns a delivery by its name, or nil if there is none.
+// Get returns the delivery of a name, or nil if the log has none.
 func (r *Reader) Get(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error) {
 	postback, _, ok := cutLast(name, "-")
 	if !ok || len(validation.IsDNS1123Subdomain(name)) > 0 {
-		return nil, nil // A wildcard of subjects is no name.
+		return nil, nil // return nil, nil // A wildcard of NATS subjects is not a name.
 	}
 	for _, known := range r.Routes.In(namespace) {
 		if known.Name != postback {
@@ -162,7 +162,7 @@ func (r *Reader) Get(ctx context.Context, namespace, name string) (*v1alpha1.Pos
 	return nil, nil
 }
 
-// cutLast cuts a text at the last separator.
+// cutLast splits a text at its last separator.
 func cutLast(text, separator string) (before, after string, found bool) {
 	i := strings.LastIndex(text, separator)
 	if i < 0 {
@@ -171,7 +171,7 @@ func cutLast(text, separator string) (before, after string, found bool) {
 	return text[:i], text[i+len(separator):], true
 }
 
-// event returns the deliveries of an event that a query selects.
+// event returns the selected deliveries of the event q.EventID.
 func (r *Reader) event(ctx context.Context, q Query) ([]*v1alpha1.PostbackDelivery, error) {
 	var subjects []string
 	for _, known := range r.Routes.In(q.Namespace) {
@@ -190,7 +190,7 @@ func (r *Reader) event(ctx context.Context, q Query) ([]*v1alpha1.PostbackDelive
 	return taken, err
 }
 
-// last returns the newest delivery of each subject that has one.
+// last returns the newest delivery of each subject, without the subjects that have none.
 func (r *Reader) last(ctx context.Context, subjects []string) ([]*v1alpha1.PostbackDelivery, error) {
 	var found []*v1alpha1.PostbackDelivery
 	for len(subjects) > 0 {
@@ -215,7 +215,7 @@ func (r *Reader) last(ctx context.Context, subjects []string) ([]*v1alpha1.Postb
 	return found, nil
 }
 
-// Newest returns the sequence of the log's newest message.
+// Newest returns the newest sequence of the log.
 func (r *Reader) Newest(ctx context.Context) (uint64, error) {
 	state, err := r.state(ctx)
 	if err != nil {
@@ -234,7 +234,7 @@ func (r *Reader) state(ctx context.Context) (*jetstream.StreamState, error) {
 
 func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
 
-// filter returns the subject of the messages that a query may select. some is false if no message can match.
+// filter returns the narrowest subject that covers a query. some is false if no message can match.
 func (r *Reader) filter(q Query) (subject string, some bool) {
 	if q.Namespace == "" {
 		return r.Names.AllLog(), true
@@ -250,7 +250,7 @@ func (r *Reader) filter(q Query) (subject string, some bool) {
 	return "", false
 }
 
-// decode returns the delivery of a message, or nil if it is of a Postback that is there no more, or of another form.
+// decode returns the delivery of a message, or nil if its Postback is gone or the message has another form.
 func (r *Reader) decode(m *jetstream.RawStreamMsg) *v1alpha1.PostbackDelivery {
 	d, err := r.Names.ParseLog(m.Subject, m.Header, m.Data)
 	if err != nil || r.Routes.Of(d.Namespace, d.Spec.PostbackRef) == nil {
@@ -260,7 +260,7 @@ func (r *Reader) decode(m *jetstream.RawStreamMsg) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// selects reports whether a query selects a delivery, as far as its subject does not say.
+// selects checks the fields of a query that the subject does not cover.
 func (q Query) selects(d *v1alpha1.PostbackDelivery) bool {
 	return (q.EventType == "" || q.EventType == d.Spec.Event.Type) &&
 		(q.EventID == "" || q.EventID == d.Spec.Event.ID) &&

@@ -23,8 +23,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// BenchmarkList shows how long a page takes of a log of many deliveries, and that the least of its Postbacks, whose few are
-// the oldest, has them shown.
+// BenchmarkList measures List on a log of many deliveries. It also checks that List finds the few oldest ones, of the
+// least busy Postback.
 func BenchmarkList(b *testing.B) {
 	const rare, postbacks, limit = 10, 100, 50
 	for _, n := range []int{10_000, 1_000_000} {

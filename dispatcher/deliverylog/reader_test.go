@@ -26,7 +26,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// all pages through what a query selects.
+// all collects the names of all selected deliveries, page by page.
 func (s *suite) all(t *testing.T, q Query, limit int) (names []string, pages int) {
 	t.Helper()
 	before := uint64(0)
@@ -54,7 +54,7 @@ func reversed(names ...[]string) []string {
 	return all
 }
 
-// A Postback whose few deliveries stand far back, before and among those of a busy one, costs a few requests.
+// A Postback with a few old deliveries, before and among those of a busy Postback, takes only a few requests to list.
 func TestListFindsTheFewAmongTheMany(t *testing.T) {
 	s := newSuite(t)
 	busy, quiet, other := s.postback("acme", "busy"), s.postback("acme", "quiet"), s.postback("globex", "busy")
@@ -121,7 +121,7 @@ func TestGetAndEvent(t *testing.T) {
 	}
 }
 
-// A new Postback or namespace of the same name must not expose the log of its predecessor.
+// A new Postback or namespace does not expose the log of its predecessor of the same name.
 func TestADeletedPostbackTakesItsLogWithIt(t *testing.T) {
 	s := newSuite(t)
 	crm := s.postback("acme", "crm")
@@ -170,7 +170,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// A follower of a lost log gets every entry of the log that replaces it, in order, also from a sequence of the lost one.
+// A follower of a lost log gets every entry of its replacement in order, even when it follows from a sequence of the
+// lost log.
 func TestFollowALogMadeAnew(t *testing.T) {
 	s := newSuite(t)
 	crm := s.postback("acme", "crm")

@@ -29,32 +29,33 @@ import (
 )
 
 const (
-	// windowMessages is how many messages of a window are read at most, and windowBytes how many bytes.
+	// windowMessages and windowBytes bound the messages of one window.
 	windowMessages = 256
 	windowBytes    = 4 << 20
-	// firstWindow is how many numbers the first window spans, growth by how much the next one is wider or narrower.
+	// firstWindow is the number of sequences in the first window, growth the factor between the widths of two
+	// windows.
 	firstWindow = 128
 	growth      = 4
-	// sparse is the width of a window from which on it is asked how much there is at all: each window costs the server a walk
-	// through all of the log that is newer.
+	// sparse is the window width from which ask estimates the number of messages first: for each window, the server
+	// walks through all newer messages.
 	sparse = 8192
 )
 
-// scan reads the messages of a subject backwards, within the bounds of a page.
+// scan reads the messages of a subject from the newest to the oldest, within the bounds of a page.
 type scan struct {
 	reader *Reader
 	filter string
-	// first is the number of the stream's first message.
+	// first is the first sequence of the stream, or of the subject once ask has found it.
 	first uint64
 	until time.Time
-	// ended is set once nothing older is wanted, asked once ask was called.
+	// ended is true once the caller wants nothing older, asked once ask was called.
 	ended, asked bool
 
 	seen, bytes int
 }
 
-// backwards shows the messages before a sequence, the newest first, until show wants no more. It returns the sequence before which
-// to continue, or 0 if there are no more messages.
+// backwards passes the messages before a sequence to show, newest first, until show returns false. It returns the
+// sequence to continue before, or 0 if no message is left.
 func (s *scan) backwards(ctx context.Context, before uint64, show func(*jetstream.RawStreamMsg) (more bool)) (uint64, error) {
 	width := uint64(firstWindow)
 	for before > s.first {
@@ -77,7 +78,7 @@ func (s *scan) backwards(ctx context.Context, before uint64, show func(*jetstrea
 			return 0, err
 		}
 		if !whole && before-from > 1 {
-			// There is more than is read at a time, and the newest are missing.
+			// The window holds more than one read returns, and the newest messages are missing: try a narrower one.
 			width = max((before-from)/growth, 1)
 			continue
 		}
@@ -100,8 +101,8 @@ func (s *scan) backwards(ctx context.Context, before uint64, show func(*jetstrea
 	return before, nil
 }
 
-// ask finds the oldest message of the subject, where the log begins then, and reports whether one window can hold all messages
-// before a sequence. The server does not answer for more than a thousand.
+// ask raises first to the oldest message of the subject, and reports whether one window can hold all messages before
+// a sequence. Above about a thousand messages the server answers 413, and ask returns false.
 func (s *scan) ask(ctx context.Context, before uint64) (few bool, err error) {
 	s.asked = true
 	oldest, err := jetstreamext.GetLastMsgsFor(ctx, s.reader.JetStream, s.reader.Names.LogStream(), []string{s.filter},
@@ -130,10 +131,10 @@ func (s *scan) exhausted() bool {
 	return s.seen >= maxScanned || s.bytes >= maxScannedBytes || time.Now().After(s.until)
 }
 
-// window returns the messages from one number up to another, the oldest first. whole is false if there are more than are
-// read at a time.
+// window returns the messages with sequences in [from, before), oldest first. whole is false if one read does not
+// hold all of them.
 func (s *scan) window(ctx context.Context, from, before uint64) (messages []*jetstream.RawStreamMsg, whole bool, err error) {
-	// One more than there can be shows that the end was reached.
+	// A request for one more message than fits shows whether the end was reached.
 	most := int(min(before-from, windowMessages)) + 1
 	batch, err := jetstreamext.GetBatch(ctx, s.reader.JetStream, s.reader.Names.LogStream(), most,
 		jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchSubject(s.filter), jetstreamext.GetBatchMaxBytes(windowBytes))

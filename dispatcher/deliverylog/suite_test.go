@@ -70,7 +70,7 @@ func (s *suite) postback(namespace, name string) *route.Route {
 	return r
 }
 
-// log logs n deliveries of a Postback.
+// log publishes n deliveries of a Postback to the log and waits until they are stored.
 func (s *suite) log(t testing.TB, r *route.Route, eventType string, n int) (logged []string) {
 	t.Helper()
 	logged = s.publish(t, r, eventType, n)
@@ -78,7 +78,7 @@ func (s *suite) log(t testing.TB, r *route.Route, eventType string, n int) (logg
 	return logged
 }
 
-// publish does, and does not wait.
+// publish publishes n deliveries of a Postback without waiting.
 func (s *suite) publish(t testing.TB, r *route.Route, eventType string, n int) (logged []string) {
 	t.Helper()
 	for range n {
@@ -102,7 +102,7 @@ func (s *suite) publish(t testing.TB, r *route.Route, eventType string, n int) (
 	return logged
 }
 
-// published waits until all that was logged is stored.
+// published waits until the stream has stored all published deliveries.
 func (s *suite) published(t testing.TB) {
 	t.Helper()
 	select {
