@@ -29,14 +29,14 @@ import (
 	"syscall"
 )
 
-// maxConnectHeader bounds the header of a proxy's answer.
+// maxConnectHeader bounds the header of the proxy's response, in bytes.
 const maxConnectHeader = 64 << 10
 
-// httpConnect asks an HTTP proxy for a tunnel (RFC 9110, section 9.3.6). It is used for http endpoints as well: if the
-// proxy passed requests on instead, nobody could tell its answers from the endpoint's.
+// httpConnect asks an HTTP proxy for a tunnel (RFC 9110, section 9.3.6). It serves http endpoints as well: if the
+// proxy forwarded the requests, its responses would look like the endpoint's.
 func httpConnect(conn net.Conn, t target, user, password string) (net.Conn, error) {
 	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: t.String()}, Host: t.String(), Header: http.Header{}}
-	// Without this, net/http says that it is a Go-http-client.
+	// An empty value keeps net/http from sending "Go-http-client".
 	request.Header.Set("User-Agent", "")
 	if user != "" {
 		credentials := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
@@ -57,7 +57,7 @@ func httpConnect(conn net.Conn, t target, user, password string) (net.Conn, erro
 	}
 	address := t.addrPort()
 	if reader.Buffered() > 0 {
-		// The endpoint does not speak first, but a proxy may send its bytes early.
+		// The endpoint does not speak first, but a proxy may send its bytes early: the tunnel must not lose them.
 		early, _ := reader.Peek(reader.Buffered())
 		return newTunnel(&unread{Conn: conn, early: append([]byte(nil), early...)}, address), nil
 	}
@@ -66,7 +66,8 @@ func httpConnect(conn net.Conn, t target, user, password string) (net.Conn, erro
 
 var errMalformed = errors.New("its answer is malformed")
 
-// unquoted keeps the errors of the connection. Those of net/http quote the answer, which may repeat the credentials.
+// unquoted returns errors of the connection unchanged and replaces those of net/http, which quote the response and
+// thus perhaps the credentials.
 func unquoted(err error) error {
 	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
@@ -74,8 +75,8 @@ func unquoted(err error) error {
 	return errMalformed
 }
 
-// judgeConnect distinguishes faults of the proxy from those of the endpoint: a proxy answers 502, 503 or 504 if it
-// cannot reach the endpoint.
+// judgeConnect separates faults of the proxy from those of the endpoint. A proxy answers 502, 503 or 504 if it cannot
+// reach the endpoint.
 func judgeConnect(code int) error {
 	said := fmt.Sprintf("%d %s", code, http.StatusText(code))
 	switch {
@@ -94,7 +95,7 @@ func judgeConnect(code int) error {
 	}
 }
 
-// unread is a connection with some bytes that were read already.
+// unread is a connection that first returns bytes that were read too early.
 type unread struct {
 	net.Conn
 	early []byte

@@ -28,18 +28,18 @@ import (
 
 const (
 	keepAlive = 30 * time.Second
-	// stagger is how long an address has before the next is tried beside it (RFC 8305, section 5).
+	// stagger is the time after which the next address is tried as well (RFC 8305, section 5).
 	stagger = 300 * time.Millisecond
-	// maxAddresses of a name are tried, so that an answer of the DNS cannot make one attempt into a scan.
+	// maxAddresses bounds the tried addresses of a name, so that a DNS response cannot turn an attempt into a scan.
 	maxAddresses = 8
-	// maxDial bounds a connection for which no deadline was set. It is the longest spec.timeout.
+	// maxDial bounds a dial without a deadline. It is the longest spec.timeout.
 	maxDial = 30 * time.Second
 )
 
 type deadlineKey struct{}
 
-// WithDialDeadline returns a context that makes connections end with it even where http.Transport lets them go on: it
-// keeps the values of a request's context for the dial, but not its end.
+// WithDialDeadline stores the deadline of ctx as a value of the context. http.Transport dials with the values of a
+// request's context, but without its deadline.
 func WithDialDeadline(ctx context.Context) context.Context {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -55,11 +55,11 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, maxDial)
 }
 
-// Dialer connects under the rules of some namespaces. It is safe for concurrent use.
+// Dialer connects according to the rules of one or more namespaces. It is safe for concurrent use.
 type Dialer struct {
 	rules    rules
 	resolver *net.Resolver
-	proxy    *proxy // nil: none
+	proxy    *proxy // proxy *proxy // nil means no proxy.
 	direct   net.Dialer
 }
 
@@ -72,8 +72,8 @@ func newDialer(r rules, resolver *net.Resolver, p *proxy) *Dialer {
 	return d
 }
 
-// control is asked by the net package with the address of every socket before it connects, so that there is no way past
-// the rules.
+// control checks the address of every socket: package net calls it before each connect, so no connection bypasses the
+// rules.
 func (d *Dialer) control(_ context.Context, _, address string, _ syscall.RawConn) error {
 	socket, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -86,8 +86,8 @@ func (d *Dialer) control(_ context.Context, _, address string, _ syscall.RawConn
 	return d.rules.checkAddress(host, socket.Addr())
 }
 
-// DialContext connects to host:port for a stream. It is made for http.Transport. Errors are *BlockedError, *ProxyError,
-// *UpstreamError, or those of the net package.
+// DialContext connects to host:port over TCP, for http.Transport. Errors are a *BlockedError, *ProxyError,
+// *UpstreamError, or an error of package net.
 func (d *Dialer) DialContext(ctx context.Context, _, hostPort string) (net.Conn, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -119,7 +119,7 @@ func (d *Dialer) DialContext(ctx context.Context, _, hostPort string) (net.Conn,
 	})
 }
 
-// permitted resolves a target and returns those of its addresses that are open, or a BlockedError if none is.
+// permitted resolves a target and returns the addresses that the rules allow, or a BlockedError if they allow none.
 func (d *Dialer) permitted(ctx context.Context, t target) ([]netip.Addr, error) {
 	addresses := []netip.Addr{t.address}
 	if !t.address.IsValid() {
@@ -152,8 +152,8 @@ func (d *Dialer) permitted(ctx context.Context, t target) ([]netip.Addr, error) 
 	return nil, blocked
 }
 
-// alternate puts the addresses of both families by turns, so that one that does not work here costs one wait, not many.
-// The resolver's order (RFC 6724) says which family is first.
+// alternate interleaves IPv4 and IPv6 addresses, so that a broken family costs one wait, not many. The family of the
+// first address (RFC 6724) stays first.
 func alternate(addresses []netip.Addr) []netip.Addr {
 	var first, second []netip.Addr
 	for _, address := range addresses {
@@ -175,9 +175,9 @@ func alternate(addresses []netip.Addr) []netip.Addr {
 	return mixed
 }
 
-// race connects to the first address that answers (RFC 8305). It tries the next address when one fails, or after stagger.
-// The error is that of the first address. The fallback of net.Dialer does not serve here. It resolves the name itself,
-// without permitted, splits its timeout over all addresses, and opens no tunnel through a proxy.
+// race connects to the first address that answers (RFC 8305). It tries the next address when one fails, or after
+// stagger. The error is that of the first address. The fallback of net.Dialer is unsuitable: it resolves the name
+// itself, without permitted, splits its timeout among the addresses, and opens no tunnel through a proxy.
 func race(ctx context.Context, addresses []netip.Addr, connect func(context.Context, netip.Addr) (net.Conn, error)) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -210,7 +210,7 @@ func race(ctx context.Context, addresses []netip.Addr, connect func(context.Cont
 		case r := <-results:
 			ended++
 			if r.err == nil {
-				// Those that are late are closed when they come; ctx, which ends here, sees to that soon.
+				// Close late connections when they arrive. ctx ends with this function, which ends their dials soon.
 				go func(late int) {
 					for range late {
 						if r := <-results; r.conn != nil {

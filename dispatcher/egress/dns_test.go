@@ -29,17 +29,17 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// dnsServer answers questions on loopback, over UDP and TCP.
+// dnsServer answers DNS queries on loopback, over UDP and TCP.
 type dnsServer struct {
 	mu sync.Mutex
-	// addresses of a name are given in the order of the questions, a list each time; the last list stays.
+	// addresses has the successive answers for each name, each a list of addresses. The last list repeats.
 	addresses map[string][][]string
 	aliases   map[string]string
 	asked     []string
 	address   string
 }
 
-// newDNS returns a server and a resolver that asks nothing else.
+// newDNS returns a server, and a resolver that queries only this server.
 func newDNS(t *testing.T) (*dnsServer, *net.Resolver) {
 	t.Helper()
 	s := &dnsServer{addresses: map[string][][]string{}, aliases: map[string]string{}}
@@ -97,21 +97,21 @@ func (s *dnsServer) serveStreams(streams net.Listener) {
 	}
 }
 
-// set gives a name its addresses: one list for each time that it is asked for.
+// set gives a name its addresses: one list for each successive lookup.
 func (s *dnsServer) set(name string, lists ...[]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.addresses[name] = lists
 }
 
-// alias gives a name another one (CNAME).
+// alias makes a name an alias (CNAME) of another.
 func (s *dnsServer) alias(name, to string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.aliases[name] = to
 }
 
-// questions returns the names that were asked for.
+// questions returns the queried names.
 func (s *dnsServer) questions() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +155,7 @@ func (s *dnsServer) answer(packet []byte) []byte {
 				answer.Answers = append(answer.Answers, resource(owner, question.Type, &dnsmessage.AAAAResource{AAAA: address.As16()}))
 			}
 		}
-		// A and AAAA are asked for side by side; each list is for both.
+		// A lookup queries A and AAAA concurrently, and both get the same list.
 		if len(lists) > 1 && count(s.asked, name)%2 == 0 {
 			s.addresses[name] = lists[1:]
 		}

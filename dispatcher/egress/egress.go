@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package egress decides what the dispatcher may reach, and connects to it, directly or through a proxy.
+// Package egress decides which addresses the dispatcher may reach, and connects to them, directly or through a proxy.
 package egress
 
 import (
@@ -22,21 +22,21 @@ import (
 	"net"
 )
 
-// Options restrict the reachable addresses. The zero value opens the public internet, on the default ports.
+// Options restrict the reachable addresses. The zero value allows the public internet on DefaultPorts.
 type Options struct {
-	// AllowCIDRs are opened: "10.0.0.0/8" for all namespaces, "partner-acme=10.1.0.0/16" for one.
+	// AllowCIDRs are ranges to open: "10.0.0.0/8" for all namespaces, "partner-acme=10.1.0.0/16" for one.
 	AllowCIDRs List
-	// ClusterCIDRs are the cluster's own ranges, closed even if they are public addresses.
+	// ClusterCIDRs are the ranges of the cluster, closed even if their addresses are public.
 	ClusterCIDRs List
 	// AllowPorts is a list of ports and ranges; "" means DefaultPorts.
 	AllowPorts string
-	// Proxy is a URL of scheme http, https, socks5 or socks5h, or "" for none.
+	// Proxy is a URL of scheme http, https, socks5 or socks5h; "" means no proxy.
 	Proxy string
-	// ProxyCredentialsFile holds user:password for the proxy in its first line. It is read at each connection.
+	// ProxyCredentialsFile has user:password for the proxy on its first line. It is read for each connection.
 	ProxyCredentialsFile string
-	// NoProxy are the hosts, domains and CIDRs that are reached without the proxy.
+	// NoProxy lists hosts, domains and CIDRs to reach without the proxy.
 	NoProxy string
-	// Resolver of names; nil means that of the system.
+	// Resolver resolves names; nil means net.DefaultResolver.
 	Resolver *net.Resolver
 }
 
@@ -46,7 +46,7 @@ type Egress struct {
 	own map[string]*Dialer
 }
 
-// New returns an Egress, or an error that names the wrong option, and no password.
+// New returns an Egress, or an error that names the invalid option, never the password.
 func New(o Options) (*Egress, error) {
 	if o.AllowPorts == "" {
 		o.AllowPorts = DefaultPorts
@@ -63,8 +63,8 @@ func New(o Options) (*Egress, error) {
 	return e, nil
 }
 
-// Dialer returns what connects for the Postbacks of a namespace. Namespaces that share one share their rules, and so
-// their connections; what one Dialer has connected must never carry the request of another's namespace.
+// Dialer returns the Dialer for the Postbacks of a namespace. Namespaces with the same Dialer share their rules, so
+// they may share connections. A connection must never serve a namespace with another Dialer.
 func (e *Egress) Dialer(namespace string) *Dialer {
 	if d, ok := e.own[namespace]; ok {
 		return d

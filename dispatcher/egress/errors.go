@@ -22,14 +22,14 @@ import (
 	"net/netip"
 )
 
-// BlockedError says that the policy forbids a connection. Its text is for the owner of the Postback. It names the kind
-// of target and the remedy. It omits the address of a name, which would let a tenant read the names of a private DNS.
+// BlockedError reports a connection that the rules forbid. Its text is for the owner of the Postback. It names the kind
+// of target and the remedy. It omits the address of a name: otherwise a tenant could query a private DNS.
 type BlockedError struct {
-	// Host as the URL names it, without its port.
+	// Host is the host of the URL, without the port.
 	Host string
-	// Kind of address or spelling, in words.
+	// Kind describes the address or its spelling.
 	Kind string
-	// Remedy in words.
+	// Remedy says how to allow the connection.
 	Remedy string
 }
 
@@ -47,11 +47,11 @@ const (
 
 // ProxyError is a fault of the egress proxy itself, not of the endpoint behind it.
 type ProxyError struct {
-	// The failure, in words without a secret.
+	// What describes the fault, without a secret.
 	What string
 	// Err is the cause, or nil.
 	Err error
-	// waiting says that the proxy had all that it needs to reach the endpoint.
+	// waiting is true if the proxy had the complete request and should have connected to the endpoint.
 	waiting bool
 }
 
@@ -67,9 +67,9 @@ func (e *ProxyError) Error() string {
 // Unwrap returns the cause.
 func (e *ProxyError) Unwrap() error { return e.Err }
 
-// UpstreamError is the report of a proxy about an endpoint that it could not reach.
+// UpstreamError reports that the proxy could not reach the endpoint.
 type UpstreamError struct {
-	// Said is the proxy's answer, in words.
+	// Said is the proxy's answer in words.
 	Said string
 	// Err is the equivalent error without a proxy, such as syscall.ECONNREFUSED.
 	Err error
@@ -80,16 +80,16 @@ func (e *UpstreamError) Error() string {
 	return fmt.Sprintf("the egress proxy could not reach the endpoint: it answered %q", e.Said)
 }
 
-// Unwrap returns what the dispatcher would have seen without the proxy.
+// Unwrap returns the error that a direct connection would have returned.
 func (e *UpstreamError) Unwrap() error { return e.Err }
 
-// viaProxy is the remote address of a tunnel to a host whose address only the proxy knows.
+// viaProxy is the remote address of a tunnel if only the proxy knows the address of the endpoint.
 type viaProxy struct{}
 
 func (viaProxy) Network() string { return "tcp" }
 func (viaProxy) String() string  { return "" }
 
-// tunnel is a connection through a proxy. It names the endpoint as its other side, not the proxy.
+// tunnel is a connection through a proxy. Its remote address is the endpoint's, not the proxy's.
 type tunnel struct {
 	net.Conn
 	remote net.Addr
@@ -102,5 +102,5 @@ func newTunnel(conn net.Conn, target netip.AddrPort) net.Conn {
 	return &tunnel{Conn: conn, remote: net.TCPAddrFromAddrPort(target)}
 }
 
-// RemoteAddr returns the endpoint's address, or one without a text if only the proxy knows it.
+// RemoteAddr returns the endpoint's address, or a viaProxy if only the proxy knows it.
 func (t *tunnel) RemoteAddr() net.Addr { return t.remote }

@@ -28,10 +28,10 @@ import (
 	"testing"
 )
 
-// errCut ends a connection that the rules let through, before a packet leaves.
+// errCut aborts an allowed connection before a packet leaves.
 var errCut = errors.New("let through, and cut by the test")
 
-// cutting returns a dialer for a namespace that connects nowhere, not even where it may, and what it was let through to.
+// cutting returns a dialer that aborts even allowed connections, and the addresses that the rules allowed.
 func cutting(t *testing.T, o Options, namespace string) (*Dialer, *[]string) {
 	t.Helper()
 	e, err := New(o)
@@ -53,7 +53,7 @@ func cutting(t *testing.T, o Options, namespace string) (*Dialer, *[]string) {
 	return &d, &through
 }
 
-// check dials a host, and compares with want: "" for one that is let through, or what the refusal says.
+// check dials a host. want is part of the refusal, or "" if the rules should allow the address.
 func check(t *testing.T, d *Dialer, host, port, want string) {
 	t.Helper()
 	conn, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort(host, port))
@@ -74,8 +74,8 @@ func check(t *testing.T, d *Dialer, host, port, want string) {
 	}
 }
 
-// literals are addresses as they stand in URLs, with what the refusal says, or "" for those that are let through: the
-// first and last address of each special range, and their neighbours outside.
+// literals maps addresses as URLs have them to a part of the refusal, or to "" if the rules allow them. They are the
+// first and last address of each special range, and the neighbours outside.
 var literals = map[string]string{
 	"0.0.0.0": "unspecified", "0.0.0.1": "this network", "0.255.255.255": "this network", "1.0.0.0": "",
 	"9.255.255.255": "", "10.0.0.0": "RFC 1918", "10.255.255.255": "RFC 1918", "11.0.0.0": "",
@@ -127,7 +127,7 @@ func TestLiteralAddresses(t *testing.T) {
 	}
 }
 
-// No address is let through by the check of the socket alone either, which is all that stands behind net/http.
+// The check of the socket alone refuses the same addresses: behind net/http it is the only check.
 func TestSocketsAreChecked(t *testing.T) {
 	d, _ := cutting(t, Options{}, "")
 	for host, want := range literals {
@@ -144,7 +144,7 @@ func TestSocketsAreChecked(t *testing.T) {
 	}
 }
 
-// Other programs read these as addresses, this one must not read them as names.
+// Other programs read these hosts as addresses, so the dialer must not resolve them as names.
 func TestSpellingsOfAddresses(t *testing.T) {
 	dns, resolver := newDNS(t)
 	d, _ := cutting(t, Options{Resolver: resolver, AllowCIDRs: List{"127.0.0.0/8"}}, "")
@@ -217,7 +217,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// The dialer skips blocked addresses of an endpoint and tries the others in turn.
+// The dialer skips blocked addresses of an endpoint and tries the others in order.
 func TestSeveralAddresses(t *testing.T) {
 	dns, resolver := newDNS(t)
 	dns.set("mixed.test", []string{"10.0.0.1", "8.8.8.8", "127.0.0.1", "8.8.4.4", "2606:4700:4700::1111", "fd00::1"})
@@ -243,7 +243,7 @@ func TestSeveralAddresses(t *testing.T) {
 	}
 }
 
-// A name may have another address each time that it is asked for. What was judged is what is connected to.
+// A name may resolve to other addresses at each lookup. The dialer connects to the addresses that it checked.
 func TestRebinding(t *testing.T) {
 	dns, resolver := newDNS(t)
 	dns.set("rebind.test", []string{"8.8.8.8"}, []string{"127.0.0.1"}, []string{"169.254.169.254", "8.8.8.8"})
@@ -262,7 +262,7 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// Hosts of URLs come here as net/http makes them: in punycode, and with digits of other scripts turned into ours.
+// net/http passes hosts in punycode, with the digits of other scripts converted to ASCII.
 func TestInternationalNames(t *testing.T) {
 	dns, resolver := newDNS(t)
 	dns.set("xn--bcher-kva.test", []string{"8.8.8.8"})

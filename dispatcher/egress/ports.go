@@ -22,14 +22,14 @@ import (
 	"strings"
 )
 
-// DefaultPorts are those of web servers, and all that an unprivileged program can listen on. Other ports below
-// 1024 speak other protocols (mail, names, files, remote shells), which no POST may reach.
+// DefaultPorts are those of web servers, and all ports that an unprivileged program can listen on. Lower ports serve
+// other protocols (mail, DNS, files, remote shells), which a POST must not reach.
 const DefaultPorts = "80,443,1024-65535"
 
-// ports is a list of ranges, each from its first port to its last.
+// ports is a list of port ranges, each as its first and last port.
 type ports [][2]uint16
 
-// parsePorts reads a list such as "80,443,8000-8999".
+// parsePorts parses a list such as "80,443,8000-8999".
 func parsePorts(list string) (ports, error) {
 	var all ports
 	for part := range strings.SplitSeq(list, ",") {

@@ -32,13 +32,13 @@ import (
 	"golang.org/x/net/http/httpproxy"
 )
 
-// proxy is the way out that the operator of the installation wants. Its own address is not under the rules.
+// proxy is the configured egress proxy. The rules do not apply to its own address.
 type proxy struct {
 	scheme, address string
 	credentialsFile string
-	// resolves says that names are the proxy's to resolve, and so to police.
+	// resolves is true if the proxy resolves names, so it also has to police them.
 	resolves bool
-	// bypass returns nil for a URL that is reached without the proxy.
+	// bypass returns nil for a URL to reach without the proxy.
 	bypass func(*url.URL) (*url.URL, error)
 	dialer net.Dialer
 	tls    *tls.Config
@@ -46,11 +46,12 @@ type proxy struct {
 
 var defaultProxyPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
 
-// proxyTimeout bounds the connection to the proxy itself. It is shorter than most attempts may take, so that they can
-// tell a dead proxy from a slow endpoint.
+// proxyTimeout bounds the dial of the proxy. It is shorter than most attempt timeouts, so an attempt can tell a dead
+// proxy from a slow endpoint.
 const proxyTimeout = 5 * time.Second
 
-// newProxy returns what the options say, or nil for no proxy. The errors do not show the URL, which may hold a password.
+// newProxy returns the proxy of the options, or nil if they name none. Its errors omit the URL, which may contain a
+// password.
 func newProxy(o Options) (*proxy, error) {
 	if o.Proxy == "" {
 		if o.ProxyCredentialsFile != "" || o.NoProxy != "" {
@@ -87,7 +88,7 @@ func newProxy(o Options) (*proxy, error) {
 	return p, nil
 }
 
-// wanted reports whether a target is reached through the proxy.
+// wanted reports whether to reach a target through the proxy.
 func (p *proxy) wanted(t target) bool {
 	if p.bypass == nil {
 		return true
@@ -96,7 +97,8 @@ func (p *proxy) wanted(t target) bool {
 	return err != nil || through != nil
 }
 
-// credentials returns the user name and password, or two empty strings if the proxy wants none. The errors show neither.
+// credentials returns the user name and password, or "" for both without a credentials file. Its errors contain
+// neither.
 func (p *proxy) credentials() (user, password string, err error) {
 	if p.credentialsFile == "" {
 		return "", "", nil
@@ -113,7 +115,7 @@ func (p *proxy) credentials() (user, password string, err error) {
 	}
 	line, _, _ := bytes.Cut(content, []byte("\n"))
 	user, password, ok := strings.Cut(strings.TrimSuffix(string(line), "\r"), ":")
-	// SOCKS5 has one byte for the length of either (RFC 1929).
+	// RFC 1929 has one byte for the length of each.
 	const maxLength = 255
 	if !ok || user == "" || len(user) > maxLength || len(password) > maxLength {
 		return "", "", errors.New("its first line must be user:password, each of at most 255 bytes")
@@ -131,7 +133,7 @@ func (p *proxy) connect(ctx context.Context, t target) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The wait for the proxy's answer ends with ctx, because it reads and writes without a context.
+	// The handshake with the proxy takes no context, so a deadline in the past interrupts it when ctx ends.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	var tunneled net.Conn
 	if strings.HasPrefix(p.scheme, "socks5") {
@@ -149,8 +151,8 @@ func (p *proxy) connect(ctx context.Context, t target) (net.Conn, error) {
 	return nil, duringTunnel(ctx, err)
 }
 
-// duringTunnel blames the endpoint if a proxy accepts the request and does not answer in time, because the proxy waits
-// for the endpoint.
+// duringTunnel blames the endpoint if the proxy had the complete request and did not answer in time: the proxy then
+// waits for the endpoint.
 func duringTunnel(ctx context.Context, err error) error {
 	var fault *ProxyError
 	if errors.As(err, &fault) && fault.waiting && ctx.Err() != nil {
@@ -159,7 +161,7 @@ func duringTunnel(ctx context.Context, err error) error {
 	return err
 }
 
-// dial connects to the proxy itself.
+// dial connects to the proxy.
 func (p *proxy) dial(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, proxyTimeout)
 	defer cancel()

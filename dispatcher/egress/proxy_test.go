@@ -44,11 +44,11 @@ const (
 	proxySecret = "pr0xy-s3cret"
 )
 
-// connectProxy is an HTTP proxy of the test's own. It knows one name that the DNS does not.
+// connectProxy is an HTTP proxy. It knows a name that the DNS does not.
 type connectProxy struct {
 	mu     sync.Mutex
 	asked  []string
-	wantIn string // the header Proxy-Authorization that it wants
+	wantIn string // wantIn string // The required header Proxy-Authorization.
 	knows  map[string]string
 }
 
@@ -81,7 +81,7 @@ func (p *connectProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	splice(conn, endpoint, early.Reader)
 }
 
-// splice passes bytes on in both directions until one side ends.
+// splice copies bytes in both directions until one side ends.
 func splice(a, b net.Conn, fromA io.Reader) {
 	defer a.Close()
 	defer b.Close()
@@ -98,7 +98,7 @@ func (p *connectProxy) requests() []string {
 	return append([]string(nil), p.asked...)
 }
 
-// socksProxy is a SOCKS5 proxy of the test's own. reply is its answer; 0 connects.
+// socksProxy starts a SOCKS5 proxy. It answers reply; with 0 it connects.
 func socksProxy(t *testing.T, wantLogin bool, reply byte, knows map[string]string) (address string, asked func() []string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -171,7 +171,7 @@ func socksProxy(t *testing.T, wantLogin bool, reply byte, knows map[string]strin
 	}
 }
 
-// credentialsFile holds what the proxies want.
+// credentialsFile returns a file with the credentials that the proxies require.
 func credentialsFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "credentials")
@@ -190,7 +190,8 @@ func dialer(t *testing.T, o Options) *Dialer {
 	return e.Dialer("partner-acme")
 }
 
-// post sends a request through a dialer and returns the answer's body and the address that the connection names.
+// post sends a request through a dialer. It returns the body of the response and the remote address of the
+// connection.
 func post(t *testing.T, d *Dialer, url string) (body string, remote string, err error) {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -252,7 +253,7 @@ func TestHTTPProxy(t *testing.T) {
 			if len(p.requests()) != 2 {
 				t.Errorf("the proxy was asked for %q", p.requests())
 			}
-			// URLs refused by their text do not reach the proxy.
+			// A URL that is refused by its text does not reach the proxy.
 			for _, url := range []string{"http://127.0.0.1:8080", "http://[::1]:8080", "http://0x7f.1:8080", "http://169.254.169.254", "http://inner.test:25"} {
 				_, _, err := post(t, d, url)
 				if blocked := (*BlockedError)(nil); !errors.As(err, &blocked) {
@@ -308,7 +309,7 @@ func TestSOCKSProxy(t *testing.T) {
 	}
 }
 
-// Faults of the proxy are told from what it says about the endpoint.
+// An attempt can tell faults of the proxy from those that it reports about the endpoint.
 func TestProxyFaults(t *testing.T) {
 	saying := func(text string) string {
 		return "http://" + receiver.Raw(t, func(conn net.Conn) {
@@ -331,7 +332,7 @@ func TestProxyFaults(t *testing.T) {
 	wantsLogin, _ := socksProxy(t, true, 0, nil)
 	tests := map[string]struct {
 		proxy string
-		// cause is that of an UpstreamError; without it, a ProxyError is meant.
+		// cause is that of the expected UpstreamError; nil means that a ProxyError is expected.
 		cause error
 		text  string
 	}{
@@ -378,7 +379,7 @@ func TestProxyFaults(t *testing.T) {
 			if !strings.Contains(err.Error(), test.text) {
 				t.Errorf("error %q does not say %q", err, test.text)
 			}
-			// The proxy's answer may repeat the credentials.
+			// The proxy's answer may repeat the credentials, so no error quotes it.
 			if strings.Contains(err.Error(), "OpenSSH") {
 				t.Errorf("error %q quotes the proxy", err)
 			}
@@ -389,7 +390,7 @@ func TestProxyFaults(t *testing.T) {
 	}
 }
 
-// A proxy that took the request and waits for the endpoint is not at fault; one that does not greet is.
+// A proxy that has the complete request and waits for the endpoint is not at fault. A proxy that does not greet is.
 func TestSlowProxies(t *testing.T) {
 	hang := receiver.Raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	for scheme, wantProxy := range map[string]bool{"http": false, "socks5h": true, "https": true} {
@@ -412,7 +413,7 @@ func TestWrongCredentials(t *testing.T) {
 	path := credentialsFile(t)
 	proxy, asked := socksProxy(t, true, 0, nil)
 	d := dialer(t, Options{Proxy: "socks5h://" + proxy, ProxyCredentialsFile: path})
-	// The file may change: a Secret that is mounted does.
+	// The file may change, as that of a mounted Secret does.
 	for content, want := range map[string]string{
 		"egress:wr0ng-s3cret1\n": "does not accept the credentials",
 		"no colon":               "user:password",
@@ -450,7 +451,7 @@ func TestNoProxy(t *testing.T) {
 			t.Errorf("through the proxy to %s: %t", host, got)
 		}
 	}
-	// Connections that bypass the proxy obey the rules.
+	// The rules apply to connections that bypass the proxy.
 	d = dialer(t, Options{Proxy: server.URL, NoProxy: "127.0.0.0/8"})
 	_, _, err := post(t, d, "http://"+address)
 	if blocked := (*BlockedError)(nil); !errors.As(err, &blocked) {

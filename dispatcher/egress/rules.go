@@ -25,7 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// List is a flag that may be given several times, each time with several values between commas.
+// List is a repeatable flag with comma-separated values.
 type List []string
 
 // String implements flag.Value.
@@ -41,14 +41,14 @@ func (l *List) Set(values string) error {
 	return nil
 }
 
-// rules are the addresses that Postbacks of some namespaces may reach.
+// rules are the addresses that the Postbacks of one or more namespaces may reach.
 type rules struct {
-	// allowed is opened, whatever it is. cluster is closed, even if it is public.
+	// allowed is open, even if it is special. cluster is closed, even if it is public.
 	allowed, cluster []netip.Prefix
 	ports            ports
 }
 
-// parseRules returns the rules for all namespaces, and those of the namespaces that have more opened to them.
+// parseRules returns the rules for all namespaces, and separate rules for the namespaces with ranges of their own.
 func parseRules(allow, cluster []string, portList string) (rules, map[string]rules, error) {
 	var all rules
 	var err error
@@ -86,7 +86,7 @@ func parseRules(allow, cluster []string, portList string) (rules, map[string]rul
 	return all, own, nil
 }
 
-// parsePrefix reads a CIDR. One of IPv4-mapped IPv6 addresses is taken for the IPv4 addresses that it holds.
+// parsePrefix parses a CIDR. It converts IPv4-mapped IPv6 ranges to IPv4.
 func parsePrefix(text string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
@@ -113,10 +113,10 @@ func (r *rules) checkPort(host string, port uint16) error {
 	return &BlockedError{Host: host, Kind: fmt.Sprintf("port %d is not open", port), Remedy: openPort}
 }
 
-// checkAddress returns a BlockedError if an address is closed. host is its name in the URL.
+// checkAddress returns a BlockedError if an address is closed. host is the host in the URL.
 func (r *rules) checkAddress(host string, address netip.Addr) error {
 	if !address.IsValid() || address.Zone() != "" {
-		// A zone says by which interface to leave, which is not for a URL to choose.
+		// A zone selects a network interface, which a URL must not do.
 		return &BlockedError{Host: host, Kind: "it is an address with a zone", Remedy: dropZone}
 	}
 	address = address.Unmap()
@@ -130,7 +130,7 @@ func (r *rules) checkAddress(host string, address netip.Addr) error {
 	if reason != "" {
 		return &BlockedError{Host: host, Kind: reason, Remedy: openAddress}
 	}
-	// A range that opens a wrapped address opens the way, not every destination behind it.
+	// A range that opens a translation prefix such as NAT64 does not open every IPv4 address behind it.
 	for _, wrapped := range inside(address) {
 		if err := r.checkAddress(host, wrapped); err != nil {
 			return err

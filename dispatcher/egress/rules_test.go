@@ -81,7 +81,7 @@ func TestOpening(t *testing.T) {
 	}
 }
 
-// A connection of one namespace must not serve another with other rules: net/http keeps connections by dialer.
+// net/http reuses connections per dialer, so namespaces with different rules need different dialers.
 func TestNamespacesWithOwnRulesHaveOwnDialers(t *testing.T) {
 	e, err := New(Options{AllowCIDRs: List{"a=10.0.0.0/8", "b=10.0.0.0/8"}})
 	if err != nil {
@@ -140,7 +140,7 @@ func TestListIsAFlag(t *testing.T) {
 	}
 }
 
-// closed are the ranges of IANA's registries in a list of the test's own.
+// closed lists the ranges of IANA's registries, independently of special.go.
 var closed = prefixes("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
 	"192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15",
 	"198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3", "::/3", "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48",
@@ -154,7 +154,8 @@ func prefixes(texts ...string) []netip.Prefix {
 	return all
 }
 
-// FuzzAddress holds that no address of a special range is let through, however it is wrapped, and every other one is.
+// FuzzAddress checks that the rules refuse every address of a special range, also inside an IPv6 address, and allow
+// every other address.
 func FuzzAddress(f *testing.F) {
 	for host := range literals {
 		if address, err := netip.ParseAddr(host); err == nil {
@@ -194,15 +195,15 @@ func FuzzAddress(f *testing.F) {
 	})
 }
 
-// wrap puts an IPv4 address into an IPv6 address.
+// wrap embeds an IPv4 address in an IPv6 address.
 func wrap(prefix string, v4 netip.Addr, at int) netip.Addr {
 	b := netip.MustParseAddr(prefix).As16()
 	copy(b[at:], v4.AsSlice())
 	return netip.AddrFrom16(b)
 }
 
-// FuzzHost holds that no text which inet_aton reads as an address is taken for a name, and that an address that is let
-// through is one of the public internet.
+// FuzzHost checks that no host which inet_aton reads as an address is resolved as a name, and that allowed addresses
+// are public.
 func FuzzHost(f *testing.F) {
 	for host := range literals {
 		f.Add(host)
@@ -224,7 +225,7 @@ func FuzzHost(f *testing.F) {
 	})
 }
 
-// aton reports whether inet_aton would read a text: up to four numbers, decimal, octal or hexadecimal.
+// aton reports whether inet_aton would parse a host: up to four numbers, decimal, octal or hexadecimal.
 func aton(host string) bool {
 	parts := strings.Split(strings.TrimSuffix(host, "."), ".")
 	if len(parts) > 4 {

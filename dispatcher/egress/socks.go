@@ -26,7 +26,7 @@ import (
 	"syscall"
 )
 
-// The words of SOCKS5 (RFC 1928) and of its user names and passwords (RFC 1929).
+// These are constants of SOCKS5 (RFC 1928) and its user names and passwords (RFC 1929).
 const (
 	socksVersion         = 5
 	socksConnect         = 1
@@ -41,8 +41,8 @@ const (
 	maxSocksName = 255
 )
 
-// socks asks a SOCKS5 proxy for a connection. The outcome of an attempt depends on the answer of the proxy, which
-// other libraries return as text only.
+// socks asks a SOCKS5 proxy for a connection. The outcome of an attempt depends on the proxy's reply code, which
+// libraries return only as text.
 func socks(conn net.Conn, t target, user, password string) (net.Conn, error) {
 	if err := socksGreet(conn, user, password); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func socks(conn net.Conn, t target, user, password string) (net.Conn, error) {
 	return newTunnel(conn, t.addrPort()), nil
 }
 
-// socksGreet agrees on a method of authentication, and does it.
+// socksGreet negotiates the authentication method and authenticates.
 func socksGreet(conn net.Conn, user, password string) error {
 	greeting := []byte{socksVersion, 1, socksNoAuth}
 	if user != "" {
@@ -110,9 +110,9 @@ func exchange(conn net.Conn, request, answer []byte) error {
 	return nil
 }
 
-// socksAnswer reads the answer to a request for a connection, whole, so that the next byte is the endpoint's.
+// socksAnswer reads the whole reply to a connection request, so that the next byte is the endpoint's.
 func socksAnswer(conn net.Conn) error {
-	// Version, answer, reserved, kind of address, and the first byte of the address.
+	// The head is version, reply code, reserved byte, address type, and the first byte of the address.
 	var head [5]byte
 	if _, err := io.ReadFull(conn, head[:]); err != nil {
 		return &ProxyError{What: "it ended the connection instead of answering", Err: err, waiting: true}
@@ -141,7 +141,7 @@ func socksAnswer(conn net.Conn) error {
 	return nil
 }
 
-// judgeSocks tells faults of the proxy from what it says about the endpoint (RFC 1928, section 6).
+// judgeSocks separates faults of the proxy from its reports about the endpoint (RFC 1928, section 6).
 func judgeSocks(answer byte) error {
 	switch answer {
 	case 0:
@@ -157,7 +157,7 @@ func judgeSocks(answer byte) error {
 	case 5:
 		return &UpstreamError{Said: "connection refused", Err: syscall.ECONNREFUSED}
 	case 6:
-		// Proxies answer so when the endpoint takes too long.
+		// Proxies send this code when the endpoint takes too long.
 		return &UpstreamError{Said: "TTL expired", Err: context.DeadlineExceeded}
 	default:
 		return &ProxyError{What: fmt.Sprintf("it answered with %d", answer), Err: errors.ErrUnsupported}

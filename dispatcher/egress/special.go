@@ -23,7 +23,7 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// kind is a range of addresses and what it is, in words.
+// kind is an address range with its description.
 type kind struct {
 	prefix netip.Prefix
 	name   string
@@ -37,9 +37,9 @@ func kinds(name string, prefixes ...string) []kind {
 	return all
 }
 
-// specialKinds names the ranges that are not the public internet, the narrower ones before those that hold them. The
+// specialKinds describes the ranges outside the public internet, narrow ranges before the wider ones around them. The
 // sources are the IANA registries of special-purpose addresses for IPv4 and IPv6; RFC 3879 (site-local), RFC 4291
-// (IPv4-compatible); and what clouds answer instances on.
+// (IPv4-compatible); and the metadata addresses of clouds.
 var specialKinds = slices.Concat(
 	kinds("it is a cloud's metadata service", "169.254.169.254/32", "169.254.170.2/32", "100.100.100.200/32",
 		"192.0.0.192/32", "168.63.129.16/32", "fd00:ec2::254/128", "fd20:ce::254/128"),
@@ -68,11 +68,11 @@ var specialKinds = slices.Concat(
 	kinds("it is reserved", "240.0.0.0/4"),
 )
 
-// public decides about addresses that no flag opens or closes. It refuses every range that IANA has not given to
-// the public internet, also those without a name above.
+// public decides about addresses that no flag opens or closes. It refuses every range that IANA has not given to the
+// public internet, including ranges that specialKinds does not list.
 var public = ssrf.New(ssrf.WithAnyPort(), ssrf.WithAnyNetwork())
 
-// specialKind returns what an address is if it is not one of the public internet, and else "".
+// specialKind returns the description of an address outside the public internet, or "" for a public one.
 func specialKind(address netip.Addr) string {
 	for _, k := range specialKinds {
 		if k.prefix.Contains(address) {
@@ -85,8 +85,8 @@ func specialKind(address netip.Addr) string {
 	return ""
 }
 
-// inside returns the IPv4 addresses that an IPv6 address leads to behind NAT64, 6to4, Teredo and the like. For the
-// local-use prefix of NAT64 (RFC 8215) the result is right only if the network makes /96 prefixes of it.
+// inside returns the IPv4 addresses embedded in an IPv6 address of NAT64, 6to4, Teredo and the like. For the
+// local-use prefix of NAT64 (RFC 8215), it assumes /96 prefixes.
 func inside(address netip.Addr) []netip.Addr {
 	b := address.As16()
 	low := netip.AddrFrom4([4]byte(b[12:]))
@@ -98,7 +98,7 @@ func inside(address netip.Addr) []netip.Addr {
 	case sixToFour.Contains(address):
 		return []netip.Addr{netip.AddrFrom4([4]byte(b[2:6]))}
 	case teredo.Contains(address):
-		// The server, and the client with its bits turned over.
+		// Teredo embeds the server, and the client with inverted bits.
 		client := [4]byte{^b[12], ^b[13], ^b[14], ^b[15]}
 		return []netip.Addr{netip.AddrFrom4([4]byte(b[4:8])), netip.AddrFrom4(client)}
 	default:

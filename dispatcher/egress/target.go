@@ -24,7 +24,7 @@ import (
 	"strings"
 )
 
-// target is where a connection goes.
+// target is the destination of a connection.
 type target struct {
 	// host is a name, or the text of address.
 	host string
@@ -33,7 +33,7 @@ type target struct {
 	port    uint16
 }
 
-// parseTarget reads host:port, as net/http makes it of a URL.
+// parseTarget parses host:port as net/http derives it from a URL.
 func parseTarget(hostPort string) (target, error) {
 	host, portText, err := net.SplitHostPort(hostPort)
 	if err != nil {
@@ -58,7 +58,7 @@ func parseTarget(hostPort string) (target, error) {
 	return t, nil
 }
 
-// endsInNumber reports whether some programs treat a host as an IPv4 address (inet_aton, and the URL standard of WHATWG,
+// endsInNumber reports whether some programs parse a host as an IPv4 address (inet_aton, and the URL standard of WHATWG,
 // "ends in a number"). Examples are 127.1, 0x7f.0.0.1, 2130706433, and 127.0.0.1. with a final full stop. No top-level
 // domain is a number.
 func endsInNumber(host string) bool {
@@ -77,7 +77,7 @@ func (t target) String() string {
 	return net.JoinHostPort(t.host, strconv.Itoa(int(t.port)))
 }
 
-// addrPort is invalid for a name.
+// addrPort returns address and port. It is invalid for a name.
 func (t target) addrPort() netip.AddrPort {
 	if !t.address.IsValid() {
 		return netip.AddrPort{}

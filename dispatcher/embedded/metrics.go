@@ -18,7 +18,7 @@ package embedded
 
 import "github.com/postback-dev/postback-operator/internal/metric"
 
-// These are of the one server that a process has.
+// These metrics belong to the only embedded server of the process.
 var (
 	readyGauge = metric.Dispatcher.Gauge("postback_nats_server_ready",
 		"1 if the embedded NATS server of this replica is ready; 0 if not, and without --nats-embedded.")
@@ -30,7 +30,7 @@ var (
 		"Messages that the embedded NATS server stores; 0 without --nats-embedded.")
 )
 
-// measure sets the metrics.
+// measure updates the metrics.
 func (s *Server) measure() {
 	if s.Ready(nil) != nil {
 		readyGauge.Set(0)

@@ -24,16 +24,17 @@ import (
 	"strings"
 )
 
-// DefaultClusterAddress is where a server of several listens for its peers.
+// DefaultClusterAddress is the default of Cluster.Address.
 const DefaultClusterAddress = ":" + defaultClusterPort
 
 const (
 	defaultClusterPort = "6222"
-	// clusterSize is the only one: of two servers none may stop, and five store each message two times more.
+	// clusterSize is the only supported size: two servers survive no loss, and five store each message two more
+	// times.
 	clusterSize = 3
 )
 
-// Peers is a flag with the addresses of servers, separated by commas.
+// Peers is a flag with comma-separated server addresses.
 type Peers []string
 
 // String implements flag.Value.
@@ -79,7 +80,7 @@ func (c *Cluster) validate() error {
 	return nil
 }
 
-// withPort returns the address of a peer with its port.
+// withPort returns the address of a peer, with the default port if it has none.
 func withPort(peer string) string {
 	if _, _, err := net.SplitHostPort(peer); err == nil {
 		return peer

@@ -34,40 +34,43 @@ import (
 )
 
 const (
-	// clusterName is the same in every installation, because the certificates decide who is in the cluster.
+	// clusterName is the same in every installation, because the certificates decide which servers form a cluster.
 	clusterName = "postback"
 	clientUser  = "dispatcher"
-	// maxMemory bounds streams in memory. The dispatcher makes none; the server keeps the consumers of log readers there.
+	// maxMemory bounds streams in memory, in bytes. The dispatcher makes none; the server keeps the consumers of log
+	// readers there.
 	maxMemory = 64 << 20
-	// measureInterval is how old the metrics are at most.
+	// measureInterval is the time between two updates of the metrics.
 	measureInterval = 5 * time.Second
 )
 
-// Options of a Server.
+// Options configure a Server.
 type Options struct {
 	// Name of the server in its cluster. It is the same after a restart.
 	Name string
-	// StoreDir is the directory of all messages. Nothing else may write there.
+	// StoreDir is the directory of the messages. Nothing else may write there.
 	StoreDir string
-	// SyncInterval is how long a message may be in the memory of the operating system alone; 0 means that NATS answers
-	// when the disk has it.
+	// SyncInterval is how long an acknowledged message may be in the page cache alone. 0 means that NATS acknowledges
+	// after the write to disk.
 	SyncInterval time.Duration
-	// Cluster is there if this is one server of three.
+	// Cluster configures a server of a cluster. Its zero value means a single server.
 	Cluster Cluster
 	Log     logr.Logger
 }
 
-// Cluster connects three servers.
+// Cluster connects the three servers of a cluster.
 type Cluster struct {
-	// Peers are the addresses of all servers for each other, HOST or HOST:PORT. None means one server without ports.
+	// Peers are the addresses of all servers, each HOST or HOST:PORT. Without peers the server is single and opens no
+	// port.
 	Peers Peers
-	// Address is where this server listens for its peers.
+	// Address is the address on which this server listens for its peers.
 	Address string
-	// CertFile and KeyFile are the certificate that each server shows to its peers; CAFile holds the authorities of theirs.
+	// CertFile and KeyFile have the certificate that this server presents to its peers. CAFile has the authorities
+	// that it trusts.
 	CertFile, KeyFile, CAFile string
 }
 
-// Servers returns how many servers store each message.
+// Servers returns the number of servers that store each message.
 func (o *Options) Servers() int { return max(1, len(o.Cluster.Peers)) }
 
 // Server is a nats-server in this process.
@@ -75,13 +78,13 @@ type Server struct {
 	nats     *natsserver.Server
 	password string
 	unlock   func()
-	// started is closed once the server has read its store, or cannot.
+	// started is closed once the server has read its store or has failed to.
 	started chan struct{}
-	// fatal gets the reason for which the server cannot go on.
+	// fatal receives the error that ends the server.
 	fatal chan error
 }
 
-// Start begins to run a server. It returns before the server has read its store, which takes seconds for a large one.
+// Start starts a server. It returns before the server has read its store, which takes seconds for a large one.
 func Start(o Options) (*Server, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -126,8 +129,8 @@ func (s *Server) configure(o *Options, dir string) (*natsserver.Server, error) {
 	return server, nil
 }
 
-// joinCluster adds what a server of several needs. It also listens for clients, because routes wait for that port: on
-// loopback, with a password that no other process knows.
+// joinCluster adds the options of a server in a cluster. It also opens a client port, because routes wait for one: on
+// loopback, with a random password that stays in this process.
 func (s *Server) joinCluster(options *natsserver.Options, c *Cluster) error {
 	host, port, err := splitAddress(c.Address)
 	if err != nil {
@@ -146,7 +149,7 @@ func (s *Server) joinCluster(options *natsserver.Options, c *Cluster) error {
 	return nil
 }
 
-// ConnectOptions are those with which this process connects to the server.
+// ConnectOptions returns the options by which this process connects to the server.
 func (s *Server) ConnectOptions() []nats.Option {
 	return []nats.Option{nats.InProcessServer(s), nats.UserInfo(clientUser, s.password)}
 }
@@ -170,8 +173,8 @@ func (s *Server) isStarted() bool {
 	}
 }
 
-// Ready is a check for a readiness probe. A server of several is ready when it has all that the others have, so that a
-// rolling update never stops one while another lags.
+// Ready is a readiness check. In a cluster, a server is ready once it has caught up, so a rolling update never stops
+// one while another lags.
 func (s *Server) Ready(*http.Request) error {
 	if !s.isStarted() {
 		return errStarting
@@ -193,7 +196,7 @@ func (s *Server) fail(err error) {
 	}
 }
 
-// Start implements manager.Runnable: it returns when ctx ends, or with the reason for which the server cannot go on.
+// Start implements manager.Runnable. It returns nil when ctx ends, or the error that ends the server.
 func (s *Server) Start(ctx context.Context) error {
 	ticker := time.NewTicker(measureInterval)
 	defer ticker.Stop()
@@ -212,7 +215,7 @@ func (s *Server) Start(ctx context.Context) error {
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (s *Server) NeedLeaderElection() bool { return false }
 
-// Shutdown stops the server and returns when all files are closed. Connections have to be closed before.
+// Shutdown stops the server and returns once all files are closed. Close the connections first.
 func (s *Server) Shutdown() {
 	<-s.started
 	s.nats.Shutdown()
@@ -220,7 +223,7 @@ func (s *Server) Shutdown() {
 	s.unlock()
 }
 
-// logger writes the server's log to that of the dispatcher.
+// logger writes the server's log to the dispatcher's log.
 type logger struct {
 	log   logr.Logger
 	fatal func(error)
@@ -236,7 +239,7 @@ func (l *logger) Errorf(format string, values ...any) {
 	l.log.Error(nil, fmt.Sprintf(format, values...))
 }
 
-// Fatalf does not end the process at once, so that the dispatcher finishes the attempts in flight.
+// Fatalf does not exit, so that the dispatcher finishes the attempts in flight.
 func (l *logger) Fatalf(format string, values ...any) {
 	l.fatal(fmt.Errorf("embedded NATS server: "+format, values...))
 }
@@ -245,7 +248,7 @@ func (l *logger) Debugf(format string, values ...any) {
 	l.log.V(2).Info(fmt.Sprintf(format, values...))
 }
 
-// Tracef is silent: a trace has the content of messages.
+// Tracef discards traces, which contain messages.
 func (l *logger) Tracef(string, ...any) {}
 
 func splitAddress(address string) (host string, port int, err error) {

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/authority"
 )
 
-// TestKilledServerKeepsWhatItAcknowledged kills the process, with its server, while it publishes.
+// TestKilledServerKeepsWhatItAcknowledged kills a process with a server while it publishes.
 func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	options := embedded.Options{Name: "replica-0", StoreDir: t.TempDir()}
 	lines, kill := startChild(t, child{Options: options, Publish: true})
@@ -42,13 +42,13 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 		}
 	}
 	kill()
-	for lines.Scan() { // The process may have printed some more.
+	for lines.Scan() { // for lines.Scan() { // The process may have printed more before its end.
 		acknowledged, _ = strconv.Atoi(lines.Text())
 	}
 	server := start(t, options)
 	eventuallyReady(t, server)
 	got := stored(t, mustConnect(t, server))
-	// One message more may be stored without its answer.
+	// One more message may be stored whose acknowledgement was lost.
 	if len(got) < acknowledged || len(got) > acknowledged+1 || acknowledged < 200 {
 		t.Fatalf("%d messages were acknowledged, %d are stored", acknowledged, len(got))
 	}
@@ -77,7 +77,8 @@ func TestOrderlyRestart(t *testing.T) {
 	}
 }
 
-// TestThreeServers kills a server, has one come back with its store and another without, and looks that nothing is lost.
+// TestThreeServers kills a server, restarts it, restarts another without its store, and checks that no message is
+// lost.
 func TestThreeServers(t *testing.T) {
 	g := gomega.NewWithT(t)
 	options := three(t)
@@ -112,7 +113,7 @@ func TestThreeServers(t *testing.T) {
 	second = start(t, options[1])
 	eventuallyReady(t, second, first, third)
 
-	// Any two have everything: the first goes, and the server with the new volume answers.
+	// Any two servers have all messages: the first stops, and the server with the new volume answers.
 	js.Conn().Close()
 	js = mustConnect(t, second)
 	first.Shutdown()
@@ -128,7 +129,7 @@ func TestThreeServers(t *testing.T) {
 	}
 }
 
-// three returns the options of three servers on loopback, each known by a certificate of its own for the same name.
+// three returns the options of a cluster on loopback. Each server has its own certificate for the same name.
 func three(t *testing.T) (all [3]embedded.Options) {
 	t.Helper()
 	ca := authority.New(t)
@@ -206,7 +207,7 @@ func expectRefusal(t *testing.T, o embedded.Options, texts ...string) {
 	}
 }
 
-// TestTakenPort shows that a server that cannot go on ends the dispatcher with the reason.
+// TestTakenPort checks that an error of the server ends the dispatcher, with that error.
 func TestTakenPort(t *testing.T) {
 	options := three(t)[0]
 	listener, err := net.Listen("tcp", options.Cluster.Address)

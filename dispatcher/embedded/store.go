@@ -25,7 +25,7 @@ import (
 	"syscall"
 )
 
-// form is the layout of a store. A server that is started in the other form deletes what it finds there.
+// form is the layout of a store, for a single server or a cluster. A server of one form deletes a store of the other.
 type form string
 
 const (
@@ -40,7 +40,7 @@ func (o *Options) form() form {
 	return solo
 }
 
-// openStore returns the directory for servers of a form, which no other process uses until unlock.
+// openStore returns the directory of a form and locks it against other processes until unlock.
 func openStore(dir string, wanted form) (path string, unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", nil, fmt.Errorf("make the directory of --nats-store-dir: %w", err)
@@ -79,8 +79,8 @@ func refuseOther(dir string, wanted form) error {
 	return fmt.Errorf("--nats-store-dir=%s holds the messages of %s, which a server of the other form would delete. %s", dir, have, remedy)
 }
 
-// storeLimit returns how many bytes the server may store: nine tenths of its files and the free space together. NATS writes
-// a new file before it removes the old one, and a full volume stops it.
+// storeLimit returns the bound of the store in bytes: nine tenths of its files and the free space together. The rest
+// is needed because NATS writes a new file before it removes the old one, and a full volume stops it.
 func storeLimit(dir string) (int64, error) {
 	var volume syscall.Statfs_t
 	if err := syscall.Statfs(dir, &volume); err != nil {

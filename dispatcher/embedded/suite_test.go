@@ -42,7 +42,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// childVariable holds the options of a server that is to run in a process of its own, as JSON.
+// childVariable names the environment variable with the JSON of a child.
 const childVariable = "POSTBACK_TEST_EMBEDDED"
 
 const (
@@ -63,10 +63,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child is what a process of its own does.
+// child configures a server in a child process.
 type child struct {
 	Options embedded.Options
-	// Publish has it publish until it is killed, and print the number of each message that is acknowledged.
+	// Publish makes the child publish until it is killed and print the number of each acknowledged message.
 	Publish bool
 }
 
@@ -101,7 +101,7 @@ func runChild(text string) error {
 	}
 }
 
-// startChild runs a server in a process of its own. Its end kills that process.
+// startChild starts a server in a child process. kill ends that process.
 func startChild(t *testing.T, c child) (lines *bufio.Scanner, kill func()) {
 	t.Helper()
 	c.Options.Log = logr.Logger{}
@@ -127,7 +127,7 @@ func startChild(t *testing.T, c child) (lines *bufio.Scanner, kill func()) {
 	return bufio.NewScanner(out), kill
 }
 
-// start runs a server in this process until the test ends.
+// start starts a server in this process until the test ends.
 func start(t *testing.T, o embedded.Options) *embedded.Server {
 	t.Helper()
 	o.Log = logr.Discard()
@@ -165,7 +165,7 @@ func mustConnect(t *testing.T, server *embedded.Server) jetstream.JetStream {
 	return js
 }
 
-// makeStream makes the stream as soon as JetStream is available.
+// makeStream creates the stream as soon as JetStream is available.
 func makeStream(ctx context.Context, js jetstream.JetStream, replicas int) error {
 	for {
 		try, cancel := context.WithTimeout(ctx, time.Second)
@@ -201,7 +201,7 @@ func stored(t *testing.T, js jetstream.JetStream) []string {
 	return bodies
 }
 
-// numbers returns "1" to the text of n.
+// numbers returns the decimal texts of 1 to n.
 func numbers(n int) []string {
 	all := make([]string, n)
 	for i := range all {
@@ -210,7 +210,8 @@ func numbers(n int) []string {
 	return all
 }
 
-// certificates writes a certificate for a name, and the authorities, and returns the part of a Cluster that names the files.
+// certificates writes a certificate for a name and the trusted authorities. It returns a Cluster with the paths of
+// the files.
 func certificates(t *testing.T, signer *authority.Authority, trusted, name string) embedded.Cluster {
 	t.Helper()
 	certificate, key := signer.Sign(&x509.Certificate{

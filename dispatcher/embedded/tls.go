@@ -24,8 +24,8 @@ import (
 	"os"
 )
 
-// identity is the certificate that all replicas share, that of ingest. A peer is a server that has a certificate for the
-// same name from the same authority. Files are read at each connection, so that a renewed certificate needs no restart.
+// identity is the certificate of ingest, which all replicas share. A peer is a server with a certificate for the same
+// name from a trusted authority. The files are read at each connection, so a renewed certificate needs no restart.
 type identity struct {
 	certFile, keyFile, caFile string
 }
@@ -64,8 +64,8 @@ func (id *identity) authorities() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// config serves both ends of a connection. verify replaces the built-in checks, which take one name and one set of
-// authorities for ever.
+// config returns the TLS configuration for both ends of a connection. verify replaces the built-in checks, whose name
+// and authorities are fixed.
 func (id *identity) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:           tls.VersionTLS13,

@@ -32,7 +32,7 @@ import (
 
 const ingestName = "ingest.example.com"
 
-// TestPeers has two ends of a route show their certificates to each other.
+// TestPeers lets the two ends of a route verify each other's certificate.
 func TestPeers(t *testing.T) {
 	ours, foreign := authority.New(t), authority.New(t)
 	replica := newTestIdentity(t, ours, ingestName, ours)
@@ -59,14 +59,14 @@ func TestPeers(t *testing.T) {
 	})
 }
 
-// stranger shows its certificate, and does not care about that of the other end.
+// stranger presents its certificate and does not verify the other end's.
 func stranger(id *identity) *tls.Config {
 	config := id.config()
 	config.VerifyConnection = nil
 	return config
 }
 
-// TestRenewedFiles has a new authority sign the next certificate, as the manager does.
+// TestRenewedFiles replaces the certificate by one of a new authority, as the manager does.
 func TestRenewedFiles(t *testing.T) {
 	before, after := authority.New(t), authority.New(t)
 	first, second := newTestIdentity(t, before, ingestName, before, after), newTestIdentity(t, before, ingestName, before, after)
@@ -92,7 +92,7 @@ func expect(t *testing.T, err error, want string) {
 	}
 }
 
-// handshake returns what the client's end and the server's end say.
+// handshake returns the error of the client's end and that of the server's end.
 func handshake(t *testing.T, server, client *tls.Config) (solicited, accepted error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

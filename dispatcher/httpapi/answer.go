@@ -24,12 +24,12 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 )
 
-// accepted is the body of a 202 answer.
+// accepted is the body of a 202 response.
 type accepted struct {
 	Events accept.Results `json:"events"`
 }
 
-// answerTo returns the answer to a request whose events had these results. The worst result decides.
+// answerTo returns the answer to a request with these results. The worst result decides.
 func answerTo(events accept.Results) *problem.Answer {
 	counts := events.Tally()
 	var a *problem.Answer

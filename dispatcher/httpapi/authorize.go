@@ -33,14 +33,14 @@ import (
 
 // Access authenticates and authorises callers that post events.
 type Access interface {
-	// Check returns the name of the user whose bearer token it is, if they may post events for a namespace. The error is
-	// an *access.UnauthenticatedError, an *access.ForbiddenError, or another one if it is not known.
+	// Check returns the name of the user of a bearer token if they may post events for a namespace. The error is an
+	// *access.UnauthenticatedError, an *access.ForbiddenError, or another one if the check failed.
 	Check(ctx context.Context, namespace, token string) (user string, err error)
 }
 
 const getToken = "kubectl create token, or a projected volume"
 
-// authorize returns the name by which the rate of a caller is counted, or a refusal. It reads nothing of the body.
+// authorize returns the name under which the rate of the caller counts, or a refusal. It does not read the body.
 func (s *Server) authorize(ctx context.Context, r *http.Request, namespace string) (caller string, a *problem.Answer) {
 	caller, a = s.identify(ctx, r, namespace)
 	if a == nil {
@@ -69,7 +69,7 @@ func (s *Server) identify(ctx context.Context, r *http.Request, namespace string
 	return "", s.denied(r, namespace, err)
 }
 
-// denied is the answer to a caller without the right to post, or without a confirmed one.
+// denied returns the answer for a caller without the right to post, or whose right could not be checked.
 func (s *Server) denied(r *http.Request, namespace string, err error) *problem.Answer {
 	if unknown, ok := errors.AsType[*access.UnauthenticatedError](err); ok {
 		return problem.Refuse(problem.Unauthenticated, "%s Send a valid token of a ServiceAccount (%s).", unknown.Detail, getToken).
@@ -86,7 +86,7 @@ func (s *Server) denied(r *http.Request, namespace string, err error) *problem.A
 	return a
 }
 
-// subject returns how kubectl names a user.
+// subject returns the name of a user as kubectl spells it.
 func subject(user string) string {
 	if account, ok := strings.CutPrefix(user, "system:serviceaccount:"); ok {
 		return "--serviceaccount=" + account
@@ -94,7 +94,7 @@ func subject(user string) string {
 	return "--user=" + strconv.Quote(user)
 }
 
-// charge acquires n events from the rate of a caller, whose request acquired some before, or refuses them.
+// charge takes n events from the rate of a caller, or refuses the request, which has already taken acquired events.
 func (s *Server) charge(caller string, n, acquired int) *problem.Answer {
 	wait, ok := s.pace.Acquire(caller, n, acquired)
 	if ok {
@@ -117,7 +117,7 @@ const (
 )
 
 // handshake answers the handshake of a producer of CloudEvents (HTTP 1.1 Web Hooks for Event Delivery, 4). It returns
-// nil for any other request. Every origin may ask: the token of each request decides.
+// nil for any other request. It permits every origin, because each request needs a token.
 func (s *Server) handshake(r *http.Request) *problem.Answer {
 	origin := r.Header.Get(originHeader)
 	if r.Method != http.MethodOptions || origin == "" {
@@ -133,7 +133,7 @@ func (s *Server) handshake(r *http.Request) *problem.Answer {
 	return a
 }
 
-// allowedRate is in requests per minute.
+// allowedRate returns the rate in requests per minute.
 func (s *Server) allowedRate() string {
 	if s.pace.PerSecond() <= 0 {
 		return anyRate

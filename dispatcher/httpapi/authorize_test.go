@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/doors"
 )
 
-// tokens lets each token in as the user that it names, for the namespace acme.
+// tokens maps each valid token, which is also its user's name, to the error of Check for the namespace acme.
 type tokens map[string]error
 
 func (a tokens) Check(_ context.Context, namespace, token string) (string, error) {
@@ -90,7 +90,7 @@ func TestWhoMaySend(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			// The body must not be read before the caller is known: it is none.
+			// The server must not read the body, which is invalid, before it has authorized the caller.
 			body := "not JSON"
 			if tt.code == 202 {
 				body = simple
@@ -118,7 +118,7 @@ func TestWhoMaySend(t *testing.T) {
 	}
 }
 
-// A request that is refused is refused without waiting for its body.
+// A refusal does not wait for the body of the request.
 func TestRefusesBeforeTheBody(t *testing.T) {
 	options, _ := testOptions(doors.Store{})
 	options.Access = tokens{}

@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/doors"
 )
 
-// filled is an event of exactly size bytes whose data is made of a piece of text.
+// filled returns an event of size bytes whose data repeats a text.
 func filled(piece string, size int) string {
 	const head, tail = `{"id":"evt_1","event":"x","createdAt":"2026-01-01T00:00:00.000Z","data":{"a":"`, `"}}`
 	n := (size - len(head) - len(tail)) / len(piece)
@@ -95,7 +95,7 @@ func TestLargestBody(t *testing.T) {
 	}
 }
 
-// Kubernetes escapes what it stores, so that a body may be over the limit of etcd, or of the API server.
+// Kubernetes stores escaped JSON, so a body may exceed the limit of etcd or the API server.
 func TestTooLargeOnceEscaped(t *testing.T) {
 	c := doors.Client(t, cp.Config)
 	tests := map[string]struct {
@@ -128,7 +128,8 @@ func TestTooLargeOnceEscaped(t *testing.T) {
 	}
 }
 
-// Stored deliveries leave room for the longest list of attempts, because an attempt without a record is repeated.
+// A stored delivery leaves room for the longest list of attempts: an attempt that cannot be recorded would be
+// repeated.
 func TestStoredLeavesRoomForTheLog(t *testing.T) {
 	c := doors.Client(t, cp.Config)
 	namespace := doors.Namespace(t, c, "ingest-")

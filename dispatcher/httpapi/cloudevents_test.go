@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/doors"
 )
 
-// kept is a store that remembers the deliveries.
+// kept is a store that keeps the created deliveries.
 type kept struct {
 	doors.Store
 	mu  sync.Mutex
@@ -68,7 +68,7 @@ func sdkEvent(t *testing.T, id string) cloudevents.Event {
 
 const wantCE = `{"specversion":"1.0","id":"order 1","source":"/shop/orders","type":"sale.created","time":"2026-01-31T12:00:00.123Z","datacontenttype":"application/json","traceparent":"00-ab","data":{"amount":7}}`
 
-// The CloudEvents SDK sends the same event in each mode, and the event is forwarded unchanged.
+// The CloudEvents SDK sends the same event in each mode, and the endpoint gets it unchanged.
 func TestCloudEventsOfTheSDK(t *testing.T) {
 	e := sdkEvent(t, "order 1")
 	id := event.DerivedID("cloudevents", "/shop/orders", "order 1")
@@ -101,7 +101,7 @@ func TestCloudEventsOfTheSDK(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// A Knative Broker takes a body that is no CloudEvent for a failure.
+			// A Knative Broker treats a body that is not a CloudEvent as a failure.
 			if got := do(t, request); got.code != http.StatusAccepted || got.raw != "" || got.header.Get("Content-Type") != "" {
 				t.Fatalf("got %d %v: %s", got.code, got.header, got.raw)
 			}
@@ -187,7 +187,7 @@ func TestCloudEventsRefused(t *testing.T) {
 	}
 }
 
-// The same CloudEvent again is the same delivery, whatever format the Postback asks for by then.
+// The same CloudEvent posted again is a Duplicate, even after spec.format changed.
 func TestCloudEventAgain(t *testing.T) {
 	c := doors.Client(t, cp.Config)
 	namespace := doors.Namespace(t, c, "ingest-")

@@ -38,10 +38,10 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// usualBody is up to which size a body gets its room at once.
+// usualBody is the size in bytes up to which the buffer of a body is allocated at once.
 const usualBody = 16 << 10
 
-// serve answers a request and says so in the log.
+// serve answers a request and logs it.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if s.options.LogDoor != nil && s.options.LogDoor.Serve(w, r) {
 		return
@@ -59,7 +59,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// summary is the keys and values of the log line about a request.
+// summary returns the keys and values of a request's log line.
 func summary(r *http.Request, namespace string, events accept.Results, a *problem.Answer, took time.Duration) []any {
 	counts := events.Tally()
 	fields := []any{
@@ -74,7 +74,7 @@ func summary(r *http.Request, namespace string, events accept.Results, a *proble
 	return fields
 }
 
-// answer returns the answer to a request, and what it was about as far as that is known.
+// answer returns the answer to a request, its namespace and the results of its events, as far as they are known.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace string, events accept.Results, a *problem.Answer) {
 	defer fault.Recover(s.options.Log, "Request not handled", func() []any {
 		a = problem.Refuse(problem.InternalError, "The request could not be handled. Sending the same events again, with the same ids, is safe.").Closing()
@@ -97,13 +97,13 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 	if a != nil {
 		return namespace, nil, a
 	}
-	// Only of permitted senders: others could fill the traces.
+	// Record spans of authorized callers only: others could flood the traces.
 	ctx, span := s.options.Traces.Request(ctx, r.Header, namespace)
 	defer func() {
 		if a != nil {
 			span.EndRequest(a.Status, a.Kind, len(events))
 		} else {
-			span.EndRequest(http.StatusInternalServerError, problem.InternalError.Name, 0) // The deferred recover answers so.
+			span.EndRequest(http.StatusInternalServerError, problem.InternalError.Name, 0) // span.EndRequest(http.StatusInternalServerError, problem.InternalError.Name, 0) // After a panic, the deferred recover answers so.
 		}
 	}()
 	if !s.options.Watched.Has(namespace) {
@@ -118,7 +118,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 		accept.CountInvalid()
 		return namespace, nil, a
 	}
-	// The first event was charged before the body was read.
+	// authorize charged the first event, before the body was read.
 	if a = s.charge(caller, len(posted)-1, 1); a != nil {
 		return namespace, nil, a
 	}
@@ -137,7 +137,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 	return namespace, events, a
 }
 
-// report logs what could not be stored, once for a request.
+// report logs the unstored deliveries of a request in one line.
 func (s *Server) report(r *http.Request, namespace string, events accept.Results, a *problem.Answer) {
 	count, err := events.Unstored()
 	if count == 0 {
@@ -151,9 +151,9 @@ func (s *Server) report(r *http.Request, namespace string, events accept.Results
 		"unstored", count, "instance", a.Problem.Instance)
 }
 
-// target returns the namespace for which events are posted, or an answer if none are.
+// target returns the namespace of the path, or the answer to a request that posts no events.
 func (s *Server) target(r *http.Request) (string, *problem.Answer) {
-	// Not http.ServeMux, which answers with redirects and plain text of its own.
+	// http.ServeMux would answer with redirects and plain text.
 	rest, ok := strings.CutPrefix(r.URL.Path, "/v1/namespaces/")
 	namespace, resource, two := strings.Cut(rest, "/")
 	if !ok || !two || resource != "events" {
@@ -171,7 +171,7 @@ func (s *Server) target(r *http.Request) (string, *problem.Answer) {
 	return namespace, nil
 }
 
-// read returns the events of a request, and whether they are CloudEvents, or a refusal.
+// read returns the events of a request and whether they are CloudEvents, or a refusal.
 func (s *Server) read(w http.ResponseWriter, r *http.Request, namespace string) (posted []event.Posted, cloudEvents bool, a *problem.Answer) {
 	if a := checkEncoding(r.Header); a != nil {
 		return nil, false, a
@@ -191,7 +191,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, namespace string) 
 	return posted, d.CloudEvents, nil
 }
 
-// undecodable is the answer to a request whose header names no way to read the body.
+// undecodable returns the answer to a request whose header allows no decoding of the body.
 func undecodable(err error) *problem.Answer {
 	if _, ok := errors.AsType[*decode.UnsupportedError](err); ok {
 		return problem.Refuse(problem.UnsupportedMediaType, "%s", err.Error()).With("Accept-Post", decode.AcceptedTypes)
@@ -221,14 +221,14 @@ func checkEncoding(header http.Header) *problem.Answer {
 	return nil
 }
 
-// readBody returns the body, or a refusal if it is over the limit, too slow or incomplete. It reads at most one byte
-// more than the limit.
+// readBody returns the body, or a refusal if it is too large, too slow or incomplete. It reads at most one byte
+// beyond the limit.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem.Answer) {
 	limit := s.options.MaxBodyBytes
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
-	// Room for a body of usual size, and for the read that finds its end. The announced size proves nothing.
+	// Allocate for a usual body and the read that finds its end. The announced length is not to be trusted.
 	var body bytes.Buffer
 	body.Grow(int(min(max(r.ContentLength, 0), usualBody)) + bytes.MinRead)
 	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
@@ -248,8 +248,8 @@ func tooLarge(limit int64) *problem.Answer {
 	return problem.Refuse(problem.BodyTooLarge, "The body is larger than %d bytes: send fewer events at once, or less data.", limit).Closing()
 }
 
-// wantsBody reports whether a producer of CloudEvents asks for the answer's body. A Knative Broker treats a body that
-// is no CloudEvent as a failure. The answer therefore has a body only if the request names its type.
+// wantsBody reports whether a producer of CloudEvents accepts a body in the answer. A Knative Broker treats a body
+// that is not a CloudEvent as a failure, so the answer has one only if the request accepts its type.
 func wantsBody(header http.Header) bool {
 	for _, value := range header.Values("Accept") {
 		for accepted := range strings.SplitSeq(value, ",") {

@@ -44,7 +44,7 @@ const (
 	simple    = `{"event":"lead.created","data":{}}`
 )
 
-// padded is an event of exactly size bytes.
+// padded returns an event of size bytes.
 func padded(size int) string {
 	const head, tail = `{"event":"lead.created","data":{"a":"`, `"}}`
 	return head + strings.Repeat("x", size-len(head)-len(tail)) + tail
@@ -114,7 +114,7 @@ func TestRefusedRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var body io.Reader = strings.NewReader(tt.body)
 			if tt.chunked {
-				body = io.MultiReader(body) // of a length that the client does not know
+				body = io.MultiReader(body) // body = io.MultiReader(body) // The client does not know the length of this type.
 			}
 			if tt.method == "" {
 				tt.method = http.MethodPost
@@ -150,7 +150,7 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-// A namespace that is not watched is not one without Postbacks: whoever posts has to know that nothing of it is delivered.
+// A request for an unwatched namespace is refused, because a 202 would hide that nothing is delivered.
 func TestNamespaceThatIsNotWatched(t *testing.T) {
 	options, _ := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "*"))
 	options.Watched = watched.Of("acme,initech")
@@ -196,7 +196,7 @@ func TestAcceptedForms(t *testing.T) {
 	}
 }
 
-// countingBody counts what is read of it.
+// countingBody counts the bytes that are read from it.
 type countingBody struct {
 	io.Reader
 	read int64
@@ -271,7 +271,7 @@ func TestBodyCutShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer connection.Close()
-	// A whole event, but less than the length says.
+	// The body is a complete event, but shorter than Content-Length.
 	if _, err := fmt.Fprintf(connection, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n%s", eventsURL, simple); err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ var (
 		.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)
 )
 
-// statuses returns every HTTP status that an answer can have.
+// statuses returns every HTTP status of an answer.
 func statuses() []string {
 	codes := []string{strconv.Itoa(http.StatusOK), strconv.Itoa(http.StatusAccepted)}
 	for _, kind := range problem.Kinds {

@@ -36,7 +36,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/doors"
 )
 
-// denying has the API server deny the deliveries of one Postback by a policy, and returns when the policy is in force.
+// denying makes the API server deny the deliveries of one Postback by a policy, and returns once the policy is in
+// force.
 func denying(t *testing.T, c client.Client, namespace string, r *route.Route, message string, reason *metav1.StatusReason) {
 	t.Helper()
 	name := "deny-" + namespace

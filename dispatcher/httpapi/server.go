@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package httpapi is the HTTP door for events: server, TLS, admission of producers, their rates, and the answers. Matching
-// and storing are left to dispatcher/accept. docs/ingest.md describes the API.
+// Package httpapi is the HTTP door for events: server, TLS, authorization and rates of producers, and the answers.
+// Package accept matches and stores. docs/ingest.md describes the API.
 package httpapi
 
 import (
@@ -41,7 +41,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// Defaults of Options.
+// These are defaults of Options.
 const (
 	DefaultAddress      = "127.0.0.1:8080"
 	DefaultMaxBodyBytes = 256 << 10
@@ -50,19 +50,19 @@ const (
 	DefaultBurst        = 2000
 )
 
-// LargestMaxBodyBytes is the largest value of Options.MaxBodyBytes. A delivery has at most 1 MiB, and the body
-// for endpoints may be longer by the fields added to an event.
+// LargestMaxBodyBytes is the largest value of Options.MaxBodyBytes. A delivery's body has at most 1 MiB, including
+// the fields that the operator adds to an event.
 const LargestMaxBodyBytes = 1<<20 - 1<<10
 
 const (
-	// requestTimeout bounds a request, from its header to the end of the storing.
+	// requestTimeout bounds a request, from the end of its header to the last stored delivery.
 	requestTimeout = 10 * time.Second
 	readTimeout    = 10 * time.Second
 	headerTimeout  = 5 * time.Second
 	idleTimeout    = 2 * time.Minute
-	// writeTimeout counts from the end of the request's header.
+	// writeTimeout counts from the end of the request's header, as in http.Server.
 	writeTimeout = readTimeout + requestTimeout + 10*time.Second
-	// shutdownTimeout lets a request that was taken at the last moment end.
+	// shutdownTimeout suffices for a request that arrived just before the shutdown.
 	shutdownTimeout = requestTimeout + 5*time.Second
 	maxHeaderBytes  = 16 << 10
 )
@@ -73,42 +73,42 @@ type Acceptor interface {
 	Synced() bool
 }
 
-// LogDoor answers the requests for the delivery log on the same server. It is a *logapi.Handler.
+// LogDoor answers requests for the delivery log on the same server. It is a *logapi.Handler.
 type LogDoor interface {
-	// Serve answers a request. It reports false if the path is another one.
+	// Serve answers a request, or returns false if the path is not of the delivery log.
 	Serve(w http.ResponseWriter, r *http.Request) bool
 	AsksForCertificate() bool
-	// Stop ends the watches, which would outlast the server.
+	// Stop ends the watches, which would outlive the server.
 	Stop()
 }
 
-// Options of a Server. Acceptor is required.
+// Options configure a Server. Acceptor is required.
 type Options struct {
 	// Address to listen on, host:port. The default is DefaultAddress.
 	Address string
-	// Watched are the namespaces for which events are taken.
+	// Watched are the namespaces whose events are accepted.
 	Watched watched.Namespaces
-	// MaxBodyBytes bounds the body of a request. The default is DefaultMaxBodyBytes, the most LargestMaxBodyBytes.
+	// MaxBodyBytes bounds the body of a request. The default is DefaultMaxBodyBytes, the maximum LargestMaxBodyBytes.
 	MaxBodyBytes int64
-	// MaxInFlight bounds the requests in flight; the server refuses more. The default is DefaultMaxInFlight.
+	// MaxInFlight bounds the requests in flight; the server refuses further ones. The default is DefaultMaxInFlight.
 	MaxInFlight int
 
 	Acceptor Acceptor
-	// Access authorises producers. If it is nil, everybody may post, and Address must be on the loopback interface.
+	// Access authorises producers. If it is nil, everybody may post, and Address must be a loopback address.
 	Access Access
 	// LogDoor answers requests for the delivery log. It may be nil.
 	LogDoor LogDoor
 	// Traces records the spans of requests. It may be nil.
 	Traces *trace.Traces
-	// CertFile and KeyFile hold the certificate and its key, in PEM, for HTTPS. They are read again when they change.
-	// Without them the server speaks plain HTTP, which is refused unless Address is of the loopback interface or PlainHTTP
-	// is true.
+	// CertFile and KeyFile are PEM files with the certificate and its key for HTTPS. They are read again when they
+	// change. Without them the server speaks plain HTTP, which requires a loopback Address or PlainHTTP.
 	CertFile, KeyFile string
 	PlainHTTP         bool
-	// Rate is how many events per second each caller may post, or 0 for any number; Burst how many at once.
+	// Rate bounds the events per second of each caller; 0 means no bound. Burst is the number that a caller may post
+	// at once.
 	Rate  float64
 	Burst int
-	// Clock gives createdAt to events without one. The default is the real clock.
+	// Clock sets createdAt of events without one. The default is the real clock.
 	Clock clock.PassiveClock
 	Log   logr.Logger
 
@@ -141,7 +141,7 @@ func (o *Options) validate() error {
 	return o.validateReach()
 }
 
-// validateReach refuses what would let everybody send, or have tokens read on their way.
+// validateReach refuses options by which anybody could post, or tokens would cross the network in the clear.
 func (o *Options) validateReach() error {
 	switch {
 	case (o.CertFile == "") != (o.KeyFile == ""):
@@ -156,7 +156,7 @@ func (o *Options) validateReach() error {
 	return nil
 }
 
-// isLoopback reports whether an address to listen on is reached from this machine (or Pod) only.
+// isLoopback reports whether an address can be reached only from this machine or Pod.
 func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -166,7 +166,7 @@ func isLoopback(address string) bool {
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
-// Server takes events over HTTP. It is a manager.Runnable of every replica.
+// Server serves the HTTP API of every replica. It is a manager.Runnable.
 type Server struct {
 	options Options
 	// inFlight holds one element for each request in flight.
@@ -178,7 +178,7 @@ type Server struct {
 	ready     atomic.Bool
 }
 
-// New returns a server that does not listen yet.
+// New returns a Server. Start makes it listen.
 func New(o Options) *Server {
 	o.setDefaults()
 	return &Server{
@@ -189,10 +189,10 @@ func New(o Options) *Server {
 	}
 }
 
-// Listening is closed when the server listens.
+// Listening returns a channel that is closed once the server listens.
 func (s *Server) Listening() <-chan struct{} { return s.listening }
 
-// Addr returns the address on which the server listens, or nil if Listening is not closed yet.
+// Addr returns the address on which the server listens, or nil before Listening is closed.
 func (s *Server) Addr() net.Addr {
 	select {
 	case <-s.listening:
@@ -202,7 +202,7 @@ func (s *Server) Addr() net.Addr {
 	}
 }
 
-// Ready is a check for a readiness probe: it fails unless new requests are taken.
+// Ready is a readiness check: it fails unless the server takes new requests.
 func (s *Server) Ready(*http.Request) error {
 	switch {
 	case !s.ready.Load():
@@ -213,11 +213,10 @@ func (s *Server) Ready(*http.Request) error {
 	return nil
 }
 
-// Handler returns what answers the requests.
+// Handler returns the handler of all requests.
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
-// Start listens and answers until ctx ends; then it takes no new requests and finishes those in flight. It may be called
-// once.
+// Start serves until ctx ends, then finishes the requests in flight. It may be called only once.
 func (s *Server) Start(ctx context.Context) error {
 	if err := s.options.validate(); err != nil {
 		return fmt.Errorf("ingest: %w", err)
@@ -234,7 +233,7 @@ func (s *Server) Start(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(err, listener.Close())
 		}
-		// The certificates are watched as long as requests are in flight.
+		// The certificates are watched until the last request in flight ends.
 		watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 		defer stop()
 		go func() { served <- certificates.run(watching) }()
@@ -274,7 +273,7 @@ func (s *Server) httpServer(ctx context.Context) *http.Server {
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true,
-		// The end of ctx must not end the requests in flight.
+		// Requests in flight outlive ctx.
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ErrorLog:    slog.NewLogLogger(logr.ToSlogHandler(s.options.Log), slog.LevelInfo),
 	}

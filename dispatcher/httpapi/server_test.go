@@ -217,7 +217,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// counted returns the served values of postback_ingest_events_total.
+// counted returns the exposed values of postback_ingest_events_total.
 func counted(t *testing.T) map[string]float64 {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
@@ -245,7 +245,7 @@ func TestLogHoldsNoData(t *testing.T) {
 	server := testServer(t, options)
 	post(t, server.URL, "acme", `{"event":"lead.created","data":{"email":"private"}}`)
 	post(t, server.URL, "acme", `{"event":"lead.created","data":{"private":1,"private":2}}`)
-	server.Close() // waits for the last line
+	server.Close() // server.Close() // Close waits for the last log line.
 	close(lines)
 	all := []string{}
 	for line := range lines {

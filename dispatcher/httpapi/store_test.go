@@ -44,7 +44,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/doors"
 )
 
-// limitedClient has the rights of the RBAC markers of this package and no others.
+// limitedClient returns a client whose only rights are the RBAC markers of this package.
 func limitedClient(t *testing.T, admin client.Client) client.Client {
 	t.Helper()
 	namespace := doors.Namespace(t, admin, "ingest-")
@@ -170,7 +170,7 @@ func TestSendingAgain(t *testing.T) {
 		}
 	}
 	later := options
-	later.Clock = nil // the real time, which is another
+	later.Clock = nil // later.Clock = nil // The real time differs from that of the first server.
 	server = testServer(t, later)
 	tests := map[string]struct {
 		body string
@@ -275,7 +275,7 @@ func TestQuotaExceeded(t *testing.T) {
 	if err := c.Create(t.Context(), quota); err != nil {
 		t.Fatal(err)
 	}
-	// The test control plane has no quota controller, which sets the status. The API server's admission counts from it.
+	// The test control plane has no quota controller, so the test sets the status from which admission counts.
 	quota.Status.Hard = quota.Spec.Hard
 	quota.Status.Used = corev1.ResourceList{"count/postbackdeliveries.postback.dev": resource.MustParse("1")}
 	if err := c.Status().Update(t.Context(), quota); err != nil {
@@ -297,7 +297,7 @@ func TestQuotaExceeded(t *testing.T) {
 	if got.header.Get("Retry-After") != "30" || got.Type != "urn:postback:problem:no-room" {
 		t.Errorf("got Retry-After %q: %s", got.header.Get("Retry-After"), got.raw)
 	}
-	// Stored duplicates do not count against the bound, and the request is accepted.
+	// Duplicates do not count towards the bound, so the request is accepted.
 	got = post(t, server.URL, namespace, `[{"id":"a","event":"x","data":{}},{"id":"b","event":"x","data":{}}]`)
 	if got.code != http.StatusAccepted || got.Events[0].Deliveries[0].Result != intake.Duplicate || got.Events[1].Deliveries[0].Result != intake.Refused {
 		t.Errorf("got %d: %s", got.code, got.raw)
@@ -380,14 +380,14 @@ func TestSameIDFromManyProducers(t *testing.T) {
 	}
 }
 
-// delaying is an intake that stores everything, and asks to delay the answer.
+// delaying is an intake that stores everything and asks to delay the answer.
 type delaying time.Duration
 
 func (h delaying) Store(context.Context, *intake.Delivery) intake.Outcome {
 	return intake.Outcome{Result: intake.Stored, Delay: time.Duration(h)}
 }
 
-// An answer waits for as long as the intake asks for, for the longest of its deliveries once, and for nobody who is gone.
+// An answer waits once, for the longest delay of its deliveries, and not for a client that has left.
 func TestAnswerIsDelayed(t *testing.T) {
 	const long = 50 * time.Millisecond
 	options, _ := testOptions(nil, doors.LooseRoute("partner", "one", "", "*"), doors.LooseRoute("partner", "two", "", "*"))
@@ -404,7 +404,7 @@ func TestAnswerIsDelayed(t *testing.T) {
 
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	accept.Results{{Deliveries: []accept.DeliveryResult{{Delay: time.Hour}}}}.Wait(gone) // The test would not end.
+	accept.Results{{Deliveries: []accept.DeliveryResult{{Delay: time.Hour}}}}.Wait(gone) // accept.Results{{Deliveries: []accept.DeliveryResult{{Delay: time.Hour}}}}.Wait(gone) // Must return at once.
 }
 
 func TestTooManyDeliveriesAreRefusedAtOnce(t *testing.T) {

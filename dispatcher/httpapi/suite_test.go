@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 
 var testNow = time.Date(2026, 1, 31, 12, 0, 0, 123_456_789, time.UTC)
 
-// setup holds the options of a server and of its acceptor. Clock and Log are those of the server.
+// setup has the options of a server and its Acceptor. They share Clock and Log.
 type setup struct {
 	Options
 	acceptance      accept.Options
@@ -77,7 +77,7 @@ func testOptions(store intake.API, routes ...*route.Route) (setup, *doors.Offers
 	}, o
 }
 
-// testServer serves the handler on loopback with the server's own timeouts.
+// testServer serves the handler on loopback, with the timeouts of the real server.
 func testServer(t *testing.T, o setup) *httptest.Server {
 	t.Helper()
 	s := o.server(t)
@@ -88,7 +88,7 @@ func testServer(t *testing.T, o setup) *httptest.Server {
 	return server
 }
 
-// reply is an answer as a producer reads it; the fields of both kinds of answer.
+// reply is a response as a producer reads it, with the fields of both an acceptance and a problem.
 type reply struct {
 	code   int
 	header http.Header
@@ -108,7 +108,7 @@ func (r *reply) results() [][]accept.DeliveryResult {
 	return all
 }
 
-// do may be called by any goroutine of a test.
+// do sends a request. Any goroutine of a test may call it.
 func do(t *testing.T, request *http.Request) *reply {
 	t.Helper()
 	response, err := http.DefaultClient.Do(request)

@@ -25,13 +25,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
-// certificates is the server's certificate, which is read again when its file changes. If a file cannot be read, or
-// the key is of another certificate, as during a change, the previous pair stays in use.
+// certificates reloads the server's certificate when its files change. If they cannot be read, or do not match during
+// a change, the previous pair stays in use.
 type certificates struct {
 	watcher *certwatcher.CertWatcher
 }
 
-// watchCertificates has a server speak HTTPS, with HTTP/2, with the certificate of the options.
+// watchCertificates configures a server for HTTPS and HTTP/2 with the certificate of the options.
 func (s *Server) watchCertificates(server *http.Server) (*certificates, error) {
 	watcher, err := certwatcher.New(s.options.CertFile, s.options.KeyFile)
 	if err != nil {
@@ -39,13 +39,14 @@ func (s *Server) watchCertificates(server *http.Server) (*certificates, error) {
 	}
 	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate}
 	if s.options.LogDoor != nil && s.options.LogDoor.AsksForCertificate() {
-		// Readers of the log may present one, which is verified with their request: its CA changes, and a token needs none.
+		// Readers of the log may present a client certificate. It is verified with the request, because its CA may
+		// change and a token needs none.
 		server.TLSConfig.ClientAuth = tls.RequestClientCert
 	}
 	return &certificates{watcher: watcher}, nil
 }
 
-// run looks for changes until ctx ends.
+// run reloads the files on changes, until ctx ends.
 func (c *certificates) run(ctx context.Context) error {
 	if err := c.watcher.Start(ctx); err != nil {
 		return fmt.Errorf("watch the certificate: %w", err)

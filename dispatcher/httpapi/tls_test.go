@@ -71,8 +71,7 @@ func newAuthority(t *testing.T) *authority {
 	return &authority{certificate, key}
 }
 
-// issue writes a certificate with a serial number, and its key, over the files of a folder, as a volume of a Secret does:
-// each by a rename.
+// issue replaces a certificate and its key in a folder by renames, as the volume of a Secret does.
 func (a *authority) issue(t *testing.T, dir string, serial int64) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -176,7 +175,7 @@ func TestCertificateIsReplacedUnderLoad(t *testing.T) {
 	var sent, serial atomic.Int64
 	for range 4 {
 		load.Go(func() {
-			client := a.client(false, 0) // a handshake for each request
+			client := a.client(false, 0) // client := a.client(false, 0) // Each request makes its own handshake.
 			for ctx.Err() == nil {
 				response, err := securePost(ctx, client, url)
 				if err != nil {

@@ -63,7 +63,7 @@ func TestAPIServerDown(t *testing.T) {
 	if strings.Contains(got.raw, "127.0.0.1") || strings.Contains(got.raw, "refused") {
 		t.Errorf("the answer tells internals: %s", got.raw)
 	}
-	// With the ids of the answer, as its detail says.
+	// The ids are those of the answer, as its detail demands.
 	again := fmt.Sprintf(`[{"id":%q,"event":"x","data":{"n":1}},{"id":"own","event":"x","data":{}}]`, got.Events[0].ID)
 	if got = post(t, server.URL, namespace, again); got.code != http.StatusAccepted {
 		t.Fatalf("sent again: got %d: %s", got.code, got.raw)
@@ -73,7 +73,7 @@ func TestAPIServerDown(t *testing.T) {
 	}
 }
 
-// lossy stores, and loses the answer of the API server for those whose turn it is.
+// lossy stores each delivery, but loses the API server's response to every second one.
 type lossy struct {
 	client.Client
 	mu    sync.Mutex
@@ -125,7 +125,7 @@ func TestSlowAPIServer(t *testing.T) {
 	}
 }
 
-// An error that is not known to last is Unstored.
+// A temporary or unknown error gives Unstored.
 func TestErrorsOfTheAPIServer(t *testing.T) {
 	resource := v1alpha1.GroupVersion.WithResource("postbackdeliveries").GroupResource()
 	exists := apierrors.NewAlreadyExists(resource, "x")
@@ -168,7 +168,7 @@ func TestErrorsOfTheAPIServer(t *testing.T) {
 	}
 }
 
-// A fault in the storing of one delivery answers 503 for it, and leaves the process and the others alone.
+// A panic while one delivery is stored answers 503 for it. The process and the other deliveries are unaffected.
 func TestPanicWhileStoring(t *testing.T) {
 	c := doors.Client(t, cp.Config)
 	namespace := doors.Namespace(t, c, "ingest-")
@@ -182,7 +182,7 @@ func TestPanicWhileStoring(t *testing.T) {
 	})
 }
 
-// panicking is a backlog that fails for one Postback.
+// panicking is a backlog that panics for one Postback.
 type panicking struct{ postback types.UID }
 
 func (p panicking) Full(r *route.Route) bool {

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package intake stores accepted deliveries until their first attempt. It defines the results of storing, and the default intake,
-// which creates PostbackDeliveries. Package jetstream has the other intake.
+// Package intake stores accepted deliveries until their first attempt. It defines the results of a store, and the
+// default intake, which creates PostbackDeliveries. Package jetstream has the other intake.
 package intake
 
 import (
@@ -29,47 +29,47 @@ import (
 
 // Delivery is a delivery to store.
 type Delivery struct {
-	// Object is not at the API server yet.
+	// Object is the PostbackDelivery to create.
 	Object *v1alpha1.PostbackDelivery
-	// Object was made from Event. Route is the route of its Postback.
+	// Event is the source of Object. Route is the route of its Postback.
 	Event *event.Posted
 	Route *route.Route
 }
 
-// Outcome is the outcome of storing a delivery.
+// Outcome says how the store of a delivery ended.
 type Outcome struct {
 	Result Result
 	Reason Reason
-	// Message quotes the refusal of the delivery, such as that of a policy, or is "".
+	// Message is the message of the policy, quota or API server that refused the delivery, or "".
 	Message string
-	// Err is why the delivery is Unstored.
+	// Err is the cause of Unstored.
 	Err error
-	// Delay is how long the answer waits, so that a producer does not run ahead of delivery.
+	// Delay is how long the door delays its answer, so that a producer does not outpace the deliveries.
 	Delay time.Duration
 }
 
-// Result is the result of storing a delivery, in the words of the response of ingest.
+// Result is the result of a store. Its values are part of the ingest API.
 type Result string
 
 const (
-	// Stored: the delivery is stored and will be attempted.
+	// Stored means that the delivery is stored and will be attempted.
 	Stored Result = "Stored"
-	// Duplicate: the same event was stored before.
+	// Duplicate means that the same event was stored before.
 	Duplicate Result = "Duplicate"
-	// Skipped: the Postback does not take events, or not this one.
+	// Skipped means that the Postback is disabled or its filter does not select the event.
 	Skipped Result = "Skipped"
-	// Refused: there is no room, or the API server denies it for a reason that lasts.
+	// Refused means that a bound is reached, or that the API server denies the delivery for a lasting reason.
 	Refused Result = "Refused"
-	// Conflict: another event was stored before under the same id.
+	// Conflict means that another event was stored under the same id.
 	Conflict Result = "Conflict"
-	// Unstored: it was not stored, or nobody said so in time.
+	// Unstored means that the store failed, or that its success is unknown.
 	Unstored Result = "Unstored"
 )
 
-// Reason says more about Skipped, Refused and Unstored.
+// Reason details Skipped, Refused and Unstored.
 type Reason string
 
-// Reasons that an intake finds out.
+// These reasons come from an intake.
 const (
 	NamespaceTerminating Reason = "NamespaceTerminating"
 	NamespaceNotFound    Reason = "NamespaceNotFound"
@@ -78,12 +78,12 @@ const (
 	PolicyDenied         Reason = "PolicyDenied"
 	Forbidden            Reason = "Forbidden"
 	Invalid              Reason = "Invalid"
-	// StreamFull says that the deliveries stream, or the storage of NATS, has no room.
+	// StreamFull means that the deliveries stream, or the storage of NATS, is full.
 	StreamFull Reason = "StreamFull"
 )
 
-// Compare reports whether the existing delivery under an event's id is of that event. It compares in the format of the
-// existing one, whatever the Postback's present format.
+// Compare reports whether the existing delivery of the same name has the same event: Duplicate or Conflict. It
+// compares in the format of the existing delivery, which may differ from the Postback's present format.
 func (d *Delivery) Compare(existing *v1alpha1.PostbackDelivery) Outcome {
 	stored := &existing.Spec
 	body, err := format.Body(stored.Format, existing.Namespace, d.Event.StoredAt(stored.Event.CreatedAt.Time))

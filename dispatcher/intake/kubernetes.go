@@ -28,37 +28,38 @@ import (
 	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
-// createTries bounds the tries to create an object that already exists, but is gone at the next read.
+// createTries bounds the tries to create an object whose name is taken, but which is gone at the next read.
 const createTries = 3
 
 var errRepeatedlyGone = errors.New("the delivery exists, and is gone when it is read, each time")
 
-// FirstAttempts makes the first attempts of stored deliveries.
+// FirstAttempts starts the first attempts of stored deliveries.
 type FirstAttempts interface {
-	// Admit announces the first attempt of a delivery that is about to be stored. It holds no slot. The caller has to call
-	// the returned function once, with the stored delivery, or with nil if it is not stored. Admit
-	// returns nil if this replica cannot or must not attempt it at once: then the elected replica does. Neither blocks.
+	// Admit announces the first attempt of a delivery that is about to be stored; it takes no slot. The caller must
+	// call begin once, with the stored delivery, or with nil if the store failed. begin is nil if the attempt is left
+	// to the elected replica. Neither function blocks.
 	Admit(r *route.Route) (begin func(stored *v1alpha1.PostbackDelivery))
 }
 
-// API reads and writes PostbackDeliveries at the API server, not in a cache.
+// API reads and writes PostbackDeliveries past the cache.
 type API interface {
 	Create(ctx context.Context, object client.Object, options ...client.CreateOption) error
 	Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error
 }
 
-// Kubernetes stores deliveries at the API server.
+// Kubernetes is the intake that creates PostbackDeliveries.
 type Kubernetes struct {
 	API           API
 	FirstAttempts FirstAttempts
-	// MissingRights tells a missing right from an API server that has just started. Without it each missing right is Unstored.
+	// MissingRights tells a missing right from an API server that has just started. If it is nil, every missing right
+	// gives Unstored.
 	MissingRights *MissingRights
 }
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;create
 
-// Store creates the object of a delivery, and starts its attempt. The attempt does not wait for other deliveries of
-// the request. The attempt window begins with the storing; after it the elected replica would make the same
+// Store creates the PostbackDelivery and starts its first attempt, which does not wait for other deliveries of the
+// request. The first-attempt window begins before the create; after it the elected replica would make the same
 // attempt.
 func (k *Kubernetes) Store(ctx context.Context, d *Delivery) Outcome {
 	begin := k.FirstAttempts.Admit(d.Route)
@@ -74,7 +75,7 @@ func (k *Kubernetes) Store(ctx context.Context, d *Delivery) Outcome {
 	return outcome
 }
 
-// Defer creates the object of a delivery whose first attempt is left to the elected replica.
+// Defer creates the PostbackDelivery and leaves its first attempt to the elected replica.
 func (k *Kubernetes) Defer(ctx context.Context, d *Delivery) Outcome {
 	if d.Object.Annotations == nil {
 		d.Object.Annotations = map[string]string{}
@@ -83,7 +84,8 @@ func (k *Kubernetes) Defer(ctx context.Context, d *Delivery) Outcome {
 	return k.create(ctx, d)
 }
 
-// Deferral returns the value of DeferredAnnotation: the state of a Postback that stops deliveries, or "true". r may be nil.
+// Deferral returns the value of DeferredAnnotation: Paused or Disabled if the Postback has that state, and "true"
+// otherwise. r may be nil.
 func Deferral(r *route.Route) string {
 	if r != nil && (r.State == v1alpha1.PostbackPaused || r.State == v1alpha1.PostbackDisabled) {
 		return string(r.State)
@@ -99,14 +101,14 @@ func (k *Kubernetes) create(ctx context.Context, d *Delivery) Outcome {
 	return k.MissingRights.judge(d.Object.Namespace, outcome)
 }
 
-// Create creates a delivery at the API server, or returns the existing one of its name.
+// Create creates a delivery at the API server, or returns the existing delivery of its name.
 func Create(ctx context.Context, api API, d *v1alpha1.PostbackDelivery) (existing *v1alpha1.PostbackDelivery, o Outcome) {
 	for range createTries {
 		err := api.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner))
 		if err == nil {
 			return nil, Outcome{Result: Stored}
 		}
-		// The API server counts against a quota before it looks whether the name is taken.
+		// The API server checks a quota before the name: the delivery may exist all the same.
 		kind, _ := refusal.Of(err)
 		if !apierrors.IsAlreadyExists(err) && kind != refusal.Quota {
 			return nil, OutcomeOf(err)

@@ -29,8 +29,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
-// OutcomeOf classifies an error of the API server. A temporary or unknown error gives Unstored, so the producer sends the event
-// again. A missing right also gives Unstored: MissingRights makes it a refusal if it lasts.
+// OutcomeOf classifies an error of the API server. A temporary or unknown error gives Unstored, so the producer posts
+// the event again. A missing right also gives Unstored, until MissingRights has seen it last.
 func OutcomeOf(err error) Outcome {
 	kind, message := refusal.Of(err)
 	switch kind {
@@ -45,13 +45,14 @@ func OutcomeOf(err error) Outcome {
 	}
 }
 
-// Lasting reports whether a repeat of the call does not help until a person changes something.
+// Lasting reports whether a repeat fails until somebody changes a policy, a quota, a right or the event.
 func (r Reason) Lasting() bool {
 	return r == PolicyDenied || r == Forbidden || r == Invalid || r == TooLarge
 }
 
-// Announce emits a Kubernetes Event on a Postback whose delivery the API server refuses. Only the producer gets the answer, and other
-// people have to change the policy, the quota or the right. The size of an event is the producer's own affair.
+// Announce emits a Kubernetes Event on a Postback whose delivery the API server refuses. The answer reaches only the
+// producer, but others have to change the policy, the quota or the right. TooLarge has no Event, because only the
+// producer can change the size.
 func (o *Outcome) Announce(recorder events.EventRecorder, r *route.Route) {
 	if recorder == nil || r == nil || o.Result != Refused || o.Reason == TooLarge {
 		return
@@ -60,14 +61,14 @@ func (o *Outcome) Announce(recorder events.EventRecorder, r *route.Route) {
 		"The API server refuses a PostbackDelivery (%s): %s", o.Reason, o.Message)
 }
 
-// startTime is how long an API server that has just started may answer that rights are missing: it has not read the roles.
+// startTime bounds how long an API server that has just started may deny every right, until it has read the roles.
 const startTime = time.Minute
 
-// absenceKept is the time for which a right counts as missing after the last request that was refused for it.
+// absenceKept is how long a right counts as missing after the last denied request.
 const absenceKept = 10 * time.Minute
 
-// MissingRights records the time since which the right to create deliveries has been missing, for each namespace. It is safe for
-// concurrent use.
+// MissingRights records since when the right to create deliveries has been missing, for each namespace. It is safe
+// for concurrent use.
 type MissingRights struct {
 	Clock clock.PassiveClock
 
@@ -75,10 +76,10 @@ type MissingRights struct {
 	missing map[string]absence
 }
 
-// absence has the first and the last time at which a right was missing.
+// absence has the times of the first and the last denied request.
 type absence struct{ first, last time.Time }
 
-// judge makes a refusal of a right that is missing for longer than an API server takes to start.
+// judge turns Unstored into Refused if the right has been missing for longer than startTime.
 func (r *MissingRights) judge(namespace string, o Outcome) Outcome {
 	if r == nil {
 		return o
@@ -95,7 +96,7 @@ func (r *MissingRights) judge(namespace string, o Outcome) Outcome {
 	now := r.Clock.Now()
 	a, known := r.missing[namespace]
 	if !known || now.Sub(a.last) > absenceKept {
-		a.first = now // An earlier absence may have ended without a request that showed it.
+		a.first = now // a.first = now // An earlier absence may have ended unnoticed, without a request.
 	}
 	a.last = now
 	if r.missing == nil {

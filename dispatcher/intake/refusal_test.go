@@ -23,7 +23,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
-// An API server that has just started denies every right. A right that stays missing is a refusal.
+// An API server that has just started denies every right. Only a right that stays missing gives Refused.
 func TestMissingRightIsRefusedOnceItLasts(t *testing.T) {
 	missing := Outcome{Result: Unstored, Reason: Forbidden, Message: "no"}
 	clock := clocktesting.NewFakePassiveClock(time.Unix(0, 0))

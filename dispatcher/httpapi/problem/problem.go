@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package problem holds the answers of the HTTP doors, problem documents (RFC 9457) among them. The doors decide which answer
-// a request gets. docs/ingest.md lists the kinds of problems.
+// Package problem defines the answers of the HTTP doors, including problem documents (RFC 9457). The doors choose the
+// answer. docs/ingest.md lists the kinds of problems.
 package problem
 
 import (
@@ -30,16 +30,16 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 )
 
-// Kind is a kind of problem. Its URN and status never change once released; docs/ingest.md lists them.
+// Kind is a kind of problem. Its URN and status never change after a release.
 type Kind struct {
 	Name   string
 	Status int
 	title  string
-	// retryAfter is when a repeat may help, or 0.
+	// retryAfter is the time after which a repeat may help; 0 means unknown.
 	retryAfter time.Duration
 }
 
-// The kinds of problems.
+// These are the kinds of problems.
 var (
 	InvalidNamespace      = Kind{"invalid-namespace", http.StatusBadRequest, "The namespace is not a valid name", 0}
 	InvalidEvent          = Kind{"invalid-event", http.StatusBadRequest, "The request contains something that is not an event", 0}
@@ -74,7 +74,7 @@ var (
 	LogUnavailable  = Kind{"log-unavailable", http.StatusServiceUnavailable, "The log cannot be read", time.Second}
 )
 
-// Kinds are all kinds of problems.
+// Kinds lists all kinds of problems.
 var Kinds = []Kind{
 	InvalidNamespace, InvalidEvent, InvalidOrigin, Unauthenticated, ForbiddenSender, InvalidIdempotencyKey, NotFound,
 	NamespaceNotWatched, MethodNotAllowed, BodyTooSlow, IDConflict, BodyTooLarge, EventTooLarge, TooManyDeliveries, DeliveryRefused, UnsupportedMediaType, UnsupportedEncoding,
@@ -90,24 +90,24 @@ type Problem struct {
 	Detail   string  `json:"detail"`
 	Instance string  `json:"instance,omitempty"`
 	Pointer  *string `json:"pointer,omitempty"`
-	// Events are the results of the events, if any was stored or refused.
+	// Events are the results of the events, if the request got so far.
 	Events any `json:"events,omitempty"`
 }
 
-// Answer is the answer to a request.
+// Answer is the response of a door to a request.
 type Answer struct {
 	Status int
-	// Kind is the name of the problem, or "".
+	// Kind is the name of the problem, or "" for none.
 	Kind string
-	// Body is nil if the answer has none.
+	// Body is the JSON body, or nil for none.
 	Body    any
 	Problem *Problem
 	Header  http.Header
-	// RetryAfter is the header of that name, rounded up to seconds, or 0 for none.
+	// RetryAfter is the value of the header, rounded up to seconds; 0 omits it.
 	RetryAfter time.Duration
 }
 
-// Refuse returns a problem as an answer. A problem on this side gets an instance, by which the log line is found.
+// Refuse returns an answer with a problem document. For a 5xx, the problem has an instance, which finds the log line.
 func Refuse(kind Kind, format string, args ...any) *Answer {
 	p := &Problem{
 		Type:   "urn:postback:problem:" + kind.Name,
@@ -127,10 +127,10 @@ func (a *Answer) With(name, value string) *Answer {
 	return a
 }
 
-// Closing ends the connection after the answer, because the rest of the request is not read.
+// Closing makes the server close the connection after the answer, because it does not read the rest of the request.
 func (a *Answer) Closing() *Answer { return a.With("Connection", "close") }
 
-// Write sends the answer. It fails only if the client is gone, about which nothing can be done.
+// Write sends the answer. It fails only if the client is gone.
 func (a *Answer) Write(w http.ResponseWriter) error {
 	var body bytes.Buffer
 	header := w.Header()
