@@ -31,7 +31,7 @@ import (
 // maxFollowed bounds the entries of the delivery log that are known to be printed.
 const maxFollowed = 20000
 
-// followLog prints the log, oldest first, and then each change as it happens, until ctx ends.
+// followLog prints the deliveries, oldest first, and then each change as it happens, until ctx ends.
 func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliveries.Query, printObject func(*env, runtime.Object) error) error {
 	// Both sources tell at the same time. The union knows the version of each delivery, as printed or selected before.
 	var one sync.Mutex
@@ -76,7 +76,7 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliveries.Qu
 		return show(slices.DeleteFunc(deliveries, func(d *v1alpha1.PostbackDelivery) bool { return !put(d) })...)
 	})
 	defer stop()
-	err = o.watch(ctx, s, w, func(c change) (bool, error) {
+	err = o.watch(ctx, s, func(c change) (bool, error) {
 		one.Lock()
 		defer one.Unlock()
 		d, ok := c.object.(*v1alpha1.PostbackDelivery)
@@ -90,7 +90,7 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliveries.Qu
 			return false, nil
 		}
 		return false, show(d)
-	})
+	}, w)
 	if ctx.Err() != nil {
 		// To be interrupted is how it ends.
 		return nil

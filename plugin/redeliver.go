@@ -243,7 +243,7 @@ func (o *redeliverOptions) outcomes(ctx context.Context, s *scope, deliveries []
 	delivered, gone := 0, 0
 	var failed []string
 	w := watching{object: &v1alpha1.PostbackDelivery{}, list: &v1alpha1.PostbackDeliveryList{}, namespace: s.namespace}
-	err := o.watch(ctx, s, w, func(c change) (bool, error) {
+	err := o.watch(ctx, s, func(c change) (bool, error) {
 		d, ok := c.object.(*v1alpha1.PostbackDelivery)
 		if !ok || !open[d.UID] || !c.gone && !handled(d) {
 			return false, nil
@@ -259,7 +259,7 @@ func (o *redeliverOptions) outcomes(ctx context.Context, s *scope, deliveries []
 		}
 		bar.set(len(deliveries) - len(open))
 		return len(open) == 0, nil
-	})
+	}, w)
 	bar.finish()
 	say(o.Out, "%d delivered, %d not delivered, %d without an attempt so far.", delivered, len(failed), len(open))
 	if gone > 0 {

@@ -32,7 +32,6 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
-	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 type testOptions struct {
@@ -178,59 +177,4 @@ func (o *testOptions) stored(ctx context.Context, s *scope, p *v1alpha1.Postback
 		}
 		return true, nil
 	})
-}
-
-// attempts prints each attempt as it is recorded.
-func (o *testOptions) attempts(ctx context.Context, s *scope, p *v1alpha1.Postback, test action.Test) error {
-	d := &v1alpha1.PostbackDelivery{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: test.Delivery}}
-	var printed int32
-	var phase v1alpha1.DeliveryPhase
-	deadline, _ := ctx.Deadline()
-	late := false
-	err := o.await(ctx, s, d, &v1alpha1.PostbackDeliveryList{}, func(object client.Object) (bool, error) {
-		d, ok := object.(*v1alpha1.PostbackDelivery)
-		if !ok {
-			return false, nil
-		}
-		for i := range d.Status.Attempts {
-			if a := &d.Status.Attempts[i]; a.Number > printed {
-				printed = a.Number
-				say(o.Out, "  %s", attemptLine(a))
-			}
-		}
-		phase = waiting.Of(d).Phase
-		switch why := waiting.For(waiting.Of(d), p, o.clock.Now()); {
-		case printed == 0 && why.Reason == waiting.RetryAfter && why.Next.After(deadline):
-			// No attempt comes while anybody looks on.
-			late = true
-			say(o.Out, "  waits: %s", why.Sentence)
-		case printed == 0 || why.Reason == "":
-		case why.Reason == waiting.Scheduled:
-			say(o.Out, "  next attempt %s", until(why.Next, o.clock.Now()))
-		default:
-			say(o.Out, "  waits: %s", why.Sentence)
-		}
-		return phase.Finished() || late || printed > 0 && !o.wait, nil
-	})
-	switch {
-	case err != nil:
-		return err
-	case phase != v1alpha1.DeliveryDelivered:
-		say(o.Out, "Not delivered: %s. See \"kubectl postback event %s\".", phase, test.Delivery)
-		return errReported
-	}
-	say(o.Out, "Delivered: %s", test.Delivery)
-	return nil
-}
-
-func attemptLine(a *v1alpha1.Attempt) string {
-	line := fmt.Sprintf("attempt %d: %s", a.Number, a.Outcome)
-	if a.StatusCode != nil {
-		line += fmt.Sprintf(", HTTP %d", *a.StatusCode)
-	}
-	line += ", took " + took(a.Duration.Duration)
-	if a.Message != "" {
-		line += ": " + visible(a.Message)
-	}
-	return line
 }

@@ -19,6 +19,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -44,42 +45,22 @@ type watching struct {
 	selector  fields.Selector
 }
 
-// watch gives each object that is there, and each change of one, to a function, until that is done or ctx ends. It goes on
-// when the connection is lost, and says so once. It is an error if the caller may not watch.
-func (e *env) watch(ctx context.Context, s *scope, w watching, f func(change) (done bool, err error)) error {
+// watch gives each object that is there, and each change of one, to a function, until that is done or ctx ends. It calls the
+// function for one change at a time. It goes on when the connection is lost, and says so once. It is an error if the caller may
+// not watch.
+func (e *env) watch(ctx context.Context, s *scope, f func(change) (done bool, err error), all ...watching) error {
 	ctx, stop := context.WithCancel(ctx)
+	var informers sync.WaitGroup
+	defer func() { stop(); informers.Wait() }()
 	changes := make(chan change)
-	send := func(object any, gone bool) {
-		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
-			object = unknown.Obj
-		}
-		if o, ok := object.(client.Object); ok {
-			select {
-			case changes <- change{o, gone}:
-			case <-ctx.Done():
-			}
-		}
-	}
 	trouble := &trouble{env: e, refused: make(chan error, 1)}
-	informer := cache.NewSharedInformer(s.listWatch(w, &trouble.worked), w.object, 0)
-	if err := informer.SetWatchErrorHandlerWithContext(trouble.handle); err != nil {
-		stop()
-		return fmt.Errorf("watch: %w", err)
+	for _, w := range all {
+		informer, err := s.informer(ctx, w, changes, trouble)
+		if err != nil {
+			return fmt.Errorf("watch: %w", err)
+		}
+		informers.Go(func() { informer.RunWithContext(ctx) })
 	}
-	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { send(object, false) },
-		UpdateFunc: func(_, object any) { send(object, false) },
-		DeleteFunc: func(object any) { send(object, true) },
-	}); err != nil {
-		stop()
-		return fmt.Errorf("watch: %w", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		informer.RunWithContext(ctx)
-	}()
-	defer func() { stop(); <-ended }()
 	for {
 		select {
 		case <-ctx.Done():
@@ -95,20 +76,48 @@ func (e *env) watch(ctx context.Context, s *scope, w watching, f func(change) (d
 	}
 }
 
+// informer returns an informer that sends each change until ctx ends.
+func (s *scope) informer(ctx context.Context, w watching, changes chan<- change, trouble *trouble) (cache.SharedInformer, error) {
+	send := func(object any, gone bool) {
+		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+			object = unknown.Obj
+		}
+		if o, ok := object.(client.Object); ok {
+			select {
+			case changes <- change{o, gone}:
+			case <-ctx.Done():
+			}
+		}
+	}
+	worked := &atomic.Bool{}
+	informer := cache.NewSharedInformer(s.listWatch(w, worked), w.object, 0)
+	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
+		trouble.handle(ctx, err, worked.Load())
+	}); err != nil {
+		return nil, err
+	}
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { send(object, false) },
+		UpdateFunc: func(_, object any) { send(object, false) },
+		DeleteFunc: func(object any) { send(object, true) },
+	})
+	return informer, err
+}
+
 // trouble is the error of a watch.
 type trouble struct {
 	*env
-	// worked says that the API server has let the caller watch, told that they know of the present trouble.
-	worked, told atomic.Bool
+	// told says that the caller knows of the present trouble.
+	told atomic.Bool
 	// refused gets what ends the watch.
 	refused chan error
 }
 
 // handle says once that the watch is lost, or ends it if it never worked and never will.
-func (t *trouble) handle(ctx context.Context, _ *cache.Reflector, err error) {
+func (t *trouble) handle(ctx context.Context, err error, worked bool) {
 	switch {
 	case ctx.Err() != nil:
-	case isRefused(err) && !t.worked.Load():
+	case isRefused(err) && !worked:
 		select {
 		case t.refused <- fmt.Errorf("watch: %w", err):
 		default:
@@ -155,13 +164,22 @@ func (s *scope) listWatch(w watching, worked *atomic.Bool) *cache.ListWatch {
 // await watches one object until a function reports that it is done. It is an error if the object is
 // deleted before.
 func (e *env) await(ctx context.Context, s *scope, object client.Object, list client.ObjectList, f func(client.Object) (done bool, err error)) error {
-	name := object.GetName()
-	return e.watch(ctx, s, watching{
-		object: object, list: list, namespace: object.GetNamespace(), selector: fields.OneTermEqualSelector("metadata.name", name),
-	}, func(c change) (bool, error) {
+	return e.watch(ctx, s, unlessGone(f), only(object, list))
+}
+
+// only describes the watch of one object.
+func only(object client.Object, list client.ObjectList) watching {
+	return watching{
+		object: object, list: list, namespace: object.GetNamespace(), selector: fields.OneTermEqualSelector("metadata.name", object.GetName()),
+	}
+}
+
+// unlessGone makes the deletion of an object an error, and gives its other changes to a function.
+func unlessGone(f func(client.Object) (done bool, err error)) func(change) (bool, error) {
+	return func(c change) (bool, error) {
 		if c.gone {
-			return false, fmt.Errorf("%q was deleted", name)
+			return false, fmt.Errorf("%q was deleted", c.object.GetName())
 		}
 		return f(c.object)
-	})
+	}
 }

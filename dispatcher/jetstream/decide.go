@@ -68,9 +68,9 @@ func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 	}
 	p := pressure(r)
 	switch {
-	case p.Throttled, p.Wait > slowLane, p.Still > stillLane && p.Waiting >= manyWaiting:
+	case p.Throttled, p.Wait > slowLane, p.SinceBegin > stillLane && p.Waiting >= manyWaiting:
 		return moveToWaiting
-	case p.Waiting >= lanePlaces && p.Still > pausedLane:
+	case p.Waiting >= lanePlaces && p.SinceBegin > pausedLane:
 		return waitBeside
 	case p.Waiting >= lanePlaces:
 		return waitForPlace

@@ -47,12 +47,12 @@ func TestDecide(t *testing.T) {
 		"exact concurrency":   {route: &route.Route{State: v1alpha1.PostbackEnabled, MaxConcurrent: 1}, want: deferAttempt},
 		"exact rate":          {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: deferAttempt},
 		"throttled":           {route: enabled, pressure: lane.Pressure{Throttled: true}, want: moveToWaiting},
-		"busy":                {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces - 1, Wait: slowLane, Still: stillLane}, want: attemptNow},
-		"full, and moving":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: pausedLane}, want: waitForPlace},
-		"full, and paused":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, Still: stillLane}, want: waitBeside},
+		"busy":                {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces - 1, Wait: slowLane, SinceBegin: stillLane}, want: attemptNow},
+		"full, and moving":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, SinceBegin: pausedLane}, want: waitForPlace},
+		"full, and paused":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, SinceBegin: stillLane}, want: waitBeside},
 		"hardly moving":       {route: enabled, pressure: lane.Pressure{Waiting: 1, Wait: slowLane + time.Millisecond}, want: moveToWaiting},
-		"still":               {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting, Wait: stillLane + 1, Still: stillLane + 1}, want: moveToWaiting},
-		"still, and few wait": {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting - 1, Wait: slowLane, Still: slowLane}, want: attemptNow},
+		"still":               {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting, Wait: stillLane + 1, SinceBegin: stillLane + 1}, want: moveToWaiting},
+		"still, and few wait": {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting - 1, Wait: slowLane, SinceBegin: slowLane}, want: attemptNow},
 	}
 	for name, test := range tests {
 		if got := decide(test.route, func(*route.Route) lane.Pressure { return test.pressure }); got != test.want {

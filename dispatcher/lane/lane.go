@@ -133,8 +133,8 @@ func (l *lane) begins(now time.Time, w *Work) { l.waited, l.began = now.Sub(w.en
 func (l *lane) pressure(now time.Time) Pressure {
 	p := Pressure{Throttled: l.throttled(now), Waiting: l.admitted + l.waiting()}
 	if l.waiting() > 0 {
-		p.Still = now.Sub(l.began)
-		p.Wait = max(l.waited, p.Still)
+		p.SinceBegin = now.Sub(l.began)
+		p.Wait = max(l.waited, p.SinceBegin)
 	}
 	return p
 }

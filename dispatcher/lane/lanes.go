@@ -121,8 +121,8 @@ type Pressure struct {
 	Throttled bool
 	// Waiting is the number of attempts that wait for the lane, or are admitted and being stored.
 	Waiting int
-	// Wait estimates the wait of new work. Still is the time since work of the lane last began, while some waits.
-	Wait, Still time.Duration
+	// Wait estimates the wait of new work. SinceBegin is the time since work of the lane last began, while some waits.
+	Wait, SinceBegin time.Duration
 }
 
 // Pressure returns the load of the lane of a route.
