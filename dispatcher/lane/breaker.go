@@ -19,7 +19,7 @@ package lane
 import "time"
 
 const (
-	// The defaults of Recovery.
+	// These are defaults of Recovery.
 	tripAfter   = 5
 	tripQuiet   = time.Second
 	firstOpen   = 10 * time.Second
@@ -31,11 +31,11 @@ const (
 type circuit int
 
 const (
-	// circuitClosed lets all work begin.
+	// circuitClosed lets all attempts begin.
 	circuitClosed circuit = iota
-	// circuitOpen lets no work begin before the time of the next probe.
+	// circuitOpen lets no attempt begin before the time of the next probe.
 	circuitOpen
-	// circuitHalfOpen waits for the result of a probe.
+	// circuitHalfOpen waits for the outcome of a probe.
 	circuitHalfOpen
 )
 
@@ -43,25 +43,26 @@ const (
 type breaker struct {
 	recovery Recovery
 	circuit  circuit
-	// failures are those in a row while the circuit is closed.
+	// failures counts the failures in a row while the circuit is closed.
 	failures int
-	// answered is when the newest attempt without trouble ended.
+	// answered is the time of the newest attempt without trouble.
 	answered time.Time
-	// probeAt is when an open circuit becomes half open.
+	// probeAt is the time from which an open circuit allows a probe.
 	probeAt time.Time
 	wait    time.Duration
-	// probing says that a probe is in flight.
+	// probing is true while a probe is in flight.
 	probing bool
 }
 
 func newBreaker(r Recovery) *breaker { return &breaker{recovery: r, wait: r.FirstOpen} }
 
-// open opens the circuit of an endpoint whose newest known attempt failed: a probe goes first.
+// open opens the circuit of an endpoint whose newest known attempt failed, so a probe comes first.
 func (b *breaker) open() { b.circuit = circuitOpen }
 
 func (b *breaker) closed() bool { return b.circuit == circuitClosed }
 
-// allows reports whether work may begin, and if not, when it may; the zero time means when the probe ends.
+// allows reports whether an attempt may begin. If not, at is the time from which it may; zero means after the probe
+// in flight.
 func (b *breaker) allows(now time.Time) (ok bool, at time.Time) {
 	switch {
 	case b.closed():
@@ -74,8 +75,8 @@ func (b *breaker) allows(now time.Time) (ok bool, at time.Time) {
 	return true, time.Time{}
 }
 
-// begin says that work begins, and reports whether it is a probe. Work that does not wait for an open circuit is one,
-// too.
+// begin records the begin of an attempt and reports whether it is a probe. A manual attempt passes an open circuit
+// and is a probe, too.
 func (b *breaker) begin() (probe bool) {
 	if b.closed() {
 		return false
@@ -85,8 +86,8 @@ func (b *breaker) begin() (probe bool) {
 	return true
 }
 
-// end records the result of work: trouble, none, or no attempt at all. While the circuit is not closed, only a probe counts:
-// work that began before it opened says nothing new.
+// end records the end of an attempt: with trouble, without, or not sent at all. While the circuit is not closed, only
+// a probe counts, because other attempts began before it opened.
 func (b *breaker) end(now time.Time, probe, attempted, trouble bool) {
 	if !probe && !b.closed() {
 		return
@@ -106,8 +107,7 @@ func (b *breaker) end(now time.Time, probe, attempted, trouble bool) {
 	}
 }
 
-// succeed closes a half-open circuit. The late success of a probe that another probe overtook does not close one that is
-// open again.
+// succeed closes the circuit, unless it is open: then a later probe failed before the earlier one succeeded.
 func (b *breaker) succeed(now time.Time) {
 	b.answered = now
 	if b.circuit != circuitOpen {
@@ -115,8 +115,8 @@ func (b *breaker) succeed(now time.Time) {
 	}
 }
 
-// fail opens the circuit after failures that chance does not explain, or after the failure of a probe. The wait for the next
-// probe doubles each time.
+// fail opens the circuit if the failures in a row are beyond chance, or if the attempt was a probe. The wait for the
+// next probe doubles each time.
 func (b *breaker) fail(now time.Time) {
 	if b.closed() {
 		if b.failures++; !b.recovery.beyondChance(b.failures, now.Sub(b.answered)) {

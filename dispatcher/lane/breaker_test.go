@@ -32,10 +32,10 @@ func TestBreaker(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name string
-		// steps happen at begin.
+		// steps precede the check.
 		steps  func(*breaker)
 		closed bool
-		// allowed says that work may begin at begin; allowedAfter, if not 0, is when it may.
+		// allowed is whether an attempt may begin then; allowedAfter, if not 0, is how long later it may.
 		allowed      bool
 		allowedAfter time.Duration
 	}{

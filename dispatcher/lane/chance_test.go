@@ -28,7 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Ten minutes of attempts, each of which fails at random, leave the circuit closed.
+// Random failures over ten minutes do not open the circuit.
 func TestChanceDoesNotOpenTheCircuit(t *testing.T) {
 	for _, test := range []struct {
 		perSecond int
@@ -57,7 +57,7 @@ func TestChanceDoesNotOpenTheCircuit(t *testing.T) {
 	}
 }
 
-// An endpoint that dies has its circuit opened after a second, or after five failures if these take longer.
+// The circuit of a dead endpoint opens after a second, or after five failures if they take longer.
 func TestDeadEndpointOpensTheCircuit(t *testing.T) {
 	for _, test := range []struct {
 		perSecond float64
@@ -80,10 +80,10 @@ func TestDeadEndpointOpensTheCircuit(t *testing.T) {
 	}
 }
 
-// sometimes returns the results of an endpoint that fails a share of the attempts at random.
+// sometimes returns the attempts of an endpoint that fails at random, with the given probability.
 func sometimes(share float64) func() *v1alpha1.Attempt {
 	random := rand.New(rand.NewPCG(3, 4))
-	return func() *v1alpha1.Attempt { // An endpoint calls it with its mutex locked.
+	return func() *v1alpha1.Attempt { // return func() *v1alpha1.Attempt { // The endpoint calls it under its mutex.
 		if random.Float64() < share {
 			return of(1, v1alpha1.OutcomeFailed5xx, http.StatusServiceUnavailable)
 		}
@@ -91,7 +91,7 @@ func sometimes(share float64) func() *v1alpha1.Attempt {
 	}
 }
 
-// submitEvery submits work at a rate for a time, and calls check each second.
+// submitEvery submits attempts at a rate during a span, and calls check every second.
 func submitEvery(l *Lanes, e *endpoint, perSecond int, span time.Duration, check func()) {
 	for i := range int(span.Seconds()) * perSecond {
 		l.Submit(target("a"), e.work(fmt.Sprintf("%07d", i), time.Now()))
@@ -121,7 +121,7 @@ func TestRandomFailuresKeepTheRateAndTheHealth(t *testing.T) {
 	})
 }
 
-// An endpoint that returns from an outage, and fails a fifth of its requests at random, gets its full rate again.
+// A recovered endpoint gets its full rate again although a fifth of its attempts fail at random.
 func TestSlowStartEndsDespiteRandomFailures(t *testing.T) {
 	for _, share := range []float64{0, 0.2, 0.25} {
 		t.Run(fmt.Sprint(share), func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestSlowStartEndsDespiteRandomFailures(t *testing.T) {
 					}
 				})
 				t.Logf("full rate after %d s", recovered)
-				// The probe comes after 10 s, and 9 doublings lead beyond 2,000 a second.
+				// The probe comes after 10 s; then 9 doublings exceed 2,000 attempts per second.
 				if recovered == 0 || recovered > 30 {
 					t.Errorf("full rate after %d s, 0 means never", recovered)
 				}

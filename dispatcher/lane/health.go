@@ -29,26 +29,27 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// Health is the health of an endpoint, as in the condition EndpointHealthy, and the reason for which deliveries wait for it.
+// Health is the health of an endpoint, as in the condition EndpointHealthy, and the reason why deliveries wait for
+// it.
 type Health struct {
 	Status  metav1.ConditionStatus
 	Reason  string
 	Message string
-	// Since is when Status changed.
+	// Since is the time at which Status changed.
 	Since time.Time
 	Wait  Wait
-	// News is set if Status or Reason changed since the last report.
+	// News is true if Status or Reason changed since the last report.
 	News bool
 }
 
-// Wait is the reason for which deliveries wait for an endpoint. With the zero value they do not wait.
+// Wait is the reason why deliveries wait for an endpoint. The zero value means that they do not.
 type Wait struct {
 	Reason v1alpha1.EndpointWaitReason
-	// Until is the earliest time of the next attempt, or zero.
+	// Until is the earliest time of the next attempt; zero means unknown.
 	Until time.Time
 }
 
-// Second returns Until rounded up to a second, the precision of the API.
+// Second returns Until rounded up to the precision of the API, a second.
 func (w Wait) Second() time.Time {
 	if w.Until.IsZero() {
 		return w.Until
@@ -56,20 +57,21 @@ func (w Wait) Second() time.Time {
 	return w.Until.Add(time.Second - 1).UTC().Truncate(time.Second)
 }
 
-// Report is called with each change of an endpoint's health. It must not block, and must not call Lanes.
+// Report receives each change of an endpoint's health. It must not block, and must not call Lanes.
 type Report func(r *route.Route, h Health)
 
 const (
-	// healthyAfter is the number of successes in a row that make it healthy again while other deliveries wait.
+	// healthyAfter is the number of successes in a row that make an endpoint healthy while deliveries wait. Otherwise
+	// one is enough.
 	healthyAfter = 3
-	// causeAfter is the number of failures by one new cause that replace the cause in the reason.
+	// causeAfter is the number of failures by a new cause after which it becomes the reason.
 	causeAfter = 3
-	// leastPause is the shortest pause that is worth a report: many endpoints ask for a second now and then.
+	// leastPause is the shortest Retry-After that is reported: many endpoints ask for a second now and then.
 	leastPause = 30 * time.Second
 )
 
-// trouble reports whether an attempt shows that the endpoint cannot take events now. Only such attempts open the circuit: an
-// endpoint that rejects some events must still get the others.
+// trouble reports whether the outcome of an attempt counts for the circuit. An endpoint that rejects some events must
+// still get the others, so most rejections do not count.
 func trouble(a *v1alpha1.Attempt) bool {
 	switch a.Outcome {
 	case v1alpha1.OutcomeRejected4xx:
@@ -83,15 +85,15 @@ func trouble(a *v1alpha1.Attempt) bool {
 	}
 }
 
-// streak is the newest run of attempts with one result.
+// streak is the newest run of successes or failures.
 type streak struct {
 	successes, failures int
-	// succeeded is when the newest attempt that succeeded ended.
+	// succeeded is the time of the newest success.
 	succeeded time.Time
-	// cause is the reason of the failures. rival is another one that came rivals times without the cause in between.
+	// cause is the reason of the failures. rival is another one, seen rivals times since the cause was last seen.
 	cause, rival string
 	rivals       int
-	// last describes the last failure. retryAfter is set if the endpoint sent Retry-After.
+	// last describes the newest failure. retryAfter is true if its response had a Retry-After.
 	last       string
 	retryAfter bool
 }
@@ -108,7 +110,7 @@ func (s *streak) add(now time.Time, a *v1alpha1.Attempt) {
 	code := ptr.Deref(a.StatusCode, 0)
 	cause := delivery.Cause(a.Outcome, code, a.RetryAfterTime != nil)
 	if s.failures == 0 && s.successes >= healthyAfter {
-		s.cause = "" // Another outage.
+		s.cause = "" // s.cause = "" // A new outage begins.
 	}
 	s.failures++
 	s.successes = 0
@@ -145,7 +147,7 @@ func (l *lane) health(now time.Time) (h Health, changed bool) {
 	if h.Status != before.Status {
 		h.Since = now
 	}
-	// A message that counts is renewed when the count has doubled.
+	// A message with a number of failures is reported again when the number has doubled.
 	counted := h.Status == metav1.ConditionFalse && l.peer.streak.failures > l.peer.counted && l.peer.streak.failures >= 2*l.peer.counted
 	if !h.News && h.Wait == before.Wait && !counted {
 		return h, false
@@ -154,7 +156,7 @@ func (l *lane) health(now time.Time) (h Health, changed bool) {
 	return h, true
 }
 
-// assess returns the health of an endpoint as far as it is known.
+// assess returns the health of an endpoint; known is false if too little is known of it.
 func (l *lane) assess(now time.Time) (h Health, known bool) {
 	p, s := l.peer, &l.peer.streak
 	if l.gone() {
@@ -178,10 +180,11 @@ func (l *lane) assess(now time.Time) (h Health, known bool) {
 	return p.unproven()
 }
 
-// down reports whether the circuit is open because attempts failed.
+// down reports whether failed attempts keep the circuit open.
 func (p *peer) down() bool { return !p.breaker.closed() && p.streak.failures > 0 }
 
-// pause returns the health of an endpoint that asked for a pause, and whether its deliveries wait for the end of that.
+// pause returns the health of an endpoint that asked to wait; paused is false if it did not, or if the wait is not
+// worth a report.
 func (p *peer) pause(now time.Time) (h Health, paused bool) {
 	until := p.retryAfter.until
 	wait := Wait{v1alpha1.WaitRetryAfter, until}
@@ -196,12 +199,13 @@ func (p *peer) pause(now time.Time) (h Health, paused bool) {
 	}, true
 }
 
-// failing returns the health of an endpoint whose last attempts failed.
+// failing returns the health of an endpoint whose newest attempts failed.
 func (s *streak) failing(wait Wait) Health {
 	return Health{Status: metav1.ConditionFalse, Reason: s.cause, Message: s.message(), Wait: wait}
 }
 
-// unproven returns the health after a pause has ended, or after the endpoint changed, and whether there is one to report.
+// unproven returns the health after the end of a Retry-After or after a change of the endpoint, until an attempt
+// succeeds. known is false in other cases.
 func (p *peer) unproven() (h Health, known bool) {
 	since := "spec.url changed"
 	switch paused := p.reported.Wait.Reason == v1alpha1.WaitRetryAfter; {

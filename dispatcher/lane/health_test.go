@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// reporter keeps what is reported.
+// reporter collects reports.
 type reporter struct {
 	mu      sync.Mutex
 	healths []Health
@@ -42,7 +42,7 @@ func (r *reporter) report(_ *route.Route, h Health) {
 	r.healths = append(r.healths, h)
 }
 
-// all returns what is reported once everything waits.
+// all returns the reports once every goroutine of the bubble is blocked.
 func (r *reporter) all() []Health {
 	synctest.Wait()
 	r.mu.Lock()
@@ -59,7 +59,7 @@ func (r *reporter) last(t *testing.T) Health {
 	return all[len(all)-1]
 }
 
-// news returns the statuses and reasons of what is news.
+// news returns status and reason of each report with News.
 func (r *reporter) news() []string {
 	var news []string
 	for _, h := range r.all() {
@@ -70,12 +70,12 @@ func (r *reporter) news() []string {
 	return news
 }
 
-// attempts makes attempts one after the other.
+// attempts makes attempts one after another.
 func attempts(l *Lanes, all ...*v1alpha1.Attempt) {
 	for _, a := range all {
 		e := &endpoint{attempt: func() *v1alpha1.Attempt { return a }}
 		w := e.work("work", time.Now())
-		w.Manual = true // It does not wait for the circuit.
+		w.Manual = true // w.Manual = true // It passes an open circuit.
 		l.Submit(target("a"), w)
 		synctest.Wait()
 	}
@@ -115,7 +115,7 @@ func TestReasonIsTheCause(t *testing.T) {
 	}
 }
 
-// An endpoint that fails now and then is not healthy and unhealthy in turn.
+// Occasional failures do not make the health flap.
 func TestHealthDoesNotFlipWithEachAttempt(t *testing.T) {
 	failed := of(1, v1alpha1.OutcomeFailed5xx, http.StatusInternalServerError)
 	r := &reporter{}
@@ -132,7 +132,7 @@ func TestHealthDoesNotFlipWithEachAttempt(t *testing.T) {
 	})
 }
 
-// A pause that the endpoint asked for is told with its end, and taken back when it is over, whether or not anything waits.
+// A Retry-After is reported with its end, and withdrawn at its end, whether or not deliveries wait.
 func TestPauseIsReported(t *testing.T) {
 	r := &reporter{}
 	inBubble(t, Options{Report: r.report}, func(t *testing.T, l *Lanes) {
@@ -161,7 +161,7 @@ func TestPauseIsReported(t *testing.T) {
 	})
 }
 
-// A pause that another replica was asked for is told by this one, too, which may have sent nothing there.
+// A Retry-After that another replica received is reported by this replica, too, which may have sent nothing.
 func TestPauseOfAnotherReplicaIsReported(t *testing.T) {
 	r := &reporter{}
 	inBubble(t, Options{Report: r.report}, func(t *testing.T, l *Lanes) {
@@ -171,7 +171,7 @@ func TestPauseOfAnotherReplicaIsReported(t *testing.T) {
 	})
 }
 
-// The time of the next probe is told, each time that it changes, and is news only once.
+// Each change of the next probe's time is reported, but only the first report is news.
 func TestNextProbeIsReported(t *testing.T) {
 	r := &reporter{}
 	inBubble(t, Options{Report: r.report}, func(t *testing.T, l *Lanes) {

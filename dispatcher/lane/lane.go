@@ -27,12 +27,12 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// defaultMaxConcurrent is how many attempts of an endpoint a replica makes at a time if its Postback asks for no limit.
+// defaultMaxConcurrent is the bound on a replica's concurrent attempts at an endpoint if the Postback sets none.
 const defaultMaxConcurrent = 16
 
-// First attempts that cannot begin at once may wait in a lane. Their number is that which the endpoint handles within
-// promised, at the pace of its recent answers. Before the first answer there is room for firstWaiting. leastWaiting and
-// mostWaiting bound the number, because the bodies are in memory.
+// A lane lets as many first attempts wait as the endpoint handles within promised, at the pace of its recent
+// attempts. Before the first attempt ends, the bound is firstWaiting. leastWaiting and mostWaiting limit it, because
+// the bodies are in memory.
 const (
 	promised     = 2 * time.Second
 	firstWaiting = 4 * defaultMaxConcurrent
@@ -40,7 +40,7 @@ const (
 	mostWaiting  = 16 * defaultMaxConcurrent
 )
 
-// lane is the way to the endpoint of one Postback. Lanes guards it.
+// lane is the way to the endpoint of one Postback. The mutex of Lanes guards it.
 type lane struct {
 	route *route.Route
 	// ctx ends when the Postback is deleted.
@@ -48,24 +48,25 @@ type lane struct {
 	cancel context.CancelCauseFunc
 
 	due, manual *queue
-	// running are the deliveries in progress, each with new work for it that came meanwhile, or nil.
+	// running has the deliveries in progress, each with the newer work for it that came meanwhile, or nil.
 	running map[types.NamespacedName]*Work
-	// sending counts those of them that use a slot. The others are being recorded, which is no load for the endpoint.
+	// sending counts the running deliveries with a slot. The others are being recorded, which puts no load on the
+	// endpoint.
 	sending int
-	// admitted counts the first attempts of deliveries that are being stored.
+	// admitted counts the admitted first attempts whose deliveries are being stored.
 	admitted int
 
 	pace pace
-	// peer describes the present endpoint.
+	// peer is the present endpoint.
 	peer *peer
 
-	// began is when the newest work began, waited how long that had waited.
+	// began is when the newest work began, waited how long that work had waited.
 	waited time.Duration
 	began  time.Time
 
-	// wakeAt is the time of the next scan of the lane, or zero.
+	// wakeAt is when the lane has to be scanned again; zero means never.
 	wakeAt time.Time
-	// starved says that the lane waits for a slot of those that all lanes share.
+	// starved is true while the lane waits for one of the slots that all lanes share.
 	starved bool
 }
 
@@ -76,8 +77,8 @@ func newLane(ctx context.Context, r *route.Route, recovery Recovery) *lane {
 	return l
 }
 
-// setRoute applies a route. A new endpoint gets a new peer. After a change of the spec or of the credentials, a parked
-// endpoint is tried again.
+// setRoute applies a route. A new endpoint gets a new peer. A change of the spec or the credentials ends the wait for
+// the next probe, and a 410.
 func (l *lane) setRoute(now time.Time, r *route.Route) {
 	if l.route.URL != r.URL || l.peer.since != r.EndpointSince() && r.EndpointGeneration != 0 {
 		l.peer = l.peer.successor(r.EndpointSince(), l.pace.recovery)
@@ -93,7 +94,7 @@ func (l *lane) setRoute(now time.Time, r *route.Route) {
 	l.pace.setLimit(now, r.PerSecond)
 }
 
-// sameCredentials reports whether requests by two routes authenticate alike, and trust the same authorities.
+// sameCredentials reports whether two routes authenticate equally and trust the same authorities.
 func sameCredentials(a, b *route.Route) bool {
 	return reflect.DeepEqual(a.Auth, b.Auth) && reflect.DeepEqual(a.TLS, b.TLS) && reflect.DeepEqual(a.Headers, b.Headers)
 }
@@ -107,7 +108,7 @@ func (l *lane) maxConcurrent() int {
 
 func (l *lane) waiting() int { return l.due.len() + l.manual.len() }
 
-// put adds work.
+// put queues work. While the same delivery is running, the work waits for its end.
 func (l *lane) put(w *Work) {
 	if again, running := l.running[w.Key]; running {
 		again.drop()
@@ -125,11 +126,11 @@ func (l *lane) put(w *Work) {
 	}
 }
 
-// begins notes that work begins.
+// begins records the begin of work.
 func (l *lane) begins(now time.Time, w *Work) { l.waited, l.began = now.Sub(w.entered), now }
 
-// pressure returns the amount of waiting work, and an estimate of its wait. The estimate is the wait of the newest work that
-// began, or the time since then if that is longer.
+// pressure returns the number of waiting attempts and an estimate of their wait: how long the newest work that began
+// had waited, or the time since then if that is longer.
 func (l *lane) pressure(now time.Time) Pressure {
 	p := Pressure{Throttled: l.throttled(now), Waiting: l.admitted + l.waiting()}
 	if l.waiting() > 0 {
@@ -141,15 +142,15 @@ func (l *lane) pressure(now time.Time) Pressure {
 
 func (l *lane) throttled(now time.Time) bool { return l.stopped(now) || l.pace.recovering(now) }
 
-// stopped reports whether the endpoint gets no attempt, or one probe at a time.
+// stopped reports whether the endpoint gets no attempts, except one probe at a time.
 func (l *lane) stopped(now time.Time) bool {
 	return l.gone() || !l.peer.breaker.closed() || now.Before(l.peer.retryAfter.until)
 }
 
-// gone reports whether the endpoint answered 410 to the present spec.
+// gone reports whether the endpoint answered 410 to the present generation.
 func (l *lane) gone() bool { return l.peer.gone == l.route.Generation && l.peer.gone != 0 }
 
-// promises reports whether a first attempt that is stored now would begin at once, or nearly so.
+// promises reports whether a first attempt of a delivery stored now would probably begin within promised.
 func (l *lane) promises(now time.Time) bool {
 	if l.gone() || now.Before(l.peer.retryAfter.until) || l.pace.recovering(now) || l.admitted+l.waiting() >= l.maxWaiting() {
 		return false
@@ -158,7 +159,7 @@ func (l *lane) promises(now time.Time) bool {
 		return true
 	}
 	ok, _ := l.peer.breaker.allows(now)
-	return ok && l.admitted == 0 // one probe
+	return ok && l.admitted == 0 // return ok && l.admitted == 0 // Only one probe is allowed.
 }
 
 func (l *lane) maxWaiting() int {
@@ -168,7 +169,8 @@ func (l *lane) maxWaiting() int {
 	return min(max(int(promised/l.peer.took)*l.maxConcurrent(), leastWaiting), mostWaiting)
 }
 
-// next pops the work that may begin now, or returns nil. Then it sets wakeAt, unless an event has to come first.
+// next pops the work that may begin now. If none may, it returns nil and sets wakeAt to the time when some may, if
+// that is known.
 func (l *lane) next(now time.Time) *Work {
 	from := l.manual
 	if l.manual.len() == 0 {
@@ -197,7 +199,7 @@ func (l *lane) next(now time.Time) *Work {
 	return from.pop()
 }
 
-// troubledSlots returns how many slots of the lane count for the share of troubled endpoints.
+// troubledSlots returns the number of the lane's slots that count for Recovery.Share.
 func (l *lane) troubledSlots() int {
 	if l.peer.troubled {
 		return l.sending
@@ -205,8 +207,8 @@ func (l *lane) troubledSlots() int {
 	return 0
 }
 
-// end applies the result of work that began when from was the lane's peer. An attempt at an earlier endpoint says nothing
-// about the present one.
+// end applies the result of an attempt. from was the lane's peer when it began: an attempt at an earlier endpoint
+// says nothing about the present one.
 func (l *lane) end(now time.Time, from *peer, probe bool, a *v1alpha1.Attempt) {
 	p := l.peer
 	probe = probe && from == p

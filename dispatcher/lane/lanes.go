@@ -14,8 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package lane schedules attempts. Each Postback has a lane to its endpoint, with limits, a circuit breaker and the pause that the endpoint
-// asked for. All lanes share a bounded number of slots. It does not make attempts, record them or decide on retries.
+// Package lane schedules attempts. Each Postback has a lane to its endpoint, with limits, a circuit breaker and the
+// Retry-After of the endpoint. All lanes share a bounded number of slots. Other packages make the attempts, record
+// them and decide on retries.
 package lane
 
 import (
@@ -34,30 +35,30 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// DefaultMaxInFlight is the number of slots of a replica: its concurrent attempts to all endpoints.
+// DefaultMaxInFlight is the default number of slots of a replica: its concurrent attempts at all endpoints.
 const DefaultMaxInFlight = 512
 
-// ErrDeleted is the cause by which the context of an attempt ends when its Postback is deleted.
+// ErrDeleted is the cause of the context of an attempt whose Postback is deleted.
 var ErrDeleted = errors.New("the Postback was deleted")
 
-// Options of Lanes.
+// Options configure Lanes.
 type Options struct {
 	// MaxInFlight is the number of slots. The default is DefaultMaxInFlight.
 	MaxInFlight int
-	// Recovery sets the treatment of troubled endpoints.
+	// Recovery configures the treatment of troubled endpoints.
 	Recovery Recovery
 	Clock    clock.WithTicker
-	// Report may be nil.
+	// Report receives changes of health. It may be nil.
 	Report Report
-	// Unfinished returns the known unfinished deliveries of the Postback of a route. A new lane learns from them about its endpoint. It may
-	// be nil.
+	// Unfinished returns the unfinished deliveries of a route's Postback, whose attempts tell a new lane about its
+	// endpoint. It may be nil.
 	Unfinished func(r *route.Route) []*v1alpha1.PostbackDelivery
 }
 
-// Lanes has a lane for each Postback. The peer of a lane is its present endpoint. It is safe for concurrent use.
+// Lanes has the lanes of all Postbacks. It is safe for concurrent use.
 type Lanes struct {
 	options Options
-	// stop ends the attempts in flight.
+	// stop ends when attempts in flight have to be interrupted.
 	stop context.Context //nolint:containedctx // It bounds attempts, which outlive the calls that ask for them.
 	// changed wakes Run.
 	changed chan struct{}
@@ -65,14 +66,14 @@ type Lanes struct {
 
 	mu    sync.Mutex
 	lanes map[types.UID]*lane
-	// inFlight counts the slots in use, troubledInFlight those in use by troubled endpoints.
+	// inFlight counts the slots in use, troubledInFlight those in use for troubled endpoints.
 	inFlight, troubledInFlight int
-	// recording counts the attempts that have released their slot and are not on record yet.
+	// recording counts the attempts that have released their slot and are not recorded yet.
 	recording int
-	// wakes are the lanes that have a wakeAt, the soonest first, so that a scan costs the same however many endpoints wait.
+	// wakes has the lanes with a wakeAt, soonest first, so that a scan reads only those whose time has come.
 	wakes *heap.Heap[*lane, *lane]
-	// starved are lanes that wait for a slot, in order of arrival. starvedTroubled are lanes that wait for a slot of the
-	// troubled endpoints' share.
+	// starved has the lanes that wait for a slot, in order of arrival; starvedTroubled those that wait for a slot of
+	// Recovery.Share.
 	starved, starvedTroubled []*lane
 	closed                   bool
 	reports                  []report
@@ -83,7 +84,7 @@ type report struct {
 	health Health
 }
 
-// New returns Lanes that begin work in Run. The end of stop cancels attempts in flight.
+// New returns Lanes that Run serves. The end of stop interrupts attempts in flight.
 func New(stop context.Context, o Options) *Lanes {
 	o.MaxInFlight = cmp.Or(o.MaxInFlight, DefaultMaxInFlight)
 	o.Recovery = o.Recovery.withDefaults()
@@ -93,7 +94,7 @@ func New(stop context.Context, o Options) *Lanes {
 	}
 }
 
-// Submit queues work until its endpoint's lane allows it. New work for a delivery replaces work that waits.
+// Submit queues work until its lane allows it. It replaces waiting work for the same delivery.
 func (l *Lanes) Submit(r *route.Route, w *Work) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,7 +106,7 @@ func (l *Lanes) Submit(r *route.Route, w *Work) {
 	l.enter(lane, w)
 }
 
-// enter puts work into a lane. The time without a begin counts from the first work that waits.
+// enter adds work to a lane. If nothing waits yet, the estimates of pressure start anew.
 func (l *Lanes) enter(lane *lane, w *Work) {
 	w.entered = l.options.Clock.Now()
 	if lane.waiting() == 0 {
@@ -115,13 +116,14 @@ func (l *Lanes) enter(lane *lane, w *Work) {
 	l.pump(lane)
 }
 
-// Pressure is the load of a lane.
+// Pressure describes the load of a lane.
 type Pressure struct {
-	// Throttled is as Lanes.Throttled returns it.
+	// Throttled is the result of Lanes.Throttled.
 	Throttled bool
-	// Waiting is the number of attempts that wait for the lane, or are admitted and being stored.
+	// Waiting counts the attempts that wait in the lane, and the admitted ones whose deliveries are being stored.
 	Waiting int
-	// Wait estimates the wait of new work. SinceBegin is the time since work of the lane last began, while some waits.
+	// Wait estimates how long new work waits. Still is the time since work of the lane last began, or 0 if none
+	// waits.
 	Wait, SinceBegin time.Duration
 }
 
@@ -132,9 +134,9 @@ func (l *Lanes) Pressure(r *route.Route) Pressure {
 	return l.of(r).pressure(l.options.Clock.Now())
 }
 
-// Admit announces the first attempt of a delivery that is about to be stored. It holds no slot: begin queues the work. The
-// caller calls begin once, with the work, or with nil if there is none after all. begin is nil if the lane expects to begin the
-// attempt later than in 2 s, or if no slot is free.
+// Admit announces the first attempt of a delivery that is about to be stored; it takes no slot. The caller must call
+// begin once: with the work, which it queues, or with nil if the delivery is not stored. begin is nil if no slot is
+// free, or if the attempt would probably begin later than in 2 s.
 func (l *Lanes) Admit(r *route.Route) (begin func(*Work)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,10 +160,10 @@ func (l *Lanes) Admit(r *route.Route) (begin func(*Work)) {
 	}
 }
 
-// Observe learns from an attempt on record, perhaps of another replica, about the endpoint of a route.
+// Observe applies the Retry-After or 410 of a recorded attempt, perhaps of another replica, to a lane.
 func (l *Lanes) Observe(r *route.Route, a *v1alpha1.Attempt) {
 	if a.RetryAfterTime == nil && a.Outcome != v1alpha1.OutcomeGone {
-		return // as most
+		return // return // Most attempts have neither.
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -170,11 +172,11 @@ func (l *Lanes) Observe(r *route.Route, a *v1alpha1.Attempt) {
 	}
 	lane := l.of(r)
 	lane.peer.observe(a, lane.route.Generation)
-	l.pump(lane) // It wakes the lane at the end of a pause.
+	l.pump(lane) // l.pump(lane) // It sets wakeAt to the end of a pause.
 	l.note(lane)
 }
 
-// SetRoute applies a changed route, and begins the work that it allows.
+// SetRoute applies a changed route to its lane, and begins the work that may begin now.
 func (l *Lanes) SetRoute(r *route.Route) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,7 +187,7 @@ func (l *Lanes) SetRoute(r *route.Route) {
 	}
 }
 
-// setRoute applies a route to a lane. A new endpoint is not troubled.
+// setRoute applies a route to a lane and corrects the counts of troubled slots, because a new peer is not troubled.
 func (l *Lanes) setRoute(lane *lane, r *route.Route) {
 	wasTroubled, counted := lane.peer.troubled, lane.troubledSlots()
 	lane.setRoute(l.options.Clock.Now(), r)
@@ -195,7 +197,7 @@ func (l *Lanes) setRoute(lane *lane, r *route.Route) {
 	}
 }
 
-// Delete ends everything about an endpoint whose Postback is gone.
+// Delete drops the waiting work of a deleted Postback and interrupts its attempts in flight.
 func (l *Lanes) Delete(postback types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -209,7 +211,7 @@ func (l *Lanes) Delete(postback types.UID) {
 	}
 }
 
-// Close refuses further work. It drops work that waits for its endpoint, and keeps work that waits for a slot.
+// Close refuses further work and drops work that waits for its endpoint. Work that waits for a slot still begins.
 func (l *Lanes) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -220,7 +222,7 @@ func (l *Lanes) Close() {
 	l.signal()
 }
 
-// Run begins work when its time comes. It returns after Close when no work is left, or when stop ends.
+// Run begins work when its time comes. It returns when stop ends, or after Close once no work is left.
 func (l *Lanes) Run() {
 	defer l.working.Wait()
 	for {
@@ -241,7 +243,7 @@ func (l *Lanes) Run() {
 // longestScan bounds the time between two scans of the lanes.
 const longestScan = time.Minute
 
-// scan begins the work that may begin, and returns the time until the next scan.
+// scan begins the work that may begin now, sends the queued reports, and returns the time until the next scan.
 func (l *Lanes) scan() (wait time.Duration, done bool) {
 	l.mu.Lock()
 	now := l.options.Clock.Now()
@@ -257,7 +259,7 @@ func (l *Lanes) scan() (wait time.Duration, done bool) {
 		}
 		l.pump(soonest)
 		if soonest.sending == 0 {
-			l.note(soonest) // The pause may be over although no work waited for its end.
+			l.note(soonest) // l.note(soonest) // The end of a Retry-After changes the health even if no work waits for it.
 		}
 	}
 	done = l.closed && l.remaining() == 0 || l.stop.Err() != nil
@@ -270,7 +272,7 @@ func (l *Lanes) scan() (wait time.Duration, done bool) {
 	return max(wait, time.Millisecond), done
 }
 
-// setWake takes over a change of a lane's wakeAt.
+// setWake updates wakes after a change of a lane's wakeAt.
 func (l *Lanes) setWake(lane *lane) {
 	if lane.wakeAt.IsZero() {
 		l.wakes.Remove(lane)
@@ -279,7 +281,7 @@ func (l *Lanes) setWake(lane *lane) {
 	}
 }
 
-// remaining counts the attempts in flight and the work that waits.
+// remaining counts the attempts in flight and the waiting work.
 func (l *Lanes) remaining() int {
 	n := l.inFlight
 	for _, lane := range l.lanes {
@@ -296,7 +298,7 @@ func (l *Lanes) signal() {
 	}
 }
 
-// of returns the lane of a route. It makes one if there is none.
+// of returns the lane of a route, and creates it if it does not exist.
 func (l *Lanes) of(r *route.Route) *lane {
 	if found := l.lanes[r.UID]; found != nil {
 		if found.route != r && found.route.Generation <= r.Generation {
@@ -313,7 +315,8 @@ func (l *Lanes) of(r *route.Route) *lane {
 			if newest == nil {
 				continue
 			}
-			// It has failed, and the owner of the retries before may have reported that: report the next success.
+			// A failed attempt, which an earlier elected replica may have reported: the next success has to be
+			// reported, too.
 			made.peer.mayBeOnRecord = true
 			if made.peer.madeHere(newest) {
 				made.peer.observe(newest, r.Generation)
@@ -328,7 +331,7 @@ func (l *Lanes) of(r *route.Route) *lane {
 	return made
 }
 
-// note queues a report if an endpoint's health has changed.
+// note queues a report if the health of a lane's endpoint has changed.
 func (l *Lanes) note(lane *lane) {
 	if l.options.Report == nil {
 		return
@@ -340,8 +343,8 @@ func (l *Lanes) note(lane *lane) {
 	}
 }
 
-// Throttled reports whether due work waits for the endpoint of a Postback: its circuit is open or in the slow start, it answered
-// 410, or it asked for a pause.
+// Throttled reports whether due work waits for the endpoint of a Postback: its circuit is not closed, it is in the
+// slow start, it answered 410, or it asked to wait.
 func (l *Lanes) Throttled(postback types.UID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -349,7 +352,7 @@ func (l *Lanes) Throttled(postback types.UID) bool {
 	return ok && lane.throttled(l.options.Clock.Now())
 }
 
-// Stats are counts over all lanes.
+// Stats has counts over all lanes.
 type Stats struct {
 	// InFlight counts attempts in flight. Waiting counts due attempts that wait for their endpoint or for a slot.
 	InFlight, Waiting int
@@ -357,7 +360,7 @@ type Stats struct {
 	Throttled int
 }
 
-// Stats counts.
+// Stats returns the present counts.
 func (l *Lanes) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()

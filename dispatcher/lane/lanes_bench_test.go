@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// BenchmarkScan is one scan of lanes of which all wait for their next probe.
+// BenchmarkScan measures one scan of lanes that all wait for their next probe.
 func BenchmarkScan(b *testing.B) {
 	for _, endpoints := range []int{100, 10_000} {
 		b.Run(fmt.Sprintf("endpoints=%d", endpoints), func(b *testing.B) {
@@ -52,7 +52,7 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
-// BenchmarkSlots is one attempt while many endpoints wait for a slot.
+// BenchmarkSlots measures one attempt while many endpoints wait for a slot.
 func BenchmarkSlots(b *testing.B) {
 	for _, endpoints := range []int{100, 10_000} {
 		b.Run(fmt.Sprintf("waiting=%d", endpoints), func(b *testing.B) {

@@ -36,7 +36,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// endpoint is what the work of a test goes to.
+// endpoint is an endpoint whose attempts a test observes.
 type endpoint struct {
 	mu      sync.Mutex
 	begun   []begun
@@ -102,7 +102,7 @@ func target(uid string) *route.Route {
 	return &route.Route{Namespace: "tenant", Name: uid, UID: types.UID(uid), Generation: 1, URL: "https://" + uid + ".example.com/"}
 }
 
-// inBubble runs a test with lanes on a clock that moves when everything waits.
+// inBubble runs a test with running Lanes in a synctest bubble.
 func inBubble(t *testing.T, o Options, test func(t *testing.T, l *Lanes)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -127,7 +127,7 @@ func want[T comparable](t *testing.T, what string, got, want T) {
 	}
 }
 
-// convoy#1926, keygen-api#771, Outpost's hanging neighbour.
+// Hanging endpoints leave slots for the others (convoy#1926, keygen-api#771).
 func TestHangingEndpointsLeaveRoomForTheOthers(t *testing.T) {
 	inBubble(t, Options{MaxInFlight: 32}, func(t *testing.T, l *Lanes) {
 		hanging := &endpoint{takes: time.Hour}
@@ -164,7 +164,7 @@ func TestConcurrencyOfAnEndpointIsBounded(t *testing.T) {
 	}
 }
 
-// convoy#1927: the limit holds, in every second, and what is over it waits.
+// The rate limit holds in every second, and attempts beyond it wait (convoy#1927).
 func TestRateOfAnEndpointIsBounded(t *testing.T) {
 	for _, limit := range []int32{1, 7, 100, 1000} {
 		inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
@@ -192,7 +192,8 @@ func TestRateOfAnEndpointIsBounded(t *testing.T) {
 	}
 }
 
-// The circuit opens, one probe at a time goes, and when the endpoint is back all goes at a rising rate, oldest first.
+// The circuit opens and lets one probe at a time through. After the recovery, attempts go at a rising rate, oldest
+// first.
 func TestCircuitOpensProbesAndRecoversSlowly(t *testing.T) {
 	var reasons []string
 	report := func(_ *route.Route, h Health) {
@@ -253,7 +254,7 @@ func cmpName(a, b begun) int {
 	return 1
 }
 
-// svix#2200: Retry-After holds the endpoint, not one delivery, and nobody passes it.
+// Retry-After delays all deliveries to the endpoint, not only one (svix#2200).
 func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		until := time.Now().Add(time.Hour)
@@ -285,7 +286,7 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 	})
 }
 
-// discourse PR#7392, websub#106: 410 sets the endpoint aside until its spec changes, or somebody asks.
+// A 410 stops attempts until the spec changes or a user requests one (discourse PR#7392, websub#106).
 func TestGoneSetsTheEndpointAside(t *testing.T) {
 	gone := func() *v1alpha1.Attempt {
 		return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeGone, PostbackGeneration: 1}
@@ -323,7 +324,7 @@ func TestGoneSetsTheEndpointAside(t *testing.T) {
 	}
 }
 
-// The new elected replica corrects the health that its predecessor reported.
+// A newly elected replica corrects the health that its predecessor reported.
 func TestHealthThatAnotherReplicaReportedIsCleared(t *testing.T) {
 	var reasons []string
 	report := func(_ *route.Route, h Health) { reasons = append(reasons, h.Reason) }
@@ -341,7 +342,7 @@ func TestHealthThatAnotherReplicaReportedIsCleared(t *testing.T) {
 	})
 }
 
-// Attempts recorded by other replicas count, before and after the lane is made.
+// Attempts recorded by other replicas count, before and after the lane exists.
 func TestWhatOtherReplicasSawCounts(t *testing.T) {
 	gone := v1alpha1.Attempt{Outcome: v1alpha1.OutcomeGone, PostbackGeneration: 1}
 	unfinished := func(*route.Route) []*v1alpha1.PostbackDelivery {
@@ -364,7 +365,7 @@ func TestWhatOtherReplicasSawCounts(t *testing.T) {
 	})
 }
 
-// An endpoint that rejects some events must go on getting the others.
+// An endpoint that rejects some events still gets the others.
 func TestRejectionsDoNotOpenTheCircuit(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{attempt: func() *v1alpha1.Attempt {
@@ -378,7 +379,8 @@ func TestRejectionsDoNotOpenTheCircuit(t *testing.T) {
 	})
 }
 
-// svix#1511, keygen-api#139: deleting the Postback ends everything about it, also in the middle of an attempt.
+// The deletion of a Postback interrupts its attempts in flight and drops its waiting work (svix#1511,
+// keygen-api#139).
 func TestDeletionEndsWhatIsInFlightAndWhatWaits(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		var causes []error
@@ -404,7 +406,7 @@ func TestDeletionEndsWhatIsInFlightAndWhatWaits(t *testing.T) {
 	})
 }
 
-// An API server that is slow to record keeps no endpoint waiting, as long as there is a bound to what it owes.
+// A slow API server does not delay attempts until MaxInFlight of them are unrecorded.
 func TestPlaceIsFreeWhileAttemptsAreRecorded(t *testing.T) {
 	const most = 64
 	inBubble(t, Options{MaxInFlight: most}, func(t *testing.T, l *Lanes) {
@@ -429,7 +431,7 @@ func TestPlaceIsFreeWhileAttemptsAreRecorded(t *testing.T) {
 	})
 }
 
-// Work that comes while that of the same delivery is being done is done afterwards, and not beside it.
+// New work for a delivery waits until its attempt in flight has ended.
 func TestOneAttemptOfADeliveryAtATime(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{takes: time.Second}
@@ -484,7 +486,7 @@ func TestCloseEndsRunWhenAllIsDone(t *testing.T) {
 	})
 }
 
-// How many first attempts a lane promises to begin in time depends on how long its endpoint takes.
+// The number of first attempts that a lane admits depends on the duration of recent attempts.
 func TestPromisesFollowThePaceOfTheEndpoint(t *testing.T) {
 	for name, test := range map[string]struct {
 		took time.Duration

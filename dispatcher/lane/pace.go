@@ -23,31 +23,31 @@ import (
 )
 
 const (
-	// The defaults of Recovery.
+	// These are defaults of Recovery.
 	rampStart = 5
 	rampEnd   = 2000
-	// rampStep is the time that doubles the rate, unless too many attempts fail.
+	// rampStep is the time after which the rate doubles, unless too many attempts fail.
 	rampStep = time.Second
-	// leastTroubled is the number of failures below which their share says nothing. Beyond a share of 1/mostTroubled the endpoint
-	// takes fewer attempts than it gets, rather than failing some at random.
+	// leastTroubled is the number of failures below which their share is not significant. With a share above
+	// 1/mostTroubled, the endpoint cannot keep up with the rate.
 	leastTroubled = 5
 	mostTroubled  = 3
 )
 
-// pace bounds how many attempts of an endpoint begin in a second. It is not safe for concurrent use.
+// pace limits how many attempts at an endpoint begin per second. It is not safe for concurrent use.
 type pace struct {
 	recovery  Recovery
 	perSecond int32
-	limit     *rate.Limiter // nil: none
+	limit     *rate.Limiter // limit *rate.Limiter // nil means no limit.
 
-	ramp     *rate.Limiter // nil: none
+	ramp     *rate.Limiter // ramp *rate.Limiter // nil means no slow start.
 	rampRate float64
 	stepAt   time.Time
-	// attempts counts those that ended since the rate changed, troubled those of them that found the endpoint in trouble.
+	// attempts counts the attempts that ended since the rate changed, troubled those with trouble.
 	attempts, troubled int
 }
 
-// setLimit changes the limit; 0 means none.
+// setLimit sets the limit of the Postback; 0 means none.
 func (p *pace) setLimit(now time.Time, perSecond int32) {
 	if perSecond == p.perSecond {
 		return
@@ -57,21 +57,21 @@ func (p *pace) setLimit(now time.Time, perSecond int32) {
 		p.limit = nil
 		return
 	}
-	// A burst keeps the rate up despite late timers. The rate is reduced by the burst, and by a thousandth for rounding, so no
+	// The burst makes up for late timers. The rate is lower by the burst, and by a thousandth for rounding, so no
 	// second exceeds the limit.
 	burst := 1 + int(perSecond)/100
 	p.limit = rate.NewLimiter(rate.Limit(0.999*float64(int(perSecond)-burst+1)), burst)
 	p.limit.SetLimitAt(now, p.limit.Limit())
 }
 
-// recover begins to raise the rate from low.
+// recover begins the slow start.
 func (p *pace) recover(now time.Time) {
 	p.rampRate, p.stepAt = p.recovery.RampStart, now.Add(rampStep)
 	p.ramp = rate.NewLimiter(rate.Limit(p.rampRate), 1)
 	p.attempts, p.troubled = 0, 0
 }
 
-// learn takes in the result of an attempt, and halves a rate that is too high while it is being raised.
+// learn counts the result of an attempt during the slow start, and halves the rate if it is too fast.
 func (p *pace) learn(now time.Time, troubled bool) {
 	if p.ramp == nil {
 		return
@@ -87,12 +87,12 @@ func (p *pace) learn(now time.Time, troubled bool) {
 	}
 }
 
-// tooFast reports whether so many attempts failed that the endpoint cannot keep up.
+// tooFast reports whether the share of failures shows that the endpoint cannot keep up.
 func tooFast(attempts, troubled int) bool {
 	return troubled >= leastTroubled && mostTroubled*troubled > attempts
 }
 
-// recovering reports whether the rate is still being raised.
+// recovering reports whether the slow start lasts.
 func (p *pace) recovering(now time.Time) bool {
 	p.step(now)
 	return p.ramp != nil
@@ -115,7 +115,7 @@ func (p *pace) setRamp(now time.Time, perSecond float64) {
 	p.ramp.SetBurstAt(now, 1+int(perSecond)/50)
 }
 
-// acquire acquires a token for one attempt that begins now, or returns how long to wait for one.
+// acquire takes a token for an attempt that begins now, or returns how long to wait for one.
 func (p *pace) acquire(now time.Time) (wait time.Duration) {
 	p.step(now)
 	var acquired []*rate.Reservation

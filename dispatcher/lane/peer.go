@@ -22,29 +22,31 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// peer is the knowledge of one endpoint that attempts gave. A new URL is a new endpoint: its lane gets a new peer.
+// peer is the state of one endpoint, learned from attempts. A new URL is a new endpoint: its lane gets a new peer.
 type peer struct {
-	// since is the generation of the Postback at which the endpoint began. Attempts of an earlier one went elsewhere.
+	// since is the generation of the Postback from which on it has this endpoint. Attempts of earlier generations
+	// went elsewhere.
 	since   int64
 	breaker *breaker
-	// retryAfter is the pause that the endpoint asked for.
+	// retryAfter is the wait that the endpoint asked for.
 	retryAfter pause
-	// gone is the generation of the Postback whose endpoint answered 410, or 0.
+	// gone is the generation of the Postback to which the endpoint answered 410, or 0.
 	gone int64
-	// took is the average duration of the last few attempts, or 0.
+	// took is the moving average of the attempts' durations; 0 means none has ended.
 	took time.Duration
-	// troubled is set while the last attempt found the endpoint in trouble.
+	// troubled is true if the newest attempt ended in trouble.
 	troubled bool
 	streak   streak
-	// reported is the last reported health. mayBeOnRecord is set if the condition EndpointHealthy may exist although this replica
-	// reported none. ofPredecessor is set if that health is of the previous endpoint.
+	// reported is the last reported health. mayBeOnRecord is true if the Postback may have a condition
+	// EndpointHealthy, perhaps by an earlier elected replica. ofPredecessor is true if this peer replaced another,
+	// which that condition may describe.
 	reported                     Health
 	mayBeOnRecord, ofPredecessor bool
-	// counted is the number of failures in the message that was reported last.
+	// counted is the number of failures in the last reported message.
 	counted int
 }
 
-// pause is a time until which an endpoint asked for no attempt, and the generation of the Postback that it answered.
+// pause is the time until which an endpoint asked to wait, and the generation of the Postback that it answered.
 type pause struct {
 	until      time.Time
 	generation int64
@@ -54,8 +56,8 @@ func newPeer(since int64, recovery Recovery) *peer {
 	return &peer{since: since, breaker: newBreaker(recovery)}
 }
 
-// successor returns the peer of the endpoint that replaces another one at a generation. It keeps the knowledge from attempts
-// of that generation: another replica may have made them before the route came here.
+// successor returns the peer of the next endpoint, which begins at a generation. It keeps a Retry-After or 410 of
+// that generation: another replica may have received it before this one got the route.
 func (p *peer) successor(since int64, recovery Recovery) *peer {
 	next := newPeer(since, recovery)
 	if p.retryAfter.generation >= since {
@@ -65,10 +67,10 @@ func (p *peer) successor(since int64, recovery Recovery) *peer {
 		next.gone = p.gone
 	}
 	if !p.breaker.closed() {
-		// Much work may wait: a probe shows first whether this endpoint is better.
+		// Much work may wait, so a probe first tests the new endpoint.
 		next.breaker.open()
 	}
-	// The health of the previous endpoint may be on record.
+	// The condition of the Postback may still describe the previous endpoint.
 	next.mayBeOnRecord, next.ofPredecessor = p.mayBeOnRecord || p.reported != Health{}, true
 	return next
 }
@@ -76,7 +78,8 @@ func (p *peer) successor(since int64, recovery Recovery) *peer {
 // madeHere reports whether an attempt was made at this endpoint.
 func (p *peer) madeHere(a *v1alpha1.Attempt) bool { return a.PostbackGeneration >= p.since }
 
-// observe learns from an attempt on record, of this replica or another. current is the generation that the lane knows.
+// observe applies the Retry-After or 410 of a recorded attempt, of this replica or another. current is the generation
+// of the lane's route.
 func (p *peer) observe(a *v1alpha1.Attempt, current int64) {
 	if !p.madeHere(a) {
 		return
@@ -89,7 +92,7 @@ func (p *peer) observe(a *v1alpha1.Attempt, current int64) {
 	}
 }
 
-// learn adds the duration of an attempt to the average.
+// learn adds the duration of an attempt to the moving average.
 func (p *peer) learn(took time.Duration) {
 	const weight = 8
 	if p.took == 0 {

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// of returns an attempt by a generation of the Postback.
+// of returns an attempt with a generation, outcome and status code.
 func of(generation int64, outcome v1alpha1.Outcome, code int32) *v1alpha1.Attempt {
 	a := &v1alpha1.Attempt{Outcome: outcome, PostbackGeneration: generation}
 	if code != 0 {
@@ -39,14 +39,14 @@ func of(generation int64, outcome v1alpha1.Outcome, code int32) *v1alpha1.Attemp
 	return a
 }
 
-// throttled returns an attempt that an endpoint answered with Retry-After.
+// throttled returns an attempt whose response had a Retry-After.
 func throttled(generation int64, pause time.Duration) *v1alpha1.Attempt {
 	a := of(generation, v1alpha1.OutcomeFailed5xx, http.StatusServiceUnavailable)
 	a.RetryAfterTime = ptr.To(metav1.NewMicroTime(time.Now().Add(pause)))
 	return a
 }
 
-// changed returns the route of a later generation, to the same endpoint or to another one.
+// changed returns the route of a generation whose endpoint began at another generation.
 func changed(uid string, generation, endpoint int64) *route.Route {
 	r := target(uid)
 	r.Generation, r.EndpointGeneration = generation, endpoint
@@ -54,7 +54,7 @@ func changed(uid string, generation, endpoint int64) *route.Route {
 	return r
 }
 
-// A record of an attempt at an earlier URL says nothing about the present one, however late it is read.
+// A recorded attempt at an earlier URL does not affect the present endpoint, however late it is read.
 func TestRecordsOfAnotherEndpointTeachNothing(t *testing.T) {
 	records := map[string]func() *v1alpha1.Attempt{
 		"Retry-After": func() *v1alpha1.Attempt { return throttled(1, time.Hour) },
@@ -69,7 +69,7 @@ func TestRecordsOfAnotherEndpointTeachNothing(t *testing.T) {
 				synctest.Wait()
 				now := changed("u", 2, 2)
 				l.SetRoute(now)
-				l.Observe(now, record()) // A label on the delivery of e1.
+				l.Observe(now, record()) // l.Observe(now, record()) // A change of a label made the replica read e1 again.
 				l.Submit(now, e.work("e3", time.Now()))
 				synctest.Wait()
 				want(t, "attempts", len(e.got()), 2)
@@ -91,7 +91,7 @@ func TestRecordsOfAnotherEndpointTeachNothing(t *testing.T) {
 	}
 }
 
-// The same endpoint is meant as long as its URL stays, whatever else changes.
+// An endpoint keeps its Retry-After as long as the URL stays, whatever else changes.
 func TestPauseOutlivesOtherChanges(t *testing.T) {
 	for name, learn := range map[string]func(l *Lanes){
 		"before the change":        func(l *Lanes) { l.Observe(changed("u", 1, 1), throttled(1, time.Hour)) },
@@ -123,7 +123,7 @@ func TestPauseOutlivesOtherChanges(t *testing.T) {
 	})
 }
 
-// An attempt that ends after its endpoint was replaced does not count for the new one.
+// An attempt that ends after its endpoint was replaced does not count for the new endpoint.
 func TestAttemptInFlightOfAnotherEndpoint(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		old := &endpoint{takes: time.Minute, attempt: func() *v1alpha1.Attempt { return throttled(1, time.Hour) }}
@@ -145,7 +145,7 @@ func TestAttemptInFlightOfAnotherEndpoint(t *testing.T) {
 	})
 }
 
-// The probe of an open circuit belongs to its endpoint: the next endpoint gets one of its own.
+// A probe belongs to its endpoint: the next endpoint gets its own.
 func TestProbeInFlightOfAnotherEndpoint(t *testing.T) {
 	unfinished := func(*route.Route) []*v1alpha1.PostbackDelivery {
 		return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*timedOut()}}}}
@@ -168,7 +168,7 @@ func TestProbeInFlightOfAnotherEndpoint(t *testing.T) {
 	})
 }
 
-// A certificate that was replaced in its Secret is a reason to try at once, though the spec is the same.
+// A replaced certificate in a Secret leads to an attempt at once, although the spec has not changed.
 func TestNewCredentialsAreTriedAtOnce(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{attempt: timedOut}

@@ -28,23 +28,23 @@ import (
 	"github.com/postback-dev/postback-operator/internal/heap"
 )
 
-// Work is an attempt that is due.
+// Work is a due attempt.
 type Work struct {
-	// Key of the delivery. A lane holds each at most once.
+	// Key names the delivery. A lane holds at most one Work for each.
 	Key types.NamespacedName
-	// Due is the time by which the work of a lane is ordered, oldest first.
+	// Due orders the work of a lane, oldest first.
 	Due time.Time
-	// Manual marks an attempt that a person requested. It does not wait for an open circuit or a 410 to end, but is the probe.
+	// Manual is true if a user requested the attempt. It passes an open circuit, as its probe, and a 410.
 	Manual bool
-	// Do makes the attempt, unless it is no longer due, and records it. In between it calls sent with the result, because
-	// the endpoint has room for another attempt then. ctx ends when the process has to end, and when the endpoint's
-	// Postback is deleted, with ErrDeleted as its cause.
+	// Do makes the attempt, if it is still due, and records it. Between the two it calls sent with the result,
+	// because the endpoint then has room for another attempt. ctx ends when the process must end, or, with the cause
+	// ErrDeleted, when the Postback is deleted.
 	Do func(ctx context.Context, sent func(*v1alpha1.Attempt))
-	// Dropped, if not nil, is called instead of Do for dropped work. Its Postback is deleted, the process ends, or new
-	// work for the same delivery replaces it. It must not block, and must not call Lanes.
+	// Dropped, if not nil, is called instead of Do if the Postback is deleted, the process ends, or newer work for
+	// the same delivery replaces this. It must not block, and must not call Lanes.
 	Dropped func()
 
-	// entered is when it entered its lane.
+	// entered is when the work entered its lane.
 	entered time.Time
 }
 
@@ -54,7 +54,7 @@ func (w *Work) drop() {
 	}
 }
 
-// queue holds work in the order of its due times. Work that leaves it undone is dropped.
+// queue orders work by Due. It calls Dropped for work that it removes without popping it.
 type queue struct {
 	work *heap.Heap[types.NamespacedName, *Work]
 }
@@ -65,7 +65,7 @@ func newQueue() *queue {
 	})}
 }
 
-// put adds work, or replaces that of the same delivery.
+// put adds work and drops the work that it replaces.
 func (q *queue) put(w *Work) {
 	replaced, _ := q.work.Put(w)
 	replaced.drop()

@@ -21,28 +21,31 @@ import (
 	"time"
 )
 
-// Recovery sets the treatment of troubled endpoints, and of recovered ones. A field that is 0 means its default;
+// Recovery configures the treatment of troubled and recovered endpoints. A zero field means its default;
 // test/simulation compares the defaults with other values.
 type Recovery struct {
-	// TripAfter is the number of failures in a row that open the circuit, if no attempt succeeded for TripQuiet either.
+	// TripAfter is the number of failures in a row that open the circuit, provided that no attempt succeeded within
+	// TripQuiet.
 	TripAfter int
 	TripQuiet time.Duration
-	// FirstOpen and LongestOpen bound the wait of an open circuit for its next probe. It doubles with each probe that fails.
+	// FirstOpen and LongestOpen bound the wait of an open circuit for its next probe. The wait doubles with each
+	// failed probe.
 	FirstOpen, LongestOpen time.Duration
-	// RampStart is the rate of attempts, per second, at a recovered endpoint. Each second doubles the rate, unless
-	// too many attempts fail. Beyond RampEnd only the limits of the Postback apply.
+	// RampStart is the first rate of the slow start, in attempts per second. Each second doubles it, unless too many
+	// attempts fail. Beyond RampEnd only the limits of the Postback apply.
 	RampStart, RampEnd float64
-	// Share is the part of all slots for troubled endpoints together. The last attempt at a troubled endpoint found trouble.
+	// Share is the part of all slots that troubled endpoints may use together. An endpoint is troubled if its newest
+	// attempt ended in trouble.
 	Share float64
 }
 
-// beyondChance reports whether failures in a row show that an endpoint takes nothing. An endpoint that fails a fifth of its requests
-// at random fails five in a row within seconds at a high rate, and succeeds in between.
+// beyondChance reports whether failures in a row show that an endpoint is down. At a high rate, an endpoint that
+// fails a fifth of its requests at random often fails five in a row, but succeeds within the second.
 func (r Recovery) beyondChance(failures int, sinceSuccess time.Duration) bool {
 	return failures >= r.TripAfter && sinceSuccess >= r.TripQuiet
 }
 
-// withDefaults returns a Recovery without a 0.
+// withDefaults returns r with the defaults in place of zero fields.
 func (r Recovery) withDefaults() Recovery {
 	return Recovery{
 		TripAfter:   cmp.Or(r.TripAfter, tripAfter),

@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// failedBefore says of each endpoint but one that an attempt on record timed out.
+// failedBefore returns, for each endpoint but one, a delivery whose recorded attempt timed out.
 func failedBefore(healthy types.UID) func(*route.Route) []*v1alpha1.PostbackDelivery {
 	return func(r *route.Route) []*v1alpha1.PostbackDelivery {
 		if r.UID == healthy {
@@ -39,8 +39,8 @@ func failedBefore(healthy types.UID) func(*route.Route) []*v1alpha1.PostbackDeli
 	}
 }
 
-// A replica that starts in an outage of many endpoints finds the deliveries of all of them due. That must not take the
-// slots of others.
+// A replica that starts during an outage finds the deliveries of many endpoints due. They must not take the slots of
+// other endpoints.
 func TestTroubledEndpointsShareAPartOfTheSlots(t *testing.T) {
 	inBubble(t, Options{MaxInFlight: 32, Unfinished: failedBefore("healthy")}, func(t *testing.T, l *Lanes) {
 		hanging := &endpoint{takes: 10 * time.Second, attempt: timedOut}
@@ -72,7 +72,7 @@ func TestTroubledEndpointsShareAPartOfTheSlots(t *testing.T) {
 	})
 }
 
-// An endpoint whose deliveries failed before this replica knew of it is probed by one of them.
+// An endpoint whose deliveries failed before this replica started gets a probe first.
 func TestEndpointThatFailedBeforeIsProbedFirst(t *testing.T) {
 	inBubble(t, Options{Unfinished: failedBefore("healthy")}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{takes: time.Second, attempt: timedOut}
@@ -87,7 +87,7 @@ func TestEndpointThatFailedBeforeIsProbedFirst(t *testing.T) {
 	})
 }
 
-// A troubled endpoint that waits for a slot, and recovers, waits no longer than the others do.
+// A troubled endpoint that waits for a slot, and recovers, waits only as the healthy ones do.
 func TestEndpointThatIsWellAgainLeavesTheShare(t *testing.T) {
 	inBubble(t, Options{MaxInFlight: 16}, func(t *testing.T, l *Lanes) {
 		occupy := func(r *route.Route, takes time.Duration, outcome func() *v1alpha1.Attempt) *endpoint {
@@ -95,7 +95,7 @@ func TestEndpointThatIsWellAgainLeavesTheShare(t *testing.T) {
 			l.Submit(r, e.work("first", time.Now()))
 			return e
 		}
-		// All slots for troubled endpoints are in use for an hour.
+		// All slots of Recovery.Share are in use for an hour.
 		for i := range 4 {
 			r := target(fmt.Sprintf("hanging-%d", i))
 			occupy(r, time.Millisecond, timedOut)
@@ -103,7 +103,7 @@ func TestEndpointThatIsWellAgainLeavesTheShare(t *testing.T) {
 			l.Submit(r, (&endpoint{takes: time.Hour}).work("second", time.Now()))
 		}
 		r := target("mended")
-		// One attempt that will succeed is on its way while another one fails, after which more has to wait.
+		// One attempt is in flight and will succeed. Another fails meanwhile, after which the next has to wait.
 		occupy(r, time.Minute, succeeded)
 		failing := &endpoint{takes: time.Second, attempt: timedOut}
 		l.Submit(r, failing.work("failing", time.Now()))
@@ -117,7 +117,7 @@ func TestEndpointThatIsWellAgainLeavesTheShare(t *testing.T) {
 	})
 }
 
-// Work that ends with its Postback, or without an attempt, frees its slot in the share.
+// Work that ends with its Postback, or without an attempt, releases its slot of Recovery.Share.
 func TestPlacesInDoubtAreGivenBack(t *testing.T) {
 	inBubble(t, Options{MaxInFlight: 8, Unfinished: failedBefore("healthy")}, func(t *testing.T, l *Lanes) {
 		for i := range 20 {

@@ -24,11 +24,11 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// room reports whether there is a slot for one more attempt of a lane. Three rules share the slots:
-//   - Half of them are for lanes without an attempt in flight. So healthy endpoints get their turn however many attempts hang.
-//   - A lane may use at most as many of the other half as are free, as in a switch whose queues share a memory (Choudhury and
-//     Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
-//   - Troubled endpoints share a part (Recovery.Share). So the others keep the rest however many are probed at once.
+// room reports whether a slot is free for one more attempt of a lane. Three rules divide the slots:
+//   - Half of them are for lanes without an attempt in flight, so that hanging attempts leave slots for other endpoints.
+//   - A lane may use at most as many slots of the other half as are still free, as queues do that share the memory of a
+//     switch (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
+//   - Troubled endpoints together may use a part (Recovery.Share), so that the healthy ones keep the rest.
 func (l *Lanes) room(lane *lane) bool {
 	free := l.options.MaxInFlight - l.inFlight
 	if lane.peer.troubled && !l.roomForTroubled() {
@@ -44,7 +44,7 @@ func (l *Lanes) roomForTroubled() bool {
 	return l.troubledInFlight < max(1, int(l.options.Recovery.Share*float64(l.options.MaxInFlight)))
 }
 
-// pump begins the work that a lane may begin now.
+// pump begins the work of a lane that may begin now.
 func (l *Lanes) pump(lane *lane) {
 	now := l.options.Clock.Now()
 	before := lane.wakeAt
@@ -66,7 +66,7 @@ func (l *Lanes) pump(lane *lane) {
 		l.begin(lane, w)
 	}
 	if until := lane.peer.retryAfter.until; lane.wakeAt.IsZero() && now.Before(until) && lane.ctx.Err() == nil {
-		lane.wakeAt = until // The end of a pause is reported even if no work waits for it.
+		lane.wakeAt = until // lane.wakeAt = until // The end of a Retry-After is reported even if no work waits for it.
 	}
 	l.setWake(lane)
 	if lane.wakeAt != before && !lane.wakeAt.IsZero() {
@@ -74,7 +74,7 @@ func (l *Lanes) pump(lane *lane) {
 	}
 }
 
-// starve puts a lane among those that wait for a slot.
+// starve queues a lane for the next free slot.
 func (l *Lanes) starve(lane *lane) {
 	switch {
 	case lane.starved:
@@ -97,7 +97,7 @@ func (l *Lanes) begin(lane *lane, w *Work) {
 	})
 }
 
-// addSlots adds to the slots that a lane uses; a negative number frees some.
+// addSlots adds to the slots in use by a lane; a negative number releases some.
 func (l *Lanes) addSlots(lane *lane, slots int) {
 	l.troubledInFlight -= lane.troubledSlots()
 	lane.sending += slots
@@ -105,20 +105,20 @@ func (l *Lanes) addSlots(lane *lane, slots int) {
 	l.troubledInFlight += lane.troubledSlots()
 }
 
-// turn is work in progress.
+// turn is work that has begun.
 type turn struct {
 	lane *lane
-	// peer is that of the lane when the work began.
+	// peer is the peer of the lane when the work began.
 	peer *peer
 	key  types.NamespacedName
-	// probe marks the probe of an endpoint whose circuit is open.
+	// probe is true if the attempt is the probe of an open circuit.
 	probe bool
-	// reported is set when the result of the attempt is known, released when its slot is free.
+	// reported is true once the result is applied, released once the slot is free.
 	reported, released bool
 }
 
-// sent applies the result of an attempt. Its slot is free before it is recorded, unless MaxInFlight others are being
-// recorded: a slow API server slows the attempts down.
+// sent applies the result of an attempt and releases its slot before the attempt is recorded. If MaxInFlight attempts
+// are being recorded, the slot stays in use: a slow API server then slows down the attempts.
 func (l *Lanes) sent(t *turn, a *v1alpha1.Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,7 +129,7 @@ func (l *Lanes) sent(t *turn, a *v1alpha1.Attempt) {
 	}
 }
 
-// applyResult applies the result of an attempt, once, to its lane; nil means that there was no attempt.
+// applyResult applies the result of an attempt to its lane, once; nil means that nothing was sent.
 func (l *Lanes) applyResult(t *turn, a *v1alpha1.Attempt) {
 	if t.reported {
 		return
@@ -140,14 +140,14 @@ func (l *Lanes) applyResult(t *turn, a *v1alpha1.Attempt) {
 	lane.end(l.options.Clock.Now(), t.peer, t.probe, a)
 	l.troubledInFlight += lane.troubledSlots() - counted
 	if lane.peer.troubled != wasTroubled {
-		lane.starved = false // It joins the other group of waiting lanes, if it has to wait.
+		lane.starved = false // lane.starved = false // If it has to wait again, it joins the other queue.
 	}
 	if a != nil {
 		l.note(lane)
 	}
 }
 
-// release frees the slot of work, and begins the work of lanes that wait for one.
+// release frees the slot of a turn, and begins work of lanes that wait for one.
 func (l *Lanes) release(t *turn) {
 	t.released = true
 	l.addSlots(t.lane, -1)
@@ -158,7 +158,7 @@ func (l *Lanes) release(t *turn) {
 	}
 }
 
-// end ends work. New work for the same delivery that came meanwhile enters the lane.
+// end ends a turn. Newer work for the same delivery then enters the lane.
 func (l *Lanes) end(t *turn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,7 +178,8 @@ func (l *Lanes) end(t *turn) {
 	l.release(t)
 }
 
-// pumpStarved begins the work of lanes that wait for a slot, in order of arrival. A lane that has to wait on goes to the end.
+// pumpStarved begins work of the lanes that wait for a slot, in order of arrival. A lane that still has to wait goes
+// to the end.
 func (l *Lanes) pumpStarved() {
 	starved, troubled := l.starved, l.starvedTroubled
 	l.starved, l.starvedTroubled = nil, nil

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package logapi is the HTTP door for the delivery log: list, get and watch deliveries that succeeded in their first
-// attempt, and restore one as an object. dispatcher/httpapi has the server and its TLS.
+// Package logapi is the HTTP door for the delivery log. It lists, gets and watches entries, and restores an entry as
+// a PostbackDelivery. dispatcher/httpapi has the server and its TLS.
 package logapi
 
 import (
@@ -44,7 +44,7 @@ import (
 // Reader reads the delivery log.
 type Reader interface {
 	List(ctx context.Context, q deliverylog.Query, before uint64, limit int) (deliverylog.Page, error)
-	// Get returns nil if there is no such delivery.
+	// Get returns nil if the log has no such delivery.
 	Get(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error)
 	// Newest returns the sequence of the newest entry.
 	Newest(ctx context.Context) (sequence uint64, err error)
@@ -53,9 +53,10 @@ type Reader interface {
 
 // Rights authenticates callers and checks their rights.
 type Rights interface {
-	// Allow returns the name of the user whose bearer token it is, if they have a right. Its errors are those of package access.
+	// Allow returns the name of a bearer token's user if that user has a right. Its errors are those of package
+	// access.
 	Allow(ctx context.Context, token string, right rbacreview.Right) (user string, err error)
-	// AllowCertificate is Allow for the client certificate of the request's connection.
+	// AllowCertificate is Allow for the client certificate of a request.
 	AllowCertificate(ctx context.Context, r *http.Request, right rbacreview.Right) (user string, err error)
 }
 
@@ -64,22 +65,23 @@ type Recorder interface {
 	Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error)
 }
 
-// Options of a Handler. API and Recorder write restored deliveries.
+// Options configure a Handler. API and Recorder write restored deliveries.
 type Options struct {
-	// Reader is nil if this installation has no delivery log. Then each request gets the problem no-log.
+	// Reader is nil if the installation has no delivery log: then each request gets the problem no-log.
 	Reader Reader
-	// Rights authorises readers. Without it everybody may read and restore.
+	// Rights authorises readers. If it is nil, everybody may read and restore.
 	Rights   Rights
 	API      intake.API
 	Recorder Recorder
-	// Synced reports whether the Postbacks are loaded. Until then requests are refused. The default is always true.
+	// Synced reports whether the Postbacks are loaded. The handler refuses requests before. The default is always
+	// true.
 	Synced func() bool
-	// Clock paces readers. The default is the real clock.
+	// Clock measures the rate of readers. The default is the real clock.
 	Clock clock.PassiveClock
 	Log   logr.Logger
 }
 
-// Handler answers the requests for the log. It is safe for concurrent use.
+// Handler answers requests for the delivery log. It is safe for concurrent use.
 type Handler struct {
 	options Options
 	// reads, watches and pace bound the requests. stopping is closed when watches have to end.
@@ -88,7 +90,7 @@ type Handler struct {
 	stopping       chan struct{}
 }
 
-// New returns a handler.
+// New returns a Handler.
 func New(o Options) *Handler {
 	if o.Synced == nil {
 		o.Synced = func() bool { return true }
@@ -103,15 +105,16 @@ func New(o Options) *Handler {
 	}
 }
 
-// Stop ends the watches. It may be called once.
+// Stop ends the watches. It may be called only once.
 func (h *Handler) Stop() { close(h.stopping) }
 
-// AsksForCertificate reports whether callers may present a client certificate, which is verified with their request.
+// AsksForCertificate reports whether readers may present a client certificate. The Handler verifies it with each
+// request.
 func (h *Handler) AsksForCertificate() bool {
 	return h.options.Reader != nil && h.options.Rights != nil
 }
 
-// Bounds of the requests for the log. They have their own, so that readers do not keep events out.
+// These bounds are separate from those of ingest, so readers do not displace events.
 const (
 	maxReads     = 8
 	maxWatches   = 64
@@ -125,7 +128,7 @@ const (
 	deliveryKind = "postbackdeliveries"
 )
 
-// The verbs of the log, as the metric has them.
+// These are the verbs of a request, as labels of the metric.
 const (
 	listLog    = "list"
 	getLog     = "get"
@@ -142,12 +145,12 @@ var logRequests = metric.Dispatcher.Counters("postback_log_requests_total",
 type logRequest struct {
 	verb, namespace, name string
 	right                 rbacreview.Right
-	// user is the caller.
+	// user is the name of the caller.
 	user string
 }
 
-// logTarget returns the target of a request for the log, or an answer to an invalid one. ours is false if the path is not of
-// the log.
+// logTarget parses the target of a request, or returns an answer to an invalid one. ours is false if the path is not
+// of the delivery log.
 func logTarget(r *http.Request) (q *logRequest, ours bool, a *problem.Answer) {
 	rest, ok := strings.CutPrefix(r.URL.Path, "/v1/")
 	if !ok {
@@ -182,13 +185,13 @@ func logTarget(r *http.Request) (q *logRequest, ours bool, a *problem.Answer) {
 	}
 	q.right = rbacreview.Right{Verb: q.verb, Group: v1alpha1.GroupVersion.Group, Resource: deliveryKind, Namespace: q.namespace}
 	if q.verb == restoreLog {
-		// It is for a redelivery, which an annotation asks for.
+		// A restore precedes a redelivery, whose annotation needs the right to patch.
 		q.right.Verb = "patch"
 	}
 	return q, true, nil
 }
 
-// Serve answers a request for the delivery log. It reports false if it is none.
+// Serve answers a request, or returns false if the path is not of the delivery log.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) bool {
 	q, ours, a := logTarget(r)
 	if !ours {
@@ -199,7 +202,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) bool {
 		countLog(q.verb, a)
 	}
 	if a == nil {
-		return true // It was a watch.
+		return true // return true // A watch has written its own response.
 	}
 	if err := a.Write(w); err != nil {
 		h.options.Log.V(1).Info("Answer not sent", "reason", err.Error())
@@ -218,7 +221,7 @@ func countLog(verb string, a *problem.Answer) {
 	logRequests.WithLabelValues(verb, result).Inc()
 }
 
-// answerLog returns the answer to a request for the log, or nil if it has been given.
+// answerLog returns the answer to a request, or nil after a watch, which writes its own response.
 func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logRequest) (a *problem.Answer) {
 	defer fault.Recover(h.options.Log, "Request for the log not handled", func() []any {
 		a = problem.Refuse(problem.InternalError, "The request could not be handled.").Closing()
@@ -259,10 +262,10 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 	return h.listLogged(ctx, r, q)
 }
 
-// authorizeReader authenticates the caller, and refuses one without the right, or one that exceeds its rate.
+// authorizeReader authenticates the caller. It refuses callers without the right or above their rate.
 func (h *Handler) authorizeReader(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
 	if h.options.Rights == nil {
-		q.user = r.RemoteAddr // On loopback, without authentication.
+		q.user = r.RemoteAddr // q.user = r.RemoteAddr // Loopback, without authentication.
 		return nil
 	}
 	var user string
@@ -298,7 +301,7 @@ func (h *Handler) authorizeReader(ctx context.Context, r *http.Request, q *logRe
 	return nil
 }
 
-// unreadable is the answer when the log cannot be read.
+// unreadable returns the answer if the log cannot be read.
 func (h *Handler) unreadable(r *http.Request, err error) *problem.Answer {
 	a := problem.Refuse(problem.LogUnavailable, "The delivery log cannot be read now. Nothing of it is lost: send the request again later.")
 	if r.Context().Err() == nil {

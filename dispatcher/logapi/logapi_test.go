@@ -51,14 +51,14 @@ import (
 	"github.com/postback-dev/postback-operator/test/doors"
 )
 
-// memoryLog is a delivery log, the oldest first, for what does not depend on its stream.
+// memoryLog is a delivery log in memory, oldest first, for tests that need no stream.
 type memoryLog struct {
 	deliveries []*v1alpha1.PostbackDelivery
 	err        error
 	follow     chan *v1alpha1.PostbackDelivery
 
 	mu sync.Mutex
-	// asked is the latest query. Watches run beside each other.
+	// asked is the latest query. Watches call Follow concurrently.
 	asked deliverylog.Query
 }
 
@@ -119,7 +119,7 @@ func (l *memoryLog) Follow(ctx context.Context, q deliverylog.Query, after uint6
 	}
 }
 
-// logged returns a delivery as the log has it.
+// logged returns a delivery as an entry of the log.
 func logged(t *testing.T, r *route.Route, id string) *v1alpha1.PostbackDelivery {
 	t.Helper()
 	d, err := delivery.New(r.Namespace, v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}, "", &event.Event{
@@ -134,7 +134,7 @@ func logged(t *testing.T, r *route.Route, id string) *v1alpha1.PostbackDelivery 
 	return d
 }
 
-// rightsOf lets each token in as the user that it names, with the rights that stand there.
+// rightsOf maps each valid token, which is also its user's name, to the user's rights.
 type rightsOf map[string][]string
 
 func (a rightsOf) Allow(_ context.Context, token string, right rbacreview.Right) (string, error) {
@@ -150,7 +150,7 @@ func (a rightsOf) Allow(_ context.Context, token string, right rbacreview.Right)
 	return token, nil
 }
 
-// AllowCertificate lets each certificate in as the user of its common name.
+// AllowCertificate authenticates a client certificate as the user of its common name.
 func (a rightsOf) AllowCertificate(ctx context.Context, r *http.Request, right rbacreview.Right) (string, error) {
 	return a.Allow(ctx, r.TLS.PeerCertificates[0].Subject.CommonName, right)
 }
@@ -312,13 +312,13 @@ func TestWatchTheLog(t *testing.T) {
 	if w, err := next(); err != nil || w.Type != "BOOKMARK" || w.Object.Metadata.ResourceVersion != "41" {
 		t.Fatalf("it begins with %+v, %v", w, err)
 	}
-	<-time.After(3 * readTimeout) // A watch must outlive the time that a request may take otherwise.
+	<-time.After(3 * readTimeout) // <-time.After(3 * readTimeout) // A watch must outlive the timeout of other requests.
 	d := logged(t, crm, "evt_1")
 	log.follow <- d
 	if w, err := next(); err != nil || w.Type != "ADDED" || w.Object.Metadata.Name != d.Name || w.Object.Kind != "PostbackDelivery" {
 		t.Fatalf("got %+v, %v", w, err)
 	}
-	// Far more than anybody reads: the rest is left out, and counted.
+	// Deliveries beyond the rate of a watch are omitted and counted.
 	const many = 4000
 	began := time.Now()
 	for range many {
@@ -352,7 +352,7 @@ func TestWatchTheLog(t *testing.T) {
 	}
 }
 
-// A list of an empty log has version 0. A delivery that is logged before the watch of it begins is not missed.
+// The list of an empty log has resourceVersion 0. A watch from there includes deliveries logged before it began.
 func TestWatchAnEmptyLogFromItsList(t *testing.T) {
 	crm := doors.LooseRoute("acme", "crm", "", "*")
 	log := &memoryLog{deliveries: []*v1alpha1.PostbackDelivery{logged(t, crm, "evt_1")}}
@@ -367,7 +367,7 @@ func TestWatchAnEmptyLogFromItsList(t *testing.T) {
 	}
 }
 
-// A watch holds up neither the end of the server nor the events of producers.
+// Watches delay neither the shutdown nor the events of producers.
 func TestWatchesAreBounded(t *testing.T) {
 	crm := doors.LooseRoute("acme", "crm", "", "*")
 	options := testOptions()
@@ -422,7 +422,7 @@ func TestReadersHaveARateOfTheirOwn(t *testing.T) {
 	}
 }
 
-// A restored delivery equals its log entry, with its attempt, so that it can be redelivered like any other.
+// A restored delivery equals its entry, including the attempt, so it can be redelivered like any other.
 func TestRestore(t *testing.T) {
 	c := doors.Client(t, cp.Config)
 	namespace := doors.Namespace(t, c, "logapi-")

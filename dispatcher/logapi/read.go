@@ -42,7 +42,7 @@ const (
 	decimal     = 10
 )
 
-// The parameters of a query.
+// These are the parameters of a query.
 const (
 	postbackParam        = "postback"
 	eventParam           = "event"
@@ -55,7 +55,8 @@ const (
 	resourceVersionParam = "resourceVersion"
 )
 
-// logQuery reads what a query selects. A parameter that is not known is refused: without it the answer would be another one.
+// logQuery parses the parameters of a query. It refuses unknown parameters, because ignoring one would change the
+// answer.
 func logQuery(namespace string, values url.Values) (q deliverylog.Query, err error) {
 	q.Namespace = namespace
 	for name := range values {
@@ -84,7 +85,7 @@ func logQuery(namespace string, values url.Values) (q deliverylog.Query, err err
 	return q, nil
 }
 
-// number reads a number of a query, or returns the fallback if there is none.
+// number parses a numeric parameter, or returns the fallback if it is absent.
 func number(values url.Values, name string, fallback uint64) (uint64, error) {
 	text := values.Get(name)
 	if text == "" {
@@ -97,7 +98,7 @@ func number(values url.Values, name string, fallback uint64) (uint64, error) {
 	return n, nil
 }
 
-// listLogged answers with a page of the log, the newest first.
+// listLogged answers with a page of the log, newest first.
 func (h *Handler) listLogged(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
 	values := r.URL.Query()
 	query, err := logQuery(q.namespace, values)
@@ -124,7 +125,7 @@ func (h *Handler) listLogged(ctx context.Context, r *http.Request, q *logRequest
 	return &problem.Answer{Status: http.StatusOK, Body: list}
 }
 
-// logged returns a delivery as the log has it, or an answer if it has not.
+// logged returns an entry of the log, or an answer if it does not exist.
 func (h *Handler) logged(ctx context.Context, r *http.Request, q *logRequest) (*v1alpha1.PostbackDelivery, *problem.Answer) {
 	d, err := h.options.Reader.Get(ctx, q.namespace, q.name)
 	switch {
@@ -149,8 +150,8 @@ func withKind(d *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// restore creates the PostbackDelivery of an entry of the log, so that an annotation can request its redelivery, under the
-// caller's own rights. It does not change an existing one.
+// restore creates the PostbackDelivery of an entry, so that the caller can request its redelivery by an annotation,
+// with the caller's own rights. It does not change an existing PostbackDelivery.
 func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
 	existing := &v1alpha1.PostbackDelivery{}
 	err := h.options.API.Get(ctx, client.ObjectKey{Namespace: q.namespace, Name: q.name}, existing)
@@ -169,8 +170,8 @@ func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *
 	if err := h.options.API.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
 		return h.notRestored(r, q, err)
 	}
-	// If this process dies here, the elected replica finds no first attempt and makes one. The caller is about to
-	// request such a redelivery anyway.
+	// If this process dies here, the elected replica finds no first attempt and makes one. That does no harm, because
+	// the caller is about to request a redelivery.
 	restored, err := h.options.Recorder.Record(ctx, d, func(d *v1alpha1.PostbackDelivery) {
 		delivery.Apply(d, &route.Route{}, *attempt, delivery.Request{})
 	})

@@ -46,7 +46,7 @@ func testOptions() Options {
 	return Options{Clock: clocktesting.NewFakePassiveClock(testNow), Log: logr.Discard()}
 }
 
-// readTimeout is that of the test's server.
+// readTimeout is the timeout of requests at the test server.
 const readTimeout = 100 * time.Millisecond
 
 // testServer serves the log on loopback.
@@ -64,7 +64,7 @@ func testServer(t *testing.T, o Options) *httptest.Server {
 	return server
 }
 
-// reply is an answer as a reader gets it.
+// reply is a response as a reader gets it.
 type reply struct {
 	code   int
 	header http.Header
@@ -88,7 +88,7 @@ func readReply(t *testing.T, response *http.Response) *reply {
 	return got
 }
 
-// post posts an event, and returns the status of the answer.
+// post posts an event and returns the status code of the response.
 func post(t *testing.T, url, namespace, body string) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/v1/namespaces/"+namespace+"/events", strings.NewReader(body))

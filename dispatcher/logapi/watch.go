@@ -31,35 +31,34 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
 )
 
-// Bounds of a watch. It omits and counts deliveries beyond them, because nobody can read more as they
-// pass.
+// These constants bound a watch. It omits and counts deliveries beyond them, because nobody can read more in passing.
 const (
 	watchedPerSecond = 500
 	watchedBurst     = 1000
 	watchedBytes     = 4 << 20
-	// watchLasts is the duration of a watch; a follower then begins another one.
+	// watchLasts is the duration of a watch; a client then begins another one.
 	watchLasts = 5 * time.Minute
-	// bookmarkEvery is the interval of bookmarks, which also show that the watch is alive.
+	// bookmarkEvery is the time between bookmarks, which also show that the watch is alive.
 	bookmarkEvery = 5 * time.Second
-	// watchWrite is how long one write may take.
+	// watchWrite bounds one write.
 	watchWrite = 10 * time.Second
-	// watchRights is the interval of checks of the caller's right.
+	// watchRights is the time between checks of the caller's right.
 	watchRights = time.Minute
 )
 
-// watchEvent is a line of a watch, in the form of those of the Kubernetes API.
+// watchEvent is a line of a watch, in the form of a watch event of the Kubernetes API.
 type watchEvent struct {
 	Type   string `json:"type"`
 	Object any    `json:"object"`
 }
 
-// entry is news for a watch: a delivery, or with nil a sequence that the watch is past.
+// entry is a delivery, or with nil only the sequence that the watch has reached.
 type entry struct {
 	sequence uint64
 	d        *v1alpha1.PostbackDelivery
 }
 
-// watchLogged writes each delivery that is logged from now on, one JSON object a line. It returns an answer only if it has
+// watchLogged writes each delivery logged from now on, one JSON object per line. It returns an answer only if it has
 // written nothing.
 func (h *Handler) watchLogged(w http.ResponseWriter, r *http.Request, q *logRequest) *problem.Answer {
 	query, err := logQuery(q.namespace, r.URL.Query())
@@ -69,7 +68,8 @@ func (h *Handler) watchLogged(w http.ResponseWriter, r *http.Request, q *logRequ
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), watchLasts)
 	defer cancel()
-	// The version 0 is that of an empty log: a delivery that was logged since then must not be missed.
+	// An explicit version 0, from the list of an empty log, must not become the newest sequence: the watch would miss
+	// deliveries logged since.
 	if r.URL.Query().Get(resourceVersionParam) == "" {
 		if after, err = h.options.Reader.Newest(ctx); err != nil {
 			return h.unreadable(r, err)
@@ -98,7 +98,7 @@ func (h *Handler) watchLogged(w http.ResponseWriter, r *http.Request, q *logRequ
 	return nil
 }
 
-// passOn writes news until the watch ends.
+// passOn writes entries until the watch ends.
 func (h *Handler) passOn(ctx context.Context, r *http.Request, q *logRequest, stream *watchStream, news <-chan entry, ended <-chan error) error {
 	bookmark, rights := time.NewTicker(bookmarkEvery), time.NewTicker(watchRights)
 	defer bookmark.Stop()
@@ -128,7 +128,7 @@ func (h *Handler) passOn(ctx context.Context, r *http.Request, q *logRequest, st
 	}
 }
 
-// watchStream is the answer to a watch.
+// watchStream is the response to a watch.
 type watchStream struct {
 	w          http.ResponseWriter
 	controller *http.ResponseController
@@ -145,7 +145,7 @@ func newWatchStream(w http.ResponseWriter, sequence uint64) *watchStream {
 	}
 }
 
-// begin lifts the bounds that are for short requests, and sends the header.
+// begin lifts the timeouts of other requests, and sends the header.
 func (s *watchStream) begin() error {
 	if err := s.controller.SetReadDeadline(time.Time{}); err != nil {
 		return err
@@ -157,7 +157,7 @@ func (s *watchStream) begin() error {
 	return s.bookmark()
 }
 
-// add passes a delivery on, or leaves it out if there are too many.
+// add writes a delivery, or omits and counts it if there are too many.
 func (s *watchStream) add(n entry) error {
 	s.sequence = n.sequence
 	if n.d == nil {
@@ -171,7 +171,7 @@ func (s *watchStream) add(n entry) error {
 	return s.send(watchEvent{"ADDED", withKind(n.d)})
 }
 
-// bookmark sends the position of the watch, and the number of deliveries left out.
+// bookmark writes the sequence that the watch has reached, and the number of omitted deliveries.
 func (s *watchStream) bookmark() error {
 	mark := &metav1.PartialObjectMetadata{}
 	mark.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDelivery"))

@@ -32,15 +32,15 @@ import (
 )
 
 const (
-	// announceRetry is the pause after the intake could not be announced.
+	// announceRetry is the pause after a failed write of the Lease.
 	announceRetry = 2 * time.Second
-	// announceEvery is the interval of checks of the announcement. Somebody may delete it, or a replica with another intake
-	// may overwrite it.
+	// announceEvery is the time between checks of the Lease: it may be deleted, or overwritten by a replica with
+	// another intake.
 	announceEvery = time.Minute
 )
 
-// Announcement is a Lease by which the plugin and the console learn whether every delivery is a PostbackDelivery. A Lease needs
-// no right beyond those for the presence of replicas. Nobody renews it.
+// Announcement is a Lease that tells the plugin and the console which intake stores deliveries: with JetStream not
+// every delivery is a PostbackDelivery. A Lease needs no right beyond those of Presence. It is not renewed.
 type Announcement struct {
 	Client    kubernetes.Interface
 	Namespace string
@@ -51,7 +51,7 @@ type Announcement struct {
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (a *Announcement) NeedLeaderElection() bool { return false }
 
-// Start announces the intake, again and again, until ctx ends.
+// Start writes the Lease, and repairs it, until ctx ends.
 func (a *Announcement) Start(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("presence")
 	failing := false

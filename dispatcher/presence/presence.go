@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package presence makes a dispatcher replica known: a Lease says that it is alive and which routes it has loaded.
+// Package presence announces a dispatcher replica by a Lease: that it is alive, and which routes it has loaded.
 package presence
 
 import (
@@ -38,33 +38,33 @@ import (
 )
 
 const (
-	// Duration is the time for which a replica counts as alive after the last renewal of its Lease.
+	// Duration is how long a replica counts as alive after the last renewal of its Lease.
 	Duration = 15 * time.Second
-	// renewEvery leaves two tries before the Lease runs out.
+	// renewEvery leaves two more tries before the Lease expires.
 	renewEvery = 5 * time.Second
-	// checkEvery is the interval of checks for newly loaded routes, which one renewal acknowledges together.
+	// checkEvery is the time between checks for newly loaded routes. One renewal acknowledges all of them.
 	checkEvery = 500 * time.Millisecond
-	// leave bounds the time for releasing the Lease at shutdown.
+	// leave bounds the deletion of the Lease at shutdown.
 	leave = 3 * time.Second
 )
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update;delete,namespace=postback-system
 
-// Presence keeps the Lease of one replica.
+// Presence maintains the Lease of one replica.
 type Presence struct {
 	Client    kubernetes.Interface
 	Namespace string
-	// Identity of this replica; the Lease's name ends with it.
+	// Identity of this replica is the end of the Lease's name.
 	Identity string
-	// Owner, if not nil, is the replica's Pod: the Lease goes when the Pod goes.
+	// Owner is the replica's Pod, with which the Lease is deleted. It may be nil.
 	Owner *metav1.OwnerReference
 	// Watched are the namespaces whose routes the replica loads.
 	Watched watched.Namespaces
 	// Loaded returns the highest resourceVersion among the loaded route Secrets, or "".
 	Loaded func() string
-	// Synced reports whether the routes have been loaded. Before, the replica does not exist for others.
+	// Synced reports whether the routes are loaded. Before that, the replica has no Lease.
 	Synced func() bool
-	// Unready, if it is not nil, returns an error that says why the replica accepts no events.
+	// Unready returns why the replica accepts no events, or nil. It may be nil itself.
 	Unready func() error
 	Clock   clock.WithTicker
 }
@@ -75,13 +75,13 @@ func LeaseName(identity string) string { return "postback-dispatcher-" + identit
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (p *Presence) NeedLeaderElection() bool { return false }
 
-// Start keeps the Lease until ctx ends, and then deletes it.
+// Start maintains the Lease until ctx ends, then deletes it.
 func (p *Presence) Start(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("presence").WithValues("identity", p.Identity)
 	ticker := p.Clock.NewTicker(checkEvery)
 	defer ticker.Stop()
-	// An earlier process of this identity may have been killed and left its Lease. The Lease claims routes that only that
-	// process had loaded.
+	// An earlier process of this identity may have been killed and left its Lease, with routes that only that process
+	// had loaded.
 	p.leave(ctx)
 	var (
 		written state
@@ -110,9 +110,9 @@ func (p *Presence) Start(ctx context.Context) error {
 	}
 }
 
-// state is the state of a replica, from its Lease.
+// state is the state of a replica according to its Lease.
 type state struct {
-	// loaded is the highest resourceVersion that is loaded, unready why the replica accepts no events, or "".
+	// loaded is the highest loaded resourceVersion, or "". unready is why the replica accepts no events, or "".
 	loaded, unready string
 }
 
@@ -178,7 +178,7 @@ func (p *Presence) fill(lease *coordinationv1.Lease, now state) {
 	lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(p.Clock.Now()))
 }
 
-// leave deletes the Lease, so that nobody waits for a replica that is gone.
+// leave deletes the Lease, so that the manager does not wait for a replica that is gone.
 func (p *Presence) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leave)
 	defer cancel()

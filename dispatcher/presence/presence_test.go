@@ -50,7 +50,7 @@ const (
 	patience  = time.Minute
 )
 
-// The life of a replica's Lease: not there before the routes are loaded, then renewed, then gone.
+// A replica's Lease appears once the routes are loaded, is renewed, and is deleted at the end.
 func TestLeaseFollowsTheReplica(t *testing.T) {
 	g := NewWithT(t)
 	clientset, err := kubernetes.NewForConfig(cp.Config)
@@ -69,7 +69,7 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 		return lease.Annotations[route.LoadedAnnotation]
 	}
 
-	// A process of this name that was killed has left a Lease that speaks for an index which is gone.
+	// A killed process of this identity left a Lease with routes that this process has not loaded.
 	left := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
 		Name: presence.LeaseName("a"), Annotations: map[string]string{route.LoadedAnnotation: "99"},
 	}}
@@ -97,7 +97,7 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Start(ctx) }()
-	// tick lets the replica look until something holds.
+	// tick advances the clock until a condition holds.
 	tick := func(holds func() bool, why string) {
 		t.Helper()
 		g.Eventually(func() bool {
@@ -148,7 +148,7 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "a replica that ends takes its Lease along")
 }
 
-// The announcement of the intake outlives its deletion, and goes when another intake is announced.
+// A deleted announcement is written again; another intake replaces it.
 func TestAnnouncementIsKept(t *testing.T) {
 	g := NewWithT(t)
 	clientset, err := kubernetes.NewForConfig(cp.Config)

@@ -26,18 +26,18 @@ import (
 	"github.com/postback-dev/postback-operator/internal/history"
 )
 
-// duplicateWindow is the minimum time for which a finished delivery is kept, regardless of the counts of spec.history.
-// As long as it exists, a producer that sends its event again gets the answer Duplicate. Producers that got no answer
-// send again within seconds or a few minutes.
+// duplicateWindow is the least time for which a finished delivery is kept, whatever the counts of spec.history. Until
+// then, a producer that repeats its event gets Duplicate. Producers without an answer repeat within seconds or
+// minutes.
 const duplicateWindow = history.Grace
 
-// Reasons why a delivery is deleted, as the metric has them.
+// These are the reasons of a deletion, as labels of the metric.
 const (
-	// reasonCount is spec.history.delivered or .failed.
+	// reasonCount means spec.history.delivered or spec.history.failed.
 	reasonCount = "Count"
-	// reasonTTL is spec.history.ttl.
+	// reasonTTL means spec.history.ttl.
 	reasonTTL = "TTL"
-	// reasonClusterLimit is --max-finished-deliveries.
+	// reasonClusterLimit means --max-finished-deliveries.
 	reasonClusterLimit = "ClusterLimit"
 )
 
@@ -47,15 +47,15 @@ type limit struct {
 	ttl  time.Duration
 }
 
-// bounds of one run.
+// bounds limit one prune.
 type bounds struct {
-	// total is the number of finished deliveries that the cluster keeps; 0 means any number.
+	// total is the number of finished deliveries that the cluster keeps; 0 means no bound.
 	total int
-	// batch is the number of deliveries that are chosen at most.
+	// batch is the largest number of victims.
 	batch int
 }
 
-// victim is a delivery that is to be deleted, as it was when that was decided.
+// victim is a delivery to delete, as it was when it was chosen.
 type victim struct {
 	key             types.NamespacedName
 	phase           v1alpha1.DeliveryPhase
@@ -65,12 +65,13 @@ type victim struct {
 	reason          string
 }
 
-// choose returns the deliveries to delete now. Deliveries beyond the bounds of their Postback come first, one of each Postback
-// in turn, so that a large history delays no other. Then come the deliveries beyond the bound of the cluster, oldest first:
-// those beyond the count of their Postback, kept only to recognise duplicates, before all others. So a Postback with many
-// events does not shorten the history of the others while the cluster's bound has room for it.
+// choose returns the deliveries to delete now. First come deliveries beyond the bounds of their Postback, one of each
+// Postback in turn, so that a large history delays no other. Then come deliveries beyond the bound of the cluster,
+// oldest first. Among these, deliveries beyond the count of their Postback, which are kept only to recognise
+// duplicates, precede all others. So a Postback with many events does not shorten the history of others without need.
 //
-// A namespace that is not listed yet delays no other. The cluster bound applies only after all namespaces are listed.
+// An unlisted namespace does not delay the others, but the bound of the cluster applies only once all namespaces are
+// listed.
 func (x *index) choose(of func(owner, v1alpha1.DeliveryPhase) (limit, bool), b bounds, now time.Time) []victim {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -80,7 +81,7 @@ func (x *index) choose(of func(owner, v1alpha1.DeliveryPhase) (limit, bool), b b
 	x.next %= len(x.order)
 	cursors := make([]cursor, len(x.order))
 	for i := range x.order {
-		// The one that is served first begins, so that each has its turn however many there are.
+		// Each call begins with the next Postback, so each has its turn even if a batch does not reach all.
 		g := x.order[(x.next+i)%len(x.order)]
 		if cursors[i] = (cursor{group: g}); x.listed(g.owner.namespace) {
 			cursors[i].limit, cursors[i].known = of(g.owner, g.phase)
@@ -103,16 +104,16 @@ func (x *index) choose(of func(owner, v1alpha1.DeliveryPhase) (limit, bool), b b
 	return victims
 }
 
-// cursor goes through a group, the oldest first.
+// cursor iterates over a group, oldest first.
 type cursor struct {
 	group *group
 	limit limit
-	// known says whether there is a limit.
+	// known is true if the Postback has a limit.
 	known bool
 	at    int
 }
 
-// surplus returns how many of a group are beyond the count of its Postback.
+// surplus returns how many deliveries of a group exceed the count of its Postback.
 func (c *cursor) surplus() int {
 	if !c.known {
 		return 0
@@ -122,7 +123,8 @@ func (c *cursor) surplus() int {
 
 func (c *cursor) all() int { return len(c.group.entries) }
 
-// peek moves to the next entry before end whose notBefore has passed, and returns it, or nil.
+// peek advances to the next entry before end whose notBefore has passed, and returns it. It returns nil if there is
+// none.
 func (c *cursor) peek(end int, now time.Time) *entry {
 	for ; c.at < end; c.at++ {
 		if e := c.group.entries[c.at]; !e.notBefore.After(now) {
@@ -132,14 +134,14 @@ func (c *cursor) peek(end int, now time.Time) *entry {
 	return nil
 }
 
-// pop returns the entry under the cursor as a victim, and moves on.
+// pop returns the current entry as a victim, and advances.
 func (c *cursor) pop(reason string) victim {
 	e := c.group.entries[c.at]
 	c.at++
 	return victim{key: e.key(), phase: c.group.phase, uid: e.uid, resourceVersion: e.resourceVersion, annotated: e.annotated, reason: reason}
 }
 
-// unwanted returns the reason why the Postback does not want the next entry, or "".
+// unwanted returns the reason why the bounds of the Postback exclude the current entry, or "".
 func (c *cursor) unwanted(now time.Time) string {
 	if !c.known {
 		return ""
@@ -156,8 +158,8 @@ func (c *cursor) unwanted(now time.Time) string {
 	return ""
 }
 
-// unwanted chooses at most n deliveries beyond the bounds of their Postbacks, one of each Postback in turn. It returns the
-// number of cursors that had a turn in the last round.
+// unwanted chooses at most n deliveries beyond the bounds of their Postbacks, one of each Postback in turn. served is
+// the number of cursors that had a turn in the last round.
 func unwanted(cursors []cursor, n int, now time.Time) (victims []victim, served int) {
 	active := make([]int, len(cursors))
 	for i := range active {
@@ -179,7 +181,8 @@ func unwanted(cursors []cursor, n int, now time.Time) (victims []victim, served 
 	return victims, 0
 }
 
-// oldest returns the n oldest deliveries before end in their groups, and moves the cursors past them.
+// oldest chooses the n oldest deliveries among the entries before end of each group, and advances the cursors past
+// them.
 func oldest(cursors []cursor, end func(*cursor) int, n int, now time.Time) []victim {
 	if n <= 0 {
 		return nil
@@ -207,7 +210,7 @@ func oldest(cursors []cursor, end func(*cursor) int, n int, now time.Time) []vic
 	return victims
 }
 
-// head is the next entry of a cursor.
+// head is the current entry of a cursor.
 type head struct {
 	entry  *entry
 	cursor *cursor

@@ -37,7 +37,7 @@ const (
 	isFailed    = v1alpha1.DeliveryFailed
 )
 
-// fill puts a delivery that finished some time ago into an index.
+// fill adds a delivery to an index that finished some time ago.
 func fill(x *index, postback, name string, phase v1alpha1.DeliveryPhase, ago time.Duration) {
 	of := owner{namespace: "ns-" + postback, postback: v1alpha1.PostbackReference{Name: postback, UID: types.UID("uid-" + postback)}}
 	x.set(of, phase, &entry{name: name, uid: types.UID("uid-" + name), resourceVersion: "1", at: noon.Add(-ago)})
@@ -51,7 +51,7 @@ func syncedIndex() *index {
 	return x
 }
 
-// chosen returns what choose returns, as "name:reason".
+// chosen formats victims as "name:reason".
 func chosen(victims []victim) []string {
 	var names []string
 	for _, v := range victims {
@@ -159,8 +159,8 @@ func TestNothingIsDeletedBeforeAllIsKnown(t *testing.T) {
 	}
 }
 
-// Each watched namespace is listed by itself. One that cannot be listed, for its Roles are gone, holds up no other; but what
-// is too many is not known then.
+// Each watched namespace is listed separately. One that cannot be listed delays no other, but then the bound of the
+// cluster does not apply.
 func TestNamespacesAreListedApart(t *testing.T) {
 	x := newIndex([]string{"ns-a", "ns-b"})
 	list := func(postback string, names ...string) {
@@ -202,7 +202,7 @@ func TestNamespacesAreListedApart(t *testing.T) {
 	}
 }
 
-// However much one Postback has too many, the others have their turn in each batch.
+// One Postback with a large surplus leaves the others their turn in each batch.
 func TestALargeLogHoldsUpNoOther(t *testing.T) {
 	x := syncedIndex()
 	for i := range 5000 {
@@ -225,7 +225,7 @@ func TestALargeLogHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-// With more Postbacks than a batch has places each has its turn.
+// With more Postbacks than a batch has room for, each has its turn in one of the batches.
 func TestEachPostbackHasItsTurn(t *testing.T) {
 	x := syncedIndex()
 	const postbacks = 37
@@ -251,7 +251,7 @@ func TestEachPostbackHasItsTurn(t *testing.T) {
 	}
 }
 
-// A postponed delivery is not chosen again until its time, or until it changes.
+// A postponed delivery is not chosen before its time, unless it changes.
 func TestPostpone(t *testing.T) {
 	x := syncedIndex()
 	for i := range 4 {
@@ -275,7 +275,7 @@ func TestPostpone(t *testing.T) {
 	}
 }
 
-// The index is held against a plain list of what it should hold, through random changes.
+// After random changes, the index equals a plain list with the same changes.
 func TestIndexHoldsWhatItIsTold(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	x := syncedIndex()

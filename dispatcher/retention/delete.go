@@ -32,20 +32,20 @@ import (
 )
 
 const (
-	// workers is how many deliveries are deleted at a time. One delete takes some milliseconds, so they keep up with
-	// several hundred deliveries a second, and leave the API server to those that deliver.
+	// workers is the usual number of concurrent deletes. A delete takes a few milliseconds, so they manage several
+	// hundred a second and leave the API server to the deliveries.
 	workers = 4
-	// mostWorkers are reached by doubling after each batch that was full. A busy API server serves all clients alike. Four
-	// deletions beside a hundred deliveries would fall behind more with every second, and the bound of the cluster would
-	// not hold.
+	// mostWorkers bounds the concurrent deletes, which double after each full batch. A busy API server serves all
+	// clients equally: four deletes beside a hundred stores would fall behind, and the bound of the cluster would not
+	// hold.
 	mostWorkers = 32
 	// requestTimeout bounds one request to the API server.
 	requestTimeout = 10 * time.Second
-	// enoughFailures ends a batch in which most fails: the API server is away, or a role lacks the verb.
+	// enoughFailures ends a batch in which most deletes fail: the API server is unavailable, or a role lacks the
+	// verb.
 	enoughFailures = 8
-	// refusedRest is the pause after a delivery could not be deleted. staleRest is the pause after the watch had not
-	// shown its newest version yet. annotatedRest is the pause for a pending redelivery; the redelivery changes the
-	// delivery, which ends the pause.
+	// A delivery is postponed by refusedRest after a failed delete, and by staleRest if the watch lags behind the API
+	// server. annotatedRest applies to a pending redelivery; the redelivery itself ends the pause.
 	refusedRest   = time.Minute
 	staleRest     = 5 * time.Second
 	annotatedRest = 10 * time.Minute
@@ -53,8 +53,8 @@ const (
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=get;list;watch;delete
 
-// deleteAll deletes a batch, so many at a time. It returns an error if more of it failed than not. Then it may have ended
-// early.
+// deleteAll deletes a batch with atATime concurrent deletes. It returns an error if more than half failed; it may
+// then have ended early.
 func (p *Pruner) deleteAll(ctx context.Context, x *index, batch []victim, atATime int) error {
 	jobs := make(chan *victim)
 	var tally tally
@@ -77,7 +77,7 @@ func (p *Pruner) deleteAll(ctx context.Context, x *index, batch []victim, atATim
 	return tally.err()
 }
 
-// delete deletes a delivery if it is as it was when that was decided.
+// delete deletes a delivery if it has not changed since it was chosen.
 func (p *Pruner) delete(ctx context.Context, x *index, v *victim) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -95,7 +95,7 @@ func (p *Pruner) delete(ctx context.Context, x *index, v *victim) error {
 	}
 	d := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: v.key.Namespace, Name: v.key.Name}}
 	d.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDelivery"))
-	// The version, too: a redelivery request or another change of this moment must not be lost.
+	// The precondition on the resourceVersion protects a concurrent redelivery request or other change.
 	err := p.options.Client.Delete(ctx, d, client.Preconditions{UID: &v.uid, ResourceVersion: &v.resourceVersion})
 	switch {
 	case err == nil:
@@ -113,14 +113,14 @@ func (p *Pruner) delete(ctx context.Context, x *index, v *victim) error {
 	return fmt.Errorf("delete PostbackDelivery %s: %w", v.key, err)
 }
 
-// unanswered returns the pause for a delivery with a redeliver annotation. It is 0 if the annotation was handled and the
-// delivery has not changed. The cache has only metadata, so the whole object is read.
+// unanswered returns how long to postpone a delivery with a redeliver annotation; 0 means that the annotation was
+// handled and the delivery may be deleted. It reads the whole object, because the watch has only metadata.
 func (p *Pruner) unanswered(ctx context.Context, v *victim) (time.Duration, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	err := p.options.Client.Get(ctx, v.key, d)
 	switch {
 	case apierrors.IsNotFound(err):
-		return 0, nil // The delete finds out, too.
+		return 0, nil // return 0, nil // The delete will find the same.
 	case err != nil:
 		return 0, fmt.Errorf("get PostbackDelivery %s: %w", v.key, err)
 	case d.UID != v.uid || d.ResourceVersion != v.resourceVersion:
@@ -131,7 +131,7 @@ func (p *Pruner) unanswered(ctx context.Context, v *victim) (time.Duration, erro
 	return 0, nil
 }
 
-// tally counts how the deletes of a batch ended.
+// tally counts the results of a batch.
 type tally struct {
 	mu                sync.Mutex
 	succeeded, failed int
@@ -157,7 +157,7 @@ func (t *tally) hopeless() bool {
 	return t.failed >= enoughFailures && t.failed > t.succeeded
 }
 
-// err returns an error, with the first of them, if more failed than not.
+// err returns the first error if more deletes failed than succeeded.
 func (t *tally) err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

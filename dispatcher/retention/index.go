@@ -28,28 +28,28 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// phases are those in which a delivery is finished.
+// phases are the phases of a finished delivery.
 var phases = []v1alpha1.DeliveryPhase{v1alpha1.DeliveryDelivered, v1alpha1.DeliveryFailed}
 
 // owner is the Postback that controls a delivery.
 type owner struct {
 	namespace string
 	postback  v1alpha1.PostbackReference
-	// restored says that it came from a backup, perhaps with many others at once, none of which counts against spec.history.
+	// restored is true for deliveries from a backup. There may be many, and they do not count against spec.history.
 	restored bool
 }
 
-// entry is a finished delivery in memory. With its place in the index it takes less than 300 bytes.
+// entry is a finished delivery in the index. It takes less than 300 bytes, with its share of the index.
 type entry struct {
 	group           *group
 	name            string
 	uid             types.UID
 	resourceVersion string
-	// at is when it finished, to the second.
+	// at is when the delivery finished, to the second.
 	at time.Time
-	// annotated is set if it carries a redeliver annotation, answered or not.
+	// annotated is true if the delivery has a redeliver annotation, handled or not.
 	annotated bool
-	// notBefore is the time of the next try, after it could not be deleted.
+	// notBefore is the earliest time of the next delete, after one that failed.
 	notBefore time.Time
 }
 
@@ -57,7 +57,7 @@ func (e *entry) key() types.NamespacedName {
 	return types.NamespacedName{Namespace: e.group.owner.namespace, Name: e.name}
 }
 
-// older orders entries by when they finished; equal times by name, so that the order is the same everywhere.
+// older compares entries by when they finished, then by name, so that the order is unambiguous.
 func older(a, b *entry) int {
 	if c := a.at.Compare(b.at); c != 0 {
 		return c
@@ -65,13 +65,13 @@ func older(a, b *entry) int {
 	return strings.Compare(a.name, b.name)
 }
 
-// group holds the deliveries of one Postback that finished in one phase.
+// group has the deliveries of one Postback that finished in one phase.
 type group struct {
 	owner owner
 	phase v1alpha1.DeliveryPhase
-	// entries are ordered, the oldest first.
+	// entries are sorted, oldest first.
 	entries []*entry
-	// position is that in index.order.
+	// position is the index of the group in index.order.
 	position int
 }
 
@@ -80,7 +80,8 @@ type groupKey struct {
 	phase v1alpha1.DeliveryPhase
 }
 
-// part is the result of one watch: the deliveries that finished in one phase, in one namespace or, if scope is "", in all.
+// part is the scope of one watch: the deliveries that finished in one phase, in one namespace, or in all if scope is
+// "".
 type part struct {
 	phase v1alpha1.DeliveryPhase
 	scope string
@@ -91,21 +92,21 @@ func (p part) holds(g groupKey) bool {
 	return g.phase == p.phase && (p.scope == metav1.NamespaceAll || g.owner.namespace == p.scope)
 }
 
-// index holds all finished deliveries. It is safe for concurrent use.
+// index has all finished deliveries. It is safe for concurrent use.
 type index struct {
 	mu     sync.Mutex
 	groups map[groupKey]*group
-	// order holds the groups in the order in which they are served; next is the one that is served first.
+	// order has the groups in the order of their turns; next is the position of the next turn.
 	order []*group
 	next  int
-	// byKey separates the phases. An object that changes its phase is deleted from one watch and added to the other,
-	// in either order.
+	// byKey separates the phases, because an object that changes its phase leaves one watch and enters another, in
+	// either order.
 	byKey map[v1alpha1.DeliveryPhase]map[types.NamespacedName]*entry
-	// synced says of each part whether it has been listed.
+	// synced tells for each part whether it has been listed.
 	synced map[part]bool
 }
 
-// newIndex returns an index of the namespaces that are watched, "" for all.
+// newIndex returns an empty index of the watched namespaces; "" means all.
 func newIndex(scopes []string) *index {
 	x := &index{
 		groups: map[groupKey]*group{},
@@ -128,8 +129,8 @@ func (x *index) count(phase v1alpha1.DeliveryPhase) int {
 	return len(x.byKey[phase])
 }
 
-// hasSynced reports whether everything has been listed. A delivery that is not listed yet may be older
-// than the listed ones.
+// hasSynced reports whether all parts are listed. Before that, an unlisted delivery may be older than the listed
+// ones.
 func (x *index) hasSynced() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -145,7 +146,7 @@ func (x *index) allSynced() bool {
 	return true
 }
 
-// listed reports whether the deliveries of a namespace are known.
+// listed reports whether both phases of a namespace are listed.
 func (x *index) listed(namespace string) bool {
 	for _, phase := range phases {
 		if !x.synced[part{phase, namespace}] && !x.synced[part{phase, metav1.NamespaceAll}] {
@@ -155,7 +156,7 @@ func (x *index) listed(namespace string) bool {
 	return true
 }
 
-// set adds a delivery or replaces its entry.
+// set adds a delivery, or replaces its entry.
 func (x *index) set(of owner, phase v1alpha1.DeliveryPhase, e *entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -167,7 +168,7 @@ func (x *index) set(of owner, phase v1alpha1.DeliveryPhase, e *entry) {
 	x.byKey[phase][e.key()] = e
 }
 
-// group returns the group of a Postback and phase; a new one is empty.
+// group returns the group of a Postback and phase, and creates it if necessary.
 func (x *index) group(of owner, phase v1alpha1.DeliveryPhase) *group {
 	key := groupKey{of, phase}
 	g := x.groups[key]
@@ -179,14 +180,14 @@ func (x *index) group(of owner, phase v1alpha1.DeliveryPhase) *group {
 	return g
 }
 
-// delete forgets a delivery.
+// delete removes a delivery.
 func (x *index) delete(phase v1alpha1.DeliveryPhase, key types.NamespacedName) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.remove(phase, key)
 }
 
-// deleted forgets a delivery that was deleted. Another one of the same name is not it.
+// deleted removes a victim, unless another delivery of the same name has replaced it.
 func (x *index) deleted(v *victim) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -216,7 +217,7 @@ func (x *index) remove(phase v1alpha1.DeliveryPhase, key types.NamespacedName) {
 		return
 	}
 	if at == 0 {
-		// As a rule it is the oldest that goes. Then nothing has to move.
+		// Usually the oldest entry is removed, which moves no other.
 		g.entries[0] = nil
 		g.entries = g.entries[1:]
 	} else {
@@ -227,7 +228,7 @@ func (x *index) remove(phase v1alpha1.DeliveryPhase, key types.NamespacedName) {
 	}
 }
 
-// drop forgets an empty group. The last one takes its place.
+// drop removes an empty group. The last group takes its position.
 func (x *index) drop(g *group) {
 	last := x.order[len(x.order)-1]
 	x.order[g.position], last.position = last, g.position
@@ -236,7 +237,7 @@ func (x *index) drop(g *group) {
 	delete(x.groups, groupKey{g.owner, g.phase})
 }
 
-// replace puts the result of a list in place of the known deliveries of a part.
+// replace replaces the deliveries of a part by those of a list.
 func (x *index) replace(p part, owners []owner, entries []*entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

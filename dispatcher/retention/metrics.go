@@ -34,7 +34,7 @@ func (p *Pruner) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- finished
 }
 
-// Collect implements prometheus.Collector. It reports nothing until everything has been listed.
+// Collect implements prometheus.Collector. It reports nothing until all parts are listed.
 func (p *Pruner) Collect(values chan<- prometheus.Metric) {
 	x := p.index.Load()
 	if x == nil || !x.hasSynced() {

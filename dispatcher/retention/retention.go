@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package retention follows the finished deliveries on the elected replica. It finds requests for redelivery, and
-// prunes deliveries.
+// Package retention watches finished deliveries on the elected replica. It finds requests for redelivery, and prunes
+// deliveries.
 package retention
 
 import (
@@ -37,16 +37,16 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// DefaultMaxFinished is the number of finished deliveries that a cluster keeps. It is the target of Kubernetes for custom
-// objects of one kind.
+// DefaultMaxFinished is the default bound of a cluster's finished deliveries. Kubernetes targets at most that many
+// custom objects of one kind.
 const DefaultMaxFinished = 10000
 
 const (
-	// pruneInterval is the time between two prunes: time, and no event, makes a delivery due.
+	// pruneInterval is the time between two prunes: time makes a delivery due, not an event.
 	pruneInterval = time.Second
-	// batchSize bounds the deletes of one prune, so that none follows an old decision.
+	// batchSize bounds the deletes of one prune, so that none is based on an outdated choice.
 	batchSize = 200
-	// firstPause and longestPause bound the pause after a batch that failed. It doubles each time.
+	// firstPause and longestPause bound the pause after a failed batch. The pause doubles each time.
 	firstPause   = 500 * time.Millisecond
 	longestPause = 30 * time.Second
 )
@@ -56,22 +56,22 @@ type Routes interface {
 	Of(namespace string, postback v1alpha1.PostbackReference) *route.Route
 }
 
-// Options of a Pruner.
+// Options configure a Pruner.
 type Options struct {
 	// Client reads and writes past the cache.
 	Client client.WithWatch
-	// Watched are the namespaces whose deliveries are followed, and counted.
+	// Watched are the namespaces whose deliveries are pruned and counted.
 	Watched watched.Namespaces
 	Routes  Routes
 	Clock   clock.Clock
-	// MaxFinished is the number of finished deliveries that these namespaces keep at most; 0 means any number.
+	// MaxFinished bounds the finished deliveries of these namespaces; 0 means no bound.
 	MaxFinished int
 }
 
 // Pruner deletes finished deliveries beyond the bounds of their Postbacks and of the cluster.
 type Pruner struct {
 	options Options
-	// index is nil while this replica is not elected: each term builds its own.
+	// index is nil while this replica is not elected: each election builds a new one.
 	index atomic.Pointer[index]
 }
 
@@ -86,8 +86,9 @@ func New(o Options) (*Pruner, error) {
 	return &Pruner{options: o}, nil
 }
 
-// Follow watches the finished deliveries until ctx ends, and prunes them. It calls request for each that requests a redelivery
-// or lacks its owner, now and whenever it changes. All its work is over when Follow returns.
+// Follow watches and prunes the finished deliveries until ctx ends. It calls request for each delivery with a
+// redeliver annotation or without an owner, at first and after each change. When Follow returns, its goroutines have
+// ended.
 func (p *Pruner) Follow(ctx context.Context, request func(types.NamespacedName)) {
 	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("retention"))
 	scopes := p.options.Watched.Scopes()
@@ -126,7 +127,7 @@ func (p *Pruner) prune(ctx context.Context, x *index) {
 	}
 }
 
-// nextAtATime returns the number of concurrent deletes after a batch: more after a full one.
+// nextAtATime returns the number of concurrent deletes for the next batch: double after a full batch.
 func nextAtATime(before, batch int) int {
 	if batch < batchSize {
 		return workers
@@ -143,8 +144,8 @@ func (p *Pruner) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// limitOf returns the limit of a Postback in a phase. It returns false if there is no route, or one from an old manager that
-// knew no limits. Then the Postback's log stays, up to the bound of the cluster.
+// limitOf returns the limit of a Postback in a phase. It returns false without a route, or with one from an old
+// manager without limits. Then only the bound of the cluster applies.
 func (p *Pruner) limitOf(of owner, phase v1alpha1.DeliveryPhase) (limit, bool) {
 	if of.postback.UID == "" {
 		return limit{keep: math.MaxInt32, ttl: v1alpha1.DefaultHistoryTTL}, true

@@ -47,7 +47,8 @@ func prunedTotal() float64 {
 	return total
 }
 
-// Thousands of deliveries: the bounds hold, the oldest go, nothing unfinished goes, and it does not take long.
+// With thousands of deliveries the bounds hold, the oldest are deleted, unfinished ones stay, and it takes little
+// time.
 func TestThousandsAreDeletedOldestFirst(t *testing.T) {
 	b := newBench(t)
 	large, small := b.postback("large", keeps(100, 50, 168*time.Hour)), b.postback("small", keeps(25, 5, 168*time.Hour))
@@ -79,7 +80,7 @@ func TestThousandsAreDeletedOldestFirst(t *testing.T) {
 		t.Errorf("the metric counts %v of %d", got, len(before)-len(after))
 	}
 
-	// Another replica is elected. It knows what there is, and a smaller bound.
+	// Another replica is elected. It finds the same deliveries and has a smaller bound.
 	stop()
 	if testutil.CollectAndCount(k) != 0 {
 		t.Error("the gauge is reported by a replica that is not elected")
@@ -92,8 +93,8 @@ func TestThousandsAreDeletedOldestFirst(t *testing.T) {
 	b.checkKept(after, b.all(), nil)
 }
 
-// checkKept checks that in each namespace and phase, or in all together, nothing that is gone finished after what is
-// kept, and that so many are kept.
+// checkKept checks the number of kept deliveries for each namespace and phase, or for all together, and that each
+// deleted delivery finished before the kept ones.
 func (b *bench) checkKept(before, after map[types.NamespacedName]v1alpha1.PostbackDelivery, want map[string]int) {
 	b.t.Helper()
 	class := func(d *v1alpha1.PostbackDelivery) string {
@@ -122,12 +123,12 @@ func (b *bench) checkKept(before, after map[types.NamespacedName]v1alpha1.Postba
 	}
 }
 
-// The time at which a delivery finished is that of the last write of its status, not of another.
+// A delivery finished when its status was last written, whatever else was written later.
 func TestFinishedAt(t *testing.T) {
 	b := newBench(t)
 	p := b.postback("finished-at", keeps(10, 10, time.Hour))
 	b.store(p, "d", 1, "", nil)
-	b.g.Eventually(func() bool { // seconds are all that managed fields hold
+	b.g.Eventually(func() bool { // b.g.Eventually(func() bool { // Managed fields have times in seconds.
 		for _, d := range b.all() {
 			return time.Since(d.CreationTimestamp.Time) > 2500*time.Millisecond
 		}
@@ -164,8 +165,7 @@ func TestFinishedAt(t *testing.T) {
 	}
 }
 
-// Somebody asks for deliveries again while they are being deleted: either the request fails, or the delivery stays and
-// whoever redelivers is told.
+// A redelivery is requested during the deletes: either the request fails, or the delivery stays and is redelivered.
 func TestARedeliverAnnotationIsNeverLost(t *testing.T) {
 	b := newBench(t)
 	p := b.postback("race", keeps(0, 0, time.Hour))
@@ -233,7 +233,7 @@ func TestARedeliverAnnotationIsNeverLost(t *testing.T) {
 	}
 }
 
-// A request that has been answered keeps nothing.
+// A handled request does not prevent the delete.
 func TestAnsweredRequestsKeepNothing(t *testing.T) {
 	b := newBench(t)
 	p := b.postback("answered", keeps(0, 0, time.Hour))
@@ -258,7 +258,7 @@ func TestAnsweredRequestsKeepNothing(t *testing.T) {
 		if d.Spec.Event.ID != "c-0" && d.Spec.Event.ID != "d-0" {
 			t.Errorf("%s is still there", d.Spec.Event.ID)
 		}
-		// Now it is answered, and the delivery has finished anew.
+		// The request is handled, and the delivery has finished again.
 		d.Status.LastHandledRedeliver, d.Status.LastHandledRedeliverFromPostback = "2", "1h/2"
 		b.g.Expect(b.client.Status().Update(t.Context(), &d)).To(Succeed())
 	}
@@ -266,7 +266,7 @@ func TestAnsweredRequestsKeepNothing(t *testing.T) {
 	b.settle(k, 0)
 }
 
-// While the API server refuses, deletes are few; then they go on.
+// While the API server refuses deletes, few are tried. Afterwards all are made.
 func TestRefusedDeletesBackOff(t *testing.T) {
 	b := newBench(t)
 	p := b.postback("refused", keeps(0, 0, time.Hour))
@@ -282,7 +282,7 @@ func TestRefusedDeletesBackOff(t *testing.T) {
 	k, _ := b.follow(0)
 	b.clock.Step(duplicateWindow + time.Second)
 	b.settle(k, 300)
-	// In twenty seconds of its clock: after pauses of 0.5, 1, 2, 4, 8, 16 seconds.
+	// Twenty seconds of its clock have passed, with pauses of 0.5, 1, 2, 4, 8 and 16 seconds.
 	if n := b.deletes.Load(); n == 0 || n > 7*(enoughFailures+workers) {
 		t.Errorf("%d deletes while the API server was away", n)
 	}
@@ -291,7 +291,7 @@ func TestRefusedDeletesBackOff(t *testing.T) {
 	b.g.Eventually(func() int { b.clock.Step(10 * time.Second); return b.kept(k) }).WithTimeout(patience).WithPolling(20 * time.Millisecond).Should(Equal(0))
 }
 
-// One delivery, or one namespace, that cannot be deleted does not keep the others.
+// A delivery or a namespace that cannot be deleted does not delay the others.
 func TestOneRefusalKeepsNoOther(t *testing.T) {
 	b := newBench(t)
 	denied, other := b.postback("denied", keeps(0, 0, time.Hour)), b.postback("other", keeps(0, 0, time.Hour))
@@ -310,7 +310,7 @@ func TestOneRefusalKeepsNoOther(t *testing.T) {
 	b.g.Consistently(b.deletes.Load).WithTimeout(time.Second).Should(Equal(tries), "without the clock nothing is tried again")
 }
 
-// The API server goes away in the middle and comes back: what is known is still true, and the deletes go on.
+// After an outage of the API server, the index is still valid and the deletes continue.
 func TestRetentionOutlivesTheAPIServer(t *testing.T) {
 	b := newBench(t)
 	p := b.postback("outage", keeps(7, 0, time.Hour))
@@ -330,7 +330,7 @@ func TestRetentionOutlivesTheAPIServer(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Fatal(err)
 	}
-	// A delete that cannot be made is left for a minute, and the next batch for some seconds, of its clock.
+	// On its clock, a failed delete is postponed by a minute, and the next batch by some seconds.
 	b.g.Consistently(func() int { return b.kept(k) }).WithTimeout(time.Second).WithPolling(50 * time.Millisecond).Should(BeNumerically(">", 7))
 	if err := cp.StartAPIServer(); err != nil {
 		t.Fatal(err)

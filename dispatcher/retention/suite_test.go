@@ -48,17 +48,17 @@ func TestMain(m *testing.M) {
 	os.Exit(controlplane.RunTests(m, func(c *controlplane.ControlPlane) { cp = c }))
 }
 
-// patience bounds what takes a moment; the machine may be busy.
+// patience bounds waits for events that usually take a moment, for busy machines.
 const patience = time.Minute
 
-// bench is a Pruner on a real API server, with a clock that the test moves. Each has the server's deliveries for itself.
+// bench runs a Pruner on a real API server, with a fake clock. Each bench owns all deliveries of the server.
 type bench struct {
 	t      *testing.T
 	g      *WithT
 	client client.WithWatch
 	clock  *clocktesting.FakeClock
 	routes *route.Index
-	// refuse, if it returns an error, keeps a delete from being made.
+	// refuse may return an error, which a delete then returns instead of being made.
 	refuse func(client.Object) error
 
 	mu       sync.Mutex
@@ -76,7 +76,7 @@ func newBench(t *testing.T) *bench {
 	g.Expect(err).NotTo(HaveOccurred())
 	b := &bench{
 		t: t, g: g, client: c, routes: route.NewIndex(), requests: map[types.NamespacedName]int{},
-		// The API server's own clock says when a delivery finished.
+		// The API server's clock sets the time at which a delivery finished.
 		clock: clocktesting.NewFakeClock(time.Now().Add(time.Second)),
 	}
 	t.Cleanup(func() {
@@ -87,7 +87,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// postback makes a Postback in a namespace of its own, and its route.
+// postback creates a Postback in its own namespace, and its route.
 func (b *bench) postback(name string, history route.History) v1alpha1.PostbackReference {
 	b.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -101,7 +101,7 @@ func (b *bench) postback(name string, history route.History) v1alpha1.PostbackRe
 	return v1alpha1.PostbackReference{Name: name, UID: p.UID}
 }
 
-// store makes n deliveries of a Postback in a phase, many at a time.
+// store creates n deliveries of a Postback in a phase, concurrently.
 func (b *bench) store(of v1alpha1.PostbackReference, prefix string, n int, phase v1alpha1.DeliveryPhase, change func(*v1alpha1.PostbackDelivery)) {
 	b.t.Helper()
 	numbers := make(chan int)
@@ -146,7 +146,7 @@ func newDelivery(namespace string, of v1alpha1.PostbackReference, id string) *v1
 	}
 }
 
-// all returns every delivery on the API server by its key.
+// all returns all deliveries of the API server by their keys.
 func (b *bench) all() map[types.NamespacedName]v1alpha1.PostbackDelivery {
 	list := &v1alpha1.PostbackDeliveryList{}
 	if err := b.client.List(context.Background(), list); err != nil {
@@ -159,7 +159,7 @@ func (b *bench) all() map[types.NamespacedName]v1alpha1.PostbackDelivery {
 	return all
 }
 
-// follow runs a Pruner until the returned function, or the end of the test.
+// follow runs a Pruner until stop is called or the test ends.
 func (b *bench) follow(maxFinished int) (k *Pruner, stop func()) {
 	b.t.Helper()
 	counting := interceptor.NewClient(b.client, interceptor.Funcs{
@@ -194,14 +194,14 @@ func (b *bench) follow(maxFinished int) (k *Pruner, stop func()) {
 	return k, stop
 }
 
-// kept returns how many deliveries the Pruner knows of, after it was given the time to look once more.
+// kept returns the number of deliveries in the index after one more prune.
 func (b *bench) kept(k *Pruner) int {
 	b.clock.Step(pruneInterval)
 	x := k.index.Load()
 	return x.count(isDelivered) + x.count(isFailed)
 }
 
-// settle lets the Pruner look until it knows of n deliveries, and some times more.
+// settle runs prunes until the index has n deliveries, and then a few more.
 func (b *bench) settle(k *Pruner, n int) {
 	b.t.Helper()
 	b.g.Eventually(func() int { return b.kept(k) }).WithTimeout(patience).WithPolling(20 * time.Millisecond).Should(Equal(n))

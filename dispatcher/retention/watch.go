@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/adopt"
 )
 
-// follow keeps a store equal to the API server's state until ctx ends. It reads metadata only.
+// follow keeps a store equal to the API server's state until ctx ends. It reads only metadata.
 func follow(ctx context.Context, c client.WithWatch, s *store) {
 	selector := fields.OneTermEqualSelector("status.phase", string(s.part.phase)).String()
 	list := func() *metav1.PartialObjectMetadataList {
@@ -58,11 +58,11 @@ func follow(ctx context.Context, c client.WithWatch, s *store) {
 	reflector.RunWithContext(ctx)
 }
 
-// store receives the objects of one watch, and passes them on to the index.
+// store receives the objects of one watch and applies them to the index.
 type store struct {
 	index *index
 	part  part
-	// request is called for each delivery that carries a redeliver annotation, or has no owner.
+	// request is called for each delivery with a redeliver annotation or without an owner.
 	request func(types.NamespacedName)
 }
 
@@ -117,7 +117,7 @@ func (s *store) Replace(objects []any, _ string) error {
 // Resync implements cache.ReflectorStore.
 func (s *store) Resync() error { return nil }
 
-// Transformer implements cache.TransformingStore: a list in progress takes little memory.
+// Transformer implements cache.TransformingStore: it keeps the memory of a list in progress small.
 func (s *store) Transformer() toolscache.TransformFunc {
 	return func(object any) (any, error) {
 		if d, ok := object.(*metav1.PartialObjectMetadata); ok {
@@ -127,21 +127,21 @@ func (s *store) Transformer() toolscache.TransformFunc {
 	}
 }
 
-// requestIfMarked calls request for a delivery that carries a redeliver annotation, or has no owner.
+// requestIfMarked calls request for a delivery with a redeliver annotation or without an owner.
 func (s *store) requestIfMarked(d *metav1.PartialObjectMetadata) {
 	if redeliverAnnotated(d) || !adopt.Owned(d) {
 		s.request(client.ObjectKeyFromObject(d))
 	}
 }
 
-// redeliverAnnotated reports whether a delivery carries a redeliver annotation.
+// redeliverAnnotated reports whether a delivery has a redeliver annotation.
 func redeliverAnnotated(d metav1.Object) bool {
 	annotations := d.GetAnnotations()
 	return annotations[v1alpha1.RedeliverAnnotation] != "" || annotations[v1alpha1.PassedRedeliverAnnotation] != ""
 }
 
-// ownerOf returns the Postback that controls a delivery. Metadata does not hold spec.postbackRef; the operator puts the
-// same reference here. A delivery from a backup has none.
+// ownerOf returns the Postback that controls a delivery. Metadata lacks spec.postbackRef, but the operator sets the
+// owner reference to the same Postback. A delivery from a backup has none.
 func ownerOf(d *metav1.PartialObjectMetadata) owner {
 	of := owner{namespace: d.Namespace, restored: d.Labels[v1alpha1.RestoredLabel] == "true"}
 	if reference := metav1.GetControllerOfNoCopy(d); reference != nil {
@@ -154,8 +154,8 @@ func newEntry(d *metav1.PartialObjectMetadata) *entry {
 	return &entry{name: d.Name, uid: d.UID, resourceVersion: d.ResourceVersion, at: finishedAt(d), annotated: redeliverAnnotated(d)}
 }
 
-// finishedAt returns when a delivery finished: when its status was written last. Metadata does not hold
-// status.completionTime, but managed fields have the time of that write, to the second.
+// finishedAt returns when a delivery finished. Metadata lacks status.completionTime, but its managed fields have the
+// time of the last write of the status, to the second.
 func finishedAt(d *metav1.PartialObjectMetadata) time.Time {
 	at := d.CreationTimestamp.Time
 	for i := range d.ManagedFields {
@@ -166,7 +166,7 @@ func finishedAt(d *metav1.PartialObjectMetadata) time.Time {
 	return at
 }
 
-// strip drops the metadata that newEntry does not need, which is most.
+// strip drops the metadata that newEntry does not need, which is most of it.
 func strip(d *metav1.PartialObjectMetadata) {
 	restored := d.Labels[v1alpha1.RestoredLabel] == "true"
 	if d.Labels = nil; restored {
