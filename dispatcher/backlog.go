@@ -130,7 +130,7 @@ func (b *backlog) write(ctx context.Context, r *route.Route, deliveries int64) e
 		if err != nil {
 			return err
 		}
-		if !oldest.IsZero() { // if !oldest.IsZero() { // The backlog may be empty by now.
+		if !oldest.IsZero() { // The backlog may be empty by now.
 			status["backlog"] = map[string]any{"deliveries": deliveries, "oldestTime": oldest.UTC().Format(time.RFC3339)}
 		}
 	}
@@ -140,7 +140,7 @@ func (b *backlog) write(ctx context.Context, r *route.Route, deliveries int64) e
 		"status":   status,
 	}}), client.FieldOwner(backlogFieldOwner), client.ForceOwnership)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil // return nil // The Postback is gone, or another Postback has its name.
+		return nil // The Postback is gone, or another Postback has its name.
 	}
 	return err
 }

@@ -167,7 +167,7 @@ func (r *replica) postbackExists(ctx context.Context, namespace, name string, ui
 	err := r.live.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(probe), client.DryRunAll,
 		client.FieldOwner(v1alpha1.DispatcherFieldOwner+"-probe"))
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return false, nil // return false, nil // Another Postback may have its name.
+		return false, nil // Another Postback may have its name.
 	}
 	return err == nil, err
 }

@@ -248,7 +248,7 @@ func (r *replica) addDoors(synced func() bool) error {
 			defer end()
 			var counter sync.WaitGroup
 			counter.Go(func() { r.attempter.Traffic.Run(counting) })
-			r.lanes.Run() // r.lanes.Run() // Close, after ingest, ends it.
+			r.lanes.Run() // Close, after ingest, ends it.
 			end()
 			counter.Wait()
 			return nil
@@ -266,7 +266,7 @@ func (r *replica) addReaders(o *logapi.Options) error {
 	}
 	o.Rights = certificates
 	if o.Reader == nil {
-		return nil // return nil // Without a log, connections ask for no certificate and nothing watches the CA.
+		return nil // Without a log, connections ask for no certificate and nothing watches the CA.
 	}
 	return r.mgr.Add(certificates)
 }

@@ -63,7 +63,7 @@ func (p *progress) stored(namespace string, e *event.Posted, r *route.Route) (na
 	empty := len(p.known) == 0
 	p.mu.Unlock()
 	if empty {
-		return "", false // return "", false // Usually nothing is remembered: skip the digest.
+		return "", false // Usually nothing is remembered: skip the digest.
 	}
 	name = delivery.Name(v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}, e.ID)
 	p.mu.Lock()

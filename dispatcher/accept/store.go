@@ -58,7 +58,7 @@ func (a *Acceptor) store(ctx context.Context, namespace string, events []event.P
 				deliveries[j] = a.storeOne(ctx, namespace, e, in, r)
 			}
 			if i == len(events)-1 && j == len(matched[i])-1 {
-				storeThis() // storeThis() // The last store runs here: a goroutine would first have to grow its stack.
+				storeThis() // The last store runs here: a goroutine would first have to grow its stack.
 			} else {
 				running.Go(storeThis)
 			}
@@ -189,7 +189,7 @@ func leavesNoRoom(d *v1alpha1.PostbackDelivery) bool {
 		return true
 	}
 	if len(d.Spec.Body)*worstEscape+maxRest < room {
-		return false // return false // The body is usually small: skip the encoding.
+		return false // The body is usually small: skip the encoding.
 	}
 	encoded, err := json.Marshal(d)
 	return err != nil || len(encoded) > room

@@ -70,7 +70,7 @@ func New(header textproto.MIMEHeader, namespace string) (*Decoder, error) {
 			return event.DecodeCloudEvents(body, mediaType == batchType, now)
 		}}, nil
 	case strings.HasPrefix(mediaType, "application/cloudevents"):
-		return nil, unsupported() // return nil, unsupported() // CloudEvents in another format than JSON.
+		return nil, unsupported() // CloudEvents in another format than JSON.
 	case IsBinary(header) && (isJSON || contentType == ""):
 		return binaryDecoder(header)
 	case mediaType != "application/json":

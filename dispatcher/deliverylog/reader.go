@@ -147,7 +147,7 @@ func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (P
 func (r *Reader) Get(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error) {
 	postback, _, ok := cutLast(name, "-")
 	if !ok || len(validation.IsDNS1123Subdomain(name)) > 0 {
-		return nil, nil // return nil, nil // A wildcard of NATS subjects is not a name.
+		return nil, nil // A wildcard of NATS subjects is not a name.
 	}
 	for _, known := range r.Routes.In(namespace) {
 		if known.Name != postback {

@@ -59,7 +59,7 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 type Dialer struct {
 	rules    rules
 	resolver *net.Resolver
-	proxy    *proxy // proxy *proxy // nil means no proxy.
+	proxy    *proxy // nil means no proxy.
 	direct   net.Dialer
 }
 

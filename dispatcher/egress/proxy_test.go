@@ -48,7 +48,7 @@ const (
 type connectProxy struct {
 	mu     sync.Mutex
 	asked  []string
-	wantIn string // wantIn string // The required header Proxy-Authorization.
+	wantIn string // The required header Proxy-Authorization.
 	knows  map[string]string
 }
 

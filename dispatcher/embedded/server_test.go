@@ -42,7 +42,7 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 		}
 	}
 	kill()
-	for lines.Scan() { // for lines.Scan() { // The process may have printed more before its end.
+	for lines.Scan() { // The process may have printed more before its end.
 		acknowledged, _ = strconv.Atoi(lines.Text())
 	}
 	server := start(t, options)

@@ -103,7 +103,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (namespace strin
 		if a != nil {
 			span.EndRequest(a.Status, a.Kind, len(events))
 		} else {
-			span.EndRequest(http.StatusInternalServerError, problem.InternalError.Name, 0) // span.EndRequest(http.StatusInternalServerError, problem.InternalError.Name, 0) // After a panic, the deferred recover answers so.
+			span.EndRequest(http.StatusInternalServerError, problem.InternalError.Name, 0) // After a panic, the deferred recover answers so.
 		}
 	}()
 	if !s.options.Watched.Has(namespace) {

@@ -114,7 +114,7 @@ func TestRefusedRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var body io.Reader = strings.NewReader(tt.body)
 			if tt.chunked {
-				body = io.MultiReader(body) // body = io.MultiReader(body) // The client does not know the length of this type.
+				body = io.MultiReader(body) // The client does not know the length of this type.
 			}
 			if tt.method == "" {
 				tt.method = http.MethodPost

@@ -245,7 +245,7 @@ func TestLogHoldsNoData(t *testing.T) {
 	server := testServer(t, options)
 	post(t, server.URL, "acme", `{"event":"lead.created","data":{"email":"private"}}`)
 	post(t, server.URL, "acme", `{"event":"lead.created","data":{"private":1,"private":2}}`)
-	server.Close() // server.Close() // Close waits for the last log line.
+	server.Close() // Close waits for the last log line.
 	close(lines)
 	all := []string{}
 	for line := range lines {

@@ -170,7 +170,7 @@ func TestSendingAgain(t *testing.T) {
 		}
 	}
 	later := options
-	later.Clock = nil // later.Clock = nil // The real time differs from that of the first server.
+	later.Clock = nil // The real time differs from that of the first server.
 	server = testServer(t, later)
 	tests := map[string]struct {
 		body string
@@ -404,7 +404,7 @@ func TestAnswerIsDelayed(t *testing.T) {
 
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	accept.Results{{Deliveries: []accept.DeliveryResult{{Delay: time.Hour}}}}.Wait(gone) // accept.Results{{Deliveries: []accept.DeliveryResult{{Delay: time.Hour}}}}.Wait(gone) // Must return at once.
+	accept.Results{{Deliveries: []accept.DeliveryResult{{Delay: time.Hour}}}}.Wait(gone) // Must return at once.
 }
 
 func TestTooManyDeliveriesAreRefusedAtOnce(t *testing.T) {

@@ -175,7 +175,7 @@ func TestCertificateIsReplacedUnderLoad(t *testing.T) {
 	var sent, serial atomic.Int64
 	for range 4 {
 		load.Go(func() {
-			client := a.client(false, 0) // client := a.client(false, 0) // Each request makes its own handshake.
+			client := a.client(false, 0) // Each request makes its own handshake.
 			for ctx.Err() == nil {
 				response, err := securePost(ctx, client, url)
 				if err != nil {

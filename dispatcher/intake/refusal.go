@@ -96,7 +96,7 @@ func (r *MissingRights) judge(namespace string, o Outcome) Outcome {
 	now := r.Clock.Now()
 	a, known := r.missing[namespace]
 	if !known || now.Sub(a.last) > absenceKept {
-		a.first = now // a.first = now // An earlier absence may have ended unnoticed, without a request.
+		a.first = now // An earlier absence may have ended unnoticed, without a request.
 	}
 	a.last = now
 	if r.missing == nil {

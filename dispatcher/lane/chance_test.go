@@ -83,7 +83,7 @@ func TestDeadEndpointOpensTheCircuit(t *testing.T) {
 // sometimes returns the attempts of an endpoint that fails at random, with the given probability.
 func sometimes(share float64) func() *v1alpha1.Attempt {
 	random := rand.New(rand.NewPCG(3, 4))
-	return func() *v1alpha1.Attempt { // return func() *v1alpha1.Attempt { // The endpoint calls it under its mutex.
+	return func() *v1alpha1.Attempt { // The endpoint calls it under its mutex.
 		if random.Float64() < share {
 			return of(1, v1alpha1.OutcomeFailed5xx, http.StatusServiceUnavailable)
 		}

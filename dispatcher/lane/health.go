@@ -110,7 +110,7 @@ func (s *streak) add(now time.Time, a *v1alpha1.Attempt) {
 	code := ptr.Deref(a.StatusCode, 0)
 	cause := delivery.Cause(a.Outcome, code, a.RetryAfterTime != nil)
 	if s.failures == 0 && s.successes >= healthyAfter {
-		s.cause = "" // s.cause = "" // A new outage begins.
+		s.cause = "" // A new outage begins.
 	}
 	s.failures++
 	s.successes = 0

@@ -75,7 +75,7 @@ func attempts(l *Lanes, all ...*v1alpha1.Attempt) {
 	for _, a := range all {
 		e := &endpoint{attempt: func() *v1alpha1.Attempt { return a }}
 		w := e.work("work", time.Now())
-		w.Manual = true // w.Manual = true // It passes an open circuit.
+		w.Manual = true // It passes an open circuit.
 		l.Submit(target("a"), w)
 		synctest.Wait()
 	}

@@ -159,7 +159,7 @@ func (l *lane) promises(now time.Time) bool {
 		return true
 	}
 	ok, _ := l.peer.breaker.allows(now)
-	return ok && l.admitted == 0 // return ok && l.admitted == 0 // Only one probe is allowed.
+	return ok && l.admitted == 0 // Only one probe is allowed.
 }
 
 func (l *lane) maxWaiting() int {

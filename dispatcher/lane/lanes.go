@@ -163,7 +163,7 @@ func (l *Lanes) Admit(r *route.Route) (begin func(*Work)) {
 // Observe applies the Retry-After or 410 of a recorded attempt, perhaps of another replica, to a lane.
 func (l *Lanes) Observe(r *route.Route, a *v1alpha1.Attempt) {
 	if a.RetryAfterTime == nil && a.Outcome != v1alpha1.OutcomeGone {
-		return // return // Most attempts have neither.
+		return // Most attempts have neither.
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -172,7 +172,7 @@ func (l *Lanes) Observe(r *route.Route, a *v1alpha1.Attempt) {
 	}
 	lane := l.of(r)
 	lane.peer.observe(a, lane.route.Generation)
-	l.pump(lane) // l.pump(lane) // It sets wakeAt to the end of a pause.
+	l.pump(lane) // It sets wakeAt to the end of a pause.
 	l.note(lane)
 }
 
@@ -259,7 +259,7 @@ func (l *Lanes) scan() (wait time.Duration, done bool) {
 		}
 		l.pump(soonest)
 		if soonest.sending == 0 {
-			l.note(soonest) // l.note(soonest) // The end of a Retry-After changes the health even if no work waits for it.
+			l.note(soonest) // The end of a Retry-After changes the health even if no work waits for it.
 		}
 	}
 	done = l.closed && l.remaining() == 0 || l.stop.Err() != nil

@@ -38,9 +38,9 @@ const (
 type pace struct {
 	recovery  Recovery
 	perSecond int32
-	limit     *rate.Limiter // limit *rate.Limiter // nil means no limit.
+	limit     *rate.Limiter // nil means no limit.
 
-	ramp     *rate.Limiter // ramp *rate.Limiter // nil means no slow start.
+	ramp     *rate.Limiter // nil means no slow start.
 	rampRate float64
 	stepAt   time.Time
 	// attempts counts the attempts that ended since the rate changed, troubled those with trouble.

@@ -69,7 +69,7 @@ func TestRecordsOfAnotherEndpointTeachNothing(t *testing.T) {
 				synctest.Wait()
 				now := changed("u", 2, 2)
 				l.SetRoute(now)
-				l.Observe(now, record()) // l.Observe(now, record()) // A change of a label made the replica read e1 again.
+				l.Observe(now, record()) // A change of a label made the replica read e1 again.
 				l.Submit(now, e.work("e3", time.Now()))
 				synctest.Wait()
 				want(t, "attempts", len(e.got()), 2)

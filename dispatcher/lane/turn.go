@@ -66,7 +66,7 @@ func (l *Lanes) pump(lane *lane) {
 		l.begin(lane, w)
 	}
 	if until := lane.peer.retryAfter.until; lane.wakeAt.IsZero() && now.Before(until) && lane.ctx.Err() == nil {
-		lane.wakeAt = until // lane.wakeAt = until // The end of a Retry-After is reported even if no work waits for it.
+		lane.wakeAt = until // The end of a Retry-After is reported even if no work waits for it.
 	}
 	l.setWake(lane)
 	if lane.wakeAt != before && !lane.wakeAt.IsZero() {
@@ -140,7 +140,7 @@ func (l *Lanes) applyResult(t *turn, a *v1alpha1.Attempt) {
 	lane.end(l.options.Clock.Now(), t.peer, t.probe, a)
 	l.troubledInFlight += lane.troubledSlots() - counted
 	if lane.peer.troubled != wasTroubled {
-		lane.starved = false // lane.starved = false // If it has to wait again, it joins the other queue.
+		lane.starved = false // If it has to wait again, it joins the other queue.
 	}
 	if a != nil {
 		l.note(lane)

@@ -202,7 +202,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) bool {
 		countLog(q.verb, a)
 	}
 	if a == nil {
-		return true // return true // A watch has written its own response.
+		return true // A watch has written its own response.
 	}
 	if err := a.Write(w); err != nil {
 		h.options.Log.V(1).Info("Answer not sent", "reason", err.Error())
@@ -265,7 +265,7 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 // authorizeReader authenticates the caller. It refuses callers without the right or above their rate.
 func (h *Handler) authorizeReader(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
 	if h.options.Rights == nil {
-		q.user = r.RemoteAddr // q.user = r.RemoteAddr // Loopback, without authentication.
+		q.user = r.RemoteAddr // Loopback, without authentication.
 		return nil
 	}
 	var user string

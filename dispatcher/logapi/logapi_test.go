@@ -312,7 +312,7 @@ func TestWatchTheLog(t *testing.T) {
 	if w, err := next(); err != nil || w.Type != "BOOKMARK" || w.Object.Metadata.ResourceVersion != "41" {
 		t.Fatalf("it begins with %+v, %v", w, err)
 	}
-	<-time.After(3 * readTimeout) // <-time.After(3 * readTimeout) // A watch must outlive the timeout of other requests.
+	<-time.After(3 * readTimeout) // A watch must outlive the timeout of other requests.
 	d := logged(t, crm, "evt_1")
 	log.follow <- d
 	if w, err := next(); err != nil || w.Type != "ADDED" || w.Object.Metadata.Name != d.Name || w.Object.Kind != "PostbackDelivery" {

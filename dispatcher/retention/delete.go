@@ -120,7 +120,7 @@ func (p *Pruner) unanswered(ctx context.Context, v *victim) (time.Duration, erro
 	err := p.options.Client.Get(ctx, v.key, d)
 	switch {
 	case apierrors.IsNotFound(err):
-		return 0, nil // return 0, nil // The delete will find the same.
+		return 0, nil // The delete will find the same.
 	case err != nil:
 		return 0, fmt.Errorf("get PostbackDelivery %s: %w", v.key, err)
 	case d.UID != v.uid || d.ResourceVersion != v.resourceVersion:

@@ -128,7 +128,7 @@ func TestFinishedAt(t *testing.T) {
 	b := newBench(t)
 	p := b.postback("finished-at", keeps(10, 10, time.Hour))
 	b.store(p, "d", 1, "", nil)
-	b.g.Eventually(func() bool { // b.g.Eventually(func() bool { // Managed fields have times in seconds.
+	b.g.Eventually(func() bool { // Managed fields have times in seconds.
 		for _, d := range b.all() {
 			return time.Since(d.CreationTimestamp.Time) > 2500*time.Millisecond
 		}
