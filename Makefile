@@ -165,10 +165,11 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 ##@ Package
 
 .PHONY: build-installer
-build-installer: $(KUSTOMIZE) ## Write dist/install.yaml, with the images of VERSION in REGISTRY.
+build-installer: $(KUSTOMIZE) ## Write dist/install.yaml and dist/install-portal.yaml, with the images of VERSION in REGISTRY.
 	@mkdir -p dist
 	@hack/installer.sh '$(VERSION)' '$(REGISTRY)' >dist/install.yaml.part && mv dist/install.yaml.part dist/install.yaml
-	@echo "dist/install.yaml" >&2
+	@hack/installer.sh '$(VERSION)' '$(REGISTRY)' portal >dist/install.yaml.part && mv dist/install.yaml.part dist/install-portal.yaml
+	@echo "dist/install.yaml dist/install-portal.yaml" >&2
 
 # A version as Helm takes it: v0.1.0 is 0.1.0, and a commit without a tag is 0.0.0-g7e5140b.
 CHART_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v([0-9]+\.[0-9]+\.[0-9]+)/\1/; t; s/^/0.0.0-g/')
@@ -182,7 +183,7 @@ build-chart: $(HELM) ## Write the chart of VERSION into dist/.
 release: $(CYCLONEDX) ## Write a release into dist/: VERSION=v0.1.0 REGISTRY=registry.example.com/acme.
 	@find dist -mindepth 1 -maxdepth 1 ! -name images -exec rm -rf {} + 2>/dev/null || true
 	@$(MAKE) --no-print-directory build-installer build-chart
-	@for program in manager dispatcher kubectl-postback; do \
+	@for program in manager dispatcher portal kubectl-postback; do \
 		GOOS=linux $(CYCLONEDX) app -json -noserial -output-version 1.6 -main cmd/$$program -output dist/$$program.cdx.json . || exit 1; done
 	@go run ./hack/release -version '$(VERSION)' -time "$$SOURCE_DATE_EPOCH"
 	@cd dist && ls -l && sha256sum --quiet --check checksums.txt

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Prints the manifests of config/default with the images of a version: what "make build-installer" writes into
-# dist/install.yaml. Usage: hack/installer.sh VERSION [REGISTRY]
+# Prints the manifests of a folder of config/, which is "default" by default, with the images of a version: what
+# "make build-installer" writes into dist/install.yaml, and of "portal" into dist/install-portal.yaml.
+# Usage: hack/installer.sh VERSION [REGISTRY [FOLDER]]
 set -eu
 cd "$(dirname "$0")/.."
 version=$1
@@ -15,7 +16,7 @@ cat >"$overlay/kustomization.yaml" <<END
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
-- ../../config/default
+- ../../config/${3:-default}
 labels:
 - pairs:
     app.kubernetes.io/version: "$version"
@@ -25,6 +26,9 @@ images:
   newTag: "$version"
 - name: postback-dispatcher
   newName: ${registry}postback-dispatcher
+  newTag: "$version"
+- name: postback-portal
+  newName: ${registry}postback-portal
   newTag: "$version"
 END
 "${KUSTOMIZE:-bin/kustomize}" build "$overlay"

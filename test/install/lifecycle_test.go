@@ -116,6 +116,7 @@ func TestServerTakesTheWholeChart(t *testing.T) {
 	c := newCluster(t)
 	manifests := render(t, operator.Namespace, everything()...)
 	c.kubectl("create", "namespace", operator.Namespace)
+	c.kubectl("create", "namespace", "postback-portal")
 	asked := map[string]bool{}
 	for _, document := range strings.Split("\n"+manifests, "\n---\n") {
 		kind := kindOf(t, document)

@@ -240,7 +240,7 @@ func TestChartHasTheOptionalParts(t *testing.T) {
 // everything turns on all that the chart has.
 func everything() []string {
 	set := slices.Sorted(maps.Values(optional))
-	return []string{"--set", strings.Join(set, ",") + "," + jetStream + ",dashboard.enabled=true,ingest.certificate.source=CertManager,ingest.certificate.issuerRef.name=ca"}
+	return []string{"--set", strings.Join(set, ",") + "," + jetStream + ",dashboard.enabled=true,ingest.certificate.source=CertManager,ingest.certificate.issuerRef.name=ca," + withPortal}
 }
 
 // A budget of one Pod would keep its node from being drained.
@@ -281,11 +281,13 @@ func TestChartInAnotherNamespace(t *testing.T) {
 func TestEveryValueIsUsed(t *testing.T) {
 	certManager := `ingest.certificate={"source":"CertManager","issuerRef":{"name":"ca"}}`
 	intake := `nats.url="nats://a:4222"`
+	portal := `portal={"enabled":true,"url":"https://postbacks.example.com","ingress":{"enabled":true},"httpRoute":{"enabled":true,"parentRefs":[{"name":"public"}]},"certificate":{"source":"CertManager","issuerRef":{"name":"ca"}}}`
 	// The other values that a value needs to have an effect.
 	base := map[string]string{
 		"autoscaling": "dispatcher.autoscaling.enabled=true", "loadBalancerSourceRanges": `ingest.service.type="LoadBalancer"`,
 		"dnsNames": certManager, "issuerRef": certManager, "intake": intake, "nats": `intake="jetstream",` + intake,
 		"embedded":       `intake="jetstream",nats.embedded.enabled=true`,
+		"portal":         portal,
 		"serviceMonitor": "serviceMonitor.enabled=true", "prometheusRule": "prometheusRule.enabled=true", "dashboard": "dashboard.enabled=true",
 	}
 	before := map[string]string{}

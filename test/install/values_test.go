@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// valuesOfParts are those that manager and dispatcher both have, each with another value than the default.
+// valuesOfParts are those that manager, dispatcher and portal all have, each with another value than the default.
 var valuesOfParts = map[string]any{
 	"image.repository": "mirror", "image.digest": "sha256:" + strings.Repeat("0", 64), "replicas": 3,
 	"extraArgs": []string{"--zap-log-level=debug"}, "extraEnv": []any{map[string]any{"name": "A", "value": "b"}},
@@ -61,13 +61,18 @@ func values(t *testing.T) map[string]any {
 		"podSecurityContext.runAsNonRoot": nil, "podSecurityContext.seccompProfile.type": "Localhost",
 		"dispatcher.extraVolumes": []any{map[string]any{"name": "a"}}, "dispatcher.extraVolumeMounts": []any{map[string]any{"name": "a", "mountPath": "/a"}},
 		"dispatcher.autoscaling.enabled": false, "dispatcher.autoscaling.minReplicas": 3, "dispatcher.autoscaling.maxReplicas": 9, "dispatcher.autoscaling.cpu": "1",
-		"networkPolicy.enabled": true, "priority.enabled": true,
+		"portal.enabled": false, "portal.url": "https://other.example.com", "portal.certificate.source": "External", "portal.certificate.issuerRef.name": "other",
+		"portal.certificate.issuerRef.kind": "Issuer", "portal.certificate.issuerRef.group": "awspca.cert-manager.io", "portal.plainHTTP": true, "portal.trustForwardedFor": true,
+		"portal.service.annotations": map[string]any{"a": "b"}, "portal.networkPolicy.enabled": false, "portal.ingress.enabled": false, "portal.ingress.className": "public",
+		"portal.ingress.annotations": map[string]any{"a": "b"}, "portal.ingress.tlsSecret": "other", "portal.httpRoute.enabled": false,
+		"portal.httpRoute.parentRefs": []any{map[string]any{"name": "other"}},
+		"networkPolicy.enabled":       true, "priority.enabled": true,
 		"serviceMonitor.enabled": false, "serviceMonitor.labels": map[string]any{"a": "b"},
 		"prometheusRule.enabled": false, "prometheusRule.labels": map[string]any{"a": "b"},
 		"dashboard.enabled": false, "dashboard.labels": map[string]any{"a": "b"},
 	}
 	for path, value := range valuesOfParts {
-		all["manager."+path], all["dispatcher."+path] = value, value
+		all["manager."+path], all["dispatcher."+path], all["portal."+path] = value, value, value
 	}
 	return all
 }
@@ -184,6 +189,7 @@ func TestSchemaRefusesBadValues(t *testing.T) {
 		"watchNamespaces": []string{"Partner"},
 		"intake":          "kafka", "nats.url": "nats.nats:4222", "nats.replicas": 2, "nats.duplicateWindow": "2 minutes", "nats.maxBytes": 0, "nats.log.maxAge": "7d",
 		"nats.log.maxBytes": "4Gi", "nats.groupCommit": "yes", "nats.caSecret": "Not A Name",
+		"portal.url": "http://postbacks.example.com", "portal.enabled": true, "portal.httpRoute.enabled": true, "portal.ingress.tlsSecret": "", "portal.certificate.source": "CertManager",
 		"nats.embedded.replicas": 2, "nats.embedded.storage.size": "much", "nats.embedded.syncInterval": "always",
 	} {
 		refused(t, path, value)

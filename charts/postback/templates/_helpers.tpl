@@ -6,7 +6,7 @@
 {{- merge $labels .Values.labels | toYaml }}
 {{- end }}
 
-{{/* The labels by which a part, manager or dispatcher, is selected. They never change. */}}
+{{/* The labels by which a part, manager, dispatcher or portal, is selected. They never change. */}}
 {{- define "postback.selector" -}}
 app.kubernetes.io/name: postback-{{ . }}
 app.kubernetes.io/component: {{ . }}
@@ -48,7 +48,7 @@ annotations.
 {{- end }}
 {{- end }}
 
-{{/* What the Pods of both parts have in common. Takes root and part. */}}
+{{/* What the Pods of all parts have in common. Takes root and part. */}}
 {{- define "postback.pod" -}}
 {{- $values := index .root.Values .part }}
 serviceAccountName: postback-{{ .part }}
@@ -101,7 +101,7 @@ securityContext:
   {{- end }}
 {{- end }}
 
-{{/* What the containers of both parts have in common. Takes root and part. */}}
+{{/* What the containers of all parts have in common. Takes root and part. */}}
 {{- define "postback.container" -}}
 {{- $values := index .root.Values .part }}
 name: {{ .part }}
@@ -129,7 +129,8 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
-{{/* The PodDisruptionBudget of a part. Of a single replica it would keep a node from being drained. Takes root and part. */}}
+{{/* The PodDisruptionBudget of a part. Of a single replica it would keep a node from being drained. Takes root and part
+and, if it is not that of the release, namespace. */}}
 {{- define "postback.budget" -}}
 {{- $values := index .root.Values .part }}
 {{- $budget := $values.podDisruptionBudget }}
@@ -145,7 +146,7 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
   name: postback-{{ .part }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .namespace | default .root.Release.Namespace }}
   labels:
     {{- include "postback.selector" .part | nindent 4 }}
     {{- include "postback.labels" .root | nindent 4 }}

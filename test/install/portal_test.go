@@ -1,0 +1,152 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package install
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/postback-dev/postback-operator/test/operator"
+)
+
+const (
+	portalURL = "https://postbacks.example.com"
+	// withPortal are the values that config/portal stands for.
+	withPortal = "portal.enabled=true,portal.url=" + portalURL
+	inPortal   = " postback-portal/postback-portal"
+)
+
+// onlyPortal returns the objects that values of the portal add to the chart.
+func onlyPortal(t *testing.T, set string) map[string]map[string]any {
+	t.Helper()
+	added := objects(t, render(t, operator.Namespace, "--set", set))
+	for name := range objects(t, render(t, operator.Namespace)) {
+		delete(added, name)
+	}
+	return added
+}
+
+// convert reads an object of a chart as one of Go, and fails for fields that Go does not know.
+func convert[T any](t *testing.T, object map[string]any) *T {
+	t.Helper()
+	into := new(T)
+	if object == nil {
+		t.Fatalf("there is no %T", into)
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, into, true); err != nil {
+		t.Fatal(err)
+	}
+	return into
+}
+
+// The chart has the portal of config/portal but for the namespace, which you make. It has the address as a value, so that another one makes new Pods.
+func TestChartWithPortal(t *testing.T) {
+	want := objects(t, kustomize(t, "portal"))
+	delete(want, "Namespace /postback-portal")
+	deployment := want["Deployment"+inPortal]
+	container := deployment["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)["containers"].([]any)[0].(map[string]any)
+	container["env"].([]any)[1] = map[string]any{"name": "PORTAL_URL", "value": portalURL}
+	got := onlyPortal(t, withPortal)
+	for name, object := range got {
+		withoutVersion(t, name, object)
+	}
+	settings := convert[corev1.ConfigMap](t, got["ConfigMap"+inPortal])
+	if settings.Data["url"] != portalURL {
+		t.Errorf("the ConfigMap has %v", settings.Data)
+	}
+	delete(got, "ConfigMap"+inPortal)
+	same(t, want, got)
+}
+
+// The installer of the portal is config/portal with the images of the version.
+func TestInstallerOfThePortal(t *testing.T) {
+	manifests, err := command(t.Context(), nil, root+"/hack/installer.sh", "v1.2.3", registry, "portal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := objects(t, manifests), objects(t, kustomize(t, "portal"))
+	if !slices.Equal(slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want))) {
+		t.Errorf("the installer has %v", slices.Sorted(maps.Keys(got)))
+	}
+	deployment := convert[appsv1.Deployment](t, got["Deployment"+inPortal])
+	if image := deployment.Spec.Template.Spec.Containers[0].Image; image != registry+"/postback-portal:v1.2.3" {
+		t.Errorf("the image is %s", image)
+	}
+}
+
+// Without TLS, behind a proxy, nothing of the portal needs the certificate, and the Service says so.
+func TestChartWithPortalOverPlainHTTP(t *testing.T) {
+	got := onlyPortal(t, withPortal+",portal.plainHTTP=true,portal.ingress.enabled=true,portal.httpRoute.enabled=true,portal.httpRoute.parentRefs[0].name=public")
+	pod := convert[appsv1.Deployment](t, got["Deployment"+inPortal]).Spec.Template.Spec
+	if args := pod.Containers[0].Args; !slices.Contains(args, "--plain-http") || strings.Contains(strings.Join(args, " "), "tls") {
+		t.Errorf("the portal has %q", args)
+	}
+	if len(pod.Volumes) != 1 || pod.Volumes[0].Secret.SecretName != "postback-portal-session" || len(pod.Containers[0].VolumeMounts) != 1 {
+		t.Errorf("the portal mounts %v", pod.Volumes)
+	}
+	port := convert[corev1.Service](t, got["Service"+inPortal]).Spec.Ports[0]
+	if port.Port != 80 || port.Name != "http" || port.TargetPort.StrVal != pod.Containers[0].Ports[0].Name {
+		t.Errorf("the Service has %+v", port)
+	}
+	leadsToPortal(t, got, port)
+}
+
+// An Ingress or a route lead the host of the address to the Service, over HTTPS.
+func TestChartLeadsToPortal(t *testing.T) {
+	got := onlyPortal(t, withPortal+",portal.ingress.enabled=true,portal.httpRoute.enabled=true,portal.httpRoute.parentRefs[0].name=public")
+	leadsToPortal(t, got, convert[corev1.Service](t, got["Service"+inPortal]).Spec.Ports[0])
+}
+
+func leadsToPortal(t *testing.T, got map[string]map[string]any, port corev1.ServicePort) {
+	t.Helper()
+	const host = "postbacks.example.com"
+	ingress := convert[networkingv1.Ingress](t, got["Ingress"+inPortal]).Spec
+	backend := ingress.Rules[0].HTTP.Paths[0].Backend.Service
+	if ingress.Rules[0].Host != host || !slices.Equal(ingress.TLS[0].Hosts, []string{host}) || backend.Name != "postback-portal" || backend.Port.Name != port.Name {
+		t.Errorf("the Ingress is %+v", ingress)
+	}
+	route := convert[gatewayv1.HTTPRoute](t, got["HTTPRoute"+inPortal]).Spec
+	reference := route.Rules[0].BackendRefs[0]
+	if string(route.Hostnames[0]) != host || string(reference.Name) != "postback-portal" || *reference.Port != port.Port {
+		t.Errorf("the HTTPRoute is %+v", route)
+	}
+}
+
+func TestPortalHasACertificateOfCertManager(t *testing.T) {
+	got := onlyPortal(t, withPortal+",portal.certificate.source=CertManager,portal.certificate.issuerRef.name=letsencrypt")
+	certificate := got["Certificate postback-portal/postback-portal-tls"]["spec"].(map[string]any)
+	if names := certificate["dnsNames"].([]any); len(names) != 1 || names[0] != "postbacks.example.com" || certificate["secretName"] != "postback-portal-tls" {
+		t.Errorf("the certificate is %v", certificate)
+	}
+}
+
+// A budget of one Pod would keep its node from being drained.
+func TestSinglePortalHasNoBudget(t *testing.T) {
+	for set, want := range map[string]bool{"": true, ",portal.replicas=1": false, ",portal.podDisruptionBudget.enabled=false": false} {
+		if got := onlyPortal(t, withPortal+set)["PodDisruptionBudget"+inPortal] != nil; got != want {
+			t.Errorf("%q: there is a budget: %t", set, got)
+		}
+	}
+}
