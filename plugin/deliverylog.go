@@ -46,14 +46,14 @@ type logSource struct {
 	report func(error)
 }
 
-// withLog adds the flags for reaching the log to a verb.
+// withLog adds the flags for reaching the delivery log to a verb.
 func (e *env) withLog(f *pflag.FlagSet) *logSource {
 	l := &logSource{reach: reach{env: e}}
 	l.addFlags(f)
 	return l
 }
 
-// open returns the reader of the PostbackDeliveries and of the delivery log. It warns once if the log exists and cannot be read.
+// open returns the reader of the PostbackDeliveries and of the delivery log. It warns once if the delivery log exists and cannot be read.
 func (l *logSource) open(ctx context.Context, api client.Client) *deliveries.Reader {
 	reader := &deliveries.Reader{API: api}
 	if l == nil {
@@ -65,7 +65,7 @@ func (l *logSource) open(ctx context.Context, api client.Client) *deliveries.Rea
 			l.warnUnread(err)
 		}
 	})
-	if l.unread == nil { // A verb waits once for a log that does not answer.
+	if l.unread == nil { // A verb waits once for a delivery log that does not answer.
 		reader.Log = l.client
 	}
 	return reader
@@ -108,7 +108,7 @@ func (l *logSource) warnUnread(err error) {
 
 const logRemedy = "\"kubectl postback doctor\" checks the connection; docs/jetstream.md has the requirements"
 
-// incomplete returns an error if what a verb has printed lacks the log: a script must not take it for all.
+// incomplete returns an error if what a verb has printed lacks the delivery log: a script must not take it for all.
 func (l *logSource) incomplete() error {
 	if l != nil && l.unread != nil {
 		return errReported

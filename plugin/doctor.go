@@ -180,7 +180,7 @@ func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, 
 		}
 		switch {
 		case err != nil:
-			r.unreadable("The log of postback "+p.Name, err)
+			r.unreadable("The delivery log of postback "+p.Name, err)
 		case a.Outcome == "":
 			r.add(finding{unknown, fmt.Sprintf("No attempt to %s is on record", p.Status.EndpointHost), "Send a test event: --send-test"})
 		default:
@@ -225,7 +225,7 @@ func (o *doctorOptions) checkLog(ctx context.Context, s *scope, r *report) {
 	}
 }
 
-// unreadLog is the finding of a log that could not be read.
+// unreadLog is the finding of a delivery log that could not be read.
 func unreadLog(err error) finding {
 	return finding{warning, "The delivery log cannot be read: " + firstLine(explain(err)), "Events delivered on the first attempt are missing in all lists: docs/kubectl.md has the requirements for reading it"}
 }

@@ -40,7 +40,7 @@ import (
 )
 
 const (
-	// maxSessions bounds the sessions whose pages one replica keeps current. Each has four watches and the log of a namespace.
+	// maxSessions bounds the sessions whose pages one replica keeps current. Each has four watches and the deliveries of a namespace.
 	maxSessions = 256
 	// maxOfNamespace keeps one partner, who may get many links, from taking the room of the others.
 	maxOfNamespace = 32
@@ -106,7 +106,7 @@ func newVisits(own *rest.Config, api kubernetes.Interface, installation string, 
 	}
 }
 
-// whyUnread returns why the pages lack a part of the log, or "". Everybody with an account may read which intake there is.
+// whyUnread returns why the pages lack a part of the delivery log, or "". Everybody with an account may read which intake there is.
 func (v *visits) whyUnread(ctx context.Context) string {
 	why, err := v.unread.Get(ctx, "", func(ctx context.Context) (string, time.Duration, error) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -160,7 +160,7 @@ func (v *visits) serve(w http.ResponseWriter, r *http.Request, s session) error 
 }
 
 // enter returns the visit of a session, which it begins if need be, with one request more. unread is why the pages lack a
-// part of the log, or "".
+// part of the delivery log, or "".
 func (v *visits) enter(s session, unread string) (*visit, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -39,14 +39,14 @@ func TestTheStreamStandsWithTheRest(t *testing.T) {
 	if r := f.Row(f.Rows(crm)[0].NamespacedName); r.Logged || r.Phase != v1alpha1.DeliveryRetrying {
 		t.Errorf("the row is %+v", r)
 	}
-	// The log tells of it once more, as after the console has read it anew.
+	// The delivery log tells of it once more, as after the console has read it anew.
 	if err := f.putLogged(stored("both", 6, "8")); err != nil {
 		t.Fatal(err)
 	}
 	if r := f.Rows(crm)[0]; r.Logged {
 		t.Error("the stream hides the PostbackDelivery")
 	}
-	// A list of the API server says nothing of the log.
+	// A list of the API server says nothing of the delivery log.
 	if err := f.sources[2].Replace([]any{stored("d01", 1, "1"), object}, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestTheStreamStandsWithTheRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if rows := f.Rows(crm); !rows[0].Logged {
-		t.Error("what the log has went with its PostbackDelivery")
+		t.Error("what the delivery log has went with its PostbackDelivery")
 	}
 	check(t, "after the PostbackDelivery went", f.Rows(crm), "both", "logged", "d01")
 }

@@ -33,14 +33,14 @@ const followed = 100
 // followRest is the pause after a message could not be fetched.
 const followRest = 200 * time.Millisecond
 
-// checkEvery is the time between two checks that the log is still the same stream.
+// checkEvery is the time between two checks that the delivery log is still the same stream.
 const checkEvery = 3 * time.Second
 
-// errAnew means that the log was recreated, so sequences of the former log are void.
-var errAnew = errors.New("the log was made anew")
+// errAnew means that the delivery log was recreated, so sequences of the former log are void.
+var errAnew = errors.New("the delivery log was made anew")
 
-// Follow calls tell for each message after a sequence, in the order of the log; d is nil if the query does not select
-// the message. Follow ends when ctx ends or tell fails. It survives a lost connection. If the log was recreated, it
+// Follow calls tell for each message after a sequence, in the order of the delivery log; d is nil if the query does not select
+// the message. Follow ends when ctx ends or tell fails. It survives a lost connection. If the delivery log was recreated, it
 // continues from the start of the new log.
 func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(sequence uint64, d *v1alpha1.PostbackDelivery) error) error {
 	filter, some := r.filter(q)
@@ -67,14 +67,14 @@ func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(se
 // follower follows one log.
 type follower struct {
 	reader *Reader
-	// created is the creation time of the log, sequence the newest sequence passed to tell, checked the time of the
+	// created is the creation time of the delivery log, sequence the newest sequence passed to tell, checked the time of the
 	// last check.
 	created  time.Time
 	sequence uint64
 	checked  time.Time
 }
 
-// follow passes the messages to tell. It returns errAnew if the log was recreated.
+// follow passes the messages to tell. It returns errAnew if the delivery log was recreated.
 func (f *follower) follow(ctx context.Context, filter string, tell func(*jetstream.RawStreamMsg) error) error {
 	if err := f.check(ctx); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (f *follower) next(ctx context.Context, messages jetstream.MessagesContext)
 	return m, nil
 }
 
-// check returns errAnew if the log was recreated.
+// check returns errAnew if the delivery log was recreated.
 func (f *follower) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, maxScanTime)
 	defer cancel()

@@ -17,7 +17,7 @@ limitations under the License.
 // Package deliverylog reads the delivery log: the stream to which the JetStream intake publishes each delivery whose
 // first attempt succeeded. It returns PostbackDeliveries in the form of the API server.
 //
-// A log may hold many millions of entries. List therefore searches backwards from the newest entry, in windows that
+// A delivery log may hold many millions of entries. List therefore searches backwards from the newest entry, in windows that
 // grow while they hold few entries. The server selects Postback and namespace by subject. The package filters other
 // fields, such as the type of an event, within bounds. A page may then be short, and says where the next one begins.
 package deliverylog
@@ -53,7 +53,7 @@ const (
 	maxSubjects = 500
 )
 
-// ErrUnavailable means that the log could not be read, so its content is unknown.
+// ErrUnavailable means that the delivery log could not be read, so its content is unknown.
 var ErrUnavailable = errors.New("the delivery log cannot be read")
 
 // Routes finds the routes of existing Postbacks.
@@ -66,12 +66,12 @@ type Routes interface {
 	In(namespace string) []*route.Route
 }
 
-// Reader reads the log. It is safe for concurrent use.
+// Reader reads the delivery log. It is safe for concurrent use.
 type Reader struct {
 	JetStream jetstream.JetStream
 	Names     message.Names
-	// Routes restrict the log to existing Postbacks. A later namespace or Postback of the same name therefore does
-	// not expose the log of its predecessor.
+	// Routes restrict the delivery log to existing Postbacks. A later namespace or Postback of the same name therefore does
+	// not expose the delivery log of its predecessor.
 	Routes Routes
 }
 
@@ -89,16 +89,16 @@ type Query struct {
 	Since time.Time
 }
 
-// Page is a part of the log, newest first.
+// Page is a part of the delivery log, newest first.
 type Page struct {
 	Deliveries []*v1alpha1.PostbackDelivery
 	// Before is the sequence at which the next page ends, exclusively, or 0 if there is no next page.
 	Before uint64
-	// Newest is the newest sequence of the log: Follow continues from it.
+	// Newest is the newest sequence of the delivery log: Follow continues from it.
 	Newest uint64
 }
 
-// List returns the newest selected deliveries before a sequence; 0 means the end of the log. The page may be shorter
+// List returns the newest selected deliveries before a sequence; 0 means the end of the delivery log. The page may be shorter
 // than limit although Before says that more follow.
 func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxScanTime+time.Second)
@@ -143,7 +143,7 @@ func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (P
 	return p, err
 }
 
-// Get returns the delivery of a name, or nil if the log has none.
+// Get returns the delivery of a name, or nil if the delivery log has none.
 func (r *Reader) Get(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error) {
 	postback, _, ok := cutLast(name, "-")
 	if !ok || len(validation.IsDNS1123Subdomain(name)) > 0 {
@@ -215,7 +215,7 @@ func (r *Reader) last(ctx context.Context, subjects []string) ([]*v1alpha1.Postb
 	return found, nil
 }
 
-// Newest returns the newest sequence of the log.
+// Newest returns the newest sequence of the delivery log.
 func (r *Reader) Newest(ctx context.Context) (uint64, error) {
 	state, err := r.state(ctx)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// BenchmarkList measures List on a log of many deliveries. It also checks that List finds the few oldest ones, of the
+// BenchmarkList measures List on a delivery log of many deliveries. It also checks that List finds the few oldest ones, of the
 // least busy Postback.
 func BenchmarkList(b *testing.B) {
 	const rare, postbacks, limit = 10, 100, 50

@@ -121,7 +121,7 @@ func TestGetAndEvent(t *testing.T) {
 	}
 }
 
-// A new Postback or namespace does not expose the log of its predecessor of the same name.
+// A new Postback or namespace does not expose the delivery log of its predecessor of the same name.
 func TestADeletedPostbackTakesItsLogWithIt(t *testing.T) {
 	s := newSuite(t)
 	crm := s.postback("acme", "crm")

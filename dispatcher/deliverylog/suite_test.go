@@ -70,7 +70,7 @@ func (s *suite) postback(namespace, name string) *route.Route {
 	return r
 }
 
-// log publishes n deliveries of a Postback to the log and waits until they are stored.
+// log publishes n deliveries of a Postback to the delivery log and waits until they are stored.
 func (s *suite) log(t testing.TB, r *route.Route, eventType string, n int) (logged []string) {
 	t.Helper()
 	logged = s.publish(t, r, eventType, n)

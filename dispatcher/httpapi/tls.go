@@ -39,7 +39,7 @@ func (s *Server) watchCertificates(server *http.Server) (*certificates, error) {
 	}
 	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate}
 	if s.options.LogDoor != nil && s.options.LogDoor.AsksForCertificate() {
-		// Readers of the log may present a client certificate. It is verified with the request, because its CA may
+		// Readers of the delivery log may present a client certificate. It is verified with the request, because its CA may
 		// change and a token needs none.
 		server.TLSConfig.ClientAuth = tls.RequestClientCert
 	}

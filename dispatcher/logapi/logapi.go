@@ -44,7 +44,7 @@ import (
 // Reader reads the delivery log.
 type Reader interface {
 	List(ctx context.Context, q deliverylog.Query, before uint64, limit int) (deliverylog.Page, error)
-	// Get returns nil if the log has no such delivery.
+	// Get returns nil if the delivery log has no such delivery.
 	Get(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error)
 	// Newest returns the sequence of the newest entry.
 	Newest(ctx context.Context) (sequence uint64, err error)
@@ -141,7 +141,7 @@ var logRequests = metric.Dispatcher.Counters("postback_log_requests_total",
 	metric.Label{Name: "verb", Values: []string{listLog, getLog, watchLog, restoreLog}},
 	metric.Label{Name: "result", Values: []string{"Answered", "Refused", "Failed"}})
 
-// logRequest is a parsed request for the log.
+// logRequest is a parsed request for the delivery log.
 type logRequest struct {
 	verb, namespace, name string
 	right                 rbacreview.Right
@@ -223,7 +223,7 @@ func countLog(verb string, a *problem.Answer) {
 
 // answerLog returns the answer to a request, or nil after a watch, which writes its own response.
 func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logRequest) (a *problem.Answer) {
-	defer fault.Recover(h.options.Log, "Request for the log not handled", func() []any {
+	defer fault.Recover(h.options.Log, "Request for the delivery log not handled", func() []any {
 		a = problem.Refuse(problem.InternalError, "The request could not be handled.").Closing()
 		return []any{"instance", a.Problem.Instance}
 	})
@@ -247,7 +247,7 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 	case room <- struct{}{}:
 		defer func() { <-room }()
 	default:
-		a := problem.Refuse(problem.Overloaded, "More than %d requests are reading the log: send the request again later.", cap(room))
+		a := problem.Refuse(problem.Overloaded, "More than %d requests are reading the delivery log: send the request again later.", cap(room))
 		a.RetryAfter = retry
 		return a
 	}
@@ -288,12 +288,12 @@ func (h *Handler) authorizeReader(ctx context.Context, r *http.Request, q *logRe
 	if err != nil {
 		a := problem.Refuse(problem.AccessUnknown, "The Kubernetes API did not confirm your right: send the request again later.")
 		if r.Context().Err() == nil {
-			h.options.Log.Error(err, "Cannot check a caller's right to read the log", "instance", a.Problem.Instance)
+			h.options.Log.Error(err, "Cannot check a caller's right to read the delivery log", "instance", a.Problem.Instance)
 		}
 		return a
 	}
 	if wait, ok := h.pace.Acquire(user, 1, 0); !ok {
-		a := problem.Refuse(problem.RateLimited, "One user may send %v requests for the log per second: send the request again later.", readRate)
+		a := problem.Refuse(problem.RateLimited, "One user may send %v requests for the delivery log per second: send the request again later.", readRate)
 		a.RetryAfter = wait
 		return a
 	}
@@ -301,7 +301,7 @@ func (h *Handler) authorizeReader(ctx context.Context, r *http.Request, q *logRe
 	return nil
 }
 
-// unreadable returns the answer if the log cannot be read.
+// unreadable returns the answer if the delivery log cannot be read.
 func (h *Handler) unreadable(r *http.Request, err error) *problem.Answer {
 	a := problem.Refuse(problem.LogUnavailable, "The delivery log cannot be read now. Nothing of it is lost: send the request again later.")
 	if r.Context().Err() == nil {

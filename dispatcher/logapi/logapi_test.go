@@ -119,7 +119,7 @@ func (l *memoryLog) Follow(ctx context.Context, q deliverylog.Query, after uint6
 	}
 }
 
-// logged returns a delivery as an entry of the log.
+// logged returns a delivery as an entry of the delivery log.
 func logged(t *testing.T, r *route.Route, id string) *v1alpha1.PostbackDelivery {
 	t.Helper()
 	d, err := delivery.New(r.Namespace, v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}, "", &event.Event{
@@ -347,7 +347,7 @@ func TestWatchTheLog(t *testing.T) {
 		t.Errorf("%d shown, %d left out, of %d; up to %g may be shown", added, leftOut, many, most)
 	}
 	close(log.follow)
-	if w, err := next(); err != nil || w.Type != "ERROR" || w.Object.Title != "The log cannot be read" {
+	if w, err := next(); err != nil || w.Type != "ERROR" || w.Object.Title != "The delivery log cannot be read" {
 		t.Errorf("without its server: %+v, %v", w, err)
 	}
 }

@@ -98,7 +98,7 @@ func number(values url.Values, name string, fallback uint64) (uint64, error) {
 	return n, nil
 }
 
-// listLogged answers with a page of the log, newest first.
+// listLogged answers with a page of the delivery log, newest first.
 func (h *Handler) listLogged(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
 	values := r.URL.Query()
 	query, err := logQuery(q.namespace, values)
@@ -125,7 +125,7 @@ func (h *Handler) listLogged(ctx context.Context, r *http.Request, q *logRequest
 	return &problem.Answer{Status: http.StatusOK, Body: list}
 }
 
-// logged returns an entry of the log, or an answer if it does not exist.
+// logged returns an entry of the delivery log, or an answer if it does not exist.
 func (h *Handler) logged(ctx context.Context, r *http.Request, q *logRequest) (*v1alpha1.PostbackDelivery, *problem.Answer) {
 	d, err := h.options.Reader.Get(ctx, q.namespace, q.name)
 	switch {
@@ -178,7 +178,7 @@ func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *
 	if err != nil {
 		return h.notRestored(r, q, err)
 	}
-	h.options.Log.Info("Made a PostbackDelivery of the log again", audit.Key, audit.DeliveryRestoredAction,
+	h.options.Log.Info("Restored a PostbackDelivery from the delivery log", audit.Key, audit.DeliveryRestoredAction,
 		"namespace", q.namespace, "delivery", q.name, "user", q.user)
 	return &problem.Answer{Status: http.StatusCreated, Body: withKind(restored)}
 }
@@ -189,7 +189,7 @@ func (h *Handler) notRestored(r *http.Request, q *logRequest, err error) *proble
 	}
 	a := problem.Refuse(problem.NotRestored, "The Kubernetes API did not store PostbackDelivery %q: send the request again later. Repeating it is safe.", q.name)
 	if r.Context().Err() == nil {
-		h.options.Log.Error(err, "A delivery of the log could not be restored", "namespace", q.namespace, "delivery", q.name, "instance", a.Problem.Instance)
+		h.options.Log.Error(err, "A delivery could not be restored from the delivery log", "namespace", q.namespace, "delivery", q.name, "instance", a.Problem.Instance)
 	}
 	return a
 }

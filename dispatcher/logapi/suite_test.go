@@ -49,7 +49,7 @@ func testOptions() Options {
 // readTimeout is the timeout of requests at the test server.
 const readTimeout = 100 * time.Millisecond
 
-// testServer serves the log on loopback.
+// testServer serves the delivery log on loopback.
 func testServer(t *testing.T, o Options) *httptest.Server {
 	t.Helper()
 	door := New(o)

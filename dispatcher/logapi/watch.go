@@ -93,7 +93,7 @@ func (h *Handler) watchLogged(w http.ResponseWriter, r *http.Request, q *logRequ
 	}()
 	err = h.passOn(ctx, r, q, stream, news, ended)
 	if err != nil && r.Context().Err() == nil {
-		h.options.Log.V(1).Info("A watch of the log ends", "namespace", q.namespace, "reason", err.Error())
+		h.options.Log.V(1).Info("A watch of the delivery log ends", "namespace", q.namespace, "reason", err.Error())
 	}
 	return nil
 }

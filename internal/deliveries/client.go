@@ -101,10 +101,10 @@ func isProblem(err error, kind string) bool {
 // IsNoLog reports whether a dispatcher said that it keeps no delivery log: then all deliveries are at the API server.
 func IsNoLog(err error) bool { return isProblem(err, "no-log") }
 
-// IsNotFound reports whether a dispatcher said that the log has no such delivery.
+// IsNotFound reports whether a dispatcher said that the delivery log has no such delivery.
 func IsNotFound(err error) bool { return isProblem(err, "no-delivery") }
 
-// List returns a page of the log, the newest first.
+// List returns a page of the delivery log, the newest first.
 func (c *Client) List(ctx context.Context, q Query) (*v1alpha1.PostbackDeliveryList, error) {
 	list := &v1alpha1.PostbackDeliveryList{}
 	return list, c.ask(ctx, http.MethodGet, q.path(), q.values(), list)

@@ -131,7 +131,7 @@ func (s *following) newest(ctx context.Context) (newest []*v1alpha1.PostbackDeli
 	return newest, p.Version, err
 }
 
-// IsRefused reports whether a dispatcher answered that asking again does not help: the caller may not, or there is no log.
+// IsRefused reports whether a dispatcher answered that asking again does not help: the caller may not, or there is no delivery log.
 func IsRefused(err error) bool {
 	return isProblem(err, "forbidden-log") || isProblem(err, "unauthenticated") || isProblem(err, "invalid-query") || IsNoLog(err)
 }

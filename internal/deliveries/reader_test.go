@@ -111,7 +111,7 @@ func clientOf(t *testing.T, handler http.Handler) *Client {
 	})
 }
 
-// logOf returns a log of objects and a stream.
+// logOf returns the union of objects and a stream.
 func logOf(t *testing.T, s *stream, objects ...*v1alpha1.PostbackDelivery) *Reader {
 	t.Helper()
 	scheme := runtime.NewScheme()

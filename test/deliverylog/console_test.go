@@ -137,7 +137,7 @@ func TestConsole(t *testing.T) {
 	p := n.console(editor, url())
 	path := "/p/" + n.namespace + "/crm"
 	log := p.see(path, "evt_1")
-	// Later entries of the log appear without a reload.
+	// Later entries of the delivery log appear without a reload.
 	p.live(path+"/live", "evt_2", func() { n.post("evt_2", "sale.created") })
 	name := regexp.MustCompile(`crm-[a-z2-7]{26}`).FindString(log)
 	for _, want := range []string{"1.50", "200 OK"} {

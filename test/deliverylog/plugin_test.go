@@ -169,7 +169,7 @@ func (n *tenant) run(kubeconfig string, args ...string) (out, errOut string) {
 	return stdout.String(), stderr.String()
 }
 
-// incomplete runs the plugin, which has to fail because it cannot read the log.
+// incomplete runs the plugin, which has to fail because it cannot read the delivery log.
 func (n *tenant) incomplete(kubeconfig string, args ...string) (errOut string) {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
@@ -274,7 +274,7 @@ func TestTheLogIsShownWithTheRest(t *testing.T) {
 	}
 	_, errOut := n.run(viewer, "events", "--limit", "1", url())
 	if !strings.Contains(errOut, "see more with --limit") {
-		t.Errorf("a part of the log: %s", errOut)
+		t.Errorf("a part of the delivery log: %s", errOut)
 	}
 	out, _ = n.run(viewer, "event", "evt_1", url())
 	for _, want := range []string{"lead.created", `"amount": 1.50`, "200 Succeeded", "1 attempt"} {
@@ -381,7 +381,7 @@ func TestRedeliverALoggedDelivery(t *testing.T) {
 	if len(objects) != 1 || objects[0].Status.AttemptCount != 2 || len(objects[0].Status.Attempts) != 2 || objects[0].Status.Phase != v1alpha1.DeliveryDelivered {
 		t.Fatalf("there are %+v", objects)
 	}
-	// It is in the log and at the API server, and is shown once, with both attempts.
+	// It is in the delivery log and at the API server, and is shown once, with both attempts.
 	out, _ = n.run(editor, "events", url())
 	if strings.Count(out, "evt_1") != 1 {
 		t.Errorf("it is shown more than once:\n%s", out)
@@ -426,7 +426,7 @@ func announce(t *testing.T, ingestURL string) {
 	t.Cleanup(func() { annotate(context.Background(), v1alpha1.IngestURLAnnotation+"-") })
 }
 
-// The installation says that there is a log: those who cannot read it are told.
+// The installation says that there is a delivery log: those who cannot read it are told.
 func TestWhoCannotReadTheLogIsTold(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
@@ -437,7 +437,7 @@ func TestWhoCannotReadTheLogIsTold(t *testing.T) {
 		t.Errorf("without a way to a dispatcher: %s", errOut)
 	}
 	if errOut := n.incomplete(viewer, "event", "evt_1"); !strings.Contains(errOut, "could not be read") {
-		t.Errorf("an event that may be in the log: %s", errOut)
+		t.Errorf("an event that may be in the delivery log: %s", errOut)
 	}
 	// The administrator says where ingest can be reached.
 	announce(t, dispatcher.IngestURL())

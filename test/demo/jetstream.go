@@ -46,7 +46,7 @@ type door struct {
 // storeDir is the directory of the embedded NATS server. It goes with the operator.
 func (d *demo) storeDir() string { return filepath.Join(d.op.Dir, "nats") }
 
-// streamFlags have the dispatcher run a NATS server, and serve TLS: the log is read with a client certificate.
+// streamFlags have the dispatcher run a NATS server, and serve TLS: the delivery log is read with a client certificate.
 func (d *demo) streamFlags() []operator.Option {
 	return []operator.Option{operator.WithArgs("--intake="+jetStreamIntake, "--nats-embedded", "--nats-store-dir="+d.storeDir()), operator.WithTLS()}
 }
@@ -101,7 +101,7 @@ func (d *demo) showStreams(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	var text string
-	// The endpoint has an event a moment before the log has.
+	// The endpoint has an event a moment before the delivery log has.
 	err := wait.PollUntilContextCancel(ctx, lookInterval, true, func(ctx context.Context) (bool, error) {
 		command := exec.CommandContext(ctx, plugin, "--kubeconfig", d.cp.Kubeconfig, "-n", namespace, "events", postback)
 		output, err := command.Output()
@@ -112,7 +112,7 @@ func (d *demo) showStreams(ctx context.Context) error {
 		return len(d.unlogged(text)) == 0, nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait until the log has all events: %w; it lacks %v", err, d.unlogged(text))
+		return fmt.Errorf("wait until the delivery log has all events: %w; it lacks %v", err, d.unlogged(text))
 	}
 	d.out.command("kubectl postback -n " + namespace + " events " + postback)
 	d.out.output(text)

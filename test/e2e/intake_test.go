@@ -57,7 +57,7 @@ func onlyJetStream(t *testing.T) {
 	}
 }
 
-// object returns the PostbackDelivery of what may be in the log only, as the plugin has it made before it asks for a
+// object returns the PostbackDelivery of what may be in the delivery log only, as the plugin has it made before it asks for a
 // redelivery: by a dispatcher, with the token of somebody who may ask.
 func (n *tenant) object(d *v1alpha1.PostbackDelivery, by *operator.Process) *v1alpha1.PostbackDelivery {
 	n.t.Helper()
@@ -178,7 +178,7 @@ func suspend(pid int) error {
 }
 
 // TestDispatcherCrashBesideTheStream kills a dispatcher that has not been told that an event is stored, and that has not been
-// told that a success is in the log; and then NATS, too. The producer sends again what was not accepted.
+// told that a success is in the delivery log; and then NATS, too. The producer sends again what was not accepted.
 func TestDispatcherCrashBesideTheStream(t *testing.T) {
 	onlyJetStream(t)
 	n := newTenant(t)
@@ -198,7 +198,7 @@ func TestDispatcherCrashBesideTheStream(t *testing.T) {
 			}
 		}
 	}
-	// NATS stops before the answer: the success is on its way into the log when the dispatcher dies.
+	// NATS stops before the answer: the success is on its way into the delivery log when the dispatcher dies.
 	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Before: stop})
 	if err := n.postTo(lead("evt_before_log"), victim); err != nil {
 		t.Fatal(err)
@@ -286,7 +286,7 @@ func TestReplicasShareTheStream(t *testing.T) {
 	t.Logf("%d events, attempted by %v", len(ids), by)
 }
 
-// TestLogKeepsWhatItsBoundsAllow: the oldest deliveries leave the log when there are too many bytes of them, and each when it is
+// TestLogKeepsWhatItsBoundsAllow: the oldest deliveries leave the delivery log when there are too many bytes of them, and each when it is
 // too old.
 func TestLogKeepsWhatItsBoundsAllow(t *testing.T) {
 	onlyJetStream(t)
@@ -319,12 +319,12 @@ func TestLogKeepsWhatItsBoundsAllow(t *testing.T) {
 	}
 	eventually(t, func() error {
 		if got := state(); got.LastSeq != count {
-			return fmt.Errorf("the log is %+v", got)
+			return fmt.Errorf("the delivery log is %+v", got)
 		}
 		return nil
 	})
 	if got := state(); got.Bytes > most || got.Msgs < 8 || got.Msgs > 10 {
-		t.Errorf("of %d events of 100 KiB the log keeps %d messages of %d bytes, want what fits into %d", count, got.Msgs, got.Bytes, most)
+		t.Errorf("of %d events of 100 KiB the delivery log keeps %d messages of %d bytes, want what fits into %d", count, got.Msgs, got.Bytes, most)
 	}
 	// The bound by age is for what is there, too.
 	terminate(t, small)
@@ -332,7 +332,7 @@ func TestLogKeepsWhatItsBoundsAllow(t *testing.T) {
 		"--nats-duplicate-window=1s", "--log-max-age=1s"))
 	eventually(t, func() error {
 		if got := state(); got.Msgs > 0 {
-			return fmt.Errorf("the log is %+v", got)
+			return fmt.Errorf("the delivery log is %+v", got)
 		}
 		return nil
 	})

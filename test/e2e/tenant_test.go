@@ -196,7 +196,7 @@ func (n *tenant) getPostback(name string) *v1alpha1.Postback {
 	return p
 }
 
-// deliveries returns the deliveries of the namespace by event id: the PostbackDeliveries, and what is in the log of the intake
+// deliveries returns the deliveries of the namespace by event id: the PostbackDeliveries, and what is in the delivery log of the intake
 // JetStream. Of one that is in both, somebody has asked for its redelivery, and the former knows the rest.
 func (n *tenant) deliveries() map[string]*v1alpha1.PostbackDelivery {
 	n.t.Helper()

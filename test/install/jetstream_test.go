@@ -91,7 +91,7 @@ func TestJetStream(t *testing.T) {
 	c.waitDelivered("evt_fails", oldVersion)
 }
 
-// checkStreams sends an event that succeeds, which is in the log alone then, and one that does not, which is an object.
+// checkStreams sends an event that succeeds, which is in the delivery log alone then, and one that does not, which is an object.
 func (c *cluster) checkStreams(ca *authority, url string) {
 	c.t.Helper()
 	c.send("evt_stream")

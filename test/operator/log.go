@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 )
 
-// logBatch is how many messages of the log are asked for at a time.
+// logBatch is how many messages of the delivery log are asked for at a time.
 const logBatch = 500
 
 const streamNames = message.Names(message.DefaultPrefix)
@@ -114,7 +114,7 @@ func connect(server string) (js jetstream.JetStream, end func(), err error) {
 	return js, connection.Close, nil
 }
 
-// Logged returns the deliveries of a namespace that the log stream of the intake JetStream holds, oldest first. With the other
+// Logged returns the deliveries of a namespace that the delivery log of the intake JetStream holds, oldest first. With the other
 // intake there are none.
 func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.PostbackDelivery, error) {
 	if o.NATS == nil {
@@ -122,7 +122,7 @@ func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.Pos
 	}
 	js, end, err := o.jetStream()
 	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
+		return nil, fmt.Errorf("read the delivery log: %w", err)
 	}
 	defer end()
 	var logged []v1alpha1.PostbackDelivery
@@ -130,7 +130,7 @@ func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.Pos
 		batch, err := jetstreamext.GetBatch(ctx, js, streamNames.LogStream(), logBatch,
 			jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(streamNames.LogSubjects(namespace, "")))
 		if err != nil {
-			return nil, fmt.Errorf("read the log: %w", err)
+			return nil, fmt.Errorf("read the delivery log: %w", err)
 		}
 		from := next
 		for m, err := range batch {
@@ -138,11 +138,11 @@ func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.Pos
 				break
 			}
 			if err != nil {
-				return nil, fmt.Errorf("read the log: %w", err)
+				return nil, fmt.Errorf("read the delivery log: %w", err)
 			}
 			d, err := streamNames.ParseLog(m.Subject, m.Header, m.Data)
 			if err != nil {
-				return nil, fmt.Errorf("read the log: %w", err)
+				return nil, fmt.Errorf("read the delivery log: %w", err)
 			}
 			logged = append(logged, *d)
 			next = m.Sequence + 1

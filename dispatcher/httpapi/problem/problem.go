@@ -71,7 +71,7 @@ var (
 	NoLog           = Kind{"no-log", http.StatusNotFound, "There is no delivery log", 0}
 	NoDelivery      = Kind{"no-delivery", http.StatusNotFound, "The log has no such delivery", 0}
 	NotRestored     = Kind{"not-restored", http.StatusServiceUnavailable, "The delivery could not be restored", 5 * time.Second}
-	LogUnavailable  = Kind{"log-unavailable", http.StatusServiceUnavailable, "The log cannot be read", time.Second}
+	LogUnavailable  = Kind{"log-unavailable", http.StatusServiceUnavailable, "The delivery log cannot be read", time.Second}
 )
 
 // Kinds lists all kinds of problems.
