@@ -35,7 +35,7 @@ func levelOf(text string) zapcore.Level {
 	return level
 }
 
-// checkConditions checks the state, as kstatus reads it, the reason, and part of the message.
+// checkConditions checks the kstatus state, the reason, and a part of the message.
 func checkConditions(t *testing.T, conditions []metav1.Condition, want state, reason, message string) {
 	t.Helper()
 	if mistake := conditionMistake(conditions, want, reason, message); mistake != "" {

@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
-// keyHistory watches that no key is lost or skipped, and that the route never goes without a key.
+// keyHistory checks that no key is lost or skipped, and that the route is never without a key.
 type keyHistory struct {
 	b       *bench
 	byID    map[int64]string
@@ -61,7 +61,8 @@ func (h *keyHistory) check(overlap time.Duration) {
 		return
 	}
 	h.routed = true
-	// FromSecret refuses a route without keys. It may lag behind the Secret, but never signs with anything else.
+	// FromSecret refuses a route without keys. The route may lag behind the Secret, but has no key that was never
+	// made.
 	for _, key := range r.Keys {
 		known := false
 		for _, made := range h.byID {
@@ -73,7 +74,8 @@ func (h *keyHistory) check(overlap time.Duration) {
 	}
 }
 
-// step runs the reconcilers until they come to rest, restarts them whenever they fail, and checks after each pass.
+// step runs the reconcilers until they make no more writes. It restarts them after each failure, and checks after
+// each pass.
 func (h *keyHistory) step(overlap time.Duration) {
 	b := h.b
 	b.t.Helper()
@@ -101,7 +103,7 @@ func (h *keyHistory) step(overlap time.Duration) {
 	b.t.Fatal("the reconcilers do not come to rest")
 }
 
-// The manager is made to fail at each of its writes in turn, once before and once after the write takes effect.
+// Each write of the manager fails in turn, once before and once after it takes effect.
 func TestCrashAtEachStepOfARotation(t *testing.T) {
 	for name, test := range map[string]struct {
 		overlap time.Duration
@@ -119,11 +121,11 @@ func TestCrashAtEachStepOfARotation(t *testing.T) {
 	}
 }
 
-// rotateWithCrash makes the nth write fail. It returns false if there were fewer.
+// rotateWithCrash makes the nth write fail. It returns false if there were fewer writes.
 func rotateWithCrash(t *testing.T, overlap time.Duration, n int, after bool) bool {
 	t.Helper()
 	b := newBench(t)
-	b.create(newPostbackSecret("shared", nil)) // another one in the namespace plays no part
+	b.create(newPostbackSecret("shared", nil)) // another PostbackSecret, which must not matter
 	b.create(newPostback("crm", nil))
 	b.heartbeat("a", loadedEverything)
 	b.faulty.arm(n, after)

@@ -54,7 +54,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 		return b.gone(&v1alpha1.PostbackSecret{}, "crm") && b.gone(&corev1.Secret{}, "crm") && len(b.deliveries()) == 0
 	})
 
-	// A cache that lags must not bring the route back.
+	// A stale cache must not bring the route back.
 	b.postbacks.Client = staleReader[*v1alpha1.Postback]{Client: b.postbacks.Client, object: stale}
 	for range 3 {
 		if _, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")}); err != nil {
@@ -66,7 +66,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	}
 }
 
-// A deletion ends in every order of deletions.
+// A deletion of a Postback completes, whichever of its objects was deleted before.
 func TestDeleteWithMissingSecret(t *testing.T) {
 	tests := map[string]func(*bench){
 		"the core Secret":    func(b *bench) { b.must(b.direct.Delete(b.ctx, b.secret("crm"))) },
@@ -122,7 +122,7 @@ func TestDeleteSurvivesACrashAtEachStep(t *testing.T) {
 	}
 }
 
-// A Postback that is deleted and applied again at once gets a key and a route of its own.
+// A Postback that is deleted and at once applied again gets a new key and a new route.
 func TestRecreateAtOnce(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))

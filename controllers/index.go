@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// Indexes of cached objects. Those of names hold the name that is in force, defaults included.
+// Indexes of cached objects. Names in the indexes are those in force, defaults included.
 const (
 	// secretNameIndex finds PostbackSecrets by the name of their core Secret.
 	secretNameIndex = ".spec.secretName"
@@ -84,7 +84,8 @@ func indexPostback(extract func(*v1alpha1.Postback) []string) client.IndexerFunc
 	}
 }
 
-// valueSecrets returns the names of the Secrets with values of a Postback, each once.
+// valueSecrets returns the names of the Secrets that a Postback's headers, credentials and certificates refer to,
+// each once.
 func valueSecrets(postback *v1alpha1.Postback) []string {
 	names := map[string]bool{}
 	for _, header := range postback.Spec.Headers {
@@ -113,7 +114,7 @@ func valueSecrets(postback *v1alpha1.Postback) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// lookup maps changed objects to those that depend on them.
+// lookup maps a changed object to the objects that depend on it.
 type lookup struct {
 	cache client.Reader
 	// namespace is that of the installation.
@@ -132,8 +133,8 @@ func (l lookup) postbacksForPostbackSecret(ctx context.Context, secret client.Ob
 	return l.find(ctx, &v1alpha1.PostbackList{}, secret.GetNamespace(), secretRefIndex, secret.GetName())
 }
 
-// postbacksForSecret maps a core Secret to its Postbacks. It has their signing key, the value of a header,
-// credential or certificate, or their route.
+// postbacksForSecret maps a core Secret to the Postbacks that depend on it. The Secret holds their signing key, their
+// route, or the value of a header, credential or certificate.
 func (l lookup) postbacksForSecret(ctx context.Context, secret client.Object) []reconcile.Request {
 	namespace, name := secret.GetNamespace(), secret.GetName()
 	requests := l.find(ctx, &v1alpha1.PostbackList{}, namespace, valueSecretIndex, name)
@@ -146,7 +147,7 @@ func (l lookup) postbacksForSecret(ctx context.Context, secret client.Object) []
 	return requests
 }
 
-// postbackForRoute maps a route Secret to its Postback, or to itself if there is none.
+// postbackForRoute maps a route Secret to its Postback. If no Postback has it, the request names the Secret itself.
 func (l lookup) postbackForRoute(ctx context.Context, secret client.Object) []reconcile.Request {
 	requests := l.find(ctx, &v1alpha1.PostbackList{}, metav1.NamespaceAll, routeSecretIndex, secret.GetName())
 	if _, ok := route.UIDOf(secret.GetName()); ok && len(requests) == 0 {
@@ -166,8 +167,7 @@ func (l lookup) find(ctx context.Context, list client.ObjectList, namespace, ind
 	}
 	err := l.cache.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy)
 	if err != nil {
-		// The cache fails only when it is not running. Then every object is reconciled when it
-		// starts.
+		// The cache fails only while it is not running. Every object is reconciled when it starts.
 		logf.FromContext(ctx).Error(err, "Cannot find the dependants of an object", "index", index, "value", value)
 		return nil
 	}

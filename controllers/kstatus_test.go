@@ -32,8 +32,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/argocd"
 )
 
-// checkReaders checks that kstatus, and with it Flux, Helm and kpt, and Argo CD read an object as its conditions say. Every test
-// of this package passes each state that it looks at through here.
+// checkReaders checks that kstatus (which Flux, Helm and kpt use) and Argo CD read an object as its conditions say.
+// Every test of this package checks its states here.
 func checkReaders(t *testing.T, kind string, object client.Object, observed int64, conditions []metav1.Condition, suspended bool) {
 	t.Helper()
 	seenReasons.note(conditions)
@@ -61,7 +61,7 @@ func checkReaders(t *testing.T, kind string, object client.Object, observed int6
 	}
 }
 
-// expected returns what kstatus and Argo CD ought to say.
+// expected returns the status that kstatus, and the health that Argo CD, should report.
 func expected(object client.Object, observed int64, conditions []metav1.Condition, suspended bool) (status.Status, string) {
 	is := func(conditionType string) bool { return meta.IsStatusConditionTrue(conditions, conditionType) }
 	switch {
@@ -90,7 +90,7 @@ var reasonsOfReady = []string{
 	v1alpha1.PolicyDeniedReason, v1alpha1.QuotaExceededReason, v1alpha1.ForbiddenReason, v1alpha1.InvalidReason, v1alpha1.TooLargeReason,
 }
 
-// seen collects reasons, so that TestMain can tell which states no test has looked at.
+// seen collects reasons, so that TestMain can report the reasons that no test covers.
 type seen struct {
 	mu      sync.Mutex
 	reasons map[string]bool

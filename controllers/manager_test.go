@@ -109,7 +109,7 @@ func (l *live) renew(replica, loaded string, seconds int32) {
 	l.must(l.direct.Update(l.ctx, want))
 }
 
-// newest returns the highest resourceVersion among the routes.
+// newest returns the highest resourceVersion among the route Secrets.
 func (l *live) newest() string {
 	l.t.Helper()
 	list := &corev1.SecretList{}
@@ -163,17 +163,17 @@ func TestManagerFollowsTheDispatcher(t *testing.T) {
 	l.expectPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "0 of 2")
 	l.renew("a", l.newest(), 600)
 	l.expectPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
-	// The other one is gone: nobody waits for it.
+	// The Lease of the other replica is deleted: the Postback no longer waits for that replica.
 	gone := lease("b", "", time.Time{})
 	gone.Namespace = l.install
 	l.must(l.direct.Delete(l.ctx, gone))
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
-	// The last one dies without a word.
+	// The last replica dies without deleting its Lease.
 	l.renew("a", l.newest(), 1)
 	l.expectPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
 }
 
-// A restart of the manager changes nothing that is right.
+// A restart of the manager makes no writes.
 func TestManagerRestartMakesNoWrites(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
@@ -189,7 +189,7 @@ func TestManagerRestartMakesNoWrites(t *testing.T) {
 	before := versions()
 	l.stop()
 	l.start(time.Hour)
-	// When a new one has come this far, the old one has been looked at.
+	// When the new Postback is ready and deleted again, the manager has also reconciled the old one.
 	l.create(newPostback("last", nil))
 	l.expectPostback("last", stateReady, v1alpha1.RoutedReason, "")
 	l.must(l.direct.Delete(l.ctx, l.postback("last")))
@@ -209,7 +209,7 @@ func TestManagerRotates(t *testing.T) {
 	modify(l.bench, &v1alpha1.PostbackSecret{}, "crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(0, 3*time.Second) })
 	annotate(l.bench, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "now")
 	l.expectKeys("crm", func() []string { return []string{l.keyring("crm").Current, first} })
-	// The overlap ends by itself.
+	// The overlap ends without another write.
 	l.expectKeys("crm", func() []string { return []string{l.keyring("crm").Current} })
 	if version := l.keyring("crm").Version; version != 2 {
 		t.Errorf("version %d", version)
@@ -237,7 +237,7 @@ func TestManagerRepairs(t *testing.T) {
 		r := l.route("crm")
 		return r != nil && r.Keys[0] != old && l.postbackSecret("crm").Status.Version == 2
 	}).Should(BeTrue())
-	// Its own PostbackSecret, too.
+	// The Postback's own PostbackSecret is made again, too.
 	uid := l.postbackSecret("crm").UID
 	l.must(l.direct.Delete(l.ctx, l.postbackSecret("crm")))
 	l.gomega.Eventually(func() bool {
@@ -293,7 +293,7 @@ func TestManagerSeesForeignSecrets(t *testing.T) {
 	}
 }
 
-// The namespace goes with all that is in it; nothing is stuck and nothing is left.
+// The deletion of a namespace removes every object in it, and its routes.
 func TestManagerDeletesNamespace(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
@@ -318,7 +318,7 @@ func TestManagerDeletesNamespace(t *testing.T) {
 	}
 }
 
-// Foreign Secrets, however many, are not in the manager's memory.
+// The manager's cache holds no Secrets that the operator does not use.
 func TestForeignSecretsDoNotEnterTheCache(t *testing.T) {
 	const count, writers = 10000, 32
 	l := newLive(t, time.Hour)
@@ -340,7 +340,7 @@ func TestForeignSecretsDoNotEnterTheCache(t *testing.T) {
 		})
 	}
 	group.Wait()
-	// A fresh manager lists them, if it does.
+	// A restarted manager lists all Secrets again.
 	l.stop()
 	l.start(time.Hour)
 	l.create(newPostback("last", nil))
@@ -358,7 +358,7 @@ func TestForeignSecretsDoNotEnterTheCache(t *testing.T) {
 	}
 }
 
-// A Postback that goes without its finalizer, and a route that comes back from a backup, leave nothing either.
+// The manager removes the route of a Postback that lost its finalizer, and a route that was restored from a backup.
 func TestManagerRemovesOrphans(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
@@ -369,7 +369,7 @@ func TestManagerRemovesOrphans(t *testing.T) {
 	l.expectPostback("stays", stateReady, v1alpha1.RoutedReason, "")
 	orphan, err := l.route("crm").ToSecret(l.install)
 	l.must(err)
-	// While the manager is down, or not looking.
+	// The Postback disappears while the manager is down.
 	l.stop()
 	modify(l.bench, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Finalizers = nil })
 	l.must(l.direct.Delete(l.ctx, l.postback("crm")))

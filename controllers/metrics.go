@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
-// Causes of a new signing key, as the metric has them.
+// Causes of a new signing key: values of the metric's label "cause".
 const (
 	causeFirst     = "First"
 	causeLost      = "Lost"
@@ -38,7 +38,7 @@ const (
 	causeScheduled = "Scheduled"
 )
 
-// readyLabel is the status of the condition Ready.
+// readyLabel is the label "ready" of the gauges: the status of the condition Ready.
 var (
 	readyStatuses = []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown}
 	readyLabel    = metric.Values("ready", readyStatuses...)
@@ -61,7 +61,8 @@ var (
 		"Age of the oldest current key of all generated ones; 0 if there is none. Reported by the elected manager.")
 )
 
-// collector reports the gauges of the manager if it is elected, so that a sum over the replicas is right.
+// collector reports the gauges of the manager. Only the elected replica reports them, so that a sum over the replicas
+// is right.
 type collector struct {
 	cache   client.Reader
 	elected <-chan struct{}
@@ -128,7 +129,7 @@ func (c *collector) collectSecrets(values chan<- prometheus.Metric) {
 	values <- prometheus.MustNewConstMetric(oldestKey, prometheus.GaugeValue, age.Seconds())
 }
 
-// readyStatus returns the status of the condition Ready, which is Unknown until it is there.
+// readyStatus returns the status of the condition Ready, or Unknown if the condition is absent.
 func readyStatus(conditions []metav1.Condition) metav1.ConditionStatus {
 	if ready := meta.FindStatusCondition(conditions, v1alpha1.ReadyCondition); ready != nil {
 		return ready.Status
@@ -142,7 +143,7 @@ func reportReady(values chan<- prometheus.Metric, description *prometheus.Desc, 
 	}
 }
 
-// since returns for how long a time has passed, at least 0; 0 for none.
+// since returns the time from at to now, at least 0. It returns 0 if at is nil.
 func since(now time.Time, at *metav1.Time) time.Duration {
 	if at == nil {
 		return 0

@@ -34,7 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
-// listed is a cache that holds these.
+// listed is a cache with the given objects.
 type listed struct {
 	client.Reader
 	postbacks []v1alpha1.Postback
@@ -118,7 +118,7 @@ func TestGaugesOfTheManager(t *testing.T) {
 	}
 }
 
-// exposition is the text of a gauge as it is served.
+// exposition returns a gauge in the text format of Prometheus.
 func exposition(name, series string) string {
 	text := ""
 	for _, d := range metric.Manager.Definitions() {
@@ -132,7 +132,7 @@ func exposition(name, series string) string {
 	return text
 }
 
-// Each way to come by a key is counted under a name of its own.
+// Each keyChange has a cause of its own.
 func TestEachKeyChangeHasACause(t *testing.T) {
 	causes := map[string]bool{}
 	for _, change := range []keyChange{keyFirst, keyLost, keyRequested, keyScheduled} {

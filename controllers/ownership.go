@@ -30,22 +30,24 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// ownership is whose an object is that bears a name which we need.
+// ownership says who owns an existing object whose name the reconciled object needs.
 type ownership int
 
 const (
-	// ownedByUs: we control it.
+	// ownedByUs: the reconciled object is its controller.
 	ownedByUs ownership = iota
-	// ownedByNobodyLeft: it belonged to an owner of our kind that is gone or going, and will be collected.
+	// ownedByNobodyLeft: its controller, of the same kind, is deleted or being deleted. Garbage collection will
+	// delete it.
 	ownedByNobodyLeft
-	// ownedByOthers: it is not for us to touch.
+	// ownedByOthers: it has another controller, or the operator did not make it. It must not be changed.
 	ownedByOthers
 	// ownedByNobody: the operator made it, and it has no controller. A restore from a backup strips owner references.
 	ownedByNobody
 )
 
-// ownershipOf finds the owner of an object. owner is an empty object of our kind. If another owner of that kind
-// controls the object, that owner is read from the API server to see whether it still exists.
+// ownershipOf finds the owner of an object for the reconciled object with the UID us and that kind. If another object
+// of that kind controls it, ownershipOf reads that controller from the API server, into owner. The answer tells
+// whether the controller still exists.
 func ownershipOf(ctx context.Context, reader client.Reader, object metav1.Object, us types.UID, kind string, owner client.Object) (ownership, error) {
 	reference := metav1.GetControllerOf(object)
 	switch {
@@ -76,7 +78,7 @@ func ownershipOf(ctx context.Context, reader client.Reader, object metav1.Object
 	return ownedByOthers, nil
 }
 
-// addLabels puts the labels of the operator's own objects on an object.
+// addLabels adds the labels of the operator's own objects to an object, and with watched also v1alpha1.WatchLabel.
 func addLabels(object metav1.Object, watched bool) {
 	labels := object.GetLabels()
 	if labels == nil {
@@ -89,7 +91,7 @@ func addLabels(object metav1.Object, watched bool) {
 	object.SetLabels(labels)
 }
 
-// hasOwnLabels reports whether an object bears the labels of the operator's own objects.
+// hasOwnLabels reports whether an object has the labels of the operator's own objects.
 func hasOwnLabels(object metav1.Object) bool {
 	labels := object.GetLabels()
 	for name, value := range v1alpha1.OwnLabels() {
@@ -100,7 +102,7 @@ func hasOwnLabels(object metav1.Object) bool {
 	return true
 }
 
-// hasWatchLabel reports whether a change of a Secret reaches the manager by itself.
+// hasWatchLabel reports whether the manager watches a Secret, and so sees its changes at once.
 func hasWatchLabel(secret metav1.Object) bool {
 	return secret.GetLabels()[v1alpha1.WatchLabel] == "true"
 }

@@ -27,10 +27,10 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// maxCredential bounds a token, user name, password or client secret. Tokens that hold claims can be long.
+// maxCredential bounds a token, user name, password or client secret, in bytes. Tokens with claims can be long.
 const maxCredential = 8192
 
-// reconcileAuth resolves what the header Authorization holds.
+// reconcileAuth resolves the credentials of the header Authorization.
 func (r *PostbackReconciler) reconcileAuth(ctx context.Context, s *postbackScope) error {
 	auth := s.postback.Spec.Auth
 	var err error
@@ -79,7 +79,7 @@ func (r *PostbackReconciler) resolveOAuth2(ctx context.Context, s *postbackScope
 	return err
 }
 
-// credential reads a value and sets the readiness of the pass if the value is missing or invalid.
+// credential reads a value, and sets the readiness if the value is missing or invalid.
 func (r *PostbackReconciler) credential(ctx context.Context, s *postbackScope, w secretValue, mistakeIn func(string) string) (string, error) {
 	value, v, err := r.readValue(ctx, s, w)
 	if err != nil {
@@ -96,7 +96,7 @@ func (r *PostbackReconciler) credential(ctx context.Context, s *postbackScope, w
 
 func credentialMistake(value string) string { return header.TextMistake(value, maxCredential) }
 
-// usernameMistake knows that the colon ends a user name (RFC 7617, section 2).
+// usernameMistake also refuses a colon, because a colon ends the user name (RFC 7617, section 2).
 func usernameMistake(value string) string {
 	if strings.Contains(value, ":") {
 		return "contains a colon, which a user name must not"
@@ -111,7 +111,7 @@ func clientSecretMistake(value string) string {
 	return credentialMistake(value)
 }
 
-// tokenMistake knows that a token stands after a space, and has none itself (RFC 6750, section 2.1).
+// tokenMistake also refuses an empty token and spaces (RFC 6750, section 2.1).
 func tokenMistake(value string) string {
 	if mistake := credentialMistake(value); mistake != "" {
 		return mistake
@@ -125,7 +125,7 @@ func tokenMistake(value string) string {
 	return ""
 }
 
-// checkAuth returns nil if the credentials of the spec may be sent.
+// checkAuth returns nil if the dispatcher may send the credentials of the spec.
 func (p Policy) checkAuth(spec *v1alpha1.PostbackSpec) *readiness {
 	auth := spec.Auth
 	if auth == nil {

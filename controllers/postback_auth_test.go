@@ -89,7 +89,7 @@ func TestAuthFromSecrets(t *testing.T) {
 			if got := b.route("crm").Auth; !equalAuth(got, &tt.want) {
 				t.Fatalf("the route has %+v", got)
 			}
-			// The Secret is lost: one warning, and the route of before.
+			// The Secret is lost: one warning, and the previous route stays.
 			b.told()
 			b.must(b.direct.Delete(b.ctx, b.secret("auth")))
 			b.settle("crm")
@@ -113,7 +113,7 @@ func equalAuth(a, b *route.Auth) bool {
 	return err == nil && route.SameData(x, y)
 }
 
-// A token that is replaced takes effect, and does not make the Postback unready.
+// A replaced token takes effect without making the Postback unready.
 func TestRotatedTokenDoesNotMakeItUnready(t *testing.T) {
 	b := newBench(t)
 	b.create(secretOf("auth", map[string]string{"token": "one"}))
@@ -214,7 +214,7 @@ func TestPolicyOfAuth(t *testing.T) {
 	}
 }
 
-// Every Secret that a spec can name wakes its Postback.
+// A change of any Secret that a spec can name enqueues its Postback.
 func TestValueSecretsAreAllIndexed(t *testing.T) {
 	p := newPostback("crm", func(p *v1alpha1.Postback) {
 		p.Spec.Headers = []v1alpha1.Header{{Name: "X-Key", ValueFrom: &v1alpha1.HeaderSource{SecretKeyRef: &v1alpha1.SecretKeySelector{Name: "header"}}}, {Name: "X-Plain"}}

@@ -68,7 +68,7 @@ type PostbackReconciler struct {
 	redeliveries redeliveries
 }
 
-// postbackScope holds what one pass over one Postback reads and concludes.
+// postbackScope holds the inputs and conclusions of one pass: one reconciliation of one Postback.
 type postbackScope struct {
 	postback *v1alpha1.Postback
 	// before is the object as it was read.
@@ -76,9 +76,9 @@ type postbackScope struct {
 	now     time.Time
 	requeue requeue
 
-	// readiness ends the phases as soon as it is set.
+	// readiness, once it is set, ends the phases.
 	readiness *readiness
-	// certificateWarning is added to the message of Ready.
+	// certificateWarning is appended to the message of Ready.
 	certificateWarning string
 	// handledRotate is the token of a rotation request that was passed on to the PostbackSecret.
 	handledRotate   string
@@ -94,9 +94,9 @@ type resolved struct {
 	// secret is the PostbackSecret, or nil if the Postback may use none.
 	secret *v1alpha1.PostbackSecret
 	keys   []string
-	// firstKey is true if the operator generated the key and knew no earlier one.
+	// firstKey is true if the operator generated the key, and the PostbackSecret records no earlier one.
 	firstKey bool
-	// secrets caches the Secrets that the spec names, with nil for a missing one.
+	// secrets caches the Secrets that the spec names; nil stands for a missing one.
 	secrets map[string]*corev1.Secret
 	headers []route.Header
 	auth    *route.Auth
@@ -117,7 +117,7 @@ type published struct {
 // phase is a step of a pass. It ends the pass by an error, or by setting the readiness.
 type phase func(context.Context, *postbackScope) error
 
-// Reconcile publishes one Postback's route and reports.
+// Reconcile publishes one Postback's route and updates its status.
 func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	if !r.Watched.Has(req.Namespace) {
 		return finish(ctx, requeue{}, r.removeOrphan(ctx, req.NamespacedName))
@@ -156,8 +156,8 @@ func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 	return finish(ctx, s.requeue, failures...)
 }
 
-// runPhases runs the phases up to the first that ends the pass. Then the last good route stays in force. It returns each failure
-// separately, because finish distinguishes them.
+// runPhases runs the phases up to the first that ends the pass; the last good route then stays in force. It returns
+// each failure separately, because finish distinguishes them.
 func (r *PostbackReconciler) runPhases(ctx context.Context, s *postbackScope) []error {
 	for _, step := range []phase{
 		r.checkSpec, r.reconcilePostbackSecret, r.passOnRotation, r.checkFilter, r.reconcileKeys, r.reconcileHeaders,
@@ -180,7 +180,7 @@ func (r *PostbackReconciler) runPhases(ctx context.Context, s *postbackScope) []
 	return nil
 }
 
-// ensureFinalizer keeps the Postback from being deleted before its route.
+// ensureFinalizer adds the finalizer that keeps the Postback until its route is deleted.
 func (r *PostbackReconciler) ensureFinalizer(ctx context.Context, postback *v1alpha1.Postback) error {
 	before := postback.DeepCopy()
 	if !controllerutil.AddFinalizer(postback, v1alpha1.RouteFinalizer) {

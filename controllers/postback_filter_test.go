@@ -24,7 +24,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// A filter that does not compile loses no event: those that are posted meanwhile are judged by the filter of before.
+// A filter that does not compile loses no event: the previous filter decides about new events.
 func TestInvalidFilterKeepsTheLastRoute(t *testing.T) {
 	b := newBench(t)
 	const good, broken = `event.data.sale.amount > 1000`, "event.data.sale.amount >\n nothing("
@@ -48,7 +48,7 @@ func TestInvalidFilterKeepsTheLastRoute(t *testing.T) {
 	if told := b.told(); len(told) != 1 {
 		t.Errorf("events %q, want one", told)
 	}
-	// Asked for meanwhile, a rotation is passed on nevertheless.
+	// A rotation that is requested meanwhile is passed on nevertheless.
 	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "1")
 	b.settle("crm")
 	if handled := b.postback("crm").Status.LastHandledRotateSecret; handled != "1" {
@@ -65,7 +65,7 @@ func TestInvalidFilterKeepsTheLastRoute(t *testing.T) {
 	}
 }
 
-// A Postback that never had a good filter has no route: nobody knows what to send.
+// A Postback that never had a valid filter has no route.
 func TestInvalidFilterOfANewPostback(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.Filter = "1" }))

@@ -31,13 +31,13 @@ import (
 // secretValue names a value in a Secret of the Postback's namespace.
 type secretValue struct {
 	secret, key string
-	// what it is, as in "with the value of the header X".
+	// what describes the value in messages, as in "the value of the header X".
 	what string
-	// missing is the reason if it is not there.
+	// missing is the reason of the condition Ready if the value is missing.
 	missing string
 }
 
-// where describes the place of the value.
+// where describes the value, with its Secret and data key.
 func (w secretValue) where() string {
 	return fmt.Sprintf("%s (Secret %q, data key %q)", w.what, w.secret, w.key)
 }
@@ -63,8 +63,8 @@ func (r *PostbackReconciler) readValue(ctx context.Context, s *postbackScope, w 
 	return string(value), nil, nil
 }
 
-// readReferenced returns a Secret that the spec names, or nil, and reads each once a pass. It requeues a pass for a Secret that is
-// not watched.
+// readReferenced returns a Secret that the spec names, or nil if it does not exist. It reads each Secret once in a
+// pass. For a Secret that is not watched it requeues the Postback.
 func (r *PostbackReconciler) readReferenced(ctx context.Context, s *postbackScope, name string) (*corev1.Secret, error) {
 	if secret, known := s.resolved.secrets[name]; known {
 		return secret, nil

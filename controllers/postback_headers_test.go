@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/header"
 )
 
-// The API and the manager refuse the same header names: those that the dispatcher omits.
+// The CRD and the manager refuse the same header names, which are those that the dispatcher omits.
 func TestReservedHeadersAreRefused(t *testing.T) {
 	b := newBench(t)
 	for name, reserved := range map[string]bool{

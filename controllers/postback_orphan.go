@@ -27,8 +27,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// removeOrphan removes the route under a key whose Postback is gone: somebody took the finalizer off, or restored the
-// Secret from a backup. For any other key it does nothing.
+// removeOrphan removes a route Secret whose Postback no longer exists: somebody removed the finalizer, or restored
+// the Secret from a backup. It ignores any other key.
 func (r *PostbackReconciler) removeOrphan(ctx context.Context, key types.NamespacedName) error {
 	if _, ok := route.UIDOf(key.Name); !ok || key.Namespace != r.Namespace {
 		return nil
@@ -39,10 +39,10 @@ func (r *PostbackReconciler) removeOrphan(ctx context.Context, key types.Namespa
 	}
 	orphan, err := route.FromSecret(secret)
 	if err != nil {
-		return nil // The dispatcher does not load it either.
+		return nil // The dispatcher does not load an invalid route.
 	}
 	if !r.Watched.Has(orphan.Namespace) {
-		return nil // It is not known whether there is such a Postback, and the dispatcher does not load it either.
+		return nil // The manager cannot see that namespace's Postbacks, and the dispatcher does not load the route either.
 	}
 	postback := &v1alpha1.Postback{}
 	err = r.Live.Get(ctx, orphan.Key(), postback)

@@ -28,7 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/header"
 )
 
-// Policy holds the rules of the installation that the rules of the API cannot express.
+// Policy holds the installation's rules that the CRD's validation cannot express.
 type Policy struct {
 	// AllowPlainHTTP allows URLs that begin with http://.
 	AllowPlainHTTP bool
@@ -36,7 +36,7 @@ type Policy struct {
 	SignatureHeader string
 }
 
-// checkSpec removes the route if the spec breaks the policy or a rule of the API: an object may be older than the rules.
+// checkSpec removes the route if the spec breaks the policy or a validation rule. An object may be older than a rule.
 func (r *PostbackReconciler) checkSpec(ctx context.Context, s *postbackScope) error {
 	v := r.Policy.check(&s.postback.Spec)
 	if v == nil {
@@ -63,7 +63,7 @@ func (r *PostbackReconciler) checkFilter(_ context.Context, s *postbackScope) er
 	return err
 }
 
-// check returns nil if the spec may be routed.
+// check returns nil if the spec may be routed, or the readiness of the first mistake.
 func (p Policy) check(spec *v1alpha1.PostbackSpec) *readiness {
 	if v := p.checkURL("spec.url", v1alpha1.InvalidURLReason, spec.URL); v != nil {
 		return v
@@ -76,7 +76,7 @@ func (p Policy) check(spec *v1alpha1.PostbackSpec) *readiness {
 	return p.checkAuth(spec)
 }
 
-// checkURL returns nil if the URL of a field may be used.
+// checkURL returns nil if a field's URL may be used, or the readiness of its mistake.
 func (p Policy) checkURL(field, reason, raw string) *readiness {
 	if mistake := endpoint.Mistake(raw); mistake != "" {
 		return invalidField(reason, field, mistake)

@@ -23,8 +23,9 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// The functions of this file are all the values that Ready of a Postback takes, but for refusals of the API server, which
-// readinessOfRefusal quotes. Each message says what the user can do, and repeats no part of a URL, which may hold a token.
+// The functions of this file return every readiness of a Postback except refusals of the API server, which
+// readinessOfRefusal quotes. Each message names a remedy, and repeats no part of a URL, because a URL may hold a
+// token.
 
 func invalidField(reason, field, mistake string) *readiness {
 	return stalled(reason, field+" "+mistake+".")
@@ -82,7 +83,7 @@ func postbackSecretNameTaken(name string) *readiness {
 		"To use it, set spec.secretRef.name to %q; otherwise delete or rename one of the two.", name, name))
 }
 
-// postbackSecretNotReady is Stalled if the PostbackSecret is: only a person can repair that one.
+// postbackSecretNotReady is Stalled if the PostbackSecret is, because only a person can then repair it.
 func postbackSecretNotReady(name, message string, isStalled bool) *readiness {
 	state := reconciling
 	if isStalled {
@@ -117,7 +118,7 @@ func waitingForDispatcher(loaded, live int) *readiness {
 		fmt.Sprintf("The route is published; %d of %d dispatcher replicas have loaded it.", loaded, live))
 }
 
-// routed adds the warning of a client certificate, if there is one.
+// routed is the readiness of a loaded route. Its message ends with the warning about the client certificate, if any.
 func routed(state v1alpha1.PostbackState, certificateWarning string) *readiness {
 	message := "Every dispatcher replica has loaded the route."
 	switch state {

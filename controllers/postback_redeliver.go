@@ -31,13 +31,13 @@ import (
 	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
-// redeliverSinceForm is the remedy in messages about a value that is refused.
+// redeliverSinceForm is the remedy in messages about a refused value.
 const redeliverSinceForm = "The value has the form <since>/<token>, where <since> is a duration before now, such as 24h, or a time " +
 	"in RFC 3339, such as 2026-03-01T12:00:00Z, at most a year ago; the token is optional. Set another value."
 
-// reconcileRedelivery answers the redeliver-since annotation: it marks the Postback's deliveries, a bounded number in a
-// pass, and notes its progress in the status. The status alone determines the remaining work, so that a new manager
-// continues where the old one ended.
+// reconcileRedelivery answers the redeliver-since annotation. Each pass marks a bounded number of the Postback's
+// deliveries and records its progress in the status. The status alone determines the remaining work, so that a
+// restarted manager continues it.
 func (r *PostbackReconciler) reconcileRedelivery(ctx context.Context, s *postbackScope) error {
 	status := &s.postback.Status
 	value := s.postback.Annotations[v1alpha1.RedeliverSinceAnnotation]
@@ -45,7 +45,7 @@ func (r *PostbackReconciler) reconcileRedelivery(ctx context.Context, s *postbac
 		r.redeliveries.forget(s.postback.UID)
 		s.acceptRedelivery(value)
 		if status.Redelivery.Since != nil {
-			// The status fixes the time before the first redelivery: a duration counts from now.
+			// The status must record Since before the first redelivery, because a duration counts back from now.
 			s.requeue.in(minRequeue)
 		}
 		return nil
@@ -68,7 +68,8 @@ func (r *PostbackReconciler) reconcileRedelivery(ctx context.Context, s *postbac
 	return nil
 }
 
-// acceptRedelivery notes a new request in the status. One that is refused is noted, too, so that it is refused once.
+// acceptRedelivery records a new request in the status. It also records a refused one, so that the refusal is
+// reported once.
 func (s *postbackScope) acceptRedelivery(value string) {
 	status := &s.postback.Status
 	status.Redelivery = &v1alpha1.Redelivery{Request: v1alpha1.HandledToken(value)}
@@ -84,7 +85,7 @@ func (s *postbackScope) acceptRedelivery(value string) {
 		"Redelivery of the undelivered deliveries made since %s is being requested.", since.Format(time.RFC3339)))
 }
 
-// completeRedelivery notes that everything has been asked for.
+// completeRedelivery records that every redelivery has been requested.
 func (s *postbackScope) completeRedelivery() {
 	redelivery := s.postback.Status.Redelivery
 	redelivery.CompletionTime = &metav1.Time{Time: s.now.Truncate(time.Second)}
@@ -98,10 +99,10 @@ func (s *postbackScope) setRedelivery(status metav1.ConditionStatus, reason, mes
 	conditionSetter{&s.postback.Status.Conditions, s.postback.Generation, s.now}.set(v1alpha1.RedeliveryCondition, status, reason, message)
 }
 
-// redeliveryEvent is an event to emit once the status says the same.
+// redeliveryEvent is a Kubernetes Event to emit after the status is written.
 type redeliveryEvent struct{ eventType, reason, message string }
 
-// recordRedelivery emits the event on what became of a request, once the status says so too.
+// recordRedelivery emits the Kubernetes Event with the result of a request, after the status is written.
 func (r *PostbackReconciler) recordRedelivery(ctx context.Context, s *postbackScope) {
 	if e := s.redeliveryEvent; e != nil {
 		logf.FromContext(ctx).Info("Redelivery since a time answered", audit.Key, audit.RedeliverySinceAction,
@@ -110,8 +111,8 @@ func (r *PostbackReconciler) recordRedelivery(ctx context.Context, s *postbackSc
 	}
 }
 
-// redeliverSince returns the time that a value of the annotation means, to the second as creation times are. The errors
-// repeat nothing of the value.
+// redeliverSince returns the time that a value of the annotation means, in whole seconds like creation times. The
+// errors repeat no part of the value.
 func redeliverSince(value string, now time.Time) (time.Time, error) {
 	text, _, _ := strings.Cut(value, "/")
 	since, err := time.Parse(time.RFC3339, text)

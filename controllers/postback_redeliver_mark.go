@@ -35,32 +35,32 @@ import (
 )
 
 const (
-	// redeliverPage is how many deliveries are read in one request.
+	// redeliverPage is the number of deliveries in one list request.
 	redeliverPage = 100
-	// enoughMarks and enoughPages end a step. It takes about a second then, so that other Postbacks are not held up.
+	// enoughMarks and enoughPages bound one step to about a second, so that other Postbacks do not wait.
 	enoughMarks = 100
 	enoughPages = 10
 )
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackdeliveries,verbs=list;patch
 
-// redelivery is the progress of a request. It is in memory only: without it the work begins at the first page again,
-// and no delivery is marked twice.
+// redelivery is the progress of a request. It is kept in memory only. After a restart the work begins at the first
+// page again, and marks no delivery twice.
 type redelivery struct {
 	token string
 	since metav1.Time
-	// next is where the next page begins; "" is the first page, where a round begins.
+	// next is the continue token of the next page; "" is the first page, with which a round begins.
 	next string
-	// again says that another round is needed: a delivery changed while it was being marked.
+	// again says that another round is needed, because a delivery changed between the list and its mark.
 	again bool
-	// counted is the number of requested redeliveries in the status; seen is the number of marked deliveries that this
-	// round has found. A manager that died may have marked some without counting them.
+	// counted is the number of requested redeliveries in the status; seen is the number of marked deliveries that
+	// this round found. A manager that crashed may have marked deliveries without counting them.
 	counted, seen int32
 }
 
 func (p *redelivery) requested() int32 { return max(p.counted, p.seen) }
 
-// redeliverStep marks some of a Postback's deliveries. It reports whether all are marked.
+// redeliverStep marks a bounded number of a Postback's deliveries, and reports whether all are marked.
 func (r *PostbackReconciler) redeliverStep(ctx context.Context, postback *v1alpha1.Postback, p *redelivery) (done bool, err error) {
 	before := p.counted
 	for range enoughPages {
@@ -87,7 +87,7 @@ func (r *PostbackReconciler) markPage(ctx context.Context, postback *v1alpha1.Po
 			fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryDelivered)),
 		)})
 	if apierrors.IsResourceExpired(err) {
-		// The API server no longer has the state that the first page was taken from. Another round begins.
+		// The API server no longer has the revision of the first page. Another round begins.
 		p.next, p.again = "", true
 		return nil
 	}
@@ -105,7 +105,7 @@ func (r *PostbackReconciler) markPage(ctx context.Context, postback *v1alpha1.Po
 		}
 		marked, err := r.mark(ctx, d, p)
 		if err != nil {
-			return err // The page is looked at again.
+			return err // The next pass reads this page again.
 		}
 		if marked {
 			seen++
@@ -116,19 +116,19 @@ func (r *PostbackReconciler) markPage(ctx context.Context, postback *v1alpha1.Po
 	return nil
 }
 
-// concerns reports whether a delivery is the Postback's, and as new as the request says.
+// concerns reports whether a delivery belongs to the Postback, is not being deleted, and was made at since or later.
 func (p *redelivery) concerns(postback *v1alpha1.Postback, d *metav1.PartialObjectMetadata) bool {
 	controller := metav1.GetControllerOfNoCopy(d)
 	return controller != nil && controller.UID == postback.UID && d.DeletionTimestamp.IsZero() && !d.CreationTimestamp.Before(&p.since)
 }
 
-// mark puts the annotation on a delivery by which the dispatcher sends it again, and reports whether it is there.
+// mark sets the annotation that makes the dispatcher send a delivery again. It reports whether the delivery has it.
 func (r *PostbackReconciler) mark(ctx context.Context, d *metav1.PartialObjectMetadata, p *redelivery) (bool, error) {
 	if d.Annotations[v1alpha1.PassedRedeliverAnnotation] == p.token {
 		return true, nil
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		// With the version: one that was delivered meanwhile must not be sent again.
+		// A delivery that was delivered since the list must not be sent again: the patch then fails with a conflict.
 		"resourceVersion": d.ResourceVersion,
 		"annotations":     map[string]string{v1alpha1.PassedRedeliverAnnotation: p.token},
 	}})
@@ -150,7 +150,7 @@ func (r *PostbackReconciler) mark(ctx context.Context, d *metav1.PartialObjectMe
 	}
 	switch kind, _ := refusal.Of(err); kind {
 	case refusal.Invalid, refusal.TooLarge, refusal.Policy:
-		// It will never be accepted, and must not hold up the others.
+		// The API server will always refuse this delivery, which must not block the others.
 		logf.FromContext(ctx).Error(err, "Cannot request a redelivery: post the event again", "delivery", klog.KObj(d))
 		return false, nil
 	default:
@@ -158,14 +158,14 @@ func (r *PostbackReconciler) mark(ctx context.Context, d *metav1.PartialObjectMe
 	}
 }
 
-// redeliveries holds the requests that are being worked on, by the UID of their Postback. It is safe for concurrent use;
-// what it returns is for one pass at a time, as a controller works on one object.
+// redeliveries holds the requests in progress, by the UID of their Postback. It is safe for concurrent use. The
+// redelivery that it returns is not: the work queue runs one pass for an object at a time.
 type redeliveries struct {
 	mu         sync.Mutex
 	byPostback map[types.UID]*redelivery
 }
 
-// of returns the work on a Postback's request, which may have begun in an earlier pass.
+// of returns the progress of a Postback's request. An earlier pass may have begun it.
 func (m *redeliveries) of(postback types.UID, request *v1alpha1.Redelivery) *redelivery {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -180,7 +180,7 @@ func (m *redeliveries) of(postback types.UID, request *v1alpha1.Redelivery) *red
 	return p
 }
 
-// forget drops the work on a Postback's request.
+// forget drops the progress of a Postback's request.
 func (m *redeliveries) forget(postback types.UID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

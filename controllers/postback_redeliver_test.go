@@ -36,7 +36,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
-// storeDeliveries makes n deliveries of a Postback in a phase; "" is that of a new one.
+// storeDeliveries makes n deliveries of a Postback in a phase; "" means new ones.
 func (b *bench) storeDeliveries(postback *v1alpha1.Postback, prefix string, n int, phase v1alpha1.DeliveryPhase) {
 	b.t.Helper()
 	for i := range n {
@@ -63,7 +63,7 @@ func newStoredDelivery(namespace string, of v1alpha1.PostbackReference, id strin
 	}
 }
 
-// marks counts the deliveries of the namespace by the prefix of their events and the value of the annotation.
+// marks counts the namespace's deliveries, by the prefix of their event's id and the value of the annotation.
 func (b *bench) marks() map[string]int {
 	b.t.Helper()
 	counts := map[string]int{}
@@ -81,7 +81,7 @@ func (b *bench) checkMarks(want map[string]int) {
 	}
 }
 
-// reconcilePostback makes one pass, which has to succeed.
+// reconcilePostback makes one pass, which must succeed.
 func (b *bench) reconcilePostback(name string) ctrl.Result {
 	b.t.Helper()
 	result, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key(name)})
@@ -89,7 +89,7 @@ func (b *bench) reconcilePostback(name string) ctrl.Result {
 	return result
 }
 
-// settleRedelivery runs passes, with restarts after those that fail, until the request is complete.
+// settleRedelivery makes passes until the request is complete. It restarts the reconcilers after a failed pass.
 func (b *bench) settleRedelivery(name string) *v1alpha1.Redelivery {
 	b.t.Helper()
 	for range 60 {
@@ -124,7 +124,7 @@ func TestRedeliverSince(t *testing.T) {
 	b.storeDeliveries(crm, "pending", 90, "")
 	b.storeDeliveries(crm, "delivered", 10, v1alpha1.DeliveryDelivered)
 	b.storeDeliveries(b.postback("crm-2"), "other", 5, v1alpha1.DeliveryFailed)
-	// One that names the Postback and is another's, as after the Postback was made anew.
+	// This delivery names the Postback and belongs to another, as after the Postback was deleted and made again.
 	foreign := newStoredDelivery(b.ns, v1alpha1.PostbackReference{Name: "crm", UID: "gone"}, "foreign-0")
 	foreign.OwnerReferences[0].Name, foreign.OwnerReferences[0].UID = "crm-2", b.postback("crm-2").UID
 	b.create(foreign)
@@ -138,7 +138,7 @@ func TestRedeliverSince(t *testing.T) {
 		t.Fatalf("%d writes before the status says what is meant: %+v", b.faulty.count()-before, first)
 	}
 	b.checkRedelivery("crm", metav1.ConditionFalse, v1alpha1.RedeliveryInProgressReason, first.Since.UTC().Format(time.RFC3339))
-	// A duration counts from when the request was first seen.
+	// A duration counts back from the pass that first saw the request.
 	b.clock.Step(2 * time.Hour)
 	for range 2 {
 		before := b.faulty.count()
@@ -161,7 +161,7 @@ func TestRedeliverSince(t *testing.T) {
 		"failed:1h/1": 130, "retrying:1h/1": 90, "pending:1h/1": 90, "delivered:": 10, "other:": 5, "foreign:": 1,
 	})
 
-	// At rest.
+	// A complete request causes no more writes.
 	before = b.faulty.count()
 	for range 5 {
 		b.settle("crm")
@@ -174,7 +174,7 @@ func TestRedeliverSince(t *testing.T) {
 		t.Error("what is complete is still in memory")
 	}
 
-	// Another token asks again, and only for what was made since.
+	// Another token makes a new request, which selects only the deliveries made since its time.
 	b.clock.SetTime(time.Now())
 	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RedeliverSinceAnnotation, time.Now().UTC().Format(time.RFC3339)+"/2")
 	b.storeDeliveries(crm, "young", 2, "")
@@ -186,7 +186,7 @@ func TestRedeliverSince(t *testing.T) {
 	}
 }
 
-// The manager is made to fail at writes all over the work, before or after they take effect.
+// Writes at various points of the work fail, before or after they take effect.
 func TestRedeliverSinceGoesOnAfterACrash(t *testing.T) {
 	for name, after := range map[string]bool{"before the write": false, "after the write": true} {
 		t.Run(name, func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestRedeliverSinceValues(t *testing.T) {
 	}
 }
 
-// A value that is refused is refused once, also when it would be right later, and changes no delivery.
+// An invalid value is refused once, even if it would be valid later, and changes no delivery.
 func TestInvalidRedeliverSinceIsRefused(t *testing.T) {
 	for name, value := range map[string]func(*bench) string{
 		"nonsense": func(*bench) string { return "yesterday" },
@@ -302,7 +302,7 @@ func TestInvalidRedeliverSinceIsRefused(t *testing.T) {
 	}
 }
 
-// The mark applies to the present state of deliveries that are delivered, changed or deleted after the list.
+// The manager reads a delivery again if it was delivered, changed or deleted after the list.
 func TestRedeliverSinceSeesWhatChangesMeanwhile(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
@@ -347,7 +347,7 @@ func TestRedeliverSinceSeesWhatChangesMeanwhile(t *testing.T) {
 	}
 }
 
-// A new value takes the place of one in progress; a deleted Postback leaves nothing in memory.
+// A new value replaces a request in progress. A deleted Postback leaves nothing in memory.
 func TestRedeliverSinceIsReplacedAndForgotten(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
@@ -363,7 +363,7 @@ func TestRedeliverSinceIsReplacedAndForgotten(t *testing.T) {
 	b.reconcilePostback("crm")
 	b.reconcilePostback("crm")
 	b.checkMarks(map[string]int{"failed:1h/2": 100, "failed:": 50})
-	// Removing the annotation does nothing.
+	// The removal of the annotation has no effect.
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Annotations = nil })
 	b.reconcilePostback("crm")
 	b.checkMarks(map[string]int{"failed:1h/2": 150})
@@ -380,7 +380,7 @@ func TestRedeliverSinceIsReplacedAndForgotten(t *testing.T) {
 	}
 }
 
-// A page that has expired on the API server begins the round again.
+// After a continue token expires, the round begins again.
 func TestRedeliverSinceSurvivesAnExpiredPage(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))

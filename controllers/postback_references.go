@@ -34,9 +34,9 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
-// reconcilePostbackSecret finds the PostbackSecret, and makes the Postback's own one if none is named. An own one that
-// is no longer used, because spec.secretRef was set later, stays until the Postback is deleted. Without
-// spec.secretRef, the Postback then signs again with the key that receivers know.
+// reconcilePostbackSecret finds the PostbackSecret, or makes the Postback's own one if spec.secretRef is absent. The
+// own one stays until the Postback is deleted, even if spec.secretRef is set later. When spec.secretRef is removed
+// again, the Postback signs with the key that receivers know.
 func (r *PostbackReconciler) reconcilePostbackSecret(ctx context.Context, s *postbackScope) error {
 	key := types.NamespacedName{Namespace: s.postback.Namespace, Name: s.postback.GetPostbackSecretName()}
 	secret := &v1alpha1.PostbackSecret{}
@@ -72,8 +72,8 @@ func (r *PostbackReconciler) reconcilePostbackSecret(ctx context.Context, s *pos
 	return nil
 }
 
-// createPostbackSecret makes the Postback's own PostbackSecret. A request for rotation comes with it, so that the first
-// key answers it.
+// createPostbackSecret makes the Postback's own PostbackSecret. It copies a pending rotation request, which the first
+// key answers.
 func (r *PostbackReconciler) createPostbackSecret(ctx context.Context, s *postbackScope) error {
 	secret := &v1alpha1.PostbackSecret{ObjectMeta: metav1.ObjectMeta{Namespace: s.postback.Namespace, Name: s.postback.Name}}
 	addLabels(secret, false)
@@ -83,7 +83,7 @@ func (r *PostbackReconciler) createPostbackSecret(ctx context.Context, s *postba
 	if err := controllerutil.SetControllerReference(s.postback, secret, r.Scheme); err != nil {
 		return fmt.Errorf("own PostbackSecret %s: %w", secret.Name, err)
 	}
-	// If one of this name has come meanwhile, the next pass looks whose it is.
+	// If somebody else created a PostbackSecret of this name meanwhile, the next pass checks its owner.
 	if err := r.Client.Create(ctx, secret); err != nil {
 		return fmt.Errorf("create PostbackSecret %s: %w", secret.Name, err)
 	}
@@ -98,7 +98,7 @@ func (r *PostbackReconciler) adoptPostbackSecret(ctx context.Context, s *postbac
 	if err := controllerutil.SetControllerReference(s.postback, secret, r.Scheme); err != nil {
 		return fmt.Errorf("own PostbackSecret %s: %w", secret.Name, err)
 	}
-	// The patch replaces the whole list of owners, so it must not miss another one that came since.
+	// The patch replaces the whole list of owners, so it must fail if another owner was added since the read.
 	if err := r.Client.Patch(ctx, secret, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("adopt PostbackSecret %s: %w", secret.Name, err)
 	}
@@ -107,14 +107,14 @@ func (r *PostbackReconciler) adoptPostbackSecret(ctx context.Context, s *postbac
 	return nil
 }
 
-// passedToken is the request that a Postback's request for rotation becomes on its PostbackSecret. Postbacks that
-// share a key ask once each, also with the same token.
+// passedToken is the value of PassedRotateSecretAnnotation for a Postback's rotation request. It contains the
+// Postback's name, so that Postbacks that share a key can use the same token.
 func passedToken(postback, token string) string {
 	return v1alpha1.HandledToken(postback + "/" + v1alpha1.HandledToken(token))
 }
 
-// passOnRotation hands a request for rotation to the PostbackSecret, once. It has an annotation of its own there, because
-// the one for people may be kept in Git, which would put its own value back.
+// passOnRotation copies a rotation request to the PostbackSecret, once. It uses an annotation of its own there: the
+// users' annotation may be kept in Git, and applying it would restore the old value.
 func (r *PostbackReconciler) passOnRotation(ctx context.Context, s *postbackScope) error {
 	token := s.postback.Annotations[v1alpha1.RotateSecretAnnotation]
 	handled := v1alpha1.HandledToken(token)

@@ -90,7 +90,7 @@ func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScop
 		s.published.outdated = true
 		err = r.createRoute(ctx, s, desired)
 	case current.Type != route.SecretType:
-		// The type cannot be changed. The next pass creates the deleted Secret again.
+		// The type of a Secret cannot be changed. The next pass creates the Secret again.
 		s.published.outdated = true
 		s.requeue.in(minRequeue)
 		return r.deleteRoute(ctx, current)
@@ -104,8 +104,8 @@ func (r *PostbackReconciler) reconcileRoute(ctx context.Context, s *postbackScop
 	return nil
 }
 
-// endpointGeneration returns the generation since which a route has its URL. It reads the Secret of the previous route,
-// which may be nil. The dispatcher does not let an earlier endpoint's answers count for this one.
+// endpointGeneration returns the generation in which the Postback got its present URL. It reads the Secret of the
+// previous route, which may be nil. The dispatcher ignores answers of the endpoint of an earlier URL.
 func endpointGeneration(current *corev1.Secret, want *route.Route) int64 {
 	if current != nil {
 		have, err := route.FromSecret(current)
@@ -117,7 +117,7 @@ func endpointGeneration(current *corev1.Secret, want *route.Route) int64 {
 }
 
 func (r *PostbackReconciler) createRoute(ctx context.Context, s *postbackScope, desired *corev1.Secret) error {
-	// A cache that lags may show a Postback that is gone; then nobody would ever remove this route.
+	// A stale cache may show a deleted Postback. Nobody would ever remove its route.
 	present, err := r.livePostback(ctx, s)
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ func (r *PostbackReconciler) createRoute(ctx context.Context, s *postbackScope, 
 	return nil
 }
 
-// updateRoute returns the route Secret as it stands after the update, if one was needed.
+// updateRoute updates the route Secret if necessary, and returns the result.
 func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, want *route.Route, current, desired *corev1.Secret) (*corev1.Secret, error) {
 	have, err := route.FromSecret(current)
 	if err != nil {
@@ -143,7 +143,7 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 		have = &route.Route{}
 	}
 	if have.Generation > want.Generation {
-		// Either the cache lags, or somebody edited the route.
+		// Either the cache is stale, or somebody edited the route.
 		if _, err := r.livePostback(ctx, s); err != nil {
 			return nil, err
 		}
@@ -151,7 +151,8 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 	}
 	onlyKeys := sameButKeys(*have, want)
 	if onlyKeys {
-		// It is enough for Ready that replicas have loaded this one, or a later one of the same generation.
+		// Ready needs only that replicas have loaded this version of the Secret, or a later one of the same
+		// generation.
 		r.published.note(s.postback.UID, current.ResourceVersion)
 	}
 	changed := current.DeepCopy()
@@ -182,8 +183,8 @@ func (r *PostbackReconciler) updateRoute(ctx context.Context, s *postbackScope, 
 	return changed, nil
 }
 
-// keysReplaced reports whether a route loses every key that receivers know. It leaves rotations to the PostbackSecret, which
-// reports them. Two other causes remain: the PostbackSecret was deleted, so its key has version 1 again, or the reference changed.
+// keysReplaced reports whether a route loses every key that receivers know, by one of two causes: the PostbackSecret
+// was deleted, so its key has version 1 again, or the reference changed. The PostbackSecret itself reports rotations.
 func keysReplaced(s *postbackScope, have, want []string) bool {
 	if len(have) == 0 || slices.ContainsFunc(want, func(key string) bool { return slices.Contains(have, key) }) {
 		return false
@@ -191,16 +192,16 @@ func keysReplaced(s *postbackScope, have, want []string) bool {
 	return s.resolved.firstKey || s.before.Status.SecretName != s.resolved.secret.GetSecretName()
 }
 
-// sameButKeys reports whether two routes are the same apart from keys and values from Secrets. It ignores the generation of
-// the endpoint, too, which a route of an earlier version lacks.
+// sameButKeys reports whether two routes differ at most in keys and values from Secrets. It also ignores the
+// generation of the endpoint, which a route of an earlier version of the operator lacks.
 func sameButKeys(have route.Route, want *route.Route) bool {
 	have.Keys, have.Headers, have.Auth, have.TLS = want.Keys, want.Headers, want.Auth, want.TLS
 	have.EndpointGeneration = want.EndpointGeneration
 	return equality.Semantic.DeepEqual(&have, want)
 }
 
-// present returns the Postback as the API server has it. It fails if that is not the one of the pass, or a later
-// generation.
+// livePostback reads the Postback from the API server. It fails with a conflict if its UID or generation is not the
+// one that this pass read.
 func (r *PostbackReconciler) livePostback(ctx context.Context, s *postbackScope) (*v1alpha1.Postback, error) {
 	present := &v1alpha1.Postback{}
 	err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.postback), present)
@@ -213,14 +214,13 @@ func (r *PostbackReconciler) livePostback(ctx context.Context, s *postbackScope)
 	return present, nil
 }
 
-// lags is the error of a pass over an outdated Postback of the cache.
+// staleCache returns the conflict that ends a pass over an outdated Postback from the cache.
 func staleCache(postback *v1alpha1.Postback) error {
 	return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("postbacks").GroupResource(), postback.Name,
 		errors.New("the cache lags behind"))
 }
 
-// keepRoute leaves the last good route in force, but applies the state in any case: a paused Postback must not
-// send.
+// keepRoute leaves the last good route in force, except for the state: a paused Postback must not send.
 func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) error {
 	current, err := getSecret(ctx, r.Live, r.routeKey(s.postback))
 	if err != nil {
@@ -238,7 +238,7 @@ func (r *PostbackReconciler) keepRoute(ctx context.Context, s *postbackScope) er
 		return nil
 	}
 	if state := s.postback.Spec.GetState(); kept.State != state {
-		// A cache that lags must not bring back an old state.
+		// A stale cache must not bring back an old state.
 		if _, err := r.livePostback(ctx, s); err != nil {
 			return err
 		}
@@ -273,7 +273,7 @@ func (r *PostbackReconciler) removeRoute(ctx context.Context, postback *v1alpha1
 	return nil
 }
 
-// deleteRoute deletes exactly the Secret that was seen.
+// deleteRoute deletes the Secret only in the version that was read.
 func (r *PostbackReconciler) deleteRoute(ctx context.Context, seen *corev1.Secret) error {
 	err := r.Client.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
@@ -283,7 +283,7 @@ func (r *PostbackReconciler) deleteRoute(ctx context.Context, seen *corev1.Secre
 	return nil
 }
 
-// logState writes down that a state has come into force in the place of another one, which is "" if it is not known.
+// logState logs a change of the state in force. was is "" if the previous state is not known.
 func logState(ctx context.Context, was, state v1alpha1.PostbackState) {
 	if was != state {
 		logf.FromContext(ctx).Info("State changed", audit.Key, audit.StateChangedAction, "state", state, "was", was)

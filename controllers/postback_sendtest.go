@@ -44,7 +44,8 @@ func shortened(value string) string {
 	return strings.ToValidUTF8(value[:min(len(value), maxShown)], "")
 }
 
-// sendTestForm is for those who take the annotation's value for a mere token: "1" is a valid event type, too.
+// sendTestForm is the remedy in messages. It shows an event type, because users may set a bare token: "1" is a valid
+// type.
 const sendTestForm = "The value has the form <event type>/<token>, such as lead.created/1; the token is optional."
 
 // testEventResult is the result of a request for a test event.
@@ -55,8 +56,8 @@ type testEventResult struct {
 	message string
 }
 
-// reconcileTestEvent answers a new value of the send-test annotation. A test event for a Postback without a route waits
-// until there is one.
+// reconcileTestEvent answers a new value of the send-test annotation. A test event waits until the Postback has a
+// route.
 func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postbackScope) error {
 	value := s.postback.Annotations[v1alpha1.SendTestAnnotation]
 	if value == "" || v1alpha1.HandledToken(value) == s.postback.Status.LastHandledSendTest {
@@ -83,8 +84,8 @@ func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postback
 		logf.FromContext(ctx).Info("Test event stored", audit.Key, audit.TestEventAction,
 			"delivery", klog.KObj(d), "eventType", eventType, "request", v1alpha1.HandledToken(value))
 	case apierrors.IsAlreadyExists(err):
-		// The name follows from the annotation. Either a pass before has made it and could not say so, or the value
-		// was there before, with another one in between. The two cannot be told apart, and the message suits both.
+		// The name follows from the annotation. Either an earlier pass created the delivery and failed to record it,
+		// or the annotation has an earlier value again. The two cannot be told apart, and the message suits both.
 		message = fmt.Sprintf("The test event %s was stored as PostbackDelivery %q: to send another one, use another token, such as %s/2.",
 			eventType, d.Name, eventType)
 	default:
@@ -96,7 +97,7 @@ func (r *PostbackReconciler) reconcileTestEvent(ctx context.Context, s *postback
 	return nil
 }
 
-// refuseTestEvent says why there is no test event of a type for a Postback, or returns nil.
+// refuseTestEvent returns the reason why a Postback gets no test event of a type, or nil.
 func refuseTestEvent(postback *v1alpha1.Postback, eventType string) *testEventResult {
 	if !event.ValidType(eventType) {
 		return &testEventResult{
@@ -114,7 +115,7 @@ func refuseTestEvent(postback *v1alpha1.Postback, eventType string) *testEventRe
 	return nil
 }
 
-// testEventData returns the data of a test event of a type, or a result with the reason why there is none.
+// testEventData returns the data of a test event, or a result with the reason for its refusal.
 func testEventData(postback *v1alpha1.Postback, eventType string) (json.RawMessage, *testEventResult) {
 	if refused := refuseTestEvent(postback, eventType); refused != nil {
 		return nil, refused
@@ -150,7 +151,7 @@ func newTestDelivery(postback *v1alpha1.Postback, value, eventType string, data 
 	return d, nil
 }
 
-// recordTestEvent emits a Kubernetes Event with the result of the request, after the status has it.
+// recordTestEvent emits a Kubernetes Event with the result of the request, after the status is written.
 func (r *PostbackReconciler) recordTestEvent(s *postbackScope) {
 	if s.testEvent == nil {
 		return

@@ -102,7 +102,7 @@ func checkTestEvent(t *testing.T, b *bench, value, reason string, stored int) {
 	}
 }
 
-// Data of one's own come from an annotation, and go out byte for byte.
+// The data of the annotation go out byte for byte.
 func TestTestEventWithData(t *testing.T) {
 	tests := map[string]struct{ data, reason, says string }{
 		"as given":      {`{"b":1.00,  "a":12345678901234567890}`, v1alpha1.TestEventStoredReason, "is stored"},
@@ -135,7 +135,7 @@ func TestTestEventWithData(t *testing.T) {
 	}
 }
 
-// The same request is answered once, also when the manager dies before it could say so.
+// A request is answered once, even if the manager crashes before it records the answer.
 func TestTestEventIsStoredOnceDespiteACrash(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
@@ -162,7 +162,7 @@ func TestTestEventIsStoredOnceDespiteACrash(t *testing.T) {
 	}
 }
 
-// A value that was there before sends nothing, and says so.
+// An earlier value, set again, sends nothing, and the message says so.
 func TestTestEventOfAnEarlierValueIsNotSentAgain(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
@@ -189,7 +189,7 @@ func TestTestEventOfAnEarlierValueIsNotSentAgain(t *testing.T) {
 	}
 }
 
-// A test event for what is not routed yet waits.
+// A test event waits until the Postback has a route.
 func TestTestEventWaitsForTheRoute(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) {

@@ -28,10 +28,10 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// updateStatus patches the status if the pass concluded another one, and then records the events that go with it.
+// updateStatus patches the status if it changed, and then emits the Kubernetes Events about the change.
 func (r *PostbackReconciler) updateStatus(ctx context.Context, s *postbackScope) error {
 	observePostback(s)
-	// The dispatcher appends its condition to the list. The order alone is no reason to write.
+	// The dispatcher appends its condition to the list. A different order alone is no reason to write.
 	before := s.before.Status.DeepCopy()
 	inOrder(before.Conditions)
 	if equality.Semantic.DeepEqual(*before, s.postback.Status) {
@@ -49,7 +49,7 @@ func (r *PostbackReconciler) updateStatus(ctx context.Context, s *postbackScope)
 	return nil
 }
 
-// recordCertificateWarning emits one event for a client certificate that is expired or not yet valid.
+// recordCertificateWarning emits one Kubernetes Event for a client certificate that is expired or not yet valid.
 func (r *PostbackReconciler) recordCertificateWarning(s *postbackScope) {
 	if s.certificateWarning == "" || s.readiness.state != stateReady {
 		return
@@ -60,7 +60,7 @@ func (r *PostbackReconciler) recordCertificateWarning(s *postbackScope) {
 	}
 }
 
-// observePostback derives the status from the pass.
+// observePostback writes the conclusions of the pass into the status.
 func observePostback(s *postbackScope) {
 	status := &s.postback.Status
 	conditions := conditionSetter{&status.Conditions, s.postback.Generation, s.now}
@@ -80,7 +80,7 @@ func observePostback(s *postbackScope) {
 	observeReady(s, conditions)
 }
 
-// observeTestEvent sets TestEvent if the pass answered a request.
+// observeTestEvent sets the condition TestEvent if the pass answered a request.
 func observeTestEvent(s *postbackScope, conditions conditionSetter) {
 	if t := s.testEvent; t != nil {
 		s.postback.Status.LastHandledSendTest = t.handled
@@ -88,8 +88,8 @@ func observeTestEvent(s *postbackScope, conditions conditionSetter) {
 	}
 }
 
-// observeReady sets Ready, Reconciling and Stalled. After an error, an earlier conclusion about the same generation stays, unless
-// the route is not in force.
+// observeReady sets Ready, Reconciling and Stalled. After an error, an earlier conclusion about the same generation
+// stays, unless the route is not in force.
 func observeReady(s *postbackScope, conditions conditionSetter) {
 	status := &s.postback.Status
 	if s.readiness == nil {
@@ -116,7 +116,7 @@ func (r *PostbackReconciler) observeRoute(ctx context.Context, s *postbackScope)
 	}
 	a := r.Replicas.Acknowledged(client.ObjectKeyFromObject(s.postback), r.published.since(s.postback.UID, s.published.secret.ResourceVersion))
 	if a.Doubted > 0 {
-		s.requeue.in(requeueSoon) // It may have claimed that since Confirm; otherwise it ends, to be restarted.
+		s.requeue.in(requeueSoon) // The claim may be newer than Confirm. Otherwise the replica restarts.
 	}
 	switch {
 	case a.Live == 0:

@@ -36,7 +36,7 @@ import (
 // loadedEverything is higher than any resourceVersion of a test.
 const loadedEverything = "99999999999"
 
-// heartbeat lets a dispatcher replica renew its Lease, with what it has loaded.
+// heartbeat renews the Lease of a dispatcher replica, with the resourceVersion that it has loaded.
 func (b *bench) heartbeat(replica, loaded string) {
 	b.postbacks.Replicas.set(lease(replica, loaded, b.clock.Now()))
 }
@@ -190,7 +190,7 @@ func TestSecretNameTaken(t *testing.T) {
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 }
 
-// Without a key, or with an invalid one, the last good route stays: events are signed with the last good key.
+// Without a valid key, the last good route stays, with the last good key.
 func TestRouteStaysWhenTheKeyIsGone(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostbackSecret("vault", func(s *v1alpha1.PostbackSecret) { s.Spec.Source = v1alpha1.SecretExternal }))
@@ -221,7 +221,7 @@ func TestRouteStaysWhenTheKeyIsGone(t *testing.T) {
 	b.settle("crm")
 	b.checkPostback("crm", stateStalled, v1alpha1.SecretNotReadyReason, "does not begin with whsec_")
 
-	// The emergency stop works all the same.
+	// A change of the state takes effect nevertheless, without the new URL.
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) {
 		p.Spec.State, p.Spec.URL = v1alpha1.PostbackDisabled, "https://other.example.com"
 	})
@@ -322,7 +322,7 @@ func TestRouteIsRepaired(t *testing.T) {
 	if !hasWatchLabel(secret) {
 		t.Error("the labels were not mended")
 	}
-	// One of another type is made anew.
+	// A Secret of another type is replaced.
 	b.must(b.direct.Delete(b.ctx, secret))
 	b.must(b.direct.Create(b.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}))
 	b.settle("crm")

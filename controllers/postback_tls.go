@@ -32,13 +32,13 @@ import (
 )
 
 const (
-	// maxCA bounds the authorities' certificates, in bytes: all public ones are about 200 KiB. maxPair bounds the client
-	// certificate with its chain, and its key. A route has to fit a Secret.
+	// maxCA bounds the certificates of the authorities, in bytes; all public ones are about 200 KiB. maxPair bounds
+	// the client certificate with its chain, and also its key. A route with them has to fit into a Secret.
 	maxCA   = 256 << 10
 	maxPair = 64 << 10
 )
 
-// reconcileTLS resolves the certificates of the handshake.
+// reconcileTLS resolves the certificates of spec.tls.
 func (r *PostbackReconciler) reconcileTLS(ctx context.Context, s *postbackScope) error {
 	spec := s.postback.Spec.TLS
 	if spec == nil {
@@ -97,8 +97,8 @@ func (r *PostbackReconciler) resolveClientCertificate(ctx context.Context, s *po
 	return nil
 }
 
-// warnOfValidity warns of a client certificate outside its validity, and requeues for its next change. The dispatcher still
-// presents the certificate: only the endpoint's clock and policy decide.
+// warnOfValidity sets the warning for a client certificate outside its validity, and requeues for the next change.
+// The dispatcher still presents the certificate, because the endpoint's clock and policy decide.
 func warnOfValidity(s *postbackScope, secret string, leaf *x509.Certificate) {
 	switch {
 	case s.now.Before(leaf.NotBefore):
@@ -133,14 +133,14 @@ func certificatesMistake(text string, longest int) string {
 	switch {
 	case number == 0:
 		return "has no PEM certificate: it must begin with -----BEGIN CERTIFICATE-----"
-	// A block that is cut off, or whose base64 is not right, is passed over when the others are read.
+	// pem.Decode skips a truncated block, or one with invalid base64, without an error.
 	case strings.Count(text, "-----BEGIN ") != number:
 		return "has an incomplete PEM block: replace it"
 	}
 	return ""
 }
 
-// keyPair returns the certificate of a key, or the fault of the key without showing it.
+// keyPair returns the certificate of a private key, or the key's fault without any part of the key.
 func keyPair(certificate, key string) (leaf *x509.Certificate, mistake string) {
 	if len(key) > maxPair {
 		return nil, fmt.Sprintf("is longer than %d bytes: it must be one private key", maxPair)

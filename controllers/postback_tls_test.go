@@ -85,7 +85,7 @@ func TestTLSFromSecrets(t *testing.T) {
 		t.Fatalf("the route has %+v", got)
 	}
 
-	// The certificate expires: a warning, once, and the route stays as it is.
+	// The certificate expires: the manager warns once, and the route stays.
 	b.told()
 	b.clock.Step(31 * time.Minute)
 	b.heartbeat("a", loadedEverything)
@@ -95,7 +95,7 @@ func TestTLSFromSecrets(t *testing.T) {
 	if told := b.told(); len(told) != 1 || !strings.Contains(told[0], v1alpha1.ClientCertificateInvalidReason) {
 		t.Errorf("events %q", told)
 	}
-	// It is renewed, without being unready in between.
+	// The certificate is renewed. The Postback stays ready.
 	b.heartbeat("a", b.routeSecret("crm").ResourceVersion)
 	crt, key = certificate(t, b.clock.Now().Add(-time.Hour), b.clock.Now().Add(30*24*time.Hour))
 	modify(b, &corev1.Secret{}, "client", func(s *corev1.Secret) { s.Data = secretOf("", map[string]string{"tls.crt": crt, "tls.key": key}).Data })

@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// refuse makes writes of one kind on objects of a type fail, as admission or a lack of rights does.
+// refuse makes one kind of write fail for objects of one type, as an admission plugin or a missing right does.
 func refuse[T client.Object](b *bench, verb string) {
 	b.faulty.refuse = func(what string, object client.Object) error {
 		if _, ok := object.(T); !ok || what != verb {
@@ -118,7 +118,7 @@ func TestNotReadyWhileASpoiledRouteCannotBeMended(t *testing.T) {
 	}
 }
 
-// An error before the route is looked at leaves an old verdict, but not without the route.
+// After an error in an early phase, an old conclusion stays only if the route still exists.
 func TestNotReadyWhileALostRouteIsNotReached(t *testing.T) {
 	b := newBench(t)
 	lost := b.routed("crm")
@@ -137,7 +137,7 @@ func TestNotReadyWhileALostRouteIsNotReached(t *testing.T) {
 	b.checkPostback("crm", stateReconciling, v1alpha1.ProgressingReason, "not published")
 }
 
-// The emergency stop does not depend on anything but the route Secret.
+// A change of the state needs nothing but the route Secret.
 func TestStateIsPublishedDespiteAnError(t *testing.T) {
 	for name, arrange := range map[string]func(*bench){
 		"the PostbackSecret cannot be made": func(b *bench) {
@@ -192,7 +192,7 @@ func TestRouteEditedToAHigherGenerationIsMended(t *testing.T) {
 	}
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 
-	// Without a key to sign with, the state at least is taken over.
+	// Without a signing key, the state is still published.
 	edit()
 	b.must(b.direct.Delete(b.ctx, b.secret("crm")))
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.State = v1alpha1.PostbackPaused })
@@ -203,7 +203,7 @@ func TestRouteEditedToAHigherGenerationIsMended(t *testing.T) {
 	}
 }
 
-// A route whose state alone was taken over keeps its old generation, so only a live read tells that a pass is stale.
+// A route in which only the state was updated keeps its old generation. Only a live read shows that a pass is stale.
 func TestStaleCacheDoesNotBringBackAnOldState(t *testing.T) {
 	b := newBench(t)
 	b.routed("crm")
@@ -223,7 +223,7 @@ func TestStaleCacheDoesNotBringBackAnOldState(t *testing.T) {
 	pass()
 }
 
-// The dispatcher tells endpoints apart by the generation at which the URL changed last.
+// The dispatcher distinguishes endpoints by the generation in which the URL last changed.
 func TestRouteKeepsTheGenerationOfItsEndpoint(t *testing.T) {
 	b := newBench(t)
 	b.routed("crm")

@@ -52,7 +52,7 @@ import (
 // +kubebuilder:rbac:groups=postback.dev,resources=postbacksecrets,verbs=delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=delete
 
-// PostbackSecretReconciler makes and rotates the generated keys, and looks whether the external ones are there.
+// PostbackSecretReconciler makes and rotates generated keys, and checks external ones.
 type PostbackSecretReconciler struct {
 	Client client.Client
 	// Live reads from the API server. No decision about a key relies on a cache.
@@ -64,7 +64,7 @@ type PostbackSecretReconciler struct {
 	PollInterval time.Duration
 }
 
-// postbackSecretScope holds what one pass over one PostbackSecret reads and concludes.
+// postbackSecretScope holds the inputs and conclusions of one pass: one reconciliation of one PostbackSecret.
 type postbackSecretScope struct {
 	object *v1alpha1.PostbackSecret
 	// before is the object as it was read.
@@ -75,13 +75,13 @@ type postbackSecretScope struct {
 	readiness *readiness
 	// keys are the present keys of a generated Secret; nil if they are not known.
 	keys *keyDecision
-	// previousSigns says that a Secret which is not written to, external or immutable, has a previous key.
+	// previousSigns says that a previous key signs in a Secret that the operator cannot write: external or immutable.
 	previousSigns bool
-	// adopted says that the core Secret had no owner, as after a restore, and gets this one.
+	// adopted says that the core Secret had no owner, as after a restore, and gets this PostbackSecret as its owner.
 	adopted bool
-	// refused are the requests to rotate a key that is not ours.
+	// refused are the requests to rotate an external key.
 	refused keyring.Requests
-	// gone is set if the object was deleted during the pass.
+	// gone says that the object was deleted during the pass.
 	gone bool
 }
 
@@ -137,7 +137,7 @@ func (r *PostbackSecretReconciler) reconcileGenerated(ctx context.Context, s *po
 		return err
 	}
 	if secret == nil || !equality.Semantic.DeepEqual(secret, desired) {
-		// A write is rare, and must not follow from a cache that lags.
+		// A write is rare, and must not follow from a stale cache.
 		if err := r.refresh(ctx, s); err != nil || s.gone {
 			return err
 		}
@@ -160,14 +160,14 @@ func (r *PostbackSecretReconciler) reconcileGenerated(ctx context.Context, s *po
 	return nil
 }
 
-// reportImmutable reports a Secret that rejects the change of its keys.
+// reportImmutable sets the readiness for an immutable Secret whose keys have to change.
 func (r *PostbackSecretReconciler) reportImmutable(s *postbackSecretScope, secret *corev1.Secret) {
 	s.previousSigns = len(keyring.Read(secret, remembered(s.object), s.now).Previous) > 0
 	s.requeue.in(r.PollInterval)
 	s.readiness = secretImmutable(secret.Name)
 }
 
-// ownSecret returns true if the core Secret belongs to the PostbackSecret, and otherwise sets the readiness of the pass.
+// ownSecret reports whether the core Secret belongs to the PostbackSecret. Otherwise it sets the readiness.
 func (r *PostbackSecretReconciler) ownSecret(ctx context.Context, s *postbackSecretScope, secret *corev1.Secret) (bool, error) {
 	whose, err := ownershipOf(ctx, r.Live, secret, s.object.UID, "PostbackSecret", &v1alpha1.PostbackSecret{})
 	if err != nil {
@@ -191,13 +191,13 @@ func (r *PostbackSecretReconciler) ownSecret(ctx context.Context, s *postbackSec
 	return false, nil
 }
 
-// reportNotOwned reports a Secret of another owner.
+// reportNotOwned sets the readiness for a Secret of another owner.
 func (r *PostbackSecretReconciler) reportNotOwned(s *postbackSecretScope, secret *corev1.Secret) {
 	s.requeue.in(r.PollInterval)
 	s.readiness = secretNotOwned(s.object, secret.Name)
 }
 
-// refresh replaces the cached object by the present one.
+// refresh replaces the cached object by the live one.
 func (r *PostbackSecretReconciler) refresh(ctx context.Context, s *postbackSecretScope) error {
 	object := &v1alpha1.PostbackSecret{}
 	err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.object), object)
@@ -212,7 +212,7 @@ func (r *PostbackSecretReconciler) refresh(ctx context.Context, s *postbackSecre
 	return nil
 }
 
-// desired returns the desired core Secret. Fields of an existing Secret that the operator does not own stay.
+// desired returns the desired core Secret. It keeps the fields of an existing Secret that the operator does not own.
 func (r *PostbackSecretReconciler) desired(s *postbackSecretScope, secret *corev1.Secret, decision keyDecision) (*corev1.Secret, error) {
 	desired := secret.DeepCopy()
 	if desired == nil {
@@ -232,7 +232,8 @@ func (r *PostbackSecretReconciler) desired(s *postbackSecretScope, secret *corev
 	return desired, nil
 }
 
-// write makes the one write of a pass. It carries the resourceVersion of the Secret that the decision read.
+// write makes the one write of a pass. The desired Secret has the resourceVersion of the Secret that the decision
+// read.
 func (r *PostbackSecretReconciler) write(ctx context.Context, s *postbackSecretScope, secret, desired *corev1.Secret, decision keyDecision) error {
 	var err error
 	if secret == nil {
@@ -253,7 +254,7 @@ func (r *PostbackSecretReconciler) write(ctx context.Context, s *postbackSecretS
 	return nil
 }
 
-// logChange writes down, and counts, what became of the keys of a Secret, which is nil if it was not there before.
+// logChange logs and counts the change of a Secret's keys. secret is the Secret before the change, or nil.
 func logChange(ctx context.Context, s *postbackSecretScope, secret, desired *corev1.Secret, decision keyDecision) {
 	keys := decision.keyring
 	log := logf.FromContext(ctx).WithValues("secret", klog.KObj(desired), "version", keys.Version, "previousKeys", len(keys.Previous))

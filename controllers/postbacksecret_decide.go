@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
-// keyChange is why a key is replaced.
+// keyChange is the reason for a new key.
 type keyChange string
 
 const (
@@ -38,7 +38,7 @@ const (
 	keyScheduled keyChange = "scheduled"
 )
 
-// cause is the change as the metric has it, or "" if there is none.
+// cause returns the value of the metric's label "cause", or "" if the key does not change.
 func (c keyChange) cause() string {
 	switch c {
 	case keyFirst:
@@ -58,12 +58,12 @@ func (c keyChange) cause() string {
 type keyDecision struct {
 	keyring keyring.Keyring
 	change  keyChange
-	// nextExpiry is when a previous key ends, nextRotation when the current one does; zero if never.
+	// nextExpiry is the time at which a previous key ends, nextRotation that of the next rotation; zero means never.
 	nextExpiry, nextRotation time.Time
 }
 
-// decideKeys decides the keys of a core Secret, from its PostbackSecret and its present content; it is nil if there is
-// none. newKey is called for a new key only.
+// decideKeys decides the keys of a core Secret from its PostbackSecret and its present content. secret is nil if it
+// does not exist. decideKeys calls newKey only for a new key.
 func decideKeys(object *v1alpha1.PostbackSecret, secret *corev1.Secret, now time.Time, newKey func() string) keyDecision {
 	var (
 		d        keyDecision
@@ -91,8 +91,8 @@ func decideKeys(object *v1alpha1.PostbackSecret, secret *corev1.Secret, now time
 	return d
 }
 
-// whyRotate says why the current key has to be replaced, if it has to. The Secret's own record of the handled tokens
-// decides, because it was written together with the key; the status may lag behind it.
+// whyRotate returns the reason to replace the current key, or keyKept. The handled tokens in the Secret decide,
+// because they are written together with the key; the status may lag behind.
 func whyRotate(k keyring.Keyring, asked keyring.Requests, every time.Duration, now time.Time) keyChange {
 	due := keyring.NextRotation(every, k.RotatedAt, now)
 	switch {
@@ -106,12 +106,12 @@ func whyRotate(k keyring.Keyring, asked keyring.Requests, every time.Duration, n
 	return keyKept
 }
 
-// frozen reports whether the API server would refuse to make desired of a Secret because it is immutable.
+// frozen reports whether the change of a Secret to desired would fail, because the Secret is immutable.
 func frozen(secret, desired *corev1.Secret) bool {
 	return secret != nil && ptr.Deref(secret.Immutable, false) && !equality.Semantic.DeepEqual(secret.Data, desired.Data)
 }
 
-// requested are the requests on a PostbackSecret, by its owner and by Postbacks.
+// requested returns the rotation requests on a PostbackSecret: its own, and those that Postbacks passed on.
 func requested(object *v1alpha1.PostbackSecret) keyring.Requests {
 	return keyring.Requests{
 		Own:    v1alpha1.HandledToken(object.Annotations[v1alpha1.RotateSecretAnnotation]),
@@ -119,12 +119,12 @@ func requested(object *v1alpha1.PostbackSecret) keyring.Requests {
 	}
 }
 
-// handledBefore are the last handled requests, from the status.
+// handledBefore returns the last handled requests in the status.
 func handledBefore(object *v1alpha1.PostbackSecret) keyring.Requests {
 	return keyring.Requests{Own: object.Status.LastHandledRotateSecret, Passed: object.Status.LastHandledRotateSecretFromPostback}
 }
 
-// remembered is the state of the Secret that the status recorded.
+// remembered returns the status's record of the Secret.
 func remembered(object *v1alpha1.PostbackSecret) keyring.Remembered {
 	r := keyring.Remembered{Version: object.Status.Version, Handled: handledBefore(object)}
 	if at := object.Status.LastRotationTime; at != nil {

@@ -51,8 +51,8 @@ func TestSecretNotOwned(t *testing.T) {
 	checkConditions(t, b.postbackSecret("crm").Status.Conditions, stateReady, v1alpha1.KeyAvailableReason, "")
 }
 
-// Where somebody made our Secret immutable, the status says why there is no rotation, and what to do about it.
-// A Postback's own PostbackSecret has its name and source from the Postback, which has to be told of another one.
+// The message of a Postback's own PostbackSecret names the remedy on the Postback, from which its name and source
+// follow.
 func TestOwnPostbackSecretNotOwned(t *testing.T) {
 	b := newBench(t)
 	b.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "crm"}, Data: map[string][]byte{"password": []byte("x")}})
@@ -62,7 +62,7 @@ func TestOwnPostbackSecretNotOwned(t *testing.T) {
 	checkConditions(t, b.postbackSecret("crm").Status.Conditions, stateStalled, v1alpha1.SecretNotOwnedReason, remedy)
 	b.checkPostback("crm", stateStalled, v1alpha1.SecretNotReadyReason, remedy)
 
-	// It helps.
+	// The remedy works.
 	b.create(newPostbackSecret("crm-key", func(s *v1alpha1.PostbackSecret) { s.Spec.SecretName = "crm-signing" }))
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "crm-key"} })
 	b.heartbeat("a", loadedEverything)
@@ -95,7 +95,7 @@ func TestImmutableSecretStallsARotation(t *testing.T) {
 	if result.RequeueAfter != time.Minute {
 		t.Errorf("looks again after %s", result.RequeueAfter)
 	}
-	// Nothing is written, and what signs goes on, also past the overlap.
+	// The manager writes nothing, and the previous key keeps signing, even past the overlap.
 	b.clock.Step(2 * v1alpha1.DefaultOverlap)
 	before := b.faulty.count()
 	b.settle("crm")
@@ -104,7 +104,7 @@ func TestImmutableSecretStallsARotation(t *testing.T) {
 		!meta.IsStatusConditionTrue(status.Conditions, v1alpha1.OverlapCondition) || !slices.Equal(b.route("crm").Keys, keys) {
 		t.Errorf("%d writes, %d keys, status %+v", b.faulty.count()-before, len(b.route("crm").Keys), status)
 	}
-	// The remedy.
+	// The remedy works.
 	b.must(b.direct.Delete(b.ctx, b.secret("crm")))
 	b.settle("crm")
 	checkConditions(t, conditions(), stateReady, v1alpha1.KeyAvailableReason, "")
@@ -130,7 +130,7 @@ func TestTwoSecretsOneTarget(t *testing.T) {
 	if b.secret("shared").ResourceVersion != before.ResourceVersion {
 		t.Error("the two fight over the Secret")
 	}
-	// When the first goes, the second takes over, with a key of its own.
+	// After the first is deleted, the second gets the Secret, with a new key.
 	b.must(b.direct.Delete(b.ctx, b.postbackSecret("one")))
 	b.eventually("the second takes over", func() bool {
 		b.settleSecret("two")
@@ -147,7 +147,7 @@ func TestSecretOfAnEarlierObjectIsWaitedFor(t *testing.T) {
 	gone := newPostbackSecret("crm", nil)
 	b.create(gone)
 	b.settleSecret("crm")
-	// Held back, so that the garbage collector cannot finish.
+	// A finalizer keeps the garbage collector from deleting the Secret.
 	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Finalizers = []string{"postback.dev/test"} })
 	b.must(b.direct.Delete(b.ctx, gone))
 	b.create(newPostbackSecret("crm", nil))

@@ -24,7 +24,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// The functions of this file are all the values that Ready of a PostbackSecret takes, but for refusals of the API server, which
+// The functions of this file return every readiness of a PostbackSecret except refusals of the API server, which
 // readinessOfRefusal quotes. No message repeats a part of a key.
 
 func keyAvailable(secret string) *readiness {
@@ -53,7 +53,7 @@ func secretTerminating(secret string) *readiness {
 	return reconciling(v1alpha1.SecretTerminatingReason, fmt.Sprintf("Secret %q of an earlier PostbackSecret is being deleted; a new one follows.", secret))
 }
 
-// secretNotOwned proposes another name, where the owner of the PostbackSecret, a Postback, can set one.
+// secretNotOwned proposes another name. For a Postback's own PostbackSecret, the remedy is a change of the Postback.
 func secretNotOwned(object *v1alpha1.PostbackSecret, secret string) *readiness {
 	remedy := "If receivers know its key, make a PostbackSecret with source External. Otherwise choose another spec.secretName."
 	if owner := metav1.GetControllerOf(object); owner != nil && owner.Kind == "Postback" {

@@ -34,7 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
-// updateStatus writes the result of a pass, if it differs from the status, and then emits events.
+// updateStatus writes the status if it changed, and then emits Kubernetes Events.
 func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postbackSecretScope) error {
 	observePostbackSecret(s)
 	if equality.Semantic.DeepEqual(s.before.Status, s.object.Status) {
@@ -54,7 +54,7 @@ func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postback
 	return nil
 }
 
-// observePostbackSecret derives the status from the pass.
+// observePostbackSecret writes the conclusions of the pass into the status.
 func observePostbackSecret(s *postbackSecretScope) {
 	status := &s.object.Status
 	setHandled(status, s.refused.Or(handledBefore(s.object)))
@@ -71,8 +71,7 @@ func observePostbackSecret(s *postbackSecretScope) {
 	observeOverlap(s, conditions)
 }
 
-// observeKeys copies the state of the keys of the core Secret into the status. A pass that did not read them changes
-// nothing.
+// observeKeys copies the state of the core Secret's keys into the status, if the pass read them.
 func observeKeys(s *postbackSecretScope) {
 	if s.keys == nil {
 		return

@@ -176,7 +176,7 @@ func TestRotationOnSchedule(t *testing.T) {
 	}
 }
 
-// After an outage there is one rotation, not one for each that was missed.
+// After an outage there is one rotation, not one for each missed time.
 func TestMissedSlotsAreNotReplayed(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(2*time.Hour, time.Hour) }))
@@ -235,7 +235,7 @@ func TestRotateSurvivesLostStatusWrite(t *testing.T) {
 	}
 }
 
-// A cache that lags shows a request that has been handled, or an object that is gone.
+// A stale cache shows an old request as new, or an object that was deleted.
 func TestStaleCacheDoesNotDeleteActiveKey(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(0, 0) }))
@@ -258,7 +258,7 @@ func TestStaleCacheDoesNotDeleteActiveKey(t *testing.T) {
 		t.Errorf("the status went backwards: %+v; looks again after %s", status, result.RequeueAfter)
 	}
 
-	// Deleted and gone, says the API server; there, says the cache.
+	// The cache still has an object that the API server no longer has.
 	b.must(b.direct.Delete(b.ctx, b.postbackSecret("crm")))
 	b.eventually("the Secret is collected", func() bool { return b.secret("crm") == nil })
 	if _, err := b.secrets.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")}); err != nil {
@@ -301,7 +301,7 @@ func TestKeyIsReplacedWhenTheSecretIsDeletedByHand(t *testing.T) {
 		t.Errorf("events %q", told)
 	}
 
-	// The same for a key that was spoiled in place, but the previous ones keep signing.
+	// A key that became invalid in place is replaced too, but the previous ones keep signing.
 	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "b")
 	b.settleSecret("crm")
 	previous := b.keyring("crm").Previous[0]

@@ -29,8 +29,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// postbackChanged lets relevant changes of a Postback through. The condition of the endpoint's health, status.waiting
-// and status.backlog, are the dispatcher's alone, and may come and go often.
+// postbackChanged passes changes of a Postback that concern the manager. Only the dispatcher writes the condition
+// EndpointHealthy, status.waiting and status.backlog, which may change often.
 func postbackChanged() predicate.Predicate {
 	return toLookAt(func(p *v1alpha1.Postback) any {
 		status := p.Status
@@ -43,16 +43,16 @@ func postbackChanged() predicate.Predicate {
 		v1alpha1.RotateSecretAnnotation, v1alpha1.SendTestAnnotation, v1alpha1.RedeliverSinceAnnotation)
 }
 
-// postbackSecretChanged lets the changes of a PostbackSecret through that matter to its own controller.
+// postbackSecretChanged passes changes of a PostbackSecret that concern its own controller.
 func postbackSecretChanged() predicate.Predicate {
 	return toLookAt(func(s *v1alpha1.PostbackSecret) any { return s.Status }, v1alpha1.RotateSecretAnnotation, v1alpha1.PassedRotateSecretAnnotation)
 }
 
-// toLookAt lets a change of the spec, of an action annotation or of the status through, and a deletion.
+// toLookAt passes deletions, and changes of the spec, of the named annotations, or of the status.
 //
-// The status is among them although the controller writes it itself. A pass that begins before the cache shows the
-// write compares with the old status, and may omit a necessary write. The pass that follows the event sees the new
-// status. If nothing differs it writes nothing, and is the last.
+// The controller itself writes the status. A pass over a stale cache compares with the old status, and may omit a
+// necessary write. The event of the newer status triggers another pass, which makes it. A pass that finds no
+// difference writes nothing and is the last.
 func toLookAt[T client.Object](status func(T) any, annotations ...string) predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(T)
@@ -76,7 +76,7 @@ func toLookAt[T client.Object](status func(T) any, annotations ...string) predic
 	}}
 }
 
-// keysChanged passes changes of a PostbackSecret that may change the keys or the status of its Postbacks.
+// keysChanged passes changes of a PostbackSecret that may change the keys or the status of Postbacks that use it.
 func keysChanged() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*v1alpha1.PostbackSecret)
@@ -94,7 +94,7 @@ func keysChanged() predicate.Predicate {
 	}}
 }
 
-// readyCondition returns the Ready condition without the parts that say nothing by themselves.
+// readyCondition returns status, reason and message of the condition Ready, without its times and generation.
 func readyCondition(secret *v1alpha1.PostbackSecret) [3]string {
 	condition := meta.FindStatusCondition(secret.Status.Conditions, v1alpha1.ReadyCondition)
 	if condition == nil {

@@ -22,15 +22,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// publications remembers since which resourceVersion of its Secret each route has held what it holds, not counting keys
-// and values from Secrets. So a rotation does not make a Postback unready for the moment until the dispatcher has
-// loaded the new key. It is in memory only: after a restart, the present resourceVersion has to do.
+// publications records, for each route, the first resourceVersion of its Secret with the present content, apart from
+// keys and values from Secrets. So a Postback stays ready during a rotation, before the dispatcher loads the new key.
+// The record is in memory only: after a restart, the present resourceVersion replaces it.
 type publications struct {
 	mu    sync.Mutex
 	first map[types.UID]string
 }
 
-// note records a resourceVersion, unless an earlier one is known.
+// note records a resourceVersion unless the Postback has a record.
 func (p *publications) note(postback types.UID, resourceVersion string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -42,7 +42,7 @@ func (p *publications) note(postback types.UID, resourceVersion string) {
 	}
 }
 
-// since returns what note has recorded, or fallback.
+// since returns the recorded resourceVersion, or fallback.
 func (p *publications) since(postback types.UID, fallback string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,7 +52,7 @@ func (p *publications) since(postback types.UID, fallback string) string {
 	return fallback
 }
 
-// forget drops the record, before the route changes or is deleted.
+// forget drops the record. Callers call it before they change or delete the route.
 func (p *publications) forget(postback types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -30,16 +30,16 @@ import (
 	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
-// state is one of the states of kstatus (sigs.k8s.io/cli-utils).
+// state is a state that kstatus (sigs.k8s.io/cli-utils) derives from the conditions.
 type state string
 
 const (
 	stateReady       state = "Ready"
-	stateReconciling state = "Reconciling" // for something that is expected to come
-	stateStalled     state = "Stalled"     // until somebody changes something
+	stateReconciling state = "Reconciling" // waits for something that is expected to come
+	stateStalled     state = "Stalled"     // waits until somebody changes something
 )
 
-// readiness is the conclusion of a pass about an object: the value of Ready, and of Reconciling or Stalled.
+// readiness is the conclusion of a pass about an object, from which Ready, Reconciling and Stalled follow.
 type readiness struct {
 	state   state
 	reason  string
@@ -52,7 +52,7 @@ func reconciling(reason, message string) *readiness {
 func stalled(reason, message string) *readiness { return &readiness{stateStalled, reason, message} }
 func ready(reason, message string) *readiness   { return &readiness{stateReady, reason, message} }
 
-// conditionOrder is the order of conditions in a status.
+// conditionOrder is the order of the conditions in a status.
 var conditionOrder = []string{
 	v1alpha1.ReadyCondition, v1alpha1.ReconcilingCondition, v1alpha1.StalledCondition,
 	v1alpha1.OverlapCondition, v1alpha1.EndpointHealthyCondition, v1alpha1.TestEventCondition, v1alpha1.RedeliveryCondition,
@@ -65,7 +65,7 @@ type conditionSetter struct {
 	now        time.Time
 }
 
-// apply sets Ready, and Reconciling or Stalled while they are true.
+// apply sets Ready, sets the one of Reconciling and Stalled that is true, and removes the others.
 func (c conditionSetter) apply(v *readiness) {
 	status := metav1.ConditionFalse
 	if v.state == stateReady {
@@ -86,7 +86,7 @@ func (c conditionSetter) set(conditionType string, status metav1.ConditionStatus
 		Type:               conditionType,
 		Status:             status,
 		ObservedGeneration: c.generation,
-		// The API keeps seconds: memory equals what a read returns.
+		// The API stores whole seconds. Truncation makes the object in memory equal to a later read.
 		LastTransitionTime: metav1.NewTime(c.now.Truncate(time.Second)),
 		Reason:             reason,
 		Message:            message,
@@ -101,25 +101,26 @@ func inOrder(conditions []metav1.Condition) {
 	})
 }
 
-// observed returns true if the Ready condition is about the given generation.
+// observed reports whether the condition Ready is about the given generation.
 func observed(conditions []metav1.Condition, generation int64) bool {
 	condition := meta.FindStatusCondition(conditions, v1alpha1.ReadyCondition)
 	return condition != nil && condition.ObservedGeneration == generation
 }
 
-// lossReasons warrant a Warning event if the object was Ready before.
+// lossReasons are the reasons that cause a Warning event if the object was Ready before.
 var lossReasons = []string{
 	v1alpha1.KeyNotFoundReason, v1alpha1.SecretNotFoundReason, v1alpha1.HeaderSecretNotFoundReason, v1alpha1.AuthSecretNotFoundReason,
 	v1alpha1.TLSSecretNotFoundReason,
 }
 
-// refusalReasons quote the API server.
+// refusalReasons are the reasons whose messages quote the API server.
 var refusalReasons = []string{
 	v1alpha1.PolicyDeniedReason, v1alpha1.QuotaExceededReason, v1alpha1.ForbiddenReason, v1alpha1.InvalidReason, v1alpha1.TooLargeReason,
 }
 
-// readinessOfRefusal returns the readiness after a request that the API server refused for a lasting reason, or nil. It quotes the
-// API server. A missing right is Reconciling, because an API server that has just started reads the roles first.
+// readinessOfRefusal returns the readiness after the API server refused a request for a lasting reason, or nil. Its
+// message quotes the API server. A missing right is Reconciling, because an API server that has just started may not
+// have read the roles.
 func readinessOfRefusal(failures ...error) *readiness {
 	for _, failure := range failures {
 		if failure == nil {
@@ -139,7 +140,7 @@ func readinessOfRefusal(failures ...error) *readiness {
 	return nil
 }
 
-// newFailure returns true for a mistake or a loss that the earlier conditions did not report.
+// newFailure reports whether a readiness is a mistake or loss that the earlier conditions did not report.
 func newFailure(before []metav1.Condition, v *readiness) bool {
 	if v == nil || v.state == stateReady {
 		return false

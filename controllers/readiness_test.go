@@ -24,7 +24,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// TestReadiness lists each conclusion about a Postback and a PostbackSecret, with its state and its reason.
+// TestReadiness covers each readiness of a Postback and a PostbackSecret, with its state and reason.
 func TestReadiness(t *testing.T) {
 	errKey := errors.New(`data key "secret" is empty`)
 	for name, test := range map[string]struct {

@@ -37,7 +37,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// checkTold checks that exactly one event since the last look is a warning with a reason and words.
+// checkTold checks that exactly one Kubernetes Event since the last call is a warning with this reason and these
+// words.
 func (b *bench) checkTold(reason, words string) {
 	b.t.Helper()
 	told := b.told()
@@ -63,11 +64,11 @@ func TestAFullQuotaIsQuoted(t *testing.T) {
 	none := corev1.ResourceList{corev1.ResourceSecrets: resource.MustParse("0")}
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "few"}, Spec: corev1.ResourceQuotaSpec{Hard: none}}
 	b.create(quota)
-	// The admission plugin goes by the status, which the quota controller of a cluster writes.
+	// The quota's admission plugin reads its status, which a cluster's quota controller would write.
 	quota.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
 	b.must(b.direct.Status().Update(b.ctx, quota))
 	b.create(newPostbackSecret("crm", nil))
-	// The admission plugin learns of the quota a moment later.
+	// The admission plugin's cache gets the quota a moment later.
 	b.eventually("the quota is in force", func() bool {
 		probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: b.ns, GenerateName: "probe-"}}
 		err := b.direct.Create(b.ctx, probe, client.DryRunAll)
@@ -131,7 +132,8 @@ func TestADenyingPolicyIsQuoted(t *testing.T) {
 	b.checkPostback("crm", stateStalled, v1alpha1.SecretNotReadyReason, "a Secret needs the label team")
 }
 
-// A right that is missing may come, for an API server that has just started has not read the roles. All else needs a person.
+// A missing right is Reconciling, because an API server that has just started has not read the roles. Every other
+// refusal is Stalled.
 func TestRefusalsAreTold(t *testing.T) {
 	secrets := corev1.Resource("secrets")
 	for reason, tt := range map[string]struct {

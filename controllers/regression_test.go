@@ -32,9 +32,9 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Tests of this file stand for faults of other operators: docs/regressions.md.
+// Each test of this file reproduces a fault of another operator: docs/regressions.md.
 
-// blindClient does not find PostbackSecrets, as a cache that lags.
+// blindClient never finds PostbackSecrets, like a stale cache.
 type blindClient struct {
 	client.Client
 }
@@ -46,7 +46,7 @@ func (c blindClient) Get(ctx context.Context, key client.ObjectKey, into client.
 	return c.Client.Get(ctx, key, into, opts...)
 }
 
-// An object that was made, and that the cache does not show for a long time, is neither made again nor an error.
+// A PostbackSecret that the cache does not show for a long time is neither made twice nor an error.
 func TestCreateThatTheCacheDoesNotShowIsAdopted(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
@@ -54,7 +54,7 @@ func TestCreateThatTheCacheDoesNotShowIsAdopted(t *testing.T) {
 	b.postbacks.Client = blindClient{live}
 	for pass := range 10 {
 		result, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")})
-		// After the first pass, which made it, the event of that would be awaited.
+		// The first pass makes the PostbackSecret, and the watch would show it.
 		if err != nil || pass > 0 && result.RequeueAfter < minRequeue {
 			t.Fatalf("looks again after %s, %v", result.RequeueAfter, err)
 		}
@@ -92,7 +92,7 @@ func TestStaleStatusDoesNotRotateTwice(t *testing.T) {
 	}
 }
 
-// An annotation changes no generation, and is looked at nevertheless.
+// A new annotation does not change the generation, and passes the predicate nevertheless.
 func TestActionAnnotationsAreLookedAt(t *testing.T) {
 	for _, test := range []struct {
 		object     client.Object
@@ -119,7 +119,7 @@ func TestActionAnnotationsAreLookedAt(t *testing.T) {
 	}
 }
 
-// A generation is observed when its conditions say something about it, not when a finalizer was added.
+// A new finalizer alone does not count as an observed generation: the conditions have to describe it.
 func TestFinalizerAloneObservesNothing(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
@@ -142,7 +142,7 @@ func TestFinalizerAloneObservesNothing(t *testing.T) {
 	}
 }
 
-// A time that is past, or far, neither spins nor is forgotten.
+// The requeue for a past or far time is neither too early nor absent.
 func TestWaitsAreBounded(t *testing.T) {
 	now := time.Now()
 	for name, tt := range map[string]struct {

@@ -42,15 +42,15 @@ import (
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=list;watch,namespace=postback-system
 
-// Replicas knows which dispatcher replicas are alive and which routes they have loaded, from their Leases. As a source
-// it wakes the Postbacks that a change concerns.
+// Replicas follows the Leases of the dispatcher replicas: which are alive, and which routes they have loaded. As a
+// source.Source it enqueues the Postbacks that a change concerns.
 //
-// A replica is alive if its Lease was renewed within its duration. The time at which this process sees a change of
-// renewTime counts, so different clocks do no harm. A Lease that is seen for the first time counts as renewed.
+// A replica is alive while its Lease was renewed within the Lease's duration. The age of a renewal counts from the
+// moment this process sees it, so that clocks may differ. A Lease that is seen for the first time counts as renewed.
 type Replicas struct {
 	// Cache holds the Leases of the dispatcher replicas, and the Postbacks.
 	Cache cache.Cache
-	// Version returns the present version of the Secrets of the installation, from a consistent read.
+	// Version reads the present resourceVersion of the installation's Secrets from the API server, consistently.
 	Version func(context.Context) (string, error)
 	Clock   clock.Clock
 
@@ -58,13 +58,13 @@ type Replicas struct {
 	queue  workqueue.TypedRateLimitingInterface[reconcile.Request]
 	known  map[string]*replica
 	synced func() bool
-	// reached is a version that those Secrets have reached for certain.
+	// reached is a resourceVersion that those Secrets are known to have reached.
 	reached string
-	// waiting are the Postbacks that wait for an acknowledgement.
+	// waiting are the Postbacks that some live replica has not loaded.
 	waiting map[types.NamespacedName]struct{}
-	// changed says that the set of live replicas has changed since the Postbacks were woken last.
+	// changed says that the set of live replicas has changed since wakeAll last ran.
 	changed bool
-	// kick makes the loop look.
+	// kick makes run check the Leases again.
 	kick chan struct{}
 }
 
@@ -74,17 +74,18 @@ type replica struct {
 	seen      time.Time
 	loaded    string
 	watched   watched.Namespaces
-	// dead says that the Lease has run out. It stays known, so that seeing it again unchanged does not revive it.
+	// dead says that the Lease has expired. The replica stays in the map, so that a resync of the same Lease does not
+	// revive it.
 	dead bool
 }
 
-// Acknowledgement is how many of the live replicas have loaded a route, and how many claim a version that is not known to
-// exist.
+// Acknowledgement counts the live replicas, those that have loaded a route, and those that claim a resourceVersion
+// beyond the known one.
 type Acknowledgement struct {
 	Live, Loaded, Doubted int
 }
 
-// NewReplicas returns Replicas without any; it is of use once a controller has started it as a source.
+// NewReplicas returns an empty Replicas. A controller has to start it as a source.
 func NewReplicas(c cache.Cache, version func(context.Context) (string, error), clk clock.Clock) *Replicas {
 	return &Replicas{
 		Cache: c, Version: version, Clock: clk, known: map[string]*replica{}, waiting: map[types.NamespacedName]struct{}{},
@@ -92,8 +93,8 @@ func NewReplicas(c cache.Cache, version func(context.Context) (string, error), c
 	}
 }
 
-// Confirm reads the version of the Secrets if a live replica claims a newer one than is known. A claim beyond that version
-// comes from before a restore of etcd, and Acknowledged does not believe it.
+// Confirm reads the resourceVersion of the Secrets if a live replica claims a newer one than is known. A claim beyond
+// the result is from before a restore of etcd, and Acknowledged does not count it.
 func (r *Replicas) Confirm(ctx context.Context) error {
 	if !r.anyBeyond() {
 		return nil
@@ -130,9 +131,9 @@ func isBeyond(claimed, reached string) bool {
 	return err == nil && order > 0
 }
 
-// Acknowledged tells how many live replicas have loaded the route Secret of the given resourceVersion, as of the last
-// Confirm. If that is not all of them, the Postback is woken when one gets further. A change of the set of live replicas
-// wakes every Postback.
+// Acknowledged counts the live replicas that have loaded the route Secret of the given resourceVersion, as of the
+// last Confirm. Until all have, the Postback is enqueued whenever a replica loads more. A change of the set of live
+// replicas enqueues every Postback.
 func (r *Replicas) Acknowledged(postback types.NamespacedName, resourceVersion string) Acknowledgement {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,10 +144,10 @@ func (r *Replicas) Acknowledged(postback types.NamespacedName, resourceVersion s
 		}
 		a.Live++
 		if !replica.watched.Has(postback.Namespace) {
-			continue // It has been started with another value of --watch-namespaces, and does not load the route.
+			continue // Its --watch-namespaces excludes this namespace, so it does not load the route.
 		}
 		if isBeyond(replica.loaded, r.reached) {
-			a.Doubted++ // It has loaded routes of a state that is gone.
+			a.Doubted++ // Its claim is from before a restore of etcd.
 			continue
 		}
 		if order, err := resourceversion.CompareResourceVersion(replica.loaded, resourceVersion); err == nil && order >= 0 {
@@ -161,7 +162,7 @@ func (r *Replicas) Acknowledged(postback types.NamespacedName, resourceVersion s
 	return a
 }
 
-// Forget ends the waiting of a Postback that is gone.
+// Forget removes a deleted Postback from the waiting ones.
 func (r *Replicas) Forget(postback types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -189,21 +190,21 @@ func (r *Replicas) Start(ctx context.Context, queue workqueue.TypedRateLimitingI
 	return nil
 }
 
-// WaitForSync implements source.SyncingSource: no Postback is judged before the Leases that are there have been seen.
+// WaitForSync implements source.SyncingSource. No pass starts before the existing Leases have been read.
 func (r *Replicas) WaitForSync(ctx context.Context) error {
 	r.mu.Lock()
 	synced := r.synced
 	r.mu.Unlock()
 	if !toolscache.WaitForCacheSync(ctx.Done(), synced) {
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil // The manager ends.
+			return nil // The manager is shutting down.
 		}
 		return errors.New("the dispatcher's Leases did not arrive in time")
 	}
 	return nil
 }
 
-// String names the source in logs and errors, which would otherwise read all of its fields while it works.
+// String names the source in logs and errors. The default format would read its fields without the lock.
 func (r *Replicas) String() string { return "dispatcher replicas" }
 
 func (r *Replicas) set(object any) {
@@ -231,8 +232,7 @@ func (r *Replicas) set(object any) {
 	if !next.dead && (known == nil || known.dead) {
 		r.changed = true
 	}
-	// A lower version, after the newest route is deleted, is a change as well: each waiter checks for
-	// itself.
+	// A lower version, after the newest route was deleted, is a change too: each waiting Postback checks for itself.
 	advanced := known == nil || known.loaded != next.loaded || known.watched.String() != next.watched.String()
 	r.known[lease.Name] = next
 	if advanced {
@@ -260,7 +260,7 @@ func (r *Replicas) remove(name string) {
 	}
 }
 
-// wakeWaiting needs the lock.
+// wakeWaiting enqueues the waiting Postbacks. The caller holds the lock.
 func (r *Replicas) wakeWaiting() {
 	for postback := range r.waiting {
 		r.queue.Add(reconcile.Request{NamespacedName: postback})
@@ -268,7 +268,7 @@ func (r *Replicas) wakeWaiting() {
 	clear(r.waiting)
 }
 
-// poke makes the loop look; it never blocks.
+// poke makes run check the Leases again; it never blocks.
 func (r *Replicas) poke() {
 	select {
 	case r.kick <- struct{}{}:
@@ -276,7 +276,7 @@ func (r *Replicas) poke() {
 	}
 }
 
-// run wakes the Postbacks when the set of live replicas has changed, and notices the Leases that run out.
+// run enqueues all Postbacks when the set of live replicas has changed, and detects expired Leases.
 func (r *Replicas) run(ctx context.Context) {
 	for {
 		changed, next := r.expire()
@@ -303,8 +303,8 @@ func (r *Replicas) run(ctx context.Context) {
 	}
 }
 
-// expire drops the replicas whose Lease has run out. It reports whether the set of live replicas has changed since the
-// last call. It also returns the time until the next Lease expires, or 0 without a Lease.
+// expire marks the replicas whose Lease has expired as dead. It reports whether the set of live replicas has changed
+// since the last call. It also returns the time until the next Lease expires, or 0 without a Lease.
 func (r *Replicas) expire() (changed bool, next time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -325,7 +325,7 @@ func (r *Replicas) expire() (changed bool, next time.Duration) {
 	return changed, next
 }
 
-// wakeAll puts every Postback into the queue.
+// wakeAll enqueues every Postback.
 func (r *Replicas) wakeAll(ctx context.Context) {
 	list := &v1alpha1.PostbackList{}
 	if err := r.Cache.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {

@@ -80,7 +80,8 @@ func TestReplicasAcknowledge(t *testing.T) {
 	checkAcknowledged(t, r, "10", Acknowledgement{Live: 4, Loaded: 4})
 }
 
-// A replica that claims more than there is has loaded it before etcd was restored: it has not loaded a route of today.
+// A replica whose claim is beyond the present version loaded it before etcd was restored. It does not count as
+// loaded.
 func TestReplicasFromTheFuture(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	r := newTestReplicas(clock)
@@ -88,10 +89,10 @@ func TestReplicasFromTheFuture(t *testing.T) {
 	r.set(lease("a", "5000", clock.Now()))
 	r.set(lease("b", "11", clock.Now()))
 	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 1, Doubted: 1})
-	// It was restarted.
+	// The replica was restarted.
 	r.set(lease("a", "11", clock.Now().Add(time.Second)))
 	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 2})
-	// It is ahead of what was read last, which is read again.
+	// The replica is ahead of the version that was read, which is read again.
 	r.Version = reached("13")
 	r.set(lease("a", "13", clock.Now().Add(2*time.Second)))
 	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 2})
@@ -103,8 +104,7 @@ func TestReplicasFromTheFuture(t *testing.T) {
 	}
 }
 
-// A replica that was started with other namespaces to watch does not load the route, however high the version is that it
-// has loaded.
+// A replica with another --watch-namespaces does not load the route, however high its claim is.
 func TestReplicasThatWatchOtherNamespaces(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	r := newTestReplicas(clock)
@@ -124,7 +124,8 @@ func TestReplicasThatWatchOtherNamespaces(t *testing.T) {
 	checkAcknowledged(t, r, "10", Acknowledgement{Live: 3, Loaded: 3})
 }
 
-// The library prints its sources, at any time. What it prints holds nothing that changes, and an end in order is no error.
+// The library prints its sources at any time: the text has no changing fields. A shutdown during the sync is no
+// error.
 func TestReplicasAsASource(t *testing.T) {
 	r := newTestReplicas(testingclock.NewFakeClock(time.Now()))
 	if got := fmt.Sprintf("%v", r); got != "dispatcher replicas" {
@@ -152,7 +153,7 @@ func TestReplicasLive(t *testing.T) {
 		}
 	}
 	expire(false, 0)
-	// The clock of the replica's node is an hour ahead, that of the other an hour behind: no matter.
+	// The replicas' clocks are an hour ahead and an hour behind, which must not matter.
 	ahead, behind := clock.Now().Add(time.Hour), clock.Now().Add(-time.Hour)
 	r.set(lease("a", "1", ahead))
 	r.set(lease("b", "1", behind))

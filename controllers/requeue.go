@@ -28,11 +28,12 @@ import (
 )
 
 const (
-	// maxRequeue bounds the pause between two passes over an object: a clock that jumps delays a rotation no longer.
+	// maxRequeue bounds the time between two passes over an object, so that a jump of the clock delays a rotation no
+	// longer.
 	maxRequeue = time.Hour
-	// minRequeue prevents a loop around a due time that is just ahead, or rounded.
+	// minRequeue prevents a busy loop before a time that is almost due, or rounded.
 	minRequeue = time.Second
-	// requeueSoon is for a state that changes soon. As a rule an event of the watch comes first.
+	// requeueSoon is for a state that changes soon, usually with a watch event before the requeue.
 	requeueSoon = 2 * time.Second
 	// requeueTerminating is for objects in a namespace that is being deleted.
 	requeueTerminating = 30 * time.Second
@@ -44,7 +45,7 @@ type requeue struct {
 	after time.Duration
 }
 
-// in requeues after a pause, which is brought within minRequeue and maxRequeue.
+// in requeues after a time, clamped to minRequeue and maxRequeue.
 func (q *requeue) in(after time.Duration) {
 	after = min(max(after, minRequeue), maxRequeue)
 	if q.after == 0 || after < q.after {
@@ -61,8 +62,8 @@ func (q *requeue) at(at time.Time) {
 
 func (q *requeue) result() ctrl.Result { return ctrl.Result{RequeueAfter: q.after} }
 
-// finish turns the failures of a pass into a result. A conflict with another writer is no error, because the next pass reads that
-// write. Neither is a namespace that is being deleted.
+// finish turns the failures of a pass into a result. A conflict with another writer is no error, because the next
+// pass reads that write. A namespace that is being deleted is no error either.
 func finish(ctx context.Context, q requeue, failures ...error) (ctrl.Result, error) {
 	err := errors.Join(failures...)
 	for _, failure := range failures {

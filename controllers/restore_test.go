@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
-// restored makes of an object what Velero creates: without UID, owner references, finalizers and status.
+// restored returns an object as Velero creates it: without UID, owner references, finalizers and status.
 func restored[T client.Object](b *bench, object T, name string) T {
 	b.t.Helper()
 	b.must(b.direct.Get(b.ctx, b.key(name), object))
@@ -86,7 +86,7 @@ func TestRestoreKeepsTheKey(t *testing.T) {
 	}
 }
 
-// A Secret without the operator's labels, version and a valid key belongs to somebody else.
+// A Secret is adopted only with the operator's labels, a version and a valid key.
 func TestOnlyAWholeSecretOfOursIsAdopted(t *testing.T) {
 	for what, spoil := range map[string]func(*corev1.Secret){
 		"no labels":  func(s *corev1.Secret) { s.Labels = nil },
@@ -113,7 +113,7 @@ func TestOnlyAWholeSecretOfOursIsAdopted(t *testing.T) {
 	}
 }
 
-// Every key that receivers know and that is lost is worth a warning, however it was lost.
+// Every loss of a key that receivers know causes a warning.
 func TestEveryReplacedKeyWarns(t *testing.T) {
 	replaced := func(events []string) bool {
 		return slices.ContainsFunc(events, func(e string) bool { return strings.HasPrefix(e, "Warning KeyReplaced") })

@@ -27,8 +27,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
-// A PostbackSecret that is kept in Git, with a value of its own for the annotation, is not rotated again when it is
-// applied again after a Postback has asked.
+// A PostbackSecret in Git has its own value of the annotation. Applying it after a Postback's request does not rotate
+// the key again.
 func TestRotationPassedOnToAPostbackSecretInGit(t *testing.T) {
 	b := newBench(t)
 	apply := func() {
@@ -113,7 +113,7 @@ func TestRotationOfAnExternalKeyByAPostbackIsRefused(t *testing.T) {
 	}
 }
 
-// An object's annotations are bounded, and a Postback's may take all of that.
+// The annotations of an object are limited in size, and the value on a Postback may use all of it.
 func TestHugeTokenIsPassedOn(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
@@ -131,7 +131,7 @@ func TestHugeTokenIsPassedOn(t *testing.T) {
 	if handled := b.postback("crm").Status.LastHandledRotateSecret; handled != v1alpha1.HandledToken(token) {
 		t.Errorf("handled %q", handled)
 	}
-	// The first key answers it, too.
+	// The first key of a new PostbackSecret answers the request, too.
 	b.must(b.direct.Delete(b.ctx, b.postbackSecret("crm")))
 	b.eventually("the PostbackSecret and its Secret are gone", func() bool {
 		return b.gone(&v1alpha1.PostbackSecret{}, "crm") && b.secret("crm") == nil

@@ -26,7 +26,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// getSecret reads a Secret from the API server, because the caches hold only metadata. It returns nil if there is none.
+// getSecret reads a Secret from the API server, because the caches hold only metadata. It returns nil if it does not
+// exist.
 func getSecret(ctx context.Context, reader client.Reader, key types.NamespacedName) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
 	err := reader.Get(ctx, key, secret)

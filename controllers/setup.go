@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package controllers turns Postbacks and PostbackSecrets into signing keys and routes, from which the dispatcher works.
+// Package controllers turns Postbacks and PostbackSecrets into signing keys and routes for the dispatcher.
 package controllers
 
 import (
@@ -49,29 +49,29 @@ const (
 	DefaultPollInterval = time.Minute
 	// recorderName is the reporting controller of the events.
 	recorderName = "postback-manager"
-	// concurrency is the number of objects of a kind that are reconciled at a time.
+	// concurrency is the number of objects of one kind that are reconciled at a time.
 	concurrency = 4
-	// passTimeout bounds one pass over one object.
+	// passTimeout bounds one pass: one reconciliation of one object.
 	passTimeout = time.Minute
-	// firstRetry and lastRetry bound how long a pass that failed waits for the next one. The wait doubles each time; at
-	// most lastRetry after an outage of the API server, every object has been reconciled.
+	// firstRetry and lastRetry bound the wait after a failed pass, which doubles each time. Every object is therefore
+	// reconciled at most lastRetry after an outage of the API server.
 	firstRetry = 5 * time.Millisecond
 	lastRetry  = 30 * time.Second
 )
 
-// Options say how the controllers work.
+// Options configure the controllers.
 type Options struct {
 	// Namespace of the installation, which holds the routes and the dispatcher's Leases.
 	Namespace string
-	// Watched are the namespaces whose objects are worked on.
+	// Watched are the namespaces whose objects are reconciled.
 	Watched watched.Namespaces
 	Policy  Policy
 	// PollInterval is the interval of reads of a Secret whose changes are not watched.
 	PollInterval time.Duration
-	// Version returns the present version of the Secrets of Namespace, from a consistent read.
+	// Version reads the present resourceVersion of the Secrets of Namespace from the API server, consistently.
 	Version func(context.Context) (string, error)
 	Clock   clock.Clock
-	// Metrics, if it is there, gets the gauges of Postbacks and PostbackSecrets.
+	// Metrics, if set, gets the gauges of Postbacks and PostbackSecrets.
 	Metrics prometheus.Registerer
 }
 
@@ -92,7 +92,7 @@ func CacheOptions(namespace string, namespaces watched.Namespaces) cache.Options
 				Label:      labels.SelectorFromSet(labels.Set{route.ReplicaLabel: "true"}),
 			},
 		},
-		// A read that would start to cache something by accident fails instead.
+		// A read that would start a new informer by accident fails instead.
 		ReaderFailOnMissingInformer: true,
 	}
 }
@@ -115,7 +115,7 @@ func ClientOptions() client.Options {
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
 // +kubebuilder:rbac:groups="",resources=events,verbs=create,namespace=postback-system
 
-// Setup adds the controllers to a manager, which was made with CacheOptions and ClientOptions.
+// Setup adds the controllers to a manager that was made with CacheOptions and ClientOptions.
 func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 	switch {
 	case o.Namespace == "":

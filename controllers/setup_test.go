@@ -23,7 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// After an outage of the API server nothing waits for minutes.
+// After an outage of the API server, no object waits longer than lastRetry.
 func TestBackOffIsBounded(t *testing.T) {
 	limiter, request := controllerOptions().RateLimiter, reconcile.Request{}
 	if limiter == nil {

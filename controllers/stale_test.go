@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/keyring"
 )
 
-// staleReader answers a Get of an object's kind with that object, as a cache that lags does.
+// staleReader answers Get for objects of one kind with an old object, like a stale cache.
 type staleReader[T copied[T]] struct {
 	client.Client
 	object T
@@ -81,13 +81,13 @@ func TestStaleCacheDoesNotBringBackAnOldRoute(t *testing.T) {
 	if got := b.postback("crm").Status; !equality.Semantic.DeepEqual(got, want) {
 		t.Errorf("the status went backwards: %+v", got)
 	}
-	// The same while the keys cannot be read.
+	// The same holds while the keys cannot be read.
 	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Data = nil })
 	pass()
 }
 
-// A pass over an old status writes nothing where it ought to. The event of the newer status brings the pass that does,
-// and the event of what that one writes brings the last.
+// A pass over an old status omits a write. The event of the newer status triggers a pass that makes it, and the event
+// of that write triggers the last pass.
 func TestStaleStatusOfAPostbackIsLookedAtAgain(t *testing.T) {
 	b := newBench(t)
 	request := ctrl.Request{NamespacedName: b.key("crm")}
@@ -148,7 +148,7 @@ func TestStaleStatusOfAPostbackSecretIsLookedAtAgain(t *testing.T) {
 	checkConditions(t, b.postbackSecret("vault").Status.Conditions, stateReady, v1alpha1.KeyAvailableReason, "")
 }
 
-// Labels, the finalizer and the like are no reason to look.
+// Changes of labels and finalizers do not pass the predicate.
 func TestOtherChangesAreNotLookedAt(t *testing.T) {
 	before := newPostback("crm", nil)
 	after := newPostback("crm", func(p *v1alpha1.Postback) {
@@ -160,7 +160,7 @@ func TestOtherChangesAreNotLookedAt(t *testing.T) {
 	}
 }
 
-// Where the route cannot be stored, the status says that work is going on, and not that all is well.
+// While the route cannot be stored, the Postback is Reconciling, not Ready.
 func TestStatusWhileTheRouteCannotBeStored(t *testing.T) {
 	b := newBench(t)
 	b.postbacks.Namespace = "does-not-exist"
@@ -184,13 +184,13 @@ func TestStatusWhileTheRouteCannotBeStored(t *testing.T) {
 	if ready := conditionMistake(postback.Status.Conditions, stateReady, v1alpha1.RoutedReason, ""); ready == "" {
 		t.Error("it is Ready without a route")
 	}
-	// A new generation is not judged by the old one's conditions.
+	// The conditions of an old generation say nothing about a new one.
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.DisplayName = "CRM" })
 	_, _ = b.postbacks.Reconcile(b.ctx, request)
 	b.checkPostback("crm", stateReconciling, v1alpha1.ProgressingReason, "tries again")
 }
 
-// A namespace that is being deleted is no reason for errors, and nothing new is made in it.
+// In a namespace that is being deleted, the manager makes nothing new and reports no errors.
 func TestNamespaceThatIsBeingDeleted(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))

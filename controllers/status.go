@@ -24,9 +24,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// patchStatus writes the status of after. If the object has changed since before was read, the write fails with a
-// conflict. An old pass therefore never overwrites a newer one. It reports false without an error if the object is
-// gone.
+// patchStatus writes the status of after. The write fails with a conflict if the object has changed since before was
+// read, so that an old pass never overwrites a newer one. It returns false and no error if the object does not exist.
 func patchStatus(ctx context.Context, c client.Client, before, after client.Object) (written bool, err error) {
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := c.Status().Patch(ctx, after, patch); err != nil {

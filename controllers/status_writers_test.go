@@ -34,7 +34,7 @@ import (
 
 const dispatcherFieldOwner = "postback-dispatcher"
 
-// tellHealth writes the condition of the endpoint's health as the dispatcher does, by server-side apply.
+// tellHealth writes the condition EndpointHealthy as the dispatcher does, by server-side apply.
 func (b *bench) tellHealth(name string, status metav1.ConditionStatus, message string) {
 	b.t.Helper()
 	b.must(b.direct.Status().Apply(b.ctx, client.ApplyConfigurationFromUnstructured(&unstructured.Unstructured{Object: map[string]any{
@@ -56,11 +56,11 @@ func (b *bench) health(name string) metav1.Condition {
 	return *condition
 }
 
-// Manager and dispatcher write to one list of conditions. Neither ever loses what the other wrote.
+// The manager and the dispatcher write one list of conditions. Neither loses a condition of the other.
 func TestTwoWritersOfOneStatus(t *testing.T) {
 	b := newBench(t)
 	b.routed("crm")
-	// The dispatcher writes between the manager's read and its write, each time with something new.
+	// The dispatcher writes a new condition between each read and write of the manager.
 	told := 0
 	for round := range 10 {
 		generation := b.postback("crm").Generation
@@ -89,7 +89,7 @@ func TestTwoWritersOfOneStatus(t *testing.T) {
 		}
 	}
 	b.faulty.refuse = nil
-	// The dispatcher's writes alone lead to none of the manager's.
+	// A write of the dispatcher alone causes no write of the manager.
 	before := b.faulty.count()
 	for round := range 10 {
 		b.tellHealth("crm", metav1.ConditionTrue, fmt.Sprintf("success %d", round))
@@ -105,7 +105,7 @@ func TestTwoWritersOfOneStatus(t *testing.T) {
 	b.checkOwners("crm")
 }
 
-// checkOwners looks at who owns what in the list of conditions.
+// checkOwners checks the field managers in the list of conditions.
 func (b *bench) checkOwners(name string) {
 	b.t.Helper()
 	for _, entry := range b.postback(name).ManagedFields {
@@ -141,7 +141,7 @@ func TestHealthBeforeTheFirstStatus(t *testing.T) {
 	}
 }
 
-// The dispatcher's condition may come and go often, and is nothing that the manager has to look at.
+// A change of the dispatcher's condition alone does not pass the manager's predicate.
 func TestHealthAloneIsNotLookedAt(t *testing.T) {
 	before := newPostback("crm", nil)
 	before.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ReadyCondition, Status: metav1.ConditionTrue}}

@@ -43,7 +43,7 @@ func TestReadyFollowsTheDispatcher(t *testing.T) {
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 
-	// A second replica joins, behind.
+	// A second replica joins, and has loaded nothing.
 	b.heartbeat("b", "")
 	b.settle("crm")
 	b.checkPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
@@ -51,7 +51,7 @@ func TestReadyFollowsTheDispatcher(t *testing.T) {
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 
-	// New keys do not make it unready, a new generation does.
+	// New keys do not make the Postback unready; a new generation does.
 	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "x")
 	old := version()
 	b.settle("crm")
@@ -66,7 +66,7 @@ func TestReadyFollowsTheDispatcher(t *testing.T) {
 	b.settle("crm")
 	b.checkPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
 
-	// The second one dies: its Lease runs out.
+	// The second replica dies: its Lease expires.
 	b.clock.Step(10 * time.Second)
 	b.heartbeat("a", version())
 	b.clock.Step(6 * time.Second)

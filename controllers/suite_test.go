@@ -70,7 +70,7 @@ func TestMain(m *testing.M) {
 	os.Exit(result)
 }
 
-// bench steps the reconcilers by hand, with a clock of its own and writes that can fail.
+// bench runs the reconcilers pass by pass, with a fake clock and writes that can fail.
 type bench struct {
 	t       *testing.T
 	ctx     context.Context
@@ -93,7 +93,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b := &bench{
 		t: t, ctx: t.Context(), direct: direct, faulty: &faultyWrites{},
-		// The API server's own clock makes creation times, so this one begins with it.
+		// The API server sets creation times by the real clock, so the fake clock starts at the same time.
 		clock:  testingclock.NewFakeClock(time.Now()),
 		events: events.NewFakeRecorder(1000),
 	}
@@ -102,7 +102,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// restart replaces the reconcilers, as a restart of the manager does: what they hold in memory is lost.
+// restart replaces the reconcilers, like a restart of the manager: their memory is lost.
 func (b *bench) restart() {
 	writer := client.WithFieldOwner(b.faulty.wrap(b.direct), v1alpha1.ManagerFieldOwner)
 	b.secrets = &PostbackSecretReconciler{
@@ -115,7 +115,7 @@ func (b *bench) restart() {
 	}
 }
 
-// reached returns a version that a read of the API server gives.
+// reached returns a Replicas.Version function with a fixed result.
 func reached(version string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) { return version, nil }
 }
@@ -170,7 +170,7 @@ func annotate(b *bench, object client.Object, name, annotation, value string) {
 }
 
 // settle runs both reconcilers on the objects of a name until a round makes no write. It returns the results of the
-// last round: the PostbackSecret's and the Postback's.
+// last round.
 func (b *bench) settle(name string) (secret, postback ctrl.Result) {
 	b.t.Helper()
 	for range 20 {
@@ -212,7 +212,7 @@ func (b *bench) postback(name string) *v1alpha1.Postback {
 	return object
 }
 
-// secret returns a core Secret, or nil.
+// secret returns a core Secret, or nil if it does not exist.
 func (b *bench) secret(name string) *corev1.Secret {
 	b.t.Helper()
 	secret, err := getSecret(b.ctx, b.direct, b.key(name))
@@ -229,7 +229,7 @@ func (b *bench) keyring(name string) keyring.Keyring {
 	return keyring.Read(secret, keyring.Remembered{}, b.clock.Now())
 }
 
-// route returns the route of a Postback, or nil.
+// route returns the route of a Postback, or nil if it has none.
 func (b *bench) route(name string) *route.Route {
 	b.t.Helper()
 	secret, err := getSecret(b.ctx, b.direct, b.postbacks.routeKey(b.postback(name)))
@@ -242,7 +242,7 @@ func (b *bench) route(name string) *route.Route {
 	return r
 }
 
-// told returns the events since the last call.
+// told returns the Kubernetes Events since the last call.
 func (b *bench) told() []string {
 	var all []string
 	for {
@@ -274,19 +274,19 @@ func newPostbackSecret(name string, change func(*v1alpha1.PostbackSecret)) *v1al
 	return s
 }
 
-// errFault is what a write that is made to fail returns.
+// errFault is the error of an injected fault.
 var errFault = errors.New("made to fail")
 
-// faultyWrites counts the writes of the reconcilers and can make one fail, before or after it takes effect.
+// faultyWrites counts the writes of the reconcilers, and can make one fail before or after it takes effect.
 type faultyWrites struct {
 	mu     sync.Mutex
 	writes int
-	// failAt is the number of the write that fails, counted from 1; 0: none.
+	// failAt is the number of the write that fails, from 1; 0 means none.
 	failAt int
 	// after makes the write take effect before it fails.
 	after bool
 	kinds []string
-	// refuse, if it is set, says why a write does not take effect, or returns nil.
+	// refuse, if set, returns the error of a write that is refused, or nil.
 	refuse func(what string, object client.Object) error
 }
 
@@ -363,7 +363,7 @@ func (b *bench) gone(object client.Object, name string) bool {
 	return err != nil
 }
 
-// eventually waits for what the control plane does by itself.
+// eventually waits for an effect of the control plane itself.
 func (b *bench) eventually(what string, condition func() bool) {
 	b.t.Helper()
 	err := wait.PollUntilContextTimeout(b.ctx, 50*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {

@@ -40,7 +40,7 @@ func TestManagerLeavesRoutesOfOtherNamespacesAlone(t *testing.T) {
 	foreign, err := other.ToSecret(l.install)
 	l.must(err)
 	l.must(l.direct.Create(l.ctx, foreign))
-	// The manager handles the next object.
+	// The manager also handles the next object.
 	own := l.route("crm")
 	own.UID = "3f2a4b4e-0000-4000-8000-000000000002"
 	orphan, err := own.ToSecret(l.install)

@@ -16,22 +16,23 @@ limitations under the License.
 
 package v1alpha1
 
-// Names of objects in the namespace of the installation, by which the parts find each other.
+// Names of objects in the namespace of the installation. The manager, the dispatcher and the clients use the same
+// names.
 const (
-	// IngestServiceName is the Service in front of the dispatcher's ingest, whose DNS names are in its certificate.
+	// IngestServiceName is the Service of the dispatcher's ingest. The certificate of ingest has its DNS names.
 	IngestServiceName = "postback-ingest"
-	// IngestPortName is that of the Service's port, and of the dispatcher's container port.
+	// IngestPortName is the name of that Service's port, and of the dispatcher's container port.
 	IngestPortName = "ingest"
 	// IngestCertificateName is the Secret of type kubernetes.io/tls with the certificate of ingest.
 	IngestCertificateName = "postback-ingest-tls"
-	// IngestCAName is the Secret of type kubernetes.io/tls with the CA of a self-managed certificate, and the ConfigMap with
-	// the CAs that producers have to trust.
+	// IngestCAName is the Secret of type kubernetes.io/tls with the CA of a self-managed certificate. The ConfigMap
+	// with the CAs that producers have to trust has the same name.
 	IngestCAName = "postback-ingest-ca"
 	// CABundleKey is the data key of the CAs to trust, in PEM, in these Secrets and in the ConfigMap.
 	CABundleKey = "ca.crt"
-	// IntakeLeaseName is the Lease by which clients learn the intake of the dispatcher, from IntakeAnnotation. It exists
+	// IntakeLeaseName is the Lease whose IntakeAnnotation tells clients the dispatcher's --intake. It exists only
 	// with the JetStream intake.
 	IntakeLeaseName = "postback-intake"
-	// RetriesLeaseName is the Lease by which the dispatcher replica that owns the retries is elected.
+	// RetriesLeaseName is the Lease that elects the dispatcher replica that owns the retries.
 	RetriesLeaseName = "postback-dispatcher-retries"
 )

@@ -38,7 +38,7 @@ func kubectl(t *testing.T, args ...string) string {
 func rows(table string) [][]string {
 	var rows [][]string
 	for line := range strings.Lines(table) {
-		// Columns are at least three spaces apart, and a header may hold one.
+		// Columns are at least three spaces apart, and the text of a header may contain one space.
 		var columns []string
 		for _, column := range strings.Split(line, "   ") {
 			if column = strings.TrimSpace(column); column != "" {
@@ -106,7 +106,7 @@ func TestShortNamesAndCategory(t *testing.T) {
 			t.Errorf("kubectl get %s: %q, want %q", short, got, want)
 		}
 	}
-	// A category must not be named as a kind is: kubectl would take it for the category, and delete too much.
+	// A category must not have the name of a kind: kubectl would expand it, and delete objects of other kinds too.
 	for category, want := range map[string][]string{
 		"postbacks":    {"postback.postback.dev/crm"},
 		"postback-all": {"postback.postback.dev/crm", "postbacksecret.postback.dev/signing", "postbackdelivery.postback.dev/delivery"},

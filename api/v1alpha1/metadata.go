@@ -28,12 +28,12 @@ const (
 	// RotateSecretAnnotation, on a PostbackSecret or a Postback, asks for a new signing key.
 	RotateSecretAnnotation = "postback.dev/rotate-secret"
 	// PassedRotateSecretAnnotation, on a PostbackSecret, asks for a new signing key in the name of a Postback. The
-	// operator sets it when RotateSecretAnnotation on a Postback gets a new value, and leaves that of the PostbackSecret
-	// to its owner.
+	// operator sets it when RotateSecretAnnotation on a Postback gets a new value. RotateSecretAnnotation on the
+	// PostbackSecret remains for users.
 	PassedRotateSecretAnnotation = "postback.dev/rotate-secret-from-postback"
 	// SendTestAnnotation, on a Postback, asks for a test event. Its value is an event type, optionally followed by a
-	// slash and a token: "lead.created/2". Each value makes one request as long as its
-	// PostbackDelivery exists, also if another value came between.
+	// slash and a token: "lead.created/2". An earlier value, set again, makes no second request while its
+	// PostbackDelivery exists.
 	SendTestAnnotation = "postback.dev/send-test"
 	// SendTestDataAnnotation, on a Postback, contains the data of test events, a JSON object, instead of the sample. It
 	// makes no request by itself.
@@ -50,8 +50,8 @@ const (
 	// DeferredAnnotation, on a PostbackDelivery, says that its first attempt is left to the elected dispatcher
 	// replica. Its value is "true", or the state of a Postback that was Paused or Disabled.
 	DeferredAnnotation = "postback.dev/deferred"
-	// IntakeAnnotation, on the Lease IntakeLeaseName, holds the dispatcher's --intake, such as IntakeJetStream. If ingest is exposed
-	// to the outside, an administrator can put its base URL into IngestURLAnnotation.
+	// IntakeAnnotation, on the Lease IntakeLeaseName, holds the dispatcher's --intake, such as IntakeJetStream. An
+	// administrator can add IngestURLAnnotation, the base URL of an ingest that is exposed outside the cluster.
 	IntakeAnnotation    = "postback.dev/intake"
 	IngestURLAnnotation = "postback.dev/ingest-url"
 	// IntakeJetStream keeps deliveries that succeed on the first attempt in the delivery log, and the others as
@@ -65,8 +65,8 @@ const (
 	TraceparentAnnotation = "postback.dev/traceparent"
 )
 
-// RequestAnnotations request an action, or contain data of such a request. A manifest for Git or for another cluster must not
-// have them: applied there, they request it again.
+// RequestAnnotations request an action, or contain data of such a request. A manifest for Git or another cluster must
+// not have them, because applying it would request the action again.
 var RequestAnnotations = []string{
 	RotateSecretAnnotation, PassedRotateSecretAnnotation, SendTestAnnotation, SendTestDataAnnotation,
 	RedeliverAnnotation, RedeliverSinceAnnotation, PassedRedeliverAnnotation,
@@ -77,8 +77,8 @@ const (
 	PostbackLabel = "postback.dev/postback"
 	// EventTypeLabel, on a PostbackDelivery, holds the type of its event.
 	EventTypeLabel = "postback.dev/event-type"
-	// RestoredLabel, with the value "true", on a PostbackDelivery says that it came without an owner, as from a backup, and was
-	// adopted by the Postback of its name.
+	// RestoredLabel, with the value "true", marks a PostbackDelivery that was restored from a backup without an
+	// owner, and that the Postback of its name adopted.
 	RestoredLabel = "postback.dev/restored"
 	// WatchLabel, with the value "true", on a Secret lets the manager see a change of it at once. The manager puts it
 	// on the Secrets that it makes. On other Secrets it is optional: without it the manager sees a change at its next
@@ -104,16 +104,17 @@ const (
 	PluginFieldOwner = "kubectl-postback"
 )
 
-// SigningKeyName is the data key, in a core Secret that a PostbackSecret names, of the current signing key.
+// SigningKeyName is the data key of the current signing key in the core Secret of a PostbackSecret.
 const SigningKeyName = "secret"
 
-// MaxRedeliverSince bounds how far back RedeliverSinceAnnotation may reach: spec.history.ttl keeps nothing for longer.
+// MaxRedeliverSince is the longest time before now that RedeliverSinceAnnotation accepts. It equals the maximum of
+// spec.history.ttl.
 const MaxRedeliverSince = 8760 * time.Hour
 
 const maxTokenLength = 256
 
-// HandledToken returns what a status records for an annotation's value once it is handled: the value itself, or, if it
-// is longer than 256 bytes, its SHA-256 in hexadecimal.
+// HandledToken returns the text by which a status records that an annotation's value is handled. It is the value
+// itself, or the SHA-256 in hexadecimal of a value longer than 256 bytes.
 func HandledToken(value string) string {
 	if len(value) <= maxTokenLength {
 		return value

@@ -26,7 +26,7 @@ func (s *PostbackSpec) GetFormat() PayloadFormat {
 	return s.Format
 }
 
-// GetMaxConcurrent returns the number of requests in flight at a time that is asked for; 0 means none in particular.
+// GetMaxConcurrent returns the bound of requests in flight at a time; 0 means that spec.limits sets none.
 func (s *PostbackSpec) GetMaxConcurrent() int32 {
 	if s.Limits == nil || s.Limits.MaxConcurrent == nil {
 		return 0
@@ -75,7 +75,7 @@ func (s *PostbackSpec) GetSignatures() []SignatureScheme {
 	return s.Signatures
 }
 
-// GetTimeout returns the bound of one attempt.
+// GetTimeout returns the longest duration of one attempt.
 func (s *PostbackSpec) GetTimeout() time.Duration {
 	if s.Timeout == nil {
 		return DefaultTimeout

@@ -82,7 +82,8 @@ type Header struct {
 	ValueFrom *HeaderSource `json:"valueFrom,omitempty"`
 }
 
-// TLS has the certificates by which the endpoint and the dispatcher identify themselves. The endpoint's certificate is always verified.
+// TLS has the certificates by which the endpoint and the dispatcher identify themselves. The dispatcher always
+// verifies the endpoint's certificate.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.caSecretRef) || has(self.clientCertificateSecretRef)",message="must have at least one of caSecretRef and clientCertificateSecretRef"
 type TLS struct {

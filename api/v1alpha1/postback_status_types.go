@@ -152,12 +152,12 @@ const (
 	ReconcilingCondition = "Reconciling"
 	// StalledCondition is True when nothing more happens until somebody changes the object or what it refers to.
 	StalledCondition = "Stalled"
-	// TestEventCondition tells what became of the newest value of the send-test annotation.
+	// TestEventCondition reports the result of the newest value of the send-test annotation.
 	TestEventCondition = "TestEvent"
-	// EndpointHealthyCondition is False while deliveries to the endpoint are delayed or fail one after the other. It is
-	// absent until there was trouble. The dispatcher replica that owns the retries sets it.
+	// EndpointHealthyCondition is False while deliveries to the endpoint are delayed or fail one after the other. It
+	// is absent until the first failure. The dispatcher replica that owns the retries sets it.
 	EndpointHealthyCondition = "EndpointHealthy"
-	// RedeliveryCondition tells how far the newest value of the redeliver-since annotation has come.
+	// RedeliveryCondition reports the progress of the newest value of the redeliver-since annotation.
 	RedeliveryCondition = "Redelivery"
 )
 
@@ -169,7 +169,7 @@ const (
 	NoDispatcherReason         = "NoDispatcher"
 	SecretNotFoundReason       = "SecretNotFound"
 	SecretNotReadyReason       = "SecretNotReady"
-	// The following say that the API server refuses what the operator has to write, and why.
+	// The reasons from PolicyDenied to TooLarge quote why the API server refuses a write of the operator.
 	PolicyDeniedReason           = "PolicyDenied"
 	QuotaExceededReason          = "QuotaExceeded"
 	ForbiddenReason              = "Forbidden"
@@ -191,8 +191,8 @@ const (
 	AuthSecretNotFoundReason     = "AuthSecretNotFound"
 )
 
-// Reasons of the condition EndpointHealthy, and of the events that tell of its changes. While the condition is False, the
-// reason is the cause: an Outcome, such as TLSFailed, or ThrottledReason.
+// Reasons of the condition EndpointHealthy, and of the Kubernetes Events about its changes. While the condition is
+// False, its reason is the cause: an Outcome, such as TLSFailed, or ThrottledReason.
 const (
 	// EndpointRespondingReason says that the endpoint accepts events.
 	EndpointRespondingReason = "Responding"
@@ -233,19 +233,20 @@ const (
 const (
 	// RedeliveryInProgressReason says that redeliveries are being requested.
 	RedeliveryInProgressReason = "InProgress"
-	// RedeliveryCompleteReason says that all have been asked for.
+	// RedeliveryCompleteReason says that every redelivery has been requested.
 	RedeliveryCompleteReason = "Complete"
 	// RedeliveryInvalidReason says that the annotation's value was refused.
 	RedeliveryInvalidReason = "Invalid"
 )
 
-// Reasons of events about a Postback, beside those of its conditions.
+// Reasons of Kubernetes Events about a Postback, beside those of its conditions.
 const (
 	TestEventReason        = "TestEventStored"
 	TestEventRefusedReason = "TestEventRefused"
-	// ClientCertificateInvalidReason warns of a client certificate that is out of its time. It is used nevertheless.
+	// ClientCertificateInvalidReason warns that a client certificate is expired or not yet valid. The dispatcher
+	// presents it nevertheless.
 	ClientCertificateInvalidReason = "ClientCertificateInvalid"
-	// RedeliveryRequestedReason and RedeliveryRefusedReason tell what became of the redeliver-since annotation.
+	// RedeliveryRequestedReason and RedeliveryRefusedReason report the result of a redeliver-since annotation.
 	RedeliveryRequestedReason = "RedeliveryRequested"
 	RedeliveryRefusedReason   = "RedeliveryRefused"
 )

@@ -131,14 +131,14 @@ type Limits struct {
 
 // History bounds the number and age of finished deliveries.
 type History struct {
-	// delivered is the number of delivered ones to keep, the newest. The default is 100.
+	// delivered is the number of deliveries in the phase Delivered to keep, the newest. The default is 100.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	Delivered *int32 `json:"delivered,omitempty"`
 
-	// failed is the number of failed ones to keep, the newest. The default is 100.
+	// failed is the number of deliveries in the phase Failed to keep, the newest. The default is 100.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0

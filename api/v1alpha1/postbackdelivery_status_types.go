@@ -27,7 +27,7 @@ const (
 	MaxMessage = 1024
 )
 
-// DeliveryPhase is the state of a delivery. Conditions have it, too, but a selectable field has to be a scalar.
+// DeliveryPhase is the state of a delivery. It repeats the conditions, because a field selector needs a scalar.
 //
 // +kubebuilder:validation:Enum=Pending;Retrying;Delivered;Failed
 type DeliveryPhase string
@@ -43,7 +43,7 @@ const (
 	DeliveryFailed DeliveryPhase = "Failed"
 )
 
-// Finished reports whether no further attempt will be made by itself.
+// Finished reports whether the operator makes no further attempt unless a redelivery is requested.
 func (p DeliveryPhase) Finished() bool {
 	return p == DeliveryDelivered || p == DeliveryFailed
 }
@@ -92,7 +92,7 @@ const (
 	OutcomeInterrupted Outcome = "Interrupted"
 )
 
-// Outcomes are all of them.
+// Outcomes are all outcomes.
 var Outcomes = []Outcome{
 	OutcomeSucceeded,
 	OutcomeRedirected,
@@ -190,7 +190,7 @@ type DeliveryRound struct {
 	// +kubebuilder:validation:Minimum=0
 	Attempts int32 `json:"attempts,omitempty"`
 
-	// startTime is when the first attempt of this round began.
+	// startTime is the time at which the first attempt of this round began.
 	//
 	// +optional
 	StartTime *metav1.MicroTime `json:"startTime,omitempty"`
@@ -200,7 +200,7 @@ type DeliveryRound struct {
 //
 // +structType=atomic
 type PostbackDeliveryStatus struct {
-	// conditions are Delivered; Reconciling while it will be retried; Stalled when it failed for good.
+	// conditions are Delivered, Reconciling while the delivery will be retried, and Stalled when it failed for good.
 	//
 	// +optional
 	// +listType=map
@@ -243,7 +243,7 @@ type PostbackDeliveryStatus struct {
 	// +optional
 	Round DeliveryRound `json:"round,omitzero"`
 
-	// attempts are the newest 20, oldest first.
+	// attempts are the newest 20 attempts, oldest first.
 	//
 	// +optional
 	// +listType=atomic
@@ -264,8 +264,8 @@ type PostbackDeliveryStatus struct {
 	LastHandledRedeliverFromPostback string `json:"lastHandledRedeliverFromPostback,omitempty"`
 }
 
-// DeliveredCondition is True when the endpoint has answered with a 2xx status, False when it is known that it has not,
-// or that it never will.
+// DeliveredCondition is True when the endpoint answered with a 2xx status. It is False after a failed attempt, and
+// for a restored delivery that is not sent.
 const DeliveredCondition = "Delivered"
 
 // Reasons of a PostbackDelivery's conditions.

@@ -71,8 +71,8 @@ type EventReference struct {
 
 // PostbackDeliverySpec is one event for one Postback. It never changes.
 //
-// It is atomic, like the status: each has one writer, which writes it as a whole. So managed fields have one entry for
-// each, not one for every field. The API server decodes and encodes managed fields several times for each write.
+// The spec and the status are atomic: each has one writer, which writes it as a whole. So managedFields has one entry
+// for each, not one for every field. The API server decodes and encodes managedFields several times in each write.
 //
 // +structType=atomic
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="is immutable: a delivery is the record of one event; annotate it with postback.dev/redeliver to send it again"

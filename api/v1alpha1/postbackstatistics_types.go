@@ -27,12 +27,13 @@ const (
 	StatisticsSpan = 7 * 24 * time.Hour
 	// StatisticsInterval is the least time between two writes of one PostbackStatistics.
 	StatisticsInterval = time.Minute
-	// MaxStatisticsHours bounds the hours of PostbackStatistics. It is above seven days of hours because of hours in progress, and
-	// replicas whose clocks are ahead. The schema has it, too.
+	// MaxStatisticsHours bounds the hours of PostbackStatistics. It exceeds the 168 hours of StatisticsSpan, for the
+	// hour in progress and replicas whose clocks are ahead. The schema repeats it as maxItems.
 	MaxStatisticsHours = 192
 )
 
-// AttemptDurationBounds are the inclusive upper bounds of the classes into which StatisticsHour.Durations sorts attempts. One more class counts longer attempts. They are those of the metric postback_attempt_duration_seconds.
+// AttemptDurationBounds are the inclusive upper bounds of the classes in StatisticsHour.Durations. One more class
+// counts longer attempts. The metric postback_attempt_duration_seconds has the same bounds.
 var AttemptDurationBounds = [...]time.Duration{
 	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
 	250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second,
@@ -52,7 +53,7 @@ type OutcomeCount struct {
 	Count int64 `json:"count,omitempty"`
 }
 
-// StatisticsHour counts the attempts that began within one hour, and the deliveries that they ended.
+// StatisticsHour counts the attempts that began within one hour, and the deliveries that these attempts finished.
 type StatisticsHour struct {
 	// time is the beginning of the hour.
 	//
@@ -71,7 +72,7 @@ type StatisticsHour struct {
 	// +kubebuilder:validation:Minimum=0
 	Failed int64 `json:"failed,omitempty"`
 
-	// outcomes count the attempts, in the order of the documentation.
+	// outcomes count the attempts by outcome, in the order in which the documentation lists the outcomes.
 	//
 	// +optional
 	// +listType=atomic
@@ -156,12 +157,12 @@ type PostbackStatistics struct {
 	// +optional
 	LastFailureTime *metav1.MicroTime `json:"lastFailureTime,omitempty"`
 
-	// total counts since startTime.
+	// total has the counts since startTime.
 	//
 	// +optional
 	Total StatisticsTotal `json:"total,omitzero"`
 
-	// hours are those with attempts, oldest first.
+	// hours has an entry for each hour with attempts, oldest first.
 	//
 	// +optional
 	// +listType=atomic

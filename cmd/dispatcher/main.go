@@ -46,7 +46,7 @@ import (
 // version is set when the program is built.
 var version = "dev"
 
-// misused is the exit code for a mistake in the flags, as that of package flag.
+// misused is the exit code after an invalid flag, the same as that of package flag.
 const misused = 2
 
 func main() {
@@ -116,7 +116,7 @@ func bindNATS(o *dispatcher.Options) {
 	flag.DurationVar(&o.NATS.LogMaxAge, "log-max-age", jetstream.DefaultLogMaxAge, "Retention time of delivered events in their stream.")
 }
 
-// prefix is a flag that holds the prefix of streams.
+// prefix is the flag.Value of the prefix of stream names.
 type prefix struct{ names *message.Names }
 
 // String implements flag.Value.
@@ -157,7 +157,8 @@ func run(o dispatcher.Options) error {
 	return dispatcher.Run(ctx, config, o)
 }
 
-// pod returns a reference to the Pod that this process runs in, if the downward API says which it is.
+// pod returns an owner reference to the Pod of this process. It returns nil if the downward API sets no UID, or a
+// name other than the replica's.
 func pod(name string) *metav1.OwnerReference {
 	uid := os.Getenv("POD_UID")
 	if uid == "" || os.Getenv("POD_NAME") != name {

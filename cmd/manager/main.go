@@ -47,7 +47,8 @@ import (
 // version is set when the program is built.
 var version = "dev"
 
-// gracefulShutdown is how long a pass that has begun may take to end. It is shorter than a Pod's default grace period.
+// gracefulShutdown is how long a running reconciliation may take at shutdown. It is shorter than a Pod's default
+// grace period.
 const gracefulShutdown = 20 * time.Second
 
 type options struct {
@@ -59,13 +60,13 @@ type options struct {
 	ingestCertificate string
 }
 
-// The keeper of the certificate of ingest.
+// Values of --ingest-certificate: the owner of the ingest certificate.
 const (
 	selfManaged = "SelfManaged"
 	external    = "External"
 )
 
-// misused is the exit code for a mistake in the flags, as that of package flag.
+// misused is the exit code after an invalid flag, the same as that of package flag.
 const misused = 2
 
 func main() {
@@ -125,7 +126,7 @@ func run(ctx context.Context, o options) error {
 		LeaderElection:          o.leaderElect,
 		LeaderElectionID:        "postback-manager",
 		LeaderElectionNamespace: o.Namespace,
-		// The program ends right after Start returns, as this needs.
+		// The release requires that the program ends right after Start returns, which it does.
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       ptr.To(gracefulShutdown),
 	})

@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// asManager makes this test program run as the manager.
+// asManager is the environment variable that makes this test program run as the manager.
 const asManager = "POSTBACK_TEST_AS_MANAGER"
 
 var cp *controlplane.ControlPlane
@@ -98,7 +98,7 @@ func startManager(t *testing.T, kubeconfig string) *process {
 	return p
 }
 
-// get returns the status of a probe, or what went wrong.
+// get returns the HTTP status of a probe, or the text of the error.
 func (p *process) get(path string) string {
 	answer, err := http.Get(p.probes + path)
 	if err != nil {
@@ -108,7 +108,7 @@ func (p *process) get(path string) string {
 	return answer.Status
 }
 
-// end asks the process to end, and reports how it did.
+// end sends SIGTERM to the process and returns the text of its exit error, "<nil>" for a clean exit.
 func (p *process) end() string {
 	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
 		return err.Error()
@@ -130,7 +130,7 @@ func TestManagerIsReadyOnceItsCachesAreFilled(t *testing.T) {
 	}
 }
 
-// Without permissions the caches cannot be filled: the manager is alive, not ready, and ends when it is told to.
+// The caches cannot be filled without permissions. The manager is then alive and not ready, and it ends on SIGTERM.
 func TestManagerWithoutPermissions(t *testing.T) {
 	t.Parallel()
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")

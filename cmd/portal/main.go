@@ -33,7 +33,7 @@ import (
 // version is set when the program is built.
 var version = "dev"
 
-// misused is the exit code for a mistake in the flags, as that of package flag.
+// misused is the exit code after an invalid flag, the same as that of package flag.
 const misused = 2
 
 func main() {

@@ -32,14 +32,14 @@ import (
 )
 
 const (
-	// authorityLifetime is how long a CA lasts, and authorityMargin how long before its end the next one is made. A CA outlasts
-	// every certificate that it signed, and producers have the margin to learn of the next one.
+	// authorityLifetime is the validity of a CA. authorityMargin is the time before its end at which the next CA is
+	// made. A CA outlasts every certificate that it signed. Producers have the margin to read the next one.
 	authorityLifetime = 10 * 365 * 24 * time.Hour
 	authorityMargin   = 365 * 24 * time.Hour
-	// lifetime is how long a certificate lasts, and margin how long before its end it is replaced.
+	// lifetime is the validity of a server certificate. margin is the time before its end at which it is replaced.
 	lifetime = 90 * 24 * time.Hour
 	margin   = 30 * 24 * time.Hour
-	// backdated allows for clocks that are behind.
+	// backdated allows for clients whose clocks are behind.
 	backdated = 10 * time.Minute
 )
 
@@ -49,7 +49,7 @@ type pair struct {
 	key         crypto.Signer
 }
 
-// newAuthority returns a CA that can sign for these DNS names alone (RFC 5280, section 4.2.1.10).
+// newAuthority returns a CA that can sign only for these DNS names (RFC 5280, section 4.2.1.10).
 func newAuthority(names []string, now time.Time) (pair, error) {
 	return sign(&x509.Certificate{
 		Subject:                     pkix.Name{CommonName: "postback-ingest-ca"},
@@ -64,7 +64,7 @@ func newAuthority(names []string, now time.Time) (pair, error) {
 	}, nil)
 }
 
-// newCertificate returns a certificate of a server with these DNS names.
+// newCertificate returns a server certificate for these DNS names.
 func newCertificate(authority pair, names []string, now time.Time) (pair, error) {
 	return sign(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: names[0]},
@@ -77,7 +77,7 @@ func newCertificate(authority pair, names []string, now time.Time) (pair, error)
 	}, &authority)
 }
 
-// sign makes a key of the curve P-256 and a certificate for it, signed by issuer, or by itself.
+// sign makes a P-256 key and its certificate. The certificate is self-signed if issuer is nil.
 func sign(template *x509.Certificate, issuer *pair) (pair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -114,7 +114,7 @@ func encodeCertificate(c *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 }
 
-// decode reads what encode wrote. It fails if the key is not the certificate's.
+// decode reads the output of encode. It fails if the key does not match the certificate.
 func decode(certificate, key []byte) (pair, error) {
 	loaded, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
@@ -127,7 +127,7 @@ func decode(certificate, key []byte) (pair, error) {
 	return pair{certificate: loaded.Leaf, key: signer}, nil
 }
 
-// decodeBundle returns the certificates of a text in PEM, and skips other blocks.
+// decodeBundle returns the certificates of a PEM text. It skips other blocks.
 func decodeBundle(text []byte) (certificates []*x509.Certificate) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if c, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {

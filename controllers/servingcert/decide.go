@@ -23,18 +23,19 @@ import (
 	"time"
 )
 
-// state is the content of the two Secrets: the CA that signs now, every CA that producers trust, and the server's certificate.
+// state is the content of the two Secrets: the signing CA, every CA that producers have to trust, and the server
+// certificate.
 type state struct {
 	authority pair
 	trusted   []*x509.Certificate
 	server    pair
 }
 
-// next returns the state to write, which is the same one while nothing is due, and says why another one is.
+// next returns the state to write and the reason for the change, or the same state and "" while nothing is due.
 //
-// A new CA is trusted for 60 days before it signs a served certificate. The expiring CA signs a last certificate, which is
-// replaced at its own time, and stays trusted until it expires. A producer that reads the bundle now and then is therefore
-// never refused.
+// A new CA is trusted for 60 days before it signs a served certificate. Until then, the last certificate of the
+// expiring CA is served. The expiring CA stays trusted until it expires. So a producer that reads the bundle now and
+// then never fails to verify the server.
 func next(s state, names []string, now time.Time) (state, string, error) {
 	reason := ""
 	if why := authorityDue(s.authority.certificate, names, now); why != "" {
@@ -80,7 +81,7 @@ func authorityDue(c *x509.Certificate, names []string, now time.Time) string {
 	return ""
 }
 
-// trust returns the CAs that producers are to trust, the present one first, without those that have ended.
+// trust returns the CAs that producers have to trust: the present one first, then earlier ones that have not expired.
 func trust(present *x509.Certificate, before []*x509.Certificate, now time.Time) []*x509.Certificate {
 	trusted := []*x509.Certificate{present}
 	for _, c := range before {
@@ -111,7 +112,7 @@ func serverDue(c *x509.Certificate, trusted []*x509.Certificate, names []string,
 	return ""
 }
 
-// due returns when next has something to do.
+// due returns the time of the next change.
 func (s state) due() time.Time {
 	authority, server := s.authority.certificate.NotAfter.Add(-authorityMargin), s.server.certificate.NotAfter.Add(-margin)
 	if authority.Before(server) {

@@ -86,8 +86,8 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// TestSendersAreNeverRefused goes through 40 years in steps of five days: a producer that read the bundle a month ago trusts what is
-// served.
+// TestSendersAreNeverRefused simulates 40 years in steps of five days. A producer with a bundle from a month ago
+// always trusts the served certificate.
 func TestSendersAreNeverRefused(t *testing.T) {
 	s := mustNext(t, state{}, names, begin)
 	bundles := []*state{}
@@ -164,7 +164,7 @@ func pool(s state) *x509.CertPool {
 	return roots
 }
 
-// verify checks the served certificate as a client does that trusts the bundle.
+// verify checks the served certificate like a client that trusts the bundle.
 func verify(t *testing.T, s state, name string, at time.Time) {
 	t.Helper()
 	if _, err := s.server.certificate.Verify(x509.VerifyOptions{Roots: pool(s), DNSName: name, CurrentTime: at}); err != nil {

@@ -28,7 +28,8 @@ var expiry = metric.Manager.GaugeDesc("postback_ingest_certificate_expiration_ti
 // Describe implements prometheus.Collector.
 func (r *Reconciler) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- expiry }
 
-// Collect implements prometheus.Collector. It reports nothing before the first pass, which only an elected manager makes.
+// Collect implements prometheus.Collector. It reports nothing before the first reconciliation, and only an elected
+// manager reconciles.
 func (r *Reconciler) Collect(values chan<- prometheus.Metric) {
 	if end := r.notAfter.Load(); end != 0 {
 		values <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(end))

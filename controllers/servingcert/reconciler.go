@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package servingcert keeps the dispatcher's certificate for HTTPS, in clusters without another issuer. It has a CA of its
-// own, a certificate for the Service's names, and a ConfigMap with the CAs for producers to trust.
+// Package servingcert issues the dispatcher's HTTPS certificate in clusters without another issuer. It keeps a CA, a
+// certificate for the Service's DNS names, and a ConfigMap with the CAs that producers have to trust.
 package servingcert
 
 import (
@@ -37,7 +37,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/audit"
 )
 
-// lookInterval is the interval of checks of all objects that are not watched.
+// lookInterval is the time between two checks. It bounds how long a change of an unwatched object goes unnoticed.
 const lookInterval = 10 * time.Minute
 
 // Reconciler writes the two Secrets and the ConfigMap.
@@ -49,7 +49,7 @@ type Reconciler struct {
 	// Namespace of the installation.
 	Namespace string
 
-	// notAfter is when the certificate ends, in seconds since 1970.
+	// notAfter is the end of the server certificate's validity, in seconds since 1970.
 	notAfter atomic.Int64
 }
 
@@ -57,7 +57,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;update
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;update,namespace=postback-system
 
-// Reconcile replaces due certificates, the CA first, because the server's certificate needs it.
+// Reconcile replaces certificates that are due. The CA comes first, because it signs the server certificate.
 func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	authority, server, bundle, err := r.read(ctx)
 	if err != nil {
@@ -84,13 +84,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	return ctrl.Result{RequeueAfter: min(lookInterval, max(s.due().Sub(now), time.Second))}, nil
 }
 
-// namesIn returns the DNS names of the Service, as Pods of any namespace know it.
+// namesIn returns the DNS names by which Pods reach the Service.
 func namesIn(namespace string) []string {
 	name := v1alpha1.IngestServiceName + "." + namespace
 	return []string{name + ".svc", name + ".svc.cluster.local", name, v1alpha1.IngestServiceName}
 }
 
-// read returns the objects as they are; those that do not exist have no resourceVersion.
+// read reads the three objects. An object without a resourceVersion does not exist.
 func (r *Reconciler) read(ctx context.Context) (authority, server *corev1.Secret, bundle *corev1.ConfigMap, err error) {
 	authority, server, bundle = &corev1.Secret{}, &corev1.Secret{}, &corev1.ConfigMap{}
 	for _, o := range []struct {
@@ -125,7 +125,7 @@ func stateOf(authority, server *corev1.Secret) (s state) {
 	return s
 }
 
-// writePair brings a Secret to a certificate, its key and the CAs to trust.
+// writePair writes a certificate, its key and the CAs to trust into a Secret.
 func (r *Reconciler) writePair(ctx context.Context, secret *corev1.Secret, p pair, bundle []byte) error {
 	certificate, key, err := p.encode()
 	if err != nil {
@@ -134,19 +134,19 @@ func (r *Reconciler) writePair(ctx context.Context, secret *corev1.Secret, p pai
 	before := secret.DeepCopy()
 	secret.Type = corev1.SecretTypeTLS
 	secret.Data = map[string][]byte{corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: key, v1alpha1.CABundleKey: bundle}
-	// The manager sees at once when somebody changes or deletes it.
+	// The label lets the manager see a change or deletion at once.
 	secret.Labels[v1alpha1.WatchLabel] = "true"
 	return r.write(ctx, before, secret)
 }
 
-// writeBundle brings the ConfigMap to the CAs to trust.
+// writeBundle writes the CAs to trust into the ConfigMap.
 func (r *Reconciler) writeBundle(ctx context.Context, configMap *corev1.ConfigMap, bundle []byte) error {
 	before := configMap.DeepCopy()
 	configMap.Data, configMap.BinaryData = map[string]string{v1alpha1.CABundleKey: string(bundle)}, nil
 	return r.write(ctx, before, configMap)
 }
 
-// write creates or updates an object, if it changed. An update fails if somebody else wrote since it was read.
+// write creates the object, or updates it if it changed. An update fails if somebody else wrote since the read.
 func (r *Reconciler) write(ctx context.Context, before, object client.Object) error {
 	switch {
 	case before.GetResourceVersion() == "":

@@ -80,7 +80,7 @@ func (b *bench) get(name string, into client.Object) {
 	}
 }
 
-// objects returns what stands in the namespace.
+// objects returns the three objects in the namespace.
 func (b *bench) objects() (authority, server corev1.Secret, bundle corev1.ConfigMap) {
 	b.t.Helper()
 	b.get(v1alpha1.IngestCAName, &authority)

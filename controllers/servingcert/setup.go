@@ -50,7 +50,7 @@ func Setup(mgr manager.Manager, namespace string, clock clock.PassiveClock) erro
 		}
 		return []reconcile.Request{request}
 	})
-	// The first pass makes what no watch can show.
+	// The first reconciliation creates missing objects, for which no watch event comes.
 	first := source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		queue.Add(request)
 		return nil
