@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs the tests of test/node on a Kubernetes node of its own, with the installation by manifests, and then those that look
-# at the installation on another, with the one by the chart. Arguments go to the tests; with -test.run only the first is
-# done. Where no node can run it says why and ends well, unless POSTBACK_NODE_TESTS=required is set.
+# Runs the tests of test/node on a Kubernetes node of its own, with the installation by manifests. Those of the installation
+# run again on a second node, with the chart, and those of embedded NATS servers on a third. Arguments go to the tests; with
+# -test.run only the first node runs. Where no node can run it says why and ends well, unless POSTBACK_NODE_TESTS=required is set.
 set -eu
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -47,7 +47,10 @@ machine >"$run/before"
 test_node "$@"
 case "$*" in
 *-test.run*) ;;
-*) [ "$status" -ne 0 ] || test_node "$@" -install chart -test.run 'Shipped|Service|Plugin' ;;
+*)
+	[ "$status" -ne 0 ] || test_node "$@" -install chart -test.run 'Shipped|Service|Plugin'
+	[ "$status" -ne 0 ] || test_node "$@" -install embedded -test.run 'Embedded'
+	;;
 esac
 machine >"$run/after"
 if ! diff "$run/before" "$run/after"; then

@@ -27,7 +27,14 @@ import (
 	"time"
 )
 
-var how = flag.String("install", "manifests", "how the operator is installed: manifests, or chart")
+// The ways to install the operator.
+const (
+	installByManifests = "manifests"
+	installByChart     = "chart"
+	installEmbedded    = "embedded"
+)
+
+var how = flag.String("install", installByManifests, "how the operator is installed: manifests, chart, or embedded: the chart with three embedded NATS servers")
 
 // deployments are those of the installation.
 var deployments = []string{"postback-manager", "postback-dispatcher"}
@@ -37,18 +44,22 @@ func install(ctx context.Context) error {
 	began := time.Now()
 	var err error
 	switch *how {
-	case "manifests":
+	case installByManifests:
 		err = installManifests(ctx)
-	case "chart":
+	case installByChart:
 		err = installChart(ctx)
+	case installEmbedded:
+		if err = makeVolumes(ctx); err == nil {
+			err = installChart(ctx, "testdata/embedded-values.yaml")
+		}
 	default:
 		err = fmt.Errorf("there is no way %q to install", *how)
 	}
 	if err != nil {
 		return err
 	}
-	figure("installed by the "+*how+", all Pods ready", time.Since(began))
-	if *how == "manifests" {
+	figure("installed, -install="+*how+", all Pods ready", time.Since(began))
+	if *how == installByManifests {
 		if err := openEndpoints(ctx); err != nil {
 			return err
 		}
@@ -70,17 +81,23 @@ func installManifests(ctx context.Context) error {
 	return allRolledOut(ctx)
 }
 
-// installChart installs the chart by Helm, into a namespace that demands the strictest Pod security.
-func installChart(ctx context.Context) error {
+// installChart installs the chart by Helm, with files of further values, into a namespace that demands the strictest Pod security.
+func installChart(ctx context.Context, values ...string) error {
 	if _, err := kubectl(ctx, "", "apply", "-f", "../../config/default/namespace.yaml"); err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, "helm", "install", "postback", "../../charts/postback",
-		"--namespace", system, "--values", "testdata/values.yaml", "--wait", "--timeout", "3m")
+	args := []string{"install", "postback", "../../charts/postback", "--namespace", system, "--values", "testdata/values.yaml", "--wait", "--timeout", "3m"}
+	for _, file := range values {
+		args = append(args, "--values", file)
+	}
+	command := exec.CommandContext(ctx, "helm", args...)
 	// The caller's Helm settings and cache play no part.
 	command.Env = append(os.Environ(), "HOME="+filepath.Join(os.Getenv(nodeVariable), "helm"))
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("helm install: %w: %s", err, output)
+	}
+	if *how == installEmbedded {
+		return nil // Helm has waited.
 	}
 	return allRolledOut(ctx)
 }
