@@ -122,7 +122,7 @@ type Pressure struct {
 	Throttled bool
 	// Waiting counts the attempts that wait in the lane, and the admitted ones whose deliveries are being stored.
 	Waiting int
-	// Wait estimates how long new work waits. Still is the time since work of the lane last began, or 0 if none
+	// Wait estimates how long new work waits. SinceBegin is the time since work of the lane last began, or 0 if none
 	// waits.
 	Wait, SinceBegin time.Duration
 }

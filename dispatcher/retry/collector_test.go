@@ -36,8 +36,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// frain-dev/convoy#1667, svix/svix-webhooks#1511: a program that runs and delivers nothing looks well, unless somebody
-// measures for how long what is due has waited.
+// A process that runs but delivers nothing looks healthy without a metric of how long due deliveries have waited
+// (frain-dev/convoy#1667, svix/svix-webhooks#1511).
 func TestOldestDueIsMeasured(t *testing.T) {
 	g := NewWithT(t)
 	c := clocktesting.NewFakeClock(time.Now().Truncate(time.Second))
@@ -91,7 +91,7 @@ func TestOldestDueIsMeasured(t *testing.T) {
 	g.Expect(gauges(t, collector)).To(Equal(map[string]float64{"postback_retries_owner": 0}))
 }
 
-// gauges returns what a collector reports.
+// gauges returns the values of a collector.
 func gauges(t *testing.T, collector prometheus.Collector) map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -113,7 +113,7 @@ func gauges(t *testing.T, collector prometheus.Collector) map[string]float64 {
 	return values
 }
 
-// help returns the text that a metric of the dispatcher is defined with.
+// help returns the help text of a dispatcher metric.
 func help(name string) string {
 	for _, definition := range metric.Dispatcher.Definitions() {
 		if definition.Name == name {
@@ -123,7 +123,7 @@ func help(name string) string {
 	return ""
 }
 
-// oneRoute finds one route for every delivery.
+// oneRoute returns the same route for every delivery.
 type oneRoute struct{ *route.Route }
 
 func (o *oneRoute) Of(string, v1alpha1.PostbackReference) *route.Route { return o.Route }

@@ -28,8 +28,8 @@ import (
 )
 
 const (
-	// errorDelay and maxErrorDelay are how long to wait after an error of the API server. The longest is short: after an
-	// outage everything that is due should go out soon.
+	// errorDelay and maxErrorDelay bound the backoff after an error of the API server. The maximum is short, so that
+	// due deliveries are sent soon after an outage.
 	errorDelay    = 100 * time.Millisecond
 	maxErrorDelay = 5 * time.Second
 )
@@ -37,8 +37,8 @@ const (
 // maxConcurrent is the number of concurrent reconciles; lanes make the attempts.
 const maxConcurrent = 8
 
-// Setup adds the Reconciler to a manager. It runs on every replica, and does nothing where Elected says no, so that the
-// one that is elected next has everything in memory.
+// Setup adds the Reconciler to a manager. It runs on every replica, but acts only while elected: so the next elected
+// replica already has the deliveries in memory.
 func Setup(mgr manager.Manager, r *Reconciler) error {
 	c, err := controller.New("retry", mgr, controller.Options{
 		Reconciler:              r,

@@ -28,38 +28,39 @@ import (
 )
 
 const (
-	// recordGrace is how long the replica that stored a delivery has, after its first attempt, to record it.
+	// recordGrace is how long the replica that stored a delivery may take, after the first attempt, to record it.
 	recordGrace = 5 * time.Second
-	// clockSlack is by how much a due time may lie beyond the longest delay before the clock is taken to have jumped.
+	// clockSlack is the excess of a due time over the longest delay above which the clock is assumed to have jumped.
 	clockSlack = 5 * time.Minute
-	// longestWait bounds the time between two reconciles of a delivery. So a clock that is set forward delays it by no more,
-	// and one that waits for its route is found to be gone.
+	// longestWait bounds the time between two reconciles of a delivery. It limits the delay after a clock was set
+	// forward, and finds that a delivery which waits for its route has been deleted.
 	longestWait = 10 * time.Minute
 )
 
-// decision is the next step for a delivery. With neither Attempt nor After, the delivery waits for a change of itself or of
-// its route.
+// decision is the next step for a delivery. Without Attempt and After, the delivery waits for a change of itself or
+// of its route.
 type decision struct {
 	Attempt bool
 	Cause   attempt.Cause
-	// Manual marks an attempt that a person requested.
+	// Manual is true if a user requested the attempt.
 	Manual bool
-	// ForRoute is set if the route has to change first. The delivery may be finished, because a redelivery was requested. Then
-	// the index, by which a new route wakes the others, lacks it.
+	// ForRoute is true if the delivery waits for a change of the route. It may be finished, with a requested
+	// redelivery, and thus be missing from the index by which a new route wakes deliveries.
 	ForRoute bool
 	// After is the time until the next reconcile.
 	After time.Duration
 }
 
-// sighting is the time at which this replica first saw a delivery without a recorded attempt. The time is its own, so that
-// clocks of other machines do not matter.
+// sighting records when this replica first saw a delivery without a recorded attempt. It uses only this machine's
+// clock, so clock skew does not matter.
 type sighting struct {
 	of types.UID
 	at time.Time
-	// timeout is that of the Postback then. It bounds a first attempt that began then, though it may be shortened since.
+	// timeout is the timeout of the Postback at that time. It bounds a first attempt that began then, even if the
+	// timeout has been shortened since.
 	timeout time.Duration
-	// inherited is when this replica took the retries over from one that did not release them, or zero. The predecessor
-	// may have made an attempt that was due before, without recording it.
+	// inherited is when this replica took the retries over from one that had not released them, or zero. The
+	// predecessor may have made an attempt that was due before, without recording it.
 	inherited time.Time
 }
 
@@ -93,7 +94,7 @@ func decide(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now tim
 	return decision{After: min(wait, longestWait)}
 }
 
-// takenOver reports whether another replica may have made the attempt that is due, without a record of it.
+// takenOver reports whether another replica may have made the due attempt without recording it.
 func takenOver(d *v1alpha1.PostbackDelivery, seen sighting) bool {
 	if !atOnce(d) {
 		return true
@@ -101,13 +102,13 @@ func takenOver(d *v1alpha1.PostbackDelivery, seen sighting) bool {
 	return dueSince(d).Before(seen.inherited)
 }
 
-// atOnce reports whether no other replica makes the next attempt: it is not the first, or the delivery was stored as
-// deferred.
+// atOnce reports whether no other replica makes the next attempt: it is not the first, or the first was left to the
+// elected replica.
 func atOnce(d *v1alpha1.PostbackDelivery) bool {
 	return d.Status.AttemptCount > 0 || d.Spec.Test || d.Annotations[v1alpha1.DeferredAnnotation] != ""
 }
 
-// dueSince returns since when a delivery is due, or from when on.
+// dueSince returns the time at which the next attempt is due, in the past or the future.
 func dueSince(d *v1alpha1.PostbackDelivery) time.Time {
 	if next := d.Status.NextAttemptTime; next != nil {
 		return next.Time
@@ -115,7 +116,7 @@ func dueSince(d *v1alpha1.PostbackDelivery) time.Time {
 	return d.CreationTimestamp.Time
 }
 
-// dueIn returns the time until a delivery is due; it may be negative.
+// dueIn returns the time until a delivery is due. It may be negative.
 func dueIn(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now time.Time) time.Duration {
 	if next := d.Status.NextAttemptTime; next != nil {
 		wait := next.Sub(now)
@@ -127,6 +128,6 @@ func dueIn(d *v1alpha1.PostbackDelivery, r *route.Route, seen sighting, now time
 	if atOnce(d) {
 		return 0
 	}
-	// The replica that stored it makes the first attempt. If it is gone, this one takes over.
+	// Wait for the replica that stored the delivery to record its first attempt. After that time, take over.
 	return seen.at.Add(attempt.FirstAttemptWindow + max(r.Timeout.Duration, seen.timeout) + recordGrace).Sub(now)
 }

@@ -52,7 +52,7 @@ func TestDecide(t *testing.T) {
 		annotation string
 		handled    string
 		deleting   bool
-		seen       time.Duration // before now
+		seen       time.Duration // Before now.
 		deferred   bool
 		passed     string
 		passedDone string

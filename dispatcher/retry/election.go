@@ -36,29 +36,31 @@ import (
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=postback-system
 
-// Election takes part in the election of the replica that owns the retries. Losing it does not end the process, unlike
-// the election of a controller-runtime manager: ingest and attempts in flight continue.
+// Election takes part in the election of the replica that owns the retries. A lost election does not end the process,
+// unlike in a controller-runtime manager: ingest and attempts in flight continue.
 type Election struct {
 	Client    kubernetes.Interface
 	Namespace string
-	// Identity of this replica, unique among them.
+	// Identity of this replica, unique among the replicas.
 	Identity string
-	// Finished finds the requests of redelivery that the cache does not show.
+	// Finished finds redelivery requests of finished deliveries, which the cache does not have.
 	Finished Finished
-	// Reconciler is told what an elected replica has to do.
+	// Reconciler makes the retries of the elected replica.
 	Reconciler *Reconciler
-	// LeaseDuration, RenewDeadline and RetryPeriod are those of client-go; zero means 15s, 10s and 2s.
+	// LeaseDuration, RenewDeadline and RetryPeriod are options of client-go's elector. Their defaults are 15s, 10s
+	// and 2s.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
 	elected atomic.Bool
-	// validUntil is when the Lease runs out unless it is renewed, by this machine's clocks; nil if it is another's.
+	// validUntil is when this replica's Lease expires unless it is renewed; nil means that the replica does not hold
+	// it.
 	validUntil atomic.Pointer[deadline]
-	// led says that this process has owned the retries before.
+	// led is true if this process has owned the retries before.
 	led bool
 }
 
-// deadline is a point in time by both clocks. The monotonic one stops while a machine is suspended, and the other one
-// may be set back.
+// deadline is a time by both clocks. The monotonic clock stops while a machine is suspended; the wall clock may be
+// set back.
 type deadline struct{ monotonic, wall time.Time }
 
 func deadlineAt(at time.Time) *deadline { return &deadline{at, at.Round(0)} }
@@ -71,12 +73,12 @@ func (d *deadline) ahead() bool {
 // Elected reports whether this replica owns the retries.
 func (e *Election) Elected() bool { return e.elected.Load() }
 
-// HoldsLease reports whether this replica is elected and its Lease has not run out. A suspended process may not know yet that
-// another replica was elected.
+// HoldsLease reports whether this replica is elected and its Lease has not expired. A process that was suspended may
+// still count as elected although another replica is.
 func (e *Election) HoldsLease() bool { return e.Elected() && e.valid() }
 
-// Begin reports whether this replica may begin an attempt that only the owner makes. Then the caller calls end once the attempt is
-// recorded: the Lease is not released before.
+// Begin reports whether this replica may begin an attempt that only the owner of the retries makes. If so, the caller
+// must call end once the attempt is recorded; until then the Lease is not released.
 func (e *Election) Begin() (end func(), ok bool) {
 	if !e.HoldsLease() || !e.Reconciler.begin() {
 		return nil, false
@@ -84,20 +86,21 @@ func (e *Election) Begin() (end func(), ok bool) {
 	return e.Reconciler.attempts.Done, true
 }
 
-// Inherited returns when this replica took the retries over from one that did not release them, or the zero time.
+// Inherited returns when this replica took the retries over from one that had not released them, or the zero time.
 func (e *Election) Inherited() time.Time { return e.Reconciler.inheritedAt() }
 
-// valid reports whether the Lease is this replica's and has not run out, by this machine's clocks.
+// valid reports whether this replica holds the Lease and it has not expired, by both clocks.
 func (e *Election) valid() bool {
 	until := e.validUntil.Load()
 	return until != nil && until.ahead()
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable: it is an election itself.
+// NeedLeaderElection implements manager.LeaderElectionRunnable. Election is not subject to the manager's own
+// election.
 func (e *Election) NeedLeaderElection() bool { return false }
 
-// Start takes part until ctx ends and the attempts in flight are recorded. Only then it releases the Lease, so that the
-// next owner repeats none of them.
+// Start takes part until ctx ends and the attempts in flight are recorded. It then releases the Lease, so that the
+// next owner repeats no attempt.
 func (e *Election) Start(ctx context.Context) error {
 	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("election").WithValues("identity", e.Identity))
 	finished, release := context.WithCancel(context.WithoutCancel(ctx))
@@ -122,7 +125,7 @@ func (e *Election) Start(ctx context.Context) error {
 	return nil
 }
 
-// term waits to be elected and returns when that is over.
+// term waits until this replica is elected, and returns when it no longer is.
 func (e *Election) term(ctx context.Context, lock *watchedLock) error {
 	log := logf.FromContext(ctx)
 	over := make(chan struct{})
@@ -152,7 +155,7 @@ func (e *Election) term(ctx context.Context, lock *watchedLock) error {
 		return fmt.Errorf("elect the owner of the retries: %w", err)
 	}
 	elector.Run(ctx)
-	// Run ends without having been elected only when ctx has ended; lead then ends, too.
+	// If Run ends without an election, ctx has ended. Otherwise wait for the end of lead.
 	select {
 	case <-over:
 	case <-ctx.Done():
@@ -160,8 +163,8 @@ func (e *Election) term(ctx context.Context, lock *watchedLock) error {
 	return nil
 }
 
-// inherits reports whether a predecessor may have made attempts that are not on record: it has not released the Lease. A
-// replica knows its own, but a container that was restarted has the name of the one before.
+// inherits reports whether a predecessor did not release the Lease, so that it may have made unrecorded attempts.
+// This process knows its own attempts; a restarted container has the identity of its predecessor, but not its memory.
 func (e *Election) inherits(predecessor string) bool {
 	return predecessor != "" && (predecessor != e.Identity || !e.led)
 }
@@ -170,10 +173,10 @@ func (e *Election) leaseDuration() time.Duration { return cmp.Or(e.LeaseDuration
 
 func (e *Election) renewDeadline() time.Duration { return cmp.Or(e.RenewDeadline, 10*time.Second) }
 
-// renewed says that the Lease was written by a request that began at a time.
+// renewed records that a request which began at a time has written the Lease.
 func (e *Election) renewed(at time.Time) { e.validUntil.Store(deadlineAt(at.Add(e.leaseDuration()))) }
 
-// lost says that the Lease is another's, or may be from now on.
+// lost records that another replica holds the Lease, or may acquire it from now on.
 func (e *Election) lost() { e.validUntil.Store(nil) }
 
 // lead makes this replica the owner of the retries until ctx ends.

@@ -52,7 +52,7 @@ func TestElectionAndRedelivery(t *testing.T) {
 	annotate("1")
 	g.Eventually(attempts).WithTimeout(30 * time.Second).Should(Equal(int32(2)))
 
-	// Another replica takes over, does not repeat what was handled, and handles what was asked for in between.
+	// Another replica takes over. It does not repeat handled requests, and handles those made in between.
 	stop()
 	annotate("2")
 	startReplica(t, r, "b")
@@ -66,8 +66,8 @@ func TestElectionAndRedelivery(t *testing.T) {
 	}
 }
 
-// A replica that did not run for longer than its Lease lasts (paused, starved) goes on in the belief that it owns the
-// retries, while another one does.
+// A process that is suspended or starved for longer than its Lease lasts still believes that it owns the retries,
+// although another replica does.
 func TestNoAttemptBeyondTheLease(t *testing.T) {
 	g := NewWithT(t)
 	c := clocktesting.NewFakeClock(time.Now())
@@ -75,7 +75,7 @@ func TestNoAttemptBeyondTheLease(t *testing.T) {
 	d := r.store(t, "evt_lease")
 	c.Step(time.Hour)
 	reconciler := r.reconciler(t, c)
-	// The Lease runs out while the answer to the read is on its way.
+	// The Lease expires before the response to the read arrives.
 	held := true
 	reconciler.HoldsLease = func() bool { return held }
 	reconciler.Live = readThen{r.client, func() { held = false }}
@@ -92,7 +92,7 @@ func TestNoAttemptBeyondTheLease(t *testing.T) {
 	g.Expect(r.endpoint.got()).To(HaveLen(1), "it is attempted once the Lease is held again")
 }
 
-// readThen calls then before it returns what it has read.
+// readThen calls then before it returns an object that it has read.
 type readThen struct {
 	client.Reader
 
@@ -104,8 +104,8 @@ func (r readThen) Get(ctx context.Context, key client.ObjectKey, object client.O
 	return r.Reader.Get(ctx, key, object, options...)
 }
 
-// A Lease that is deleted stays its holder's, and one that somebody else holds ends all attempts at once: two replicas never
-// own the retries at a time.
+// A deleted Lease stays with its holder. A Lease that another holder acquires ends all attempts at once. Two replicas
+// never own the retries at the same time.
 func TestLeaseIsDeletedOrTaken(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
@@ -125,7 +125,7 @@ func TestLeaseIsDeletedOrTaken(t *testing.T) {
 	other.start(t)
 	g.Eventually(other.looked.Load).WithTimeout(30 * time.Second).Should(BeNumerically(">", 1))
 
-	// Both see at about the same time that it is gone; so once would show little.
+	// Both replicas notice the deletion at about the same time, so the test repeats it.
 	for range 8 {
 		g.Expect(r.client.Delete(t.Context(), lease)).To(Succeed())
 		g.Eventually(holder).WithTimeout(time.Minute).Should(Equal("owner"))

@@ -31,8 +31,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// The endpoint of e1 asked for a day's pause. Its URL was changed since: neither a restart, nor a label on e1, nor its
-// redelivery brings that pause back.
+// The endpoint of e1 asked to wait for a day, and its URL has changed since. Neither a restart, nor a label on e1,
+// nor a redelivery of e1 brings the wait back.
 func TestPauseEndsWithTheEndpointThatAskedForIt(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})

@@ -38,8 +38,8 @@ import (
 
 func paused(r *route.Route) { r.State = v1alpha1.PostbackPaused }
 
-// markedFailure is a failed delivery that redeliver-since of its paused Postback has marked, and the Reconciler whose
-// cache does not hold it.
+// markedFailure is a failed delivery of a paused Postback, with the annotation of a redeliver-since, and a Reconciler
+// whose index does not have it.
 type markedFailure struct {
 	*rig
 	*retry.Reconciler
@@ -75,7 +75,7 @@ func newMarkedFailure(t *testing.T) *markedFailure {
 	return m
 }
 
-// takeFromQueue looks at the delivery if it has been woken, as the controller does.
+// takeFromQueue reconciles the delivery if it is in the queue, as the controller does.
 func (m *markedFailure) takeFromQueue(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
@@ -96,7 +96,7 @@ func TestMarkedFailureOfAPausedPostbackWaitsForItsRoute(t *testing.T) {
 	m.Wake(&route.Route{Namespace: m.postback.Namespace, UID: "another"})
 	g.Expect(m.queue.Len()).To(BeZero(), "another Postback's route is no reason to look")
 
-	// A change that does not help lets it wait on.
+	// After a change that does not enable the Postback, the delivery stays parked.
 	m.Wake(m.route())
 	m.takeFromQueue(t)
 	g.Expect(m.endpoint.got()).To(HaveLen(1))
@@ -126,7 +126,7 @@ func TestMarkedFailureIsPausedAgainBeforeItsTurn(t *testing.T) {
 	g.Expect(m.endpoint.got()).To(HaveLen(2))
 }
 
-// pausingLanes pause the Postback before they begin.
+// pausingLanes pause the Postback before they begin an attempt.
 type pausingLanes struct{ *rig }
 
 func (p pausingLanes) Observe(*route.Route, *v1alpha1.Attempt) {}
@@ -147,7 +147,7 @@ func TestRouteThatChangesBeforeADeliveryIsHeldWakesIt(t *testing.T) {
 	g.Expect(m.endpoint.got()).To(HaveLen(2))
 }
 
-// enablingRoutes enable the Postback as soon as somebody has asked for its route, when nothing is held yet.
+// enablingRoutes enable the Postback once the Reconciler has read its route, before it parks the delivery.
 type enablingRoutes struct{ *rig }
 
 func (e *enablingRoutes) Of(namespace string, postback v1alpha1.PostbackReference) *route.Route {

@@ -27,30 +27,30 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// watchedLock reports changes of its Lease to an Election, which client-go's elector does not do in time. The elector
-// leads until RenewDeadline although another replica holds the Lease, and acquires a deleted Lease although its holder
-// lives.
+// watchedLock tells an Election at once when its Lease changes hands. client-go's elector leads until RenewDeadline
+// although another replica holds the Lease, and acquires a deleted Lease although its holder is alive.
 type watchedLock struct {
 	*resourcelock.LeaseLock
 
 	election *Election
-	// seen says that there was a Lease, holder who held it when it was last read or written; "" if nobody did.
+	// seen is true if there was a Lease. holder held it when it was last read or written, or is "" if nobody did.
 	seen   bool
 	holder string
-	// goneSince is the time at which the Lease was first missing; zero while it exists.
+	// goneSince is when the Lease was first missing; zero means that it exists.
 	goneSince time.Time
-	// predecessor is the holder of the Lease before this replica acquired it, or tried to, in this term; "" if it was released.
+	// predecessor is the holder before this replica acquired the Lease in this term, or tried to; "" means that it
+	// was released.
 	predecessor atomic.Pointer[string]
 }
 
-// anybody stands for the holder of a Lease that may have changed hands before it was deleted.
+// anybody is the holder of a deleted Lease that may have changed hands before.
 const anybody = "not known"
 
-// errMayBeHeld says that a Lease is gone whose holder may not know it yet.
+// errMayBeHeld means that the Lease was deleted and its holder may not know it yet.
 var errMayBeHeld = errors.New("the Lease was deleted, and its holder may still count on it")
 
-// Get implements resourcelock.Interface. The elector asks before it takes the Lease, and while it leads only when it
-// could not renew it.
+// Get implements resourcelock.Interface. The elector calls it before it acquires the Lease; while it leads, only
+// after a failed renewal.
 func (l *watchedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	record, raw, err := l.LeaseLock.Get(ctx)
 	switch {
@@ -71,8 +71,8 @@ func (l *watchedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionReco
 	return record, raw, err
 }
 
-// Create implements resourcelock.Interface. The holder of a deleted Lease may have renewed it until its deletion was
-// seen.
+// Create implements resourcelock.Interface. It refuses while the holder of the deleted Lease may still be valid: the
+// holder may have renewed it just before the deletion was noticed.
 func (l *watchedLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	began := time.Now()
 	if l.holder == anybody && began.Sub(l.goneSince) < l.election.leaseDuration() {
@@ -86,9 +86,9 @@ func (l *watchedLock) Update(ctx context.Context, record resourcelock.LeaderElec
 	return l.write(time.Now(), func() error { return l.LeaseLock.Update(ctx, record) })
 }
 
-// write takes or renews the Lease, from a time on.
+// write acquires or renews the Lease by a request that began at a time.
 func (l *watchedLock) write(began time.Time, write func() error) error {
-	// Before the write, because its answer may be lost.
+	// Store the predecessor before the write, whose response may be lost.
 	before := l.holder
 	l.predecessor.CompareAndSwap(nil, &before)
 	if err := write(); err != nil {
@@ -99,8 +99,8 @@ func (l *watchedLock) write(began time.Time, write func() error) error {
 	return nil
 }
 
-// release releases the Lease if this replica holds it, after its attempts are recorded. The elector's own release would
-// do so after any term, without reading the present holder.
+// release releases the Lease if this replica holds it. Its attempts must be recorded before. ReleaseOnCancel of the
+// elector would release after every term, without reading the present holder.
 func (l *watchedLock) release(ctx context.Context) error {
 	l.election.lost()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.election.renewDeadline())
@@ -117,7 +117,7 @@ func (l *watchedLock) release(ctx context.Context) error {
 		err = l.LeaseLock.Update(ctx, resourcelock.LeaderElectionRecord{
 			LeaseDurationSeconds: 1, AcquireTime: now, RenewTime: now, LeaderTransitions: record.LeaderTransitions,
 		})
-		if !apierrors.IsConflict(err) { // With a renewal that was on its way.
+		if !apierrors.IsConflict(err) { // A renewal in flight may conflict.
 			return err
 		}
 	}

@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// newLock returns the lock of a replica, on a cluster without a Lease, and what the replica would write.
+// newLock returns the lock of a replica in a cluster without a Lease, and the record that the replica would write.
 func newLock(identity string, cluster *fake.Clientset) (*watchedLock, resourcelock.LeaderElectionRecord) {
 	lock := &watchedLock{election: &Election{Identity: identity}, LeaseLock: &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: "postback-system", Name: v1alpha1.RetriesLeaseName},
@@ -39,7 +39,7 @@ func newLock(identity string, cluster *fake.Clientset) (*watchedLock, resourcelo
 	return lock, resourcelock.LeaderElectionRecord{HolderIdentity: identity, LeaseDurationSeconds: 15}
 }
 
-// deleteLease has a lock see its Lease, deletes that, and has the lock miss it.
+// deleteLease lets the locks read the Lease, deletes it, and lets the locks find it missing.
 func deleteLease(t *testing.T, g *WithT, cluster *fake.Clientset, locks ...*watchedLock) {
 	t.Helper()
 	for _, lock := range locks {
@@ -55,7 +55,7 @@ func miss(t *testing.T, g *WithT, lock *watchedLock) {
 	g.Expect(err).To(MatchError(ContainSubstring("not found")))
 }
 
-// A replica that was cut off for a while does not know until when the holder has renewed a Lease that is gone.
+// After a partition, a replica does not know when the holder last renewed a missing Lease.
 func TestDeletedLeaseIsHeldFromWhenItIsMissed(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()
@@ -73,7 +73,7 @@ func TestDeletedLeaseIsHeldFromWhenItIsMissed(t *testing.T) {
 	g.Expect(*b.predecessor.Load()).To(Equal(anybody))
 }
 
-// The holder makes a deleted Lease anew, unless it has run out: then somebody else may have held it, too.
+// The holder recreates a deleted Lease, unless it has expired: then another replica may have held it meanwhile.
 func TestHolderOfADeletedLease(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()
@@ -88,7 +88,7 @@ func TestHolderOfADeletedLease(t *testing.T) {
 	g.Expect(a.Create(t.Context(), byA)).To(MatchError(errMayBeHeld))
 }
 
-// Another replica may acquire a released Lease before the API server's answer arrives.
+// Another replica may acquire a released Lease before the response of the API server arrives.
 func TestReleasedLeaseIsNotHeld(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()
@@ -106,7 +106,7 @@ func TestReleasedLeaseIsNotHeld(t *testing.T) {
 	g.Expect(record.HolderIdentity).To(BeEmpty())
 }
 
-// A replica that ends leaves the Lease alone that another one has taken meanwhile.
+// A replica that ends does not release a Lease that another replica has acquired meanwhile.
 func TestReleaseLeavesASuccessorsLease(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()
@@ -122,7 +122,7 @@ func TestReleaseLeavesASuccessorsLease(t *testing.T) {
 	g.Expect(record.HolderIdentity).To(Equal("b"))
 }
 
-// The predecessor of who takes the Lease is known though the answer to the taking is lost.
+// The predecessor is known even if the response to the acquisition is lost.
 func TestPredecessorIsKnown(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()
@@ -142,8 +142,8 @@ func TestPredecessorIsKnown(t *testing.T) {
 	g.Expect(*a.predecessor.Load()).To(Equal("b"))
 }
 
-// The monotonic clock stands still while a machine is suspended, and the other one may be set back: a Lease has run out
-// when it has by either.
+// The monotonic clock stops while a machine is suspended, and the wall clock may be set back. A Lease has expired if
+// it has by either.
 func TestLeaseRunsOutByEitherClock(t *testing.T) {
 	g := NewWithT(t)
 	e := &Election{Identity: "a"}
@@ -157,7 +157,7 @@ func TestLeaseRunsOutByEitherClock(t *testing.T) {
 	g.Expect(e.HoldsLease()).To(BeFalse(), "set back")
 }
 
-// Only who may have left attempts unrecorded is inherited from.
+// A replica inherits only from a predecessor that may have left attempts unrecorded.
 func TestWhoIsInheritedFrom(t *testing.T) {
 	for name, test := range map[string]struct {
 		predecessor string

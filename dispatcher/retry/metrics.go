@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// Reasons why a due delivery waits.
+// These are the reasons why a due delivery waits, as labels.
 const (
 	forDispatcher = "dispatcher"
 	forEndpoint   = "endpoint"
@@ -52,15 +52,16 @@ var (
 			"at 1 its events are refused. Reported by the elected replica.")
 )
 
-// Collector reports the gauges of the unfinished deliveries. Only the elected replica does, so that a sum over replicas is
-// right. Every replica reports whether it is the elected one.
+// Collector reports the gauges of the unfinished deliveries, on the elected replica only, so that their sum over all
+// replicas is right. Every replica reports whether it is elected.
 type Collector struct {
 	Unfinished interface {
 		All() []*v1alpha1.PostbackDelivery
 		Count(r *route.Route) int
 	}
 	Routes attempt.Routes
-	// Elected reports whether this replica owns the retries, Throttled whether nothing may be sent to a Postback's endpoint.
+	// Elected reports whether this replica owns the retries. Throttled reports whether due work waits for a
+	// Postback's endpoint.
 	Elected   func() bool
 	Throttled func(postback types.UID) bool
 	Clock     clock.PassiveClock
@@ -103,8 +104,8 @@ func (c *Collector) Collect(values chan<- prometheus.Metric) {
 	gauge(fullestBacklog, fullest)
 }
 
-// dueFor returns what a delivery waits for, and for how long it has been due. A first attempt is due when the delivery is
-// stored. A delivery that was attempted and has no next time waits for its endpoint since that attempt.
+// dueFor returns why a delivery waits, and for how long it has been due. A first attempt is due from the time of the
+// store. An attempted delivery without a nextAttemptTime has waited for its endpoint since its newest attempt.
 func (c *Collector) dueFor(d *v1alpha1.PostbackDelivery, r *route.Route, now time.Time) (waitsFor string, due time.Duration) {
 	if r.State != v1alpha1.PostbackEnabled && !d.Spec.Test {
 		return forDispatcher, 0

@@ -35,13 +35,13 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// partition holds requests back from when it is cut until it is mended, or their contexts end.
+// partition delays requests from cut until mend, or until their contexts end.
 type partition struct {
 	http.RoundTripper
 
 	mu    sync.Mutex
 	whole chan struct{}
-	// passed counts what came through.
+	// passed counts the requests that passed.
 	passed atomic.Int32
 }
 
@@ -76,13 +76,13 @@ func (p *partition) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// newPair starts two replicas of which the first owns the retries, and can be cut off from its Lease.
+// newPair starts two replicas. The first owns the retries, and line can cut it off from its Lease.
 func newPair(t *testing.T, r *rig, change func(owner *replica)) (owner, other *replica, line *partition) {
 	t.Helper()
 	g := NewWithT(t)
 	owner, other, line = newReplica(t, r, "owner"), newReplica(t, r, "other"), &partition{}
 	for _, replica := range []*replica{owner, other} {
-		// The other one takes the Lease while what the owner asked for at its RenewDeadline is held back.
+		// The other replica acquires the Lease while the partition delays the owner's last renewal.
 		replica.election.LeaseDuration, replica.election.RenewDeadline, replica.election.RetryPeriod = 6*time.Second, 5*time.Second, 500*time.Millisecond
 	}
 	config := rest.CopyConfig(cp.Config)
@@ -102,7 +102,7 @@ func newPair(t *testing.T, r *rig, change func(owner *replica)) (owner, other *r
 	return owner, other, line
 }
 
-// A replica that was cut off, and finds when it is not any more that another one has taken its Lease, leaves that alone.
+// A replica that was cut off does not touch the Lease that another replica has acquired meanwhile.
 func TestReplicaThatWasCutOffLeavesTheLeaseToItsSuccessor(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
@@ -117,14 +117,15 @@ func TestReplicaThatWasCutOffLeavesTheLeaseToItsSuccessor(t *testing.T) {
 	_, taken := lease()
 	before := line.passed.Load()
 	line.mend()
-	// The delayed request passes, and enough checks follow for another replica to acquire the Lease.
+	// The delayed request passes, followed by enough reads for the replica to acquire an expired Lease.
 	g.Eventually(line.passed.Load).WithTimeout(60 * time.Second).Should(BeNumerically(">", before+4))
 	holder, transitions := lease()
 	g.Expect(holder).To(Equal("other"))
 	g.Expect(transitions).To(Equal(taken), "nobody has taken it in between")
 }
 
-// An attempt that waits for its read while the Lease is lost is not made; the successor's is, with a note.
+// The Lease is lost while an attempt waits for its read: the attempt is not made. The successor makes it, with a
+// note.
 func TestAttemptThatWaitsWhileTheLeaseIsLost(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
@@ -150,7 +151,8 @@ func TestAttemptThatWaitsWhileTheLeaseIsLost(t *testing.T) {
 	g.Expect(r.endpoint.got()).To(HaveLen(1))
 }
 
-// Without the Lease nothing is read from the API server, which may be why there is none, and what is known is kept.
+// Without the Lease, the Reconciler does not read from the API server, whose overload may be the reason for the loss.
+// It keeps the delivery.
 func TestNothingIsReadWithoutTheLease(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})

@@ -32,11 +32,11 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// Source gives the Reconciler its queue. A delivery enters the queue after the index holds it. Wake reads the index, so it finds
-// every delivery that was reconciled.
+// Source feeds the queue of the Reconciler. A delivery enters the queue after the index has it. So Wake, which reads
+// the index, finds every delivery that was reconciled.
 func (r *Reconciler) Source() source.Source {
 	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		// A new lane learns from all unfinished deliveries of its Postback.
+		// A new lane reads all unfinished deliveries of its Postback.
 		if !toolscache.WaitForCacheSync(ctx.Done(), r.Unfinished.HasSynced) {
 			return nil // The process ends.
 		}
@@ -48,8 +48,8 @@ func (r *Reconciler) Source() source.Source {
 	})
 }
 
-// changed puts a delivery into the queue that came, changed or left. Its lane learns from the newest attempt first: another replica
-// may have made that attempt and got a Retry-After.
+// changed queues a delivery that was added, changed or removed. First its lane observes the newest attempt, which
+// another replica may have made, for a Retry-After.
 func (r *Reconciler) changed(d *v1alpha1.PostbackDelivery, gone bool) {
 	if !gone {
 		if a, target := delivery.Newest(d), r.Routes.Of(d.Namespace, d.Spec.PostbackRef); a != nil && target != nil {
@@ -59,10 +59,10 @@ func (r *Reconciler) changed(d *v1alpha1.PostbackDelivery, gone bool) {
 	r.Add(client.ObjectKeyFromObject(d))
 }
 
-// Add puts one delivery into the queue. It does nothing before Source has started: that adds every unfinished delivery.
+// Add queues a delivery. Before Source has started it does nothing, because Source queues every unfinished delivery.
 func (r *Reconciler) Add(key types.NamespacedName) { r.addAfter(key, 0) }
 
-// addAfter puts one delivery into the queue after a time.
+// addAfter queues a delivery after a time.
 func (r *Reconciler) addAfter(key types.NamespacedName, after time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,7 +71,7 @@ func (r *Reconciler) addAfter(key types.NamespacedName, after time.Duration) {
 	}
 }
 
-// Wake puts the unfinished deliveries of the Postback of a route into the queue, and its parked ones.
+// Wake queues the unfinished and the parked deliveries of a route's Postback.
 func (r *Reconciler) Wake(changed *route.Route) {
 	for _, key := range r.parkedFor(changed.UID) {
 		r.Add(key)
@@ -79,7 +79,7 @@ func (r *Reconciler) Wake(changed *route.Route) {
 	r.addEach(r.Unfinished.Of(changed))
 }
 
-// wakeAll puts every unfinished delivery into the queue.
+// wakeAll queues every unfinished delivery.
 func (r *Reconciler) wakeAll() { r.addEach(r.Unfinished.All()) }
 
 func (r *Reconciler) addEach(deliveries []*v1alpha1.PostbackDelivery) {
@@ -88,12 +88,13 @@ func (r *Reconciler) addEach(deliveries []*v1alpha1.PostbackDelivery) {
 	}
 }
 
-// park lets Wake find a delivery that was decided on by the route decided, although it may be finished, until unpark.
+// park makes Wake find a delivery, even a finished one, until unpark. decided is the route of the decision to park
+// it.
 func (r *Reconciler) park(d *v1alpha1.PostbackDelivery, decided *route.Route) {
 	key := client.ObjectKeyFromObject(d)
 	r.setParked(key, d.Spec.PostbackRef.UID)
 	if r.Routes.Of(d.Namespace, d.Spec.PostbackRef) != decided {
-		r.Add(key) // It changed before the delivery was parked.
+		r.Add(key) // The route changed before the delivery was parked.
 	}
 }
 
@@ -112,7 +113,7 @@ func (r *Reconciler) unpark(key types.NamespacedName) {
 	delete(r.parked, key)
 }
 
-// parkedFor returns the deliveries that are parked for a Postback.
+// parkedFor returns the parked deliveries of a Postback.
 func (r *Reconciler) parkedFor(postback types.UID) []types.NamespacedName {
 	r.mu.Lock()
 	defer r.mu.Unlock()

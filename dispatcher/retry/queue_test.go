@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// followed is an index whose changes the test tells.
+// followed is an index whose changes the test reports.
 type followed struct {
 	lookup
 	tell func(d *v1alpha1.PostbackDelivery, gone bool)
@@ -40,7 +40,7 @@ type followed struct {
 
 func (f *followed) Follow(tell func(*v1alpha1.PostbackDelivery, bool)) { f.tell = tell }
 
-// observing lanes count the attempts that they learn from.
+// observing lanes count the observed attempts.
 type observing struct{ attempts int }
 
 func (o *observing) Observe(*route.Route, *v1alpha1.Attempt) { o.attempts++ }

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package retry is the elected replica's part: it makes due attempts, takes over first attempts that were never
-// recorded, and answers requests for redelivery.
+// Package retry makes the retries on the elected replica: it makes due attempts, takes over unrecorded first
+// attempts, and handles requests for redelivery.
 package retry
 
 import (
@@ -43,9 +43,9 @@ import (
 )
 
 const (
-	// inFlightRetry is the time until a delivery is checked again that this replica is attempting.
+	// inFlightRetry is the time until the next reconcile of a delivery whose attempt is in flight.
 	inFlightRetry = time.Second
-	// errorRetry is the time until a delivery is checked again after an error of the API server.
+	// errorRetry is the time until the next reconcile after an error of the API server.
 	errorRetry = 2 * time.Second
 )
 
@@ -54,27 +54,27 @@ type Attempter interface {
 	Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause attempt.Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error)
 }
 
-// Lanes run the attempts at each endpoint in turn.
+// Lanes schedule the attempts at each endpoint.
 type Lanes interface {
-	// Observe learns the state of the endpoint of a route from an attempt of another replica.
+	// Observe applies the Retry-After or 410 of a recorded attempt to the lane of a route.
 	Observe(r *route.Route, a *v1alpha1.Attempt)
 	Submit(r *route.Route, w *lane.Work)
 }
 
-// Unfinished is the index of the unfinished deliveries.
+// Unfinished is an index of unfinished deliveries.
 type Unfinished interface {
 	HasSynced() bool
 	// Get returns a delivery by its name, or nil.
 	Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error)
 	Of(r *route.Route) []*v1alpha1.PostbackDelivery
 	All() []*v1alpha1.PostbackDelivery
-	// Follow calls f for each delivery, and from then on for each that comes, changes or is gone.
+	// Follow calls f for each delivery, and later for each that is added, changed or removed.
 	Follow(f func(d *v1alpha1.PostbackDelivery, gone bool))
 }
 
-// Adopter gives deliveries without an owner, from a restored backup, to the Postbacks of their names.
+// Adopter adopts deliveries without an owner.
 type Adopter interface {
-	// Adopt returns when to call it again, or 0, and false if the delivery is like any other.
+	// Adopt returns the time until the next call, or 0 for none. It returns false if the delivery needs no adoption.
 	Adopt(ctx context.Context, key types.NamespacedName) (time.Duration, bool, error)
 }
 
@@ -84,37 +84,37 @@ type Adopter interface {
 
 // Reconciler submits due deliveries to the lanes of their endpoints while this replica is elected.
 type Reconciler struct {
-	// Unfinished holds the unfinished deliveries, without their bodies.
+	// Unfinished has the unfinished deliveries, without their bodies.
 	Unfinished Unfinished
-	// Live reads from the API server: the decision to send must not follow a stale copy.
+	// Live reads from the API server, because the decision to send must not rest on an outdated copy.
 	Live      client.Reader
 	Routes    attempt.Routes
 	Lanes     Lanes
 	Attempter Attempter
 	Clock     clock.PassiveClock
 	Adopter   Adopter
-	// Elected reports whether this replica owns the retries, and so reconciles deliveries.
+	// Elected reports whether this replica owns the retries. Only then it reconciles deliveries.
 	Elected func() bool
-	// HoldsLease reports whether it owns them for certain, and so may attempt them.
+	// HoldsLease reports whether the Lease confirms that. Only then the replica attempts deliveries.
 	HoldsLease func() bool
 
 	mu sync.Mutex
 	// queue is nil before Source has started.
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
-	// parked maps deliveries that wait for the route of their Postback to the UID of that Postback. They may be finished.
+	// parked maps each delivery that waits for a route to the UID of its Postback. The delivery may be finished.
 	parked map[types.NamespacedName]types.UID
-	// attempts counts the attempts of this Reconciler in flight. None begins once finishing is set.
+	// attempts counts the attempts of this Reconciler in flight. None begins once finishing is true.
 	attempts  sync.WaitGroup
 	finishing bool
-	// inherited is when this replica took the retries over from one that did not release them, or zero.
+	// inherited is when this replica took the retries over from one that had not released them, or zero.
 	inherited time.Time
-	// seen is the first sight of each delivery that has no attempt on record.
+	// seen has the sighting of each delivery without a recorded attempt.
 	seen map[types.NamespacedName]sighting
-	// mayBeFinished are deliveries that the next reconcile reads from the API server if the index lacks them.
+	// mayBeFinished has deliveries that the next reconcile reads from the API server if the index lacks them.
 	mayBeFinished map[types.NamespacedName]struct{}
 }
 
-// Reconcile submits a delivery that is due to the lane of its endpoint, and requeues one that is not.
+// Reconcile submits a due delivery to its lane, and requeues one that is not due.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	key := request.NamespacedName
 	r.unpark(key)
@@ -139,7 +139,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	target, next := r.decide(d)
 	if !next.Attempt {
 		if mayBeFinished && next.After > 0 {
-			// The delivery may still be finished when its time comes.
+			// The delivery may still be finished at the next reconcile.
 			r.ReconcileFinished(key)
 		}
 		if next.ForRoute {
@@ -154,7 +154,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{}, nil
 }
 
-// adopt adopts a delivery without an owner, and reports whether this reconcile is done.
+// adopt adopts a delivery without an owner. taken is true if the delivery needs no further reconcile now.
 func (r *Reconciler) adopt(ctx context.Context, d *v1alpha1.PostbackDelivery) (after time.Duration, taken bool, err error) {
 	if r.Adopter == nil || adopt.Owned(d) || !d.DeletionTimestamp.IsZero() {
 		return 0, false, nil
@@ -162,7 +162,7 @@ func (r *Reconciler) adopt(ctx context.Context, d *v1alpha1.PostbackDelivery) (a
 	key := client.ObjectKeyFromObject(d)
 	after, taken, err = r.Adopter.Adopt(ctx, key)
 	if err != nil || after > 0 {
-		r.ReconcileFinished(key) // The delivery may be finished when its time comes.
+		r.ReconcileFinished(key) // The delivery may be finished at the next reconcile.
 	}
 	return after, taken, err
 }
@@ -173,8 +173,8 @@ func (r *Reconciler) decide(d *v1alpha1.PostbackDelivery) (*route.Route, decisio
 	return target, decide(d, target, r.firstSeen(d, target, now), now)
 }
 
-// find returns the delivery from the index of unfinished deliveries; the caller must not change it. If the delivery may be
-// finished, find reads it from the API server.
+// find returns a delivery from the index, or from the API server if the index lacks it and it may be finished. The
+// caller must not change it.
 func (r *Reconciler) find(ctx context.Context, key types.NamespacedName, mayBeFinished bool) (*v1alpha1.PostbackDelivery, error) {
 	switch d, err := r.Unfinished.Get(ctx, key); {
 	case err != nil:
@@ -201,7 +201,7 @@ func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*v1alp
 	return d, nil
 }
 
-// attempt reads the delivery from the API server, decides once more, and makes the attempt.
+// attempt reads a delivery from the API server, decides again, and makes the attempt if it is still due.
 func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent func(*v1alpha1.Attempt)) {
 	if ctx.Err() != nil || !r.begin() {
 		r.forget(key)
@@ -227,7 +227,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 		r.wait(d, target, next)
 		return
 	}
-	// Once more: the process may have been suspended while it waited for the answer.
+	// Check again, because the process may have been suspended during the read.
 	if !r.HoldsLease() {
 		r.requeueAfter(key, errorRetry)
 		return
@@ -237,7 +237,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 	case err == nil:
 		r.forget(key)
 		if target, next = r.decide(recorded); next.Attempt {
-			// A redelivery was requested during the attempt, or the clock jumped.
+			// A redelivery was requested during the attempt, or the clock has jumped.
 			next.After = time.Millisecond
 		}
 		r.wait(recorded, target, next)
@@ -246,7 +246,8 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 	case errors.Is(err, attempt.ErrInFlight):
 		r.requeueAfter(key, inFlightRetry)
 	case errors.Is(err, delivery.ErrUnrecordable):
-		// The next decision finds no trace of this attempt: only a long delay keeps the request from repeating without end.
+		// The next decision finds no record of this attempt. Only a long delay keeps it from being repeated
+		// endlessly.
 		log.Error(err, "Attempt cannot be recorded; next try in 24h")
 		r.requeueAfter(key, delivery.MaxDelay)
 	default:
@@ -255,7 +256,7 @@ func (r *Reconciler) attempt(ctx context.Context, key types.NamespacedName, sent
 	}
 }
 
-// requeueAfter puts a delivery into the queue after a time, finished or not; 0 means never.
+// requeueAfter queues a delivery, finished or not, after a time; 0 means never.
 func (r *Reconciler) requeueAfter(key types.NamespacedName, after time.Duration) {
 	if after > 0 {
 		r.ReconcileFinished(key)
@@ -263,7 +264,7 @@ func (r *Reconciler) requeueAfter(key types.NamespacedName, after time.Duration)
 	}
 }
 
-// wait requeues or parks a delivery as a decision says.
+// wait requeues or parks a delivery according to a decision.
 func (r *Reconciler) wait(d *v1alpha1.PostbackDelivery, decided *route.Route, next decision) {
 	r.requeueAfter(client.ObjectKeyFromObject(d), next.After)
 	if next.ForRoute {
@@ -271,14 +272,14 @@ func (r *Reconciler) wait(d *v1alpha1.PostbackDelivery, decided *route.Route, ne
 	}
 }
 
-// inherit sets the time of this replica's election if its predecessor did not release the retries; else at is zero.
+// inherit sets when this replica took the retries over; zero means that the predecessor released them.
 func (r *Reconciler) inherit(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.inherited = at
 }
 
-// begin reports whether an attempt may begin. Then the caller has to call attempts.Done at its end.
+// begin reports whether an attempt may begin. If so, the caller must call attempts.Done once it is recorded.
 func (r *Reconciler) begin() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -289,15 +290,15 @@ func (r *Reconciler) begin() bool {
 	return true
 }
 
-// inheritedAt returns what inherit was called with.
+// inheritedAt returns the time of the last inherit.
 func (r *Reconciler) inheritedAt() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.inherited
 }
 
-// Finish lets no further attempt begin, and returns when those in flight are recorded. Then another replica can own the
-// retries without a repeat of one.
+// Finish lets no further attempt begin, and returns once those in flight are recorded. Then another replica can own
+// the retries without repeating an attempt.
 func (r *Reconciler) Finish() {
 	r.mu.Lock()
 	r.finishing = true
@@ -305,7 +306,7 @@ func (r *Reconciler) Finish() {
 	r.attempts.Wait()
 }
 
-// firstSeen returns the first sight of a delivery that has no attempt on record.
+// firstSeen returns the sighting of a delivery without a recorded attempt, and records it at the first call.
 func (r *Reconciler) firstSeen(d *v1alpha1.PostbackDelivery, target *route.Route, now time.Time) sighting {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -338,7 +339,7 @@ func (r *Reconciler) ReconcileFinished(key types.NamespacedName) {
 	r.mayBeFinished[key] = struct{}{}
 }
 
-// popMayBeFinished reports whether ReconcileFinished was called for a delivery since the last popMayBeFinished.
+// popMayBeFinished reports whether ReconcileFinished was called for a delivery since the previous popMayBeFinished.
 func (r *Reconciler) popMayBeFinished(key types.NamespacedName) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -347,7 +348,7 @@ func (r *Reconciler) popMayBeFinished(key types.NamespacedName) bool {
 	return ok
 }
 
-// forget drops the first sight of a delivery that has an attempt on record by now, or is gone.
+// forget drops the sighting of a delivery that has a recorded attempt now, or is gone.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

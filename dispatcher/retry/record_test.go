@@ -42,7 +42,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// The API server accepts the record of every answer. Without a record, the attempt would be repeated without end.
+// The API server accepts the record of every response. Otherwise the attempt would be repeated endlessly.
 func TestEveryAnswerCanBeRecorded(t *testing.T) {
 	answers := map[string]string{
 		"long garbage":        strings.Repeat("X", 3000) + "\r\n\r\n",
@@ -72,7 +72,7 @@ func TestEveryAnswerCanBeRecorded(t *testing.T) {
 	}
 }
 
-// withStatusUpdates returns the rig's attempter with a client whose status updates go through f.
+// withStatusUpdates returns the rig's attempter with a client whose status updates call f.
 func (r *rig) withStatusUpdates(f func(context.Context, client.Object, func() error) error) *attempt.Attempter {
 	wrapped := interceptor.NewClient(r.client, interceptor.Funcs{
 		SubResourceUpdate: func(ctx context.Context, c client.Client, _ string, object client.Object, options ...client.SubResourceUpdateOption) error {
@@ -82,7 +82,7 @@ func (r *rig) withStatusUpdates(f func(context.Context, client.Object, func() er
 	return &attempt.Attempter{Sender: r.attempter.Sender, Recorder: &delivery.Recorder{Client: wrapped}, Events: r.attempter.Events}
 }
 
-// A write whose answer is lost is repeated, but the attempt stands in the log once.
+// A write whose response is lost is repeated, but the attempt is recorded once.
 func TestLostAnswerRecordsOnce(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
@@ -106,7 +106,7 @@ func TestLostAnswerRecordsOnce(t *testing.T) {
 	g.Expect(r.endpoint.got()).To(HaveLen(1))
 }
 
-// A record carries nothing but the status. The rest stays as it is, and comes back with the answer.
+// A record writes only the status. Other fields stay, and the response contains them.
 func TestRecordIsOfTheStatusAlone(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
@@ -130,7 +130,7 @@ func TestRecordIsOfTheStatusAlone(t *testing.T) {
 	g.Expect(recorded).To(Equal(after))
 }
 
-// Texts that the API server refuses for a reason that nobody thought of do not keep the attempt from being recorded.
+// If the API server refuses the texts of an attempt for an unforeseen reason, the attempt is recorded without them.
 func TestRefusedTextsAreLeftOut(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
@@ -147,8 +147,8 @@ func TestRefusedTextsAreLeftOut(t *testing.T) {
 	g.Expect(recorded.Status.Attempts[0].Message).To(ContainSubstring("refused the texts"))
 }
 
-// A policy that denies the record of an attempt says so on the Postback, with its own words. The attempt does not wait for the
-// policy to change, for it has a slot of the endpoint.
+// If a policy denies the record of an attempt, its message is in an Event on the Postback. The attempt does not wait
+// for a change of the policy, because it occupies a slot.
 func TestPolicyDeniesTheRecord(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
@@ -169,7 +169,7 @@ func TestPolicyDeniesTheRecord(t *testing.T) {
 	g.Expect(r.endpoint.got()).To(HaveLen(1))
 }
 
-// Somebody asks a second time right after the record of the first redelivery: the request is kept.
+// A second request right after the record of the first redelivery is not lost.
 func TestRequestsDuringARedeliveryAreKept(t *testing.T) {
 	g := NewWithT(t)
 	c := clocktesting.NewFakeClock(time.Now())
@@ -203,7 +203,7 @@ func TestRequestsDuringARedeliveryAreKept(t *testing.T) {
 	g.Expect(r.endpoint.got()).To(HaveLen(3))
 }
 
-// attemptThen does something right after an attempt is recorded.
+// attemptThen calls a function right after an attempt is recorded.
 type attemptThen struct {
 	*attempt.Attempter
 	then func()

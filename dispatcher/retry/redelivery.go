@@ -22,9 +22,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Finished watches the finished deliveries, which the cache does not hold.
+// Finished watches the finished deliveries, which the cache does not have.
 type Finished interface {
-	// Follow prunes finished deliveries until ctx ends. It calls reconcile for each one that requests a redelivery or lacks
-	// its owner, now and whenever it changes.
+	// Follow prunes finished deliveries until ctx ends. It calls reconcile for each one with a redeliver annotation
+	// or without an owner, at first and after each change.
 	Follow(ctx context.Context, reconcile func(types.NamespacedName))
 }

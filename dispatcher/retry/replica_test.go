@@ -45,7 +45,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// replica is the retrying part of a dispatcher, on its own.
+// replica is the part of a dispatcher that makes retries.
 type replica struct {
 	mgr        manager.Manager
 	election   *retry.Election
@@ -54,7 +54,7 @@ type replica struct {
 	looked *atomic.Int32
 }
 
-// counting counts the requests that it sends on.
+// counting counts the requests that it forwards.
 type counting struct {
 	http.RoundTripper
 
@@ -105,7 +105,7 @@ func newReplica(t *testing.T, r *rig, identity string) *replica {
 	return &replica{mgr: mgr, election: election, unfinished: index, looked: looked}
 }
 
-// start runs the replica until the returned function, or the end of the test.
+// start runs the replica until stop is called or the test ends.
 func (r *replica) start(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -126,7 +126,7 @@ func startReplica(t *testing.T, r *rig, identity string) (stop func()) {
 	return newReplica(t, r, identity).start(t)
 }
 
-// An object leaves the cache when it is finished, and its body never enters.
+// A finished delivery leaves the cache, and a body never enters it.
 func TestIndexHoldsOnlyUnfinishedDeliveries(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})
@@ -150,7 +150,8 @@ func TestIndexHoldsOnlyUnfinishedDeliveries(t *testing.T) {
 	g.Eventually(pending).WithTimeout(30 * time.Second).Should(Equal(2))
 }
 
-// A replica that ends gives up the retries only when what it has begun is recorded: its successor must not repeat it.
+// A replica that ends releases the retries only after it has recorded its attempts, so that its successor repeats
+// none.
 func TestRetriesAreHandedOverAfterTheLastRecord(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, clock.RealClock{})

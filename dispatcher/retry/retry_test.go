@@ -70,11 +70,11 @@ type rig struct {
 	endpoint  *endpoint
 }
 
-// endpoint answers with what status says and keeps what it got.
+// endpoint answers with a settable status and keeps the requests.
 type endpoint struct {
 	url    string
 	status atomic.Int32
-	// during, if not nil, is called in the middle of a request.
+	// during, if not nil, is called during each request.
 	during func()
 	now    func() time.Time
 
@@ -199,7 +199,7 @@ func (r *rig) reconciler(t *testing.T, c clock.PassiveClock) *retry.Reconciler {
 	}
 }
 
-// find returns a delivery as the API server has it, or nil.
+// find returns a delivery from the API server, or nil.
 func (r *rig) find(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	if err := r.client.Get(ctx, key, d); err != nil {
@@ -208,10 +208,10 @@ func (r *rig) find(ctx context.Context, key types.NamespacedName) (*v1alpha1.Pos
 	return d, nil
 }
 
-// lookup is an index that finds deliveries by name, and lists none.
+// lookup is an index that finds deliveries by name but lists none.
 type lookup func(context.Context, types.NamespacedName) (*v1alpha1.PostbackDelivery, error)
 
-// nothing finds none: every delivery is finished.
+// nothing finds no delivery, as if every delivery were finished.
 func nothing(context.Context, types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
 	return nil, nil
 }
@@ -225,14 +225,14 @@ func (lookup) Of(*route.Route) []*v1alpha1.PostbackDelivery  { return nil }
 func (lookup) All() []*v1alpha1.PostbackDelivery             { return nil }
 func (lookup) Follow(func(*v1alpha1.PostbackDelivery, bool)) {}
 
-// atOnce does work at once.
+// atOnce lanes begin work at once.
 type atOnce struct{ ctx context.Context }
 
 func (atOnce) Observe(*route.Route, *v1alpha1.Attempt) {}
 
 func (a atOnce) Submit(_ *route.Route, w *lane.Work) { w.Do(a.ctx, func(*v1alpha1.Attempt) {}) }
 
-// The whole schedule, on a clock that the test moves: the reconciler says when to come back, and is taken at its word.
+// The whole schedule, on a fake clock: the test reconciles exactly when the Reconciler asks for it.
 func TestScheduleOfTwentyAttempts(t *testing.T) {
 	g := NewWithT(t)
 	c := clocktesting.NewFakeClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
@@ -317,7 +317,7 @@ func TestStaleCopyMakesNoSecondAttempt(t *testing.T) {
 	c := clocktesting.NewFakeClock(time.Now())
 	r := newRig(t, c)
 	stale := r.store(t, "evt_stale")
-	stale.Spec.Test = true // due at once, as the stale copy says
+	stale.Spec.Test = true // A test delivery is due at once.
 	_, err := r.attempter.Attempt(t.Context(), r.read(t, stale), r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
 	reconciler := r.reconciler(t, c)
@@ -421,7 +421,7 @@ func TestPausedWaitsAndWakes(t *testing.T) {
 	g.Consistently(r.endpoint.got).WithTimeout(2 * time.Second).Should(BeEmpty())
 	r.setRoute(func(*route.Route) {})
 	replica.election.Reconciler.Wake(r.route())
-	// At once, not after the time that another replica would have had, and with nothing in the log about one.
+	// The attempt comes at once, without waiting for another replica and without a note about one.
 	g.Eventually(r.endpoint.got).WithTimeout(8 * time.Second).Should(HaveLen(1))
 	g.Eventually(func() v1alpha1.DeliveryPhase { return r.read(t, d).Status.Phase }).WithTimeout(30 * time.Second).Should(Equal(v1alpha1.DeliveryDelivered))
 	g.Expect(r.read(t, d).Status.Attempts[0].Message).To(BeEmpty())

@@ -39,7 +39,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/authority"
 )
 
-// movingName is a resolver for which every name has one address of IPv4, which may change.
+// movingName is a resolver that resolves every name to one IPv4 address, which may change.
 type movingName struct{ address atomic.Value }
 
 func newMovingName(t *testing.T, address string) (*movingName, *net.Resolver) {
@@ -93,7 +93,7 @@ func (n *movingName) answer(packet []byte) []byte {
 	return packed
 }
 
-// agingSender returns a sender with a clock to set, and one address of loopback that is closed to it.
+// agingSender returns a sender with a fake clock. Its rules forbid one loopback address.
 func agingSender(t *testing.T, o egress.Options) (*send.Sender, *clocktesting.FakePassiveClock) {
 	t.Helper()
 	signer, err := sign.New(sign.DefaultDubHeader)
@@ -109,7 +109,7 @@ func agingSender(t *testing.T, o egress.Options) (*send.Sender, *clocktesting.Fa
 	return send.New(send.Options{Signer: signer, UserAgent: "Postback/test", Clock: c, Egress: out}), c
 }
 
-// everywhere serves on all addresses of loopback, and returns the port.
+// everywhere serves on all loopback addresses, and returns the port.
 func everywhere(t *testing.T, server *httptest.Server, useTLS bool) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "0.0.0.0:0")
@@ -130,13 +130,14 @@ func everywhere(t *testing.T, server *httptest.Server, useTLS bool) string {
 }
 
 const (
-	// oldest is the age that a connection may have when a request begins.
+	// oldest is the greatest age of a connection at the begin of a request.
 	oldest = 2 * time.Minute
-	// moved is the time at which the name gets another address.
+	// moved is when the name resolves to another address.
 	moved = 10 * time.Second
 )
 
-// TykTechnologies/tyk#1485: one event a second keeps a connection busy, and the name's new address was never seen.
+// One event a second keeps a connection in use, but the sender still notices the name's new address
+// (TykTechnologies/tyk#1485).
 func TestChangedNameIsSeenWhileTrafficFlows(t *testing.T) {
 	for name, useTLS := range map[string]bool{"HTTP/1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
@@ -183,7 +184,7 @@ func TestChangedNameIsSeenWhileTrafficFlows(t *testing.T) {
 	}
 }
 
-// The way through a proxy is asked for anew as well, and the proxy's own name.
+// The sender also notices a new address of the endpoint behind a proxy, and of the proxy itself.
 func TestChangedNameOfTheProxyIsSeenWhileTrafficFlows(t *testing.T) {
 	var last atomic.Value
 	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

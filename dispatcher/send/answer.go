@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// take reads an answer. Its status decides: the rest is only for the log.
+// take applies a response to an attempt. Only its status decides the outcome; the rest is for the record.
 func take(response *http.Response, now time.Time, hidden *secrets, attempt *v1alpha1.Attempt) {
 	defer response.Body.Close()
 	if code := response.StatusCode; code >= minStatusCode && code <= maxStatusCode {
@@ -42,33 +42,33 @@ func take(response *http.Response, now time.Time, hidden *secrets, attempt *v1al
 		attempt.RetryAfterTime = retryAfter(response.Header, now)
 	}
 	if response.StatusCode == http.StatusSwitchingProtocols {
-		// The following bytes are no body, and may never come.
+		// The bytes that follow a 101 are not a body, and may never come.
 		return
 	}
 	attempt.ResponseBody = excerpt(response, hidden)
 }
 
-// excerpt returns the beginning of a body, without the secrets. An answer that goes on beyond maxDrain, or fails, has its
-// connection closed instead of reused: net/http does that when a body is closed before its end.
+// excerpt returns the beginning of a body without the secrets. If the body is longer than maxDrain, or fails, its
+// connection is not reused: net/http closes the connection of a body that is closed before its end.
 func excerpt(response *http.Response, hidden *secrets) string {
 	if response.ContentLength == 0 {
-		return "" // as of most
+		return "" // Most responses have no body.
 	}
-	// The bound counts bytes of the connection; the excerpt counts decompressed bytes.
+	// maxDrain counts bytes on the wire, the excerpt counts decompressed bytes.
 	wire := io.LimitReader(response.Body, maxDrain)
-	// A secret that continues beyond the excerpt has to be found.
+	// The text must contain the whole of a secret that crosses the end of the excerpt.
 	text := make([]byte, v1alpha1.MaxResponseBody+hidden.longest())
 	n, err := io.ReadFull(decoded(wire, response.Header.Get("Content-Encoding")), text)
 	if err == nil || err == io.ErrUnexpectedEOF || err == io.EOF {
 		_, _ = io.Copy(io.Discard, wire)
-		// The end of the body is seen only by a read beyond it.
+		// net/http notices the end of the body only at a read beyond it.
 		_, _ = response.Body.Read(make([]byte, 1))
 	}
 	return validUTF8([]byte(hidden.redact(string(text[:n]), v1alpha1.MaxResponseBody)), v1alpha1.MaxResponseBody)
 }
 
-// decoded returns what a reader gives, decompressed if an endpoint compresses though it was not asked to. It buffers a
-// bounded part, so that a small body that blows up to a large one costs no memory.
+// decoded decompresses a body if the endpoint compressed it unasked. It buffers a bounded amount, so a decompression
+// bomb takes no memory.
 func decoded(r io.Reader, encoding string) io.Reader {
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "gzip", "x-gzip":
@@ -80,7 +80,7 @@ func decoded(r io.Reader, encoding string) io.Reader {
 	}
 }
 
-// inflate reads "deflate", which is zlib by RFC 9110, and bare DEFLATE by some servers.
+// inflate decodes "deflate": zlib according to RFC 9110, bare DEFLATE from some servers.
 func inflate(r io.Reader) (io.Reader, error) {
 	var head [2]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -94,7 +94,7 @@ func inflate(r io.Reader) (io.Reader, error) {
 	return flate.NewReader(whole), nil
 }
 
-// lazy opens a reader at its first use, because opening it reads already.
+// lazy opens a decompressor at the first read, because opening it already reads.
 type lazy struct {
 	open func() (io.Reader, error)
 	r    io.Reader
@@ -111,11 +111,11 @@ func (l *lazy) Read(b []byte) (int, error) {
 	return l.r.Read(b)
 }
 
-// validUTF8 returns at most limit bytes of b as a valid string. A character that is cut in two at the end is left out;
-// bytes that are no UTF-8 are replaced.
+// validUTF8 returns at most limit bytes of b as valid UTF-8. It drops a character that is cut at the end and replaces
+// invalid bytes.
 func validUTF8(b []byte, limit int) string {
 	s := strings.ToValidUTF8(string(b), "\uFFFD")
-	// NUL is valid UTF-8, but unwelcome in terminals and in some clients.
+	// NUL is valid UTF-8, but terminals and some clients cannot handle it.
 	s = strings.ReplaceAll(s, "\x00", "\uFFFD")
 	if len(s) <= limit {
 		return s
@@ -126,7 +126,7 @@ func validUTF8(b []byte, limit int) string {
 	return s[:limit]
 }
 
-// tidy makes a message one line of bounded length.
+// tidy puts a message on one line and bounds its length.
 func tidy(message string) string {
 	message = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

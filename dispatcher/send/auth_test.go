@@ -40,13 +40,13 @@ import (
 
 const clientSecret = "s3cret/of the client"
 
-// tokenServer gives the tokens "token-1", "token-2" and so on.
+// tokenServer issues the tokens "token-1", "token-2" and so on.
 type tokenServer struct {
 	given  atomic.Int32
 	asked  atomic.Int32
 	mu     sync.Mutex
 	form   url.Values
-	answer http.HandlerFunc // instead of a token
+	answer http.HandlerFunc // Replaces the token response.
 	life   int
 	delay  chan struct{}
 }
@@ -81,7 +81,7 @@ func (s *tokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// echo answers with the header Authorization, backwards: the record of an attempt leaves out a credential.
+// echo answers with the header Authorization, reversed, because the record of an attempt omits credentials.
 func echo(t *testing.T) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -144,17 +144,17 @@ func TestTokenIsKeptUntilItEnds(t *testing.T) {
 	want("token-1")
 	clock.SetTime(clock.Now().Add(9 * time.Minute))
 	want("token-1")
-	clock.SetTime(clock.Now().Add(45 * time.Second)) // In its last 30 seconds.
+	clock.SetTime(clock.Now().Add(45 * time.Second)) // Within the last 30 seconds of the token.
 	want("token-2")
-	// A change of the settings asks anew.
+	// A change of the settings needs a new token.
 	r.Auth.OAuth2.Audience = "https://other.example.com"
 	want("token-3")
-	// Another Postback has its own.
+	// Another Postback gets its own token.
 	r.UID = "u2"
 	want("token-4")
 }
 
-// A token without a life, or with a very short one, is used too.
+// A token without a lifetime, or with a very short one, is used too.
 func TestTokenLives(t *testing.T) {
 	for life, want := range map[int]int32{0: 1, 1: 1, 3600: 1} {
 		server := &tokenServer{life: life}
@@ -171,7 +171,7 @@ func TestTokenLives(t *testing.T) {
 	}
 }
 
-// The attempts of a Postback that run at the same time ask once.
+// Concurrent attempts of a Postback request one token.
 func TestTokenIsAskedForOnce(t *testing.T) {
 	server := &tokenServer{life: 600, delay: make(chan struct{})}
 	tokens := httptest.NewServer(server)
@@ -210,7 +210,8 @@ func TestTokenIsDroppedAfter401(t *testing.T) {
 	}
 }
 
-// Without a token nothing is sent to the endpoint, and no secret and no text of the token server is shown.
+// Without a token, nothing is sent to the endpoint. The record contains no secret and no text of the authorisation
+// server.
 func TestTokenFaults(t *testing.T) {
 	const leak = "le4ked"
 	writing := func(code int, contentType, body string) http.HandlerFunc {
@@ -276,7 +277,7 @@ func endless(w http.ResponseWriter, r *http.Request, text string) {
 	}
 }
 
-// The token's server is under the rules of the endpoint's.
+// The rules for addresses apply to the authorisation server, too.
 func TestTokenServerIsUnderTheAddressPolicy(t *testing.T) {
 	tokens := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("asked") }))
 	defer tokens.Close()
@@ -300,7 +301,7 @@ func TestInterruptedWhileWaitingForAToken(t *testing.T) {
 	}
 }
 
-// Firewalls block the Go-http-client/1.1 of a second client without the settings of the first.
+// Firewalls block the default user agent Go-http-client/1.1, so the token request has the User-Agent of the sender.
 func TestTokenRequestHasTheUserAgent(t *testing.T) {
 	server := &tokenServer{}
 	agents := make(chan string, 1)
@@ -315,7 +316,7 @@ func TestTokenRequestHasTheUserAgent(t *testing.T) {
 	}
 }
 
-// A token that one endpoint has seen is not shown to the next one.
+// A token that was sent to one endpoint is not sent to the next.
 func TestChangedEndpointGetsATokenOfItsOwn(t *testing.T) {
 	server := &tokenServer{}
 	authority := httptest.NewServer(server)

@@ -41,16 +41,16 @@ import (
 )
 
 const (
-	// maxTokens is the number of Postbacks whose OAuth 2.0 tokens are kept.
+	// maxTokens is the number of Postbacks whose OAuth 2.0 tokens are cached.
 	maxTokens = 4096
-	// maxTokenLife is the lifetime of a token for which the authorisation server states none.
+	// maxTokenLife is the lifetime of a token if the authorisation server states none.
 	maxTokenLife = time.Hour
-	// A token is not used in the last part of its life, so that it does not end on its way.
+	// A token is not used at the end of its lifetime, so that it does not expire in flight.
 	maxTokenMargin    = 30 * time.Second
 	tokenMarginOfLife = 10
 )
 
-// authError says why there is no header Authorization. Nothing was sent to the endpoint.
+// authError explains why an attempt has no header Authorization. Nothing was sent to the endpoint.
 type authError struct {
 	outcome v1alpha1.Outcome
 	text    string
@@ -58,8 +58,8 @@ type authError struct {
 
 func (e *authError) Error() string { return e.text }
 
-// authorization returns the value of the header Authorization for a route, or "" for none. ctx is the attempt's, bounded
-// the same with its deadline.
+// authorization returns the header Authorization of a route, or "". ctx is the context of the attempt, bounded the
+// same with its deadline.
 func (s *Sender) authorization(ctx, bounded context.Context, r *route.Route) (string, error) {
 	switch {
 	case r.Auth == nil:
@@ -80,7 +80,7 @@ func (s *Sender) authorization(ctx, bounded context.Context, r *route.Route) (st
 	}
 }
 
-// tokens are those of OAuth 2.0, by the Postback's UID.
+// tokens caches the OAuth 2.0 tokens by the UID of their Postback.
 type tokens struct {
 	clock     clock.PassiveClock
 	userAgent string
@@ -92,20 +92,20 @@ func newTokens(c clock.PassiveClock, userAgent string) *tokens {
 	return &tokens{clock: c, userAgent: userAgent, cache: lru.New(maxTokens)}
 }
 
-// grant is one Postback's token, and how it is got.
+// grant is the token of one Postback, with the settings to request the next one.
 type grant struct {
 	settings [sha256.Size]byte
 	config   clientcredentials.Config
 
-	// lock guards token and expires, so that the attempts of a Postback ask for a token once. Unlike a sync.Mutex, it can be
-	// acquired with a deadline.
+	// lock guards token and expires, so that concurrent attempts request one token. A sync.Mutex cannot be acquired
+	// with a deadline.
 	lock    *semaphore.Weighted
 	token   string
 	expires time.Time
 }
 
-// of returns the grant of a route, a new one if its settings or its endpoint have changed. No second endpoint gets the
-// token of the first.
+// of returns the grant of a route. It is a new one if the settings or the endpoint have changed, so no endpoint gets
+// a token that another endpoint has seen.
 func (t *tokens) of(r *route.Route) *grant {
 	settings := sha256.Sum256(fmt.Appendf(nil, "%q %q", r.URL, *r.Auth.OAuth2))
 	t.mu.Lock()
@@ -125,10 +125,10 @@ func (t *tokens) of(r *route.Route) *grant {
 	return g
 }
 
-// noRedirect keeps an answer that redirects.
+// noRedirect makes an http.Client return a redirect instead of following it.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// get returns a token for a route.
+// get returns the token of a route, from the cache or from the authorisation server.
 func (t *tokens) get(ctx context.Context, r *route.Route, transport *http.Transport) (string, error) {
 	g := t.of(r)
 	if err := g.lock.Acquire(ctx, 1); err != nil {
@@ -140,7 +140,7 @@ func (t *tokens) get(ctx context.Context, r *route.Route, transport *http.Transp
 		return g.token, nil
 	}
 	g.token = ""
-	// A redirect could send the client's secret elsewhere.
+	// A followed redirect could send the client secret elsewhere.
 	client := &http.Client{Transport: unfollowed{transport, t.userAgent}, CheckRedirect: noRedirect}
 	token, err := g.config.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
 	if err != nil {
@@ -157,7 +157,7 @@ func (t *tokens) get(ctx context.Context, r *route.Route, transport *http.Transp
 	return g.token, nil
 }
 
-// drop forgets the token that the endpoint has rejected, unless a newer one has replaced it.
+// drop removes the token that the endpoint rejected, unless a newer one has replaced it.
 func (t *tokens) drop(ctx context.Context, r *route.Route, sent string) {
 	if r.Auth == nil || r.Auth.OAuth2 == nil {
 		return
@@ -174,7 +174,8 @@ func (t *tokens) drop(ctx context.Context, r *route.Route, sent string) {
 
 var errNoBearer = errors.New("no bearer token in the answer")
 
-// tokenErrors are the codes of RFC 6749, section 5.2. No other text of an authorisation server is shown.
+// tokenErrors are the error codes of RFC 6749, section 5.2, with explanations. No other text of an authorisation
+// server is shown.
 var tokenErrors = map[string]string{
 	"invalid_request":        "",
 	"invalid_client":         ": see spec.auth.oauth2.clientID and clientSecretRef",
@@ -184,8 +185,8 @@ var tokenErrors = map[string]string{
 	"invalid_scope":          ": see spec.auth.oauth2.scopes",
 }
 
-// tokenFault returns the error of a failed token request. It quotes the status, a known error code and the target of a redirect,
-// never the text of the authorisation server.
+// tokenFault converts the error of a token request. The result has the status, a known error code and the host of a
+// redirect, but never a text of the authorisation server.
 func tokenFault(ctx context.Context, err error) error {
 	fault := &authError{outcome: v1alpha1.OutcomeAuthenticationFailed}
 	const server = "no token from spec.auth.oauth2.tokenURL: "
@@ -207,7 +208,7 @@ func tokenFault(ctx context.Context, err error) error {
 	case errors.As(err, &request), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		outcome, text := classifyError(ctx, err)
 		if outcome == v1alpha1.OutcomeInvalidResponse {
-			// net/http quotes an invalid answer, and redaction does not know a token in it yet.
+			// net/http quotes an invalid response. It may contain a new token, which redaction does not know yet.
 			text = "its answer is no valid HTTP"
 		}
 		fault.text = server + text

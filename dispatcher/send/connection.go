@@ -29,18 +29,18 @@ import (
 	"syscall"
 )
 
-// maxConnections bounds the connections that net/http opens for one request. net/http knows no bound where an endpoint
-// of HTTP/2 ends each connection before the request is written.
+// maxConnections bounds the connections that net/http opens for one request. net/http itself has no bound if an
+// HTTP/2 endpoint ends each connection before the request is written.
 const maxConnections = 10
 
 var errAlwaysEnds = errors.New("the endpoint ended every connection before it answered")
 
-// conn is a connection to an endpoint. An answer that was received wins over a request that could not be written: many
-// endpoints answer 413 or 429 and close before they have read the body. net/http gives up at the first error of a write.
-// So a write to a connection that the endpoint has closed succeeds here, and the reads tell how the exchange ended.
+// conn is a connection to an endpoint. Many endpoints answer 413 or 429 and close before they have read the body, but
+// net/http gives up at the first failed write. So a write to a connection that the endpoint has closed succeeds here,
+// and the next read returns the response or the error.
 type conn struct {
 	net.Conn
-	closed  atomic.Bool // by the endpoint, as a read or a write has found
+	closed  atomic.Bool // True once a read or write has found that the endpoint closed it.
 	written atomic.Int64
 }
 
@@ -64,7 +64,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// connectionTrace follows the connection of a request. net/http calls its hooks from several goroutines.
+// connectionTrace observes the connection of a request. Several goroutines of net/http call its hooks.
 type connectionTrace struct {
 	// stop ends the request.
 	stop context.CancelCauseFunc
@@ -74,7 +74,7 @@ type connectionTrace struct {
 	reused   bool
 	answered bool
 	used     int
-	// before is the number of bytes that the connection carried before this request.
+	// before is the number of bytes written to the connection before this request.
 	before int64
 }
 
@@ -99,7 +99,7 @@ func (t *connectionTrace) hooks() *httptrace.ClientTrace {
 	}
 }
 
-// wrapped returns the conn below TLS.
+// wrapped returns the conn, below TLS if necessary.
 func wrapped(c net.Conn) *conn {
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()
@@ -108,7 +108,7 @@ func wrapped(c net.Conn) *conn {
 	return own
 }
 
-// remoteIP returns the address of the endpoint, or "" if it is not known.
+// remoteIP returns the address of the endpoint, or "" if it is unknown.
 func (t *connectionTrace) remoteIP() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,27 +117,27 @@ func (t *connectionTrace) remoteIP() string {
 	}
 	host, _, err := net.SplitHostPort(t.conn.RemoteAddr().String())
 	if err != nil {
-		return "" // An egress proxy does not say which address it connected to.
+		return "" // A proxy does not tell the address that it connected to.
 	}
 	return host
 }
 
-// repeatable reports whether the request may be sent again. The endpoint reports that it did not process it
-// (GOAWAY, REFUSED_STREAM), or a reused connection ended before the first byte of an answer.
+// repeatable reports whether the endpoint cannot have processed the request. Either it said so (GOAWAY,
+// REFUSED_STREAM), or a reused connection ended before the first byte of a response.
 func (t *connectionTrace) repeatable(err error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return !t.answered && (isUnprocessed(err) || t.reused && (isEnded(err) || isUnsolicited(err)))
 }
 
-// count returns the number of connections that were used.
+// count returns the number of connections used for the request.
 func (t *connectionTrace) count() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.used
 }
 
-// sent reports whether any byte of the request went out.
+// sent reports whether any byte of the request was written.
 func (t *connectionTrace) sent() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -145,8 +145,8 @@ func (t *connectionTrace) sent() bool {
 	return c == nil || c.written.Load() > t.before
 }
 
-// cutOff reports whether an answer is malformed because the connection ended within its header: net/http takes the
-// beginning of a line for the whole. A beginning that is none of HTTP is malformed, however it ended.
+// cutOff reports whether a response is malformed only because the connection ended within its header, so that
+// net/http took part of a line for the whole. A response that does not begin as HTTP is malformed however it ended.
 func (t *connectionTrace) cutOff(err error) bool {
 	text := err.Error()
 	_, line, isLine := strings.Cut(text, `malformed HTTP response "`)
@@ -162,8 +162,8 @@ func (t *connectionTrace) cutOff(err error) bool {
 	if c := wrapped(t.conn); c != nil && c.closed.Load() {
 		return true
 	}
-	// crypto/tls remembers that the endpoint ended the connection in order; the bytes below do not show it. A connection of
-	// An HTTP/2 connection continues after a malformed answer, and its reader must not be disturbed.
+	// crypto/tls remembers an orderly end of the connection, which conn does not see. An HTTP/2 connection continues
+	// after a malformed response, and another read would disturb it.
 	secure, ok := t.conn.(*tls.Conn)
 	if !ok || secure.ConnectionState().NegotiatedProtocol == "h2" {
 		return false

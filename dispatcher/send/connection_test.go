@@ -41,7 +41,7 @@ import (
 
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-// received are the bodies of the requests that a raw endpoint has read.
+// received has the bodies of the requests that a raw endpoint has read.
 type received struct {
 	mu     sync.Mutex
 	bodies []string
@@ -59,9 +59,9 @@ func (r *received) all() []string {
 	return append([]string(nil), r.bodies...)
 }
 
-// knative/eventing#4425: a second try that declared a length and had no body. An endpoint takes one request, keeps the
-// connection, and ends it when the next request comes. That is read, or reset, or answered by the end of the connection;
-// in each case the event goes out whole, on another connection, within the same attempt.
+// An endpoint answers one request, keeps the connection, and ends it at the next request: after reading it, by a
+// reset, or by a close. Each time the whole event goes out on another connection, within the same attempt. In
+// knative/eventing#4425 the second request had no body.
 func TestStaleConnectionIsReplacedWithTheWholeBody(t *testing.T) {
 	large := `{"data":"` + strings.Repeat("x", 600<<10) + `"}`
 	for name, body := range map[string]string{"small": `{"n":1}`, "large": large} {
@@ -111,7 +111,7 @@ func TestStaleConnectionIsReplacedWithTheWholeBody(t *testing.T) {
 	}
 }
 
-// A fresh connection that ends without an answer is a failure on record: a try for free each time would never end.
+// A fresh connection that ends without a response is a failed attempt. Otherwise repeats could go on endlessly.
 func TestFreshConnectionIsNotReplaced(t *testing.T) {
 	var got received
 	address := receiver.Raw(t, func(conn net.Conn) {
@@ -126,13 +126,13 @@ func TestFreshConnectionIsNotReplaced(t *testing.T) {
 	}
 }
 
-// h2 is one connection of an endpoint that speaks HTTP/2 frame by frame.
+// h2 is a connection of an endpoint that speaks HTTP/2 frame by frame.
 type h2 struct {
 	*http2.Framer
 	t *testing.T
 }
 
-// request reads a request up to its end, or to its header only, and returns its stream and body.
+// request reads a request, up to its end or only its header, and returns its stream and body.
 func (c *h2) request(whole bool) (stream uint32, body string, err error) {
 	var content bytes.Buffer
 	for {
@@ -161,10 +161,10 @@ func (c *h2) request(whole bool) (stream uint32, body string, err error) {
 	}
 }
 
-// answer answers 200.
+// answer answers a stream with status 200.
 func (c *h2) answer(stream uint32) { c.status(stream, "200") }
 
-// status answers with a status, which need not be a number.
+// status answers a stream with a status, which need not be a number.
 func (c *h2) status(stream uint32, status string) {
 	var block bytes.Buffer
 	if err := hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: status}); err != nil {
@@ -173,7 +173,8 @@ func (c *h2) status(stream uint32, status string) {
 	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
 }
 
-// serveH2 serves each connection of HTTP/2 with f, which gets its number, from 0. It returns a route there.
+// serveH2 serves HTTP/2 connections with f, which gets the number of the connection, from 0. It returns the route of
+// the endpoint.
 func serveH2(t *testing.T, f func(n int, c *h2)) *route.Route {
 	t.Helper()
 	certificate := httptest.NewUnstartedServer(nil)
@@ -207,13 +208,14 @@ func serveH2(t *testing.T, f func(n int, c *h2)) *route.Route {
 	return r
 }
 
-// golang/go#32441, golang/go#18112, cloudflare/cloudflared#1273: a request that meets GOAWAY goes out again, whole, on
-// another connection, within the same attempt; also if it was the first of its connection, and if its body was written.
+// A request that meets GOAWAY goes out again, with its whole body, on another connection within the same attempt.
+// This holds even for the first request of a connection, and after its body was written (golang/go#32441,
+// golang/go#18112, cloudflare/cloudflared#1273).
 func TestGoAwayIsReplacedWithTheWholeBody(t *testing.T) {
 	body := `{"data":"` + strings.Repeat("y", 200<<10) + `"}`
 	goAway := func(c *h2, last uint32) { _ = c.WriteGoAway(last, http2.ErrCodeNo, nil) }
 	for name, test := range map[string]struct {
-		first int // requests that the first connection answers
+		first int // The number of requests that the first connection answers.
 		end   func(*h2)
 	}{
 		"at the header, of the second request": {1, func(c *h2) {
@@ -291,7 +293,7 @@ func TestEndlessGoAwayEnds(t *testing.T) {
 	}
 }
 
-// A malformed answer is the end of its stream alone. The connection goes on, and serves the next request.
+// A malformed HTTP/2 response ends only its stream. The connection serves the next request.
 func TestMalformedAnswerLeavesTheConnection(t *testing.T) {
 	r := serveH2(t, func(n int, c *h2) {
 		for status := "none"; n == 0; status = "200" {
@@ -323,8 +325,8 @@ func TestHTTP2IsSpoken(t *testing.T) {
 	}
 }
 
-// An endpoint that answers eight events at once leaves eight idle connections. Then it reads each request and resets.
-// One attempt is two requests at most, and says so (oven-sh/bun#28708).
+// An endpoint leaves eight idle connections, then resets each after it has read a request. One attempt sends at most
+// two requests, and its message says so (oven-sh/bun#28708).
 func TestOneAttemptIsTwoRequestsAtMost(t *testing.T) {
 	const warm = 8
 	for name, useTLS := range map[string]bool{"plain": false, "TLS": true} {
@@ -358,7 +360,7 @@ func TestOneAttemptIsTwoRequestsAtMost(t *testing.T) {
 			}
 			warming.Wait()
 			broken.Store(true)
-			r.Headers = []route.Header{{Name: "Idempotency-Key", Value: "evt_1"}} // net/http repeats such requests.
+			r.Headers = []route.Header{{Name: "Idempotency-Key", Value: "evt_1"}} // net/http would repeat such a request.
 			attempt := sender.Send(t.Context(), r, event("{}"))
 			if n := len(got.all()); n != 2 || attempt.Outcome != v1alpha1.OutcomeConnectionReset || !strings.Contains(attempt.Message, "sent twice") {
 				t.Errorf("%d requests; the attempt is %s: %s", n, attempt.Outcome, attempt.Message)
@@ -367,7 +369,7 @@ func TestOneAttemptIsTwoRequestsAtMost(t *testing.T) {
 	}
 }
 
-// reset ends a connection without regard to what is on its way.
+// reset ends a connection by a TCP reset, which discards data in flight.
 func reset(conn net.Conn) {
 	if secure, isTLS := conn.(*tls.Conn); isTLS {
 		conn = secure.NetConn()
@@ -378,7 +380,7 @@ func reset(conn net.Conn) {
 	_ = conn.Close()
 }
 
-// serveRaw serves each connection with f, and returns a route there.
+// serveRaw serves each connection with f, and returns the route of the endpoint.
 func serveRaw(t *testing.T, useTLS bool, f func(net.Conn)) *route.Route {
 	t.Helper()
 	if !useTLS {
@@ -394,7 +396,7 @@ func serveRaw(t *testing.T, useTLS bool, f func(net.Conn)) *route.Route {
 	return r
 }
 
-// An endpoint answers before it has read the body, and closes. The answer counts, with its Retry-After.
+// An endpoint answers before it has read the body, and closes. The response counts, with its Retry-After.
 func TestEarlyAnswerIsNotLost(t *testing.T) {
 	body := `{"data":"` + strings.Repeat("x", 250<<10) + `"}`
 	const rounds = 100
@@ -421,7 +423,8 @@ func TestEarlyAnswerIsNotLost(t *testing.T) {
 	}
 }
 
-// Whether the endpoint resets or closes, and wherever in the header, an answer that is cut off is no malformed one.
+// A response that is cut off in its header is not classified as malformed, whether by a reset or a close, and
+// wherever it is cut.
 func TestAnswerCutOffInItsHeader(t *testing.T) {
 	const header = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
 	for name, useTLS := range map[string]bool{"plain": false, "TLS": true} {

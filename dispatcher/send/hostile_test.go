@@ -58,7 +58,7 @@ func toDeflate(w io.Writer) io.WriteCloser {
 	return d
 }
 
-// An endpoint is not asked for compressed answers, but may send them.
+// The sender requests no compression, but accepts compressed responses.
 func TestCompressedBodies(t *testing.T) {
 	long := strings.Repeat("abc", 1000)
 	bomb := strings.Repeat("\x00\x01", 2<<20)
@@ -109,9 +109,9 @@ func TestCompressedBodies(t *testing.T) {
 	}
 }
 
-// Every attempt ends at its deadline or at a cap, with the documented outcome, even if the endpoint is hostile.
+// Every attempt ends at its deadline or at a bound, with the documented outcome, even if the endpoint is hostile.
 func TestHostileAnswers(t *testing.T) {
-	// forever writes text again and again until the connection ends.
+	// forever writes a text repeatedly until the connection ends.
 	forever := func(first, again string, pause time.Duration) func(net.Conn) {
 		return func(conn net.Conn) {
 			if request, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
@@ -132,9 +132,9 @@ func TestHostileAnswers(t *testing.T) {
 		serve   func(net.Conn)
 		want    v1alpha1.Outcome
 		message string
-		// body is what the log shows of it.
+		// body is the recorded excerpt.
 		body string
-		// atDeadline says that only the deadline ends it.
+		// atDeadline is true if only the deadline ends the attempt.
 		atDeadline bool
 	}{
 		"silence":                 {func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, v1alpha1.OutcomeTimeout, "spec.timeout", "", true},
@@ -185,7 +185,7 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
-// An answer within the drain cap lets its connection be used again, a longer one does not.
+// The connection is reused after a body of up to maxDrain bytes, but not after a longer one.
 func TestConnectionIsDroppedAfterALongBody(t *testing.T) {
 	for size, want := range map[int]int{100: 1, 10_000: 1, 60_000: 1, 200_000: 3} {
 		var connections, requests int
@@ -210,7 +210,7 @@ func TestConnectionIsDroppedAfterALongBody(t *testing.T) {
 	}
 }
 
-// Which of the two comes first, the answer or the request, is chance.
+// The order of the early response and the request is random.
 func TestAnswerBeforeTheRequest(t *testing.T) {
 	address := receiver.Raw(t, func(conn net.Conn) {
 		_, _ = io.WriteString(conn, ok)

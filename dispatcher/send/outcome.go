@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 )
 
-// classifyResponse returns the outcome of an answer, and for a failure the reason.
+// classifyResponse returns the outcome of a response, and the reason of a failure.
 func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 	code := response.StatusCode
 	if code >= 200 && code < 300 {
@@ -55,7 +55,8 @@ func classifyResponse(response *http.Response) (v1alpha1.Outcome, string) {
 	}
 }
 
-// redirectTarget names the host alone: the rest of a Location may hold a token. field is the field to change.
+// redirectTarget names only the host of a Location, the rest of which may contain a token. field is the field to
+// change.
 func redirectTarget(response *http.Response, field string) string {
 	location, err := response.Location()
 	if err != nil || location.Host == "" {
@@ -64,7 +65,8 @@ func redirectTarget(response *http.Response, field string) string {
 	return "; if the endpoint has moved to " + location.Host + ", change " + field
 }
 
-// classifyError says why there was no answer. ctx is the attempt's context without its timeout.
+// classifyError returns the outcome and reason of an attempt without a response. ctx is the context of the attempt,
+// without its deadline.
 func classifyError(ctx context.Context, err error) (v1alpha1.Outcome, string) {
 	err = withoutURL(err)
 	outcome := outcomeOf(ctx, err)
@@ -76,7 +78,7 @@ func classifyError(ctx context.Context, err error) (v1alpha1.Outcome, string) {
 	case outcome == v1alpha1.OutcomeTimeout && !errors.As(err, &upstream):
 		return outcome, "no answer within spec.timeout"
 	case outcome == v1alpha1.OutcomeNameNotResolved && errors.As(err, &dns):
-		// The error itself names the cluster's DNS server.
+		// The error of package net would name the cluster's DNS server.
 		return outcome, fmt.Sprintf("the host %s was not resolved: %s", dns.Name, dns.Err)
 	case outcome == v1alpha1.OutcomeInvalidResponse && isUnsolicited(err):
 		return outcome, "the endpoint answered before the request"
@@ -124,7 +126,7 @@ func outcomeOf(ctx context.Context, err error) v1alpha1.Outcome {
 
 var errCutOff = errors.New("the endpoint ended the connection within the header of its answer")
 
-// isEnded reports whether an endpoint ended a connection. The errors of net/http have no exported type.
+// isEnded reports whether the endpoint ended the connection. Some errors of net/http have no exported type.
 func isEnded(err error) bool {
 	text := err.Error()
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) ||
@@ -134,23 +136,23 @@ func isEnded(err error) bool {
 		strings.Contains(text, "http2: server sent GOAWAY and closed the connection")
 }
 
-// isUnprocessed reports whether an endpoint of HTTP/2 says that it has not processed a request (RFC 9113, sections 6.8
+// isUnprocessed reports whether an HTTP/2 endpoint states that it has not processed a request (RFC 9113, sections 6.8
 // and 8.7).
 func isUnprocessed(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "GOAWAY") && strings.Contains(text, "http2: Transport received") || strings.Contains(text, "REFUSED_STREAM")
 }
 
-// isStreamError reports whether an endpoint of HTTP/2 ended one request.
+// isStreamError reports whether an HTTP/2 endpoint ended only this request.
 func isStreamError(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "stream error: ") && strings.Contains(text, "received from peer")
 }
 
-// isUnsolicited reports whether an endpoint wrote to a connection before there was a request.
+// isUnsolicited reports whether the endpoint wrote to the connection before a request was sent.
 func isUnsolicited(err error) bool { return strings.Contains(err.Error(), "readLoopPeekFailLocked") }
 
-// isMalformed knows by their texts the errors of net/http that have no type.
+// isMalformed recognises a malformed response by the texts of net/http's errors, which have no type.
 func isMalformed(err error) bool {
 	text := err.Error()
 	for _, part := range []string{"malformed", "response headers exceeded", "Content-Length", "invalid ", "unsupported transfer encoding", "too many"} {
@@ -161,7 +163,7 @@ func isMalformed(err error) bool {
 	return false
 }
 
-// withoutURL takes the URL, whose query may hold a token, out of an error of net/http.
+// withoutURL removes the URL, whose query may contain a token, from an error of net/http.
 func withoutURL(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {

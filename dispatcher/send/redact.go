@@ -33,23 +33,23 @@ import (
 const (
 	// redacted replaces a secret in a record.
 	redacted = "[redacted]"
-	// minSecret is the length from which on a text can be a secret. A shorter one is in many texts by chance.
+	// minSecret is the least length of a secret in bytes. Shorter texts occur by chance.
 	minSecret = 4
 )
 
-// schemes are words that stand before a credential, and in many texts. They are no secrets.
+// schemes are words that precede a credential and are not secret, because they occur in many texts.
 var schemes = []string{"Basic", "Bearer", "Token", "Digest", "Apikey", "Api-Key", "Key", "OAuth", "HMAC", "Signature"}
 
-// secrets are values that must not get into the record of an attempt. The other side may repeat them: many endpoints
-// for experiments answer with the request. An endpoint can encode them beyond recognition, but only its own credential.
+// secrets are texts that must not be in the record of an attempt. The other side may repeat them: many test endpoints
+// echo the request. An endpoint can encode a secret beyond recognition, but it knows only its own.
 type secrets struct {
 	texts []string
-	// written holds the texts and their encodings. It is made when it is needed.
+	// written has the texts and their encodings. forms fills it on demand.
 	written []string
 }
 
-// secretsOf returns the secrets of a route that the endpoint or its authorisation server know. The key of a client certificate
-// never leaves the dispatcher.
+// secretsOf returns the secrets of a route that the endpoint or the authorisation server may know. The key of a
+// client certificate is not among them, because it never leaves the dispatcher.
 func secretsOf(r *route.Route) *secrets {
 	s := &secrets{}
 	for _, key := range r.Keys {
@@ -70,22 +70,22 @@ func secretsOf(r *route.Route) *secrets {
 		s.add(basic.Password)
 	}
 	if o := r.Auth.OAuth2; o != nil {
-		pair := url.QueryEscape(o.ClientID) + ":" + url.QueryEscape(o.ClientSecret) // RFC 6749, section 2.3.1
+		pair := url.QueryEscape(o.ClientID) + ":" + url.QueryEscape(o.ClientSecret) // RFC 6749, section 2.3.1.
 		s.add(endpoint.Secrets(o.TokenURL)...)
 		s.add(o.ClientSecret, base64.StdEncoding.EncodeToString([]byte(pair)))
 	}
 	return s
 }
 
-// addHeader adds what proves who sends a request, and that it is unchanged.
+// addHeader adds the values of headers that authenticate a request.
 func (s *secrets) addHeader(header http.Header, names ...string) {
 	for _, name := range names {
 		s.addParts(header.Get(name))
 	}
 }
 
-// addParts adds the parts of a header's value that the other side works with. These are the credential without its
-// scheme, a signature without its version, and a cookie or parameter without its name.
+// addParts adds the parts of a header value that a server may use alone: a credential without its scheme, a signature
+// without its version, or a cookie or parameter without its name.
 func (s *secrets) addParts(value string) {
 	for _, part := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" \t,;", r) }) {
 		if slices.ContainsFunc(schemes, func(scheme string) bool { return strings.EqualFold(scheme, part) }) {
@@ -120,19 +120,19 @@ func (s *secrets) forms() []string {
 	return s.written
 }
 
-// longest is at least the length of any way to write a secret, known without making them.
+// longest returns an upper bound for the length of an encoded secret, without encoding it.
 func (s *secrets) longest() int {
 	longest := 0
 	for _, text := range s.texts {
-		longest = max(longest, 2*longestEscape*len(text)) // Hexadecimal is twice as long.
+		longest = max(longest, 2*longestEscape*len(text)) // Hexadecimal doubles the length.
 	}
 	return longest
 }
 
-// span is a part of a text.
+// span is a range of bytes in a text.
 type span struct{ from, to int }
 
-// find returns where secrets are in a text that begin before a limit.
+// find returns the spans of the secrets that begin before limit.
 func (s *secrets) find(text string, limit int) []span {
 	var found []span
 	for _, form := range s.forms() {
@@ -159,8 +159,8 @@ func (s *secrets) find(text string, limit int) []span {
 	return found
 }
 
-// redact returns at least the first limit bytes of a text without the secrets. One that begins within them must be whole
-// in the text, or it is not known.
+// redact returns at least the first limit bytes of a text, with secrets replaced. It recognises a secret only if the
+// text contains the whole of it, so the text has to extend beyond limit.
 func (s *secrets) redact(text string, limit int) string {
 	limit = min(limit, len(text))
 	if limit < minSecret {

@@ -32,7 +32,7 @@ import (
 
 const credential = `p&ss/w<rd+"é"` + "-of-the-endpoint"
 
-// answering sends to an endpoint that answers with what a function makes of the request.
+// answering sends a delivery to an endpoint whose response a function derives from the request.
 func answering(t *testing.T, change func(*route.Route), answer func(*http.Request) string) v1alpha1.Attempt {
 	t.Helper()
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -49,7 +49,7 @@ func withCredential(r *route.Route) {
 	r.Headers = []route.Header{{Name: "X-Api-Key", Value: credential, Secret: true}, {Name: "X-Tenant", Value: "acme"}}
 }
 
-// However an honest endpoint writes a credential that it repeats, the record does not hold it.
+// The record omits a credential, however an honest endpoint encodes it.
 func TestCredentialIsLeftOutHoweverItIsWritten(t *testing.T) {
 	for name, written := range map[string]string{
 		"as it is":                   `p&ss/w<rd+"é"-of-the-endpoint`,
@@ -93,7 +93,7 @@ func TestOtherCharactersAreEscapedToo(t *testing.T) {
 	}
 }
 
-// Servers use, and may quote, only a part of a header value.
+// Servers use, and may quote, only part of a header value.
 func TestPartsOfASecretHeader(t *testing.T) {
 	for _, test := range []struct{ value, written, want string }{
 		{"Token s3cret", "token s3cret is unknown", "token [redacted] is unknown"},
@@ -106,7 +106,8 @@ func TestPartsOfASecretHeader(t *testing.T) {
 	}
 }
 
-// redactsTo sends with a secret header to an endpoint that answers with a text.
+// redactsTo sends a delivery with a secret header to an endpoint that answers with written, and checks the recorded
+// body.
 func redactsTo(t *testing.T, secret, written, want string) {
 	t.Helper()
 	attempt := answering(t, func(r *route.Route) {
@@ -117,7 +118,7 @@ func redactsTo(t *testing.T, secret, written, want string) {
 	}
 }
 
-// An endpoint that shows the whole request, as many do that are made to try things out.
+// An endpoint may echo the whole request, as many test endpoints do.
 func TestEchoedRequestShowsNoCredential(t *testing.T) {
 	for name, auth := range map[string]*route.Auth{
 		"bearer": {Bearer: "t0ken-of-the-endpoint"},
@@ -152,7 +153,7 @@ func TestEchoedRequestShowsNoCredential(t *testing.T) {
 	}
 }
 
-// No part of a credential is in an excerpt that ends within it, or that others have made longer or shorter.
+// An excerpt that ends within a credential contains no part of it, even if earlier redactions changed its length.
 func TestCredentialAtTheEndOfTheExcerpt(t *testing.T) {
 	for _, before := range []string{"", credential, credential + credential} {
 		for cut := 1; cut <= len(credential); cut++ {
@@ -165,7 +166,7 @@ func TestCredentialAtTheEndOfTheExcerpt(t *testing.T) {
 	}
 }
 
-// Short values are not redacted, because they occur in any text.
+// Short values are not redacted, because they occur in many texts.
 func TestShortValuesAreNoSecrets(t *testing.T) {
 	attempt := answering(t, func(r *route.Route) {
 		r.Headers = []route.Header{{Name: "X-Version", Value: "2", Secret: true}, {Name: "X-Empty", Secret: true}}
@@ -175,7 +176,7 @@ func TestShortValuesAreNoSecrets(t *testing.T) {
 	}
 }
 
-// Errors of net/http quote what is no HTTP.
+// Errors of net/http quote responses that are not HTTP.
 func TestErrorsQuoteNoCredential(t *testing.T) {
 	const token = "t0ken-of-the-endpoint"
 	for name, answer := range map[string]string{
@@ -196,7 +197,7 @@ func TestErrorsQuoteNoCredential(t *testing.T) {
 	}
 }
 
-// An authorisation server that speaks no HTTP may repeat what the client has shown it, or grant a token.
+// An authorisation server with an invalid response may repeat the client's secret, or contain a token.
 func TestTokenErrorsQuoteNoCredential(t *testing.T) {
 	r := withToken("http://127.0.0.1:1", "")
 	basic := &http.Request{Header: http.Header{}}
@@ -221,7 +222,7 @@ func TestTokenErrorsQuoteNoCredential(t *testing.T) {
 	}
 }
 
-// A credential that somebody gave as a plain value, or in the query of the URL, is one all the same.
+// A credential in a plain header value, or in the query of the URL, is redacted, too.
 func TestPlainCredentialsAreRedacted(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Header.Get("X-API-Key"), " ", r.Header.Get("X-Tenant"), " ", r.URL.RawQuery)

@@ -26,8 +26,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// sourcegraph#46346, mollie/api-documentation#602, woocommerce#21490, triggerdotdev#543: whatever its code and wherever it
-// leads, a redirect is a failure that names the host to change to, and nobody else gets the event.
+// Every redirect is a failure that names the host, and the event goes nowhere else (sourcegraph#46346,
+// mollie/api-documentation#602, woocommerce#21490, triggerdotdev#543).
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") }))
 	defer elsewhere.Close()
@@ -67,7 +67,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-// So it is with the server that gives the tokens.
+// A redirect of the token server is not followed either, and the record shows no token.
 func TestRedirectOfTheTokenServerShowsNoToken(t *testing.T) {
 	tokens := httptest.NewServer(&tokenServer{answer: func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "https://elsewhere.example.com/%zz?"+secretInURL)

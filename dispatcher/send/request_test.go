@@ -48,7 +48,7 @@ func senderWith(t *testing.T, c *clocktesting.FakePassiveClock, o egress.Options
 	return send.New(send.Options{Signer: signer, UserAgent: "Postback/test", Clock: c, Egress: out})
 }
 
-// A connection that was made for a namespace to which more is open must not carry another namespace's request.
+// A connection made under the rules of one namespace must not carry a request of a namespace with other rules.
 func TestConnectionsAreNotSharedAcrossRules(t *testing.T) {
 	endpoint := echo(t)
 	sender := senderWith(t, clocktesting.NewFakePassiveClock(time.Now()), egress.Options{AllowCIDRs: egress.List{"wide=127.0.0.0/8"}})
@@ -74,7 +74,7 @@ func TestConnectionsAreNotSharedAcrossRules(t *testing.T) {
 	}
 }
 
-// A fault of the proxy and a fault of the endpoint have different outcomes.
+// Faults of the proxy and of the endpoint have different outcomes.
 func TestProxyOutcomes(t *testing.T) {
 	for answer, want := range map[string]v1alpha1.Outcome{
 		"HTTP/1.1 407 x\r\n\r\n": v1alpha1.OutcomeProxyFailed,
@@ -84,7 +84,7 @@ func TestProxyOutcomes(t *testing.T) {
 		"HTTP/1.1 502 x\r\n\r\n": v1alpha1.OutcomeConnectionFailed,
 		"HTTP/1.1 503 x\r\n\r\n": v1alpha1.OutcomeConnectionFailed,
 		"HTTP/1.1 504 x\r\n\r\n": v1alpha1.OutcomeTimeout,
-		// After this, the endpoint speaks: here, it closes.
+		// After the proxy's response, the endpoint closes the connection.
 		"HTTP/1.1 200 x\r\n\r\n": v1alpha1.OutcomeConnectionReset,
 	} {
 		sender := senderWith(t, clocktesting.NewFakePassiveClock(time.Now()), egress.Options{Proxy: "http://" + receiver.Raw(t, receiver.Answering(answer))})
@@ -98,7 +98,8 @@ func TestProxyOutcomes(t *testing.T) {
 	}
 }
 
-// Headers of a Postback override none of HTTP's and the dispatcher's, even if the API's rules let them through.
+// Headers of a Postback override no header of HTTP or the dispatcher, even if the API's validation has let them
+// through.
 func TestReservedHeaders(t *testing.T) {
 	var header http.Header
 	var host string
@@ -152,7 +153,7 @@ func TestRetryAfterAndGenerationAreRecorded(t *testing.T) {
 	}
 }
 
-// The host is dialled under the name that the header Host says.
+// The sender connects to the host that the header Host names.
 func TestHostHasOneForm(t *testing.T) {
 	_, resolver := newMovingName(t, "127.0.0.1")
 	sender, _ := agingSender(t, egress.Options{Resolver: resolver})

@@ -31,11 +31,12 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/egress"
 )
 
-// signed is what a receiver keeps of a request.
+// signed has the parts of a request that a receiver verifies.
 type signed struct{ id, timestamp, signature, body string }
 
-// vercel/eve#1570, stripe/stripe-dotnet#1184, sendgrid/sendgrid-nodejs#1435: each attempt is stamped with its own time and
-// signed anew, so that a receiver with a narrow window takes a retry; the id, by which it drops duplicates, stays.
+// Each attempt has its own timestamp and signature, so that a receiver with a narrow tolerance accepts a retry. The
+// id stays, so that the receiver can drop duplicates (vercel/eve#1570, stripe/stripe-dotnet#1184,
+// sendgrid/sendgrid-nodejs#1435).
 func TestEachAttemptIsStampedAndSignedAnew(t *testing.T) {
 	webhook, err := standardwebhooks.NewWebhook(routeTo("").Keys[0])
 	if err != nil {
@@ -71,8 +72,8 @@ func TestEachAttemptIsStampedAndSignedAnew(t *testing.T) {
 	}
 }
 
-// Convoy converted the body for some endpoints after it had signed it, and lost digits: what is signed is what is sent,
-// byte for byte, in every format.
+// The signature covers the sent bytes exactly, in every format. Convoy converted the body for some endpoints after
+// signing it, and lost digits.
 func TestSignatureIsOfTheBytesThatAreSent(t *testing.T) {
 	webhook, err := standardwebhooks.NewWebhook(routeTo("").Keys[0])
 	if err != nil {

@@ -28,17 +28,17 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
-// maxRetryAfter bounds what an endpoint may ask for: the longest time between two attempts.
+// maxRetryAfter bounds the wait that an endpoint may ask for to the longest time between two attempts.
 const maxRetryAfter = delivery.MaxDelay
 
-// retryAfter returns the earliest time for another attempt by the header Retry-After (RFC 9110, section 10.2.3: seconds,
-// or a date), at most 24 hours ahead. It is nil if the header is absent, in the past, or invalid.
+// retryAfter returns the earliest time of another attempt according to Retry-After (RFC 9110, section 10.2.3: seconds
+// or a date), at most 24 hours ahead. It returns nil if the header is absent, in the past or invalid.
 func retryAfter(header http.Header, now time.Time) *metav1.MicroTime {
 	value := strings.TrimSpace(header.Get("Retry-After"))
 	latest := now.Add(maxRetryAfter)
 	at := latest
 	if value != "" && strings.Trim(value, "0123456789") == "" {
-		// The only error is that there are too many digits, which is more than a day.
+		// The only possible error is too many digits, which means more than a day.
 		if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
 			at = now.Add(time.Duration(seconds) * time.Second)
 		}
@@ -54,7 +54,7 @@ func retryAfter(header http.Header, now time.Time) *metav1.MicroTime {
 	if at.After(latest) {
 		at = latest
 	}
-	// A status has microseconds. To round down would be earlier than asked.
+	// The API has microseconds. Rounding down would be earlier than the endpoint asked.
 	stored := at.UTC().Truncate(time.Microsecond)
 	if stored.Before(at) {
 		stored = stored.Add(time.Microsecond)

@@ -55,7 +55,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// The stored time is never earlier than the requested one, although a status has microseconds only.
+// The stored time has microseconds, but is never earlier than the requested one.
 func TestRetryAfterIsRoundedUp(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 1, time.UTC)
 	got := retryAfter(http.Header{"Retry-After": {"1"}}, now)

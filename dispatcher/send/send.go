@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package send makes one HTTP request to an endpoint and says how it ended.
+// Package send sends one delivery to an endpoint by HTTP and returns the outcome.
 package send
 
 import (
@@ -40,25 +40,26 @@ import (
 )
 
 const (
-	// maxDrain is how much of a body is read so that its connection can be used again; a longer one is cut off.
+	// maxDrain is the number of bytes of a body that are read so that the connection can be reused. A longer body
+	// ends the connection.
 	maxDrain            = 64 << 10
 	authorizationHeader = "Authorization"
-	// minStatusCode and maxStatusCode bound the recorded status; net/http accepts others.
+	// minStatusCode and maxStatusCode bound the recorded status code; net/http accepts others.
 	minStatusCode = 100
 	maxStatusCode = 999
 )
 
-// Options of a Sender. All are needed.
+// Options configure a Sender. All are required.
 type Options struct {
 	Signer *sign.Signer
 	// UserAgent is the value of the header User-Agent.
 	UserAgent string
 	Clock     clock.PassiveClock
-	// Egress restricts the reachable addresses.
+	// Egress restricts the addresses that requests may reach.
 	Egress *egress.Egress
 }
 
-// Sender sends requests. It is safe for concurrent use.
+// Sender sends deliveries. It is safe for concurrent use.
 type Sender struct {
 	signer     *sign.Signer
 	userAgent  string
@@ -75,12 +76,12 @@ func New(o Options) *Sender {
 	}
 }
 
-// Send signs a delivery, posts it to the endpoint of a route, and returns the record of the attempt, without its
-// number. The route's timeout covers everything from getting a token to the end of the answer. If ctx ends first, the
-// outcome is Interrupted.
+// Send signs a delivery, posts it to the endpoint of a route, and returns the attempt, without its Number. The
+// route's timeout covers everything from the token request to the end of the response. If ctx ends first, the outcome
+// is Interrupted.
 func (s *Sender) Send(ctx context.Context, r *route.Route, d *v1alpha1.PostbackDelivery) v1alpha1.Attempt {
-	// The wall clock may jump, so the duration is measured by the monotonic clock, and begins before the wall clock is
-	// read. On a busy machine time passes between the two, and the request must not seem to come after the end.
+	// The wall clock may jump, so the monotonic clock measures the duration. It is read first: on a busy machine time
+	// passes between the two reads, and Time plus Duration must not lie before the end.
 	began := time.Now()
 	start := s.clock.Now()
 	attempt := v1alpha1.Attempt{
@@ -94,10 +95,11 @@ func (s *Sender) Send(ctx context.Context, r *route.Route, d *v1alpha1.PostbackD
 	return attempt
 }
 
-// exchange sends the request and fills in how it ended. ctx is the attempt's, bounded the same with its deadline.
+// exchange sends the request and sets the outcome of the attempt. ctx is the context of the attempt, bounded the same
+// with its deadline.
 func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alpha1.PostbackDelivery, attempt *v1alpha1.Attempt) {
 	hidden := secretsOf(r)
-	// An error may quote what the other side wrote.
+	// An error may quote a response.
 	defer func() { attempt.Message = hidden.redact(attempt.Message, len(attempt.Message)) }()
 	lines, err := s.transports.forRoute(r)
 	if err != nil {
@@ -150,10 +152,10 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 // sentTwice ends the message of an attempt whose request was repeated.
 const sentTwice = "the request was sent twice, because the first connection ended before an answer"
 
-// do sends a request, and once more on a fresh connection if the endpoint cannot have processed the first. net/http
-// repeats nothing itself, because its copy of the request has no GetBody. twice reports whether bytes of both requests went out.
-// There is no http.Client around the transport, because it would follow redirects: that would turn a POST into a GET, or
-// send the event to an undeclared host.
+// do sends a request, and repeats it on a fresh connection if the endpoint cannot have processed it. net/http itself
+// repeats nothing, because its copy of the request has no GetBody. twice reports whether bytes of both requests were
+// written. do uses the transport without an http.Client, which would follow redirects: the POST would become a GET,
+// or the event would go to another host.
 func do(l *lines, request *http.Request, connection *connectionTrace) (response *http.Response, twice bool, err error) {
 	body := request.GetBody
 	once := request.Clone(request.Context())
@@ -183,7 +185,7 @@ func (s *Sender) request(ctx context.Context, r *route.Route, d *v1alpha1.Postba
 	request.Host = request.URL.Host
 	trace.Inject(ctx, request.Header)
 	for _, h := range r.Headers {
-		// A route may be older than a rule of the API.
+		// The route may be older than the API's rule against reserved headers.
 		if !header.Reserved(h.Name) {
 			request.Header.Set(h.Name, h.Value)
 		}

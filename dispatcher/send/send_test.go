@@ -204,7 +204,7 @@ func TestInvalidRequestIsNotSent(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // The server sees the other side go only when the body is read.
+		_, _ = io.Copy(io.Discard, r.Body) // The server notices a closed connection only after it has read the body.
 		cancel()
 		<-r.Context().Done()
 	}))
@@ -263,7 +263,7 @@ func TestEndlessBodyEndsAtTheDeadline(t *testing.T) {
 	}
 }
 
-// A connection that the endpoint closed while it was idle is replaced within the same attempt.
+// If the endpoint has closed an idle connection, the sender uses another one within the same attempt.
 func TestStaleConnectionIsReplaced(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

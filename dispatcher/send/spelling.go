@@ -24,17 +24,17 @@ import (
 	"unicode/utf8"
 )
 
-// longestEscape is how many bytes one byte may be spelled with, as in \u003c and &quot;.
+// longestEscape is the largest number of bytes that encode one byte, as in \u003c and &quot;.
 const longestEscape = 6
 
-// spelling is a way to write text, in which a character may be escaped or not. It returns how many bytes at the beginning
-// of a text stand for a character, or 0. A byte that is no UTF-8 is a character of its own.
+// spelling is an encoding of text in which a character may be escaped. It returns the number of bytes at the
+// beginning of text that encode a character, or 0. An invalid UTF-8 byte counts as a character.
 type spelling func(text, character string) int
 
-// spellings are those of honest endpoints, by the byte that begins their escapes.
+// spellings are the encodings of honest endpoints, by the byte that begins their escapes.
 var spellings = map[string]spelling{"%": inURL, `\`: inJSON, "&": inHTML}
 
-// spelled returns the length of a spelling of the secret at the beginning of a text, in bytes, or 0.
+// spelled returns the length in bytes of an encoded secret at the beginning of a text, or 0.
 func spelled(text, secret string, in spelling) int {
 	length := 0
 	for rest := secret; rest != ""; {
@@ -48,7 +48,7 @@ func spelled(text, secret string, in spelling) int {
 	return length
 }
 
-// asItIs is the spelling of a text that needs no escape.
+// asItIs is the encoding without escapes.
 func asItIs(text, character string) int {
 	if strings.HasPrefix(text, character) {
 		return len(character)
@@ -56,7 +56,7 @@ func asItIs(text, character string) int {
 	return 0
 }
 
-// inURL knows %2F, %2f, and + for a space.
+// inURL recognises %2F, %2f, and + for a space.
 func inURL(text, character string) int {
 	switch {
 	case character == " " && strings.HasPrefix(text, "+"):
@@ -71,9 +71,9 @@ func inURL(text, character string) int {
 	return foldedPrefix(text, escaped.String())
 }
 
-// inJSON knows \", \/ and \u00e9: some encoders escape characters that are not ASCII, or special in HTML.
+// inJSON recognises \", \/ and \u00e9: some encoders escape characters outside ASCII, or special in HTML.
 func inJSON(text, character string) int {
-	const short = `""\\//b` + "\bf\fn\nr\rt\t" // what is written, and what it means
+	const short = `""\\//b` + "\bf\fn\nr\rt\t" // Pairs of the escaped and the meant character.
 	switch {
 	case !strings.HasPrefix(text, `\`):
 		return asItIs(text, character)
@@ -92,7 +92,7 @@ func inJSON(text, character string) int {
 	return foldedPrefix(text, escaped.String())
 }
 
-// inHTML knows the names and numbers of characters, such as &quot; &#39; &#039; &#x27; and &eacute;.
+// inHTML recognises character references such as &quot; &#39; &#039; &#x27; and &eacute;.
 func inHTML(text, character string) int {
 	if strings.HasPrefix(text, "&") {
 		end := strings.IndexByte(text[:min(len(text), longestEscape*len(character))], ';')
@@ -103,7 +103,7 @@ func inHTML(text, character string) int {
 	return asItIs(text, character)
 }
 
-// foldedPrefix returns the length of a prefix of a text, in upper or lower case, or 0 if it is none.
+// foldedPrefix returns the length of a prefix of text, ignoring case, or 0 if text does not begin with it.
 func foldedPrefix(text, prefix string) int {
 	if len(text) >= len(prefix) && strings.EqualFold(text[:len(prefix)], prefix) {
 		return len(prefix)

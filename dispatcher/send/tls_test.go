@@ -44,7 +44,7 @@ type signer struct {
 
 func newAuthority(t *testing.T) *signer { return &signer{authority.New(t), t} }
 
-// issue returns a certificate and its key, PEM, valid between two times.
+// issue returns a PEM certificate and its key, valid between two times.
 func (a *signer) issue(from, to time.Time, addresses ...string) (certificate, key string) {
 	a.t.Helper()
 	template := &x509.Certificate{
@@ -62,12 +62,12 @@ func (a *signer) issue(from, to time.Time, addresses ...string) (certificate, ke
 	return authority.PEM(leaf), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// now returns a certificate that is valid now.
+// now returns a certificate that is valid now, and its key.
 func (a *signer) now(addresses ...string) (certificate, key string) {
 	return a.issue(time.Now().Add(-time.Hour), time.Now().Add(time.Hour), addresses...)
 }
 
-// endpoint answers with the common name of the client's certificate, or with "nobody".
+// endpoint starts a server that answers with the common name of the client certificate, or with "nobody".
 func (a *signer) endpoint(certificate, key string, change func(*tls.Config)) *httptest.Server {
 	a.t.Helper()
 	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
@@ -138,7 +138,7 @@ func TestClientCertificate(t *testing.T) {
 	a := newAuthority(t)
 	certificate, key := a.now("127.0.0.1")
 	pool := x509.NewCertPool()
-	pool.AddCert(newAuthority(t).Certificate) // The endpoint names another authority than that of the client.
+	pool.AddCert(newAuthority(t).Certificate) // The endpoint asks for a certificate of another authority than the client's.
 	server := a.endpoint(certificate, key, func(c *tls.Config) { c.ClientAuth, c.ClientCAs = tls.RequestClientCert, pool })
 	sender := newSender()
 	one, oneKey := a.now()
@@ -158,10 +158,10 @@ func TestClientCertificate(t *testing.T) {
 		{"a", "nobody", &route.TLS{CA: ca}},
 		{"b", "one", &route.TLS{CA: ca, Certificate: one, Key: oneKey}},
 		{"c", "two", &route.TLS{CA: ca, Certificate: two, Key: twoKey}},
-		// The connections of each Postback are its own.
+		// Each Postback has its own connections.
 		{"a", "nobody", &route.TLS{CA: ca}},
 		{"b", "one", &route.TLS{CA: ca, Certificate: one, Key: oneKey}},
-		// A certificate that is replaced holds for the next attempt.
+		// The next attempt uses a replaced certificate.
 		{"b", "two", &route.TLS{CA: ca, Certificate: two, Key: twoKey}},
 		{"b", "nobody", &route.TLS{CA: ca}},
 	} {
@@ -179,7 +179,7 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
-// Settings that cannot be used are a request that is not sent, instead of one without them.
+// With unusable TLS settings, the request is not sent at all, instead of without them.
 func TestInvalidTLSSettings(t *testing.T) {
 	a := newAuthority(t)
 	certificate, key := a.now("127.0.0.1")

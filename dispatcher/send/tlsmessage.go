@@ -39,7 +39,7 @@ func isTLS(err error) bool {
 		errors.Is(err, http.ErrSchemeMismatch) || strings.Contains(err.Error(), "tls: ")
 }
 
-// tlsMessage describes the fault of a handshake in words, and the remedy.
+// tlsMessage describes the fault of a TLS handshake, and the remedy.
 func tlsMessage(err error) string {
 	var (
 		record    tls.RecordHeaderError
@@ -61,7 +61,8 @@ func tlsMessage(err error) string {
 	return alertMessage(err.Error())
 }
 
-// invalidCertificate tells an expired certificate from one that is not valid yet, which crypto/x509 gives the same name.
+// invalidCertificate tells an expired certificate from one that is not valid yet. crypto/x509 has one reason for
+// both.
 func invalidCertificate(invalid *x509.CertificateInvalidError) string {
 	if invalid.Reason != x509.Expired || invalid.Cert == nil {
 		return "the endpoint's certificate is not valid: " + invalid.Error()
@@ -73,7 +74,8 @@ func invalidCertificate(invalid *x509.CertificateInvalidError) string {
 	return "the endpoint's certificate has expired, at " + invalid.Cert.NotAfter.UTC().Format(time.RFC3339) + ": have it renewed"
 }
 
-// alertMessage knows by their texts the alerts of the other side (RFC 8446, section 6.2), which have no type.
+// alertMessage describes an alert of the other side (RFC 8446, section 6.2). It recognises the alert by its text,
+// because it has no type.
 func alertMessage(text string) string {
 	switch {
 	case strings.Contains(text, "protocol version not supported"), strings.Contains(text, "unsupported protocol version"):

@@ -22,7 +22,7 @@ import (
 	"testing"
 )
 
-// crypto/tls gives these errors no type, so that their texts tell them apart. Each message names a remedy.
+// These errors of crypto/tls have no type and are recognised by their texts. Each message names a remedy.
 func TestMessagesOfTLSAlerts(t *testing.T) {
 	for text, want := range map[string]string{
 		"local error: tls: no renegotiation":                "ask for the client certificate in its first handshake",

@@ -39,25 +39,26 @@ import (
 )
 
 const (
-	// maxResponseHeader bounds the header of an answer.
+	// maxResponseHeader bounds the header of a response, in bytes.
 	maxResponseHeader = 64 << 10
 	maxIdleConns      = 512
 	maxIdlePerHost    = 32
 	idleTimeout       = 90 * time.Second
-	// Connections are used for a time between minLife and maxLife: no request begins on an older one.
+	// Transports are replaced at an age between minLife and maxLife: no request begins on an older connection.
 	minLife, maxLife = time.Minute, 2 * time.Minute
 	shards           = 8
-	// maxHandshake is the longest spec.timeout: the end of an attempt does not end the handshake that it has begun.
+	// maxHandshake is the longest spec.timeout. A handshake may outlive the attempt that began it.
 	maxHandshake = 30 * time.Second
-	// HTTP/2 connections are probed by pings. Otherwise all requests on a dead one would end at their deadlines until
-	// it idles out.
+	// Pings detect dead HTTP/2 connections. Otherwise all requests on such a connection would time out until it is
+	// idle for idleTimeout.
 	pingAfter, pingTimeout = 15 * time.Second, 5 * time.Second
 	// maxOwnTransports is the number of Postbacks with spec.tls whose connections are kept.
 	maxOwnTransports = 256
 )
 
-// transports hold the connections. Those of one transport carry only requests under the same address policy and with the
-// same TLS settings. They are replaced by age, so that a changed name and the address policy are heard while traffic flows.
+// transports have the connections to all endpoints. The connections of one transport serve only requests with the
+// same rules for addresses and the same TLS settings. Transports are replaced by age, so that changes of DNS and of
+// the rules take effect under constant traffic.
 type transports struct {
 	egress *egress.Egress
 	clock  clock.PassiveClock
@@ -65,29 +66,29 @@ type transports struct {
 
 	mu     sync.Mutex
 	shared map[sharedKey]*aging
-	own    *lru.Cache // of *ownTransport, by the Postback's UID
+	own    *lru.Cache // Has *ownTransport by the Postback's UID.
 }
 
-// sharedKey selects the connections of some hosts. Each shard has an age of its own, so that not all connections
-// are replaced at once.
+// sharedKey selects the connections to a group of hosts. Each shard is replaced at its own time, so not all
+// connections are replaced at once.
 type sharedKey struct {
 	dialer *egress.Dialer
 	shard  uint64
 }
 
-// ownTransport is that of a Postback with TLS settings.
+// ownTransport is the transport of a Postback with TLS settings.
 type ownTransport struct {
 	settings [sha256.Size]byte
 	aging
 }
 
-// lines are the connections to some endpoints.
+// lines are the transports to a group of endpoints.
 type lines struct {
-	// kept reuses connections, fresh opens one for each request.
+	// kept reuses connections; fresh opens one for each request.
 	kept, fresh *http.Transport
 }
 
-// aging replaces lines by age.
+// aging replaces its lines by age.
 type aging struct {
 	dialer  *egress.Dialer
 	config  *tls.Config
@@ -98,7 +99,7 @@ type aging struct {
 	life  time.Duration
 }
 
-// at returns the lines to use at a time. Requests in flight stay on the lines of before, which then close.
+// at returns the lines for a request that begins now. Requests in flight end on the former lines, which then close.
 func (a *aging) at(now time.Time) *lines {
 	if age := now.Sub(a.born); a.lines != nil && age >= 0 && age < a.life {
 		return a.lines
@@ -110,14 +111,14 @@ func (a *aging) at(now time.Time) *lines {
 	return a.lines
 }
 
-// retire closes the connections as they become idle.
+// retire closes the connections of the former lines once they are idle.
 func (a *aging) retire() {
 	if a.lines == nil {
 		return
 	}
 	old := a.lines.kept
 	old.CloseIdleConnections()
-	// A connection of HTTP/2 that has requests in flight stays open; its requests have ended by then.
+	// An HTTP/2 connection with requests in flight stays open. By then, these requests have ended.
 	time.AfterFunc(maxHandshake, old.CloseIdleConnections)
 }
 
@@ -139,7 +140,7 @@ func (t *transports) forRoute(r *route.Route) (*lines, error) {
 		return t.forNamespace(r.Namespace, r.URL), nil
 	}
 	if scheme, _, _ := strings.Cut(r.URL, ":"); !strings.EqualFold(scheme, "https") {
-		// Not to be sent without the certificate that somebody relies on.
+		// Sending without the client certificate would break a promise of spec.tls.
 		return nil, errors.New("spec.tls is set, but spec.url does not begin with https")
 	}
 	settings := sha256.Sum256([]byte(r.TLS.CA + "\x00" + r.TLS.Certificate + "\x00" + r.TLS.Key))
@@ -162,7 +163,7 @@ func (t *transports) forRoute(r *route.Route) (*lines, error) {
 	return own.at(t.clock.Now()), nil
 }
 
-// forNamespace returns the lines to a URL that has no TLS settings of its own.
+// forNamespace returns the lines to a URL without TLS settings of its own.
 func (t *transports) forNamespace(namespace, rawURL string) *lines {
 	key := sharedKey{dialer: t.egress.Dialer(namespace)}
 	if u, err := url.Parse(rawURL); err == nil {
@@ -178,9 +179,9 @@ func (t *transports) forNamespace(namespace, rawURL string) *lines {
 	return shared.at(t.clock.Now())
 }
 
-// unfollowed leaves a Location that is no URL out of an answer. A client of net/http reads it though it follows no
-// redirect, and fails with an error that quotes all of it, where a token may stand. It sets the header User-Agent, which
-// golang.org/x/oauth2 leaves to net/http.
+// unfollowed removes an invalid Location from a response. http.Client parses the Location even without following it,
+// and its error would quote all of it, with a token perhaps. unfollowed also sets User-Agent, which
+// golang.org/x/oauth2 does not.
 type unfollowed struct {
 	*http.Transport
 	userAgent string
@@ -209,7 +210,7 @@ func newTransport(dialer *egress.Dialer, config *tls.Config, maxIdle int) *http.
 			}
 			return &conn{Conn: c}, nil
 		},
-		TLSClientConfig:        config.Clone(), // A transport writes to its own.
+		TLSClientConfig:        config.Clone(), // The transport changes its configuration.
 		TLSHandshakeTimeout:    maxHandshake,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
@@ -217,12 +218,12 @@ func newTransport(dialer *egress.Dialer, config *tls.Config, maxIdle int) *http.
 		MaxIdleConnsPerHost:    maxIdlePerHost,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxResponseHeader,
-		// An endpoint is not asked for compressed answers.
+		// Endpoints are not asked for compression.
 		DisableCompression: true,
 	}
 }
 
-// tlsConfig reads the settings of a Postback. The errors show nothing of them.
+// tlsConfig returns the TLS configuration of a Postback's settings. Its errors quote no setting.
 func tlsConfig(settings *route.TLS) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if settings.CA != "" {
@@ -236,7 +237,7 @@ func tlsConfig(settings *route.TLS) (*tls.Config, error) {
 		if err != nil {
 			return nil, errors.New("spec.tls.clientCertificateSecretRef: the Secret's tls.crt and tls.key are no PEM certificate and the key to it")
 		}
-		// It is shown whichever authorities the endpoint says it knows: many say it wrongly.
+		// Present the certificate whatever authorities the endpoint asks for: many endpoints name the wrong ones.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
 	}
 	return config, nil

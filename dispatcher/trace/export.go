@@ -34,14 +34,14 @@ import (
 
 const (
 	serviceName = "postback-dispatcher"
-	// protocol is the only one that is built in.
+	// protocol is the only built-in protocol.
 	protocol = "http/protobuf"
-	// flushTimeout bounds the export of the remaining spans at the end.
+	// flushTimeout bounds the export of the remaining spans at shutdown.
 	flushTimeout = 5 * time.Second
 )
 
-// Start begins to export if the environment variables of OpenTelemetry name a collector; the SDK reads the rest of
-// them, too. Without one it returns nil. The caller has to call stop at the end, which exports the remaining spans.
+// Start begins to export spans if the environment variables of OpenTelemetry name a collector; otherwise traces is
+// nil. The SDK reads further variables. The caller must call stop at the end, which exports the remaining spans.
 func Start(ctx context.Context, identity, version string, log logr.Logger) (traces *Traces, stop func(), err error) {
 	if !wanted() {
 		return nil, func() {}, nil
@@ -49,7 +49,7 @@ func Start(ctx context.Context, identity, version string, log logr.Logger) (trac
 	if p := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), protocol); p != protocol {
 		return nil, nil, fmt.Errorf("the protocol of OTLP (OTEL_EXPORTER_OTLP_PROTOCOL) must be %s, not %q: collectors accept it on port 4318", protocol, p)
 	}
-	// The environment's description of the resource comes last, and so wins.
+	// The resource attributes of the environment come last, so they take precedence.
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
 		attribute.String("service.name", serviceName), attribute.String("service.version", version),
 		attribute.String("service.instance.id", identity),
@@ -73,7 +73,7 @@ func Start(ctx context.Context, identity, version string, log logr.Logger) (trac
 	}, nil
 }
 
-// wanted reports whether the environment says where to export to.
+// wanted reports whether the environment names a collector.
 func wanted() bool {
 	endpoint := os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") + os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 	return endpoint != "" && !strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") && os.Getenv("OTEL_TRACES_EXPORTER") != "none"

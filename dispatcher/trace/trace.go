@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package trace records one trace for an event, from the post to each attempt, on any replica and at any time. The
-// endpoint gets its trace context, too. It is off unless the environment names a collector. No span holds a key, a
-// token, a URL, a header's value or data of an event.
+// Package trace records one trace per event, from the post to each attempt, across replicas and over time. The
+// endpoint gets the trace context, too. Without a collector in the environment it is off. No span contains a key, a
+// token, a URL's path or query, a header value or data of an event.
 package trace
 
 import (
@@ -36,14 +36,14 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// Names of spans.
+// These are the names of spans.
 const (
 	requestSpan = "POST /v1/namespaces/{namespace}/events"
 	storeSpan   = "store delivery"
 	attemptSpan = "attempt delivery"
 )
 
-// Names of attributes: those of OpenTelemetry's conventions, and our own.
+// These are attribute names, of OpenTelemetry's conventions and our own.
 const (
 	methodKey    = attribute.Key("http.request.method")
 	routeKey     = attribute.Key("http.route")
@@ -66,25 +66,25 @@ const (
 
 const traceparent = "traceparent"
 
-// wire is the W3C Trace Context. Its tracestate is the producer's own, and is not passed on.
+// wire is the W3C Trace Context. It omits the tracestate, which belongs to the producer.
 var wire propagation.TraceContext
 
-// Traces makes spans. A nil one makes none, and passes nothing on.
+// Traces makes spans. A nil *Traces makes none and passes no trace context on.
 type Traces struct {
 	tracer oteltrace.Tracer
 }
 
-// New returns a Traces that makes spans of a provider.
+// New returns Traces that make spans of a provider.
 func New(provider oteltrace.TracerProvider) *Traces {
 	return &Traces{provider.Tracer("github.com/postback-dev/postback-operator/dispatcher")}
 }
 
-// Span is one that has begun, or nil.
+// Span is a span in progress. It may be nil.
 type Span struct {
 	span oteltrace.Span
 }
 
-// Request begins the span of a request to post events, in the trace that its header names.
+// Request begins the span of a request to post events. Its parent is the trace context in the request's header.
 func (t *Traces) Request(ctx context.Context, header http.Header, namespace string) (context.Context, *Span) {
 	if t == nil {
 		return ctx, nil
@@ -94,7 +94,8 @@ func (t *Traces) Request(ctx context.Context, header http.Header, namespace stri
 		methodKey.String(http.MethodPost), routeKey.String("/v1/namespaces/{namespace}/events"), namespaceKey.String(namespace))
 }
 
-// EndRequest ends the span of a request, with the status of its answer, its problem or "", and its number of events.
+// EndRequest ends the span of a request, with the status of the response, the name of the problem or "", and the
+// number of events.
 func (s *Span) EndRequest(status int, problem string, events int) {
 	if s == nil {
 		return
@@ -109,8 +110,8 @@ func (s *Span) EndRequest(status int, problem string, events int) {
 	s.span.End()
 }
 
-// Store begins the span of storing a delivery. The attempts become its children, because the delivery has its trace
-// context.
+// Store begins the span of a store, and annotates the delivery with its trace context, so that attempts become its
+// children.
 func (t *Traces) Store(ctx context.Context, d *v1alpha1.PostbackDelivery) (context.Context, *Span) {
 	if t == nil {
 		return ctx, nil
@@ -125,7 +126,7 @@ func (t *Traces) Store(ctx context.Context, d *v1alpha1.PostbackDelivery) (conte
 	return ctx, span
 }
 
-// EndStore ends the span of storing a delivery with its result. failed says that it was not stored by a fault.
+// EndStore ends the span of a store. failed is true if a fault prevented the store.
 func (s *Span) EndStore(result string, failed bool) {
 	if s == nil {
 		return
@@ -137,21 +138,21 @@ func (s *Span) EndStore(result string, failed bool) {
 	s.span.End()
 }
 
-// Attempt begins the span of an attempt, in the trace of the delivery. A request that is made with the context can be told
-// of it by Inject.
+// Attempt begins the span of an attempt, in the trace of the delivery. Inject passes the returned context on to a
+// request.
 func (t *Traces) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route) (context.Context, *Span) {
 	if t == nil {
 		return ctx, nil
 	}
-	// A user who edits the annotation can move that delivery into another trace, and no more.
+	// A user who edits the annotation can only move the delivery into another trace.
 	ctx = wire.Extract(oteltrace.ContextWithSpanContext(ctx, oteltrace.SpanContext{}),
 		propagation.MapCarrier{traceparent: d.Annotations[v1alpha1.TraceparentAnnotation]})
 	attributes := append(of(d), methodKey.String(http.MethodPost))
 	return t.begin(ctx, attemptSpan, oteltrace.SpanKindClient, append(attributes, address(r.URL)...)...)
 }
 
-// EndAttempt ends the span of an attempt when the attempt ended. recorded is the delivery with its record, or nil if there
-// is none.
+// EndAttempt ends the span of an attempt. recorded is the delivery with the record of the attempt, or nil if that
+// failed.
 func (s *Span) EndAttempt(a v1alpha1.Attempt, recorded *v1alpha1.PostbackDelivery) {
 	if s == nil {
 		return
@@ -169,7 +170,7 @@ func (s *Span) EndAttempt(a v1alpha1.Attempt, recorded *v1alpha1.PostbackDeliver
 	s.span.End(oteltrace.WithTimestamp(a.Time.Add(max(a.Duration.Duration, time.Microsecond))))
 }
 
-// ID returns the trace that the span belongs to, or "".
+// ID returns the trace ID of the span, or "".
 func (s *Span) ID() string {
 	if s == nil {
 		return ""
@@ -177,7 +178,7 @@ func (s *Span) ID() string {
 	return s.span.SpanContext().TraceID().String()
 }
 
-// Inject puts the place in the trace of the span of a context, if it has one, into the header of a request.
+// Inject sets the trace context of a context's span as a header of a request.
 func Inject(ctx context.Context, header http.Header) {
 	carrier := propagation.MapCarrier{}
 	wire.Inject(ctx, carrier)
@@ -191,7 +192,7 @@ func (t *Traces) begin(ctx context.Context, name string, kind oteltrace.SpanKind
 	return ctx, &Span{span}
 }
 
-// of says which delivery a span is about.
+// of returns the attributes of a delivery.
 func of(d *v1alpha1.PostbackDelivery) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		namespaceKey.String(d.Namespace), postbackKey.String(d.Spec.PostbackRef.Name), deliveryKey.String(d.Name),
@@ -199,7 +200,7 @@ func of(d *v1alpha1.PostbackDelivery) []attribute.KeyValue {
 	}
 }
 
-// address returns host and port of a URL, and nothing else of it: the rest may be secret.
+// address returns host and port of a URL. The rest may be secret.
 func address(raw string) []attribute.KeyValue {
 	u, err := url.Parse(raw)
 	if err != nil {

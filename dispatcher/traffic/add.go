@@ -25,8 +25,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// add adds the counts of a book to the statistics of its Postback. Statistics that belong to another Postback of the same
-// name begin at zero. Those without an owner, as after a restore, continue.
+// add adds the counts of a book to the statistics of its Postback. It resets statistics that belong to an earlier
+// Postback of the same name. Statistics without an owner, as after a restore, continue.
 func add(s *v1alpha1.PostbackStatistics, b *book, now time.Time) {
 	s.Namespace, s.Name = b.key.Namespace, b.key.Name
 	owner := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback", Name: b.key.Name, UID: b.uid}
@@ -58,7 +58,7 @@ func add(s *v1alpha1.PostbackStatistics, b *book, now time.Time) {
 	trim(s, now)
 }
 
-// hourOf returns the entry of an hour, which it makes if there is none.
+// hourOf returns the entry of an hour, and creates it if necessary.
 func hourOf(s *v1alpha1.PostbackStatistics, begin time.Time) *v1alpha1.StatisticsHour {
 	at, found := slices.BinarySearchFunc(s.Hours, begin, func(h v1alpha1.StatisticsHour, begin time.Time) int { return h.Time.Time.Compare(begin) })
 	if !found {
@@ -99,7 +99,7 @@ func addHour(to *v1alpha1.StatisticsHour, total *v1alpha1.StatisticsTotal, h *ho
 	to.Durations = slices.Clone(durations[:used])
 }
 
-// newest returns the later of a time on record and another one.
+// newest returns the later of a recorded time and another one.
 func newest(have *metav1.MicroTime, at time.Time) *metav1.MicroTime {
 	if at.IsZero() || have != nil && !at.After(have.Time) {
 		return have
@@ -108,7 +108,7 @@ func newest(have *metav1.MicroTime, at time.Time) *metav1.MicroTime {
 	return &t
 }
 
-// trim drops hours beyond the retention.
+// trim drops the hours beyond the retention.
 func trim(s *v1alpha1.PostbackStatistics, now time.Time) {
 	oldest := now.UTC().Add(-v1alpha1.StatisticsSpan).Truncate(time.Hour)
 	s.Hours = slices.DeleteFunc(s.Hours, func(h v1alpha1.StatisticsHour) bool { return h.Time.Time.Before(oldest) })

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package traffic counts recorded attempts for each Postback, and adds the counts to its PostbackStatistics.
+// Package traffic counts the recorded attempts of each Postback and adds them to its PostbackStatistics.
 package traffic
 
 import (
@@ -32,36 +32,36 @@ import (
 
 // Routes finds the route of a Postback.
 type Routes interface {
-	// Get returns nil if there is none.
+	// Get returns nil if the Postback has no route.
 	Get(postback types.UID) *route.Route
 }
 
-// Counter counts the attempts that this replica records. It is safe for concurrent use. Two numbers bound its memory: the
-// Postbacks with unwritten counts, among them those with attempts in the last minute, and the hours that are kept.
+// Counter counts the attempts that this replica records. It is safe for concurrent use. Its memory is bounded by the
+// number of Postbacks with unwritten counts or recent attempts, and by the hours that are kept.
 type Counter struct {
-	// Client reads from the API server, not from a cache.
+	// Client reads past the cache.
 	Client client.Client
 	Routes Routes
 	Clock  clock.WithTicker
 
 	mu    sync.Mutex
 	books map[types.UID]*book
-	// quietUntil is the time before which no failed write is logged.
+	// quietUntil is when the next failed write may be logged.
 	quietUntil time.Time
 }
 
-// book holds the counts of one Postback that are not written yet.
+// book has the unwritten counts of one Postback.
 type book struct {
 	key client.ObjectKey
 	uid types.UID
-	// hours are few: those since the last write. since is the beginning of their first attempt.
+	// hours has the counts since the last write, by hour. since is when the first counted attempt began.
 	hours                           []hour
 	since, lastSuccess, lastFailure time.Time
-	// written are the counts of a write at writtenAt that may have succeeded.
+	// written has the counts of a write at writtenAt whose result is unknown.
 	written   []hour
 	writtenAt time.Time
-	// due is the time of the next write. wait is the time until due at the last try. seen is the awaited version of
-	// the statistics. skipped is the number of turns that went to another replica.
+	// due is the time of the next write. wait is the delay after the last try. seen is the resourceVersion that the
+	// last try found. skipped is how often another replica wrote first.
 	due     time.Time
 	wait    time.Duration
 	seen    string
@@ -76,7 +76,7 @@ type hour struct {
 	durations         [len(v1alpha1.AttemptDurationBounds) + 1]int64
 }
 
-// maxOutcomes is the capacity for v1alpha1.Outcomes, which a test compares.
+// maxOutcomes is the capacity for v1alpha1.Outcomes; a test compares the two.
 const maxOutcomes = 18
 
 var outcomeIndex = func() map[v1alpha1.Outcome]int {
@@ -87,11 +87,11 @@ var outcomeIndex = func() map[v1alpha1.Outcome]int {
 	return index
 }()
 
-// firstWrite is the time from the first count to its write, so that a burst is one write.
+// firstWrite is the delay of the write after the first count, so that a burst is written once.
 const firstWrite = 2 * time.Second
 
-// Count counts a recorded attempt. entered is the phase that the delivery entered by it, or "". It makes no allocation, but for
-// the first attempt of an hour.
+// Count counts a recorded attempt. entered is the phase that the attempt gave the delivery, or "". Count allocates
+// only at the first attempt of an hour.
 func (c *Counter) Count(r *route.Route, a *v1alpha1.Attempt, entered v1alpha1.DeliveryPhase) {
 	if c == nil {
 		return
@@ -118,7 +118,7 @@ func (c *Counter) Count(r *route.Route, a *v1alpha1.Attempt, entered v1alpha1.De
 		h.delivered++
 	case v1alpha1.DeliveryFailed:
 		h.failed++
-	default: // It goes on.
+	default: // The delivery continues.
 	}
 	last := &b.lastFailure
 	if a.Outcome == v1alpha1.OutcomeSucceeded {
@@ -129,7 +129,7 @@ func (c *Counter) Count(r *route.Route, a *v1alpha1.Attempt, entered v1alpha1.De
 	}
 }
 
-// hour returns the counts of the hour of a time.
+// hour returns the counts of the hour that contains a time.
 func (b *book) hour(at time.Time) *hour {
 	begin := at.UTC().Truncate(time.Hour)
 	for i := len(b.hours) - 1; i >= 0; i-- {
@@ -141,8 +141,8 @@ func (b *book) hour(at time.Time) *hour {
 	return &b.hours[len(b.hours)-1]
 }
 
-// popDue returns the books with counts that are due, or all books with counts if every is true, and replaces them by empty ones.
-// It drops the books of Postbacks that are gone, and those without a count for a minute.
+// popDue removes and returns the books to write: those that are due, or all if every is true. It drops the books of
+// Postbacks that are gone, and empty ones.
 func (c *Counter) popDue(now time.Time, every bool) []*book {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,7 +156,7 @@ func (c *Counter) popDue(now time.Time, every bool) []*book {
 			delete(c.books, uid)
 		default:
 			due = append(due, b)
-			// Nothing is due until this write has ended.
+			// Nothing is due before the end of this write.
 			c.books[uid] = &book{key: b.key, uid: uid, due: now.Add(never)}
 		}
 	}
@@ -175,7 +175,7 @@ func (c *Counter) settle(uid types.UID, due time.Time) {
 	}
 }
 
-// putBack adds counts that were not written to those that came meanwhile, and sets the time of the next write.
+// putBack merges the unwritten counts of a book with newer ones, and sets the time of the next write.
 func (c *Counter) putBack(b *book, due time.Time, skipped bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -191,7 +191,7 @@ func (c *Counter) putBack(b *book, due time.Time, skipped bool) {
 	if skipped {
 		b.skipped++
 	}
-	// An hour that no reader asks for need not wait for the API server.
+	// Hours beyond the retention are dropped, so an outage of the API server does not fill the memory.
 	oldest := c.Clock.Now().Add(-v1alpha1.StatisticsSpan - time.Hour)
 	kept := b.hours[:0]
 	for _, h := range b.hours {

@@ -40,14 +40,14 @@ var (
 	crm   = &route.Route{Namespace: "acme", Name: "crm", UID: "u1"}
 )
 
-// cluster is an API server with replicas whose clock a test moves.
+// cluster is an API server for several replicas, with a fake clock.
 type cluster struct {
 	t      *testing.T
 	clock  *testingclock.FakeClock
 	api    client.Client
 	routes *route.Index
 	writes int
-	// refuse, if it is there, has writes fail; after says that they succeed all the same.
+	// refuse, if not nil, is the error of each write. If after is true, the write succeeds in spite of it.
 	refuse error
 	after  bool
 }
@@ -85,7 +85,7 @@ func (c *cluster) replica() *Counter {
 	return &Counter{Client: c.api, Routes: c.routes, Clock: c.clock}
 }
 
-// pass lets a time pass, second by second, in which replicas write what is due.
+// pass advances the clock second by second, and lets the replicas write their due counts.
 func (c *cluster) pass(d time.Duration, replicas ...*Counter) {
 	for range d / time.Second {
 		c.clock.Step(time.Second)
@@ -104,7 +104,7 @@ func (c *cluster) statistics() *v1alpha1.PostbackStatistics {
 	return s
 }
 
-// expect fails the test unless the statistics have these numbers.
+// expect fails the test unless the statistics have these counts.
 func (c *cluster) expect(attempts, succeeded, delivered, failed int64) {
 	c.t.Helper()
 	s := c.statistics()
@@ -127,7 +127,7 @@ func (c *cluster) deliver(r *Counter, n int) {
 	}
 }
 
-// fail has n deliveries fail after two attempts each.
+// fail counts n deliveries that fail after two attempts each.
 func (c *cluster) fail(r *Counter, n int) {
 	for range n {
 		r.Count(crm, attempt(c.clock.Now(), v1alpha1.OutcomeFailed5xx), v1alpha1.DeliveryRetrying)
@@ -155,7 +155,7 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// A restarted replica continues the counts of the one before.
+// A restarted replica continues the counts of its predecessor.
 func TestRestart(t *testing.T) {
 	c := newCluster(t)
 	before := c.replica()
@@ -172,7 +172,7 @@ func TestRestart(t *testing.T) {
 	c.expect(7, 5, 5, 1)
 }
 
-// Replicas together write once a minute, none of them is left out, and none loses a count of another.
+// The replicas together write once a minute. Each gets its turn, and none loses another's counts.
 func TestReplicas(t *testing.T) {
 	const minutes = 12
 	for _, n := range []int{1, 2, 3} {
@@ -263,7 +263,7 @@ func TestOwners(t *testing.T) {
 	}
 }
 
-// A clock that is a day ahead, or was, delays others by a minute and no more.
+// A clock that is, or was, a day ahead delays other replicas by at most a minute.
 func TestClockAhead(t *testing.T) {
 	c := newCluster(t)
 	r := c.replica()
@@ -304,7 +304,7 @@ func TestSevenDays(t *testing.T) {
 	}
 }
 
-// An API server that is away for long does not fill the memory.
+// A long outage of the API server does not fill the memory.
 func TestLongOutage(t *testing.T) {
 	c := newCluster(t)
 	r := c.replica()

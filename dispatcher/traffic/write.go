@@ -31,26 +31,26 @@ import (
 )
 
 const (
-	// tick is the time between two searches for counts that are due.
+	// tick is the time between two checks for due counts.
 	tick = time.Second
-	// writeTimeout bounds one write, lastWrites those of a replica that ends.
+	// writeTimeout bounds one write, lastWrites all writes at shutdown.
 	writeTimeout = 5 * time.Second
 	lastWrites   = 5 * time.Second
-	// parallelWrites is the number of writes at a time.
+	// parallelWrites is the number of concurrent writes.
 	parallelWrites = 8
-	// turn is the additional time that a replica leaves to others after a write of its own. A replica that others have
-	// preceded leaves less.
+	// turn is the extra delay of a replica after its own write, which lets others write. A replica that others
+	// preceded waits a smaller part of it.
 	turn = 3 * time.Second
-	// lastTries is the number of tries of a replica that ends, if others write at the same time.
+	// lastTries bounds the tries of a replica at shutdown if others write at the same time.
 	lastTries = 5
 )
 
-// errConflict says that another replica has written less than a minute ago.
+// errConflict means that another replica has written less than a minute ago.
 var errConflict = errors.New("another replica has written the statistics")
 
 // +kubebuilder:rbac:groups=postback.dev,resources=postbackstatistics,verbs=get;create;update
 
-// Run writes counts until ctx ends, and then those that are left.
+// Run writes due counts until ctx ends, then all remaining ones.
 func (c *Counter) Run(ctx context.Context) {
 	ticker := c.Clock.NewTicker(tick)
 	defer ticker.Stop()
@@ -62,13 +62,13 @@ func (c *Counter) Run(ctx context.Context) {
 			c.flush(last, true)
 			return
 		case <-ticker.C():
-			// A write that has begun ends by its own bound: one that is cut short may be counted twice.
+			// A write in progress outlives ctx, up to writeTimeout: an interrupted write might be counted twice.
 			c.flush(ctx, false)
 		}
 	}
 }
 
-// flush writes the counts that are due, or all of them.
+// flush writes the due counts, or all counts.
 func (c *Counter) flush(ctx context.Context, every bool) {
 	var group errgroup.Group
 	group.SetLimit(parallelWrites)
@@ -85,10 +85,10 @@ func (c *Counter) flush(ctx context.Context, every bool) {
 			return nil
 		})
 	}
-	_ = group.Wait() // Each write settles its own error.
+	_ = group.Wait() // Each write handles its own error.
 }
 
-// write adds the counts of a book to the statistics of its Postback, and settles the time of the next write.
+// write adds the counts of a book to the statistics of its Postback, and sets the time of the next write.
 func (c *Counter) write(ctx context.Context, b *book, last bool) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -108,8 +108,8 @@ func (c *Counter) write(ctx context.Context, b *book, last bool) {
 	}
 }
 
-// try reads the statistics of a Postback, adds to them, and writes them. It returns errConflict, and sets the time to wait, if
-// another replica has written less than a minute ago; last ignores that.
+// try adds counts to the statistics of a Postback. It returns errConflict, and sets b.wait, if another replica has
+// written less than a minute ago. last ignores that.
 func (c *Counter) try(ctx context.Context, b *book, last bool) error {
 	s := &v1alpha1.PostbackStatistics{}
 	err := c.Client.Get(ctx, b.key, s)
@@ -121,7 +121,8 @@ func (c *Counter) try(ctx context.Context, b *book, last bool) error {
 		return nil
 	}
 	now := c.Clock.Now()
-	// A time in the future comes from a wrong clock. If the object has not changed for a minute, no other replica is writing it.
+	// A LastUpdateTime in the future comes from a wrong clock. If the object has not changed since the last try, no
+	// other replica writes it.
 	if since := now.Sub(s.LastUpdateTime.Time); !last && s.ResourceVersion != "" && since < v1alpha1.StatisticsInterval && b.seen != s.ResourceVersion {
 		b.seen, b.wait = s.ResourceVersion, min(v1alpha1.StatisticsInterval-since, v1alpha1.StatisticsInterval)
 		return errConflict
@@ -144,20 +145,20 @@ func (c *Counter) try(ctx context.Context, b *book, last bool) error {
 	return err
 }
 
-// unsure reports whether a write may have succeeded in spite of its error.
+// unsure reports whether a write may have succeeded despite its error.
 func unsure(err error) bool {
 	var status apierrors.APIStatus
 	return !errors.As(err, &status) || status.Status().Code >= http.StatusInternalServerError
 }
 
-// setUnsure keeps the counts of a write with an unknown result apart, until resolve compares its time with the statistics.
+// setUnsure sets the counts of a write with an unknown result apart, for resolve.
 func (b *book) setUnsure(at time.Time) {
 	b.written, b.writtenAt = b.hours, at.Truncate(time.Microsecond)
 	b.hours = nil
 }
 
-// resolve decides about a write with an unknown result: if the statistics have its time, it drops the counts, otherwise it
-// restores them.
+// resolve handles a write with an unknown result: if the statistics have its time, it succeeded, and the counts are
+// dropped. Otherwise they are restored.
 func (b *book) resolve(s *v1alpha1.PostbackStatistics) {
 	if !s.LastUpdateTime.Time.Equal(b.writtenAt) {
 		for i := range b.written {
@@ -167,7 +168,7 @@ func (b *book) resolve(s *v1alpha1.PostbackStatistics) {
 	b.written = nil
 }
 
-// report logs a failed write, at most one a minute: an outage fails for all Postbacks.
+// report logs a failed write, at most once a minute, because an outage affects all Postbacks.
 func (c *Counter) report(ctx context.Context, b *book, now time.Time, err error) {
 	c.mu.Lock()
 	quiet := now.Before(c.quietUntil)

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package unfinished is a replica's one index of unfinished PostbackDeliveries: how many a Postback has, which they are, whether
-// one is among them or was until a moment ago, and when one changes. It does not decide what to do with them. Messages in the
-// stream of the JetStream intake are not in it: package jetstream counts those.
+// Package unfinished indexes a replica's unfinished PostbackDeliveries by Postback: their number, the deliveries,
+// recent ones, and changes. It decides nothing about them. It does not have the messages in the streams of the
+// JetStream intake, which package jetstream counts.
 package unfinished
 
 import (
@@ -39,7 +39,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// postback holds the namespace too: a delivery that names a Postback of another namespace does not belong to that one.
+// postback identifies a Postback by namespace and UID, so that a delivery that names a Postback of another namespace
+// does not count for it.
 type postback struct {
 	namespace string
 	uid       types.UID
@@ -49,30 +50,31 @@ func postbackOf(d *v1alpha1.PostbackDelivery) postback {
 	return postback{d.Namespace, d.Spec.PostbackRef.UID}
 }
 
-// Index holds the unfinished deliveries of a cache by Postback. It lags behind the API server, and a little behind the cache: a
-// delivery that it lacks may exist. The deliveries that it returns are the cache's own and must not be changed. It is safe for
-// concurrent use.
+// Index has the unfinished deliveries of a cache by Postback. It lags behind the API server and slightly behind the
+// cache, so a delivery that it lacks may exist. Callers must not change the deliveries, which belong to the cache. It
+// is safe for concurrent use.
 type Index struct {
 	cache  client.Reader
 	synced func() bool
 	clock  clock.PassiveClock
 	recall time.Duration
 
-	// reporting is locked while a change is applied and reported, and before mu, so that followers get the changes in order.
+	// reporting is locked while a change is applied and reported, so that followers get changes in order. It is
+	// locked before mu.
 	reporting sync.Mutex
 	followers []func(d *v1alpha1.PostbackDelivery, gone bool)
 
 	mu sync.RWMutex
-	// byPostback holds the cache's objects by Postback and name.
+	// byPostback has the cache's objects by Postback and name.
 	byPostback map[postback]map[string]*v1alpha1.PostbackDelivery
 	size       int
-	// departed is when deliveries left the cache, as far as recall reaches.
+	// departed has the times at which deliveries left the cache, back to recall.
 	departed map[types.NamespacedName]time.Time
 	swept    time.Time
 }
 
-// New returns an Index that follows a cache with CacheOptions. Recent knows a delivery for the time recall after it has left the
-// cache; 0 remembers none.
+// New returns an Index of a cache with CacheOptions. Recent remembers a delivery for recall after it has left the
+// cache; 0 means not at all.
 func New(ctx context.Context, c cache.Cache, recall time.Duration, now clock.PassiveClock) (*Index, error) {
 	informer, err := c.GetInformer(ctx, &v1alpha1.PostbackDelivery{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -94,10 +96,10 @@ func newIndex(c client.Reader, recall time.Duration, now clock.PassiveClock) *In
 	}
 }
 
-// HasSynced reports whether the Index holds the deliveries of the initial list.
+// HasSynced reports whether the Index has the deliveries of the initial list.
 func (x *Index) HasSynced() bool { return x.synced() }
 
-// Get returns an unfinished delivery by its name, or nil. It reads the cache, which knows of each change before the Index does.
+// Get returns an unfinished delivery, or nil. It reads the cache, which is slightly ahead of the Index.
 func (x *Index) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	err := x.cache.Get(ctx, key, d, client.UnsafeDisableDeepCopy)
@@ -110,17 +112,17 @@ func (x *Index) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.Po
 	return d, nil
 }
 
-// Count returns the number of unfinished deliveries of the Postback of a route.
+// Count returns the number of unfinished deliveries of a route's Postback.
 func (x *Index) Count(r *route.Route) int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return len(x.byPostback[postback{r.Namespace, r.UID}])
 }
 
-// Full reports whether the unfinished deliveries of the Postback of a route have reached its maximum.
+// Full reports whether a route's Postback has reached its maximum of unfinished deliveries.
 func (x *Index) Full(r *route.Route) bool { return x.Count(r) >= int(r.MaxPending) }
 
-// Of returns the unfinished deliveries of the Postback of a route, in no order.
+// Of returns the unfinished deliveries of a route's Postback, unsorted.
 func (x *Index) Of(r *route.Route) []*v1alpha1.PostbackDelivery {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -128,7 +130,7 @@ func (x *Index) Of(r *route.Route) []*v1alpha1.PostbackDelivery {
 	return slices.AppendSeq(make([]*v1alpha1.PostbackDelivery, 0, len(deliveries)), maps.Values(deliveries))
 }
 
-// All returns the unfinished deliveries, in no order.
+// All returns all unfinished deliveries, unsorted.
 func (x *Index) All() []*v1alpha1.PostbackDelivery {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -139,8 +141,8 @@ func (x *Index) All() []*v1alpha1.PostbackDelivery {
 	return all
 }
 
-// Recent reports whether a delivery is an unfinished PostbackDelivery, or was one until it left the cache at most recall ago. It
-// compares Postback and name. A finished delivery that was never seen unfinished is not known.
+// Recent reports whether a delivery is an unfinished PostbackDelivery, or was one until it left the cache at most
+// recall ago. It compares Postback and name. A delivery that finished before the cache saw it is not recent.
 func (x *Index) Recent(d *v1alpha1.PostbackDelivery) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -151,8 +153,8 @@ func (x *Index) Recent(d *v1alpha1.PostbackDelivery) bool {
 	return ok && x.clock.Since(at) <= x.recall
 }
 
-// Follow calls f for each unfinished delivery, and from then on for each that comes, changes or is gone. It calls f for one at a
-// time, after the Index has applied the change. f may ask the Index anything, and must not block.
+// Follow calls f for each unfinished delivery, and later for each that is added, changed or removed. The calls are
+// serial, after the Index has applied the change. f may call the Index, and must not block.
 func (x *Index) Follow(f func(d *v1alpha1.PostbackDelivery, gone bool)) {
 	x.reporting.Lock()
 	defer x.reporting.Unlock()
@@ -170,7 +172,7 @@ func (x *Index) handler() toolscache.ResourceEventHandler {
 	}
 }
 
-// deliveryIn returns the delivery in an object of the informer, or nil.
+// deliveryIn returns the delivery that an informer passes to a handler, or nil.
 func deliveryIn(object any) *v1alpha1.PostbackDelivery {
 	if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
 		object = gone.Obj
@@ -182,7 +184,7 @@ func deliveryIn(object any) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// changed applies a change and reports it to the followers. before is nil for a new delivery, now for one that is gone.
+// changed applies a change and reports it to the followers. before is nil for a new delivery, now for a removed one.
 func (x *Index) changed(before, now *v1alpha1.PostbackDelivery) {
 	reported := cmp.Or(now, before)
 	if reported == nil {
@@ -212,7 +214,7 @@ func (x *Index) apply(before, now *v1alpha1.PostbackDelivery) {
 		x.byPostback[postbackOf(now)] = deliveries
 	}
 	x.size -= len(deliveries)
-	deliveries[now.Name] = now // Also an update: the object before must not stay in memory.
+	deliveries[now.Name] = now // An update, too, must release the former object.
 	x.size += len(deliveries)
 	delete(x.departed, client.ObjectKeyFromObject(now))
 }
@@ -227,7 +229,7 @@ func (x *Index) remove(d *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// remember notes that a delivery has left, and forgets those for which recall is over.
+// remember records that a delivery has left, and forgets deliveries that left longer than recall ago.
 func (x *Index) remember(key types.NamespacedName) {
 	if x.recall == 0 {
 		return

@@ -42,7 +42,7 @@ import (
 
 const recall = time.Minute
 
-// named returns a delivery of a Postback; version tells two states of it apart.
+// named returns a delivery of a Postback. version distinguishes its states.
 func named(namespace string, postback types.UID, name, version string) *v1alpha1.PostbackDelivery {
 	return &v1alpha1.PostbackDelivery{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: version},
@@ -60,7 +60,7 @@ func states(deliveries []*v1alpha1.PostbackDelivery) string {
 	return strings.Join(all, " ")
 }
 
-// told is one call of an informer handler.
+// told is one call of an informer's handler.
 type told func(toolscache.ResourceEventHandler)
 
 func added(d *v1alpha1.PostbackDelivery) told {
@@ -80,10 +80,10 @@ func TestIndexAnswers(t *testing.T) {
 	otherOne, foreign := named("acme", "erp", "one", "1"), named("mallory", "crm", "foreign", "1")
 	for name, test := range map[string]struct {
 		events []told
-		// of and all are the states of the deliveries of Postback crm in namespace acme, and of all.
+		// of has the states of the deliveries of Postback crm in namespace acme, all the states of all deliveries.
 		of, all string
 		full    bool
-		// recent are the names of the deliveries that Recent knows, followed the calls of a follower.
+		// recent has the names of the deliveries for which Recent is true, followed the calls of a follower.
 		recent, followed string
 	}{
 		"nothing": {},
@@ -199,7 +199,7 @@ func TestRecallEnds(t *testing.T) {
 	}
 }
 
-// Deliveries that left are forgotten, however many leave.
+// The Index forgets deliveries that left, however many leave.
 func TestRecallIsBounded(t *testing.T) {
 	c := clocktesting.NewFakePassiveClock(time.Now())
 	x := newIndex(nil, recall, c)
@@ -219,7 +219,7 @@ func TestRecallIsBounded(t *testing.T) {
 	}
 }
 
-// A follower that comes later hears of the deliveries that there are, and then of changes.
+// A later follower first gets the present deliveries, then the changes.
 func TestFollowerThatComesLater(t *testing.T) {
 	x := newIndex(nil, 0, clocktesting.NewFakePassiveClock(time.Now()))
 	one, two := named("acme", "crm", "one", "1"), named("acme", "crm", "two", "1")
@@ -235,7 +235,7 @@ func TestFollowerThatComesLater(t *testing.T) {
 	}
 }
 
-// No delivery is missed or told out of order, whenever a follower comes.
+// A follower misses no delivery and gets changes in order, whenever it begins.
 func TestFollowersHearOfEachDeliveryInOrder(t *testing.T) {
 	x := newIndex(nil, 0, clocktesting.NewFakePassiveClock(time.Now()))
 	const deliveries, changes, followers = 20, 50, 10
@@ -313,8 +313,8 @@ func TestGetReadsTheCache(t *testing.T) {
 	}
 }
 
-// TestMemoryOfTheIndex holds the index to less than the field index took before it (docs/decisions/0058), beside the objects, which
-// the cache has anyway.
+// TestMemoryOfTheIndex checks that the Index takes less memory than the field index that it replaced
+// (docs/decisions/0058). The objects themselves do not count, because the cache has them anyway.
 func TestMemoryOfTheIndex(t *testing.T) {
 	const deliveries, most = 100_000, 70
 	for name, postbacks := range map[string]int{"of one Postback": 1, "of 100 Postbacks": 100, "of 10,000 Postbacks": 10_000} {

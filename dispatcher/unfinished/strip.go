@@ -30,8 +30,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// CacheOptions make a cache hold unfinished deliveries only, and only their fields that decisions need. A delivery leaves the
-// watch when it is finished, so memory does not grow with the finished deliveries.
+// CacheOptions limit a cache to unfinished deliveries, and to the fields that decisions need. A finished delivery
+// leaves the cache, so finished deliveries take no memory.
 func CacheOptions(namespaces watched.Namespaces) cache.ByObject {
 	return cache.ByObject{
 		Namespaces: namespaces.Cache(),
@@ -48,11 +48,11 @@ func CacheOptions(namespaces watched.Namespaces) cache.ByObject {
 	}
 }
 
-// decidingAnnotations are the annotations that decisions on a delivery need.
+// decidingAnnotations are the annotations that affect decisions about a delivery.
 var decidingAnnotations = []string{v1alpha1.RedeliverAnnotation, v1alpha1.PassedRedeliverAnnotation, v1alpha1.DeferredAnnotation}
 
-// strip drops the fields of a delivery that no reader of the cache needs. Senders and writers read the delivery from the API
-// server: no code writes a stripped one back.
+// strip drops the fields of a delivery that no reader of the cache needs. Senders and writers read the delivery from
+// the API server, so no stripped delivery is written back.
 func strip(d *v1alpha1.PostbackDelivery) {
 	*d = v1alpha1.PostbackDelivery{
 		ObjectMeta: metav1.ObjectMeta{
@@ -83,7 +83,8 @@ func strip(d *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// owned replaces the owner references of a delivery with a controller. Only deliveries from a backup have none.
+// owned replaces the owner references of a delivery with a controller. Only deliveries from a backup have no
+// controller.
 var owned = []metav1.OwnerReference{{Controller: ptr.To(true)}}
 
 func owners(d *v1alpha1.PostbackDelivery) []metav1.OwnerReference {
@@ -96,12 +97,12 @@ func owners(d *v1alpha1.PostbackDelivery) []metav1.OwnerReference {
 // shared interns a string.
 func shared(s string) string { return unique.Make(s).Value() }
 
-// deferred is the remaining annotation map of most deliveries with annotations. All share it, because a map takes half the
-// memory of the rest of a delivery, and there may be a hundred thousand. Nobody may change it, like all objects of the
-// cache.
+// deferred is the annotation map of most deliveries that have annotations. They share it, because a map takes half
+// the memory of the rest of a delivery, and there may be a hundred thousand. Like all objects of the cache, it must
+// not be changed.
 var deferred = map[string]string{v1alpha1.DeferredAnnotation: "true"}
 
-// deciding returns the annotations among decidingAnnotations. Most deliveries have none.
+// deciding returns the annotations that are among decidingAnnotations. Most deliveries have none.
 func deciding(annotations map[string]string) map[string]string {
 	var kept map[string]string
 	for _, name := range decidingAnnotations {
@@ -110,7 +111,7 @@ func deciding(annotations map[string]string) map[string]string {
 				kept = map[string]string{}
 			}
 			if name == v1alpha1.DeferredAnnotation {
-				value = "true" // Why it is deferred decides nothing.
+				value = "true" // The reason of the deferral does not affect decisions.
 			}
 			kept[name] = value
 		}
@@ -121,7 +122,7 @@ func deciding(annotations map[string]string) map[string]string {
 	return kept
 }
 
-// newest returns the newest attempt, reduced to the facts that it shows about the endpoint.
+// newest returns the newest attempt, reduced to the fields that describe the endpoint.
 func newest(attempts []v1alpha1.Attempt) []v1alpha1.Attempt {
 	last := len(attempts) - 1
 	if last < 0 {

@@ -34,7 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// attempted returns a delivery whose attempts have failed, as a watch shows it.
+// attempted returns a delivery with failed attempts, as a watch returns it.
 func attempted(t *testing.T, id string) *v1alpha1.PostbackDelivery {
 	t.Helper()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -57,7 +57,7 @@ func attempted(t *testing.T, id string) *v1alpha1.PostbackDelivery {
 			RetryAfterTime: ptr.To(metav1.NewMicroTime(at.Add(time.Duration(number) * time.Hour))), PostbackGeneration: int64(number + 3),
 		}, delivery.Request{Redeliver: "before", FromPostback: "before that"})
 	}
-	// Its times and strings are as they come from JSON.
+	// A watch decodes times and strings from JSON, so the test does, too.
 	content, err := json.Marshal(d)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestStripLeavesWhatIsDecidedBy(t *testing.T) {
 			LastHandledRedeliver: "before", LastHandledRedeliverFromPostback: "before that",
 		},
 	}
-	for range 2 { // A list is stripped twice.
+	for range 2 { // Stripping a list twice changes nothing more.
 		strip(d)
 		if diff := cmp.Diff(want, d); diff != "" {
 			t.Errorf("wrong (-want +got):\n%s", diff)
@@ -95,8 +95,8 @@ func TestStripLeavesWhatIsDecidedBy(t *testing.T) {
 	}
 }
 
-// TestMemoryOfADelivery holds what docs/tuning.md says of a backlog against the heap. The cache's own maps and the keys in
-// them are 300 bytes more.
+// TestMemoryOfADelivery checks the memory per delivery that docs/tuning.md states. The maps and keys of the cache
+// take 300 bytes more.
 func TestMemoryOfADelivery(t *testing.T) {
 	const deliveries, most = 2000, 1000
 	held := make([]*v1alpha1.PostbackDelivery, deliveries)
@@ -114,7 +114,7 @@ func TestMemoryOfADelivery(t *testing.T) {
 	t.Logf("a delivery takes %d bytes", each)
 }
 
-// heap returns the bytes of the heap that are in use.
+// heap returns the bytes of live heap objects.
 func heap() uint64 {
 	runtime.GC()
 	var memory runtime.MemStats
