@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command configuration writes the tables of docs/configuration.md: what the programs themselves say of their flags, and the
-// fields of the files of settings. Usage: configuration FOLDER, which gets docs/configuration.md; the text around the tables is that
-// of the present page.
+// Command configuration writes the tables of docs/configuration.md from the --help of the programs and the fields of
+// the configuration files. Usage, in the root of the checkout: configuration FOLDER, in which it writes
+// docs/configuration.md. The text around the tables comes from the present page.
 package main
 
 import (
@@ -57,7 +57,8 @@ func run(args []string) error {
 	return page.Write(args[0], "docs/configuration.md", tables)
 }
 
-// help returns what a program prints for --help. Where a default comes from the environment, that says so.
+// help returns the output of a program's --help, in which the environment variables stand for the defaults that come
+// from them.
 func help(program string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -83,7 +84,8 @@ var (
 	defaultTail = regexp.MustCompile(` \(default (.*)\)$`)
 )
 
-// flags reads what package flag prints: a line for each, with its kind, unless it is a switch, and below, indented, its use.
+// flags parses the output of package flag. Each flag has a line with its name and kind, without a kind for a switch,
+// and below an indented usage.
 func flags(help string) []setting {
 	var all []setting
 	for line := range strings.Lines(help) {

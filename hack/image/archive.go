@@ -40,14 +40,14 @@ import (
 // readable is the mode of files that everybody may read.
 const readable = 0o644
 
-// file is one of a layer or of an archive.
+// file is a file or folder of a layer or archive.
 type file struct {
 	name    string
 	mode    int64
 	content []byte
 }
 
-// newLayer returns a layer of files and the folders above them.
+// newLayer returns a layer of files and their parent folders.
 func newLayer(files ...file) (v1.Layer, error) {
 	var content bytes.Buffer
 	if err := writeTar(&content, withFolders(files)); err != nil {
@@ -61,7 +61,7 @@ func newLayer(files ...file) (v1.Layer, error) {
 	return layer, nil
 }
 
-// withFolders puts each folder before the first file that it holds. A folder's name ends with a slash.
+// withFolders inserts each parent folder before its first file. The name of a folder ends with a slash.
 func withFolders(files []file) []file {
 	seen := map[string]bool{}
 	var all []file
@@ -79,7 +79,7 @@ func withFolders(files []file) []file {
 	return all
 }
 
-// writeTar writes files in their order, with nothing that differs between two runs: no time and no owner but root.
+// writeTar writes files in their order, reproducibly: with a fixed time and root as the owner.
 func writeTar(w io.Writer, files []file) error {
 	archive := tar.NewWriter(w)
 	for _, f := range files {
@@ -99,8 +99,8 @@ func writeTar(w io.Writer, files []file) error {
 	return archive.Close()
 }
 
-// certificates returns the certificate authorities of Mozilla's list, in PEM. Those that Mozilla trusts only in part,
-// which a file cannot tell, are left out.
+// certificates returns the certificate authorities of Mozilla's list in PEM. It omits those with constraints, which
+// PEM cannot express.
 func certificates() []byte {
 	var all bytes.Buffer
 	for root := range bundle.Roots() {
@@ -111,7 +111,7 @@ func certificates() []byte {
 	return all.Bytes()
 }
 
-// writeArchive writes an OCI layout as a tar file. The image's name is where containerd and Docker look for it.
+// writeArchive writes an OCI layout as a tar file. Its annotations name the image for containerd and Docker.
 func writeArchive(out, name string, index v1.ImageIndex) (err error) {
 	named, err := reference.ParseDockerRef(name)
 	if err != nil {
@@ -130,7 +130,7 @@ func writeArchive(out, name string, index v1.ImageIndex) (err error) {
 	if err != nil {
 		return err
 	}
-	// A runtime knows an image by its whole name, as this parser completes it.
+	// A runtime knows an image by its complete name, as this parser completes it.
 	annotations := map[string]string{
 		"io.containerd.image.name":          named.String(),
 		"org.opencontainers.image.ref.name": tagged.Tag(),
@@ -149,7 +149,7 @@ func writeArchive(out, name string, index v1.ImageIndex) (err error) {
 	return os.WriteFile(out, archive.Bytes(), readable)
 }
 
-// read returns all files below a folder, in the order of their names.
+// read returns all files below a folder, sorted by name.
 func read(folder string) ([]file, error) {
 	var files []file
 	tree := os.DirFS(folder)

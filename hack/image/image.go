@@ -33,9 +33,9 @@ import (
 )
 
 const (
-	// user and group are those that are called nonroot in most images without a root.
+	// user and group are the ids of nonroot in most images.
 	user = 65532
-	// certificatesPath is where Go, like most, looks first.
+	// certificatesPath is where Go and most other programs look first.
 	certificatesPath = "etc/ssl/certs/ca-certificates.crt"
 )
 
@@ -45,7 +45,7 @@ type spec struct {
 	created       time.Time
 }
 
-// build returns an index of one image for each platform. A platform comes with its program: linux/amd64=bin/manager.
+// build returns an index with one image per platform. Each platform names its program: linux/amd64=bin/manager.
 func (s spec) build(platforms []string) (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, p := range platforms {
@@ -74,7 +74,7 @@ func (s spec) image(platform *v1.Platform, program string) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Files that hardly change are a layer of their own, which a node pulls only once.
+	// Files that rarely change are in their own layer, which a node pulls only once.
 	base, err := newLayer(
 		file{certificatesPath, 0o644, certificates()},
 		file{"etc/passwd", 0o644, fmt.Appendf(nil, "nonroot:x:%d:%d:nonroot:/:/sbin/nologin\n", user, user)},
@@ -118,8 +118,7 @@ func (s spec) configure(config *v1.ConfigFile, platform *v1.Platform, program st
 	return config
 }
 
-// checkStatic refuses a program that would not run: of another platform, or one that needs a dynamic linker, of which
-// the image has none.
+// checkStatic refuses a program of another platform, and one that needs a dynamic linker, which the image lacks.
 func checkStatic(platform *v1.Platform, program string) error {
 	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 	want, ok := machines[platform.Architecture]

@@ -53,7 +53,7 @@ func build(t *testing.T, architecture string) string {
 	return program
 }
 
-// unpack extracts an archive, and returns the index of the image in it and that index's annotations.
+// unpack extracts an archive, and returns the index of its image and the annotations of that index.
 func unpack(t *testing.T, archive string) (v1.ImageIndex, map[string]string) {
 	t.Helper()
 	content, err := os.ReadFile(archive)
@@ -88,7 +88,7 @@ func unpack(t *testing.T, archive string) (v1.ImageIndex, map[string]string) {
 	return index, manifest.Manifests[0].Annotations
 }
 
-// readTar returns the files of an archive, by name.
+// readTar returns the files of an archive by name.
 func readTar(t *testing.T, r io.Reader) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -194,7 +194,7 @@ func TestImageIsReproducible(t *testing.T) {
 		return content
 	}
 	first := archive("first")
-	// Neither the time of the program's file nor its mode matters.
+	// The time and the mode of the program's file do not affect the image.
 	if err := os.Chtimes(program, time.Unix(1, 0), time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}

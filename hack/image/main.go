@@ -14,11 +14,11 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command image writes a container image as an OCI archive, without a Docker daemon and without a base image: one static
-// program for one or more platforms, and the certificate authorities that it trusts.
+// Command image writes a container image as an OCI archive, without a Docker daemon or a base image. The image has
+// one static program for one or more platforms, and the certificate authorities that it trusts.
 //
-// It uses go-containerregistry, which knows the formats, and not ko, which wants a base image from a registry and builds
-// the programs itself: here the same build serves archives, images and tests.
+// It uses go-containerregistry for the formats. ko would need a base image from a registry and build the programs
+// itself, but here archives, images and tests share one build.
 package main
 
 import (
@@ -71,8 +71,8 @@ func run(s spec, out string, platforms []string) error {
 	return err
 }
 
-// created returns the time that the image tells as that of its making. It is not that of the clock, so that the same
-// input gives the same bytes: see https://reproducible-builds.org/specs/source-date-epoch/.
+// created returns the creation time of the image. It is not the present time, so that the same input gives the same
+// bytes: see https://reproducible-builds.org/specs/source-date-epoch/.
 func created() (time.Time, error) {
 	const variable = "SOURCE_DATE_EPOCH"
 	text := os.Getenv(variable)

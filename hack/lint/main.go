@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command lint is golangci-lint with kube-api-linter built in, both of the versions that go.mod names. It is a module
-// of its own, so that the linters' dependencies decide nothing for the operator or for its code generators.
+// Command lint is golangci-lint with kube-api-linter built in, in the versions of go.mod. It is a separate module, so
+// that the linters' dependencies do not affect those of the operator or of its code generators.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 
 	"github.com/golangci/golangci-lint/v2/pkg/commands"
 	"github.com/golangci/golangci-lint/v2/pkg/exitcodes"
-	_ "sigs.k8s.io/kube-api-linter" // registers the module plugin kubeapilinter
+	_ "sigs.k8s.io/kube-api-linter" // Registers the module plugin kubeapilinter.
 )
 
 const golangciModule = "github.com/golangci/golangci-lint/v2"

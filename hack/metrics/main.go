@@ -14,8 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command metrics writes the tables of docs/metrics.md from the metrics that the code defines. Usage:
-// metrics FOLDER, which gets docs/metrics.md; the text around the tables is that of the present page.
+// Command metrics writes the tables of docs/metrics.md from the metrics that the code defines. Usage, in the root of
+// the checkout: metrics FOLDER, in which it writes docs/metrics.md. The text around the tables comes from the present
+// page.
 package main
 
 import (
@@ -24,7 +25,7 @@ import (
 	"os"
 	"strings"
 
-	// With these come the definitions of all metrics.
+	// These packages define the metrics.
 	_ "github.com/postback-dev/postback-operator/controllers"
 	_ "github.com/postback-dev/postback-operator/controllers/servingcert"
 	_ "github.com/postback-dev/postback-operator/dispatcher"
@@ -59,7 +60,7 @@ func table(definitions []metric.Definition) string {
 	return b.String()
 }
 
-// series is a metric as a query names it.
+// series returns a metric as in a query, with the names of its labels.
 func series(d metric.Definition) string {
 	if len(d.Labels) == 0 {
 		return d.Name
@@ -71,7 +72,7 @@ func series(d metric.Definition) string {
 	return d.Name + "{" + strings.Join(names, ",") + "}"
 }
 
-// values lists what labels can hold.
+// values lists the possible values of labels.
 func values(labels []metric.Label) string {
 	var b strings.Builder
 	for _, label := range labels {

@@ -27,20 +27,20 @@ import (
 	"strings"
 )
 
-// groupPrefix begins the names of the control groups; the id of the process that made them follows.
+// groupPrefix begins the names of the node's control groups, followed by the process id of their maker.
 const groupPrefix = "postback-node-"
 
-// hierarchy is a tree of control groups of version 1 that this process is in.
+// hierarchy is a control group hierarchy of version 1.
 type hierarchy struct {
-	// names are its controllers, or name=systemd.
+	// names lists its controllers, separated by commas, or is name=systemd.
 	names string
-	// folder is the group of this process.
+	// folder is the path of this process's group.
 	folder string
 }
 
 type hierarchies []hierarchy
 
-// readHierarchies returns the hierarchies of version 1 that are mounted.
+// readHierarchies returns the mounted hierarchies of version 1.
 func readHierarchies() (hierarchies, error) {
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -52,7 +52,7 @@ func readHierarchies() (hierarchies, error) {
 	}
 	var all hierarchies
 	for line := range strings.Lines(string(groups)) {
-		// number:names:path
+		// The line has the form number:names:path.
 		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		if len(parts) != 3 || parts[1] == "" {
 			continue
@@ -85,14 +85,14 @@ func (h hierarchies) have(controller string) bool {
 	})
 }
 
-// enter makes a group in each hierarchy, below the one of this process, and moves this process there.
+// enter makes a group below this process's group in each hierarchy, and moves this process into it.
 func (h hierarchies) enter(group string) error {
 	for _, one := range h {
 		folder := filepath.Join(one.folder, group)
 		if err := os.Mkdir(folder, 0o755); err != nil {
 			return fmt.Errorf("make a control group: %w", err)
 		}
-		// A group with no processors and no memory nodes takes no process.
+		// A group without CPUs and memory nodes accepts no process.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			content, err := os.ReadFile(filepath.Join(one.folder, file))
 			if errors.Is(err, fs.ErrNotExist) {
@@ -109,7 +109,7 @@ func (h hierarchies) enter(group string) error {
 	return nil
 }
 
-// remove removes a group and those below it from each hierarchy. They have no processes any more.
+// remove removes a group and its subgroups, which must have no processes, from each hierarchy.
 func (h hierarchies) remove(group string) error {
 	var all error
 	for _, one := range h {
@@ -124,7 +124,7 @@ func (h hierarchies) remove(group string) error {
 			return err
 		})
 		all = errors.Join(all, err)
-		slices.Reverse(folders) // what is inside before what is around it
+		slices.Reverse(folders) // Subgroups come before their parents.
 		for _, folder := range folders {
 			all = errors.Join(all, os.Remove(folder))
 		}
@@ -132,7 +132,7 @@ func (h hierarchies) remove(group string) error {
 	return all
 }
 
-// removeLeftOver removes the groups of nodes that a SIGKILL has ended.
+// removeLeftOver removes the groups of nodes that were ended by SIGKILL.
 func (h hierarchies) removeLeftOver() error {
 	var all error
 	for _, one := range h {

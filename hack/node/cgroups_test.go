@@ -42,11 +42,11 @@ cgroup /sys/fs/cgroup/cpuset cgroup rw,relatime,cpuset 0 0
 	}
 }
 
-// TestGroupsOfTheDeadAreRemoved uses plain folders, which are as empty as groups without processes.
+// TestGroupsOfTheDeadAreRemoved uses empty folders in place of groups without processes.
 func TestGroupsOfTheDeadAreRemoved(t *testing.T) {
 	folder := t.TempDir()
 	groups := hierarchies{{names: "cpu", folder: folder}}
-	const nobody = groupPrefix + "4194305" // above the largest id of a process
+	const nobody = groupPrefix + "4194305" // One more than the largest process id.
 	own := groupPrefix + "1"
 	for _, path := range []string{nobody + "/kubepods/burstable/pod1", own + "/kubepods", "other"} {
 		if err := os.MkdirAll(filepath.Join(folder, path), 0o700); err != nil {

@@ -14,10 +14,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command node runs a command beside a whole Kubernetes node: control plane, kubelet, kube-proxy, containerd, CNI
-// plugins, CoreDNS and an agent that enforces NetworkPolicy, all in namespaces of their own, without Docker and without a
-// network. When the command has ended, or one SIGKILL has ended this program, nothing of it is left. It needs root and
-// Linux.
+// Command node runs a command with a whole Kubernetes node: control plane, kubelet, kube-proxy, containerd, CNI
+// plugins, CoreDNS and an agent that enforces NetworkPolicy. All run in separate namespaces, without Docker and
+// without a network. Nothing of the node remains after the command, or after a SIGKILL of this program. It needs root
+// and Linux.
 package main
 
 import (
@@ -36,18 +36,18 @@ check says whether a node can run on this machine. run starts one, imports the i
 with KUBECONFIG set, and ends everything; its exit status is the command's.
 `
 
-// unable is the exit status of check and run where a node cannot run.
+// unable is the exit status of check and run on a machine that cannot run a node.
 const unable = 77
 
 // options are the flags. Each stage of the program gets the same ones.
 type options struct {
-	// state is the folder for data, keys and logs. It is emptied first.
+	// state is the folder of data, keys and logs. The program empties it first.
 	state string
-	// controlPlane holds what hack/controlplane/build.sh builds; programs holds what build.sh here builds.
+	// controlPlane has the programs of hack/controlplane/build.sh, programs those of hack/node/build.sh.
 	controlPlane, programs string
 	images                 []string
 	command                []string
-	// group is the name of the control groups that hold all processes.
+	// group is the name of the control groups of all processes.
 	group string
 }
 
@@ -113,7 +113,7 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
-// args returns the flags again, for the next stage.
+// args returns the arguments of the next stage, with the same flags.
 func (o options) args(stage string) []string {
 	return append([]string{
 		stage, "-state", o.state, "-controlplane", o.controlPlane, "-programs", o.programs,

@@ -27,13 +27,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountAll gives the node file systems of its own where it would otherwise write to those of the machine.
+// mountAll mounts file systems of the node over folders of the machine in which the node would write.
 func mountAll(state string) error {
-	// The kubelet hands mounts on to containers, which needs shared ones; they are shared in here only.
+	// The kubelet passes mounts on to containers, which requires shared mounts. They are shared in this namespace
+	// only.
 	if err := mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return err
 	}
-	// The content of /sys depends on the namespaces of the process that mounts it.
+	// /sys shows the namespaces of the process that mounts it.
 	if err := mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 		return err
 	}
@@ -62,8 +63,8 @@ func mountAll(state string) error {
 	return hideSettings(state)
 }
 
-// coverState lets what is written below /var/lib, where kubelet and CNI keep some of their files whatever they are told,
-// go elsewhere.
+// coverState redirects writes below /var/lib to state, because some paths of the kubelet and of CNI plugins cannot be
+// configured.
 func coverState(state string) error {
 	const covered = "/var/lib"
 	upper, work := filepath.Join(state, "varlib"), filepath.Join(state, "varlib-work")
@@ -78,7 +79,8 @@ func coverState(state string) error {
 	return mount("", covered, "", unix.MS_SHARED, "")
 }
 
-// mountGroups mounts the control groups, whose root is the group of this process: the namespace was made there.
+// mountGroups mounts the control groups. Their root is this process's group, in which the cgroup namespace was
+// created.
 func mountGroups() error {
 	const root = "/sys/fs/cgroup"
 	hierarchies, err := hierarchyNames()
@@ -107,7 +109,7 @@ func mountGroups() error {
 	return nil
 }
 
-// linkControllers lets each controller of a common hierarchy be found by its own name.
+// linkControllers links the name of each controller of a hierarchy to the hierarchy.
 func linkControllers(root, names string) error {
 	controllers := strings.Split(names, ",")
 	if len(controllers) == 1 {
@@ -121,8 +123,8 @@ func linkControllers(root, names string) error {
 	return nil
 }
 
-// hierarchyNames returns the controllers of each hierarchy of version 1 that this process is in, mounted or not. runc
-// wants all of them.
+// hierarchyNames returns the names of this process's hierarchies of version 1, mounted or not. runc needs all of
+// them.
 func hierarchyNames() ([]string, error) {
 	content, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -137,8 +139,8 @@ func hierarchyNames() ([]string, error) {
 	return all, nil
 }
 
-// hideSettings shows the kubelet the settings of the kernel that it would make otherwise: they hold for the whole
-// machine, and not for the node only.
+// hideSettings mounts files with the kernel settings that the kubelet wants. Otherwise the kubelet would change them
+// for the whole machine.
 func hideSettings(state string) error {
 	folder := filepath.Join(state, "settings")
 	if err := os.MkdirAll(folder, 0o755); err != nil {

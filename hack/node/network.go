@@ -30,7 +30,8 @@ import (
 
 const (
 	nodeName = "node"
-	// The node's address, and a gateway that is not there: the default route only lets addresses of Services be routed.
+	// nodeIP is the address of the node. Nothing answers at gateway: the default route only makes Service addresses
+	// routable.
 	nodeIP      = "172.30.0.1"
 	gateway     = "172.30.0.254"
 	podCIDR     = "10.244.0.0/24"
@@ -39,7 +40,7 @@ const (
 	dnsIP       = "10.96.0.10"
 )
 
-// setUpNetwork gives the empty network namespace an interface with the node's address.
+// setUpNetwork creates an interface with the node's address in the empty network namespace.
 func setUpNetwork() error {
 	loopback, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -71,12 +72,12 @@ func setUpNetwork() error {
 	return setNetworkSettings()
 }
 
-// setNetworkSettings makes settings that each network namespace has for itself.
+// setNetworkSettings changes kernel settings that each network namespace has separately.
 func setNetworkSettings() error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 		return fmt.Errorf("have packets forwarded: %w", err)
 	}
-	// Packets between Pods pass the rules of the node only with this, if the kernel's bridges can do it.
+	// Only with this setting do packets between Pods pass the iptables rules of the node. Some kernels lack it.
 	err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("1"), 0o644)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("have packets between Pods filtered: %w", err)
@@ -84,11 +85,11 @@ func setNetworkSettings() error {
 	return nil
 }
 
-// policyQueue is the queue in which the kernel hands packets to the agent for NetworkPolicy.
+// policyQueue is the number of the kernel's queue for the NetworkPolicy agent.
 const policyQueue = "100"
 
-// queueByIPTables hands packets to that agent where its own nftables rules cannot: some kernels have no queues for
-// nftables, but for iptables. As in its own rules, what the node sends and what belongs to an accepted connection passes.
+// queueByIPTables adds iptables rules that queue packets for the NetworkPolicy agent, on kernels whose nftables has
+// no queues. As in the agent's own rules, packets of the node and of accepted connections pass.
 func queueByIPTables(ctx context.Context) error {
 	if kernelQueues(ctx) {
 		return nil
@@ -107,10 +108,10 @@ func queueByIPTables(ctx context.Context) error {
 	return nil
 }
 
-// kernelQueues reports whether the kernel supports nftables rules with queues.
+// kernelQueues reports whether nftables of this kernel supports queues.
 func kernelQueues(ctx context.Context) bool {
 	const rules = "add table inet probe; add chain inet probe queued; add rule inet probe queued queue num " + policyQueue
 	err := exec.CommandContext(ctx, "nft", rules).Run()
-	_ = exec.CommandContext(ctx, "nft", "delete table inet probe").Run() // It is not there if that failed.
+	_ = exec.CommandContext(ctx, "nft", "delete table inet probe").Run() // The table does not exist if the probe failed.
 	return err == nil
 }

@@ -34,14 +34,14 @@ import (
 
 const certificateLifetime = 30 * 24 * time.Hour
 
-// authority signs the certificates of a node, and writes each as a file NAME.crt and its key as NAME.key.
+// authority signs the certificates of a node. It writes each as NAME.crt, with its key as NAME.key.
 type authority struct {
 	folder      string
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
 
-// certificate is one to be made.
+// certificate is a certificate to issue.
 type certificate struct {
 	name, user string
 	groups     []string
@@ -62,7 +62,7 @@ var certificates = []certificate{
 	{name: "proxy", user: "system:kube-proxy"},
 }
 
-// makeCertificates writes an authority, all certificates, and the key for tokens.
+// makeCertificates writes the authority, all certificates, and the key that signs tokens.
 func makeCertificates(folder string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (a *authority) make() (err error) {
 	return a.write("ca.crt", "CERTIFICATE", der)
 }
 
-// issue writes a certificate for a client that is a server too, if it has hosts or addresses.
+// issue writes a client certificate. With hosts or addresses it is a server certificate, too.
 func (a *authority) issue(c certificate) error {
 	template, err := newTemplate(pkix.Name{CommonName: c.user, Organization: c.groups})
 	if err != nil {

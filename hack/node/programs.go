@@ -26,10 +26,10 @@ import (
 	"syscall"
 )
 
-// logTailLines is the number of lines of a program's log in an error.
+// logTailLines is the number of log lines in an error.
 const logTailLines = 30
 
-// program is one of the node's processes.
+// program is a process of the node.
 type program struct {
 	path string
 	args []string
@@ -107,7 +107,7 @@ func (u *upper) kubeProxy() program {
 	return program{filepath.Join(u.programs, "kube-proxy"), []string{"--config=" + u.path("kube-proxy.yaml")}}
 }
 
-// start starts a program. None may end before the command has: the first that does is told on u.ended.
+// start starts a program. If it ends before the command does, u.ended receives an error.
 func (u *upper) start(p program) error {
 	name := filepath.Base(p.path)
 	log, err := os.Create(u.path(name + ".log"))
@@ -117,9 +117,9 @@ func (u *upper) start(p program) error {
 	defer log.Close()
 	command := exec.Command(p.path, p.args...)
 	command.Dir, command.Stdout, command.Stderr = u.state, log, log
-	// containerd finds its shim, and plugins find iptables, by the path.
+	// containerd finds its shim, and plugins find iptables, by PATH.
 	command.Env = append(os.Environ(), "PATH="+u.programs+":"+os.Getenv("PATH"))
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the command.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches only the command.
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}

@@ -30,7 +30,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The stages after run, each a process of its own: the init of the namespaces, and what brings the node up in them.
+// These stages follow run, each in its own process: the init of the namespaces, then the process that brings the node
+// up.
 const (
 	stageInit = "init"
 	stageUp   = "up"
@@ -38,12 +39,12 @@ const (
 
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
-// missingError names a requirement of a node that this machine lacks.
+// missingError names a requirement of the node that this machine lacks.
 type missingError struct{ what string }
 
 func (e *missingError) Error() string { return "no node can run here: " + e.what }
 
-// check returns a missingError if a node cannot run on this machine.
+// check returns a missingError if this machine cannot run a node.
 func check() error {
 	if os.Geteuid() != 0 {
 		return &missingError{"it needs root"}
@@ -62,17 +63,17 @@ func check() error {
 			return &missingError{"the control group controller " + controller + " has no hierarchy of version 1; version 2 is not supported yet"}
 		}
 	}
-	// The namespaces need rights that a container may lack.
+	// A container may lack the rights to create namespaces.
 	probe := exec.Command("/proc/self/exe")
 	probe.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces | unix.CLONE_NEWCGROUP}
 	if err := probe.Start(); err != nil {
 		return &missingError{"namespaces cannot be made: " + err.Error()}
 	}
-	_ = probe.Wait() // It prints its usage and fails.
+	_ = probe.Wait() // The probe prints its usage and fails.
 	return nil
 }
 
-// run runs the node and its command, and returns the command's exit status.
+// run runs the node and the command, and returns the exit status of the command.
 func run(o options) (int, error) {
 	if err := check(); err != nil {
 		return 0, err
@@ -96,7 +97,7 @@ func run(o options) (int, error) {
 	return status, errors.Join(err, hierarchies.remove(o.group))
 }
 
-// lock empties the folder for the state, and keeps another node from using it.
+// lock empties the state folder, and locks it against another node.
 func lock(state string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(state), 0o755); err != nil {
 		return nil, err
@@ -114,8 +115,8 @@ func lock(state string) (unlock func(), err error) {
 	return func() { _ = file.Close() }, os.MkdirAll(state, 0o755)
 }
 
-// runInNamespaces starts the init and waits for its end. The end of the init is that of every process in the namespaces;
-// the kernel ends it when this process, whose thread is locked for that, ends however it may.
+// runInNamespaces starts the init and waits for its end, with which every process in the namespaces ends. The kernel
+// kills the init if this process dies, because its thread is locked.
 func runInNamespaces(o options) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -145,10 +146,10 @@ func runInNamespaces(o options) (int, error) {
 	return 0, err
 }
 
-// runInit is the first process of the namespaces. It puts itself into control groups of its own, starts the next stage,
-// and waits for every process that has lost its parent.
+// runInit is the first process in the namespaces. It enters control groups of its own, starts the next stage, and
+// reaps orphaned processes.
 func runInit(o options) (int, error) {
-	// Later mounts stay in this namespace.
+	// Later mounts stay in this mount namespace.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return 0, fmt.Errorf("separate the mounts: %w", err)
 	}

@@ -33,7 +33,7 @@ import (
 )
 
 const (
-	// registry begins the names of the node's own images. There is none of this name.
+	// registry begins the names of the node's images. No registry of this name exists.
 	registry = "node.test"
 
 	startTimeout = 3 * time.Minute
@@ -43,23 +43,23 @@ const (
 //go:embed files
 var files embed.FS
 
-// upper brings the node up.
+// upper brings up the node.
 type upper struct {
 	options
 
 	began time.Time
-	// ended gets an error for each program that ends.
+	// ended receives an error for each program that ends.
 	ended chan error
 }
 
-// up brings the node up in the namespaces, runs the command, and returns its exit status.
+// up brings up the node in the namespaces, runs the command, and returns its exit status.
 func up(o options) (int, error) {
 	u := &upper{options: o, began: time.Now(), ended: make(chan error, 16)}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	if err := u.bringUp(ctx); err != nil {
 		select {
-		case ended := <-u.ended: // It is the cause of the vain wait.
+		case ended := <-u.ended: // A program that ended is the cause.
 			return 0, errors.Join(err, ended)
 		default:
 			return 0, fmt.Errorf("%w; the logs are in %s", err, u.state)
@@ -106,7 +106,7 @@ func (u *upper) setUp() error {
 	return u.writeFiles()
 }
 
-// render fills in one of the files.
+// render fills in the template of an embedded file.
 func (u *upper) render(name, user string) ([]byte, error) {
 	runc, err := exec.LookPath("runc")
 	if err != nil {
@@ -225,7 +225,7 @@ func (u *upper) kubectl(ctx context.Context, stdin []byte, args ...string) error
 	return u.exec(ctx, filepath.Join(u.controlPlane, "kubectl"), stdin, args...)
 }
 
-// await repeats a check until it returns nil, unless a program has ended before.
+// await repeats a check until it returns nil. It fails early if a program ends.
 func (u *upper) await(ctx context.Context, check func(context.Context) error) error {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
@@ -244,7 +244,7 @@ func (u *upper) await(ctx context.Context, check func(context.Context) error) er
 	}
 }
 
-// kubectlEnvironment keeps kubectl from the settings and the cache of the user.
+// kubectlEnvironment keeps kubectl from using the settings and the cache of the user.
 func (u *upper) kubectlEnvironment() []string {
 	return []string{"KUBECONFIG=" + u.key("admin.kubeconfig"), "KUBECACHEDIR=" + u.path("kubectl"), "KUBERC=off"}
 }
@@ -259,7 +259,7 @@ func (u *upper) exec(ctx context.Context, path string, stdin []byte, args ...str
 	return nil
 }
 
-// runCommand runs the command with the node's kubeconfig, and kubectl, ctr and the others in its path.
+// runCommand runs the command with the node's kubeconfig, and with kubectl, ctr and the other programs in its PATH.
 func (u *upper) runCommand() (int, error) {
 	run := exec.Command(u.command[0], u.command[1:]...)
 	run.Stdin, run.Stdout, run.Stderr = os.Stdin, os.Stdout, os.Stderr

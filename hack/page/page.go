@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package page writes pages of the documentation of which some tables are generated, and the rest is what the present page says.
+// Package page updates the generated tables of documentation pages and keeps the rest of the page.
 package page
 
 import (
@@ -29,8 +29,9 @@ const (
 	traversed = 0o755
 )
 
-// Write writes a page, such as docs/metrics.md, into a folder, with each table between two comments: the first names the
-// content of the table, the second ends it.
+// Write reads the page at a path of the working directory, such as docs/metrics.md, replaces its tables, and writes
+// it at the same path in folder. Each table is between two comments: the first has its key in tables, the second ends
+// it.
 func Write(folder, path string, tables map[string]string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -52,7 +53,7 @@ func Write(folder, path string, tables map[string]string) error {
 	return nil
 }
 
-// Cell is a text as a cell of a table.
+// Cell escapes a text for a cell of a table.
 func Cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
 func replace(text, name, table string) (string, error) {

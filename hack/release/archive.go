@@ -99,7 +99,7 @@ func publish(path string, content []byte) error {
 
 const checksumsFile = "checksums.txt"
 
-// writeChecksums writes the SHA-256 of each file of the folder, in the format of sha256sum.
+// writeChecksums writes the SHA-256 of each file in the folder, in the format of sha256sum.
 func writeChecksums(dir string) error {
 	var lines strings.Builder
 	files := os.DirFS(dir)

@@ -25,7 +25,7 @@ import (
 
 const downloads = "https://github.com/postback-dev/postback-operator/releases/download/"
 
-// The fields of a manifest of krew that are used here: krew.googlecontainertools.github.com/v1alpha2.
+// These are the used fields of krew's manifest: krew.googlecontainertools.github.com/v1alpha2.
 type (
 	krewPlugin struct {
 		APIVersion string       `json:"apiVersion"`
@@ -54,7 +54,7 @@ type (
 	}
 )
 
-// writeKrewManifest writes what krew's index takes: postback.yaml.
+// writeKrewManifest writes postback.yaml, the manifest for krew's index.
 func (r release) writeKrewManifest(checksums map[platform]string) error {
 	plugin := krewPlugin{
 		APIVersion: "krew.googlecontainertools.github.com/v1alpha2",

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command release makes what a release has besides the manifests and the chart: an archive of the kubectl plugin for each
-// platform, the manifest by which krew installs it, and the checksums of everything in the folder. The same commit gives
-// the same bytes.
+// Command release makes the files of a release other than the manifests and the chart: an archive of the kubectl
+// plugin for each platform, its manifest for krew, and the checksums of all files in the folder. The same commit
+// gives the same bytes.
 package main
 
 import (
@@ -34,13 +34,13 @@ import (
 // release describes the release to build.
 type release struct {
 	version string
-	// dir is the folder that holds the release.
+	// dir is the folder of the release.
 	dir string
-	// time is that of every file in the archives.
+	// time is the time of every file in the archives.
 	time time.Time
 }
 
-// platform is one for which there is a plugin.
+// platform is an operating system and architecture of the plugin.
 type platform struct{ os, arch string }
 
 var platforms = []platform{
@@ -103,7 +103,7 @@ func (r release) build(ctx context.Context, p platform) ([]byte, error) {
 	return program, nil
 }
 
-// program is the name of the plugin on a platform.
+// program returns the file name of the plugin on a platform.
 func (p platform) program() string {
 	if p.os == "windows" {
 		return "kubectl-postback.exe"
@@ -111,7 +111,7 @@ func (p platform) program() string {
 	return "kubectl-postback"
 }
 
-// archive is the name of the platform's archive.
+// archive returns the file name of a platform's archive.
 func (p platform) archive() string {
 	extension := ".tar.gz"
 	if p.os == "windows" {

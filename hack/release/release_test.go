@@ -34,7 +34,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// pack packs two programs, of Linux and of Windows, and returns their checksums.
+// pack packs two programs, for Linux and Windows, and returns their checksums.
 func pack(t *testing.T, r release) map[platform]string {
 	t.Helper()
 	t.Chdir(filepath.Join("..", ".."))

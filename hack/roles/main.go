@@ -14,8 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command roles writes the roles of an installation that works for named namespaces only, from those of one that works for
-// all, which controller-gen has written from the markers in the code. Usage: roles FOLDER, with config/rbac below it.
+// Command roles derives the roles of an installation for named namespaces from those of an installation for all.
+// controller-gen has written the latter from the markers in the code. Usage: roles FOLDER, which contains
+// config/rbac.
 package main
 
 import (
@@ -33,11 +34,11 @@ import (
 const (
 	readable  = 0o644
 	traversed = 0o755
-	// suffix keeps the names apart where the namespace of the installation is itself a watched one.
+	// suffix distinguishes the names if the namespace of the installation is itself watched.
 	suffix = "-watched"
 )
 
-// clusterGroups are those whose resources belong to no namespace. All else that a ClusterRole names does.
+// clusterGroups are the API groups of the ClusterRoles whose resources are not namespaced.
 var clusterGroups = []string{"authentication.k8s.io", "authorization.k8s.io"}
 
 func main() {
@@ -51,7 +52,7 @@ func main() {
 	}
 }
 
-// write writes what each watched namespace gets, and what the installation has then instead of its other roles.
+// write writes the roles for each watched namespace, and the remaining roles of the installation.
 func write(rbac string) error {
 	var namespace, installation []any
 	for _, program := range []string{"manager", "dispatcher"} {
@@ -75,7 +76,7 @@ func write(rbac string) error {
 	return save(filepath.Join(rbac, "namespaced", "role.yaml"), installation)
 }
 
-// program holds the roles of one of the two programs.
+// program has the roles of the manager or the dispatcher.
 type program struct {
 	cluster rbacv1.ClusterRole
 	role    rbacv1.Role
@@ -111,7 +112,7 @@ func read(path string) (*program, error) {
 	return p, nil
 }
 
-// split returns what is left of the ClusterRole, and the Role for each watched namespace. If the Role of the
+// split returns the rest of the ClusterRole, and the Role for each watched namespace. If the Role of the
 // installation's namespace names a resource, that Role also gets the rights of the ClusterRole on it.
 func (p *program) split() (*rbacv1.ClusterRole, *rbacv1.Role, error) {
 	cluster := p.cluster.DeepCopy()
@@ -119,7 +120,7 @@ func (p *program) split() (*rbacv1.ClusterRole, *rbacv1.Role, error) {
 	watched := &rbacv1.Role{TypeMeta: p.role.TypeMeta}
 	watched.Name = p.role.Name + suffix
 	for _, rule := range p.cluster.Rules {
-		// A named object is one of the cluster, such as the CA of client certificates.
+		// Named objects are cluster-wide, such as the CA of client certificates.
 		if slices.Contains(clusterGroups, rule.APIGroups[0]) || len(rule.ResourceNames) > 0 {
 			cluster.Rules = append(cluster.Rules, rule)
 			continue
@@ -134,7 +135,7 @@ func (p *program) split() (*rbacv1.ClusterRole, *rbacv1.Role, error) {
 	return cluster, watched, nil
 }
 
-// widen adds to a rule the verbs of another one for the same resources.
+// widen adds the verbs of one rule to another rule for the same resources.
 func widen(rule, by *rbacv1.PolicyRule) error {
 	if !slices.Equal(rule.APIGroups, by.APIGroups) || !slices.ContainsFunc(rule.Resources, func(r string) bool { return slices.Contains(by.Resources, r) }) {
 		return nil

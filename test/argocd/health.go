@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package argocd runs the health scripts for Argo CD as Argo CD does (argo-cd, util/lua/lua.go): the object is the global obj, and a
-// script finds the libraries package, base, table and a safe os. Argo CD opens no string library.
+// Package argocd runs the health scripts as Argo CD does (argo-cd, util/lua/lua.go). The object is the global obj,
+// and a script has the libraries package, base, table and a safe os, but no string library.
 package argocd
 
 import (
@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// Health statuses of Argo CD.
+// These are health statuses of Argo CD.
 const (
 	Healthy     = "Healthy"
 	Progressing = "Progressing"
@@ -39,12 +39,12 @@ const (
 	Suspended   = "Suspended"
 )
 
-// Health is what a script says of an object.
+// Health is the result of a script.
 type Health struct {
 	Status, Message string
 }
 
-// Of runs the script of config/argocd for a kind on an object, which is converted to JSON's types first.
+// Of converts an object to JSON types and runs the script of its kind from config/argocd on it.
 func Of(kind string, object runtime.Object) (Health, error) {
 	root, err := controlplane.ModuleRoot()
 	if err != nil {
@@ -91,7 +91,7 @@ func run(script string, object map[string]any) (Health, error) {
 	return health, nil
 }
 
-// openSafeOs opens the library os with the two functions that Argo CD leaves in it.
+// openSafeOs opens the library os with only the two functions that Argo CD permits.
 func openSafeOs(l *lua.LState) int {
 	lua.OpenOs(l)
 	full, safe := l.CheckTable(-1), l.NewTable()
@@ -112,7 +112,7 @@ func text(t *lua.LTable, key string) string {
 	return string(s)
 }
 
-// toLua converts what JSON can hold.
+// toLua converts a JSON value.
 func toLua(l *lua.LState, value any) lua.LValue {
 	switch v := value.(type) {
 	case map[string]any:

@@ -26,7 +26,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Argo CD offers scripts neither strings nor files; a stand-in that does would hide a script that fails in Argo CD.
+// Argo CD provides neither the string library nor files. A test that provides them would pass a script that fails in
+// Argo CD.
 func TestScriptFindsTheLibrariesOfArgoCD(t *testing.T) {
 	for name, want := range map[string]string{
 		"string": "nil", "io": "nil", "math": "nil", "debug": "nil", "coroutine": "nil",
@@ -78,7 +79,7 @@ func TestHealthOfAPostbackWhoseEndpointFails(t *testing.T) {
 	}
 }
 
-// The messages of unfinished deliveries do not claim an attempt that is not made, or a time that is not known.
+// The message of an unfinished delivery does not claim an attempt that is not made or a time that is unknown.
 func TestHealthOfADeliveryThatWaits(t *testing.T) {
 	next := ptr.To(metav1.NewMicroTime(time.Date(2026, 3, 1, 5, 0, 0, 0, time.UTC)))
 	for name, test := range map[string]struct {

@@ -29,16 +29,16 @@ import (
 	"time"
 )
 
-// Authority is a certificate authority of a test.
+// Authority is a certificate authority for tests.
 type Authority struct {
-	// Certificate is its own.
+	// Certificate is the authority's own certificate.
 	Certificate *x509.Certificate
 
 	t   *testing.T
 	key *ecdsa.PrivateKey
 }
 
-// New returns an authority whose certificate is valid for an hour.
+// New returns an Authority whose certificate is valid for an hour.
 func New(t *testing.T) *Authority {
 	t.Helper()
 	a := &Authority{t: t}
@@ -48,8 +48,8 @@ func New(t *testing.T) *Authority {
 	return a
 }
 
-// Sign returns a certificate and its key. Without times, the certificate has been valid for an hour, and is for another. The
-// first one of an authority is its own, which signs itself.
+// Sign returns a certificate and its key. Without times in the template, it is valid from an hour ago to an hour from
+// now. The first certificate of an authority is its own, signed by itself.
 func (a *Authority) Sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -79,10 +79,10 @@ func (a *Authority) Sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.
 	return certificate, key
 }
 
-// Bundle returns the authority's certificate, PEM.
+// Bundle returns the authority's certificate in PEM.
 func (a *Authority) Bundle() string { return PEM(a.Certificate) }
 
-// PEM returns a certificate as PEM.
+// PEM returns a certificate in PEM.
 func PEM(certificate *x509.Certificate) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}))
 }

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/bench/load"
 )
 
-// Names of the backlog runs.
+// These are the names of the backlog runs.
 const (
 	backlogOutage  = "outage"
 	backlogWaiting = "waiting"
@@ -38,28 +38,30 @@ const (
 	backlogResume  = "resume"
 )
 
-// backlogOptions are those of the runs in which deliveries wait.
+// backlogOptions configure the runs in which deliveries wait.
 type backlogOptions struct {
 	runs []string
 	full bool
-	// outageRate is in events a second for the endpoint that is down, for outageFor. neighbourRate is for the healthy one beside it.
+	// outageRate is the rate for the endpoint that is down during outageFor, neighbourRate that for the healthy one.
+	// Both are in events per second.
 	outageRate, neighbourRate float64
 	outageFor                 time.Duration
-	// waiting is how many deliveries wait for each number of Postbacks in postbacks.
+	// waiting is the number of waiting deliveries in each run. Each element of postbacks is the number of their
+	// Postbacks in one run.
 	waiting   int
 	postbacks numbers
-	// randomShare of the events fail at first, for randomFor, on each number of endpoints in endpoints. randomRate 0 is a part of the
-	// rate at saturation.
+	// randomShare is the share of the events that fail at first, during randomFor. Each element of endpoints is the
+	// number of endpoints in one run. A randomRate of 0 means saturatedShare of the rate at saturation.
 	randomShare, randomRate float64
 	randomFor               time.Duration
 	endpoints               numbers
-	// paused Postbacks with pausedEach deliveries are resumed at once.
+	// paused Postbacks with pausedEach deliveries each are resumed at the same time.
 	paused, pausedEach int
 	// patience is how long nothing may arrive before the accounting.
 	patience time.Duration
 }
 
-// numbers is a flag with numbers between colons.
+// numbers is a flag with numbers separated by colons.
 type numbers []int
 
 // String implements flag.Value.
@@ -84,7 +86,7 @@ func (n *numbers) Set(text string) error {
 	return nil
 }
 
-// define defines the flags. Their defaults suit a machine with two cores and little time.
+// define defines the flags. The defaults suit two cores and a short run.
 func (o *backlogOptions) define(flags *flag.FlagSet) {
 	o.postbacks, o.endpoints = numbers{1, 100}, numbers{1, 100}
 	flags.Func("backlogs", "Runs in which deliveries wait, between commas: outage, waiting, random, resume.", func(text string) error {
@@ -106,7 +108,7 @@ func (o *backlogOptions) define(flags *flag.FlagSet) {
 	flags.DurationVar(&o.patience, "patience", 90*time.Second, "How long nothing may arrive before what is missing counts as waiting or lost.")
 }
 
-// inFull returns the figures of the full length. Only the run's names stay.
+// inFull returns the options of a full-length run, with the chosen runs.
 func (o *backlogOptions) inFull() backlogOptions {
 	return backlogOptions{
 		runs: o.runs, full: true,
@@ -114,29 +116,29 @@ func (o *backlogOptions) inFull() backlogOptions {
 		waiting: 1_000_000, postbacks: numbers{1, 100, 10_000},
 		randomShare: 0.2, randomFor: 10 * time.Minute, endpoints: numbers{1, 100},
 		paused: 1000, pausedEach: 500,
-		// A circuit is probed every 5 minutes at most.
+		// An open circuit is probed at least every 5 minutes.
 		patience: 7 * time.Minute,
 	}
 }
 
-// backlog is what was measured of deliveries that wait.
+// backlog has the results of a backlog run.
 type backlog struct {
 	Name, Title string
 	Measures    []measure
 	Account     account
 }
 
-// measure is one figure beside what it is compared with.
+// measure is a figure and the figure to compare it with.
 type measure struct {
 	What   string
 	Unit   string
 	Value  float64
 	Beside *float64 `json:",omitempty"`
-	// BesideWhat says what Beside is; Target is what the value, or its ratio to Beside, should be.
+	// BesideWhat describes Beside. Target describes the wanted value, or the wanted ratio of the value to Beside.
 	BesideWhat, Target string
 }
 
-// Number writes a value with as many places as it is worth.
+// Number formats a value with as many decimals as are significant.
 func (m *measure) Number(value float64) string {
 	const exact, places = 10, 2
 	switch {
@@ -148,7 +150,7 @@ func (m *measure) Number(value float64) string {
 	return strconv.FormatFloat(value, 'f', 1, 64)
 }
 
-// Ratio is that of the value to what it is compared with.
+// Ratio returns the ratio of the value to Beside, or "".
 func (m *measure) Ratio() string {
 	if m.Beside == nil || *m.Beside == 0 {
 		return ""
@@ -164,16 +166,16 @@ func (b *backlog) compare(what, unit string, value, beside float64, besideWhat, 
 	b.Measures = append(b.Measures, measure{What: what, Unit: unit, Value: value, Beside: &beside, BesideWhat: besideWhat, Target: target})
 }
 
-// account says what became of events. Each is for one Postback.
+// account counts events by what became of them. Each event has one delivery.
 type account struct {
 	Posted, Accepted, Refused int
-	// Refusals count the events that nobody accepted, and the requests before that, by status.
+	// Refusals counts refused requests by status, including those of events that were accepted later.
 	Refusals map[int]int
-	// Delivered and Waiting are parts of Accepted. Lost are the others. Twice counts the good answers beyond the first.
+	// Delivered, Waiting and Lost add up to Accepted. Twice counts the 2xx responses beyond the first of each event.
 	Delivered, Waiting, Lost, Twice int
 }
 
-// addReport takes in posted events.
+// addReport adds the counts of posted events.
 func (a *account) addReport(r *load.GenerateReport) {
 	a.Posted += len(r.Posted)
 	if a.Refusals == nil {
@@ -191,7 +193,7 @@ func (a *account) addReport(r *load.GenerateReport) {
 	}
 }
 
-// close takes in what arrived of the accepted events, and the number of deliveries that wait according to the operator.
+// close adds the arrivals of accepted events. waiting is the number of waiting deliveries according to the operator.
 func (a *account) close(reports []*load.GenerateReport, arrivals []load.Arrival, waiting int) {
 	accepted := map[string]bool{}
 	for _, r := range reports {
@@ -212,7 +214,8 @@ func (a *account) close(reports []*load.GenerateReport, arrivals []load.Arrival,
 	a.Lost = max(a.Accepted-a.Delivered-waiting, 0)
 }
 
-// err returns an error if an accepted event was lost, or came twice: nothing in these runs is a reason for either.
+// err returns an error if an accepted event was lost or delivered twice, because nothing in these runs justifies
+// either.
 func (b *backlog) err() error {
 	if b.Account.Lost == 0 && b.Account.Twice == 0 {
 		return nil
@@ -220,7 +223,7 @@ func (b *backlog) err() error {
 	return fmt.Errorf("the run %s lost %d events and delivered %d twice", b.Name, b.Account.Lost, b.Account.Twice)
 }
 
-// playBacklogs plays the runs that are asked for, each beside its ceiling.
+// playBacklogs plays the chosen backlog runs.
 func (r *rig) playBacklogs(ctx context.Context) ([]*backlog, error) {
 	o := &r.options.backlog
 	var all []*backlog
@@ -247,7 +250,7 @@ func (r *rig) playBacklogs(ctx context.Context) ([]*backlog, error) {
 	return all, nil
 }
 
-// each plays a run for each value, and tells of one before the next begins.
+// each plays a run for each value and prints its figures before the next begins.
 func (r *rig) each(values []int, play func(int) (*backlog, error)) ([]*backlog, error) {
 	var all []*backlog
 	for _, n := range values {
@@ -263,7 +266,7 @@ func (r *rig) each(values []int, play func(int) (*backlog, error)) ([]*backlog, 
 	return all, nil
 }
 
-// said tells of the figures of a run.
+// said prints the figures of a run.
 func (r *rig) said(all []*backlog, err error) ([]*backlog, error) {
 	for _, b := range all {
 		err = errors.Join(err, r.sayBacklog(b))
@@ -291,7 +294,7 @@ func (r *rig) sayBacklog(b *backlog) error {
 		a.Posted, a.Accepted, a.Refused, a.Refusals, a.Delivered, a.Waiting, a.Lost, a.Twice)
 }
 
-// saturation returns the deliveries a second at saturation, which the backlog runs are compared with. It measures them once.
+// saturation returns the deliveries per second at saturation, for comparison. It measures them only once.
 func (r *rig) saturation(ctx context.Context) (float64, error) {
 	if r.saturated == 0 {
 		f, err := r.one(ctx, traffic{name: runSaturation, events: r.options.events, connections: r.options.connections})

@@ -120,7 +120,7 @@ func TestLatenciesDuringADrain(t *testing.T) {
 	if all := latencies([]*load.GenerateReport{report}, arrivals, everyArrival); all.Max != 10 {
 		t.Errorf("all: %+v", all)
 	}
-	// The drain takes from 300 ms to 490 ms.
+	// The drain lasts from 300 ms to 490 ms.
 	if drain := latencies([]*load.GenerateReport{report}, arrivals, duringDrain(arrivals)); drain.Max != 5 || drain.P50 != 4 {
 		t.Errorf("in the drain: %+v", drain)
 	}

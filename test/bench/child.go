@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/bench/load"
 )
 
-// roleFlag tells this program, started by itself, which role to play.
+// roleFlag makes this program play a role in a child process.
 const roleFlag = "-as"
 
 func roleCommand(ctx context.Context, role string) (*exec.Cmd, error) {
@@ -45,7 +45,7 @@ func roleCommand(ctx context.Context, role string) (*exec.Cmd, error) {
 	return command, nil
 }
 
-// call has a process of its own play a role, and returns its report.
+// call plays a role in a child process, and returns its report.
 func call[Report any](ctx context.Context, role string, orders any) (Report, error) {
 	var report Report
 	encoded, err := json.Marshal(orders)
@@ -67,7 +67,7 @@ func call[Report any](ctx context.Context, role string, orders any) (Report, err
 	return report, nil
 }
 
-// receiver is the process that plays the endpoints.
+// receiver is the child process that plays the endpoints.
 type receiver struct {
 	address string
 	command *exec.Cmd
@@ -101,22 +101,22 @@ func startReceiver(ctx context.Context) (*receiver, error) {
 
 func (r *receiver) stop() {
 	r.cancel()
-	_ = r.command.Wait() // It was killed, and says so.
+	_ = r.command.Wait() // The error says that it was killed.
 }
 
 func (r *receiver) url(endpoint string) string { return load.EndpointURL(r.address, endpoint) }
 
-// arrivals returns what has arrived since forget.
+// arrivals returns the events that have arrived since forget.
 func (r *receiver) arrivals(ctx context.Context) (arrivals []load.Arrival, err error) {
 	return arrivals, r.ask(ctx, load.ArrivalsPath, nil, &arrivals)
 }
 
-// count returns how many events have been answered with 2xx at an endpoint, or with "" at all together.
+// count returns the number of events that an endpoint has answered with 2xx; "" means all endpoints.
 func (r *receiver) count(ctx context.Context, endpoint string) (n int, err error) {
 	return n, r.ask(ctx, load.CountPath+"?endpoint="+url.QueryEscape(endpoint), nil, &n)
 }
 
-// reserve returns an address at which connections are refused until it is open.
+// reserve returns an address that refuses connections until it is opened.
 func (r *receiver) reserve(ctx context.Context) (address string, err error) {
 	return address, r.ask(ctx, load.ReservePath, nil, &address)
 }
@@ -125,7 +125,8 @@ func (r *receiver) open(ctx context.Context, address string) error {
 	return r.ask(ctx, load.OpenPath, address, nil)
 }
 
-// await returns when n events have arrived at an endpoint, or with "" at all together, or after a time in which none has.
+// await returns once n events have arrived at an endpoint, or none for patience. An endpoint of "" means all
+// together.
 func (r *receiver) await(ctx context.Context, endpoint string, n int, patience time.Duration) error {
 	const every = 50 * time.Millisecond
 	last, since := -1, time.Now()
@@ -175,7 +176,7 @@ func (r *receiver) ask(ctx context.Context, path string, orders, answer any) err
 	return json.NewDecoder(response.Body).Decode(answer)
 }
 
-// rest returns after a time, or an error when ctx ends.
+// rest waits for a time, or returns an error when ctx ends.
 func rest(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

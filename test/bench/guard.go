@@ -18,7 +18,7 @@ package main
 
 import (
 	"context"
-	_ "embed" // for ranges.json
+	_ "embed" // For ranges.json.
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,19 +30,20 @@ import (
 //go:embed ranges.json
 var recordedRanges []byte
 
-// span is what a ratio may be.
+// span is the allowed range of a ratio.
 type span struct{ Min, Max float64 }
 
 const (
-	// guardEvents and guardStreamEvents are how many events the guard's run at saturation has, with the API server and with NATS.
+	// guardEvents and guardStreamEvents are the numbers of events in the guard's saturation run, with the API server
+	// and with NATS.
 	guardEvents       = 600
 	guardStreamEvents = 4000
-	// guardTries is how often a ratio may be out of its range because others use the machine.
+	// guardTries bounds the measurements, because other load on the machine may put a ratio out of its range.
 	guardTries = 2
 )
 
-// guard makes a short run of each intake and compares ratios with recorded ranges. No time of a machine is compared with that
-// of another.
+// guard measures each intake briefly and compares ratios with recorded ranges. It compares no absolute times between
+// machines.
 func guard(ctx context.Context, o *options, out io.Writer) error {
 	ranges := map[string]map[string]span{}
 	if err := json.Unmarshal(recordedRanges, &ranges); err != nil {
@@ -63,8 +64,8 @@ func guard(ctx context.Context, o *options, out io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// guardOne measures an intake, and again if a ratio is out of its range. Lost and repeated events are no matter of chance,
-// and fail at once.
+// guardOne measures an intake, and repeats that if a ratio is out of its range. Lost or repeated events fail at once,
+// because they are not due to chance.
 func guardOne(ctx context.Context, o *options, intake string, ranges map[string]span, out io.Writer) error {
 	for try := 1; ; try++ {
 		m, err := bench(ctx, o, intake, out)
@@ -87,7 +88,7 @@ func compare(ratios map[string]float64, ranges map[string]span, out io.Writer) e
 	for _, name := range slices.Sorted(maps.Keys(ranges)) {
 		ratio, ok := ratios[name]
 		allowed := ranges[name]
-		if !ok || !(ratio >= allowed.Min && ratio <= allowed.Max) { // NaN is out of any range.
+		if !ok || !(ratio >= allowed.Min && ratio <= allowed.Max) { // NaN is outside every range.
 			errs = append(errs, fmt.Errorf("%s: %.3f is not within %.3f and %.3f", name, ratio, allowed.Min, allowed.Max))
 			continue
 		}
@@ -103,7 +104,7 @@ const (
 	ratioTwice = "arrived twice"
 )
 
-// ratios returns what does not depend on how fast the machine is.
+// ratios returns the figures that do not depend on the speed of the machine.
 func (m *mode) ratios() map[string]float64 {
 	saturation, alone, beside := m.figure(runSaturation), m.figure(runAlone), m.figure(runBeside)
 	ratios := map[string]float64{
@@ -127,7 +128,7 @@ func (m *mode) ratios() map[string]float64 {
 	return ratios
 }
 
-// figure returns what was measured in a run, or nothing.
+// figure returns the figures of a run, or a zero value.
 func (m *mode) figure(run string) figure {
 	for _, f := range m.Runs {
 		if f.Name == run {

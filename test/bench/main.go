@@ -15,7 +15,7 @@ limitations under the License.
 */
 
 // Command bench measures the operator on this machine: the real control plane, the built programs, a receiver and a
-// generator, each a process of its own, on loopback. Each figure stands beside its ceiling from the same run.
+// generator run as separate processes on loopback. Each figure is reported with its ceiling from the same run.
 package main
 
 import (
@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/bench/load"
 )
 
-// options are those of the command line.
+// options are the options of the command line.
 type options struct {
 	programs, out             string
 	intakes, runs             []string
@@ -68,7 +68,7 @@ func main() {
 	if o.backlog.full {
 		o.backlog = o.backlog.inFull()
 	}
-	logf.SetLogger(logr.Discard()) // The installer of the CustomResourceDefinitions would complain without a logger.
+	logf.SetLogger(logr.Discard()) // Without a logger, the installer of the CustomResourceDefinitions would print a warning.
 	o.intakes, o.runs, o.dispatcherArgs = listed(*intakes), listed(*runs), strings.Fields(*args)
 
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -80,7 +80,7 @@ func main() {
 	}
 }
 
-// listed returns what stands between commas.
+// listed splits a list at its commas.
 func listed(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 }
@@ -109,7 +109,7 @@ func play(ctx context.Context, role string, o *options) error {
 		if o.out == "" {
 			continue
 		}
-		// The measurements so far survive a later failure.
+		// Write now, so that a later failure does not lose the measurements.
 		if err := report.write(o.out); err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func play(ctx context.Context, role string, o *options) error {
 	return errors.Join(unbalanced...)
 }
 
-// mode is what was measured of one intake.
+// mode has the measurements of one intake.
 type mode struct {
 	Intake   string
 	Ceilings ceilings
@@ -126,7 +126,7 @@ type mode struct {
 	Backlogs []*backlog `json:",omitempty"`
 }
 
-// bench measures one intake, on a control plane of its own.
+// bench measures one intake, on its own control plane.
 func bench(ctx context.Context, o *options, intake string, out io.Writer) (m *mode, err error) {
 	chosen, err := chosenSeries(o.series)
 	if err != nil {

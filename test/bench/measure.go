@@ -25,29 +25,30 @@ import (
 )
 
 const (
-	// arrivalPatience is for how long nothing may arrive before what is missing counts as lost.
+	// arrivalPatience is how long nothing may arrive before missing events count as lost.
 	arrivalPatience = 60 * time.Second
-	// promptly is how soon after the 202 a first attempt should be made.
+	// promptly is the wanted time from the 202 to the first attempt.
 	promptly = 50 * time.Millisecond
 )
 
-// figure is what was measured of one load.
+// figure has the measurements of one load.
 type figure struct {
 	Name                          string
 	Events, Deliveries            int
 	Lost, Duplicates, RefusedOnce int
-	// Elapsed is from the first post to the last arrival, Settled until all is on record and the history pruned.
+	// Elapsed ends at the last arrival; Settled ends once every delivery is recorded and the history is pruned. Both
+	// begin at the first post.
 	Elapsed, Settled time.Duration
-	// PerSecond is deliveries over Elapsed, SettledPerSecond over Settled.
+	// PerSecond is deliveries per Elapsed, SettledPerSecond deliveries per Settled.
 	PerSecond, SettledPerSecond float64
-	// Latency is from the time at which an event had to be posted to its arrival.
+	// Latency is the time from when an event had to be posted to its arrival.
 	Latency percentiles
-	// Prompt is the share of the events that arrived at most 50 ms after the 202, or before it.
+	// Prompt is the share of the events that arrived within promptly of the 202, or before it.
 	Prompt float64
-	// CPU is in milliseconds a delivery, PeakRSS in MiB; by process.
+	// CPU is in milliseconds per delivery, PeakRSS in MiB, both by process.
 	CPU     map[string]float64
 	PeakRSS map[string]float64
-	// Notes are what was measured beside it.
+	// Notes are further measurements.
 	Notes map[string]float64 `json:",omitempty"`
 }
 
@@ -68,7 +69,7 @@ func percentilesOf(durations []time.Duration) percentiles {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// cpu returns the milliseconds of all processes together.
+// cpu returns the CPU milliseconds per delivery of all processes together.
 func (f *figure) cpu() float64 {
 	sum := 0.0
 	for _, ms := range f.CPU {
@@ -77,23 +78,23 @@ func (f *figure) cpu() float64 {
 	return sum
 }
 
-// traffic is a load, and what has to come of it.
+// traffic describes a load and when it is complete.
 type traffic struct {
 	name, namespace, token string
 	types                  []string
 	events, connections    int
-	// size of an event; 0 is that of the options.
+	// size of an event in bytes; 0 means that of the options.
 	size      int
 	perSecond float64
-	// fanOut is for how many Postbacks each event is.
+	// fanOut is the number of matching Postbacks of each event.
 	fanOut int
-	// only, if it is there, is the endpoint that is looked at. Others are waited for by nobody.
+	// only, if not "", is the only endpoint whose arrivals are awaited and judged.
 	only string
-	// kept is how many deliveries the history keeps, or -1 to not wait until it is pruned.
+	// kept is the number of deliveries in the pruned history; -1 means not to wait for the pruning.
 	kept int
 }
 
-// measure posts events, waits for their deliveries, and returns the figures.
+// measure posts events, waits for their arrival, and returns the figures.
 func (r *rig) measure(ctx context.Context, t traffic) (figure, error) {
 	if err := r.receiver.forget(ctx); err != nil {
 		return figure{}, err
@@ -143,7 +144,7 @@ func (r *rig) measure(ctx context.Context, t traffic) (figure, error) {
 	return f, err
 }
 
-// judge joins what was posted with what arrived.
+// judge matches the posted events with their arrivals.
 func (t *traffic) judge(report load.GenerateReport, arrivals []load.Arrival) figure {
 	f := figure{Name: t.name, Events: len(report.Posted), RefusedOnce: report.Refused}
 	posted := make(map[string]*load.Posted, len(report.Posted))
@@ -189,7 +190,7 @@ func (f *figure) addUsage(used usage) {
 	}
 }
 
-// note adds what was measured beside the load.
+// note adds a further measurement.
 func (f *figure) note(what string, value float64) {
 	if f.Notes == nil {
 		f.Notes = map[string]float64{}

@@ -29,11 +29,11 @@ import (
 
 const (
 	apiServer = "kube-apiserver"
-	// neighbourChunk is how long one process posts the events of the neighbour.
+	// neighbourChunk is how long one generator process posts events of the neighbour.
 	neighbourChunk = 5 * time.Second
 	neighbourType  = "bench.healthy"
 	neighbourName  = "healthy"
-	// troubledName is the endpoint whose deliveries wait. It may be that of several Postbacks.
+	// troubledName is the endpoint whose deliveries wait. Several Postbacks may have it.
 	troubledName = "troubled"
 )
 
@@ -44,7 +44,7 @@ type neighbour struct {
 	reports []*load.GenerateReport
 }
 
-// startNeighbour posts events for the neighbour until end.
+// startNeighbour posts events for the neighbour until end is called.
 func (r *rig) startNeighbour(ctx context.Context, namespace, token, phase string, perSecond float64) *neighbour {
 	n := &neighbour{stop: make(chan struct{}), ended: make(chan error, 1)}
 	go func() {
@@ -69,13 +69,14 @@ func (r *rig) startNeighbour(ctx context.Context, namespace, token, phase string
 	return n
 }
 
-// end returns what was posted, after the events that are under way.
+// end waits for the events in flight and returns the reports.
 func (n *neighbour) end() ([]*load.GenerateReport, error) {
 	close(n.stop)
 	return n.reports, <-n.ended
 }
 
-// latencies returns the percentiles of the times from when events had to be posted to their good answers.
+// latencies returns percentiles of the time from when an event had to be posted to its first 2xx response, for the
+// arrivals that keep selects.
 func latencies(reports []*load.GenerateReport, arrivals []load.Arrival, keep func(*load.Arrival) bool) percentiles {
 	due := map[string]int64{}
 	for _, report := range reports {
@@ -96,11 +97,11 @@ func latencies(reports []*load.GenerateReport, arrivals []load.Arrival, keep fun
 
 func everyArrival(*load.Arrival) bool { return true }
 
-// nearly is the part of a backlog whose arrival ends its drain. The others may follow the schedule of their retries.
+// nearly is the share of a backlog whose arrival ends the drain. The rest may follow the retry schedule.
 const nearly = 0.95
 
-// duringDrain returns a filter for the arrivals while the backlog of the troubled endpoint is drained. The time before and after that
-// would hide a neighbour that is slow meanwhile.
+// duringDrain returns a filter that selects arrivals during the drain of the troubled endpoint's backlog. Other
+// arrivals would hide a neighbour that is slow during the drain.
 func duringDrain(arrivals []load.Arrival) func(*load.Arrival) bool {
 	var times []int64
 	for i := range arrivals {
@@ -116,18 +117,18 @@ func duringDrain(arrivals []load.Arrival) func(*load.Arrival) bool {
 	return func(a *load.Arrival) bool { return a.GoodAt >= first && a.GoodAt <= last }
 }
 
-// observation is what was seen once a second.
+// observation has samples, taken once a second.
 type observation struct {
 	began time.Time
-	// objects is the highest number of unfinished and finished objects of the namespace.
+	// objects is the largest number of PostbackDeliveries in the namespace.
 	objects int
-	// arrived are the good answers of the troubled endpoint at the end of each second.
+	// arrived has the 2xx responses of the troubled endpoint by the end of each second.
 	arrived []int
 	usage   usage
 	took    time.Duration
 }
 
-// observe looks at a namespace once a second while something happens.
+// observe samples a namespace once a second while during runs.
 func (r *rig) observe(ctx context.Context, namespace string, during func() error) (*observation, error) {
 	o := &observation{began: time.Now()}
 	pids := r.pids()
@@ -175,15 +176,15 @@ func (r *rig) look(ctx context.Context, o *observation, namespace string) error 
 	return nil
 }
 
-// apiServerCPU returns the cores that the API server used.
+// apiServerCPU returns the number of cores that the API server used.
 func (o *observation) apiServerCPU() float64 {
 	return o.usage[apiServer].CPU.Seconds() / o.took.Seconds()
 }
 
-// slowStart is how long the rate of an endpoint that returns rises.
+// slowStart is the duration of the slow start in seconds.
 const slowStart = 10
 
-// drainRate returns the arrivals a second after the slow start, until nearly all have come.
+// drainRate returns the arrivals per second from the end of the slow start until nearly all have come.
 func (o *observation) drainRate() float64 {
 	if len(o.arrived) == 0 {
 		return 0
@@ -201,7 +202,7 @@ func (o *observation) drainRate() float64 {
 	return float64(o.arrived[end]-o.arrived[from]) / float64(end-from)
 }
 
-// waitingIn returns how many deliveries of a namespace are unfinished, in streams and as objects.
+// waitingIn returns the number of unfinished deliveries of a namespace, in streams and as objects.
 func (r *rig) waitingIn(ctx context.Context, namespace string) (int, error) {
 	waiting, err := r.inStream(ctx, namespace)
 	if err != nil {
@@ -211,7 +212,8 @@ func (r *rig) waitingIn(ctx context.Context, namespace string) (int, error) {
 	return waiting + objects, err
 }
 
-// settled returns how many deliveries of a namespace wait. It waits a moment until those that were answered are on record.
+// settled returns the number of waiting deliveries of a namespace, after a moment in which the answered ones are
+// recorded.
 func (r *rig) settled(ctx context.Context, namespace string, most int) (waiting int, err error) {
 	const patience = 30 * time.Second
 	err = wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(ctx context.Context) (bool, error) {
@@ -220,12 +222,12 @@ func (r *rig) settled(ctx context.Context, namespace string, most int) (waiting 
 		return waiting <= most, err
 	})
 	if wait.Interrupted(err) && ctx.Err() == nil {
-		err = nil // The account shows it.
+		err = nil // The account shows the deliveries that still wait.
 	}
 	return waiting, err
 }
 
-// accepted counts the events of reports that were accepted.
+// accepted counts the accepted events of reports.
 func accepted(reports []*load.GenerateReport) int {
 	n := 0
 	for _, report := range reports {
@@ -238,7 +240,7 @@ func accepted(reports []*load.GenerateReport) int {
 	return n
 }
 
-// closeAccount compares what was accepted with what arrived and what waits.
+// closeAccount compares the accepted events with the arrivals and the waiting deliveries.
 func (r *rig) closeAccount(ctx context.Context, b *backlog, namespace string, reports []*load.GenerateReport) error {
 	arrivals, err := r.receiver.arrivals(ctx)
 	if err != nil {

@@ -29,18 +29,18 @@ const (
 	besideAlone      = "alone"
 	besideSaturation = "at saturation"
 	twiceItsOwn      = "at most twice"
-	// shortestAlone and longestAlone bound how long the neighbour is measured alone.
+	// shortestAlone and longestAlone bound the measurement of the neighbour alone.
 	shortestAlone, longestAlone = 10 * time.Second, time.Minute
 )
 
-// backlogPostback returns a Postback with the limits that nobody set.
+// backlogPostback returns a Postback with default limits.
 func (r *rig) backlogPostback(namespace, name, endpoint string, triggers ...v1alpha1.Trigger) *v1alpha1.Postback {
 	p := r.postback(namespace, name, triggers...)
 	p.Spec.URL, p.Spec.Limits = r.receiver.url(endpoint), nil
 	return p
 }
 
-// outage measures an endpoint that refuses connections, and that returns, beside a healthy one.
+// outage measures an endpoint that first refuses connections and later answers, beside a healthy one.
 func (r *rig) outage(ctx context.Context, o *backlogOptions) ([]*backlog, error) {
 	const namespace, troubledType = "bench-outage", "bench.troubled"
 	saturated, err := r.saturation(ctx)
@@ -120,7 +120,7 @@ func (r *rig) outage(ctx context.Context, o *backlogOptions) ([]*backlog, error)
 	return []*backlog{first, second}, r.discard(ctx, namespace)
 }
 
-// besideNeighbour observes what happens while the neighbour gets its events.
+// besideNeighbour observes a namespace during an action, while the neighbour gets events.
 func (r *rig) besideNeighbour(ctx context.Context, o *backlogOptions, namespace, token, phase string, during func() error) (*observation, []*load.GenerateReport, error) {
 	if err := r.say("%s, phase %s", namespace, phase); err != nil {
 		return nil, nil, err
@@ -138,6 +138,6 @@ func (r *rig) besideNeighbour(ctx context.Context, o *backlogOptions, namespace,
 	if err != nil {
 		return nil, nil, fmt.Errorf("phase %s: %w", phase, err)
 	}
-	// Its last events are on their way.
+	// Wait for the neighbour's events in flight.
 	return seen, reports, r.receiver.await(ctx, neighbourName, before+accepted(reports), arrivalPatience)
 }

@@ -22,7 +22,7 @@ import (
 	"strings"
 )
 
-// The size of a plot and of the room in it for bars.
+// These constants are the size of a plot and of its area for bars, in pixels.
 const (
 	plotWidth, plotHeight = 640, 220
 	plotLeft, plotBottom  = 40, 170
@@ -30,10 +30,10 @@ const (
 	barShare              = 0.3
 )
 
-// Plot returns the name of the file with the plot of a series.
+// Plot returns the file name of a series' plot.
 func (s *series) Plot(intake string) string { return fmt.Sprintf("bench-%s-%s.svg", intake, s.Name) }
 
-// draw returns the plot of a series as SVG: for each value the deliveries a second, and the median latency.
+// draw returns the plot of a series as SVG, with the deliveries per second and the median latency of each value.
 func (s *series) draw(intake string) []byte {
 	var b strings.Builder
 	highest := [2]float64{}

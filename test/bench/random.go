@@ -24,10 +24,11 @@ import (
 	"github.com/postback-dev/postback-operator/test/bench/load"
 )
 
-// saturatedShare is the part of the rate at saturation at which endpoints fail at random.
+// saturatedShare is the part of the rate at saturation that is posted to endpoints with random failures.
 const saturatedShare = 0.8
 
-// randomFailures measures endpoints that answer 503 to a share of all first attempts, beside the same endpoints without failures.
+// randomFailures measures endpoints that answer a share of first attempts with 503, and for comparison the same
+// endpoints without failures.
 func (r *rig) randomFailures(ctx context.Context, o *backlogOptions, endpoints int) (*backlog, error) {
 	perSecond := o.randomRate
 	if perSecond == 0 {
@@ -57,13 +58,13 @@ func (r *rig) randomFailures(ctx context.Context, o *backlogOptions, endpoints i
 	return b, nil
 }
 
-// attempted is what was seen of endpoints that fail.
+// attempted has the measurements of endpoints with failures.
 type attempted struct {
 	seen           *observation
 	perSecond, p99 float64
 }
 
-// failing posts events for endpoints that fail a share of first attempts. It closes the account of b, if there is one.
+// failing posts events to endpoints that fail a share of first attempts. It closes the account of b unless b is nil.
 func (r *rig) failing(ctx context.Context, o *backlogOptions, namespace string, endpoints int, perSecond, share float64, b *backlog) (*attempted, error) {
 	if err := r.receiver.forget(ctx); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ package main
 
 import (
 	"bytes"
-	_ "embed" // for performance.md.tmpl
+	_ "embed" // For performance.md.tmpl.
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -31,14 +31,14 @@ import (
 	"time"
 )
 
-// figuresFile holds the raw figures.
+// figuresFile is the file of the raw figures.
 const figuresFile = "performance.json"
 
 //go:embed performance.md.tmpl
 var page string
 
-// peer is what was measured of Hookdeck Outpost, tuned as well as it could be, with Redis, PostgreSQL and RabbitMQ on two
-// cores such as these: medians of three. Where nothing is known it is 0.
+// peer has measurements of Hookdeck Outpost, tuned as well as possible, with Redis, PostgreSQL and RabbitMQ on two
+// such cores. They are medians of three runs; 0 means unknown.
 var peer = map[string]figure{
 	runSaturation: {PerSecond: 2047, CPU: map[string]float64{"all": 0.79}, Latency: percentiles{P99: 136}},
 	runFanOut:     {PerSecond: 2734},
@@ -47,7 +47,7 @@ var peer = map[string]figure{
 	runBeside:     {Latency: percentiles{P99: 45000}},
 }
 
-// report is all that was measured.
+// report has all measurements.
 type report struct {
 	Date, Machine     string
 	Commands          []string
@@ -57,7 +57,7 @@ type report struct {
 	Modes             []*mode
 }
 
-// newReport returns a report of this measurement, and of earlier ones on request.
+// newReport returns a report of this measurement, with the earlier ones of the same file if options say so.
 func newReport(o *options) (*report, error) {
 	r := &report{}
 	if o.add {
@@ -74,7 +74,7 @@ func newReport(o *options) (*report, error) {
 	return r, nil
 }
 
-// command is how others run the benchmark with the same arguments, wherever their files are.
+// command returns the command line of the benchmark, without paths of this machine.
 func command(args []string) string {
 	var kept []string
 	for i := 0; i < len(args); i++ {
@@ -88,8 +88,8 @@ func command(args []string) string {
 	return fmt.Sprintf("make bench BENCH=%q", strings.Join(kept, " "))
 }
 
-// take adds what was measured of an intake. Figures of the same runs and series give way; those of other runs have to be
-// of one command, for they stand beside the same ceilings.
+// take adds the measurements of an intake. It replaces earlier figures of the same series and backlog runs. Other
+// runs are replaced together, because they share their ceilings.
 func (r *report) take(m *mode) {
 	i := slices.IndexFunc(r.Modes, func(other *mode) bool { return other.Intake == m.Intake })
 	if i < 0 {
@@ -110,7 +110,7 @@ func (r *report) take(m *mode) {
 	}
 }
 
-// machine says what this was measured on.
+// machine describes the machine of the measurement.
 func machine() string {
 	model := "unknown processor"
 	if content, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -122,7 +122,7 @@ func machine() string {
 	return fmt.Sprintf("%d cores of %s, %s/%s, %s", runtime.NumCPU(), model, runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
 
-// write writes the page, the figures, and the plots into a folder.
+// write writes the page, the figures and the plots in a folder.
 func (r *report) write(folder string) error {
 	images := filepath.Join(folder, "images")
 	if err := os.MkdirAll(images, 0o755); err != nil { //nolint:gosec // Documentation is for everybody.
@@ -156,7 +156,7 @@ func (r *report) write(folder string) error {
 	return nil
 }
 
-// processes returns the names of the processes that were measured, in order.
+// processes returns the sorted names of the measured processes.
 func processes(figures []figure) []string {
 	names := map[string]bool{}
 	for i := range figures {
@@ -167,7 +167,7 @@ func processes(figures []figure) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// Title says which run a figure is of.
+// Title describes the run of a figure.
 func (f *figure) Title() string {
 	switch f.Name {
 	case runSaturation:
@@ -188,20 +188,20 @@ func (f *figure) Title() string {
 	return f.Name
 }
 
-// TotalCPU is in milliseconds, of all processes together.
+// TotalCPU returns the CPU milliseconds per delivery of all processes together.
 func (f *figure) TotalCPU() float64 { return f.cpu() }
 
-// Peer returns what is known of the peer in the same run.
+// Peer returns the measurements of the peer in the same run.
 func (f *figure) Peer() *figure {
 	known := peer[f.Name]
 	return &known
 }
 
-// Shares are in percent of the ceilings that the mode has: of the bare API loop without and with deletes, or of the bare
+// Shares returns a figure in percent of its ceilings: the bare API loop without and with deletes, or the bare
 // JetStream loop.
 func (m *mode) Shares(f figure) string {
 	if f.Settled == 0 {
-		return "" // Nobody waited for that.
+		return "" // The run did not wait until its deliveries were settled.
 	}
 	if m.Ceilings.JetStream > 0 {
 		return percent(f.SettledPerSecond, m.Ceilings.JetStream)
@@ -216,7 +216,7 @@ func percent(part, whole float64) string {
 	return fmt.Sprintf("%.0f %%", 100*part/whole)
 }
 
-// Remarks are the notes, in order.
+// Remarks returns the notes, sorted.
 func (f *figure) Remarks() string {
 	remarks := make([]string, 0, len(f.Notes))
 	for _, what := range slices.Sorted(maps.Keys(f.Notes)) {
@@ -225,5 +225,5 @@ func (f *figure) Remarks() string {
 	return strings.Join(remarks, "; ")
 }
 
-// Percent returns a share in percent.
+// Percent returns Prompt in percent.
 func (f *figure) Percent() float64 { return 100 * f.Prompt }

@@ -51,7 +51,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// The page and the plots are made from whatever was measured.
+// The page and the plots can be made from any measurements, even partial ones.
 func TestReport(t *testing.T) {
 	f := figure{
 		Name: runSaturation, Deliveries: 100, Settled: time.Second, PerSecond: 321, SettledPerSecond: 300, Latency: percentiles{1, 2, 3, 4},

@@ -23,7 +23,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/bench/load"
 )
 
-// resume measures many paused Postbacks that are resumed at once, beside a healthy endpoint.
+// resume measures many paused Postbacks that are resumed at the same time, beside a healthy endpoint.
 func (r *rig) resume(ctx context.Context, o *backlogOptions) ([]*backlog, error) {
 	const namespace = "bench-resume"
 	saturated, err := r.saturation(ctx)

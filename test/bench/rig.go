@@ -43,30 +43,31 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// The ways in which a dispatcher takes events in.
+// These are the ways in which a dispatcher takes events.
 const (
 	intakeKubernetes = "kubernetes"
 	intakeJetStream  = "jetstream"
-	// intakeSynced is intakeJetStream with a server that writes to its disk before it answers; the other writes to files, and
-	// leaves it to the system when those reach the disk, as servers do that are several.
+	// intakeSynced is JetStream with a server that syncs to its disk before it acknowledges. With intakeJetStream the
+	// server leaves the sync to the operating system, as servers of a cluster do.
 	intakeSynced = intakeJetStream + synced
 	synced       = "-synced"
 )
 
 const (
-	// readyPatience bounds the wait for Postbacks, with readyEach for each of them, for there may be thousands.
+	// readyPatience bounds the wait for Postbacks. readyEach is added for each Postback, because there may be
+	// thousands.
 	readyPatience = 5 * time.Minute
 	readyEach     = 100 * time.Millisecond
-	// kept is the number of finished deliveries that the cluster keeps, small enough that from the first seconds on one
-	// is deleted for each that is made, as in a cluster that has been at work for a while.
+	// kept is the number of finished deliveries that the cluster keeps. It is small, so that soon each new delivery
+	// causes a delete, as in a cluster that has run for a while.
 	kept         = 500
 	pollEvery    = 100 * time.Millisecond
 	dispatcherSA = "postback-dispatcher"
-	// largestMaxPending is the most that the API takes.
+	// largestMaxPending is the API's upper bound for maxPending.
 	largestMaxPending = 100000
 )
 
-// rig is a control plane with the operator and a receiver, each program a process of its own.
+// rig is a control plane with the operator and a receiver, each program in its own process.
 type rig struct {
 	options     *options
 	intake      string
@@ -79,7 +80,7 @@ type rig struct {
 	manager     *operator.Process
 	dispatchers []*operator.Process
 	out         io.Writer
-	// saturated is the number of deliveries a second at saturation, once it is known.
+	// saturated is the number of deliveries per second at saturation; 0 means not measured yet.
 	saturated float64
 	closers   []func() error
 }
@@ -116,7 +117,7 @@ func newRig(ctx context.Context, o *options, intake string, out io.Writer) (r *r
 	return r, err
 }
 
-// startNATS starts a NATS server, if the intake needs one.
+// startNATS starts a NATS server if the intake needs one.
 func (r *rig) startNATS(ctx context.Context) error {
 	if r.intake == intakeKubernetes {
 		return nil
@@ -153,7 +154,8 @@ func (r *rig) start(ctx context.Context, replicas int) error {
 	return nil
 }
 
-// addReplica starts one more dispatcher. The generator is one producer, and must not be throttled.
+// addReplica starts one more dispatcher, without a rate limit for producers, because the generator is only one
+// producer.
 func (r *rig) addReplica(ctx context.Context) error {
 	args := append([]string{"--ingest-rate=0", fmt.Sprintf("--max-finished-deliveries=%d", kept)}, r.options.dispatcherArgs...)
 	args = append(args, "--intake="+strings.TrimSuffix(r.intake, synced))
@@ -171,7 +173,7 @@ func (r *rig) addReplica(ctx context.Context) error {
 	return nil
 }
 
-// pids returns the processes of which use is measured: all but the receiver and the generator.
+// pids returns the measured processes: all except the receiver and the generator.
 func (r *rig) pids() map[string]int {
 	pids := r.cp.PIDs()
 	if r.manager != nil {
@@ -187,7 +189,7 @@ func (r *rig) pids() map[string]int {
 	return pids
 }
 
-// namespace makes a namespace and returns a token for posting events to it.
+// namespace creates a namespace and returns a token for posting events to it.
 func (r *rig) namespace(ctx context.Context, name string) (token string, err error) {
 	if err := r.api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 		return "", fmt.Errorf("make namespace %s: %w", name, err)
@@ -195,19 +197,19 @@ func (r *rig) namespace(ctx context.Context, name string) (token string, err err
 	return r.op.SenderToken(ctx, name)
 }
 
-// postback returns a Postback that takes one event type to an endpoint of the same name.
+// postback returns a Postback that sends one event type to an endpoint of the same name.
 func (r *rig) postback(namespace, name string, triggers ...v1alpha1.Trigger) *v1alpha1.Postback {
 	return &v1alpha1.Postback{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1alpha1.PostbackSpec{
 			URL: r.receiver.url(name), Triggers: triggers,
-			// No burst is to be refused: what is measured is how fast it is worked off.
+			// A burst must not be refused, because the run measures how fast it is delivered.
 			Limits: &v1alpha1.Limits{MaxPending: ptr.To[int32](largestMaxPending)},
 		},
 	}
 }
 
-// create makes Postbacks and waits until all are ready.
+// create creates Postbacks and waits until all are Ready.
 func (r *rig) create(ctx context.Context, postbacks ...*v1alpha1.Postback) error {
 	for _, p := range postbacks {
 		if err := r.api.Create(ctx, p); err != nil {
@@ -216,7 +218,7 @@ func (r *rig) create(ctx context.Context, postbacks ...*v1alpha1.Postback) error
 	}
 	missing := 0
 	patience := readyPatience + time.Duration(len(postbacks))*readyEach
-	// A list of thousands is work, and is not to be most of what there is.
+	// Listing thousands of Postbacks is expensive, so poll less often with more of them.
 	every := pollEvery + time.Duration(len(postbacks))*time.Millisecond
 	err := wait.PollUntilContextTimeout(ctx, every, patience, true, func(ctx context.Context) (bool, error) {
 		list := &v1alpha1.PostbackList{}
@@ -246,7 +248,7 @@ func ready(p *v1alpha1.Postback) bool {
 // remove deletes a namespace and waits until it is gone, so that it does not disturb later runs.
 func (r *rig) remove(ctx context.Context, namespace string) error {
 	if r.options.guard {
-		return nil // It has little, and no time.
+		return nil // The guard has few objects and little time.
 	}
 	if err := r.api.DeleteAllOf(ctx, &v1alpha1.Postback{}, client.InNamespace(namespace)); err != nil {
 		return fmt.Errorf("delete the Postbacks of %s: %w", namespace, err)
@@ -261,7 +263,7 @@ func (r *rig) remove(ctx context.Context, namespace string) error {
 		if !apierrors.IsNotFound(err) {
 			return false, err
 		}
-		// Deliveries to the hanging endpoint outlast their namespace.
+		// Deliveries in a stream outlast their namespace.
 		inStream, err = r.inStream(ctx, namespace)
 		return inStream == 0, err
 	})
@@ -271,7 +273,7 @@ func (r *rig) remove(ctx context.Context, namespace string) error {
 	return nil
 }
 
-// discard removes a namespace. Deliveries that outlast it do not disturb the runs after it, which count their own.
+// discard removes a namespace. It tolerates deliveries that outlast it, because later runs count only their own.
 func (r *rig) discard(ctx context.Context, namespace string) error {
 	err := r.remove(ctx, namespace)
 	if wait.Interrupted(err) && ctx.Err() == nil {
@@ -280,7 +282,7 @@ func (r *rig) discard(ctx context.Context, namespace string) error {
 	return err
 }
 
-// ingestURLs returns where the events of a namespace are posted, one URL a replica.
+// ingestURLs returns the URLs for posting events of a namespace, one per replica.
 func (r *rig) ingestURLs(namespace string) []string {
 	urls := make([]string, len(r.dispatchers))
 	for i, d := range r.dispatchers {
@@ -289,8 +291,8 @@ func (r *rig) ingestURLs(namespace string) []string {
 	return urls
 }
 
-// bareAPI runs the bare API loop, in a namespace of its own that is removed again. It returns the rounds a second, and what
-// each costs in CPU milliseconds, by process.
+// bareAPI runs the bare API loop in its own namespace. It returns the rounds per second, and the CPU milliseconds per
+// round of each process.
 func (r *rig) bareAPI(ctx context.Context, n int, write load.Write, remove bool) (rate float64, cpu map[string]float64, err error) {
 	namespace := fmt.Sprintf("bench-bare-%t", remove)
 	if _, err := r.namespace(ctx, namespace); err != nil {
@@ -318,13 +320,13 @@ func (r *rig) bareAPI(ctx context.Context, n int, write load.Write, remove bool)
 	return report.PerSecond(), after.since(before).each(n), r.remove(ctx, namespace)
 }
 
-// say tells what happens.
+// say prints the progress.
 func (r *rig) say(format string, args ...any) error {
 	_, err := fmt.Fprintf(r.out, format+"\n", args...)
 	return err
 }
 
-// scrapeTime returns how long a scrape of metrics takes, the shortest of a few.
+// scrapeTime returns the duration of a scrape of metrics, the shortest of several.
 func scrapeTime(ctx context.Context, url string) (time.Duration, error) {
 	const times = 5
 	shortest := time.Duration(math.MaxInt64)

@@ -27,14 +27,14 @@ import (
 
 const (
 	eventType = "bench.event"
-	// steadyRate is in events a second, steadySeconds how long a run at a rate takes, steadyConnections how many events may
-	// wait for an answer meanwhile.
+	// steadyRate is in events per second. steadySeconds is the duration of a run at a rate. steadyConnections bounds
+	// its concurrent requests.
 	steadyRate        = 200
 	steadySeconds     = 20
 	steadyConnections = 256
-	// bareShare is the part of the events that the bare API loop makes: it is steady after a few thousand.
+	// bareShare divides the number of events for the bare API loop, whose rate is steady after a few thousand rounds.
 	bareShare = 3
-	// bareRequests is how many requests the bare HTTP loop makes for one event of the run at saturation.
+	// bareRequests is the number of requests of the bare HTTP loop for each event of the saturation run.
 	bareRequests = 5
 
 	fanOut, fanOutEvents = 10, 2000
@@ -42,7 +42,7 @@ const (
 	hangEvents           = 2000
 )
 
-// Names of the runs.
+// These are the names of the runs.
 const (
 	runSaturation = "saturation"
 	runHalf       = "half"
@@ -50,21 +50,21 @@ const (
 	runFanOut     = "fanout"
 	runHanging    = "hanging"
 
-	// Parts of runHanging.
+	// These are parts of runHanging.
 	runAlone, runBesideQuick, runBeside = "alone", "beside-quick", "beside"
 )
 
-// ceilings are what the parts can do without the operator.
+// ceilings are the rates that the parts reach without the operator, in rounds per second.
 type ceilings struct {
-	// HTTP signs and posts, API creates and writes the status, APIPruned deletes, too. In rounds a second.
+	// HTTP signs and posts. API creates and writes the status, APIPruned also deletes.
 	HTTP, API, APIPruned float64
-	// JetStream consumes and posts, if there is a JetStream.
+	// JetStream consumes and posts; 0 means without JetStream.
 	JetStream float64
-	// APICPU is in milliseconds a round, by process.
+	// APICPU is in milliseconds per round, by process.
 	APICPU map[string]float64
 }
 
-// measureCeilings runs the bare loops, before the operator is there.
+// measureCeilings runs the bare loops before the operator starts.
 func (r *rig) measureCeilings(ctx context.Context) (c ceilings, err error) {
 	http, err := call[load.LoopReport](ctx, load.BareHTTP, load.BareHTTPOrders{
 		URL: r.receiver.url("bare"), Requests: bareRequests * r.options.events, Size: r.options.size, Connections: r.options.connections,
@@ -98,7 +98,7 @@ func (r *rig) measureCeilings(ctx context.Context) (c ceilings, err error) {
 	return c, r.say("bare loops: HTTP %.0f/s, API %.0f/s, with deletes %.0f/s, API server %.2f CPU ms each", c.HTTP, c.API, c.APIPruned, c.APICPU["kube-apiserver"])
 }
 
-// run plays the runs that are asked for.
+// run plays the chosen runs.
 func (r *rig) run(ctx context.Context) ([]figure, error) {
 	var figures []figure
 	for _, name := range r.options.runs {
@@ -134,7 +134,7 @@ func (r *rig) run(ctx context.Context) ([]figure, error) {
 	return figures, nil
 }
 
-// one measures traffic for as many Postbacks as it is fanned out to, in a namespace of its own that is removed again.
+// one measures traffic in its own namespace, with as many Postbacks as the traffic's fan-out.
 func (r *rig) one(ctx context.Context, t traffic) (figure, error) {
 	t.namespace = "bench-" + t.name
 	t.fanOut, t.kept = max(t.fanOut, 1), kept
@@ -160,8 +160,8 @@ func (r *rig) one(ctx context.Context, t traffic) (figure, error) {
 	return f, r.remove(ctx, t.namespace)
 }
 
-// hanging measures an endpoint alone, beside one that answers, and beside one that hangs. With a neighbour half of what the same
-// connections post is for that one: the second says what the neighbour's share costs, the third what its hanging does.
+// hanging measures an endpoint alone, beside one that answers, and beside one that hangs. Beside another endpoint it
+// gets half of the events. The second run thus shows the cost of sharing, the third that of hanging.
 func (r *rig) hanging(ctx context.Context) ([]figure, error) {
 	const healthy, hung = "healthy", "hung"
 	if err := r.receiver.behave(ctx, load.Behaviour{Endpoint: hung, Delay: hangFor}); err != nil {
@@ -181,7 +181,7 @@ func (r *rig) hanging(ctx context.Context) ([]figure, error) {
 	return figures, nil
 }
 
-// neighbours measures the first of some endpoints, each of which gets as many events.
+// neighbours measures the first of several endpoints, which get equally many events.
 func (r *rig) neighbours(ctx context.Context, name string, endpoints ...string) (figure, error) {
 	t := traffic{
 		name: name, namespace: "bench-" + name, events: len(endpoints) * min(hangEvents, r.options.events/2),

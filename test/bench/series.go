@@ -32,29 +32,30 @@ import (
 	"github.com/postback-dev/postback-operator/test/bench/load"
 )
 
-// seriesEvents is how many events a point of a series has.
+// seriesEvents is the number of events at a point of a series.
 const seriesEvents = 1500
 
-// seriesBytes bounds what a point of the series of bodies stores, for etcd keeps each version for minutes.
+// seriesBytes bounds the bytes that a point of the series of bodies stores, because etcd keeps each version for
+// minutes.
 const seriesBytes = 32 << 20
 
-// series measures the same load again and again, with one thing changed.
+// series measures the same load repeatedly, with different values of one variable.
 type series struct {
-	// Name on the command line, and what is changed.
+	// Name is the name on the command line, What describes the variable.
 	Name, What string
 	Values     []int
-	// measure measures one value. Values come in rising order.
+	// measure measures the load at one value. The values rise.
 	measure func(r *rig, ctx context.Context, value int) (figure, error)
 	Points  []point
 }
 
-// point is one value of a series and what was measured.
+// point is a value of a series with its measurements.
 type point struct {
 	Value  int
 	Figure figure
 }
 
-// allSeries are in the order in which they are measured: what cannot be undone comes last.
+// allSeries returns all series in the order of their measurement: those that cannot be undone come last.
 func allSeries() []*series {
 	return []*series{
 		{Name: "fanout", What: "matching Postbacks of each event", Values: []int{1, 10, 100}, measure: (*rig).withFanOut},
@@ -66,7 +67,7 @@ func allSeries() []*series {
 	}
 }
 
-// chosenSeries returns those that are named as "name" or "name=value:value", between commas.
+// chosenSeries returns the series named as "name" or "name=value:value", separated by commas.
 func chosenSeries(names string) ([]*series, error) {
 	asked := map[string]string{}
 	for _, one := range listed(names) {
@@ -136,7 +137,7 @@ func (r *rig) withReplicas(ctx context.Context, n int) (figure, error) {
 	return r.saturate(ctx, traffic{name: fmt.Sprintf("replicas-%d", n)})
 }
 
-// withCrowd measures beside other Postbacks, and what a scrape of the manager costs then.
+// withCrowd measures beside n other Postbacks, and how long a scrape of the manager takes then.
 func (r *rig) withCrowd(ctx context.Context, n int) (figure, error) {
 	const namespace = "bench-crowd"
 	var have v1alpha1.PostbackList
@@ -170,8 +171,8 @@ func (r *rig) withCrowd(ctx context.Context, n int) (figure, error) {
 	return f, err
 }
 
-// withUnfinished measures beside a Postback that is paused and has deliveries waiting, and how long a dispatcher takes to
-// start then. They stay: to delete as many takes longer than to measure.
+// withUnfinished measures beside a paused Postback with n waiting deliveries, and how long a dispatcher takes to
+// start then. The deliveries stay, because their deletion would take longer than the measurement.
 func (r *rig) withUnfinished(ctx context.Context, n int) (figure, error) {
 	have, err := r.count(ctx, waitingNamespace, unfinishedSelector)
 	if err != nil {
@@ -198,7 +199,7 @@ func (r *rig) withUnfinished(ctx context.Context, n int) (figure, error) {
 
 const waitingNamespace = "bench-waiting"
 
-// waiting makes paused Postbacks, unless they are there, and stores n more events for each in turn.
+// waiting creates paused Postbacks, unless they exist, and stores n more events for them in turn.
 func (r *rig) waiting(ctx context.Context, namespace string, n, postbacks int) error {
 	made, types := make([]*v1alpha1.Postback, postbacks), make([]string, postbacks)
 	for i := range made {
@@ -223,11 +224,11 @@ func (r *rig) waiting(ctx context.Context, namespace string, n, postbacks int) e
 	return err
 }
 
-// duePostbacks is how many endpoints those that fall due at once are for.
+// duePostbacks is the number of Postbacks whose deliveries fall due at the same time.
 const duePostbacks = 20
 
-// withDue resumes paused Postbacks, so that deliveries become due at once, and measures the latency of other API requests
-// meanwhile.
+// withDue enables paused Postbacks, so that n deliveries fall due at once, and meanwhile measures the latency of
+// other API requests.
 func (r *rig) withDue(ctx context.Context, n int) (figure, error) {
 	const probeEvery, probeFor = 20 * time.Millisecond, 10 * time.Second
 	namespace := fmt.Sprintf("bench-due-%d", n)
@@ -290,5 +291,5 @@ func (r *rig) enableAll(ctx context.Context, namespace string) error {
 	return nil
 }
 
-// unfinishedSelector selects what is not delivered.
+// unfinishedSelector selects deliveries that are not Delivered. In these runs none is Failed.
 var unfinishedSelector = fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryDelivered))

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// settle returns when every delivery of a namespace is finished and the history is pruned to a number.
+// settle returns once every delivery of a namespace is finished and the history is pruned to at most a number.
 func (r *rig) settle(ctx context.Context, namespace string, most int) error {
 	var left, unfinished int
 	err := wait.PollUntilContextTimeout(ctx, pollEvery, readyPatience, true, func(ctx context.Context) (bool, error) {
@@ -50,7 +50,7 @@ func (r *rig) settle(ctx context.Context, namespace string, most int) error {
 	return nil
 }
 
-// inStream returns how many deliveries of a namespace wait in streams, if there are any.
+// inStream returns the number of a namespace's deliveries that wait in streams.
 func (r *rig) inStream(ctx context.Context, namespace string) (int, error) {
 	if r.nats == nil {
 		return 0, nil
@@ -58,14 +58,14 @@ func (r *rig) inStream(ctx context.Context, namespace string) (int, error) {
 	return operator.WaitingAt(ctx, r.nats.URL(), namespace)
 }
 
-// total returns how many deliveries a namespace has. It reads one of them: to list all, again and again, would be a good part
-// of what the API server does.
+// total returns the number of deliveries of a namespace. It lists only one of them: repeated full lists would be a
+// large part of the API server's load.
 func (r *rig) total(ctx context.Context, namespace string) (int, error) {
 	list, err := r.deliveries(ctx, namespace, client.Limit(1))
 	return len(list.Items) + int(ptr.Deref(list.RemainingItemCount, 0)), err
 }
 
-// count returns how many deliveries of a namespace there are that a selector selects.
+// count returns the number of a namespace's deliveries that a selector selects.
 func (r *rig) count(ctx context.Context, namespace string, selector fields.Selector) (int, error) {
 	list, err := r.deliveries(ctx, namespace, client.MatchingFieldsSelector{Selector: selector})
 	return len(list.Items), err

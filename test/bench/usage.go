@@ -26,20 +26,20 @@ import (
 	"time"
 )
 
-// tick is Linux's unit of CPU time in /proc (USER_HZ, 100 Hz), the same on every architecture that Go supports.
+// tick is the unit of CPU time in /proc (USER_HZ, 100 Hz), on every architecture of Linux that Go supports.
 const tick = 10 * time.Millisecond
 
-// usage is what processes have used, by name.
+// usage is the resource usage of processes, by name.
 type usage map[string]spent
 
-// spent is what one process has used.
+// spent is the resource usage of one process.
 type spent struct {
 	CPU time.Duration
-	// PeakRSS is the most memory that it had since forgetPeaks, in bytes.
+	// PeakRSS is the largest resident memory since forgetPeaks, in bytes.
 	PeakRSS int64
 }
 
-// usageOf reads what processes have used so far.
+// usageOf reads the present usage of processes.
 func usageOf(pids map[string]int) (usage, error) {
 	u := usage{}
 	for name, pid := range pids {
@@ -56,7 +56,7 @@ func usageOf(pids map[string]int) (usage, error) {
 	return u, nil
 }
 
-// since returns what was used since an earlier look.
+// since returns the usage since an earlier reading.
 func (u usage) since(before usage) usage {
 	used := usage{}
 	for name, s := range u {
@@ -83,7 +83,7 @@ func cpuOf(pid int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The name of the program, in parentheses, may hold anything. Behind it are the fields from the third on.
+	// The name of the program is in parentheses and may contain anything. The fields from the third on follow it.
 	const user, system, first = 14, 15, 3
 	fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
 	if len(fields) <= system-first {
@@ -102,7 +102,7 @@ func cpuOf(pid int) (time.Duration, error) {
 
 func peakOf(pid int) (int64, error) { return memoryOf(pid, "VmHWM:") }
 
-// residentOf returns the resident memory of a process now, in bytes.
+// residentOf returns the present resident memory of a process in bytes.
 func residentOf(pid int) (int64, error) { return memoryOf(pid, "VmRSS:") }
 
 func memoryOf(pid int, field string) (int64, error) {
@@ -119,7 +119,7 @@ func memoryOf(pid int, field string) (int64, error) {
 	return kib << 10, err
 }
 
-// forgetPeaks has the peaks of memory counted from now.
+// forgetPeaks restarts the peaks of memory.
 func forgetPeaks(pids map[string]int) error {
 	for name, pid := range pids {
 		if err := os.WriteFile(procFile(pid, "clear_refs"), []byte("5"), 0o200); err != nil {

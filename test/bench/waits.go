@@ -25,7 +25,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/bench/load"
 )
 
-// manyWaiting measures what deliveries cost that wait for paused Postbacks, and how soon the programs are ready again.
+// manyWaiting measures the cost of deliveries that wait for paused Postbacks, and how soon the programs are ready
+// after a restart.
 func (r *rig) manyWaiting(ctx context.Context, o *backlogOptions, postbacks int) (*backlog, error) {
 	namespace := fmt.Sprintf("bench-waits-%d", postbacks)
 	if err := r.receiver.forget(ctx); err != nil {
@@ -48,7 +49,7 @@ func (r *rig) manyWaiting(ctx context.Context, o *backlogOptions, postbacks int)
 	}
 	b := &backlog{Name: fmt.Sprintf("%s-%d", backlogWaiting, postbacks), Title: fmt.Sprintf("%d deliveries wait for %d paused Postbacks", o.waiting, postbacks)}
 	b.add("stored", "a second", float64(accepted([]*load.GenerateReport{&report}))/report.Elapsed.Seconds(), "")
-	// The dispatcher may move them to where they wait.
+	// The dispatcher may still be moving the deliveries to the waiting stream.
 	if err := r.quiet(ctx, namespace); err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func (r *rig) manyWaiting(ctx context.Context, o *backlogOptions, postbacks int)
 	return b, r.discard(ctx, namespace)
 }
 
-// pausedPostbacks makes paused Postbacks in a namespace of their own, and returns the type of the events for each.
+// pausedPostbacks creates paused Postbacks in their own namespace, and returns the event type of each.
 func (r *rig) pausedPostbacks(ctx context.Context, namespace string, n int) (token string, types []string, err error) {
 	if token, err = r.namespace(ctx, namespace); err != nil {
 		return "", nil, err
@@ -94,7 +95,7 @@ func (r *rig) pausedPostbacks(ctx context.Context, namespace string, n int) (tok
 	return token, types, r.create(ctx, made...)
 }
 
-// restart is how long programs took until they were ready again, and the memory that they have then.
+// restart has the time until programs were ready again, and their memory then.
 type restart struct {
 	nats, dispatcher time.Duration
 	memory           map[string]float64
@@ -132,7 +133,7 @@ func (r *rig) restarted(ctx context.Context) (*restart, error) {
 	return &taken, err
 }
 
-// memory returns the resident memory of each process, in MiB.
+// memory returns the resident memory of each process in MiB.
 func (r *rig) memory() (map[string]float64, error) {
 	all := map[string]float64{}
 	for name, pid := range r.pids() {
@@ -145,7 +146,7 @@ func (r *rig) memory() (map[string]float64, error) {
 	return all, nil
 }
 
-// quiet returns when the number of objects of a namespace has not changed for a while.
+// quiet returns once the number of a namespace's objects has not changed for a while.
 func (r *rig) quiet(ctx context.Context, namespace string) error {
 	const unchanged = 5
 	last, same := -1, 0

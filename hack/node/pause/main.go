@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command pause is the first process of each Pod, which holds its namespaces: it waits until it is asked to end, and for
-// processes that have lost their parent.
+// Command pause is the first process of each Pod and holds its namespaces. It waits for a signal to end, and reaps
+// orphaned processes.
 package main
 
 import (

@@ -41,17 +41,18 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
-// BareHTTPOrders say what to post to an endpoint.
+// BareHTTPOrders configure bareHTTP.
 type BareHTTPOrders struct {
 	URL string
-	// Requests is how many, Size how long each body is, Connections how many at a time.
+	// Requests is the number of requests, Size the length of each body in bytes, Connections the number of concurrent
+	// requests.
 	Requests, Size, Connections int
 }
 
-// exampleKey signs what no endpoint verifies.
+// exampleKey is the signing key. No endpoint verifies the signature.
 const exampleKey = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-// bareHTTP signs and posts, and does nothing else: no delivery can cost less.
+// bareHTTP only signs and posts: it is the lower bound for the cost of a delivery.
 func bareHTTP(ctx context.Context, o BareHTTPOrders) (LoopReport, error) {
 	post, err := poster(o)
 	if err != nil {
@@ -91,14 +92,15 @@ func poster(o BareHTTPOrders) (func(ctx context.Context, i int, body []byte) err
 	}, nil
 }
 
-// BareAPIOrders say what to store.
+// BareAPIOrders configure bareAPI.
 type BareAPIOrders struct {
 	Kubeconfig, Namespace string
 	Postback              v1alpha1.PostbackReference
-	// Prefix begins the ids of the events. Deliveries is how many, Size how long each body is, Connections how many at a time.
+	// Prefix begins the ids of the events. Deliveries is the number of objects, Size the length of each body in
+	// bytes, Connections the number of concurrent requests.
 	Prefix                        string
 	Deliveries, Size, Connections int
-	// Write is how the status is written. Delete has each deleted in the end.
+	// Write is the way in which the status is written. Delete deletes each object at the end.
 	Write  Write
 	Delete bool
 }
@@ -106,7 +108,7 @@ type BareAPIOrders struct {
 // Write is a way to write a status.
 type Write string
 
-// The ways to write a status.
+// These are the ways to write a status.
 const (
 	WriteNone       Write = "none"
 	WriteUpdate     Write = "update"
@@ -115,8 +117,8 @@ const (
 	WriteApply      Write = "apply"
 )
 
-// bareAPI creates deliveries and writes the status of each after one attempt, and does nothing else: whatever records
-// deliveries as objects cannot do it for less. The client is that of any controller.
+// bareAPI only creates deliveries and writes the status of each after one attempt: it is the lower bound for the cost
+// of recording deliveries as objects. Its client is that of a usual controller.
 func bareAPI(ctx context.Context, o BareAPIOrders) (LoopReport, error) {
 	c, err := newClient(o.Kubeconfig)
 	if err != nil {
@@ -181,7 +183,7 @@ func newClient(kubeconfig string) (client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	config.QPS = -1 // The API server is to be the limit.
+	config.QPS = -1 // Only the API server should limit the rate.
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("make the scheme: %w", err)
@@ -193,7 +195,7 @@ func newClient(kubeconfig string) (client.Client, error) {
 	return c, nil
 }
 
-// loop does something n times, so many at a time, and ends at the first error.
+// loop calls do n times, atATime concurrently, and ends at the first error.
 func loop(ctx context.Context, n, atATime int, do func(ctx context.Context, i int) error) (LoopReport, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -32,51 +32,52 @@ import (
 
 const (
 	postTimeout = 30 * time.Second
-	// postTries is how often an event is posted that is not accepted, with postPause in between.
+	// postTries bounds the posts of an event that is not accepted, with postPause in between.
 	postTries = 200
 	postPause = 20 * time.Millisecond
 )
 
 // GenerateOrders say which events to post.
 type GenerateOrders struct {
-	// URLs are those for the events of a namespace, one of each dispatcher replica. Token is the producer's.
+	// URLs are the URLs for posting events of a namespace, one per dispatcher replica. Token is the producer's.
 	URLs  []string
 	Token string
-	// Prefix begins the ids, Types are the types of the events, in turn.
+	// Prefix begins the ids of the events. Types are their types, in turn.
 	Prefix string
 	Types  []string
-	// Events is how many; Size how long each is, in bytes.
+	// Events is the number of events, Size the length of each in bytes.
 	Events, Size int
-	// Connections is how many are posted at a time.
+	// Connections is the number of concurrent requests.
 	Connections int
-	// PerSecond is the rate of requests, independent of the answers; 0 means as many as Connections allow.
+	// PerSecond is the rate of requests, whatever the answers; 0 means as fast as Connections allow.
 	PerSecond float64
-	// Tries, if not 0, is how often an event is posted. Then an event that nobody accepts is no error.
+	// Tries, if not 0, bounds the posts of an event. Then an event that is never accepted is no error.
 	Tries int
 }
 
-// Posted is an event that was accepted.
+// Posted is an event that was posted.
 type Posted struct {
 	ID string
-	// Due is when it had to be posted, Accepted when the answer was there, or 0; in nanoseconds since 1970.
+	// Due is when the event had to be posted. Accepted is when its answer arrived, or 0 if it was never accepted.
+	// Both are in nanoseconds since 1970.
 	Due, Accepted int64
-	// Deliveries is for how many Postbacks it was stored.
+	// Deliveries is the number of stored deliveries.
 	Deliveries int
 }
 
-// GenerateReport is what became of the events.
+// GenerateReport reports the results of the posts.
 type GenerateReport struct {
 	Posted  []Posted
 	Elapsed time.Duration
-	// Refused counts the requests that were not accepted, and repeated.
+	// Refused counts the refused requests that were repeated.
 	Refused int
-	// Refusals count the requests that were not accepted by the answer's status, 0 without one. FirstRefusal is when the first of them
-	// was answered, in nanoseconds since 1970, or 0.
+	// Refusals counts refused requests by status, with 0 for requests without an answer. FirstRefusal is the time of
+	// the first refusal in nanoseconds since 1970, or 0.
 	Refusals     map[int]int
 	FirstRefusal int64
 }
 
-// generator posts events as a producer has to: again until they are accepted.
+// generator posts events as a producer should: repeatedly, until they are accepted.
 type generator struct {
 	orders  GenerateOrders
 	client  *http.Client
@@ -88,7 +89,7 @@ type generator struct {
 	firstRefusal int64
 }
 
-// refusal is an answer that accepts nothing, or, with the status 0, the lack of one.
+// refusal is an answer that accepts no event, or, with status 0, a missing answer.
 type refusal struct {
 	status int
 	err    error
@@ -96,7 +97,7 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.err.Error() }
 
-// note counts a request that was not accepted.
+// note counts a refused request.
 func (g *generator) note(err error) {
 	g.refused.Add(1)
 	status := 0
@@ -144,8 +145,8 @@ func generate(ctx context.Context, o GenerateOrders) (GenerateReport, error) {
 	}, context.Cause(ctx)
 }
 
-// due returns when an event has to be posted, or zero if that is when there is room. The latency of a late event
-// counts from the time at which it was due.
+// due returns when an event has to be posted; zero means as soon as a connection is free. The latency of a late event
+// counts from its due time.
 func (g *generator) due(began time.Time, i int) time.Time {
 	if g.orders.PerSecond == 0 {
 		return time.Time{}
@@ -153,12 +154,12 @@ func (g *generator) due(began time.Time, i int) time.Time {
 	return began.Add(time.Duration(float64(i) / g.orders.PerSecond * float64(time.Second)))
 }
 
-// encode returns an event as it is posted.
+// encode returns the JSON of an event.
 func encode(o GenerateOrders, i int, filler string) []byte {
 	return fmt.Appendf(nil, `{"id":%q,"event":%q,"data":{"n":%d,"filler":%q}}`, EventID(o.Prefix, i), o.Types[i%len(o.Types)], i, filler)
 }
 
-// EventID returns the id of an event by its number.
+// EventID returns the id of the event with a number.
 func EventID(prefix string, i int) string { return fmt.Sprintf("%s-%06d", prefix, i) }
 
 func (g *generator) post(ctx context.Context, i int, due time.Time, p *Posted) error {

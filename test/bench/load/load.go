@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package load holds what the benchmark runs as processes of their own: the receiver, the generator, and the bare loops
-// that the operator is compared with. A process gets its orders as JSON on standard input, and reports as JSON on standard
-// output.
+// Package load has the parts of the benchmark that run in child processes: the receiver, the generator, and the bare
+// loops for comparison with the operator. A child process reads its orders as JSON from standard input, and writes
+// its report as JSON to standard output.
 package load
 
 import (
@@ -28,7 +28,7 @@ import (
 	"time"
 )
 
-// Roles that a process can have.
+// These are the roles of a child process.
 const (
 	Receive  = "receive"
 	Generate = "generate"
@@ -39,7 +39,7 @@ const (
 	BareStream = "bare-stream"
 )
 
-// Run plays a role until it is done, or ctx ends.
+// Run plays a role until its work is done or ctx ends.
 func Run(ctx context.Context, role string, in io.Reader, out io.Writer) error {
 	switch role {
 	case Receive:
@@ -58,7 +58,7 @@ func Run(ctx context.Context, role string, in io.Reader, out io.Writer) error {
 	return fmt.Errorf("no role %q", role)
 }
 
-// play reads the orders, follows them, and writes the report.
+// play reads orders, calls do with them, and writes its report.
 func play[Orders, Report any](ctx context.Context, in io.Reader, out io.Writer, do func(context.Context, Orders) (Report, error)) error {
 	var orders Orders
 	if err := json.NewDecoder(in).Decode(&orders); err != nil {
@@ -71,22 +71,22 @@ func play[Orders, Report any](ctx context.Context, in io.Reader, out io.Writer, 
 	return json.NewEncoder(out).Encode(report)
 }
 
-// LoopReport is how a closed loop went.
+// LoopReport reports on a closed loop.
 type LoopReport struct {
-	// Done is the number of rounds, Elapsed the time that all took.
+	// Done is the number of rounds, Elapsed the time of all rounds together.
 	Done    int
 	Elapsed time.Duration
-	// Took is the time of each round.
+	// Took has the time of each round.
 	Took []time.Duration
 }
 
-// PerSecond returns the rounds in a second.
+// PerSecond returns the rounds per second.
 func (r *LoopReport) PerSecond() float64 { return float64(r.Done) / r.Elapsed.Seconds() }
 
-// padding is what fills up an event to a size. It is text that JSON need not escape.
+// padding returns text that brings an event to a size. JSON does not escape it.
 func padding(n int) string { return strings.Repeat("x", max(n, 0)) }
 
-// pause waits, or returns early when ctx ends.
+// pause waits for a time, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return

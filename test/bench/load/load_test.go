@@ -28,7 +28,7 @@ import (
 	"testing"
 )
 
-// startReceiver starts a receiver as the role does.
+// startReceiver starts a receiver in this process.
 func startReceiver(t *testing.T) (address string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -67,7 +67,7 @@ func ask[Answer any](t *testing.T, address, path string, orders any) (answer Ans
 	return answer
 }
 
-// send sends a request for an event, and returns the status of the answer, or 0.
+// send sends an event to an endpoint, and returns the status of the response, or 0.
 func send(t *testing.T, url, id string) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, http.NoBody)

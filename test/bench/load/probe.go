@@ -25,13 +25,13 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// ProbeOrders say what to read, how often, and for how long.
+// ProbeOrders say which object to read, how often, and for how long.
 type ProbeOrders struct {
 	Kubeconfig, Namespace, Postback string
 	Every, For                      time.Duration
 }
 
-// probe reads one object again and again, as somebody else's client: how the API server serves others.
+// probe reads one object repeatedly, to measure how the API server serves other clients.
 func probe(ctx context.Context, o ProbeOrders) (LoopReport, error) {
 	c, err := newClient(o.Kubeconfig)
 	if err != nil {

@@ -31,42 +31,43 @@ import (
 )
 
 const (
-	// endpointPath is in front of the name of an endpoint.
+	// endpointPath precedes the name of an endpoint.
 	endpointPath = "/to/"
-	// ArrivalsPath tells what has arrived.
+	// ArrivalsPath returns the arrivals.
 	ArrivalsPath = "/arrivals"
-	// CountPath tells how many events were answered with 2xx, at all endpoints or at one.
+	// CountPath returns the number of events answered with 2xx, at one endpoint or at all.
 	CountPath = "/count"
-	// ForgetPath forgets what has arrived.
+	// ForgetPath drops the arrivals.
 	ForgetPath = "/forget"
-	// BehavePath accepts requests that set how an endpoint answers.
+	// BehavePath sets the behaviour of an endpoint.
 	BehavePath = "/behave"
-	// ReservePath reserves an address at which connections are refused, and tells it. OpenPath serves there from now on.
+	// ReservePath reserves an address that refuses connections, and returns it. OpenPath makes the receiver serve
+	// there.
 	ReservePath = "/reserve"
 	OpenPath    = "/open"
 
 	headerPatience = 10 * time.Second
 )
 
-// Arrival is an event that an endpoint got.
+// Arrival is an event that arrived at an endpoint.
 type Arrival struct {
 	Endpoint, ID string
-	// At is when the first request was complete, in nanoseconds since 1970. Times is how many came.
+	// At is when the first request was complete, in nanoseconds since 1970. Times is the number of requests.
 	At    int64
 	Times int
-	// Good counts the requests that were answered with 2xx, and GoodAt is when the first of them was complete, or 0.
+	// Good counts the requests answered with 2xx. GoodAt is when the first of them was complete, or 0.
 	Good   int
 	GoodAt int64
 }
 
-// Behaviour is how an endpoint answers.
+// Behaviour says how an endpoint answers.
 type Behaviour struct {
 	Endpoint string
-	// Delay is how long it takes.
+	// Delay is the time before the response.
 	Delay time.Duration
-	// Status is the status code of the answer; 0 means 200.
+	// Status is the status code of the response; 0 means 200.
 	Status int
-	// FailFirst is the share of the events whose first request is answered with 503, chosen by their ids.
+	// FailFirst is the share of events, chosen by their ids, whose first request is answered with 503.
 	FailFirst float64
 }
 
@@ -75,24 +76,24 @@ func EndpointURL(address, endpoint string) string {
 	return "http://" + address + endpointPath + endpoint
 }
 
-// receiver answers requests and notes when each event came. It does not verify them: other tests do, and here that
-// would distort the measurement.
+// receiver answers requests and records when each event arrived. It does not verify signatures, which would distort
+// the measurement.
 type receiver struct {
 	mu       sync.Mutex
 	arrivals map[arrivalKey]*Arrival
-	// good is the number of events that were answered with 2xx, counts the same by endpoint.
+	// good counts the events answered with 2xx, counts those of each endpoint.
 	good       int
 	counts     map[string]int
 	behaviours map[string]Behaviour
 
-	// server serves the addresses that were reserved, once they are open.
+	// server serves the reserved addresses once they are open.
 	server   *http.Server
 	reserved map[string]*reservation
 }
 
 type arrivalKey struct{ endpoint, id string }
 
-// receive listens on a free port of loopback, says on which, and serves until ctx ends.
+// receive listens on a free loopback port, prints the address, and serves until ctx ends.
 func receive(ctx context.Context, out io.Writer) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -159,7 +160,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 
 func (r *receiver) take(w http.ResponseWriter, request *http.Request, endpoint string) {
 	if _, err := io.Copy(io.Discard, request.Body); err != nil {
-		return // A truncated request is no event.
+		return // A truncated request does not count.
 	}
 	at := time.Now().UnixNano()
 	key := arrivalKey{endpoint, request.Header.Get("webhook-id")}
@@ -185,7 +186,7 @@ func (r *receiver) take(w http.ResponseWriter, request *http.Request, endpoint s
 	}
 }
 
-// status returns the answer to a request for an event.
+// status returns the status code for a request of an event.
 func (b *Behaviour) status(a *Arrival) int {
 	if b.Status != 0 {
 		return b.Status
@@ -196,11 +197,11 @@ func (b *Behaviour) status(a *Arrival) int {
 	return http.StatusOK
 }
 
-// chosen reports whether an id is among a share of all, the same in each run.
+// chosen reports whether an id is in a share of all ids, which is the same in each run.
 func chosen(id string, share float64) bool {
 	const of = 1000
 	h := fnv.New64a()
-	_, _ = io.WriteString(h, id) // It never fails.
+	_, _ = io.WriteString(h, id) // A hash never returns an error.
 	return float64(h.Sum64()%of) < share*of
 }
 

@@ -25,11 +25,10 @@ import (
 	"syscall"
 )
 
-// reservation is a socket that has an address and does not listen: connections to it are refused, and nobody else gets the
-// address.
+// reservation is a bound socket that does not listen: it refuses connections and keeps its address from others.
 type reservation struct{ socket int }
 
-// reserve reserves a free port of loopback.
+// reserve reserves a free loopback port.
 func (r *receiver) reserve() (address string, err error) {
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
@@ -59,7 +58,7 @@ func (r *receiver) reserve() (address string, err error) {
 	return address, nil
 }
 
-// open serves at a reserved address.
+// open listens and serves at a reserved address.
 func (r *receiver) open(address string) error {
 	r.mu.Lock()
 	reserved := r.reserved[address]
@@ -76,14 +75,14 @@ func (r *receiver) open(address string) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", address, err)
 	}
-	if err := file.Close(); err != nil { // The listener has a copy.
+	if err := file.Close(); err != nil { // The listener has its own copy.
 		return fmt.Errorf("open %s: %w", address, err)
 	}
-	go func() { _ = r.server.Serve(listener) }() // It ends with the server.
+	go func() { _ = r.server.Serve(listener) }() // Serve ends with the server.
 	return nil
 }
 
-// answer answers with the result of an order.
+// answer answers a request with the result of do.
 func answer(w http.ResponseWriter, do func() (string, error)) {
 	result, err := do()
 	if err != nil {

@@ -30,19 +30,19 @@ const (
 	bareStream      = "BARE"
 	bareSubject     = "bare.events"
 	publishPatience = time.Minute
-	// pulled bounds the messages in flight to the loop.
+	// pulled bounds the messages in flight.
 	pulled = 2000
 )
 
-// BareStreamOrders say what to send through a stream of a NATS server, and where to.
+// BareStreamOrders configure bareStreamLoop.
 type BareStreamOrders struct {
 	Server, URL string
-	// Messages is how many, Size how long each is, Connections how many are posted at a time.
+	// Messages is the number of messages, Size the length of each in bytes, Connections the number of concurrent
+	// posts.
 	Messages, Size, Connections int
 }
 
-// bareStream consumes messages, signs and posts each, and acknowledges it, and does nothing else. Their publishing is not
-// counted.
+// bareStreamLoop only consumes, signs, posts and acknowledges messages. It does not count their publication.
 func bareStreamLoop(ctx context.Context, o BareStreamOrders) (report LoopReport, err error) {
 	connection, err := nats.Connect(o.Server)
 	if err != nil {
@@ -81,7 +81,7 @@ func bareStreamLoop(ctx context.Context, o BareStreamOrders) (report LoopReport,
 	})
 }
 
-// fill makes a stream with messages and a consumer of it.
+// fill creates a stream with messages, and its consumer.
 func fill(ctx context.Context, js jetstream.JetStream, o BareStreamOrders) (jetstream.Consumer, error) {
 	_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: bareStream, Subjects: []string{bareSubject}, Retention: jetstream.WorkQueuePolicy})
 	if err != nil {

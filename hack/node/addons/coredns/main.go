@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command coredns is CoreDNS with the plugins that the node's Corefile uses. CoreDNS with all its plugins is four times as
+// Command coredns is CoreDNS with only the plugins of the node's Corefile. With all plugins it is four times as
 // large.
 package main
 
@@ -29,7 +29,7 @@ import (
 )
 
 func init() {
-	// The order is that in which the plugins see a query.
+	// A query passes the plugins in this order.
 	dnsserver.Directives = []string{"health", "ready", "errors", "cache", "kubernetes"}
 }
 
