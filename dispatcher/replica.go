@@ -215,7 +215,9 @@ func (r *replica) addDoors(synced func() bool) error {
 		Rate: r.options.Ingest.Rate, Burst: r.options.Ingest.Burst,
 		Clock: r.clock, Log: log,
 	}
-	logs := logapi.Options{Reader: in.log, API: r.live, Recorder: r.attempter.Recorder, Synced: synced, Clock: r.clock, Log: log}
+	logs := logapi.Options{
+		Reader: in.log, Waiting: in.waiting, API: r.live, Recorder: r.attempter.Recorder, Synced: synced, Clock: r.clock, Log: log,
+	}
 	switch r.options.Ingest.Auth {
 	case AuthKubernetes:
 		options.Access = access.New(r.clientset, r.options.Ingest.Audience, r.clock)
@@ -271,11 +273,12 @@ func (r *replica) addReaders(o *logapi.Options) error {
 	return r.mgr.Add(certificates)
 }
 
-// parts are the parts of a replica that depend on its intake. log is nil with the intake of the API server.
+// parts are the parts of a replica that depend on its intake. log and waiting are nil with the intake of the API server.
 type parts struct {
 	intake  accept.Intake
 	backlog accept.Backlog
 	log     logapi.Reader
+	waiting logapi.Waiting
 }
 
 // addIntake adds the intake, and with JetStream the parts that serve its streams.
@@ -290,6 +293,7 @@ func (r *replica) addIntake(synced func() bool) (*parts, error) {
 		intake:  &jetstream.Intake{Connection: r.streams, Kubernetes: kubernetes, Unfinished: r.unfinished, Lanes: r.lanes, Pending: pending},
 		backlog: pending,
 		log:     r.streams.Log(r.routes),
+		waiting: r.streams.Waiting(r.routes),
 	}
 	waiting := &backlog{
 		client: r.live, source: pending, routes: r.routes, elected: r.election.Elected, clock: r.clock, log: r.options.Log.WithName("backlog"),

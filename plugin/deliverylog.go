@@ -75,7 +75,7 @@ func (l *logSource) open(ctx context.Context, api client.Client) *deliveries.Rea
 // shows the rest nevertheless.
 func (s *scope) deliveries(ctx context.Context, q deliveries.Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*deliveries.Page, error) {
 	log := &deliveries.Reader{API: s}
-	if !q.Failed && !q.Undelivered {
+	if q.Waiting || !q.Failed && !q.Undelivered && !q.Unfinished {
 		log = s.log.open(ctx, s)
 	}
 	page, err := log.List(ctx, q, bodies, each)

@@ -32,6 +32,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/curl"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
@@ -100,7 +101,7 @@ func (o *eventOptions) run(ctx context.Context, name string) error {
 		return err
 	}
 	why := waiting.For(waiting.Of(d), p, o.clock.Now())
-	if why.Reason == waiting.InTurn {
+	if why.Reason == waiting.InTurn && deliveries.IsObject(d) {
 		why = why.Behind(s.ahead(ctx, d, o.clock.Now()))
 	}
 	o.print(p, d, why)

@@ -36,6 +36,7 @@ type eventsOptions struct {
 	log                           *logSource
 	output                        *output
 	allNamespaces, follow, failed bool
+	waiting                       bool
 	event                         string
 	since                         sinceFlag
 	limit                         int
@@ -61,6 +62,7 @@ func (e *env) eventsCommand() *cobra.Command {
 	f.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Show the events of all namespaces.")
 	f.BoolVarP(&o.follow, "follow", "f", false, "Keep watching, and print changes, oldest first.")
 	f.BoolVar(&o.failed, "failed", false, "Only failed events, in phase Failed or Retrying.")
+	f.BoolVar(&o.waiting, "waiting", false, "Only events that wait for an attempt, in phase Pending or Retrying.")
 	f.StringVar(&o.event, "event", "", "Only events of this type.")
 	f.Var(&o.since, "since", "Only deliveries made since: a duration before now, such as 24h, or a time in RFC 3339.")
 	f.IntVar(&o.limit, "limit", o.limit, "Number of events, the newest. 0 is no limit.")
@@ -68,7 +70,7 @@ func (e *env) eventsCommand() *cobra.Command {
 }
 
 func (o *eventsOptions) query(cmd *cobra.Command, args []string) (deliveries.Query, error) {
-	q := deliveries.Query{Event: o.event, Failed: o.failed, Limit: o.limit}
+	q := deliveries.Query{Event: o.event, Failed: o.failed, Unfinished: o.waiting, Waiting: !o.follow, Limit: o.limit}
 	switch {
 	case o.limit < 0:
 		return q, usagef(cmd, "--limit must be 0, for no limit, or more")
@@ -131,7 +133,7 @@ func (o *eventsOptions) run(cmd *cobra.Command, args []string) error {
 
 // printKept prints the time since which the log of a Postback is complete, if it is shown as a whole.
 func (o *eventsOptions) printKept(p *v1alpha1.Postback, q deliveries.Query, page *deliveries.Page, kept *history.Kept) {
-	if p == nil || q.Failed || q.Event != "" || page.More || page.Version != "" || page.Total > len(page.Deliveries) {
+	if p == nil || q.Failed || q.Unfinished || q.Event != "" || page.More || page.Version != "" || page.Total > len(page.Deliveries) {
 		return
 	}
 	if since, why := kept.Since(p, o.clock.Now()); since.After(q.Since) {
@@ -174,6 +176,9 @@ func described(q deliveries.Query) string {
 	text := ""
 	if q.Failed {
 		text += " that failed"
+	}
+	if q.Unfinished {
+		text += " that waits"
 	}
 	if q.Event != "" {
 		text += " of type " + q.Event

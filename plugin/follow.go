@@ -101,7 +101,7 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliveries.Qu
 // followEntries prints the entries of the delivery log, if the intake has one, until the returned function is called. If it could
 // not be read before, it is tried again.
 func (o *eventsOptions) followEntries(ctx context.Context, s *scope, q deliveries.Query, page *deliveries.Page, show func(...*v1alpha1.PostbackDelivery) error) (stop func()) {
-	if q.Failed || s.log.client == nil || page.Version == "" && (page.Unread == nil || deliveries.IsRefused(page.Unread)) {
+	if q.Failed || q.Unfinished || s.log.client == nil || page.Version == "" && (page.Unread == nil || deliveries.IsRefused(page.Unread)) {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)

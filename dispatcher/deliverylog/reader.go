@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package deliverylog reads the delivery log: the stream to which the JetStream intake publishes each delivery whose
-// first attempt succeeded. It returns PostbackDeliveries in the form of the API server.
+// Package deliverylog reads two streams of the JetStream intake: the delivery log, with each delivery whose first attempt
+// succeeded, and the waiting stream. It returns PostbackDeliveries in the form of the API server.
 //
 // A delivery log may hold many millions of entries. List therefore searches backwards from the newest entry, in windows that
 // grow while they hold few entries. The server selects Postback and namespace by subject. The package filters other
@@ -83,6 +83,8 @@ type Query struct {
 	Postback string
 	// EventType and EventID of their event; "" means any.
 	EventType, EventID string
+	// Name of the delivery; "" means any.
+	Name string
 	// Prefix of the event's id or of the delivery's name.
 	Prefix string
 	// Since excludes deliveries that were stored earlier.
@@ -121,7 +123,10 @@ func (r *Reader) List(ctx context.Context, q Query, before uint64, limit int) (P
 		before = state.LastSeq + 1
 	}
 	limit = min(max(limit, 1), MaxLimit)
-	pass := &scan{reader: r, filter: filter, first: state.FirstSeq, until: time.Now().Add(maxScanTime)}
+	pass := &scan{
+		js: r.JetStream, stream: r.Names.LogStream(), filter: filter, most: maxScanned, mostBytes: maxScannedBytes,
+		first: state.FirstSeq, until: time.Now().Add(maxScanTime),
+	}
 	p.Before, err = pass.backwards(ctx, before, func(m *jetstream.RawStreamMsg) (more bool) {
 		d := r.decode(m)
 		if d == nil {
@@ -225,7 +230,11 @@ func (r *Reader) Newest(ctx context.Context) (uint64, error) {
 }
 
 func (r *Reader) state(ctx context.Context) (*jetstream.StreamState, error) {
-	stream, err := r.JetStream.Stream(ctx, r.Names.LogStream())
+	return stateOf(ctx, r.JetStream, r.Names.LogStream())
+}
+
+func stateOf(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamState, error) {
+	stream, err := js.Stream(ctx, name)
 	if err != nil {
 		return nil, unavailable(err)
 	}
@@ -264,6 +273,7 @@ func (r *Reader) decode(m *jetstream.RawStreamMsg) *v1alpha1.PostbackDelivery {
 func (q Query) selects(d *v1alpha1.PostbackDelivery) bool {
 	return (q.EventType == "" || q.EventType == d.Spec.Event.Type) &&
 		(q.EventID == "" || q.EventID == d.Spec.Event.ID) &&
+		(q.Name == "" || q.Name == d.Name) &&
 		(q.Prefix == "" || strings.HasPrefix(d.Spec.Event.ID, q.Prefix) || strings.HasPrefix(d.Name, q.Prefix)) &&
 		(q.Since.IsZero() || !d.CreationTimestamp.Time.Before(q.Since))
 }

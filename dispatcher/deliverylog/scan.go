@@ -43,8 +43,10 @@ const (
 
 // scan reads the messages of a subject from the newest to the oldest, within the bounds of a page.
 type scan struct {
-	reader *Reader
-	filter string
+	js             jetstream.JetStream
+	stream, filter string
+	// most and mostBytes bound the messages that it reads.
+	most, mostBytes int
 	// first is the first sequence of the stream, or of the subject once ask has found it.
 	first uint64
 	until time.Time
@@ -105,7 +107,7 @@ func (s *scan) backwards(ctx context.Context, before uint64, show func(*jetstrea
 // a sequence. Above about a thousand messages the server answers 413, and ask returns false.
 func (s *scan) ask(ctx context.Context, before uint64) (few bool, err error) {
 	s.asked = true
-	oldest, err := jetstreamext.GetLastMsgsFor(ctx, s.reader.JetStream, s.reader.Names.LogStream(), []string{s.filter},
+	oldest, err := jetstreamext.GetLastMsgsFor(ctx, s.js, s.stream, []string{s.filter},
 		jetstreamext.GetLastMsgsUpToSeq(before-1), jetstreamext.GetLastMsgsBatchSize(1))
 	if err != nil {
 		return false, unavailable(err)
@@ -128,7 +130,7 @@ func (s *scan) ask(ctx context.Context, before uint64) (few bool, err error) {
 }
 
 func (s *scan) exhausted() bool {
-	return s.seen >= maxScanned || s.bytes >= maxScannedBytes || time.Now().After(s.until)
+	return s.seen >= s.most || s.bytes >= s.mostBytes || time.Now().After(s.until)
 }
 
 // window returns the messages with sequences in [from, before), oldest first. whole is false if one read does not
@@ -136,7 +138,7 @@ func (s *scan) exhausted() bool {
 func (s *scan) window(ctx context.Context, from, before uint64) (messages []*jetstream.RawStreamMsg, whole bool, err error) {
 	// A request for one more message than fits shows whether the end was reached.
 	most := int(min(before-from, windowMessages)) + 1
-	batch, err := jetstreamext.GetBatch(ctx, s.reader.JetStream, s.reader.Names.LogStream(), most,
+	batch, err := jetstreamext.GetBatch(ctx, s.js, s.stream, most,
 		jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchSubject(s.filter), jetstreamext.GetBatchMaxBytes(windowBytes))
 	if err != nil {
 		return nil, false, unavailable(err)

@@ -40,6 +40,7 @@ type suite struct {
 	js      jetstream.JetStream
 	routes  *route.Index
 	reader  *Reader
+	waiting *Waiting
 	n       int
 }
 
@@ -53,6 +54,7 @@ func newSuite(t testing.TB) *suite {
 	}
 	s := &suite{servers: servers, js: js, routes: route.NewIndex()}
 	s.reader = &Reader{JetStream: js, Names: names, Routes: s.routes}
+	s.waiting = &Waiting{JetStream: js, Names: names, Routes: s.routes}
 	s.createLog(t)
 	return s
 }

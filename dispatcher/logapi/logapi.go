@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package logapi is the HTTP door for the delivery log. It lists, gets and watches entries, and restores an entry as
-// a PostbackDelivery. dispatcher/httpapi has the server and its TLS.
+// Package logapi is the HTTP door for the delivery log and the waiting stream. It lists, gets and watches entries of the delivery
+// log, and restores an entry as a PostbackDelivery. It lists waiting deliveries. dispatcher/httpapi has the server and its TLS.
 package logapi
 
 import (
@@ -67,8 +67,9 @@ type Recorder interface {
 
 // Options configure a Handler. API and Recorder write restored deliveries.
 type Options struct {
-	// Reader is nil if the installation has no delivery log: then each request gets the problem no-log.
-	Reader Reader
+	// Reader and Waiting are nil if the installation has no delivery log: then each request gets the problem no-log.
+	Reader  Reader
+	Waiting Waiting
 	// Rights authorises readers. If it is nil, everybody may read and restore.
 	Rights   Rights
 	API      intake.API
@@ -134,11 +135,13 @@ const (
 	getLog     = "get"
 	watchLog   = "watch"
 	restoreLog = "restore"
+
+	listWaiting = "list-waiting"
 )
 
 var logRequests = metric.Dispatcher.Counters("postback_log_requests_total",
-	"Requests for the delivery log, by verb and result. Failed is an error of the dispatcher.",
-	metric.Label{Name: "verb", Values: []string{listLog, getLog, watchLog, restoreLog}},
+	"Requests for the delivery log and the waiting stream, by verb and result. Failed is an error of the dispatcher.",
+	metric.Label{Name: "verb", Values: []string{listLog, getLog, watchLog, restoreLog, listWaiting}},
 	metric.Label{Name: "result", Values: []string{"Answered", "Refused", "Failed"}})
 
 // logRequest is a parsed request for the delivery log.
@@ -152,19 +155,13 @@ type logRequest struct {
 // logTarget parses the target of a request, or returns an answer to an invalid one. ours is false if the path is not
 // of the delivery log.
 func logTarget(r *http.Request) (q *logRequest, ours bool, a *problem.Answer) {
-	rest, ok := strings.CutPrefix(r.URL.Path, "/v1/")
-	if !ok {
-		return nil, false, nil
-	}
-	q = &logRequest{verb: listLog}
-	if tail, ok := strings.CutPrefix(rest, "namespaces/"); ok {
-		q.namespace, rest, _ = strings.Cut(tail, "/")
-		if len(validation.IsDNS1123Label(q.namespace)) > 0 {
-			return nil, false, nil
-		}
-	}
-	parts := strings.Split(rest, "/")
-	if parts[0] != logResource {
+	namespace, parts := splitPath(r.URL.Path)
+	q = &logRequest{verb: listLog, namespace: namespace}
+	switch parts[0] {
+	case waitingResource:
+		return q, true, q.targetWaiting(r.Method, parts)
+	case logResource:
+	default:
 		return nil, false, nil
 	}
 	method := http.MethodGet
@@ -191,7 +188,23 @@ func logTarget(r *http.Request) (q *logRequest, ours bool, a *problem.Answer) {
 	return q, true, nil
 }
 
-// Serve answers a request, or returns false if the path is not of the delivery log.
+// splitPath returns the namespace of a path, or "", and the resource with the parts behind it. The resource is "" if the path is not
+// of this API.
+func splitPath(path string) (namespace string, parts []string) {
+	rest, ok := strings.CutPrefix(path, "/v1/")
+	if !ok {
+		return "", []string{""}
+	}
+	if tail, ok := strings.CutPrefix(rest, "namespaces/"); ok {
+		namespace, rest, _ = strings.Cut(tail, "/")
+		if len(validation.IsDNS1123Label(namespace)) > 0 {
+			return "", []string{""}
+		}
+	}
+	return namespace, strings.Split(rest, "/")
+}
+
+// Serve answers a request, or returns false if the path is of neither stream.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) bool {
 	q, ours, a := logTarget(r)
 	if !ours {
@@ -258,8 +271,10 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 		return h.restore(ctx, r, q)
 	case watchLog:
 		return h.watchLogged(w, r, q)
+	case listWaiting:
+		return h.list(ctx, r, q, h.options.Waiting.List)
 	}
-	return h.listLogged(ctx, r, q)
+	return h.list(ctx, r, q, h.options.Reader.List)
 }
 
 // authorizeReader authenticates the caller. It refuses callers without the right or above their rate.

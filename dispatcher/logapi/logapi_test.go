@@ -185,6 +185,7 @@ func TestWhoMayReadTheLog(t *testing.T) {
 	crm := doors.LooseRoute("acme", "crm", "", "*")
 	options := testOptions()
 	options.Reader = &memoryLog{deliveries: []*v1alpha1.PostbackDelivery{logged(t, crm, "evt_1")}}
+	options.Waiting = &memoryLog{}
 	options.Rights = rightsOf{
 		"viewer": {right("list", "namespace acme"), right("get", "namespace acme")},
 		"admin":  {right("list", "all namespaces")},
@@ -199,6 +200,11 @@ func TestWhoMayReadTheLog(t *testing.T) {
 		"list":                          {"GET", "/v1/namespaces/acme/deliveries", "viewer", 200, ""},
 		"get":                           {"GET", "/v1/namespaces/acme/deliveries/" + name, "viewer", 200, ""},
 		"all namespaces":                {"GET", "/v1/deliveries", "admin", 200, ""},
+		"list of what waits":            {"GET", "/v1/namespaces/acme/waiting", "viewer", 200, ""},
+		"what waits in all namespaces":  {"GET", "/v1/waiting", "admin", 200, ""},
+		"what waits elsewhere":          {"GET", "/v1/namespaces/globex/waiting", "viewer", 403, "forbidden-log"},
+		"what waits, by POST":           {"POST", "/v1/namespaces/acme/waiting", "viewer", 405, "method-not-allowed"},
+		"what waits, by a wrong path":   {"GET", "/v1/namespaces/acme/waiting/x/y/z", "viewer", 404, "not-found"},
 		"no token":                      {"GET", "/v1/namespaces/acme/deliveries", "", 401, "unauthenticated"},
 		"a token of nobody":             {"GET", "/v1/namespaces/acme/deliveries", "x", 401, "unauthenticated"},
 		"another namespace":             {"GET", "/v1/namespaces/globex/deliveries", "viewer", 403, "forbidden-log"},

@@ -47,6 +47,7 @@ const (
 	postbackParam        = "postback"
 	eventParam           = "event"
 	eventIDParam         = "eventID"
+	nameParam            = "name"
 	prefixParam          = "prefix"
 	sinceParam           = "since"
 	limitParam           = "limit"
@@ -68,6 +69,8 @@ func logQuery(namespace string, values url.Values) (q deliverylog.Query, err err
 			q.EventType = value
 		case eventIDParam:
 			q.EventID = value
+		case nameParam:
+			q.Name = value
 		case prefixParam:
 			q.Prefix = value
 		case sinceParam:
@@ -79,8 +82,8 @@ func logQuery(namespace string, values url.Values) (q deliverylog.Query, err err
 			return q, fmt.Errorf("there is no parameter %q", name)
 		}
 	}
-	if q.Namespace == "" && (q.Postback != "" || q.EventID != "") {
-		return q, fmt.Errorf("%s and %s need a namespace in the path", postbackParam, eventIDParam)
+	if q.Namespace == "" && (q.Postback != "" || q.EventID != "" || q.Name != "") {
+		return q, fmt.Errorf("%s, %s and %s need a namespace in the path", postbackParam, eventIDParam, nameParam)
 	}
 	return q, nil
 }
@@ -98,8 +101,11 @@ func number(values url.Values, name string, fallback uint64) (uint64, error) {
 	return n, nil
 }
 
-// listLogged answers with a page of the delivery log, newest first.
-func (h *Handler) listLogged(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
+// lister lists deliveries of a stream.
+type lister func(ctx context.Context, q deliverylog.Query, before uint64, limit int) (deliverylog.Page, error)
+
+// list answers with a page of a stream, newest first.
+func (h *Handler) list(ctx context.Context, r *http.Request, q *logRequest, lister lister) *problem.Answer {
 	values := r.URL.Query()
 	query, err := logQuery(q.namespace, values)
 	limit, err2 := number(values, limitParam, defaultPage)
@@ -109,7 +115,7 @@ func (h *Handler) listLogged(ctx context.Context, r *http.Request, q *logRequest
 			return problem.Refuse(problem.InvalidQuery, "%s.", err.Error())
 		}
 	}
-	page, err := h.options.Reader.List(ctx, query, before, int(min(limit, deliverylog.MaxLimit)))
+	page, err := lister(ctx, query, before, int(min(limit, deliverylog.MaxLimit)))
 	if err != nil {
 		return h.unreadable(r, err)
 	}

@@ -106,23 +106,27 @@ func IsNotFound(err error) bool { return isProblem(err, "no-delivery") }
 
 // List returns a page of the delivery log, the newest first.
 func (c *Client) List(ctx context.Context, q Query) (*v1alpha1.PostbackDeliveryList, error) {
-	list := &v1alpha1.PostbackDeliveryList{}
-	return list, c.ask(ctx, http.MethodGet, q.path(), q.values(), list)
+	return c.list(ctx, logResource, q)
 }
 
-// each gives the deliveries that a query selects to a function, the newest first, until the limit unless that is 0. It fills in
-// the page but for its deliveries.
-func (c *Client) each(ctx context.Context, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
+func (c *Client) list(ctx context.Context, resource string, q Query) (*v1alpha1.PostbackDeliveryList, error) {
+	list := &v1alpha1.PostbackDeliveryList{}
+	return list, c.ask(ctx, http.MethodGet, q.path(resource), q.values(), list)
+}
+
+// each gives the deliveries of a resource that a query selects to a function, the newest first, until the limit unless that is 0.
+// It fills in the page but for its deliveries.
+func (c *Client) each(ctx context.Context, resource string, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
 	limit, n := q.Limit, 0
 	for pages := 1; ; pages++ {
 		if q.Limit = logPage; limit > 0 {
 			q.Limit = min(limit-n, logPage)
 		}
-		page, err := c.List(ctx, q)
+		page, err := c.list(ctx, resource, q)
 		if err != nil {
 			return err
 		}
-		if p.Version == "" {
+		if p.Version == "" && resource == logResource {
 			p.Version = page.ResourceVersion
 		}
 		for i := range page.Items {
@@ -130,9 +134,10 @@ func (c *Client) each(ctx context.Context, q Query, p *Page, f func(*v1alpha1.Po
 		}
 		n += len(page.Items)
 		q.Continue = page.Continue
-		p.Truncated = q.Continue != "" && pages == maxPages
-		p.More = p.Truncated || q.Continue != "" && limit > 0 && n >= limit
-		if q.Continue == "" || p.More {
+		truncated := q.Continue != "" && pages == maxPages
+		more := truncated || q.Continue != "" && limit > 0 && n >= limit
+		p.Truncated, p.More = p.Truncated || truncated, p.More || more
+		if q.Continue == "" || more {
 			return nil
 		}
 	}
@@ -152,7 +157,7 @@ func (c *Client) Restore(ctx context.Context, namespace, name string) (*v1alpha1
 
 func deliveryPath(namespace, name string) string {
 	q := Query{Namespace: namespace}
-	return q.path() + "/" + url.PathEscape(name)
+	return q.path(logResource) + "/" + url.PathEscape(name)
 }
 
 // ask sends a request, again if the dispatcher asks for that, and reads the answer into an object.
@@ -285,7 +290,7 @@ func (c *Client) Watch(ctx context.Context, q Query, resourceVersion string, tel
 	if resourceVersion != "" {
 		values.Set("resourceVersion", resourceVersion)
 	}
-	response, err := c.do(ctx, http.MethodGet, q.path(), values)
+	response, err := c.do(ctx, http.MethodGet, q.path(logResource), values)
 	if err != nil {
 		return err
 	}

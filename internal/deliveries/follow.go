@@ -123,7 +123,7 @@ func (s *following) newest(ctx context.Context) (newest []*v1alpha1.PostbackDeli
 	if q.Limit == 0 || q.Limit > maxFirst {
 		q.Limit = maxFirst
 	}
-	err = s.client.each(ctx, q, p, func(d *v1alpha1.PostbackDelivery) {
+	err = s.client.each(ctx, logResource, q, p, func(d *v1alpha1.PostbackDelivery) {
 		s.Trim(d)
 		newest = append(newest, d)
 	})

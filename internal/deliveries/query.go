@@ -41,9 +41,12 @@ type Query struct {
 	// Limit bounds the number of deliveries; 0 means all. A page of the delivery log may hold fewer although there are more.
 	Limit int
 
-	// EventID, Prefix and Continue apply to the delivery log only. Prefix begins an event's id or a delivery's name; Continue is
-	// the position of a page.
-	EventID, Prefix, Continue string
+	// Waiting selects those of the waiting stream, too; Unfinished selects Pending and Retrying deliveries alone.
+	Waiting, Unfinished bool
+
+	// EventID, Name, Prefix and Continue apply to the streams only. Name is that of a delivery. Prefix begins an event's id or a
+	// delivery's name; Continue is the position of a page.
+	EventID, Name, Prefix, Continue string
 }
 
 // Selector returns the part of the query that the API server answers.
@@ -56,7 +59,7 @@ func (q *Query) Selector() fields.Selector {
 		set["spec.event.type"] = q.Event
 	}
 	selector := set.AsSelector()
-	if q.Failed || q.Undelivered {
+	if q.Failed || q.Undelivered || q.Unfinished {
 		selector = fields.AndSelectors(selector, fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.DeliveryDelivered)))
 	}
 	return selector
@@ -64,21 +67,27 @@ func (q *Query) Selector() fields.Selector {
 
 // Selects reports whether a delivery that the selector, or a dispatcher, found is selected.
 func (q *Query) Selects(d *v1alpha1.PostbackDelivery) bool {
-	return !d.CreationTimestamp.Time.Before(q.Since) &&
+	return !d.CreationTimestamp.Time.Before(q.Since) && (!q.Unfinished || !d.Status.Phase.Finished()) &&
 		(!q.Failed || d.Status.Phase == v1alpha1.DeliveryFailed || d.Status.Phase == v1alpha1.DeliveryRetrying)
 }
 
-func (q *Query) path() string {
+// The resources of a dispatcher: the delivery log, and the waiting stream.
+const (
+	logResource     = "deliveries"
+	waitingResource = "waiting"
+)
+
+func (q *Query) path(resource string) string {
 	if q.Namespace == "" {
-		return "v1/deliveries"
+		return "v1/" + resource
 	}
-	return "v1/namespaces/" + url.PathEscape(q.Namespace) + "/deliveries"
+	return "v1/namespaces/" + url.PathEscape(q.Namespace) + "/" + resource
 }
 
 func (q *Query) values() url.Values {
 	v := url.Values{}
 	for name, value := range map[string]string{
-		"postback": q.Postback, "event": q.Event, "eventID": q.EventID, "prefix": q.Prefix, "continue": q.Continue,
+		"postback": q.Postback, "event": q.Event, "eventID": q.EventID, "name": q.Name, "prefix": q.Prefix, "continue": q.Continue,
 	} {
 		if value != "" {
 			v.Set(name, value)
@@ -112,5 +121,8 @@ func (p Place) Compare(other Place) int {
 	return cmp.Or(other.Created.Compare(p.Created), other.EventTime.Compare(p.EventTime), cmp.Compare(p.Namespace, other.Namespace), cmp.Compare(p.Name, other.Name))
 }
 
-// IsObject reports whether a delivery is a PostbackDelivery. Otherwise it is in the stream alone.
+// IsObject reports whether a delivery is a PostbackDelivery. Otherwise it is in a stream alone.
 func IsObject(d *v1alpha1.PostbackDelivery) bool { return d.UID != "" }
+
+// IsWaiting reports whether a delivery is in the waiting stream alone.
+func IsWaiting(d *v1alpha1.PostbackDelivery) bool { return !IsObject(d) && !d.Status.Phase.Finished() }

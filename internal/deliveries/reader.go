@@ -80,10 +80,17 @@ func (l *Reader) List(ctx context.Context, q Query, bodies bool, each func(*v1al
 			p.sort(q.Limit)
 		}
 	}
+	waiting, err := l.waiting(ctx, q, p, bodies)
+	if err != nil {
+		return nil, err
+	}
 	if err := EachObject(ctx, l.API, q, add); err != nil {
 		return nil, err
 	}
-	err := l.eachLogged(ctx, q, p, add)
+	err = l.eachLogged(ctx, q, p, add)
+	for _, d := range waiting {
+		add(d)
+	}
 	p.sort(q.Limit)
 	return p, err
 }
@@ -120,17 +127,39 @@ func EachObject(ctx context.Context, api client.Reader, q Query, f func(*v1alpha
 // eachLogged gives the deliveries that a query selects in the delivery log to a function. Its error is that of the context: an error
 // of the delivery log stands in the page.
 func (l *Reader) eachLogged(ctx context.Context, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
-	if l.Log == nil || q.Failed || q.Undelivered || p.Unread != nil {
+	if l.Log == nil || q.Failed || q.Undelivered || q.Unfinished || p.Unread != nil {
 		return nil
 	}
-	if err := l.Log.each(ctx, q, p, f); err != nil && !IsNoLog(err) {
+	if err := l.Log.each(ctx, logResource, q, p, f); err != nil && !IsNoLog(err) {
 		p.Unread = err
 	}
 	return ctx.Err()
 }
 
-// Get returns a delivery. If it is nowhere, the error is that of the API server, NotFound. If only the delivery log, which may have
-// it, cannot be read, it is an UnreadError.
+// waiting returns the deliveries that a query selects in the waiting stream. They are read first: a delivery is at its next place
+// before it leaves this one, and so is not missed on the way. Errors are as those of eachLogged.
+func (l *Reader) waiting(ctx context.Context, q Query, p *Page, bodies bool) (waiting []*v1alpha1.PostbackDelivery, err error) {
+	if l.Log == nil || !q.Waiting || p.Unread != nil {
+		return nil, nil
+	}
+	err = l.Log.each(ctx, waitingResource, q, p, func(d *v1alpha1.PostbackDelivery) {
+		if !bodies {
+			d.Spec.Body = ""
+		}
+		waiting = append(waiting, d.DeepCopy())
+	})
+	if err != nil && !hasNoWaiting(err) {
+		p.Unread = err
+	}
+	return waiting, ctx.Err()
+}
+
+// hasNoWaiting reports whether a dispatcher said that it has no waiting stream, or does not know the request: it is of an earlier
+// version.
+func hasNoWaiting(err error) bool { return IsNoLog(err) || isProblem(err, "not-found") }
+
+// Get returns a delivery that is an object, or in the delivery log. If it is neither, the error is that of the API server, NotFound.
+// If only the delivery log, which may have it, cannot be read, it is an UnreadError.
 func (l *Reader) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	missing := l.API.Get(ctx, key, d)
@@ -159,7 +188,7 @@ func (e *UnreadError) Error() string { return "the delivery log cannot be read: 
 func (e *UnreadError) Unwrap() error { return e.Err }
 
 // Find returns the deliveries of the event with an id, or if there are none, those whose names or events' ids begin with it,
-// up to a limit in the delivery log, in no particular order. each gets every object of the namespace.
+// up to a limit in each stream, in no particular order. each gets every object of the namespace.
 func (l *Reader) Find(ctx context.Context, namespace, name string, limit int, each func(*v1alpha1.PostbackDelivery)) (*Page, error) {
 	p := &Page{}
 	known, exact := map[string]bool{}, false
@@ -178,8 +207,21 @@ func (l *Reader) Find(ctx context.Context, namespace, name string, limit int, ea
 	if err != nil {
 		return nil, err
 	}
-	if err := l.eachLogged(ctx, Query{Namespace: namespace, EventID: name}, p, add); err != nil || exact {
-		return p, err
+	for _, q := range []Query{{EventID: name}, {Prefix: name, Limit: limit}} {
+		q.Namespace, q.Waiting = namespace, true
+		waiting, err := l.waiting(ctx, q, p, true)
+		if err != nil {
+			return p, err
+		}
+		if err := l.eachLogged(ctx, q, p, add); err != nil {
+			return p, err
+		}
+		for _, d := range waiting {
+			add(d)
+		}
+		if exact {
+			return p, nil
+		}
 	}
-	return p, l.eachLogged(ctx, Query{Namespace: namespace, Prefix: name, Limit: limit}, p, add)
+	return p, nil
 }

@@ -59,8 +59,10 @@ func object(name, eventID string, minutes int) *v1alpha1.PostbackDelivery {
 
 // stream answers as a dispatcher does: dispatcher/logapi and test/deliverylog test the same requests against the real one.
 type stream struct {
-	// deliveries are the newest first.
-	deliveries []*v1alpha1.PostbackDelivery
+	// deliveries, and those that wait, are the newest first.
+	deliveries, waiting []*v1alpha1.PostbackDelivery
+	// old answers as a dispatcher that knows no waiting stream.
+	old bool
 	// problem, unless it is "", is the answer to every request.
 	problem string
 }
@@ -81,10 +83,18 @@ func (s *stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, "no-delivery")
 		return
 	}
+	deliveries := s.deliveries
+	if strings.HasSuffix(r.URL.Path, "/waiting") {
+		if s.old {
+			refuse(w, "not-found")
+			return
+		}
+		deliveries = s.waiting
+	}
 	list := &v1alpha1.PostbackDeliveryList{ListMeta: metav1.ListMeta{ResourceVersion: strconv.Itoa(len(s.deliveries))}}
 	begin, _ := strconv.Atoi(query.Get("continue"))
 	limit, _ := strconv.Atoi(query.Get("limit"))
-	for i, d := range s.deliveries[begin:] {
+	for i, d := range deliveries[begin:] {
 		if len(list.Items) == limit {
 			list.Continue = strconv.Itoa(begin + i)
 			break
@@ -163,7 +173,7 @@ func TestList(t *testing.T) {
 			query := test.query
 			query.Namespace = "acme"
 			seen := 0
-			page, err := logOf(t, &stream{entries, test.problem}, objects...).List(t.Context(), query, false, func(*v1alpha1.PostbackDelivery) { seen++ })
+			page, err := logOf(t, &stream{deliveries: entries, problem: test.problem}, objects...).List(t.Context(), query, false, func(*v1alpha1.PostbackDelivery) { seen++ })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,7 +225,7 @@ func TestFind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := 0
-			page, err := logOf(t, &stream{entries, test.problem}, objects...).Find(t.Context(), "acme", test.id, 11, func(*v1alpha1.PostbackDelivery) { seen++ })
+			page, err := logOf(t, &stream{deliveries: entries, problem: test.problem}, objects...).Find(t.Context(), "acme", test.id, 11, func(*v1alpha1.PostbackDelivery) { seen++ })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -313,5 +323,55 @@ func TestUnion(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// pending returns a delivery as the waiting stream has it.
+func pending(name, eventID string, minutes int) *v1alpha1.PostbackDelivery {
+	d := logged(name, eventID, minutes)
+	d.Status.Phase = v1alpha1.DeliveryPending
+	return d
+}
+
+func namesOf(deliveries []*v1alpha1.PostbackDelivery) (names []string) {
+	for _, d := range deliveries {
+		names = append(names, d.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestWaitingDeliveriesAreListedWithTheRest(t *testing.T) {
+	s := &stream{
+		deliveries: []*v1alpha1.PostbackDelivery{logged("crm-2", "evt_2", 2), logged("crm-1", "evt_1", 1)},
+		// One was delivered, and another became an object, while the streams were read.
+		waiting: []*v1alpha1.PostbackDelivery{pending("crm-5", "evt_5", 5), pending("crm-3", "evt_3", 3), pending("crm-2", "evt_2", 2)},
+	}
+	l := logOf(t, s, object("crm-3", "evt_3", 3))
+	for name, test := range map[string]struct {
+		query Query
+		want  []string
+	}{
+		"with the rest":       {Query{Namespace: "acme", Waiting: true}, []string{"crm-1", "crm-2", "crm-3", "crm-5"}},
+		"not unless selected": {Query{Namespace: "acme"}, []string{"crm-1", "crm-2", "crm-3"}},
+		"the newest":          {Query{Namespace: "acme", Waiting: true, Limit: 1}, []string{"crm-5"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := l.List(t.Context(), test.query, false, nil)
+			if err != nil || p.Unread != nil {
+				t.Fatal(err, p.Unread)
+			}
+			if got := namesOf(p.Deliveries); !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+	p, err := l.Find(t.Context(), "acme", "evt_5", 5, func(*v1alpha1.PostbackDelivery) {})
+	if err != nil || !slices.Equal(namesOf(p.Deliveries), []string{"crm-5"}) || !IsWaiting(p.Deliveries[0]) {
+		t.Errorf("by the event: %v, %v", p, err)
+	}
+	s.old = true
+	if p, err := l.List(t.Context(), Query{Namespace: "acme", Waiting: true}, false, nil); err != nil || p.Unread != nil || len(p.Deliveries) != 3 {
+		t.Errorf("of an earlier dispatcher: %+v, %v", p, err)
 	}
 }

@@ -31,6 +31,7 @@ const (
 	waiting    = "waiting"
 	logged     = "log"
 	events     = "events"
+	acts       = "acts"
 )
 
 // Names are those of the streams and subjects of an installation. Its value is the prefix, so that installations can share
@@ -78,6 +79,26 @@ func (n Names) DeliverySubject(namespace string, postback types.UID, delivery st
 func (n Names) WaitingSubject(namespace string, postback types.UID) string {
 	return n.root() + waiting + "." + namespace + "." + string(postback)
 }
+
+// WaitingSubjects are filters for the waiting deliveries of a Postback, or, without one, of a namespace, or of all: those without
+// an attempt, and the levels of those with some.
+func (n Names) WaitingSubjects(namespace string, postback types.UID) []string {
+	switch {
+	case namespace == "":
+		return []string{n.root() + waiting + ".>"}
+	case postback == "":
+		return []string{n.root() + waiting + "." + namespace + ".>"}
+	}
+	one := n.WaitingSubject(namespace, postback)
+	return []string{one, one + ".*"}
+}
+
+// ActRequests is the subject of requests to the owner of the waiting stream, which no stream keeps. ActAnswers is that of the
+// answer to one.
+func (n Names) ActRequests() string { return n.root() + acts + ".request" }
+
+// ActAnswers begins the subjects of answers.
+func (n Names) ActAnswers() string { return n.root() + acts + ".answer." }
 
 // LogSubject is that of one delivery in the log.
 func (n Names) LogSubject(namespace string, postback types.UID, delivery string) string {
