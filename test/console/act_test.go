@@ -39,7 +39,7 @@ func (p *page) fill(name, value string) {
 	p.eval(fmt.Sprintf(`(document.querySelector('#dialog [name="%s"]').value = %q)`, name, value))
 }
 
-// menu chooses an action from the menu of a Postback.
+// menu chooses an action in the menu of a Postback.
 func (p *page) menu(action string) {
 	p.t.Helper()
 	p.click("summary.button")
@@ -57,7 +57,7 @@ func TestFromCreationToDeletion(t *testing.T) {
 	p.accessible("the form that adds")
 	p.wait(`document.querySelector('#dialog [name=namespace]').readOnly`)
 
-	// Each mistake stands at its field: first those that the console finds, then those of the API server.
+	// Each mistake is shown at its field: first those that the console finds, then those that the API server finds.
 	p.fill("name", "Acme CRM")
 	p.fill("url", "ftp://example.com")
 	p.fill("triggers", "lead.created sale.*")
@@ -85,7 +85,7 @@ func TestFromCreationToDeletion(t *testing.T) {
 		t.Errorf("a look at the YAML made the Postback: %v", err)
 	}
 	p.click("#dialog .primary")
-	// The end is the key, and the next steps.
+	// The last page shows the key and the next steps.
 	p.see("#dialog-title", "crm is added")
 	p.see("#secret", "whsec_")
 	p.see("#dialog", "Send a test event")
@@ -99,7 +99,7 @@ func TestFromCreationToDeletion(t *testing.T) {
 	p.see("#dialog #e-name", "A Postback with this name exists")
 	p.open(n.path("crm"))
 
-	// A test event of one of its own types.
+	// Send a test event of one of the Postback's types.
 	p.click("a[href$='/do/test']")
 	p.see("#dialog .check", "lead.created")
 	p.accessible("the form of test events")
@@ -168,7 +168,8 @@ func TestEditAndStates(t *testing.T) {
 	if s := get().Spec; s.GetMaxAttempts() != 0 || len(s.Headers) != 1 {
 		t.Errorf("the spec is %+v", s)
 	}
-	// A filter that does not compile is stored; the page that the form leads back to says so, and where the mistake is.
+	// A filter that does not compile is stored. The page after the form says so, and shows the position of the
+	// mistake.
 	p.click("a[href$='/do/edit']")
 	p.fill("filter", "event.x =")
 	p.click("#dialog .primary")
@@ -249,7 +250,7 @@ func TestRotate(t *testing.T) {
 func TestRedeliver(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm", nil)
-	// Refusals of single events open no circuit. After the second, the next retry is due in two minutes.
+	// Rejections of single events do not open the circuit. After the second, the next retry is due in two minutes.
 	n.endpoint.Answer(hooks, receiver.Answer{Status: http.StatusUnprocessableEntity, Body: "busy", Times: 6})
 	p := openConsole(t, cp.Config, n.namespace)
 	p.open(n.path("crm"))
@@ -316,14 +317,14 @@ func TestWithoutRights(t *testing.T) {
 	if boxes := p.eval(`document.querySelectorAll('.row input').length`); boxes != 0.0 {
 		t.Errorf("%v events can be chosen", boxes)
 	}
-	// The form says so, too, and does nothing.
+	// The form refuses, too, and deletes nothing.
 	p.eval(`(window.answer = 0, fetch(location.pathname + '/do/delete', {method: 'POST', body: new URLSearchParams({name: 'crm'}), headers: {'X-Fragment': 'dialog'}}).then((r) => r.text()).then((s) => { window.answer = s; }), 0)`)
 	p.wait(`window.answer !== 0 && window.answer.includes('You may not delete this Postback')`)
 	if err := api.Get(t.Context(), types.NamespacedName{Namespace: n.namespace, Name: "crm"}, &v1alpha1.Postback{}); err != nil {
 		t.Error(err)
 	}
 
-	// Nor may they see other namespaces.
+	// The viewer may not see other namespaces either.
 	all := openConsole(t, n.as("view"), "")
 	all.see("#problem", "You may not list the postbacks of all namespaces.")
 	all.accessible("a list that nobody may see")

@@ -25,13 +25,13 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// laterClock goes as the machine's, ahead of it.
+// laterClock is the machine's clock set forward.
 type laterClock time.Duration
 
 func (c laterClock) Now() time.Time                  { return time.Now().Add(time.Duration(c)) }
 func (c laterClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
-// choose sets a select as a person does: by the keyboard.
+// choose selects an option by typing its text, as a person does.
 func (p *page) choose(name, text string) {
 	p.t.Helper()
 	p.see("option, select", text)
@@ -39,12 +39,12 @@ func (p *page) choose(name, text string) {
 	const tries = 5
 	for range tries {
 		p.press(text)
-		// A browser that is short of CPU takes what is typed for two words, and chooses by the second.
+		// A browser short of CPU treats slow typing as two words, and selects by the second.
 		if p.eval(fmt.Sprintf(`document.querySelector('select[name=%s]').selectedOptions[0].text.startsWith('%s')`, name, text)) == true {
 			break
 		}
 	}
-	// A browser that is short of CPU may never take the text for one word: then the choice is made for it.
+	// A browser short of CPU may never accept the text as one word: then select the option by script.
 	p.eval(fmt.Sprintf(`((s) => {
 		const option = [...s.options].find((o) => o.text.startsWith('%s'));
 		if (option.selected) return;
@@ -54,7 +54,7 @@ func (p *page) choose(name, text string) {
 	p.press(kb.Enter)
 }
 
-// rows waits until the log shows these events and no others.
+// rows waits until the log shows exactly these events.
 func (p *page) rows(ids ...string) {
 	p.t.Helper()
 	p.wait(fmt.Sprintf(`[...document.querySelectorAll('.row-id')].map((e) => e.innerText).join() === '%s'`, strings.Join(ids, ",")))
@@ -76,7 +76,7 @@ func TestFilters(t *testing.T) {
 	p.rows("evt_3")
 	p.wait(`location.search === '?event=sale.refunded'`)
 	p.see("#phases", "Delivered 1")
-	// New events are filtered and counted, too.
+	// The filter and the counts include new events.
 	n.post("evt_4", "lead.created", `{}`)
 	n.post("evt_5", "sale.refunded", `{}`)
 	p.rows("evt_5", "evt_3")
@@ -92,12 +92,12 @@ func TestFilters(t *testing.T) {
 	if p.eval(`window.untouched`) != true {
 		t.Error("the page was loaded anew to filter")
 	}
-	// An address with filters shows the same to somebody else.
+	// A URL with filters shows the same to another person.
 	p.open(n.path("crm") + "?event=sale.created&time=24h")
 	p.rows("evt_2")
 	p.wait(`document.querySelector('select[name=event]').value === 'sale.created' && document.querySelector('select[name=time]').value === '24h'`)
 
-	// Two hours later.
+	// Open the console two hours later.
 	p = openConsoleAt(t, cp.Config, n.namespace, laterClock(2*time.Hour))
 	p.open(n.path("crm") + "?time=1h")
 	p.see("#no-rows", "No event matches the filters")
@@ -109,8 +109,8 @@ func TestFilters(t *testing.T) {
 	p.wait(`document.querySelectorAll('.row').length === 5 && location.search === ''`)
 }
 
-// copied clicks on what copies, and returns what the page gives to the clipboard. The browser of the tests has none that may be
-// read.
+// copied clicks a copy button and returns the text that the page writes to the clipboard. The test cannot read the
+// clipboard of its browser.
 func (p *page) copied(selector string) string {
 	p.t.Helper()
 	p.eval(`(window.given = undefined, navigator.clipboard.writeText = async (t) => { window.given = t })`)

@@ -29,7 +29,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// contrastOf returns an expression for the contrast between the text and the background of an element, as WCAG defines it.
+// contrastOf returns a JavaScript expression for the contrast of an element's text and background, as WCAG defines
+// it.
 func contrastOf(selector string) string {
 	return fmt.Sprintf(`(() => {
 		const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
@@ -45,7 +46,7 @@ func contrastOf(selector string) string {
 	})()`, selector)
 }
 
-// places are the positions of the parts of a page that nobody wants to see move.
+// places is a JavaScript expression for the positions of elements that should not move.
 const places = `['#figures', '#log', '.log-head, #rows', '#head .actions'].map((s) => Math.round(document.querySelector(s).getBoundingClientRect().top)).join()`
 
 func TestNothingJumps(t *testing.T) {
@@ -71,7 +72,7 @@ func TestNothingJumps(t *testing.T) {
 	}
 	p.size(1440, 900)
 
-	// A row that somebody points at stays where it is.
+	// A row under the pointer does not move.
 	n.postback("crm", nil)
 	p.open(n.path("crm"))
 	n.post("evt_first", "lead.created", `{}`)
@@ -88,7 +89,7 @@ func TestNothingJumps(t *testing.T) {
 	p.see(".row", "evt_second")
 }
 
-// TestFirstRowAppearsAtOnce: the first row of an empty log moves nothing, so it does not wait behind a button.
+// TestFirstRowAppearsAtOnce: the first row of an empty log moves no other row, so it appears without a click.
 func TestFirstRowAppearsAtOnce(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm", nil)
@@ -115,12 +116,12 @@ func TestNoDialogOpensTwice(t *testing.T) {
 	p.wait(`window.asked === 1`)
 	p.eval(`(window.fetch = window.real, window.answer.forEach((a) => a()), 0)`)
 	p.see("#dialog-title", "Edit crm")
-	// Words that somebody has typed are not lost to a click that comes late.
+	// A late click does not discard typed text.
 	p.fill("displayName", "Acme")
 	p.eval(`(document.querySelector("a[href$='/do/test']").click(), 0)`)
 	p.wait(`document.querySelector('#dialog [name=displayName]')?.value === 'Acme'`)
 
-	// An answer does not open a dialog that its reader has closed.
+	// A late response does not reopen a dialog that the reader has closed.
 	p.eval(`(window.fetch = (...args) => new Promise((done) => { window.answer = () => done(window.real(...args)); }), document.querySelector('#dialog [name=preview]').click(), 0)`)
 	p.wait(`typeof window.answer === 'function'`)
 	p.click("#dialog [data-cancel]")
@@ -181,7 +182,7 @@ func TestChartsSayTheirNumbers(t *testing.T) {
 	p.see("#figures .y-axis", "0")
 	p.see("#figures .x-axis", "now")
 	p.accessible("charts")
-	// A finger, and then the keyboard.
+	// Touch the chart, then use the keyboard.
 	p.eval(`document.querySelector('[data-chart=outcomes] .part:last-child').dispatchEvent(new PointerEvent('pointerdown', {bubbles: true, pointerType: 'touch'}))`)
 	p.see("#tip", "attempts succeeded")
 	p.eval(`document.querySelector('h1').dispatchEvent(new PointerEvent('pointerdown', {bubbles: true, pointerType: 'touch'}))`)

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package console drives the web console in a real browser, against a real API server and the real manager and dispatcher.
+// Package console tests the web console in a real browser, with a real API server, manager and dispatcher.
 package console
 
 import (
@@ -35,13 +35,13 @@ import (
 )
 
 const (
-	// patience bounds what takes a moment; the machine may be busy.
+	// patience bounds waits for events that usually take a moment, for busy machines.
 	patience = time.Minute
 	logLines = 60
 	required = "required"
 )
 
-// The installation and the browser that all tests share.
+// All tests share this installation and browser.
 var (
 	cp      *controlplane.ControlPlane
 	op      *operator.Operator
@@ -82,7 +82,7 @@ func start(ctx context.Context, installed *operator.Operator) error {
 	return err
 }
 
-// findBrowser returns the path of a Chromium.
+// findBrowser returns the path of a Chromium browser.
 func findBrowser() (string, error) {
 	for _, name := range []string{os.Getenv("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
 		if name == "" {
@@ -95,7 +95,7 @@ func findBrowser() (string, error) {
 	return "", errors.New("no Chromium was found: install chromium, or name one in $CHROMIUM")
 }
 
-// startBrowser starts a browser and returns what ends it.
+// startBrowser starts a browser and returns a function that ends it.
 func startBrowser(path string) (stop func(), err error) {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.Flag("force-color-profile", "srgb"), chromedp.Flag("disable-dev-shm-usage", true))
@@ -109,7 +109,7 @@ func startBrowser(path string) (stop func(), err error) {
 	return func() { cancelTab(); cancel() }, chromedp.Do(browser)
 }
 
-// axeSource returns axe-core, which looks for what people with disabilities cannot use; "" if it is not there.
+// axeSource returns the script of axe-core, which checks accessibility, or "" if it is not installed.
 func axeSource(t *testing.T) string {
 	t.Helper()
 	path := cmp.Or(os.Getenv("AXE_CORE"), "node_modules/axe-core/axe.min.js")

@@ -36,7 +36,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/curl"
 )
 
-// serve runs a console for a test and returns the address of its pages and the link that opens it.
+// serve runs a console and returns its base URL and the link that opens it.
 func serve(t *testing.T, config *rest.Config, namespace string, c clock.PassiveClock) (base, link string) {
 	t.Helper()
 	served, err := console.Listen(t.Context(), console.ServerOptions{Options: console.Options{Config: config, Namespace: namespace, Kubectl: curl.Kubectl{Context: "demo"}, Clock: c}})
@@ -55,24 +55,24 @@ func serve(t *testing.T, config *rest.Config, namespace string, c clock.PassiveC
 	return served.Address(), served.URL()
 }
 
-// page is a tab of a browser without anybody else's cookies.
+// page is a browser tab without cookies of other tests.
 type page struct {
 	t   *testing.T
 	ctx context.Context
-	// base is the address of the console.
+	// base is the URL of the console.
 	base string
 
 	mu       sync.Mutex
 	problems []string
 }
 
-// openConsole serves a console of a namespace and opens it in a new browser profile.
+// openConsole serves the console of a namespace and opens it in a new browser profile.
 func openConsole(t *testing.T, config *rest.Config, namespace string) *page {
 	t.Helper()
 	return openConsoleAt(t, config, namespace, clock.RealClock{})
 }
 
-// openConsoleAt does so with another clock.
+// openConsoleAt is openConsole with another clock.
 func openConsoleAt(t *testing.T, config *rest.Config, namespace string, c clock.PassiveClock) *page {
 	t.Helper()
 	base, link := serve(t, config, namespace, c)
@@ -84,7 +84,7 @@ func openConsoleAt(t *testing.T, config *rest.Config, namespace string, c clock.
 	return p
 }
 
-// newPage returns a tab that is watched for errors. They fail the test when it ends.
+// newPage returns a tab whose browser errors fail the test at its end.
 func newPage(ctx context.Context, t *testing.T, base string) *page {
 	p := &page{t: t, ctx: ctx, base: base}
 	messages := chromedp.Console(ctx)
@@ -120,7 +120,7 @@ func (p *page) tab() *page {
 	return newPage(ctx, p.t, p.base)
 }
 
-// takeProblems returns what went wrong in the browser so far, once.
+// takeProblems returns and clears the browser errors so far.
 func (p *page) takeProblems() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +145,7 @@ func (p *page) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// open goes to a path of the console and waits until it is live.
+// open navigates to a path of the console and waits for its live updates.
 func (p *page) open(path string) {
 	p.t.Helper()
 	p.do(chromedp.Navigate(p.base + path))
@@ -158,7 +158,7 @@ func (p *page) size(width, height int64) {
 	p.do(chromedp.EmulateViewport(width, height))
 }
 
-// scheme sets the colours that the reader prefers: dark or light.
+// scheme sets the preferred colour scheme of the browser: dark or light.
 func (p *page) scheme(name string) {
 	p.t.Helper()
 	p.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
@@ -169,7 +169,7 @@ func (p *page) scheme(name string) {
 	}))
 }
 
-// eval returns the value of an expression.
+// eval returns the value of a JavaScript expression.
 func (p *page) eval(expression string) any {
 	p.t.Helper()
 	value, err := p.tryEval(expression)
@@ -190,14 +190,14 @@ func (p *page) tryEval(expression string) (any, error) {
 	return value, json.Unmarshal([]byte(text), &value)
 }
 
-// text returns the visible text of the first element that a selector names.
+// text returns the visible text of the first element of a selector.
 func (p *page) text(selector string) string {
 	p.t.Helper()
 	text, _ := p.eval(fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ''`, selector)).(string)
 	return text
 }
 
-// wait returns when an expression is true.
+// wait returns once a JavaScript expression is true.
 func (p *page) wait(expression string) {
 	p.t.Helper()
 	eventually(p.t, func() error {
@@ -211,19 +211,19 @@ func (p *page) wait(expression string) {
 	})
 }
 
-// see returns when a text is visible in an element.
+// see returns once an element of a selector shows a text.
 func (p *page) see(selector, text string) {
 	p.t.Helper()
 	p.wait(fmt.Sprintf(`[...document.querySelectorAll(%q)].some((e) => e.checkVisibility() && e.innerText.includes(%q))`, selector, text))
 }
 
-// gone returns when no visible element of a selector holds a text.
+// gone returns once no visible element of a selector contains a text.
 func (p *page) gone(selector, text string) {
 	p.t.Helper()
 	p.wait(fmt.Sprintf(`![...document.querySelectorAll(%q)].some((e) => e.checkVisibility() && e.innerText.includes(%q))`, selector, text))
 }
 
-// click clicks with the mouse on the first element of a selector.
+// click clicks on the first element of a selector with the mouse.
 func (p *page) click(selector string) {
 	p.t.Helper()
 	eventually(p.t, func() error {
@@ -231,7 +231,7 @@ func (p *page) click(selector string) {
 		ctx, cancel := context.WithTimeout(p.ctx, patience)
 		defer cancel()
 		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(selector)))
-		// A live update may replace the element after it was found: then nothing was clicked.
+		// A live update may replace the element after it was found: then the click had no effect.
 		if err != nil && !strings.Contains(err.Error(), nodeGone) {
 			p.t.Fatalf("click %s: %v", selector, err)
 		}
@@ -239,7 +239,7 @@ func (p *page) click(selector string) {
 	})
 }
 
-// nodeGone is what the browser says of an element that is no longer in the page.
+// nodeGone is the browser's message about an element that has left the page.
 const nodeGone = "Could not find node with given id"
 
 // press presses a key.
@@ -248,7 +248,7 @@ func (p *page) press(keys string) {
 	p.do(chromedp.KeyEvent(keys))
 }
 
-// shot returns a picture of what the window shows.
+// shot returns a screenshot of the window.
 func (p *page) shot() []byte {
 	p.t.Helper()
 	picture, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
@@ -258,7 +258,7 @@ func (p *page) shot() []byte {
 	return picture
 }
 
-// accessible fails the test if axe-core finds a violation on the page as it is.
+// accessible fails the test if axe-core finds a violation on the present page.
 func (p *page) accessible(what string) {
 	p.t.Helper()
 	source := axeSource(p.t)
@@ -270,7 +270,8 @@ func (p *page) accessible(what string) {
 	if _, err := chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void](source)); err != nil {
 		p.t.Fatal(err)
 	}
-	// Elements that fade in lack contrast until the animation ends. Endless animations, such as the "live" dot, are left out.
+	// Elements that fade in lack contrast until their animation ends. Endless animations, such as the "live" dot, are
+	// not awaited.
 	const run = `Promise.all(document.getAnimations().filter((a) => a.effect.getTiming().iterations !== Infinity).map((a) => a.finished.catch(() => {})))
 		.then(() => axe.run(document, {resultTypes: ['violations']})).then((r) => JSON.stringify(r.violations.map((v) =>
 		v.id + ': ' + v.help + ' ' + v.nodes.map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary).slice(0, 3).join('; '))))`
@@ -295,7 +296,7 @@ func (p *page) fits(what string) {
 	}
 }
 
-// whole fails the test if an element of a selector is cut, by itself or by one around it.
+// whole fails the test if an element of a selector is clipped, by itself or by a parent.
 func (p *page) whole(what, selector string) {
 	p.t.Helper()
 	const cut = `[...document.querySelectorAll(%q)].filter((e) => e.checkVisibility()).filter((e) => {

@@ -33,13 +33,13 @@ import (
 	"github.com/postback-dev/postback-operator/internal/statistics"
 )
 
-// partner is a Postback of the pictures.
+// partner describes a Postback of the pictures.
 type partner struct {
 	name, title, host string
 	triggers          []v1alpha1.Trigger
 	state             v1alpha1.PostbackState
 	events            int
-	// failing is one of how many events that is not taken at first; 0 means none.
+	// failing means that one of this many events is not accepted at first; 0 means none.
 	failing int
 }
 
@@ -51,8 +51,8 @@ var partners = []partner{
 	{"legacy", "Legacy bridge", "bridge.legacy.example", []v1alpha1.Trigger{"lead.created"}, v1alpha1.PostbackDisabled, 0, 0},
 }
 
-// TestPictures takes the pictures of the documentation, into the folder $POSTBACK_PICTURES, and checks that each page fits
-// and is accessible in every size and colour.
+// TestPictures takes the pictures of the documentation in the folder $POSTBACK_PICTURES. It checks that each page
+// fits and is accessible in every size and colour scheme.
 func TestPictures(t *testing.T) {
 	n := newTenant(t)
 	for i := range partners {
@@ -67,7 +67,8 @@ func TestPictures(t *testing.T) {
 				what := fmt.Sprintf("%s-%s-%d", name, scheme, width)
 				p.fits(what)
 				p.whole(what, ".scope-namespace, #phases a, .row-event > span, .row em")
-				// Colours are the same in small, and what is small is the same in dark.
+				// Colours do not depend on the width, and the layout does not depend on the colours: two checks
+				// suffice.
 				if scheme == "light" || width == 1440 {
 					p.accessible(what)
 				}
@@ -78,7 +79,7 @@ func TestPictures(t *testing.T) {
 	if os.Getenv("POSTBACK_PICTURES") == "" {
 		return
 	}
-	// Those of the documentation.
+	// Take the pictures of the documentation.
 	p.size(1280, 800)
 	for scheme, suffix := range map[string]string{"light": "", "dark": "-dark"} {
 		p.scheme(scheme)
@@ -107,7 +108,7 @@ func (p *page) tour(path string, take func(name string)) {
 	take("menu")
 }
 
-// keep takes a picture, if they are wanted.
+// keep writes a picture if the folder is set.
 func (p *page) keep(name string) {
 	p.t.Helper()
 	dir := os.Getenv("POSTBACK_PICTURES")
@@ -119,7 +120,7 @@ func (p *page) keep(name string) {
 	}
 }
 
-// small writes a picture anew with the best compression, which Chromium does not use.
+// small compresses a picture as much as possible, which Chromium does not.
 func small(t *testing.T, picture []byte) []byte {
 	t.Helper()
 	decoded, err := png.Decode(bytes.NewReader(picture))
@@ -133,7 +134,7 @@ func small(t *testing.T, picture []byte) []byte {
 	return b.Bytes()
 }
 
-// partner makes a Postback with a day of history.
+// partner creates a Postback with a day of history.
 func (n *tenant) partner(a *partner) {
 	n.t.Helper()
 	p := n.postback(a.name, func(s *v1alpha1.PostbackSpec) {
@@ -193,7 +194,8 @@ func count(s *v1alpha1.PostbackStatistics, d *v1alpha1.PostbackDeliveryStatus) {
 	}
 }
 
-// history returns the status of a delivery: taken at once, or, if it fails, at the third attempt unless it is recent.
+// history returns the status of a delivery. It is delivered on the first attempt, or, if fails is true, on the third,
+// which a recent delivery still waits for.
 func history(began time.Time, i int, fails, recent bool) v1alpha1.PostbackDeliveryStatus {
 	took := time.Duration(80+i*37%140+i%11*i%90) * time.Millisecond
 	status := v1alpha1.PostbackDeliveryStatus{Phase: v1alpha1.DeliveryDelivered, ObservedGeneration: 1}

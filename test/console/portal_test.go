@@ -38,13 +38,13 @@ import (
 	"github.com/postback-dev/postback-operator/portal"
 )
 
-// served is a portal that serves over HTTPS.
+// served is a portal served over HTTPS.
 type served struct {
 	t      *testing.T
 	server *httptest.Server
 }
 
-// servePortal installs config/portal and serves a portal with the rights of its ServiceAccount.
+// servePortal applies config/portal and serves a portal with the rights of its ServiceAccount.
 func servePortal(t *testing.T) *served {
 	t.Helper()
 	if _, stderr, err := cp.Kubectl(t.Context(), "", "apply", "-k", "../../config/portal"); err != nil {
@@ -74,7 +74,7 @@ func servePortal(t *testing.T) *served {
 	return &served{t, server}
 }
 
-// link requests a link, as the backend of a platform does.
+// link requests a link, as a platform's backend does.
 func (s *served) link(token, namespace, role string) string {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.server.URL+"/v1/namespaces/"+namespace+"/portal-links",
@@ -96,7 +96,7 @@ func (s *served) link(token, namespace, role string) string {
 	return answer.URL
 }
 
-// visit opens a link in a browser of its own.
+// visit opens a link in a separate browser profile.
 func (s *served) visit(link string) *page {
 	s.t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
@@ -111,13 +111,13 @@ func (s *served) visit(link string) *page {
 	return p
 }
 
-// TestPortal is a partner who has nothing but a link, and then one who may only look.
+// TestPortal uses the portal as a partner who has only a link, then as one who may only view.
 func TestPortal(t *testing.T) {
 	n := newTenant(t)
 	if _, stderr, err := cp.Kubectl(t.Context(), "", "apply", "-n", n.namespace, "-f", "../../config/samples/portal_partner.yaml"); err != nil {
 		t.Fatal(err, stderr)
 	}
-	// This editor sees keys, too.
+	// This editor may read keys, too.
 	if err := api.Create(t.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: n.namespace, Name: "editor-reads-keys"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "postback-portal-key-reader"},
@@ -164,7 +164,7 @@ func TestPortal(t *testing.T) {
 	again := s.visit(link)
 	again.click("#enter")
 	again.see("#why", "used already")
-	again.takeProblems() // The browser notes the answer 401.
+	again.takeProblems() // The browser reports the response 401.
 
 	viewer := s.visit(s.link(token, n.namespace, "viewer"))
 	viewer.click("#enter")
@@ -181,7 +181,7 @@ func TestPortal(t *testing.T) {
 	viewer.takeProblems()
 }
 
-// picture keeps what the window shows, for the eye, in the folder $POSTBACK_PORTAL_PICTURES.
+// picture writes a screenshot in the folder $POSTBACK_PORTAL_PICTURES, for visual inspection.
 func (p *page) picture(name string) {
 	p.t.Helper()
 	folder := os.Getenv("POSTBACK_PORTAL_PICTURES")

@@ -59,7 +59,7 @@ func TestEventsArriveLive(t *testing.T) {
 		t.Error("the page was loaded anew to show what arrived")
 	}
 
-	// The log and the sheet, from the keyboard.
+	// Use the log and the sheet by the keyboard.
 	p.eval(`document.activeElement.blur()`)
 	p.press(kb.ArrowDown)
 	p.wait(`document.activeElement.closest('.row') === document.querySelector('.row')`)
@@ -101,9 +101,9 @@ func TestFailingEndpoint(t *testing.T) {
 	seconds := `parseInt(document.querySelector('#sheet .next time').innerText)`
 	first := p.eval(seconds)
 	p.wait(fmt.Sprintf(`document.querySelector('#sheet .count').innerText === '1' && %s < %v`, seconds, first))
-	// The second attempt comes by itself, and the open sheet shows it.
+	// The open sheet shows the second attempt without a reload.
 	p.see("#sheet .count", "2")
-	// A filter closes the sheet, which would lead back to the log as it was before.
+	// A filter closes the sheet, whose links would lead to the unfiltered log.
 	p.click("#phases a[href*='phase=Delivered']")
 	p.wait(`document.querySelector('#sheet').hidden && location.search === '?phase=Delivered'`)
 }
@@ -136,7 +136,7 @@ func TestHostileResponse(t *testing.T) {
 		p.fits(fmt.Sprintf("a hostile response at %d", width))
 	}
 
-	// A line of a mebibyte.
+	// The body is one line of a mebibyte.
 	n.record(n.postback("off", func(s *v1alpha1.PostbackSpec) { s.State = v1alpha1.PostbackDisabled }), "evt_2", strings.Repeat("x", 1<<20))
 	p.open(n.path("off"))
 	p.see(".row", "evt_2")
@@ -168,7 +168,7 @@ func TestTenThousandRows(t *testing.T) {
 	p.open(n.path("off"))
 	p.see("#paging", "1–50 of 10,000")
 	p.see("#phases", "Pending 10,000")
-	// The numbers may be there a moment before the rows.
+	// The counts may appear a moment before the rows.
 	p.wait(`document.querySelectorAll('.row').length === 50`)
 	seen := map[string]bool{}
 	for range 5 {
@@ -185,7 +185,7 @@ func TestTenThousandRows(t *testing.T) {
 	}
 	p.see("#paging", "251–300 of 10,000")
 
-	// New ones do not move what is read: they are offered.
+	// New rows do not move the rows on screen: a button offers them.
 	p.eval(`window.firstRow = document.querySelector('.row').id`)
 	n.record(off, "evt_new", `{}`)
 	p.see("#pill", "1 new")
@@ -193,7 +193,7 @@ func TestTenThousandRows(t *testing.T) {
 	p.wait(`document.querySelector('.row').id === window.firstRow`)
 	p.click("#pill")
 	p.see(".row", "evt_new")
-	// And on the first page, scrolled.
+	// The same holds for the first page, scrolled.
 	p.eval(`window.scrollTo(0, 1200)`)
 	n.record(off, "evt_newer", `{}`)
 	p.see("#pill", "1 new")
@@ -217,7 +217,8 @@ func TestTwoTabs(t *testing.T) {
 	first.see(".row", "evt_1")
 	second.see(".row", "evt_1")
 
-	// Each window shows the changes of the other. A form opened before a change reports a conflict instead of undoing it.
+	// Each window shows the changes of the other. A form that was opened before a change reports a conflict instead
+	// of undoing the change.
 	first.click("a[href$='/do/edit']")
 	first.see("#dialog-title", "Edit crm")
 	second.click("summary.button")
@@ -249,7 +250,7 @@ func TestAPIServerGoneAndBack(t *testing.T) {
 	p.see("#live", "API server away")
 	p.see(".row", "evt_1")
 	p.accessible("without an API server")
-	// A page that is opened meanwhile shows what is known, too.
+	// A page opened during the outage shows the known data, too.
 	p.do(chromedp.Navigate(p.base + n.path("crm")))
 	p.see("#problem", "The API server does not answer.")
 	p.see(".row", "evt_1")

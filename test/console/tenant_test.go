@@ -49,7 +49,7 @@ type tenant struct {
 
 var notName = regexp.MustCompile(`[^a-z0-9]+`)
 
-// newTenant makes a namespace and an endpoint, which go when the test ends.
+// newTenant creates a namespace and an endpoint, which are deleted at the end of the test.
 func newTenant(t *testing.T) *tenant {
 	t.Helper()
 	n := &tenant{t: t, namespace: strings.Trim(notName.ReplaceAllString(strings.ToLower(t.Name()), "-"), "-")}
@@ -78,7 +78,7 @@ func newTenant(t *testing.T) *tenant {
 	return n
 }
 
-// postback makes a Postback to the endpoint and waits until it is ready.
+// postback creates a Postback for the endpoint and waits until it is Ready.
 func (n *tenant) postback(name string, change func(*v1alpha1.PostbackSpec)) *v1alpha1.Postback {
 	n.t.Helper()
 	p := &v1alpha1.Postback{ObjectMeta: metav1.ObjectMeta{Namespace: n.namespace, Name: name}}
@@ -127,7 +127,7 @@ func (n *tenant) post(id, eventType, data string) {
 	})
 }
 
-// delivery returns a delivery for a Postback, as the operator would store it.
+// delivery returns a delivery for a Postback in the form in which the operator would store it.
 func delivery(p *v1alpha1.Postback, id, body string) *v1alpha1.PostbackDelivery {
 	d := &v1alpha1.PostbackDelivery{ObjectMeta: metav1.ObjectMeta{
 		Namespace: p.Namespace, Name: p.Name + "-" + strings.ReplaceAll(id, "_", "-"),
@@ -140,7 +140,7 @@ func delivery(p *v1alpha1.Postback, id, body string) *v1alpha1.PostbackDelivery 
 	return d
 }
 
-// record stores a delivery without the dispatcher.
+// record stores a delivery without a dispatcher.
 func (n *tenant) record(p *v1alpha1.Postback, id, body string) *v1alpha1.PostbackDelivery {
 	n.t.Helper()
 	d := delivery(p, id, body)
@@ -150,7 +150,7 @@ func (n *tenant) record(p *v1alpha1.Postback, id, body string) *v1alpha1.Postbac
 	return d
 }
 
-// wait returns the delivery of an event as soon as it is as wanted.
+// wait returns the delivery of an event once ok accepts it.
 func (n *tenant) wait(id string, ok func(*v1alpha1.PostbackDelivery) bool) *v1alpha1.PostbackDelivery {
 	n.t.Helper()
 	var found *v1alpha1.PostbackDelivery
@@ -176,7 +176,7 @@ func delivered(d *v1alpha1.PostbackDelivery) bool {
 
 func retrying(d *v1alpha1.PostbackDelivery) bool { return d.Status.Phase == v1alpha1.DeliveryRetrying }
 
-// as returns the configuration of a user with one of the shipped roles in the namespace.
+// as returns a client configuration of a user with one of the shipped roles in the namespace.
 func (n *tenant) as(role string) *rest.Config {
 	n.t.Helper()
 	name := "user-" + role

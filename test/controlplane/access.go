@@ -42,21 +42,22 @@ import (
 )
 
 const (
-	// Tests must not meet the client's own rate limit.
+	// The client's own rate limit must not slow down tests.
 	clientQPS, clientBurst = 1000, 2000
 
 	tokenSeconds = 24 * 60 * 60
 
-	// kubectlTimeout is longer than any --timeout that tests give; outputDelay bounds what a child of kubectl holds open.
+	// kubectlTimeout is longer than any --timeout in tests. outputDelay bounds how long a child of kubectl may keep
+	// the output open.
 	kubectlTimeout = 5 * time.Minute
 	outputDelay    = 10 * time.Second
-	// kubectlTries bounds how often kubectl tries to reach an API server that is slow to answer.
+	// kubectlTries bounds kubectl's tries to connect to a slow API server.
 	kubectlTries = 3
 )
 
-// Kubectl runs the real kubectl as the administrator and returns what it wrote. If it fails, so does this, with an
-// error that holds the end of the command line and what kubectl said. It tries again if the API server was too slow for a
-// connection, over which nothing was asked then.
+// Kubectl runs the real kubectl as the administrator and returns its output. The error of a failed run has the end of
+// the command line and kubectl's message. Kubectl repeats the run if the connection timed out, because then no
+// request was made.
 func (c *ControlPlane) Kubectl(ctx context.Context, stdin string, args ...string) (stdout, stderr string, err error) {
 	for range kubectlTries {
 		stdout, stderr, err = c.kubectl(ctx, stdin, args)
@@ -74,7 +75,7 @@ func (c *ControlPlane) kubectl(ctx context.Context, stdin string, args []string)
 	command := exec.CommandContext(ctx, filepath.Join(c.AssetsDir, "kubectl"), args...)
 	command.WaitDelay = outputDelay
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &errOut
-	// The caller's kubectl settings and cache play no part.
+	// kubectl must not use the settings and the cache of the user.
 	command.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "HOME="+c.path("kubectl"), "KUBERC=off")
 	if err := command.Run(); err != nil {
 		err = fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), errors.Join(err, context.Cause(ctx)), strings.TrimSpace(errOut.String()))
@@ -83,10 +84,10 @@ func (c *ControlPlane) kubectl(ctx context.Context, stdin string, args []string)
 	return out.String(), errOut.String(), nil
 }
 
-// Client returns a client of the administrator for the kinds of Kubernetes and ours.
+// Client returns an administrator's client for the kinds of Kubernetes and the operator.
 func (c *ControlPlane) Client() (client.Client, error) { return NewClient(c.Config) }
 
-// NewClient returns a client for the kinds of Kubernetes and ours.
+// NewClient returns a client for the kinds of Kubernetes and the operator.
 func NewClient(config *rest.Config) (client.Client, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
@@ -99,8 +100,8 @@ func NewClient(config *rest.Config) (client.Client, error) {
 	return made, nil
 }
 
-// ServiceAccountConfig returns the configuration of a client that authenticates as a ServiceAccount, which must exist,
-// with a token of its own that lasts a day.
+// ServiceAccountConfig returns a client configuration of an existing ServiceAccount, with its own token, which is
+// valid for a day.
 func (c *ControlPlane) ServiceAccountConfig(ctx context.Context, namespace, name string) (*rest.Config, error) {
 	clients, err := kubernetes.NewForConfig(c.Config)
 	if err != nil {
@@ -118,7 +119,7 @@ func (c *ControlPlane) ServiceAccountConfig(ctx context.Context, namespace, name
 	return config, nil
 }
 
-// ServiceAccountKubeconfig writes a kubeconfig file with a token of a ServiceAccount, for a process to run as it.
+// ServiceAccountKubeconfig writes a kubeconfig with a token of a ServiceAccount, for a process that runs as it.
 func (c *ControlPlane) ServiceAccountKubeconfig(ctx context.Context, namespace, name, path string) error {
 	config, err := c.ServiceAccountConfig(ctx, namespace, name)
 	if err != nil {
@@ -127,7 +128,7 @@ func (c *ControlPlane) ServiceAccountKubeconfig(ctx context.Context, namespace, 
 	return writeKubeconfig(config, path)
 }
 
-// anonymousConfig trusts the control plane's certificate authority and holds no credentials.
+// anonymousConfig trusts the control plane's certificate authority and has no credentials.
 func (c *ControlPlane) anonymousConfig(host string) *rest.Config {
 	return &rest.Config{
 		Host:            host,

@@ -33,10 +33,10 @@ const (
 	assetsEnvironment = "KUBEBUILDER_ASSETS"
 )
 
-// programs are what the assets folder must hold.
+// programs lists the programs that the assets folder must have.
 var programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kubectl"}
 
-// ModuleRoot returns the folder of this module's go.mod, looking from the working directory upwards.
+// ModuleRoot returns the folder of the module's go.mod, which is the working directory or a parent.
 func ModuleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -55,8 +55,8 @@ func ModuleRoot() (string, error) {
 	}
 }
 
-// Assets returns the folder that holds the control plane's programs: the value of KUBEBUILDER_ASSETS, or, without it,
-// what hack/controlplane/build.sh builds, which takes minutes the first time and tells progress to the given writer.
+// Assets returns the folder of the control plane's programs: KUBEBUILDER_ASSETS, or otherwise the output of
+// hack/controlplane/build.sh. The first build takes minutes and writes its progress to progress.
 func Assets(ctx context.Context, progress io.Writer) (string, error) {
 	dir := os.Getenv(assetsEnvironment)
 	if dir == "" {

@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// fakeGo compiles 100 packages for each program, and fails for the one that FAILING names.
+// fakeGo pretends to compile 100 packages per program, and fails for the program that FAILING names.
 const fakeGo = `#!/bin/sh
 case "$1" in
 env) echo some; exit ;;
@@ -41,13 +41,13 @@ case "$last" in
 esac
 `
 
-// fakeDate is a minute later at each call.
+// fakeDate advances by a minute at each call.
 const fakeDate = `#!/bin/sh
 echo minute >>"$MINUTES"
 echo $(($(wc -l <"$MINUTES") * 60))
 `
 
-// buildPrograms runs build.sh with fake programs, and returns what it says after its first line.
+// buildPrograms runs build.sh with fake programs, and returns its output after the first line.
 func buildPrograms(t *testing.T, failing string) (progress string, err error) {
 	t.Helper()
 	root, err := controlplane.ModuleRoot()

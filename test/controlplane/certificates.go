@@ -40,7 +40,7 @@ type authority struct {
 	pem         []byte
 }
 
-// keyPair is a certificate and its private key, both as PEM.
+// keyPair is a certificate and its private key, both in PEM.
 type keyPair struct {
 	certificate, key []byte
 }
@@ -68,7 +68,8 @@ func newAuthority() (*authority, error) {
 	return &authority{certificate: certificate, key: key, pem: encodePEM("CERTIFICATE", der)}, nil
 }
 
-// server issues a certificate for the loopback addresses and the names that clients in a cluster use.
+// server issues a certificate for the loopback addresses and for the names by which clients in a cluster reach the
+// API server.
 func (a *authority) server() (keyPair, error) {
 	template, err := newTemplate(pkix.Name{CommonName: "postback-test"})
 	if err != nil {
@@ -80,7 +81,7 @@ func (a *authority) server() (keyPair, error) {
 	return a.issue(template)
 }
 
-// client issues a certificate that the API server takes for the given user and groups.
+// client issues a certificate by which the API server authenticates a user with groups.
 func (a *authority) client(user string, groups ...string) (keyPair, error) {
 	template, err := newTemplate(pkix.Name{CommonName: user, Organization: groups})
 	if err != nil {
@@ -107,7 +108,7 @@ func (a *authority) issue(template *x509.Certificate) (keyPair, error) {
 	return keyPair{certificate: encodePEM("CERTIFICATE", der), key: encodePEM("PRIVATE KEY", keyDER)}, nil
 }
 
-// write stores the pair as name.crt and name.key in a folder.
+// write writes the pair as name.crt and name.key in a folder.
 func (p keyPair) write(dir, name string) error {
 	if err := os.WriteFile(filepath.Join(dir, name+".crt"), p.certificate, 0o600); err != nil {
 		return fmt.Errorf("store a certificate: %w", err)

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package controlplane starts and stops a real Kubernetes control plane on loopback, for tests and the demo: etcd,
-// kube-apiserver with RBAC, and kube-controller-manager with the controllers that clean up (garbage collection,
-// namespace deletion) and make service accounts. There is no kubelet: a Pod stays Pending.
+// Package controlplane starts and stops a real Kubernetes control plane on loopback, for tests and the demo. It has
+// etcd, kube-apiserver with RBAC, and kube-controller-manager with the controllers for garbage collection, namespace
+// deletion and service accounts. It has no kubelet, so a Pod stays Pending.
 package controlplane
 
 import (
@@ -32,35 +32,36 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// startTries bounds how often Start chooses new ports when another process takes one first.
+// startTries bounds how often Start chooses new ports because another process took one first.
 const startTries = 3
 
-// Options say how to start a control plane. The zero value is what tests want.
+// Options configure a control plane. The zero value suits tests.
 type Options struct {
 	// CRDPaths are files or folders of CustomResourceDefinitions to install. The default is config/crd/bases of this
 	// module.
 	CRDPaths []string
-	// WithoutCRDs installs none. The garbage collector then sees a kind that is installed later within 30 seconds.
+	// WithoutCRDs installs no CustomResourceDefinitions. The garbage collector discovers kinds that are installed
+	// later within 30 seconds.
 	WithoutCRDs bool
-	// Fsync has etcd write to the disk before it answers, as it does in a cluster. Tests do without.
+	// Fsync makes etcd sync to the disk before it answers, as in a cluster. Tests do not need it.
 	Fsync bool
-	// Log gets one line for each step, and the progress of a build. The default is to say nothing.
+	// Log receives a line for each step, and the progress of a build. The default is no log.
 	Log io.Writer
-	// Dir is the folder for data, keys and logs. It must not exist or be empty, is left in place by Stop, and its path
-	// should be short, for it holds a Unix socket. The default is a temporary folder that Stop removes.
+	// Dir is the folder of data, keys and logs, which Stop keeps. It must be empty or not exist. Its path should be
+	// short, because it contains Unix sockets. The default is a temporary folder that Stop removes.
 	Dir string
 }
 
-// ControlPlane is a control plane that runs. Its methods may be used by one goroutine at a time, except Kubectl and
-// those for service accounts, which are safe for concurrent use.
+// ControlPlane is a running control plane. Kubectl and the methods for service accounts are safe for concurrent use,
+// the other methods are not.
 type ControlPlane struct {
-	// Config is that of a cluster administrator.
+	// Config is the client configuration of a cluster administrator.
 	Config *rest.Config
-	// Kubeconfig is the path of a kubeconfig file of the same administrator. Stop removes it, unless Options.Dir is set.
+	// Kubeconfig is the path of the same administrator's kubeconfig file. Stop removes it, unless Options.Dir is set.
 	Kubeconfig string
-	// AssetsDir holds the programs: etcd, kube-apiserver, kube-controller-manager, kubectl.
+	// AssetsDir has the programs etcd, kube-apiserver, kube-controller-manager and kubectl.
 	AssetsDir string
-	// Dir holds data, keys, and the logs etcd.log, kube-apiserver.log and kube-controller-manager.log.
+	// Dir has data, keys, and the logs etcd.log, kube-apiserver.log and kube-controller-manager.log.
 	Dir string
 
 	log               io.Writer
@@ -71,9 +72,9 @@ type ControlPlane struct {
 	controllerManager *process
 }
 
-// Start starts a control plane and returns when it serves and its CustomResourceDefinitions are established. The
-// context bounds the start only: call Stop to end what was started. On failure nothing is left running, and the error
-// holds what the program that failed wrote last.
+// Start starts a control plane and returns once it serves and its CustomResourceDefinitions are established. ctx
+// bounds only the start: call Stop to end the programs. If Start fails, no program is left running, and the error has
+// the last output of the failed program.
 func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
@@ -97,23 +98,23 @@ func (c *ControlPlane) Stop() error {
 	return errors.Join(c.controllerManager.stop(), c.apiServer.stop(), c.etcd.stop(), c.cleanUp())
 }
 
-// StopAPIServer ends the API server only, at once, as a crash does: requests and watches break off, and every new one is
-// refused until StartAPIServer.
+// StopAPIServer kills the API server, as in a crash: requests and watches are aborted, and new ones are refused until
+// StartAPIServer.
 func (c *ControlPlane) StopAPIServer() error {
 	return c.apiServer.stop()
 }
 
-// StartAPIServer starts the API server again, on the same port and data.
+// StartAPIServer restarts the API server on the same port and data.
 func (c *ControlPlane) StartAPIServer() error {
 	ctx := context.Background()
 	if err := c.apiServer.start(ctx); err != nil {
 		return err
 	}
-	// The controller manager outlives an outage, as a rule; a long one may end it.
+	// The controller manager usually outlives an outage, but not a long one.
 	return c.controllerManager.start(ctx)
 }
 
-// RestartAPIServer stops the API server and starts it again, on the same port and data.
+// RestartAPIServer stops and starts the API server, on the same port and data.
 func (c *ControlPlane) RestartAPIServer() error {
 	if err := c.StopAPIServer(); err != nil {
 		return err
@@ -121,8 +122,7 @@ func (c *ControlPlane) RestartAPIServer() error {
 	return c.StartAPIServer()
 }
 
-// StopEtcd ends etcd only, at once, as a crash does: the API server runs on, and can neither read nor write until
-// StartEtcd.
+// StopEtcd kills etcd, as in a crash. The API server runs on, but cannot read or write until StartEtcd.
 func (c *ControlPlane) StopEtcd() error {
 	if !c.etcd.running() {
 		return nil
@@ -130,7 +130,7 @@ func (c *ControlPlane) StopEtcd() error {
 	return c.etcd.kill()
 }
 
-// StartEtcd starts etcd again, on the same data, and returns when the API server, if it runs, serves again.
+// StartEtcd restarts etcd on the same data. If the API server runs, StartEtcd waits until it serves again.
 func (c *ControlPlane) StartEtcd() error {
 	ctx := context.Background()
 	if err := c.etcd.start(ctx); err != nil {
@@ -144,7 +144,7 @@ func (c *ControlPlane) StartEtcd() error {
 	return c.controllerManager.start(ctx)
 }
 
-// PIDs returns the process ids of the programs that run, by name, for those who measure what they use.
+// PIDs returns the process ids of the running programs by name, for measurements of their resource usage.
 func (c *ControlPlane) PIDs() map[string]int {
 	pids := map[string]int{}
 	for _, p := range []*process{c.etcd, c.apiServer, c.controllerManager} {
@@ -155,7 +155,7 @@ func (c *ControlPlane) PIDs() map[string]int {
 	return pids
 }
 
-// prepare makes the folder, the keys, and the processes, without starting any.
+// prepare creates the folder, the keys and the processes, without starting any.
 func (c *ControlPlane) prepare(o Options) error {
 	if err := c.makeDir(); err != nil {
 		return err
@@ -216,8 +216,8 @@ func (c *ControlPlane) startAll(ctx context.Context, o Options) error {
 	return nil
 }
 
-// startOnPorts starts what listens on a port. Nothing can reserve a port for another process, so it tries again on new
-// ones if one was taken in between.
+// startOnPorts starts the programs that listen on ports. No port can be reserved for another process, so it tries new
+// ports if another process takes one meanwhile.
 func (c *ControlPlane) startOnPorts(ctx context.Context, o Options) error {
 	var err error
 	for range startTries {
@@ -239,7 +239,7 @@ func (c *ControlPlane) startServers(ctx context.Context, o Options) error {
 	if err := c.apiServer.start(ctx); err != nil {
 		return err
 	}
-	// The garbage collector learns the kinds when it starts, and then every 30 seconds only: so they come first.
+	// The garbage collector discovers kinds at its start, and then only every 30 seconds. So the kinds come first.
 	if err := c.installCRDs(o); err != nil {
 		return err
 	}

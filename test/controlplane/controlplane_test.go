@@ -265,7 +265,7 @@ func script(t *testing.T, path string, lines ...string) {
 	}
 }
 
-// After a restore the API server serves the state of the snapshot, and its versions have gone back.
+// After a restore the API server serves the state of the snapshot, with lower resourceVersions.
 func TestRestore(t *testing.T) {
 	g := NewWithT(t)
 	configMaps := clients(t, cp.Config).CoreV1().ConfigMaps(namespace(t, "restore"))

@@ -26,21 +26,21 @@ import (
 )
 
 const (
-	// Ports are chosen below the range that Linux gives to outgoing connections, so that none of those takes the API
-	// server's port while it is stopped.
+	// Ports are below the range that Linux uses for outgoing connections, so that no connection takes the API
+	// server's port while the API server is stopped.
 	firstPort, lastPort = 20000, 32000
 	portTries           = 100
 )
 
-// reservations holds a UDP socket for each port that FreePort has returned, until this process ends.
+// reservations has a UDP socket for each port that FreePort has returned, until this process ends.
 var reservations struct {
 	sync.Mutex
 	sockets []net.PacketConn
 }
 
-// FreePort returns a port of the loopback interface that nothing listens on now, below the range that Linux gives to outgoing
-// connections. No other call returns it while this process lives, in whatever process, so that a program may end there and
-// start again: each call takes the UDP port of the same number first.
+// FreePort returns a free loopback port, below the range that Linux uses for outgoing connections. While this process
+// lives, no other call returns the same port, in any process, because FreePort keeps the UDP port of the same number.
+// So a program may stop and start again on the port.
 func FreePort() (int, error) {
 	reservations.Lock()
 	defer reservations.Unlock()
@@ -56,7 +56,7 @@ func FreePort() (int, error) {
 	return 0, fmt.Errorf("find a free port: %w", err)
 }
 
-// reserve takes the UDP port of an address, or returns an error if that is taken, or something listens on the TCP port.
+// reserve binds the UDP port of an address. It fails if that is taken, or if something listens on the TCP port.
 func reserve(address string) (net.PacketConn, error) {
 	reservation, err := net.ListenPacket("udp", address)
 	if err != nil {

@@ -28,7 +28,7 @@ func TestFreePortReservesThePort(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := net.JoinHostPort(loopback, strconv.Itoa(port))
-	// A program listens there, ends, and listens there again.
+	// A program listens on the port, ends, and listens again.
 	for range 2 {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {

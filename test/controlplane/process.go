@@ -30,33 +30,33 @@ import (
 )
 
 const (
-	// A machine with other tests on it takes its time.
+	// A busy machine needs more time.
 	startTimeout = 3 * time.Minute
 	stopTimeout  = 20 * time.Second
 	pollInterval = 50 * time.Millisecond
 	logTailLines = 40
 )
 
-// process is one program of the control plane. It can be started again after it was stopped.
+// process is a program of the control plane. It can be restarted after it was stopped.
 type process struct {
 	path    string
 	args    []string
 	logPath string
-	// abrupt programs are killed instead of asked to end.
+	// abrupt is true if stop kills the program instead of asking it to end.
 	abrupt bool
-	// ready returns nil when the program serves.
+	// ready returns nil once the program serves.
 	ready func(context.Context) error
 
 	command *exec.Cmd
-	// done is closed when the program has ended; exit says how.
+	// done is closed when the program has ended; exit is its error.
 	done chan struct{}
 	exit error
 }
 
 func (p *process) name() string { return filepath.Base(p.path) }
 
-// start runs the program and returns when it is ready. On failure nothing is left running, and the error ends with the
-// newest lines that the program wrote.
+// start starts the program and returns once it is ready. If that fails, the program is not left running, and the
+// error ends with its newest output.
 func (p *process) start(ctx context.Context) error {
 	if p.running() {
 		return nil
@@ -81,8 +81,8 @@ func (p *process) start(ctx context.Context) error {
 	return nil
 }
 
-// launch starts the program from a thread that lives as long as the program does: Linux ties the parent-death signal
-// to the thread that forked, not to the whole process.
+// launch starts the program from a goroutine that keeps its thread until the program ends, because Linux ties the
+// parent-death signal to the thread that forked.
 func (p *process) launch() error {
 	started := make(chan error, 1)
 	p.done = make(chan struct{})
@@ -119,7 +119,7 @@ func (p *process) waitReady(ctx context.Context) error {
 	}
 }
 
-// stop asks the program to end, and kills it if it takes too long.
+// stop asks the program to end, and kills it after stopTimeout.
 func (p *process) stop() error {
 	if !p.running() {
 		return nil

@@ -20,8 +20,8 @@ package controlplane
 
 import "syscall"
 
-// ChildAttributes keep a Ctrl-C in the terminal from the child, so that it is stopped in order, and end it when this
-// process dies without having stopped it.
+// ChildAttributes keep a Ctrl-C of the terminal from the child, which is stopped in order instead. They also end the
+// child when this process dies.
 func ChildAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -20,7 +20,7 @@ package controlplane
 
 import "syscall"
 
-// ChildAttributes keep a Ctrl-C in the terminal from the child, so that it is stopped in order.
+// ChildAttributes keep a Ctrl-C of the terminal from the child, which is stopped in order instead.
 func ChildAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

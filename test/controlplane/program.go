@@ -18,22 +18,22 @@ package controlplane
 
 import "context"
 
-// Program is one that a test runs beside the control plane. It ends with the process that started it.
+// Program is a program that a test runs with the control plane. It ends with the process that started it.
 type Program struct{ process *process }
 
-// NewProgram returns a program that does not run yet. Its output goes to the file logPath; ready returns nil when it
-// serves.
+// NewProgram returns a program that does not run yet. It writes its output to the file logPath. ready returns nil
+// once it serves.
 func NewProgram(path, logPath string, ready func(context.Context) error, args ...string) *Program {
 	return &Program{&process{path: path, args: args, logPath: logPath, ready: ready}}
 }
 
-// Start runs the program, again after it has ended, and returns when it is ready.
+// Start starts or restarts the program, and returns once it is ready.
 func (p *Program) Start(ctx context.Context) error { return p.process.start(ctx) }
 
-// Stop asks the program to end, and waits for that.
+// Stop asks the program to end, and waits until it has.
 func (p *Program) Stop() error { return p.process.stop() }
 
-// Kill ends the program at once, as kill -9 does.
+// Kill kills the program, as kill -9 does.
 func (p *Program) Kill() error {
 	if !p.process.running() {
 		return nil
@@ -41,5 +41,5 @@ func (p *Program) Kill() error {
 	return p.process.kill()
 }
 
-// PID returns the id of the process.
+// PID returns the process id.
 func (p *Program) PID() int { return p.process.command.Process.Pid }

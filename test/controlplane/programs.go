@@ -41,7 +41,7 @@ const (
 	issuer   = "https://kubernetes.default.svc"
 )
 
-// controllers are those of kube-controller-manager that clean up, or make what every namespace has in a cluster.
+// controllers are the controllers of kube-controller-manager that clean up, or create the objects of every namespace.
 var controllers = []string{
 	"garbage-collector-controller",
 	"namespace-controller",
@@ -62,8 +62,8 @@ func (c *ControlPlane) newProcess(program string, ready func(context.Context) er
 	}
 }
 
-// makeCertificates makes and stores the certificate authority, the servers' certificate, the administrator's and the
-// controller manager's, and the key that signs service account tokens.
+// makeCertificates writes the certificate authority, the certificates of the servers, the administrator and the
+// controller manager, and the key that signs service account tokens.
 func (c *ControlPlane) makeCertificates() error {
 	var err error
 	if c.certificates, err = newAuthority(); err != nil {
@@ -97,7 +97,7 @@ func (c *ControlPlane) makeTokenKey() error {
 	return nil
 }
 
-// choosePorts makes the processes that listen on a port, and the files that name it.
+// choosePorts creates the processes that listen on ports, and the files that name these ports.
 func (c *ControlPlane) choosePorts() error {
 	apiServerPort, err := FreePort()
 	if err != nil {
@@ -139,7 +139,7 @@ func (c *ControlPlane) userConfig(host, user string, groups ...string) (*rest.Co
 	return config, nil
 }
 
-// newEtcd returns an etcd that listens on Unix sockets only: no port to lose to another process, and no other user of
+// newEtcd returns an etcd that listens only on Unix sockets. No other process can take its port, and no other user of
 // the machine can reach it.
 func (c *ControlPlane) newEtcd(fsync bool) *process {
 	client, peer := "unix://"+c.path("etcd"), "unix://"+c.path("peer")
@@ -171,7 +171,7 @@ func (c *ControlPlane) newAPIServer(port int) (*process, error) {
 		"--etcd-servers=unix://"+c.path("etcd"),
 		"--bind-address="+loopback,
 		"--secure-port="+strconv.Itoa(port),
-		// Nothing in a cluster has to reach it, so the Service "kubernetes" needs no endpoint.
+		// No client in the cluster has to reach the API server, so the Service "kubernetes" needs no endpoint.
 		"--advertise-address="+loopback,
 		"--endpoint-reconciler-type=none",
 		"--tls-cert-file="+c.path("server.crt"),
@@ -179,7 +179,8 @@ func (c *ControlPlane) newAPIServer(port int) (*process, error) {
 		"--client-ca-file="+c.path("ca.crt"),
 		"--cert-dir="+c.path("apiserver"),
 		"--authorization-mode=RBAC",
-		// Hardened clusters ask for the right to update finalizers of an owner that blocks its deletion.
+		// This plugin requires the right to update the finalizers of an owner that blocks its deletion, as in
+		// hardened clusters.
 		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
 		"--service-account-issuer="+issuer,
 		"--service-account-key-file="+c.path("tokens.key"),
@@ -187,7 +188,7 @@ func (c *ControlPlane) newAPIServer(port int) (*process, error) {
 		"--service-cluster-ip-range=10.0.0.0/24",
 		"--allow-privileged=true",
 	)
-	// Asked to end, it waits a minute for watches. It keeps nothing but what etcd has.
+	// An orderly end waits a minute for watches. A kill loses nothing, because etcd has all the data.
 	apiServer.abrupt = true
 	return apiServer, nil
 }
@@ -227,7 +228,7 @@ func (c *ControlPlane) secureProbe(config *rest.Config, url string) (func(contex
 	return probe(&http.Transport{DisableKeepAlives: true, TLSClientConfig: tlsConfig}, url), nil
 }
 
-// probe returns a function that fails until the address answers 200.
+// probe returns a function that fails until the URL answers 200.
 func probe(transport *http.Transport, url string) func(context.Context) error {
 	client := &http.Client{Transport: transport}
 	return func(ctx context.Context) error {

@@ -25,7 +25,7 @@ import (
 	"testing"
 )
 
-// interrupted is the exit code of a shell command that Ctrl-C ended.
+// interrupted is the exit status of a shell command that Ctrl-C ended.
 const interrupted = 130
 
 // RunTests starts a control plane, hands it to set, runs the tests, and stops it. It returns the exit code:
@@ -39,7 +39,7 @@ func RunTests(m *testing.M, set func(*ControlPlane)) int {
 	return RunTestsWith(m, Options{}, set)
 }
 
-// RunTestsWith is RunTests with options. Progress goes to standard error by default.
+// RunTestsWith is RunTests with options. The default of Log is standard error.
 func RunTestsWith(m *testing.M, o Options, set func(*ControlPlane)) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()

@@ -23,7 +23,7 @@ import (
 	"os"
 )
 
-// Snapshot copies what etcd holds into a folder, which must not exist. etcd is stopped meanwhile.
+// Snapshot copies the data of etcd to a folder that must not exist. etcd is stopped meanwhile.
 func (c *ControlPlane) Snapshot(dir string) error {
 	if err := c.StopEtcd(); err != nil {
 		return err
@@ -34,8 +34,8 @@ func (c *ControlPlane) Snapshot(dir string) error {
 	return c.StartEtcd()
 }
 
-// Restore has etcd go back to a snapshot as the documentation of Kubernetes says: every API server is stopped, etcd is
-// restored, the API servers are started again. The controller manager is restarted as well, for it has caches, too.
+// Restore restores etcd from a snapshot, as the documentation of Kubernetes demands: it stops the API server,
+// restores etcd, and starts the API server. It restarts the controller manager, too, because that has caches.
 func (c *ControlPlane) Restore(snapshot string) error {
 	ctx := context.Background()
 	if err := errors.Join(c.controllerManager.stop(), c.apiServer.stop(), c.StopEtcd()); err != nil {

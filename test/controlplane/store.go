@@ -27,10 +27,10 @@ import (
 	"net/http"
 )
 
-// Store writes a value into etcd under a key, as the API server of another cluster, or of another time, may have left it there. The
-// API server sees it at once. This is how an object gets into a cluster with its own UID, generation and status.
+// Store writes a value to etcd, as an API server of another cluster or an earlier time may have. The API server sees
+// it at once. So a test can create an object with a given UID, generation and status.
 func (c *ControlPlane) Store(ctx context.Context, key string, value []byte) error {
-	// encoding/json writes bytes in base64, as the gateway of etcd wants them.
+	// encoding/json encodes bytes in base64, as the gateway of etcd expects.
 	body, err := json.Marshal(map[string][]byte{"key": []byte(key), "value": value})
 	if err != nil {
 		return fmt.Errorf("store %s: %w", key, err)

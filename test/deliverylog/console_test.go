@@ -28,7 +28,7 @@ import (
 	"time"
 )
 
-// page is the console as a browser has it.
+// page is the console as a browser sees it.
 type page struct {
 	t      *testing.T
 	base   string
@@ -37,14 +37,14 @@ type page struct {
 
 var consoleLink = regexp.MustCompile(`http://127\.0\.0\.1:\d+/\S+`)
 
-// console runs the console as somebody, and enters it.
+// console runs the console with a kubeconfig, and logs in.
 func (n *tenant) console(kubeconfig string, args ...string) *page {
 	n.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var out lockedBuffer
 	command := n.command(ctx, kubeconfig, append([]string{"console"}, args...)...)
 	command.Stdout, command.Stderr = &out, &out
-	command.WaitDelay = 10 * time.Second // A child of it may hold its output open.
+	command.WaitDelay = 10 * time.Second // A child of the command may keep its output open.
 	if err := command.Start(); err != nil {
 		n.t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func (p *page) see(path, text string) string {
 	return body
 }
 
-// live reads the stream of a page until it holds a text.
+// live reads the event stream of a page until it contains a text.
 func (p *page) live(path, text string, then func()) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
@@ -137,7 +137,7 @@ func TestConsole(t *testing.T) {
 	p := n.console(editor, url())
 	path := "/p/" + n.namespace + "/crm"
 	log := p.see(path, "evt_1")
-	// Later entries of the delivery log appear without a reload.
+	// New entries of the delivery log appear without a reload.
 	p.live(path+"/live", "evt_2", func() { n.post("evt_2", "sale.created") })
 	name := regexp.MustCompile(`crm-[a-z2-7]{26}`).FindString(log)
 	for _, want := range []string{"1.50", "200 OK"} {
@@ -170,6 +170,6 @@ func TestTheConsoleSaysWhatItCannotShow(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
 	p := n.console(cp.Kubeconfig)
-	// Nobody made a port-forward, for there is no kubelet.
+	// No port-forward is possible, because there is no kubelet.
 	p.see("/p/"+n.namespace+"/crm", "The delivery log cannot be read")
 }

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package deliverylog tests the delivery log as people see it: the kubectl plugin reads it through a dispatcher with the
-// JetStream intake, beside a real API server and a real nats-server.
+// Package deliverylog tests how users see the delivery log: the kubectl plugin and the console read it through a
+// dispatcher with the JetStream intake. The API server and the nats-server are real.
 package deliverylog
 
 import (
@@ -47,7 +47,7 @@ import (
 
 const patience = time.Minute
 
-// The installation that all tests share.
+// All tests share this installation.
 var (
 	cp         *controlplane.ControlPlane
 	op         *operator.Operator
@@ -91,7 +91,7 @@ func start(ctx context.Context, installed *operator.Operator) error {
 
 const hooks = "/hooks"
 
-// tenant is a namespace with a Postback, and people.
+// tenant is a namespace with an endpoint and users.
 type tenant struct {
 	t         *testing.T
 	namespace string
@@ -112,7 +112,7 @@ func newTenant(t *testing.T) *tenant {
 	return &tenant{t: t, namespace: namespace.Name, endpoint: endpoint}
 }
 
-// postback makes a Postback and waits until it is Ready.
+// postback creates a Postback and waits until it is Ready.
 func (n *tenant) postback(name string) {
 	n.t.Helper()
 	p := &v1alpha1.Postback{ObjectMeta: metav1.ObjectMeta{Namespace: n.namespace, Name: name}}
@@ -125,7 +125,7 @@ func (n *tenant) postback(name string) {
 	}
 }
 
-// person returns the kubeconfig of a ServiceAccount with a role in the namespace, or in all of them.
+// person returns the kubeconfig of a ServiceAccount with a role in the namespace, or in all namespaces.
 func (n *tenant) person(name, role string, everywhere bool) string {
 	n.t.Helper()
 	subject := rbacv1.Subject{Kind: "ServiceAccount", Namespace: n.namespace, Name: name}
@@ -148,14 +148,14 @@ func (n *tenant) person(name, role string, everywhere bool) string {
 	return path
 }
 
-// command returns a run of the plugin as somebody, in the namespace.
+// command returns a command that runs the plugin with a kubeconfig, in the namespace.
 func (n *tenant) command(ctx context.Context, kubeconfig string, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, filepath.Join(op.Dir, "kubectl-postback"), append(args, "-n", n.namespace, "--kubeconfig", kubeconfig)...)
 	command.Env = append(os.Environ(), "TZ=UTC")
 	return command
 }
 
-// run runs the plugin, which has to end well.
+// run runs the plugin, which must succeed.
 func (n *tenant) run(kubeconfig string, args ...string) (out, errOut string) {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
@@ -169,7 +169,7 @@ func (n *tenant) run(kubeconfig string, args ...string) (out, errOut string) {
 	return stdout.String(), stderr.String()
 }
 
-// incomplete runs the plugin, which has to fail because it cannot read the delivery log.
+// incomplete runs the plugin, which must fail because it cannot read the delivery log.
 func (n *tenant) incomplete(kubeconfig string, args ...string) (errOut string) {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
@@ -184,7 +184,7 @@ func (n *tenant) incomplete(kubeconfig string, args ...string) (errOut string) {
 	return stderr.String()
 }
 
-// post posts an event through the plugin.
+// post posts an event by the plugin.
 func (n *tenant) post(id, eventType string) {
 	n.t.Helper()
 	token, err := op.SenderToken(n.t.Context(), n.namespace)
@@ -201,7 +201,7 @@ func (n *tenant) post(id, eventType string) {
 	n.run(cp.Kubeconfig, "send", "-f", body, "--token-file", credential, "--ingest-url", dispatcher.IngestURL())
 }
 
-// see runs the plugin until its output holds all the texts.
+// see runs the plugin until its output contains all texts.
 func (n *tenant) see(kubeconfig string, texts []string, args ...string) string {
 	n.t.Helper()
 	var out, errOut, missing string
@@ -220,7 +220,7 @@ func (n *tenant) see(kubeconfig string, texts []string, args ...string) string {
 	return out
 }
 
-// await looks again and again until something holds. It reports whether it did in time.
+// await calls holds until it returns true, and reports whether it did in time.
 func await(holds func() bool) bool {
 	deadline := time.After(patience)
 	for again := time.Tick(100 * time.Millisecond); ; {
@@ -235,7 +235,7 @@ func await(holds func() bool) bool {
 	}
 }
 
-// objects returns how many PostbackDeliveries there are.
+// objects returns the PostbackDeliveries of the namespace.
 func (n *tenant) objects() []v1alpha1.PostbackDelivery {
 	n.t.Helper()
 	list := &v1alpha1.PostbackDeliveryList{}
@@ -257,7 +257,7 @@ func TestTheLogIsShownWithTheRest(t *testing.T) {
 	if objects := n.objects(); len(objects) > 0 {
 		t.Fatalf("what succeeded at once is at the API server: %d", len(objects))
 	}
-	// It is not delivered while the test looks at it.
+	// The event stays undelivered while the test looks at it.
 	n.endpoint.Answer(hooks, receiver.Answer{Status: 422})
 	n.post("evt_3", "sale.created")
 	out := n.see(viewer, []string{"evt_3", "Retrying"}, "events", "crm", url())
@@ -282,7 +282,7 @@ func TestTheLogIsShownWithTheRest(t *testing.T) {
 			t.Errorf("the event does not say %q:\n%s", want, out)
 		}
 	}
-	// By the beginning of its id, too.
+	// The beginning of the id suffices, too.
 	n.endpoint.Answer(hooks)
 	n.post("long_id_of_an_event", "lead.created")
 	n.see(viewer, []string{"long_id_of_an_event"}, "events", url())
@@ -335,7 +335,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// lockedBuffer is written by a process while the test reads it.
+// lockedBuffer is a buffer that a process writes while the test reads.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -359,7 +359,7 @@ func TestRedeliverALoggedDelivery(t *testing.T) {
 	viewer, editor := n.person("viewer", "view", false), n.person("editor", "edit", false)
 	n.post("evt_1", "lead.created")
 	n.see(editor, []string{"evt_1"}, "events", url())
-	// Viewers cannot redeliver.
+	// A viewer cannot redeliver.
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	output, err := n.command(ctx, viewer, "redeliver", "evt_1", url()).CombinedOutput()
@@ -381,7 +381,7 @@ func TestRedeliverALoggedDelivery(t *testing.T) {
 	if len(objects) != 1 || objects[0].Status.AttemptCount != 2 || len(objects[0].Status.Attempts) != 2 || objects[0].Status.Phase != v1alpha1.DeliveryDelivered {
 		t.Fatalf("there are %+v", objects)
 	}
-	// It is in the delivery log and at the API server, and is shown once, with both attempts.
+	// The delivery is in the delivery log and at the API server. It is shown once, with both attempts.
 	out, _ = n.run(editor, "events", url())
 	if strings.Count(out, "evt_1") != 1 {
 		t.Errorf("it is shown more than once:\n%s", out)
@@ -394,7 +394,7 @@ func TestRedeliverALoggedDelivery(t *testing.T) {
 	}
 }
 
-// A tenant sees nothing of others, whatever is asked for.
+// A tenant sees no delivery of other tenants, whatever the query.
 func TestTenantsSeeTheirOwn(t *testing.T) {
 	one, other := newTenant(t), newTenant(t)
 	one.postback("crm")
@@ -414,7 +414,7 @@ func TestTenantsSeeTheirOwn(t *testing.T) {
 	}
 }
 
-// announce puts the URL of ingest on the Lease of the intake until the test ends, as an administrator does, and the demo.
+// announce sets the URL of ingest on the intake's Lease until the test ends, as an administrator and the demo do.
 func announce(t *testing.T, ingestURL string) {
 	t.Helper()
 	annotate := func(ctx context.Context, annotation string) {
@@ -426,20 +426,20 @@ func announce(t *testing.T, ingestURL string) {
 	t.Cleanup(func() { annotate(context.Background(), v1alpha1.IngestURLAnnotation+"-") })
 }
 
-// The installation says that there is a delivery log: those who cannot read it are told.
+// The Lease announces a delivery log, so users who cannot read it get an error.
 func TestWhoCannotReadTheLogIsTold(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
 	n.post("evt_1", "lead.created")
 	viewer := n.person("viewer", "view", false)
-	// Nobody made a port-forward, and the viewer may not.
+	// There is no port-forward, and the viewer may not create one.
 	if errOut := n.incomplete(viewer, "events"); !strings.Contains(errOut, "name --ingest-url") || strings.Contains(errOut, "No events") {
 		t.Errorf("without a way to a dispatcher: %s", errOut)
 	}
 	if errOut := n.incomplete(viewer, "event", "evt_1"); !strings.Contains(errOut, "could not be read") {
 		t.Errorf("an event that may be in the delivery log: %s", errOut)
 	}
-	// The administrator says where ingest can be reached.
+	// The administrator announces the URL of ingest.
 	announce(t, dispatcher.IngestURL())
 	n.see(viewer, []string{"evt_1"}, "events")
 	if out, errOut := n.run(viewer, "events"); errOut != "" {
@@ -447,7 +447,7 @@ func TestWhoCannotReadTheLogIsTold(t *testing.T) {
 	}
 }
 
-// A kubeconfig with a client certificate, as those of kind, k3s and kubeadm, shows every event without a flag.
+// A user with a client certificate in the kubeconfig, as from kind, k3s or kubeadm, sees every event without a flag.
 func TestAClientCertificateReadsTheLog(t *testing.T) {
 	other, err := op.StartDispatcher(t.Context(), "postback-dispatcher-tls", operator.WithTLS(), operator.WithArgs("--intake=jetstream", "--nats-url="+servers.URL()))
 	if err != nil {
@@ -461,7 +461,7 @@ func TestAClientCertificateReadsTheLog(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
 	n.post("evt_1", "lead.created")
-	// The URL stands for a port-forward, which takes a kubelet. "make demo INTAKE=jetstream KEEP=1" does the same.
+	// The URL replaces a port-forward, which needs a kubelet. "make demo INTAKE=jetstream KEEP=1" does the same.
 	announce(t, other.IngestURL())
 	n.see(cp.Kubeconfig, []string{"evt_1"}, "events")
 	n.see(cp.Kubeconfig, []string{"evt_1", "Delivered"}, "event", "evt_1")
@@ -469,7 +469,7 @@ func TestAClientCertificateReadsTheLog(t *testing.T) {
 	n.console(cp.Kubeconfig).see("/p/"+n.namespace+"/crm", "evt_1")
 }
 
-// While the servers of NATS are away, the rest is shown.
+// While NATS is unavailable, the plugin shows the PostbackDeliveries.
 func TestWithoutNATS(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
@@ -488,7 +488,7 @@ func TestWithoutNATS(t *testing.T) {
 	n.see(viewer, []string{"evt_1"}, "events", url())
 }
 
-// A dispatcher that keeps all at the API server takes the announcement back.
+// A dispatcher with the intake of the API server withdraws the announcement.
 func TestBackToKubernetes(t *testing.T) {
 	other, err := op.StartDispatcher(t.Context(), "postback-dispatcher-1")
 	if err != nil {

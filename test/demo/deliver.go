@@ -39,30 +39,30 @@ import (
 )
 
 const (
-	// shownData is how much of an event's data the command line shows.
+	// shownData is the length of the shown part of an event's data.
 	shownData = 44
-	// learnTimeout bounds the look for a new key while a request waits.
+	// learnTimeout bounds the read of a new key while a request waits.
 	learnTimeout = 2 * time.Second
 
-	// sender is the ServiceAccount that posts.
+	// sender is the ServiceAccount that posts events.
 	sender      = "shop"
 	createToken = "$(kubectl -n " + namespace + " create token " + sender + ")"
 )
 
-// posted is an event that ingest has taken.
+// posted is an accepted event, with the expected result.
 type posted struct {
 	id, eventType string
-	// when in the story it was posted.
+	// when names the step of the demo in which the event was posted.
 	when string
-	// standard and dub name the keys by which it has to verify; others must not.
+	// standard and dub name the keys whose signatures the request must have; no other known key may verify it.
 	standard, dub []string
 	// known names the keys that the endpoint knew.
 	known []string
-	// attempts that are expected.
+	// attempts is the expected number of attempts.
 	attempts int
 }
 
-// keys are the signing keys that the endpoint knows, the newest last.
+// keys are the signing keys that the endpoint knows, newest last.
 type keys struct {
 	mu   sync.Mutex
 	list []receiver.Secret
@@ -74,7 +74,7 @@ func (k *keys) known() []receiver.Secret {
 	return slices.Clone(k.list)
 }
 
-// add takes a key, unless it is known.
+// add adds a key unless it is known.
 func (k *keys) add(value string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -83,18 +83,18 @@ func (k *keys) add(value string) {
 	}
 }
 
-// known returns the keys to verify with. Once the reader may rotate, it looks for a new one.
+// known returns the keys for verification. Once the reader may rotate, it first reads the current key.
 func (d *demo) known() []receiver.Secret {
 	if d.kept.Load() {
 		ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 		defer cancel()
-		// Without a new key the request counts as not verified, which is what there is to see then.
+		// If that fails, the request counts as unverified, and the demo shows so.
 		_, _ = d.learn(ctx)
 	}
 	return d.keys.known()
 }
 
-// learn reads the current signing key from its Secret, as whoever hands it to the partner would.
+// learn reads the current signing key from its Secret, as a user would who gives it to the partner.
 func (d *demo) learn(ctx context.Context) (string, error) {
 	secret := &corev1.Secret{}
 	if err := d.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: postback}, secret); err != nil {
@@ -128,7 +128,7 @@ func (d *demo) declare(ctx context.Context) error {
 	return err
 }
 
-// allowSender makes the ServiceAccount that posts, as README does.
+// allowSender creates the ServiceAccount that posts, as in the README.
 func (d *demo) allowSender(ctx context.Context) error {
 	d.out.say("Who posts is a ServiceAccount that may: of this namespace or any other.")
 	if err := d.kubectl(ctx, "-n", namespace, "create", "serviceaccount", sender); err != nil {
@@ -162,7 +162,7 @@ func (d *demo) postEvents(ctx context.Context) error {
 		if err := d.post(ctx, p); err != nil {
 			return err
 		}
-		// One after the other, so that the 503 meets the first one.
+		// Wait for each event, so that the first one gets the 503.
 		if err := d.await(ctx, i+1); err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ func (d *demo) postEvents(ctx context.Context) error {
 	return nil
 }
 
-// answer is the JSON body of an answer of ingest.
+// answer is the JSON body of ingest's response.
 type answer struct {
 	Events []struct {
 		ID         string `json:"id"`
@@ -183,7 +183,7 @@ type answer struct {
 	} `json:"events"`
 }
 
-// post posts an event with sample data and without an id, and remembers the id that it got.
+// post posts an event with sample data and without an id, and records the id that ingest gave it.
 func (d *demo) post(ctx context.Context, p posted) error {
 	data := event.Sample(p.eventType)
 	path := "/v1/namespaces/" + namespace + "/events"
@@ -223,7 +223,7 @@ func (d *demo) post(ctx context.Context, p posted) error {
 	return nil
 }
 
-// await returns when the endpoint has had n requests.
+// await returns once the endpoint has received n requests.
 func (d *demo) await(ctx context.Context, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
@@ -255,7 +255,7 @@ func (d *demo) gap() (time.Duration, error) {
 	return arrivals[1].Time.Sub(arrivals[0].Time), nil
 }
 
-// arrivals returns the requests that carried an event.
+// arrivals returns the requests of an event.
 func (d *demo) arrivals(id string) []receiver.Request {
 	var of []receiver.Request
 	for _, request := range d.endpoint.Requests(hookPath) {

@@ -42,7 +42,7 @@ const (
 	postback  = "crm"
 	hookPath  = "/hooks/postback"
 
-	// jetStreamIntake is the value of --intake for which the dispatcher runs a NATS server.
+	// jetStreamIntake is the value of --intake with which the demo embeds a NATS server.
 	jetStreamIntake = "jetstream"
 
 	stepTimeout = time.Minute
@@ -50,7 +50,7 @@ const (
 	logLines    = 30
 )
 
-// demo is one run.
+// demo is one run of the demo.
 type demo struct {
 	out      *screen
 	programs string
@@ -63,22 +63,22 @@ type demo struct {
 	op         *operator.Operator
 	manager    *operator.Process
 	dispatcher *operator.Process
-	// supervised ends when no program is started again any more.
+	// supervised waits for the goroutines that restart programs.
 	supervised sync.WaitGroup
 	endpoint   *receiver.Receiver
 	door       door
 
-	// token is the sender's.
+	// token is the token of the sender.
 	token  string
 	keys   keys
 	events []posted
-	// kept says that the story is over and the reader may change things.
+	// kept is true once the steps are over and the reader may change things.
 	kept atomic.Bool
 }
 
 func (d *demo) jetStream() bool { return d.intake == jetStreamIntake }
 
-// play runs the steps. Each leaves what the next one needs.
+// play runs the steps. Each prepares the next.
 func (d *demo) play(ctx context.Context) error {
 	d.out.print("POSTBACK DEMO: events go out signed, are retried, and every attempt is on record.\n" +
 		"Everything runs on this machine, as its own processes, which end with it.\n")
@@ -103,7 +103,7 @@ func (d *demo) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	begun := time.Now()
-	// The manifests are to be applied by kubectl, all of them.
+	// The demo applies all manifests by kubectl.
 	d.cp, err = controlplane.Start(ctx, controlplane.Options{WithoutCRDs: true, Log: &progress{out: d.out}})
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func (d *demo) startEndpoint(context.Context) error {
 	return nil
 }
 
-// stop ends everything, the newest first. The context of play has ended before.
+// stop ends everything, newest first. The context of play must have ended.
 func (d *demo) stop() error {
 	d.supervised.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
@@ -182,7 +182,7 @@ func (d *demo) stop() error {
 	return errors.Join(errs...)
 }
 
-// explain says why the demo failed, and shows what the operator's processes wrote last.
+// explain prints why the demo failed, and the last output of the operator's processes.
 func (d *demo) explain(w io.Writer, err error) {
 	if d.op != nil {
 		_, _ = fmt.Fprintln(w)
@@ -191,7 +191,7 @@ func (d *demo) explain(w io.Writer, err error) {
 	_, _ = fmt.Fprintf(w, "\nThe demo failed: %v\n", err)
 }
 
-// kubectl shows a command, runs it, and shows what it wrote.
+// kubectl prints a command, runs it, and prints its output.
 func (d *demo) kubectl(ctx context.Context, args ...string) error {
 	d.out.command("kubectl " + quoteAll(args))
 	text, err := d.runKubectl(ctx, args...)
@@ -212,7 +212,7 @@ func (d *demo) runKubectl(ctx context.Context, args ...string) (string, error) {
 	return text, err
 }
 
-// summary counts what kubectl apply made, by kind.
+// summary counts the objects that kubectl apply created, by kind.
 func summary(applied string) string {
 	counts, order := map[string]int{}, []string{}
 	for line := range strings.Lines(applied) {
@@ -232,10 +232,10 @@ func summary(applied string) string {
 	return strings.Join(parts, ", ")
 }
 
-// progress shows the lines of others within a step.
+// progress prints the lines of another writer within a step.
 type progress struct {
 	out *screen
-	// rest is the beginning of a line.
+	// rest is an incomplete line.
 	rest []byte
 }
 

@@ -36,22 +36,25 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// door is how a producer reaches ingest.
+// door is the address of ingest.
 type door struct {
-	// url is its base, as a command line of curl that begins so reaches it. client asks address in its place.
+	// url is the base URL of ingest, and curl a command line for it. client connects to address instead of the URL's
+	// host.
 	url, curl, address string
 	client             *http.Client
 }
 
-// storeDir is the directory of the embedded NATS server. It goes with the operator.
+// storeDir is the directory of the embedded NATS server. It is removed with the operator's files.
 func (d *demo) storeDir() string { return filepath.Join(d.op.Dir, "nats") }
 
-// streamFlags have the dispatcher run a NATS server, and serve TLS: the delivery log is read with a client certificate.
+// streamFlags are options for a dispatcher with an embedded NATS server and TLS, which a client certificate for the
+// delivery log needs.
 func (d *demo) streamFlags() []operator.Option {
 	return []operator.Option{operator.WithArgs("--intake="+jetStreamIntake, "--nats-embedded", "--nats-store-dir="+d.storeDir()), operator.WithTLS()}
 }
 
-// openTLS says what is different with streams, and finds the way to the dispatcher for producers and the kubectl plugin.
+// openTLS explains what differs with streams, and finds the dispatcher's address for producers and the kubectl
+// plugin.
 func (d *demo) openTLS(ctx context.Context) error {
 	d.out.say("The dispatcher also gets --intake=%s --nats-embedded --nats-store-dir=%s", jetStreamIntake, d.storeDir())
 	d.out.say("The NATS server in its process has each message on the disk before ingest answers.")
@@ -85,7 +88,7 @@ func (d *demo) openTLS(ctx context.Context) error {
 	return d.kubectl(ctx, "-n", operator.Namespace, "annotate", lease, v1alpha1.IngestURLAnnotation+"="+d.dispatcher.IngestURL())
 }
 
-// showStreams shows the events that needed one attempt only: nothing of them is at the API server.
+// showStreams shows the events with a single attempt: they are in the delivery log, and not at the API server.
 func (d *demo) showStreams(ctx context.Context) error {
 	d.out.step("The delivery log")
 	d.out.say("Events that succeeded on the first attempt are in a stream only. The plugin shows them, and the retried one, alike:")
@@ -101,7 +104,7 @@ func (d *demo) showStreams(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	var text string
-	// The endpoint has an event a moment before the delivery log has.
+	// The endpoint receives an event a moment before it is in the delivery log.
 	err := wait.PollUntilContextCancel(ctx, lookInterval, true, func(ctx context.Context) (bool, error) {
 		command := exec.CommandContext(ctx, plugin, "--kubeconfig", d.cp.Kubeconfig, "-n", namespace, "events", postback)
 		output, err := command.Output()
@@ -119,7 +122,7 @@ func (d *demo) showStreams(ctx context.Context) error {
 	return nil
 }
 
-// unlogged returns the ids of events that a table does not have exactly once.
+// unlogged returns the ids of events that are not exactly once in a table.
 func (d *demo) unlogged(table string) (ids []string) {
 	for _, p := range d.events {
 		if strings.Count(table, p.id) != 1 {

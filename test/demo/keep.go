@@ -24,7 +24,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// keep leaves everything running until ctx ends, and says what there is.
+// keep explains what is running, and lets it run until ctx ends.
 func (d *demo) keep(ctx context.Context) {
 	d.kept.Store(true)
 	d.out.step("Yours to try")
@@ -60,7 +60,7 @@ func (d *demo) keep(ctx context.Context) {
 	d.follow(ctx)
 }
 
-// follow shows each request that arrives, until ctx ends.
+// follow prints each request that arrives, until ctx ends.
 func (d *demo) follow(ctx context.Context) {
 	shown := len(d.endpoint.Requests(""))
 	for {
@@ -75,7 +75,7 @@ func (d *demo) follow(ctx context.Context) {
 	}
 }
 
-// describe is one line about a request.
+// describe returns a line about a request.
 func describe(r *receiver.Request) string {
 	var e struct {
 		Event string `json:"event"`

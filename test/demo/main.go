@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command demo shows events being delivered, signed, retried and recorded by the real thing, on this machine: a control
-// plane, the operator as shipped, and an endpoint that verifies with code that is not the operator's. It exits 0 only if
-// everything arrived verified.
+// Command demo shows how events are delivered, signed, retried and recorded, by real programs on this machine. It
+// runs a control plane, the operator as shipped, and an endpoint that verifies with code of others. It exits with 0
+// only if every request arrived and was verified.
 package main
 
 import (
@@ -32,11 +32,11 @@ import (
 )
 
 const (
-	// interrupted is the exit code of a shell command that Ctrl-C ended.
+	// interrupted is the exit status of a shell command that Ctrl-C ended.
 	interrupted = 130
-	// misused is the exit code for a mistake in the flags, as that of package flag.
+	// misused is the exit status after a mistake in the flags, as that of package flag.
 	misused = 2
-	// parentLook is how often to look whether whoever started this is still there.
+	// parentLook is the time between two checks that the parent process is alive.
 	parentLook = 500 * time.Millisecond
 )
 
@@ -66,7 +66,7 @@ func run(keep bool, programs, intake string) int {
 	if err != nil && !wasInterrupted {
 		d.explain(os.Stderr, err)
 	}
-	// A second Ctrl-C ends this at once; the kernel then ends the processes.
+	// A second Ctrl-C ends the demo at once, and the kernel then ends its processes.
 	cancel()
 	if stopErr := d.stop(); stopErr != nil {
 		fmt.Fprintf(os.Stderr, "\nCleaning up: %v\n", stopErr)
@@ -84,7 +84,7 @@ func run(keep bool, programs, intake string) int {
 	return 0
 }
 
-// endWithParent cancels when the parent process is gone: "go run" dies of a signal without passing it on.
+// endWithParent calls cancel when the parent process is gone: "go run" does not forward the signal that ends it.
 func endWithParent(ctx context.Context, cancel context.CancelFunc) {
 	parent := os.Getppid()
 	ticker := time.NewTicker(parentLook)

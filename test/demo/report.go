@@ -34,7 +34,7 @@ import (
 )
 
 const (
-	// The first retry is due 12s after the end of the first attempt.
+	// The first retry is due 12 s after the end of the first attempt.
 	shortestGap, longestGap = 12 * time.Second, 14 * time.Second
 	lookInterval            = 100 * time.Millisecond
 )
@@ -56,7 +56,8 @@ func (d *demo) showLog(ctx context.Context) error {
 	return d.kubectl(ctx, "-n", namespace, "describe", "postbackdelivery", name)
 }
 
-// awaitRecorded returns when every delivery is on record as delivered: the endpoint knows a moment earlier.
+// awaitRecorded returns once every delivery is recorded as Delivered, which is a moment after the endpoint has
+// received it.
 func (d *demo) awaitRecorded(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
@@ -75,7 +76,8 @@ func (d *demo) awaitRecorded(ctx context.Context) error {
 	return nil
 }
 
-// objects is how many deliveries are at the API server in the end: all, or, with streams, those that were tried again.
+// objects returns the expected number of PostbackDeliveries at the end: all deliveries, or, with streams, only those
+// with retries.
 func (d *demo) objects() int {
 	n := 0
 	for _, p := range d.events {
@@ -115,7 +117,7 @@ func (d *demo) summarize(context.Context) error {
 	return nil
 }
 
-// verdict says which of the keys that the endpoint knew verified a request, and which did not.
+// verdict tells which of the known keys verified a request, and which did not.
 func (p *posted) verdict(verified []string) string {
 	if len(verified) == 0 {
 		return "NOT VERIFIED"
@@ -142,7 +144,7 @@ func (d *demo) find(id string) posted {
 	return posted{eventType: "?", when: "never posted"}
 }
 
-// missing says what is not as it has to be.
+// missing lists the differences from the expected requests.
 func (d *demo) missing(requests []receiver.Request) []string {
 	var missing []string
 	for _, p := range d.events {

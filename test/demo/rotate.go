@@ -87,7 +87,7 @@ func (d *demo) postbackUID(ctx context.Context) (types.UID, error) {
 	return object.UID, nil
 }
 
-// inForce returns when the dispatcher signs with exactly these keys.
+// inForce returns once the dispatcher signs with exactly these keys.
 func (d *demo) inForce(ctx context.Context, uid types.UID, values ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()

@@ -25,7 +25,7 @@ import (
 
 const indent = "   "
 
-// screen writes what the reader sees.
+// screen prints for the reader.
 type screen struct {
 	w     io.Writer
 	steps int
@@ -39,22 +39,22 @@ func (s *screen) step(title string) {
 	s.print("\n%d. %s\n", s.steps, title)
 }
 
-// say writes a line of a step.
+// say prints a line of a step.
 func (s *screen) say(format string, args ...any) { s.print(indent+format+"\n", args...) }
 
-// command writes a command as the reader could type it.
+// command prints a command that the reader could type.
 func (s *screen) command(line string) {
 	s.print("%s$ %s\n", indent, strings.ReplaceAll(line, "\n", "\n"+indent+"    "))
 }
 
-// output writes what a command wrote.
+// output prints the output of a command.
 func (s *screen) output(text string) {
 	for line := range strings.Lines(strings.TrimRight(text, "\n") + "\n") {
 		s.print("%s  %s", indent, line)
 	}
 }
 
-// table writes rows in columns.
+// table prints rows in columns.
 func (s *screen) table(rows [][]string) {
 	var text strings.Builder
 	columns := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
@@ -67,7 +67,7 @@ func (s *screen) table(rows [][]string) {
 	}
 }
 
-// quote quotes an argument for a shell if it needs that.
+// quote quotes an argument for a shell if necessary.
 func quote(argument string) string {
 	if argument != "" && !strings.ContainsAny(argument, " \t\n'\"\\$`{}[]()<>|&;*?!#~") {
 		return argument

@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// restartPause is the pause after a program could not be started again.
+// restartPause is the pause after a failed restart of a program.
 const restartPause = 5 * time.Second
 
 // program is a process of the operator.
@@ -30,8 +30,8 @@ type program interface {
 	Restart(ctx context.Context) error
 }
 
-// supervise starts a program again each time it ends, and says so, until ctx ends. A kubelet does the same: a manager ends when it
-// loses its Lease, as during a laptop's sleep.
+// supervise restarts a program each time it ends, and prints that, until ctx ends. A kubelet does the same: a manager
+// ends when it loses its Lease, as during a laptop's sleep.
 func supervise(ctx context.Context, out *screen, name string, p program, pause time.Duration) {
 	for {
 		code, err := p.WaitExit(ctx)

@@ -23,7 +23,7 @@ import (
 	"testing"
 )
 
-// flaky ends with each code in turn, and then runs until the context ends. Its first restart fails.
+// flaky ends with each exit status in turn, and then runs until the context ends. Its first restart fails.
 type flaky struct {
 	codes    []int
 	restarts int
@@ -47,7 +47,7 @@ func (f *flaky) Restart(context.Context) error {
 	return nil
 }
 
-// runsAgain ends a context as soon as a text was written twice.
+// runsAgain is a writer that ends a context once a text was written twice.
 type runsAgain struct {
 	strings.Builder
 	cancel context.CancelFunc

@@ -33,7 +33,7 @@ var (
 	flagOfCommand = regexp.MustCompile(`^--?[a-z][a-z-]*`)
 )
 
-// TestCommandsOfThePluginExist: each verb that a page shows is one of the plugin's, and so is each of its flags.
+// TestCommandsOfThePluginExist: each verb and flag of the plugin that a page shows exists.
 func TestCommandsOfThePluginExist(t *testing.T) {
 	help := map[string]string{}
 	checked := 0
@@ -62,7 +62,7 @@ func TestCommandsOfThePluginExist(t *testing.T) {
 	}
 }
 
-// verbOf returns the verb of a command line, which may come after a namespace, and what it sets.
+// verbOf returns the verb of a command line, which may follow a namespace. For set, it includes the next word.
 func verbOf(words []string) string {
 	if words[0] == "-n" && len(words) > 2 {
 		words = words[2:]

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package docs tests the README and the documentation: that the manifests shown are accepted by a real API server, that
-// links lead somewhere, that code shown is code that exists, and that nothing exists that is not documented.
+// Package docs tests the README and the documentation. A real API server accepts the manifests, links have targets,
+// shown code exists, and everything that must be documented is.
 package docs
 
 import (
@@ -73,10 +73,10 @@ func pages(t *testing.T) []string {
 	return paths
 }
 
-// block is a fenced block of a page.
+// block is a fenced code block of a page.
 type block struct {
 	language, text string
-	// from is the file, relative to docs, that a comment before the block names.
+	// from is the file, relative to docs, that the comment before the block names.
 	from string
 }
 

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/start"
 )
 
-// stringConstants returns the string constants of a Go file whose name ends, or begins, with affix.
+// stringConstants returns the string constants of a Go file whose names begin or end with affix.
 func stringConstants(t *testing.T, path, affix string) map[string]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root(t), path), nil, 0)
@@ -89,7 +89,8 @@ func TestConstantsAreDocumented(t *testing.T) {
 	}
 }
 
-// TestFlagsAreDocumented: the page of flags has those in the code, each with its field, and other pages name none that is not there.
+// TestFlagsAreDocumented: the page of flags has all flags of the code, each with its field, and no page names a flag
+// that does not exist.
 func TestFlagsAreDocumented(t *testing.T) {
 	flag := regexp.MustCompile(`flag\.\w+Var\([^"]*"([a-z-]+)"`)
 	text := read(t, "docs", "configuration.md")
@@ -145,7 +146,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// Every field of a spec and a status is on the page of its kind.
+// The page of each kind has every field of its spec and status.
 func TestFieldsAreDocumented(t *testing.T) {
 	field := regexp.MustCompile("`json:\"([a-zA-Z0-9]+)")
 	skip := map[string]bool{"metadata": true, "spec": true, "status": true, "items": true}

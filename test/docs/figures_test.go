@@ -40,7 +40,7 @@ type measuredIntake struct {
 	Runs     []measuredRun
 }
 
-// run returns the run of a name.
+// run returns the run with a name.
 func (i *measuredIntake) run(t *testing.T, name string) *measuredRun {
 	t.Helper()
 	for j := range i.Runs {
@@ -52,7 +52,7 @@ func (i *measuredIntake) run(t *testing.T, name string) *measuredRun {
 	return nil
 }
 
-// cpu returns the CPU milliseconds of a delivery, those of all processes.
+// cpu returns the CPU milliseconds per delivery of all processes together.
 func (r *measuredRun) cpu() (sum float64) {
 	for _, each := range r.CPU {
 		sum += each
@@ -60,7 +60,7 @@ func (r *measuredRun) cpu() (sum float64) {
 	return sum
 }
 
-// TestFiguresAgree: the figures of the README and of docs/scale.md are those that "make bench" measured.
+// TestFiguresAgree: the figures in the README and docs/scale.md are those that "make bench" measured.
 func TestFiguresAgree(t *testing.T) {
 	var measured struct{ Modes []measuredIntake }
 	if err := json.Unmarshal([]byte(read(t, "docs", "performance.json")), &measured); err != nil {

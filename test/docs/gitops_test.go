@@ -29,7 +29,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// foreignKinds are those that other operators bring, and that the control plane of tests does not serve.
+// foreignKinds are kinds of other operators, which the control plane of tests does not serve.
 var foreignKinds = []schema.GroupVersionKind{
 	{Group: "argoproj.io", Version: "v1alpha1", Kind: "Application"},
 	{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "GitRepository"},
@@ -38,7 +38,7 @@ var foreignKinds = []schema.GroupVersionKind{
 	{Group: "bitnami.com", Version: "v1alpha1", Kind: "SealedSecret"},
 }
 
-// served returns the documents of a manifest without those of foreign kinds.
+// served returns the documents of a manifest except those of foreign kinds.
 func served(t *testing.T, manifest string) string {
 	t.Helper()
 	var kept []string
@@ -97,7 +97,7 @@ func TestGitOpsExamples(t *testing.T) {
 	}
 }
 
-// applies are the two ways in which tools apply what Git holds.
+// applies are the two ways in which GitOps tools apply manifests.
 var applies = []struct {
 	name string
 	args []string
@@ -106,7 +106,7 @@ var applies = []struct {
 	{"server-side apply", []string{"apply", "--server-side", "--field-manager=gitops", "--force-conflicts", "-f", "-"}},
 }
 
-// inGit is a Postback as Git holds it; with annotations, in YAML, if there are any.
+// inGit returns the manifest of a Postback as it is in Git. annotations are in YAML, or "".
 func inGit(namespace, displayName, annotations string) string {
 	return `apiVersion: postback.dev/v1alpha1
 kind: Postback
@@ -121,7 +121,7 @@ spec:
 `
 }
 
-// look returns a Postback's name for people, its state, and what is asked of it.
+// look returns the displayName, the state and the rotate-secret annotation of a Postback.
 func look(t *testing.T, namespace string) string {
 	t.Helper()
 	const fields = `jsonpath={.spec.displayName} {.spec.state} {.metadata.annotations.postback\.dev/rotate-secret}`

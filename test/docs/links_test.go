@@ -54,7 +54,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-// anchors returns those of a page's headings, as GitHub makes them.
+// anchors returns the anchors of a page's headings, as GitHub generates them.
 func anchors(t *testing.T, page string) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
@@ -65,7 +65,7 @@ func anchors(t *testing.T, page string) map[string]bool {
 	return found
 }
 
-// TestReferencesAreDefined: a link by reference has its definition at the end of the page, and none is left over.
+// TestReferencesAreDefined: each reference link has a definition at the end of the page, and each definition is used.
 func TestReferencesAreDefined(t *testing.T) {
 	use := regexp.MustCompile(`\]\[([^\]]+)\]`)
 	definition := regexp.MustCompile(`(?m)^\[([^\]]+)\]: <?https://`)

@@ -27,7 +27,7 @@ import (
 	"testing"
 )
 
-// TestLogsAreDocumented: each message that a program can log, and each key, is in docs/logs.md.
+// TestLogsAreDocumented: docs/logs.md has each message and each key that a program can log.
 func TestLogsAreDocumented(t *testing.T) {
 	text := read(t, "docs", "logs.md")
 	messages := 0
@@ -72,7 +72,7 @@ func TestLogsAreDocumented(t *testing.T) {
 	}
 }
 
-// logged returns the message and the keys of a call that logs, as far as they are literals.
+// logged returns the message and the keys of a logging call, if they are literals.
 func logged(call *ast.CallExpr) (message string, keys []string) {
 	selector, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {

@@ -24,10 +24,11 @@ import (
 	"testing"
 )
 
-// TestCommentsOpenWithANoun checks the comments of all Go files, which Vale does not split into sentences.
+// TestCommentsOpenWithANoun checks the first words of comments in all Go files: Vale does not split comments into
+// sentences.
 func TestCommentsOpenWithANoun(t *testing.T) {
 	opening := regexp.MustCompile(`(?m)^\s*// (What|Who|Whoever|Whatever|That|Of) [^?\n]*$`)
-	// A doc comment begins with the name of its function.
+	// The doc comment of a function called Of begins with this name.
 	function := regexp.MustCompile(`^\s*// Of (returns|runs|reads|is) `)
 	for folder := range packages(t) {
 		files, err := filepath.Glob(filepath.Join(root(t), folder, "*.go"))
@@ -48,7 +49,7 @@ func TestCommentsOpenWithANoun(t *testing.T) {
 	}
 }
 
-// withoutContinuation keeps the first line of each comment: a later line may begin within a sentence.
+// withoutContinuation keeps only the first line of each comment, because a later line may begin within a sentence.
 func withoutContinuation(source string) string {
 	var kept []string
 	comment := false

@@ -25,7 +25,7 @@ import (
 	"testing"
 )
 
-// TestEachPackageHasARow compares the table of docs/architecture.md with the folders that hold Go code.
+// TestEachPackageHasARow compares the table of docs/architecture.md with the folders of Go code.
 func TestEachPackageHasARow(t *testing.T) {
 	_, table, _ := strings.Cut(read(t, "docs", "architecture.md"), "## Packages\n")
 	table, _, _ = strings.Cut(table, "\n## ")
@@ -46,8 +46,8 @@ func TestEachPackageHasARow(t *testing.T) {
 	}
 }
 
-// packages returns the folders that hold Go code, of the module and of those in hack, relative to the root. It leaves out
-// folders that the go command ignores, and bin, which git ignores.
+// packages returns the folders of Go code, of the main module and of those in hack, relative to the root. It omits
+// bin and the folders that the go command ignores.
 func packages(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}

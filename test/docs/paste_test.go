@@ -24,7 +24,8 @@ import (
 
 var trailingComment = regexp.MustCompile(`^\s*[^#\s].*\s#\s`)
 
-// TestLinesToPasteCarryNoComment checks the shell blocks: an interactive zsh passes a trailing comment to the command as arguments.
+// TestLinesToPasteCarryNoComment checks the shell blocks: an interactive zsh passes a trailing comment to the command
+// as arguments.
 func TestLinesToPasteCarryNoComment(t *testing.T) {
 	for _, page := range pages(t) {
 		inShell := false

@@ -24,14 +24,14 @@ import (
 	"testing"
 )
 
-// namedTest is a link to a test file or a package, with the names of tests in it behind, as the pages write it.
+// namedTest matches a link to a test file or a package, followed by the names of tests in it.
 var (
 	namedTest = regexp.MustCompile("\\]\\(([^)\\s]+)\\)((?:,? ?`(?:Test|Fuzz)[A-Za-z0-9]+`)+)")
 	testName  = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`")
 	testFunc  = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9]+)\(`)
 )
 
-// TestNamedTestsExist: a page that says which test shows something names one that is there, where it says.
+// TestNamedTestsExist: each test that a page names exists in the linked file or package.
 func TestNamedTestsExist(t *testing.T) {
 	everywhere := testsBelow(t, root(t))
 	for _, page := range pages(t) {
@@ -47,7 +47,7 @@ func TestNamedTestsExist(t *testing.T) {
 			}
 		}
 		if len(named) == 0 {
-			continue // Elsewhere such a name is that of something else.
+			continue // Elsewhere such a name is not that of a test.
 		}
 		for _, name := range testName.FindAllStringSubmatch(text, -1) {
 			if !everywhere[name[1]] {
@@ -85,7 +85,7 @@ func testsBelow(t *testing.T, path string) map[string]bool {
 	return found
 }
 
-// TestDecisionsHaveAStatusAndADate: a reader sees at once whether a decision is in force, and since when.
+// TestDecisionsHaveAStatusAndADate: each decision tells whether it is in force, and since when.
 func TestDecisionsHaveAStatusAndADate(t *testing.T) {
 	status := regexp.MustCompile(`\A# \d{4}: [^\n]+\n\nStatus: (accepted|proposed|superseded by \[\d{4}\]\([^)]+\)), \d{4}-\d{2}-\d{2}\n`)
 	records, err := filepath.Glob(filepath.Join(root(t), "docs", "decisions", "0*.md"))

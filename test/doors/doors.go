@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package doors holds the fixtures that the tests of acceptance and of the dispatcher's HTTP doors share.
+// Package doors has fixtures that the tests of package accept and of the HTTP doors share.
 package doors
 
 import (
@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// Client returns a client for the kinds of Kubernetes and ours.
+// Client returns a client for the kinds of Kubernetes and the operator.
 func Client(t *testing.T, config *rest.Config) client.Client {
 	t.Helper()
 	c, err := controlplane.NewClient(config)
@@ -45,7 +45,7 @@ func Client(t *testing.T, config *rest.Config) client.Client {
 	return c
 }
 
-// Namespace makes a namespace whose name begins with a prefix.
+// Namespace creates a namespace whose name begins with a prefix.
 func Namespace(t *testing.T, c client.Client, prefix string) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: prefix}}
@@ -65,7 +65,8 @@ func Deliveries(t *testing.T, c client.Client, namespace string) []v1alpha1.Post
 	return list.Items
 }
 
-// PostbackRoute makes a Postback, so that the garbage collector leaves its deliveries alone, and returns its route.
+// PostbackRoute creates a Postback and returns its route. The Postback exists so that the garbage collector keeps its
+// deliveries.
 func PostbackRoute(t *testing.T, c client.Client, namespace, name string, triggers ...v1alpha1.Trigger) *route.Route {
 	t.Helper()
 	postback := &v1alpha1.Postback{
@@ -78,7 +79,7 @@ func PostbackRoute(t *testing.T, c client.Client, namespace, name string, trigge
 	return LooseRoute(namespace, name, postback.UID, triggers...)
 }
 
-// LooseRoute returns a route of no Postback. UID "" chooses one.
+// LooseRoute returns a route without a Postback. An empty uid means a new one.
 func LooseRoute(namespace, name string, uid types.UID, triggers ...v1alpha1.Trigger) *route.Route {
 	if uid == "" {
 		uid = uuid.NewUUID()
@@ -98,13 +99,13 @@ func Index(routes ...*route.Route) *route.Index {
 	return x
 }
 
-// Backlog is the number of unfinished deliveries of each Postback.
+// Backlog has the number of unfinished deliveries of each Postback.
 type Backlog map[types.UID]int
 
-// Full reports whether a Postback has as many unfinished deliveries as it may.
+// Full reports whether a Postback has reached its maximum of unfinished deliveries.
 func (b Backlog) Full(r *route.Route) bool { return b[r.UID] >= int(r.MaxPending) }
 
-// Offers keeps the names of the deliveries that are offered for a first attempt.
+// Offers records the names of the deliveries that are offered for a first attempt.
 type Offers struct {
 	mu    sync.Mutex
 	names []string
@@ -122,15 +123,15 @@ func (o *Offers) Admit(*route.Route) func(*v1alpha1.PostbackDelivery) {
 	}
 }
 
-// Sorted returns the names in order.
+// Sorted returns the recorded names, sorted.
 func (o *Offers) Sorted() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Sorted(slices.Values(o.names))
 }
 
-// Store stands in for the API server where the answer must not depend on it. Without a function it stores everything, and has
-// nothing.
+// Store is an intake.API for tests that do not depend on the API server. Without functions, Create succeeds and Get
+// returns an empty object.
 type Store struct {
 	OnCreate, OnGet func(ctx context.Context, d *v1alpha1.PostbackDelivery) error
 }

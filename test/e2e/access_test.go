@@ -34,7 +34,7 @@ const (
 	managerUser    = "system:serviceaccount:postback-system:postback-manager"
 )
 
-// TestAccess asks the API server what the shipped roles allow.
+// TestAccess asks the API server which requests the shipped roles allow.
 func TestAccess(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
@@ -79,7 +79,7 @@ func TestAccess(t *testing.T) {
 		if test.namespace != "" {
 			args = append(args, "-n", test.namespace)
 		}
-		// The exit code says the same as the answer.
+		// The exit status must agree with the output.
 		answer, _, err := cp.Kubectl(t.Context(), "", args...)
 		if got := strings.TrimSpace(answer); got != map[bool]string{true: "yes", false: "no"}[test.want] || (err == nil) != test.want {
 			t.Errorf("kubectl %s answers %q (%v), want %t", strings.Join(args, " "), got, err, test.want)
@@ -87,7 +87,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// TestDispatcherCannotReadTenants tries it, with the token that a dispatcher has.
+// TestDispatcherCannotReadTenants tries to read tenants' objects with the token of a dispatcher.
 func TestDispatcherCannotReadTenants(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// unavailable answers 503 to the next n requests, or to all that follow if n is 0.
+// unavailable answers 503 to the next n requests, or to all following ones if n is 0.
 func unavailable(n int) receiver.Answer {
 	return receiver.Answer{Status: http.StatusServiceUnavailable, Body: "down for maintenance", Times: n}
 }
@@ -75,7 +75,7 @@ func TestSendTest(t *testing.T) {
 	if requests := n.wait(2); len(requests) != 2 || !requests[1].Verified() {
 		t.Errorf("received %d requests, the second verified by %v", len(requests), requests[1].StandardWebhooks)
 	}
-	// One for each test event that was accepted.
+	// One delivery per accepted test event is expected.
 	n.waitDelivered(2)
 }
 
@@ -90,7 +90,7 @@ func TestRedeliver(t *testing.T) {
 	d = n.waitPhase("evt_1", v1alpha1.DeliveryDelivered, 3)
 	checkSame(t, n.wait(3), d)
 
-	// In the middle of retries: now, not in two minutes.
+	// The redelivery comes at once, in the middle of retries, not in two minutes.
 	n.endpoint.Answer(hooks, unavailable(2))
 	n.post(lead("evt_2"))
 	d = n.waitPhase("evt_2", v1alpha1.DeliveryRetrying, 2)
@@ -103,7 +103,7 @@ func TestRedeliver(t *testing.T) {
 	checkSame(t, n.wait(6)[3:], d)
 }
 
-// checkSame holds requests of one event against each other and the record.
+// checkSame compares the requests of one event with each other and with the record.
 func checkSame(t *testing.T, requests []receiver.Request, d *v1alpha1.PostbackDelivery) {
 	t.Helper()
 	for i := range requests {
@@ -139,11 +139,11 @@ func TestPausedAndDisabled(t *testing.T) {
 	}
 }
 
-// setState changes spec.state and waits until that is in force.
+// setState changes spec.state and waits until the change is in force.
 func (n *tenant) setState(name, state string) {
 	n.t.Helper()
 	n.kubectl("patch", "postback", name, "--type=merge", "-p", `{"spec":{"state":"`+state+`"}}`)
-	// As kstatus has it: the conditions describe this generation.
+	// As kstatus demands, wait until the conditions describe this generation.
 	eventually(n.t, func() error {
 		p := n.getPostback(name)
 		if p.Status.ObservedGeneration != p.Generation || !meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ReadyCondition) {
@@ -182,7 +182,7 @@ func TestRotate(t *testing.T) {
 	n.waitSignedWith(p, "shared/3", "shared/2", "shared/1")
 	check("evt_3", []string{"shared/1", "shared/2", "shared/3"}, []string{"shared/3"})
 
-	// A key has leaked: no overlap, at once.
+	// A key has leaked: rotate at once, without overlap.
 	n.kubectl("patch", "postbacksecret", "shared", "--type=merge", "-p", `{"spec":{"rotation":{"overlap":"0s"}}}`)
 	n.waitSignedWith(p, "shared/3")
 	check("evt_4", []string{"shared/3"}, []string{"shared/3"})

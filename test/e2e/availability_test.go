@@ -34,7 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// producers is how many events are on their way at a time.
+// producers is the number of concurrent posts.
 const producers = 16
 
 // startDispatcher starts another replica, which ends with the test.
@@ -55,7 +55,7 @@ func startDispatcher(t *testing.T, name string, options ...operator.Option) *ope
 	return p
 }
 
-// terminate ends a process in order, which has to exit with 0.
+// terminate ends a process in order; it must exit with 0.
 func terminate(t *testing.T, p *operator.Process) {
 	t.Helper()
 	code, err := p.Terminate(context.Background())
@@ -64,7 +64,7 @@ func terminate(t *testing.T, p *operator.Process) {
 	}
 }
 
-// without ends one of the shared processes until the end of the test.
+// without stops one of the shared processes until the end of the test.
 func without(t *testing.T, p *operator.Process) {
 	t.Helper()
 	terminate(t, p)
@@ -75,7 +75,7 @@ func without(t *testing.T, p *operator.Process) {
 	})
 }
 
-// TestGracefulShutdown ends a replica while it takes events and makes attempts; another one goes on.
+// TestGracefulShutdown ends a replica while it takes events and makes attempts. Another replica continues.
 func TestGracefulShutdown(t *testing.T) {
 	n := newTenant(t)
 	n.endpoint.Answer(hooks, receiver.Answer{Delay: 50 * time.Millisecond})
@@ -83,7 +83,7 @@ func TestGracefulShutdown(t *testing.T) {
 	n.postback("crm")
 
 	load := n.produce(ending, staying)
-	// In the middle of it: requests are being answered and attempts are in flight.
+	// Ingest is answering requests and attempts are in flight.
 	n.wait(2 * producers)
 	code, err := ending.Terminate(t.Context())
 	if err != nil || code != 0 {
@@ -113,7 +113,7 @@ func TestGracefulShutdown(t *testing.T) {
 	}
 }
 
-// waitAllDelivered waits until there are n deliveries, each delivered in one attempt.
+// waitAllDelivered waits until there are count deliveries, each delivered in one attempt.
 func (n *tenant) waitAllDelivered(count int) {
 	n.t.Helper()
 	eventually(n.t, func() error {
@@ -139,8 +139,8 @@ type load struct {
 	ids []string
 }
 
-// produce posts events, one after the other from each producer, to the first replica, and, when that does not accept
-// one, the same again to the next, until stop.
+// produce posts events from several producers until stop. Each posts one event at a time, to the first replica, and
+// repeats it to the next replica if that one does not accept it.
 func (n *tenant) produce(replicas ...*operator.Process) *load {
 	n.t.Helper()
 	ctx, cancel := context.WithCancel(n.t.Context())
@@ -186,7 +186,7 @@ func (n *tenant) postTo(e event, replicas ...*operator.Process) error {
 	return last
 }
 
-// TestNoDispatcher: an event posted now would not be routed, and the Postback says so.
+// TestNoDispatcher: without a dispatcher, the Postback says that no event would be routed.
 func TestNoDispatcher(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
@@ -207,7 +207,7 @@ func TestNoDispatcher(t *testing.T) {
 	n.waitPhase("evt_1", v1alpha1.DeliveryDelivered, 1)
 }
 
-// TestDeadReplica: a replica that was killed, with its node, is not waited for longer than its Lease.
+// TestDeadReplica: the manager waits for a replica that was killed, with its node, no longer than its Lease lasts.
 func TestDeadReplica(t *testing.T) {
 	n := newTenant(t)
 	dead := startDispatcher(t, "postback-dispatcher-dead")
@@ -220,24 +220,24 @@ func TestDeadReplica(t *testing.T) {
 	}
 	n.setState("crm", "Paused")
 	n.setState("crm", "Enabled")
-	// The garbage collector takes the Lease of a Pod that is gone.
+	// The garbage collector deletes the Lease of a deleted Pod.
 	eventually(t, func() error {
 		return gone(t.Context(), operator.Namespace, presence.LeaseName(dead.Name), &coordinationv1.Lease{})
 	})
 }
 
-// TestAPIServerOutage: while nothing can be stored ingest says so, and what is sent again afterwards comes once.
+// TestAPIServerOutage: during an outage ingest refuses events. Events that are posted again afterwards arrive once.
 func TestAPIServerOutage(t *testing.T) {
 	onlyKubernetes(t, "TestStreamOutlivesTheAPIServer")
-	// An API server that has just started may not know yet of our kinds: then Kubernetes lets a namespace go with all that
-	// is in it, and other tests would find that.
+	// An API server that has just started may not know the operator's kinds yet. Kubernetes then ends a namespace
+	// without deleting their objects, and other tests would find these.
 	awaitNamespacesGone(t)
 	n := newTenant(t)
 	n.postback("crm")
 	n.post(lead("evt_before"))
 	n.waitPhase("evt_before", v1alpha1.DeliveryDelivered, 1)
 
-	// The answer to this event comes while there is nowhere to record it.
+	// The response of the endpoint arrives while the attempt cannot be recorded.
 	stopped := make(chan error, 1)
 	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Before: func(*receiver.Request) { stopped <- cp.StopAPIServer() }})
 	n.post(lead("evt_in_flight"))
@@ -274,6 +274,6 @@ func TestAPIServerOutage(t *testing.T) {
 	if !dispatcher.Running() {
 		t.Errorf("%s did not outlive the outage", dispatcher.Name)
 	}
-	// The manager works, too, also if it was started again because its Lease had run out.
+	// The manager works, too, even if it was restarted because its Lease had expired.
 	n.setState("crm", "Paused")
 }

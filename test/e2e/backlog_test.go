@@ -29,8 +29,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// TestBacklogOfAThrottledEndpoint: with the JetStream intake, what comes for an endpoint that asked to wait is one message each.
-// status.backlog and kubectl show how many there are; then each is delivered once, and not before the time.
+// TestBacklogOfAThrottledEndpoint: with the JetStream intake, each delivery for an endpoint that asked to wait is one
+// message. status.backlog and kubectl show their number. Each is delivered once, and not before the requested time.
 func TestBacklogOfAThrottledEndpoint(t *testing.T) {
 	onlyJetStream(t)
 	t.Parallel()
@@ -74,7 +74,7 @@ func TestBacklogOfAThrottledEndpoint(t *testing.T) {
 	eventually(t, func() error { return n.hasBacklog("crm", 0) })
 }
 
-// hasBacklog returns an error unless the status of a Postback has a backlog of so many deliveries.
+// hasBacklog returns an error unless status.backlog of a Postback has this number of deliveries.
 func (n *tenant) hasBacklog(name string, deliveries int64) error {
 	if got := n.getPostback(name).Status.GetBacklog(); got != deliveries {
 		return fmt.Errorf("status.backlog has %d deliveries, want %d", got, deliveries)

@@ -36,7 +36,7 @@ func isRecord(r *http.Request) bool {
 	return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/postbackdeliveries/") && strings.HasSuffix(r.URL.Path, "/status")
 }
 
-// startProxy starts a proxy to the API server, which ends with the test.
+// startProxy starts a proxy for the API server, which ends with the test.
 func startProxy(t *testing.T) *apiproxy.Proxy {
 	t.Helper()
 	proxy, err := apiproxy.Start(cp.Config)
@@ -62,17 +62,17 @@ type crash struct {
 	id     string
 	moment apiproxy.Moment
 	of     func(*http.Request) bool
-	// what is true when the dispatcher is dead.
+	// stored, attempts and arrived are the expected state while the dispatcher is dead.
 	stored   bool
 	attempts int32
 	arrived  int
-	// accepted is whether the producer had its answer.
+	// accepted is true if the producer has received its response.
 	accepted bool
-	// finally is how often the event has arrived in the end.
+	// finally is how often the event arrives in total.
 	finally int
 }
 
-// crashes are the moments. One process is killed once in the middle of all of them.
+// crashes are the moments. One process is killed while each of the events is at its moment.
 var crashes = []crash{
 	{id: "evt_before_store", moment: apiproxy.Before, of: isCreate, finally: 1},
 	{id: "evt_after_store", moment: apiproxy.After, of: isCreate, stored: true, finally: 1},
@@ -80,8 +80,8 @@ var crashes = []crash{
 	{id: "evt_after_record", moment: apiproxy.After, of: isRecord, stored: true, arrived: 1, attempts: 1, accepted: true, finally: 1},
 }
 
-// TestDispatcherCrash kills (SIGKILL) a dispatcher before and after it stores an event, and before and after it records
-// an attempt. The producer does what it has to do: it sends again what was not accepted.
+// TestDispatcherCrash kills (SIGKILL) a dispatcher before and after it stores an event, and before and after it
+// records an attempt. The producer posts unaccepted events again, as it must.
 func TestDispatcherCrash(t *testing.T) {
 	onlyKubernetes(t, "TestDispatcherCrashBesideTheStream")
 	n := newTenant(t)
@@ -130,7 +130,7 @@ func TestDispatcherCrash(t *testing.T) {
 	}
 }
 
-// checkDead holds what is on record when the dispatcher is dead against what happened.
+// checkDead checks the record of an event while the dispatcher is dead.
 func (n *tenant) checkDead(c crash, answer <-chan error) {
 	n.t.Helper()
 	if !c.accepted {
@@ -150,10 +150,10 @@ func (n *tenant) checkDead(c crash, answer <-chan error) {
 	}
 }
 
-// checkRecovered waits until an event is delivered, and holds what arrived against the record.
+// checkRecovered waits until an event is delivered, and compares its arrivals with the record.
 func (n *tenant) checkRecovered(c crash) {
 	n.t.Helper()
-	// The log lacks the attempt whose record was lost, and has the one that repeated it.
+	// The record of the lost attempt is missing; the record of its repeat exists.
 	d := n.waitPhase(c.id, v1alpha1.DeliveryDelivered, 1)
 	arrivals := n.arrivals(c.id)
 	if len(arrivals) != c.finally {
@@ -180,7 +180,7 @@ func (n *tenant) arrivals(id string) []receiver.Request {
 	return of
 }
 
-// TestDispatcherCrashTakenOver kills the dispatcher that owns the retries, for good; another one takes over.
+// TestDispatcherCrashTakenOver kills the dispatcher that owns the retries. Another one takes over.
 func TestDispatcherCrashTakenOver(t *testing.T) {
 	onlyKubernetes(t, "TestDispatcherCrashBesideTheStream")
 	n := newTenant(t)
@@ -197,7 +197,7 @@ func TestDispatcherCrashTakenOver(t *testing.T) {
 	if err := victim.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	// The election's Lease runs out first: 15s.
+	// The Lease of the election first expires, after 15 s.
 	d := n.waitPhase("evt_1", v1alpha1.DeliveryDelivered, 1)
 	if arrivals := n.arrivals("evt_1"); len(arrivals) != 2 {
 		t.Errorf("arrived %d times, want 2", len(arrivals))

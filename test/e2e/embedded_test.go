@@ -38,8 +38,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// TestEmbeddedNATS kills a dispatcher, with its NATS server, while every attempt hangs. After the restart each accepted event
-// arrives, and an orderly end loses nothing either.
+// TestEmbeddedNATS kills a dispatcher, with its NATS server, while every attempt hangs. After the restart each
+// accepted event arrives. An orderly restart loses no event either.
 func TestEmbeddedNATS(t *testing.T) {
 	onlyKubernetes(t, "the flags of this test")
 	n := newTenant(t)
@@ -82,8 +82,8 @@ func TestEmbeddedNATS(t *testing.T) {
 	}
 }
 
-// TestThreeEmbeddedServers kills each of three dispatchers with their NATS servers in turn. Each accepted event arrives, and the
-// other two accept events meanwhile.
+// TestThreeEmbeddedServers kills three dispatchers, each with its NATS server, one after another. The other two
+// accept events meanwhile, and each accepted event arrives.
 func TestThreeEmbeddedServers(t *testing.T) {
 	onlyKubernetes(t, "the flags of this test")
 	n := newTenant(t)
@@ -112,7 +112,7 @@ func TestThreeEmbeddedServers(t *testing.T) {
 		for range 30 {
 			post(others...)
 		}
-		// It becomes ready once it has what the others stored meanwhile.
+		// The server becomes ready once it has caught up.
 		if err := victim.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func TestThreeEmbeddedServers(t *testing.T) {
 	n.arriveFrom(0, "evt_three_", events)
 }
 
-// startThree starts three dispatchers, whose NATS servers know each other by the certificate that the manager has made.
+// startThree starts three dispatchers whose NATS servers authenticate each other by the certificate of the manager.
 func startThree(t *testing.T) (replicas []*operator.Process) {
 	t.Helper()
 	var peers []string
@@ -160,7 +160,7 @@ func awaitReady(t *testing.T, p *operator.Process) {
 	}).WithTimeout(patience).WithPolling(50 * time.Millisecond).Should(Succeed())
 }
 
-// tlsProducer trusts the CA that the manager publishes.
+// tlsProducer returns an HTTP client that trusts the CA of the manager.
 func tlsProducer(t *testing.T) *http.Client {
 	t.Helper()
 	bundle := &corev1.ConfigMap{}
@@ -174,7 +174,8 @@ func tlsProducer(t *testing.T) *http.Client {
 	}}}
 }
 
-// arriveFrom waits until events of a prefix have arrived, each at least once, after as many requests.
+// arriveFrom waits until events with a prefix have arrived, each at least once, in the endpoint's requests from an
+// index on.
 func (n *tenant) arriveFrom(request int, prefix string, events int) {
 	n.t.Helper()
 	NewWithT(n.t).Eventually(func() (missing []string) {

@@ -33,7 +33,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// waitHealth waits until a Postback says how its endpoint fares: in its condition, in the column, and by an event.
+// waitHealth waits until a Postback shows the health of its endpoint: in its condition, in kubectl's column, and by
+// an Event.
 func (n *tenant) waitHealth(name string, status metav1.ConditionStatus, reason string) {
 	n.t.Helper()
 	eventually(n.t, func() error {
@@ -53,7 +54,7 @@ func (n *tenant) waitHealth(name string, status metav1.ConditionStatus, reason s
 	}
 }
 
-// waitDelivered waits until there are n deliveries, each delivered.
+// waitDelivered waits until there are count deliveries, all of them Delivered.
 func (n *tenant) waitDelivered(count int) {
 	n.t.Helper()
 	eventually(n.t, func() error {
@@ -70,13 +71,13 @@ func (n *tenant) waitDelivered(count int) {
 	})
 }
 
-// redeliver asks for all deliveries again.
+// redeliver requests a redelivery of all deliveries.
 func (n *tenant) redeliver(token string) {
 	n.t.Helper()
 	n.kubectl("annotate", "--overwrite", "postbackdelivery", "--all", v1alpha1.RedeliverAnnotation+"="+token)
 }
 
-// An endpoint that fails again and again is not healthy; when it takes an event, it is.
+// An endpoint that fails repeatedly is unhealthy, and healthy again once it accepts an event.
 func TestEndpointHealth(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
@@ -111,7 +112,7 @@ func TestEndpointHealth(t *testing.T) {
 	})
 }
 
-// An endpoint that answers 410 gets nothing more until its Postback's spec changes, or somebody asks.
+// An endpoint that answers 410 gets no further attempt until the spec changes or a user requests one.
 func TestGoneEndpointIsSetAside(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
@@ -137,7 +138,7 @@ func TestGoneEndpointIsSetAside(t *testing.T) {
 			WithTimeout(2*time.Second).WithPolling(100*time.Millisecond).Should(gomega.Equal(before+1), "an endpoint that is gone gets events")
 		if op.NATS == nil {
 			n.waitPhase(waiting, v1alpha1.DeliveryPending, 0)
-		} else { // It waits in a stream.
+		} else { // The delivery waits in a stream.
 			eventually(t, func() error { return n.hasBacklog("crm", 1) })
 		}
 
@@ -171,8 +172,7 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 	}
 }
 
-// The limits of a Postback hold for first attempts and for those that are asked for again, whichever replica took the
-// events.
+// The limits of a Postback apply to first attempts and to redeliveries, whichever replica took the events.
 func TestLimitsHoldAcrossReplicas(t *testing.T) {
 	t.Parallel()
 	other := startDispatcher(t, "postback-dispatcher-limits")
@@ -183,7 +183,7 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 		n.postback("crm", fmt.Sprintf("limits: {maxConcurrent: %d}", most))
 		times := n.overload(other, 16, takes)
 		for i := range times[:len(times)-most] {
-			// Each is in flight for as long as its answer takes, at least.
+			// Each request is in flight for at least the duration of its response.
 			if between := times[i+most].Sub(times[i]); between < takes {
 				t.Errorf("%d requests came within %s, each of which takes %s", most+1, between, takes)
 			}
@@ -196,7 +196,8 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 		n.postback("crm", fmt.Sprintf("limits: {perSecond: %d}", rate))
 		began := time.Now()
 		times := n.overload(other, 60, 0)
-		// The first may be late, but not before it was posted. Two replicas, each at this rate, would need half the time.
+		// The first request may be late, but not earlier than its post. Two replicas with this rate each would need
+		// half the time.
 		least := time.Duration(len(times)-1) * time.Second / rate
 		if took := times[len(times)-1].Sub(began); took < least {
 			t.Errorf("%d requests came within %s, which must take %s", len(times), took, least)
@@ -204,8 +205,8 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 	})
 }
 
-// overload posts to both replicas at once, has some refused by the endpoint and asks for those again, and returns when
-// each request came, once all is delivered.
+// overload posts to both replicas concurrently. The endpoint refuses some events, for which overload requests a
+// redelivery. It returns the times of all requests, once everything is delivered.
 func (n *tenant) overload(other *operator.Process, events int, takes time.Duration) []time.Time {
 	n.t.Helper()
 	const refused = 4
@@ -234,7 +235,7 @@ func (n *tenant) overload(other *operator.Process, events int, takes time.Durati
 	for _, request := range requests {
 		times = append(times, request.Time)
 	}
-	// One that was refused may be tried again by its schedule just before it is asked for, on a busy machine.
+	// On a busy machine, the schedule may retry a refused event just before its redelivery is requested.
 	if len(times) > events+2*refused {
 		n.t.Errorf("%d requests came, want %d", len(times), events+refused)
 	}
@@ -242,7 +243,8 @@ func (n *tenant) overload(other *operator.Process, events int, takes time.Durati
 	return times
 }
 
-// A Postback with too many unfinished deliveries refuses more, and says so, for itself alone.
+// A Postback with too many unfinished deliveries refuses further events, and its condition says so. Other Postbacks
+// are not affected.
 func TestFullBacklogIsRefused(t *testing.T) {
 	t.Parallel()
 	const most = 3

@@ -25,8 +25,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// TestRotationBesideGit: a tool that applies the manifest from Git again and again undoes neither a rotation that a person asked
-// for beside it, nor a test event, and asks for none a second time.
+// TestRotationBesideGit: a tool that repeatedly applies the manifest from Git neither undoes nor repeats a rotation
+// or a test event that a person requested beside it.
 func TestRotationBesideGit(t *testing.T) {
 	for name, apply := range map[string][]string{
 		"three-way merge":                        {"apply", "-f", "-"},
@@ -50,7 +50,7 @@ spec: {url: %q, triggers: [lead.created]}}`, n.endpoint.URL(hooks))
 			} else if after.Annotations[v1alpha1.RotateSecretAnnotation] != "by-hand" || after.Annotations["contact"] == "" {
 				t.Errorf("after it the annotations are %v", after.Annotations)
 			}
-			// A change from Git arrives, and with it another pass of the manager.
+			// A change from Git leads to another reconcile.
 			n.kubectlWith(fmt.Sprintf(`{apiVersion: postback.dev/v1alpha1, kind: Postback, metadata: {name: crm, labels: {team: crm}},
 spec: {url: %q, triggers: [lead.created, sale.created]}}`, n.endpoint.URL(hooks)), apply...)
 			n.waitReady("crm")

@@ -41,7 +41,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// onlyKubernetes skips a test of what the intake JetStream does in another way, for which there is another test.
+// onlyKubernetes skips a test of behaviour that differs with the JetStream intake. instead names the test of that
+// behaviour.
 func onlyKubernetes(t *testing.T, instead string) {
 	t.Helper()
 	if op.NATS != nil {
@@ -49,7 +50,7 @@ func onlyKubernetes(t *testing.T, instead string) {
 	}
 }
 
-// onlyJetStream skips a test of what needs the intake JetStream.
+// onlyJetStream skips a test that needs the JetStream intake.
 func onlyJetStream(t *testing.T) {
 	t.Helper()
 	if op.NATS == nil {
@@ -57,8 +58,8 @@ func onlyJetStream(t *testing.T) {
 	}
 }
 
-// object returns the PostbackDelivery of what may be in the delivery log only, as the plugin has it made before it asks for a
-// redelivery: by a dispatcher, with the token of somebody who may ask.
+// object returns the PostbackDelivery of a delivery that may be only in the delivery log. A dispatcher restores it,
+// with the token of an editor, as for the plugin before a redelivery.
 func (n *tenant) object(d *v1alpha1.PostbackDelivery, by *operator.Process) *v1alpha1.PostbackDelivery {
 	n.t.Helper()
 	if d.UID != "" {
@@ -96,7 +97,7 @@ func (n *tenant) object(d *v1alpha1.PostbackDelivery, by *operator.Process) *v1a
 	return restored
 }
 
-// streamFiles returns all that NATS keeps in files; in a cluster one of the servers, for each has it all.
+// streamFiles returns the content of NATS's files. In a cluster it reads one server, because each has all messages.
 func streamFiles(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
@@ -124,11 +125,11 @@ func (n *tenant) objects() int {
 	return len(list.Items)
 }
 
-// TestStreamOutlivesTheAPIServer: a success needs no API server, for a producer whom it has allowed just before. A failure
-// is recorded when it is back.
+// TestStreamOutlivesTheAPIServer: a success needs no API server if the producer was authorised shortly before. A
+// failure is recorded once the API server is back.
 func TestStreamOutlivesTheAPIServer(t *testing.T) {
 	onlyJetStream(t)
-	awaitNamespacesGone(t) // See TestAPIServerOutage.
+	awaitNamespacesGone(t) // For the reason in TestAPIServerOutage.
 	n := newTenant(t)
 	n.postback("crm")
 	n.post(lead("evt_before"))
@@ -156,8 +157,8 @@ func TestStreamOutlivesTheAPIServer(t *testing.T) {
 	}
 }
 
-// suspend stops the child process and returns when none of its threads runs. The parent's wait(2) reports that, some time
-// after kill(2) returns.
+// suspend stops a child process and returns once all its threads have stopped. wait(2) reports that some time after
+// kill(2) returns.
 func suspend(pid int) error {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stopping process %d: %w", pid, err)
@@ -177,15 +178,15 @@ func suspend(pid int) error {
 	}
 }
 
-// TestDispatcherCrashBesideTheStream kills a dispatcher that has not been told that an event is stored, and that has not been
-// told that a success is in the delivery log; and then NATS, too. The producer sends again what was not accepted.
+// TestDispatcherCrashBesideTheStream kills a dispatcher that has no acknowledgement for the store of one event and
+// for the log entry of another's success. Then it kills NATS, too. The producer posts unaccepted events again.
 func TestDispatcherCrashBesideTheStream(t *testing.T) {
 	onlyJetStream(t)
 	n := newTenant(t)
 	without(t, dispatcher)
 	victim := startDispatcher(t, "postback-dispatcher-victim")
 	n.postback("crm")
-	var running []int // The endpoint's goroutine must not ask for them: the servers are started again below.
+	var running []int // The endpoint's goroutine cannot read them later: the servers are restarted below.
 	for _, node := range op.NATS.Nodes {
 		running = append(running, node.PID())
 	}
@@ -198,7 +199,7 @@ func TestDispatcherCrashBesideTheStream(t *testing.T) {
 			}
 		}
 	}
-	// NATS stops before the answer: the success is on its way into the delivery log when the dispatcher dies.
+	// NATS stops before the endpoint answers: the success is on its way to the delivery log when the dispatcher dies.
 	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Before: stop})
 	if err := n.postTo(lead("evt_before_log"), victim); err != nil {
 		t.Fatal(err)
@@ -226,7 +227,7 @@ func TestDispatcherCrashBesideTheStream(t *testing.T) {
 	if err := n.postTo(lead("evt_before_store"), victim); err != nil {
 		t.Fatal(err)
 	}
-	// The stream gives the other one out again when nobody has spoken of it for half a minute.
+	// The stream delivers the other message again after half a minute without a sign of progress.
 	for id, most := range map[string]int{"evt_before_log": 2, "evt_before_store": 1} {
 		d := n.waitPhase(id, v1alpha1.DeliveryDelivered, 1)
 		arrivals := n.arrivals(id)
@@ -237,7 +238,7 @@ func TestDispatcherCrashBesideTheStream(t *testing.T) {
 	}
 }
 
-// TestReplicasShareTheStream posts to four replicas, of which each attempts a part, and no event arrives twice.
+// TestReplicasShareTheStream posts to four replicas. Each makes a part of the attempts, and no event arrives twice.
 func TestReplicasShareTheStream(t *testing.T) {
 	onlyJetStream(t)
 	n := newTenant(t)
@@ -286,8 +287,8 @@ func TestReplicasShareTheStream(t *testing.T) {
 	t.Logf("%d events, attempted by %v", len(ids), by)
 }
 
-// TestLogKeepsWhatItsBoundsAllow: the oldest deliveries leave the delivery log when there are too many bytes of them, and each when it is
-// too old.
+// TestLogKeepsWhatItsBoundsAllow: the oldest entries leave the delivery log when it has too many bytes, and each
+// entry leaves when it is too old.
 func TestLogKeepsWhatItsBoundsAllow(t *testing.T) {
 	onlyJetStream(t)
 	n := newTenant(t)
@@ -326,7 +327,7 @@ func TestLogKeepsWhatItsBoundsAllow(t *testing.T) {
 	if got := state(); got.Bytes > most || got.Msgs < 8 || got.Msgs > 10 {
 		t.Errorf("of %d events of 100 KiB the delivery log keeps %d messages of %d bytes, want what fits into %d", count, got.Msgs, got.Bytes, most)
 	}
-	// The bound by age is for what is there, too.
+	// The bound by age applies to existing entries, too.
 	terminate(t, small)
 	startDispatcher(t, "postback-dispatcher-forgetful", operator.WithArgs("--nats-stream-prefix="+string(names),
 		"--nats-duplicate-window=1s", "--log-max-age=1s"))

@@ -37,7 +37,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// TestFirstPostback is what a new user does: apply the sample, wait, post events, look at the tables.
+// TestFirstPostback acts as a new user: apply the sample, wait, post events, look at the tables.
 func TestFirstPostback(t *testing.T) {
 	n := newTenant(t)
 	root, err := controlplane.ModuleRoot()
@@ -76,7 +76,7 @@ func TestFirstPostback(t *testing.T) {
 	checkMetrics(t)
 }
 
-// checkTables holds what kubectl prints against what a user expects.
+// checkTables compares kubectl's tables with the expected ones.
 func checkTables(t *testing.T, n *tenant) {
 	t.Helper()
 	tables := n.kubectl("get", "pb,pbs,pbd")
@@ -140,7 +140,7 @@ func TestDeletePostback(t *testing.T) {
 	n.kubectl("delete", "postback", "crm", "--timeout="+patience.String())
 	eventually(t, func() error { return n.nothingLeft(p) })
 
-	// Another one of the same name is another one: it begins anew.
+	// A new Postback of the same name starts without history.
 	n.endpoint.Answer(hooks)
 	again := n.postback("crm")
 	n.post(lead("evt_1"))
@@ -164,7 +164,7 @@ func TestDeleteNamespace(t *testing.T) {
 	}
 }
 
-// nothingLeft returns an error that names what is left of a Postback.
+// nothingLeft returns an error that names the objects left of a Postback.
 func (n *tenant) nothingLeft(p *v1alpha1.Postback) error {
 	ctx := n.t.Context()
 	if err := gone(ctx, operator.Namespace, route.SecretName(p.UID), &corev1.Secret{}); err != nil {

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package e2e tests the operator from end to end: the built programs with the shipped manifests and RBAC, on a real
-// control plane, used by the real kubectl.
+// Package e2e tests the operator from end to end, with the built programs, the shipped manifests and RBAC, a real
+// control plane and the real kubectl.
 package e2e
 
 import (
@@ -31,12 +31,12 @@ import (
 )
 
 const (
-	// patience bounds what takes a moment; the machine may be busy.
+	// patience bounds waits for events that usually take a moment, for busy machines.
 	patience = time.Minute
 	logLines = 60
 )
 
-// The installation that all tests share. Tests that end one of its processes start it again.
+// All tests share this installation. A test that ends one of its processes restarts it.
 var (
 	cp         *controlplane.ControlPlane
 	op         *operator.Operator

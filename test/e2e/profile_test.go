@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// Profiles are served when they are asked for, and without a host on no other address than that of loopback.
+// Profiles are served only if a flag asks for them, and without a host only on loopback.
 func TestProfilesAreForThisMachineAlone(t *testing.T) {
 	g := NewWithT(t)
 	port, err := controlplane.FreePort()
@@ -49,7 +49,7 @@ func TestProfilesAreForThisMachineAlone(t *testing.T) {
 	g.Expect(response.Body.Close()).To(Succeed())
 	g.Expect(response.StatusCode).To(Equal(http.StatusOK))
 
-	// An address of this machine that every interface would answer on.
+	// A server on every interface would answer on this other address of the machine.
 	connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.2"+address)
 	if err == nil {
 		_ = connection.Close()

@@ -25,7 +25,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// TestRedeliverSince redelivers, by one annotation, all events that a faulty receiver refused. The manager is killed meanwhile.
+// TestRedeliverSince redelivers all events that a faulty receiver refused, by one annotation. The manager is killed
+// meanwhile.
 func TestRedeliverSince(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm", "retry: {maxAttempts: 1}")
@@ -67,7 +68,8 @@ func TestRedeliverSince(t *testing.T) {
 	}
 	n.kubectl("wait", "--for=condition=Redelivery", "--timeout="+patience.String(), "postback/crm")
 	redelivery := n.getPostback("crm").Status.Redelivery
-	// Deliveries that the killed manager marked and did not count may be delivered before the next manager lists them.
+	// Deliveries that the killed manager marked but did not count may be delivered before the next manager lists
+	// them.
 	if redelivery.Requested > lost || redelivery.Requested < lost-100 || redelivery.CompletionTime == nil || redelivery.Since == nil {
 		t.Errorf("status.redelivery is %+v", redelivery)
 	}

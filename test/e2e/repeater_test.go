@@ -46,16 +46,17 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// repeated is what every answer of a repeater begins with, so that a record of it is known.
+// repeated begins every response of a repeater, so that a test recognises its record.
 const repeated = "This is what came:"
 
-// proving are the headers that show who sends a request.
+// proving lists the headers that authenticate a request.
 var proving = []string{"Authorization", "X-Api-Key", "Dub-Signature", "Webhook-Signature"}
 
-// repeater is endpoints, an authorisation server and an egress proxy that repeat the credentials that they are shown.
+// repeater runs endpoints, an authorisation server and an egress proxy that repeat the credentials they receive.
 type repeater struct {
 	plain, secure *httptest.Server
-	// garbled answers with a status line that is the header Authorization. unsolicited answers well, and then once more.
+	// garbled is the URL of an endpoint whose status line is the header Authorization. unsolicited sends a valid
+	// response followed by another one.
 	garbled, unsolicited string
 	proxy                string
 	proxied              atomic.Int32
@@ -63,7 +64,7 @@ type repeater struct {
 	signingKeys func() []receiver.Secret
 
 	mu   sync.Mutex
-	seen map[string]string // signatures and tokens, by names
+	seen map[string]string // The signatures and tokens, by names.
 }
 
 func startRepeater(t *testing.T, signingKeys func() []receiver.Secret) *repeater {
@@ -103,7 +104,7 @@ func readWhole(conn net.Conn) *http.Request {
 	return request
 }
 
-// note remembers the signatures of a request.
+// note records the signatures of a request.
 func (r *repeater) note(header http.Header) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -114,15 +115,15 @@ func (r *repeater) note(header http.Header) {
 	}
 }
 
-// credentials returns the signatures that came, and the access tokens that were given.
+// credentials returns the received signatures and the issued access tokens.
 func (r *repeater) credentials() map[string]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return maps.Clone(r.seen)
 }
 
-// repeat answers with the status and in the way of writing that the path says, and, if the query names a signer, with the
-// keys of that name.
+// repeat echoes the request with the status and the encoding that the path names. If the query names a signer, it
+// also repeats the keys of that name.
 func (r *repeater) repeat(w http.ResponseWriter, request *http.Request) {
 	_, _ = io.Copy(io.Discard, request.Body)
 	r.note(request.Header)
@@ -157,7 +158,7 @@ func (r *repeater) repeat(w http.ResponseWriter, request *http.Request) {
 	_, _ = io.WriteString(w, answer)
 }
 
-// giveToken gives an access token, or, if the query says so, none but a repetition.
+// giveToken issues an access token. If the query has "refuse", it answers with an error that repeats the request.
 func (r *repeater) giveToken(w http.ResponseWriter, request *http.Request) {
 	body, _ := io.ReadAll(request.Body)
 	w.Header().Set("Content-Type", "application/json")
@@ -174,7 +175,7 @@ func (r *repeater) giveToken(w http.ResponseWriter, request *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// refuseTunnel answers as a proxy, by turns in each way that repeats its credentials.
+// refuseTunnel answers as a proxy that repeats its credentials, in three ways by turns.
 func (r *repeater) refuseTunnel(conn net.Conn) {
 	request := readWhole(conn)
 	if request == nil {
@@ -185,7 +186,7 @@ func (r *repeater) refuseTunnel(conn net.Conn) {
 	_, _ = fmt.Fprintf(conn, formats[int(r.proxied.Add(1)-1)%len(formats)], credentials)
 }
 
-// authority returns the certificate of the secure endpoint.
+// authority returns the certificate of the secure endpoint in PEM.
 func (r *repeater) authority() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.secure.Certificate().Raw}))
 }

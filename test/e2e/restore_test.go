@@ -32,8 +32,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// backedUp returns the objects of a namespace as Velero creates them in another one, and in its order: Secrets first, the rest by
-// the names of their kinds. UIDs, owner references, finalizers and status are gone.
+// backedUp returns the objects of a namespace as Velero creates them in another one, in its order: Secrets first,
+// then by kind. UIDs, owner references, finalizers and status are gone.
 func (n *tenant) backedUp(into string) []client.Object {
 	n.t.Helper()
 	var objects []client.Object
@@ -66,8 +66,8 @@ func (n *tenant) backedUp(into string) []client.Object {
 	return objects
 }
 
-// TestRestoredNamespace: a namespace comes back from a backup without UIDs, owner references and status. Receivers go on with the
-// keys that they know, what is accepted afterwards is delivered, and nothing from before is sent unless somebody asks for it.
+// TestRestoredNamespace: a namespace is restored from a backup without UIDs, owner references and status. Receivers
+// keep their keys, and newly accepted events are delivered. Deliveries from the backup are sent only on request.
 func TestRestoredNamespace(t *testing.T) {
 	n := newTenant(t)
 	n.endpoint.Answer(hooks, receiver.Answer{Status: http.StatusBadRequest})
@@ -93,7 +93,8 @@ func TestRestoredNamespace(t *testing.T) {
 			if p, ok := object.(*v1alpha1.Postback); ok {
 				p.Spec.URL = m.endpoint.URL(hooks)
 			}
-			// Velero leaves an object as it is that exists: the manager may make the PostbackSecret of a restored Postback first.
+			// Velero skips existing objects: the manager may have created the PostbackSecret of a restored Postback
+			// first.
 			if err := api.Create(t.Context(), object); client.IgnoreAlreadyExists(err) != nil {
 				t.Fatal(err)
 			}
@@ -102,7 +103,7 @@ func TestRestoredNamespace(t *testing.T) {
 		if m.key("crm/2") != key {
 			t.Error("receivers do not know the key")
 		}
-		// An event accepted now is delivered, also if a delivery of the same event came from the backup.
+		// An event accepted now is delivered, even if the backup had a delivery of the same event.
 		for _, id := range []string{"evt_after", "evt_before"} {
 			if result := m.post(lead(id)).result(); result != "Stored" {
 				t.Errorf("event %s is %s", id, result)
@@ -146,7 +147,7 @@ func TestRestoredNamespace(t *testing.T) {
 		if requests := m.endpoint.Requests(hooks); len(requests) != 2 {
 			t.Errorf("%d requests, want the two events that were accepted", len(requests))
 		}
-		// Somebody asks for it.
+		// A user requests the redelivery.
 		m.kubectl("annotate", "pbd", "-l", v1alpha1.RestoredLabel+"=true", v1alpha1.RedeliverAnnotation+"=1")
 		m.wait(3)
 		eventually(t, func() error {

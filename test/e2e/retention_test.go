@@ -28,14 +28,14 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// TestFinishedDeliveriesAreDeleted: the cluster keeps no more than the flag says. What a Postback has beyond its own
-// history goes first, oldest first; what is unfinished stays.
+// TestFinishedDeliveriesAreDeleted: the cluster keeps no more finished deliveries than the flag allows. Deliveries
+// beyond the history of their Postback are deleted first, oldest first. Unfinished deliveries stay.
 func TestFinishedDeliveriesAreDeleted(t *testing.T) {
 	onlyKubernetes(t, "TestLogKeepsWhatItsBoundsAllow")
 	n := newTenant(t)
 	without(t, dispatcher)
 	const bound = 20
-	// Other tests' deliveries count, too, as long as their namespaces are not gone.
+	// Deliveries of other tests count, too, until their namespaces are gone.
 	awaitNamespacesGone(t)
 	eventually(t, func() error {
 		if left := n.finishedInCluster(); len(left) > 0 {
@@ -62,7 +62,7 @@ func TestFinishedDeliveriesAreDeleted(t *testing.T) {
 	send("quiet", 5)
 	send("held", 5)
 	n.wait(5)
-	// Managed fields hold seconds: what comes now is newer.
+	// Managed fields have times in seconds: later deliveries must finish in a later second.
 	n.tick()
 	send("busy", 30)
 	n.wait(35)
@@ -105,7 +105,7 @@ func TestFinishedDeliveriesAreDeleted(t *testing.T) {
 	n.wait(50)
 }
 
-// tick returns in another second.
+// tick returns in the next second.
 func (n *tenant) tick() {
 	n.t.Helper()
 	now := time.Now().Truncate(time.Second)
@@ -133,7 +133,7 @@ func (n *tenant) finishedInCluster() []v1alpha1.PostbackDelivery {
 	return finished
 }
 
-// metric returns the value of a series, or "" if there is none.
+// metric returns the value of a series, or "" if it does not exist.
 func metric(t *testing.T, url, series string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)

@@ -36,17 +36,17 @@ import (
 )
 
 const (
-	// fewestWrites is how many writes a rotation is made of at least: the request passed on, the key, the route and
-	// three statuses. mostWrites ends a search that would not end.
+	// fewestWrites is the least number of writes in a rotation: the request passed on, the key, the route and
+	// statuses. mostWrites ends an endless search.
 	fewestWrites, mostWrites = 4, 20
 )
 
-// isWrite reports whether a request changes something that a rotation is made of.
+// isWrite reports whether a request is one of a rotation's writes.
 func isWrite(r *http.Request) bool {
 	return r.Method != http.MethodGet && !strings.Contains(r.URL.Path, "/leases") && !strings.Contains(r.URL.Path, "/events")
 }
 
-// nthWrite accepts the nth write, counted from 1.
+// nthWrite returns a function that accepts the nth write, counted from 1.
 func nthWrite(n int) func(*http.Request) bool {
 	count := 0
 	return func(r *http.Request) bool {
@@ -58,7 +58,7 @@ func nthWrite(n int) func(*http.Request) bool {
 	}
 }
 
-// rotation is a Postback whose key is rotated again and again while its manager is killed.
+// rotation is a Postback whose key is rotated repeatedly while its manager is killed.
 type rotation struct {
 	*tenant
 	manager  *operator.Process
@@ -68,13 +68,13 @@ type rotation struct {
 	events   int
 }
 
-// TestManagerCrashInRotation kills (SIGKILL) the manager at each write of a rotation: before the API server sees it, and
-// after it took effect. No key is lost or skipped, and each event is signed with keys that are in the Secret.
+// TestManagerCrashInRotation kills (SIGKILL) the manager at each write of a rotation: before the API server gets it,
+// and after it took effect. No key is lost or skipped, and each event is signed with keys of the Secret.
 func TestManagerCrashInRotation(t *testing.T) {
 	n := newTenant(t)
 	without(t, manager)
 	proxy := startProxy(t)
-	// Without the election a successor does not wait for the Lease of the one that was killed.
+	// Without the election, a successor does not wait for the Lease of the killed manager.
 	mortal, err := op.StartManager(t.Context(), "postback-manager-mortal", operator.WithAPIServer(proxy.Host(), proxy.CA()),
 		operator.WithArgs("--allow-plain-http", "--leader-elect=false"))
 	if err != nil {
@@ -99,7 +99,8 @@ func TestManagerCrashInRotation(t *testing.T) {
 	}
 }
 
-// crashAt rotates and kills the manager at the nth write. It returns false if the rotation is complete before.
+// crashAt begins a rotation and kills the manager at the given write. It returns false if the rotation completes with
+// fewer writes.
 func (r *rotation) crashAt(moment apiproxy.Moment, write int) bool {
 	r.t.Helper()
 	hold := r.proxy.Hold(moment, nthWrite(write))
@@ -146,7 +147,7 @@ func (r *rotation) secret() *corev1.Secret {
 	return s
 }
 
-// waitComplete returns when a rotation is done, as everything that a user can see says.
+// waitComplete returns once everything that a user can see shows a complete rotation.
 func (r *rotation) waitComplete(ctx context.Context, token string) error {
 	for {
 		err := r.complete(ctx, token)
@@ -189,7 +190,8 @@ func (r *rotation) complete(ctx context.Context, token string) error {
 	return op.WaitSignedWith(limited, r.postback.UID, values...)
 }
 
-// checkKeys holds the Secret after a rotation against what it was: one version more, and the old key is the previous one.
+// checkKeys compares the Secret after a rotation with the one before: the version is one higher, and the old key is
+// the previous one.
 func (r *rotation) checkKeys(old *corev1.Secret, moment apiproxy.Moment, write int) {
 	r.t.Helper()
 	now := r.secret()
@@ -210,10 +212,10 @@ func (r *rotation) checkKeys(old *corev1.Secret, moment apiproxy.Moment, write i
 	}
 }
 
-// verified names the keys by which an event verified.
+// verified names the keys that verified an event.
 type verified struct{ standard, dub []string }
 
-// sendEvent sends an event, which has to arrive signed with a key that is in the Secret.
+// sendEvent posts an event. The request must be signed with a key of the Secret.
 func (r *rotation) sendEvent(moment apiproxy.Moment, write int) verified {
 	r.t.Helper()
 	r.events++

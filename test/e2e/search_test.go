@@ -31,18 +31,18 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
-// search looks for secrets in texts, however they are written there.
+// search looks for secrets in texts, in many encodings.
 type search struct {
-	// secrets are by their names, which a finding shows instead of them.
+	// secrets maps names, which the findings show, to secrets.
 	secrets map[string]string
-	// places are texts, by where they come from.
+	// places maps sources to their texts.
 	places map[string]string
 }
 
-// minSearched is the length from which on a text can be looked for: a shorter one may be anywhere by chance.
+// minSearched is the least length of a secret: shorter texts may occur by chance.
 const minSearched = 12
 
-// add takes a text into the search, and, for a signing key, the bytes behind it; for a PEM file, its lines.
+// add adds a secret to the search. For a signing key it also adds the decoded bytes, and for a PEM file the lines.
 func (s *search) add(name, secret string) {
 	s.secrets[name] = secret
 	if encoded, ok := strings.CutPrefix(secret, sign.KeyPrefix); ok {
@@ -58,7 +58,7 @@ func (s *search) add(name, secret string) {
 	}
 }
 
-// findings are of the form "NAME in PLACE, as FORM", in order.
+// findings returns the sorted findings in the form "NAME in PLACE, as FORM".
 func (s *search) findings(t *testing.T) []string {
 	t.Helper()
 	var found []string
@@ -80,7 +80,7 @@ func (s *search) findings(t *testing.T) []string {
 	return found
 }
 
-// forms returns how a text may be written, each under a name.
+// forms returns the encodings of a text by their names.
 func forms(text string) map[string]string {
 	raw := []byte(text)
 	written := map[string]string{
@@ -102,7 +102,7 @@ func forms(text string) map[string]string {
 			written[fmt.Sprintf("JSON, %d deep, safe for HTML: %t", level+1, safe)] = quoted
 		}
 	}
-	// As part of a longer text it may begin at each of three places of a group of base64.
+	// As part of a longer text, it may begin at each of the three positions in a base64 group.
 	for shift, skip := range []int{0, 2, 3} {
 		whole := append(make([]byte, shift), raw...)
 		for name, encoding := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
@@ -113,7 +113,7 @@ func forms(text string) map[string]string {
 			written[fmt.Sprintf("%s, shifted by %d", name, shift)] = encoded[skip:]
 		}
 	}
-	// A dump as of "hexdump -C", as client-go writes it: groups of 8 bytes, of which one lies within the text.
+	// client-go dumps bodies like "hexdump -C", in groups of 8 bytes, one of which lies within the text.
 	const group = 8
 	for from := 0; from < group && from+group <= len(raw); from++ {
 		written[fmt.Sprintf("dump from %d", from)] = fmt.Sprintf("% x", raw[from:from+group])
@@ -133,7 +133,7 @@ func inJSON(text string, safe bool) string {
 
 func unquoted(text string) string { return text[1 : len(text)-1] }
 
-// TestSearchFindsSecrets plants a secret in each form, and nothing.
+// TestSearchFindsSecrets plants a secret in each form, and finds it there and nowhere else.
 func TestSearchFindsSecrets(t *testing.T) {
 	const key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw/+KQ9r8GKYo="
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(key, sign.KeyPrefix))

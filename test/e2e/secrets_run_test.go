@@ -36,7 +36,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// makeSecrets makes the Secrets that Postbacks and PostbackSecrets refer to. learnSecrets reads them again.
+// makeSecrets creates the Secrets that Postbacks and PostbackSecrets refer to. learnSecrets reads them again.
 func (r *secretsRun) makeSecrets() {
 	r.t.Helper()
 	certificate, key := newPair(r.t)
@@ -65,7 +65,7 @@ func (r *secretsRun) makeSecrets() {
 	r.secret("token of a URL", "")
 }
 
-// cases are the Postbacks of the run.
+// cases returns the Postbacks of the run.
 func (r *secretsRun) cases() []postbackCase {
 	query := "?token=" + r.search.secrets["token of a URL"] + "&signer="
 	to := func(path, name string) string { return "  url: " + r.plain.URL + path + query + name + "\n" }
@@ -100,7 +100,7 @@ func (r *secretsRun) cases() []postbackCase {
 	}
 }
 
-// refuseUserinfo tries a URL with a password, which the API does not take.
+// refuseUserinfo tries a URL with a password, which the API refuses.
 func (r *secretsRun) refuseUserinfo() {
 	r.t.Helper()
 	p := &v1alpha1.Postback{
@@ -112,7 +112,7 @@ func (r *secretsRun) refuseUserinfo() {
 	}
 }
 
-// waitRouted waits until each Postback is as it should be.
+// waitRouted waits until each Postback is Ready, or not Ready for the expected reason.
 func (r *secretsRun) waitRouted(cases []postbackCase) {
 	r.t.Helper()
 	for _, c := range cases {
@@ -138,7 +138,7 @@ func (r *secretsRun) rotate() {
 	r.waitSignedWith(r.getPostback("rotating"), "rotating/2", "rotating/1")
 }
 
-// postAll posts one event for each Postback, and some for one of them to the replica with the proxy.
+// postAll posts one event for each Postback, and several for one of them to the replica with the proxy.
 func (r *secretsRun) postAll(cases []postbackCase) {
 	r.t.Helper()
 	for _, c := range cases {
@@ -176,7 +176,7 @@ func (r *secretsRun) postBadly() {
 	}
 }
 
-// postRaw posts a body and keeps the whole answer.
+// postRaw posts a body and keeps the whole response.
 func (r *secretsRun) postRaw(want int, to *operator.Process, namespace, body string, authorization ...string) {
 	r.t.Helper()
 	address := to.IngestURL() + "/v1/namespaces/" + namespace + "/events?access_token=" + r.token
@@ -198,7 +198,7 @@ func (r *secretsRun) postRaw(want int, to *operator.Process, namespace, body str
 	fmt.Fprintln(&r.answers, response.Status, response.Header, string(content))
 }
 
-// waitAttempts waits until each delivery has a number of attempts, which ended as they should.
+// waitAttempts waits until each delivery has the expected number and outcomes of attempts.
 func (r *secretsRun) waitAttempts(cases []postbackCase, count int32) {
 	r.t.Helper()
 	eventually(r.t, func() error {
@@ -221,8 +221,8 @@ func (r *secretsRun) waitAttempts(cases []postbackCase, count int32) {
 	})
 }
 
-// proxyAnswers is an error until the deliveries by the proxy have a number of attempts. At the first attempts the proxy
-// answered in each of its three ways, in any order: a later event may be attempted first.
+// proxyAnswers returns an error until the deliveries through the proxy have a number of attempts. The proxy answers
+// the first attempts in its three ways, in any order, because a later event may be attempted first.
 func proxyAnswers(deliveries map[string]*v1alpha1.PostbackDelivery, count int32) error {
 	first := map[v1alpha1.Outcome]int{}
 	for i := range 3 {

@@ -40,30 +40,30 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// loudest is the log level at which client-go writes down what it sends and gets, if it is let.
+// loudest is a log level at which client-go would log the bodies that it sends and receives.
 const loudest = "--zap-log-level=10"
 
-// secretsRun is a run that uses every kind of secret, and has each repeated by whom it is shown to.
+// secretsRun uses every kind of secret. Everybody who receives a secret repeats it.
 type secretsRun struct {
 	*tenant
 	*repeater
 	search
 	manager, direct, proxied *operator.Process
-	// answers are all that ingest gave.
+	// answers has all responses of ingest.
 	answers strings.Builder
 }
 
-// postbackCase is a Postback whose secret is used, or is not fit for use.
+// postbackCase is a Postback with a usable or an unusable secret.
 type postbackCase struct {
 	name string
 	// spec is the rest of the manifest.
 	spec string
-	// outcome of each attempt; "" for a Postback that is not ready, for a reason.
+	// outcome is the outcome of each attempt, or "" for a Postback that is not Ready. Then reason is its reason.
 	outcome v1alpha1.Outcome
 	reason  string
 }
 
-// TestSecretsNeverAppear looks for every secret of a run in all that the operator shows, at the highest verbosity.
+// TestSecretsNeverAppear looks for every secret of a run in all output of the operator, at the highest verbosity.
 func TestSecretsNeverAppear(t *testing.T) {
 	r := &secretsRun{tenant: newTenant(t), search: search{secrets: map[string]string{}, places: map[string]string{}}}
 	r.repeater = startRepeater(t, r.tenant.secrets)
@@ -99,7 +99,7 @@ func TestSecretsNeverAppear(t *testing.T) {
 	r.checkPlaces()
 	found := r.findings(t)
 	inPlain := func(finding string) bool {
-		// The URL stands in spec; the planted one shows that what is there is found.
+		// The URL is visible in spec. The planted text proves that the search finds visible texts.
 		return strings.Contains(finding, " postbacks, as ") && (strings.HasPrefix(finding, "planted") || strings.HasPrefix(finding, "token of a URL"))
 	}
 	for _, finding := range found {
@@ -117,7 +117,7 @@ func TestSecretsNeverAppear(t *testing.T) {
 	t.Logf("looked for %d secrets in %d places", len(r.search.secrets), len(r.places))
 }
 
-// startLoudly replaces the shared processes by others, which log all that they can.
+// startLoudly replaces the shared processes by others at the highest log level.
 func (r *secretsRun) startLoudly() {
 	t := r.t
 	t.Helper()
@@ -128,7 +128,7 @@ func (r *secretsRun) startLoudly() {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { terminate(t, r.manager) })
-	// This one owns the retries. The other one, with the proxy, starts when it does.
+	// This replica owns the retries. The one with the proxy starts only then.
 	r.direct = startDispatcher(t, "postback-dispatcher-loud", operator.WithArgs(loudest))
 	eventually(t, func() error {
 		lease := &coordinationv1.Lease{}
@@ -148,20 +148,21 @@ func (r *secretsRun) startLoudly() {
 	}
 	args := []string{loudest, "--egress-proxy=" + r.proxy, "--egress-proxy-credentials-file=" + file}
 	if op.NATS != nil {
-		// Else the two share what was posted to either.
+		// Otherwise the two replicas would share the stream.
 		args = append(args, "--nats-stream-prefix=PROXIED")
 	}
 	r.proxied = startDispatcher(t, "postback-dispatcher-proxied", operator.WithArgs(args...))
 }
 
-// secret makes one up that begins with a text, and remembers it.
+// secret returns a new secret with a prefix, and adds it to the search.
 func (r *secretsRun) secret(name, beginning string) string {
 	text := beginning + rand.Text()
 	r.add(name, text)
 	return text
 }
 
-// learnSecrets takes up what is in the namespace's Secrets, what the repeater was shown, and the tokens of all processes.
+// learnSecrets adds the namespace's Secrets, the credentials that the repeater received, and the tokens of all
+// processes.
 func (r *secretsRun) learnSecrets() {
 	t := r.t
 	t.Helper()
@@ -201,7 +202,7 @@ func (r *secretsRun) learnSecrets() {
 	}
 }
 
-// collect reads all that the operator and the API show, but for the data of Secrets.
+// collect reads all output of the operator and the API, except the data of Secrets.
 func (r *secretsRun) collect() {
 	t := r.t
 	t.Helper()
@@ -243,7 +244,7 @@ func (r *secretsRun) collect() {
 	}
 }
 
-// checkPlaces makes sure that there was something to look through.
+// checkPlaces checks that the searched texts are not empty.
 func (r *secretsRun) checkPlaces() {
 	r.t.Helper()
 	for place, texts := range map[string][]string{

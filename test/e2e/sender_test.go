@@ -42,7 +42,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// postAs posts an event for a namespace with a token, or without one.
+// postAs posts an event for a namespace with a token, or without one if it is "".
 func postAs(t *testing.T, namespace, token, id string) *reply {
 	t.Helper()
 	n := &tenant{t: t, namespace: namespace, token: token, producer: http.DefaultClient}
@@ -53,7 +53,7 @@ func postAs(t *testing.T, namespace, token, id string) *reply {
 	return r
 }
 
-// resigned returns a token with other times, signed with the API server's own key: TokenRequest makes none that lasts
+// resigned returns a token with other times, signed by the API server's key, because TokenRequest issues no token for
 // less than ten minutes.
 func resigned(t *testing.T, token string, issued, expires time.Time) string {
 	t.Helper()
@@ -91,7 +91,7 @@ func resigned(t *testing.T, token string, issued, expires time.Time) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature[:])
 }
 
-// TestSendersAreAskedWhoTheyAre goes through what a producer may meet, with tokens of the real API server.
+// TestSendersAreAskedWhoTheyAre tries accepted and refused credentials, with tokens of the real API server.
 func TestSendersAreAskedWhoTheyAre(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
@@ -124,8 +124,8 @@ func TestSendersAreAskedWhoTheyAre(t *testing.T) {
 	}
 }
 
-// TestForbiddenSenderIsToldWhatToGrant runs the command that the answer names; then the same producer may post. A producer
-// whose ServiceAccount is deleted may not for long.
+// TestForbiddenSenderIsToldWhatToGrant runs the command that the refusal names; then the producer may post. Soon
+// after its ServiceAccount is deleted, it may not.
 func TestForbiddenSenderIsToldWhatToGrant(t *testing.T) {
 	n := newTenant(t)
 	n.postback("crm")
@@ -148,7 +148,7 @@ func TestForbiddenSenderIsToldWhatToGrant(t *testing.T) {
 	n.wait(1)
 }
 
-// TestCloudEventsFromEndToEnd sends as a Knative Broker does, in binary mode, and receives as one.
+// TestCloudEventsFromEndToEnd posts in binary mode as a Knative Broker, and receives as one.
 func TestCloudEventsFromEndToEnd(t *testing.T) {
 	n := newTenant(t)
 	n.postback("passed", "format: CloudEvents", "filter: event.data.amount > 5")
@@ -193,8 +193,8 @@ func TestCloudEventsFromEndToEnd(t *testing.T) {
 	}
 }
 
-// TestSendersRole asks the API server what it allows, as the dispatcher does: "kubectl auth can-i" cannot ask for a
-// resource that stands in roles only.
+// TestSendersRole asks the API server which events a producer may post, as the dispatcher does: "kubectl auth can-i"
+// cannot ask about a resource that exists only in roles.
 func TestSendersRole(t *testing.T) {
 	n := newTenant(t)
 	sender := "system:serviceaccount:" + n.namespace + ":" + operator.Sender
@@ -216,7 +216,7 @@ func TestSendersRole(t *testing.T) {
 				Namespace: tt.namespace, Verb: tt.verb, Group: v1alpha1.GroupVersion.Group, Resource: tt.resource,
 			},
 		}}
-		// The RoleBinding is new, and the API server learns of it by a watch. It is in force once the first is allowed.
+		// The API server learns of the new RoleBinding by a watch. It is in force once the first request is allowed.
 		eventually(t, func() error {
 			asked := review.DeepCopy()
 			if err := api.Create(t.Context(), asked); err != nil {

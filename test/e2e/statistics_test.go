@@ -31,8 +31,9 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// TestStatistics: two replicas deliver 200 events, and 10 fail after two attempts each. The statistics have them all, though no
-// delivery is kept and both replicas end. A replica that starts again continues them, and writes nothing while idle.
+// TestStatistics: two replicas deliver 200 events, and 10 more fail after two attempts each. The statistics count
+// them all, although no delivery is kept and both replicas end. A restarted replica continues them, and writes
+// nothing while idle.
 func TestStatistics(t *testing.T) {
 	const half, failures = 100, 10
 	n := newTenant(t)
@@ -48,7 +49,7 @@ func TestStatistics(t *testing.T) {
 		}
 	}
 	n.wait(2 * half)
-	// Refusals of single events open no circuit, so that both attempts are made in time.
+	// Rejections of single events do not open the circuit, so both attempts are made in time.
 	n.endpoint.Answer(hooks, receiver.Times(2*failures, http.StatusUnprocessableEntity))
 	for i := range failures {
 		n.post(lead(fmt.Sprintf("evt_bad_%d", i)))
@@ -59,13 +60,13 @@ func TestStatistics(t *testing.T) {
 	restart(t, dispatcher)
 	n.waitReady("crm")
 	n.expectStatistics("crm", 220, 200, 200, 10)
-	// Retention keeps all for some minutes, so that the test deletes in its place.
+	// Retention would keep all deliveries for some minutes, so the test deletes them instead.
 	if err := api.DeleteAllOf(t.Context(), &v1alpha1.PostbackDelivery{}, client.InNamespace(n.namespace)); err != nil {
 		t.Fatal(err)
 	}
 	n.expectStatistics("crm", 220, 200, 200, 10)
 
-	// All counts are written: nothing is left to write. The end of a namespace of another test is a write, too.
+	// All counts are written, so nothing is left to write. The deletion of another test's namespace would be a write.
 	awaitNamespacesGone(t)
 	idle := statisticsWrites(t)
 	gomega.NewWithT(t).Consistently(func() float64 { return statisticsWrites(t) }).WithTimeout(5 * time.Second).WithPolling(time.Second).Should(gomega.Equal(idle))
@@ -86,7 +87,7 @@ func restart(t *testing.T, p *operator.Process) {
 	}
 }
 
-// postAll posts events in one request to one replica.
+// postAll posts events to a replica in one request.
 func (n *tenant) postAll(to *operator.Process, events ...event) error {
 	r, err := n.tryPost(n.t.Context(), to, events...)
 	if err == nil && r.Status != http.StatusAccepted {
@@ -95,7 +96,8 @@ func (n *tenant) postAll(to *operator.Process, events ...event) error {
 	return err
 }
 
-// expectStatistics fails the test unless the statistics of a Postback have these numbers, in all and in the last day.
+// expectStatistics fails the test unless the statistics of a Postback have these counts, in total and for the last
+// day.
 func (n *tenant) expectStatistics(name string, attempts, succeeded, delivered, failed int64) {
 	n.t.Helper()
 	s := &v1alpha1.PostbackStatistics{}

@@ -40,8 +40,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// In the steady state nothing is written: not by the manager, not by the dispatcher. What is counted is what the API
-// server was asked; only Leases, which say that somebody is alive, are left out.
+// In the steady state neither the manager nor the dispatcher writes anything. The test counts the API server's
+// requests, except for Leases, which show that a replica is alive.
 func TestSteadyStateMakesNoWrites(t *testing.T) {
 	g := gomega.NewWithT(t)
 	awaitNamespacesGone(t)
@@ -57,8 +57,8 @@ func TestSteadyStateMakesNoWrites(t *testing.T) {
 	n.waitPhase("evt_steady", v1alpha1.DeliveryDelivered, 1)
 	n.waitPhase("evt_failing", v1alpha1.DeliveryRetrying, 2)
 
-	// Until what was asked for is done, the count moves; from then on it must not, for longer than any loop of the programs
-	// pauses. The next retry is due after 2m28s.
+	// The count may rise until the work is done. Then it must stay longer than any loop of the programs pauses. The
+	// next retry is due after 2m28s.
 	last, since := writes(t), time.Now()
 	g.Eventually(func() time.Duration {
 		if now := writes(t); !maps.Equal(now, last) {
@@ -68,7 +68,7 @@ func TestSteadyStateMakesNoWrites(t *testing.T) {
 	}).WithTimeout(patience).WithPolling(200 * time.Millisecond).Should(gomega.BeNumerically(">", 8*time.Second))
 }
 
-// awaitNamespacesGone waits until the namespaces of other tests are deleted, which takes writes of its own.
+// awaitNamespacesGone waits until the namespaces of other tests are deleted, because their deletion causes writes.
 func awaitNamespacesGone(t *testing.T) {
 	t.Helper()
 	gomega.NewWithT(t).Eventually(func() ([]string, error) {
@@ -86,14 +86,14 @@ func awaitNamespacesGone(t *testing.T) {
 	}).WithTimeout(4 * patience).WithPolling(200 * time.Millisecond).Should(gomega.BeEmpty())
 }
 
-// writes returns how often each kind of object was written that the operator may write, but for Leases and PostbackStatistics:
-// these follow attempts within a minute, and TestStatistics counts them.
+// writes returns the number of writes of each kind that the operator may write. It omits Leases, and
+// PostbackStatistics, which follow attempts within a minute and are counted by TestStatistics.
 func writes(t *testing.T) map[string]float64 {
 	t.Helper()
 	return writesOf(t, "postbacks", "postbacksecrets", "postbackdeliveries", "secrets", "events")
 }
 
-// writesOf returns how often the API server was asked to write objects of some resources.
+// writesOf returns the number of write requests for objects of some resources.
 func writesOf(t *testing.T, resources ...string) map[string]float64 {
 	t.Helper()
 	clientset, err := kubernetes.NewForConfig(cp.Config)
@@ -130,13 +130,13 @@ func parse(t *testing.T, text io.Reader) map[string]*dto.MetricFamily {
 	return families
 }
 
-// Secrets of others stay out of every cache: 10,000 of them, 40 MiB in all, leave no trace in memory.
+// Foreign Secrets enter no cache: 10,000 of them, 40 MiB in total, do not show in the memory of the programs.
 func TestForeignSecretsEnterNoCache(t *testing.T) {
 	const (
 		count   = 10_000
 		size    = 4 << 10
 		workers = 16
-		// bound is well below what the data alone would take.
+		// bound is well below the size of the data.
 		bound = 20 << 20
 	)
 	g := gomega.NewWithT(t)
@@ -165,7 +165,7 @@ func TestForeignSecretsEnterNoCache(t *testing.T) {
 	close(numbers)
 	group.Wait()
 
-	// A change that takes the way through both parts shows that they have seen what there is to see.
+	// Once a change has passed through both programs, they have seen all earlier objects.
 	n.kubectl("patch", "postback", "crm", "--type=merge", "-p", `{"spec":{"displayName":"changed"}}`)
 	n.waitReady("crm")
 	n.post(lead("evt_after"))
@@ -177,7 +177,7 @@ func TestForeignSecretsEnterNoCache(t *testing.T) {
 	}
 }
 
-// resident returns the memory of a process, in bytes.
+// resident returns the resident memory of a process in bytes.
 func resident(t *testing.T, process *operator.Process) float64 {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, process.MetricsURL(), nil)

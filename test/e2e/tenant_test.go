@@ -51,23 +51,24 @@ type tenant struct {
 	t         *testing.T
 	namespace string
 	endpoint  *receiver.Receiver
-	// token is of a ServiceAccount that may post events for the namespace, and editor, once it is needed, of one that may have
-	// them sent again.
+	// token belongs to a ServiceAccount that may post events for the namespace. editor belongs to one that may
+	// redeliver them; it is created on demand.
 	token, editor string
-	// producer posts events.
+	// producer is the HTTP client that posts events.
 	producer *http.Client
 
 	mu sync.Mutex
-	// keys holds every signing key that was ever in a Secret of the namespace, by Secret and version: "crm/2".
+	// keys has every signing key that was ever in a Secret of the namespace, by Secret and version: "crm/2".
 	keys map[string]string
 }
 
 var notName = regexp.MustCompile(`[^a-z0-9]+`)
 
-// newTenant makes a namespace and an endpoint, which go when the test ends. Its failure shows the operator's logs.
+// newTenant creates a namespace and an endpoint, which are deleted at the end of the test. If the test fails, the
+// operator's logs are shown.
 func newTenant(t *testing.T) *tenant {
 	t.Helper()
-	// A program that ended by itself in an earlier test is no fault of this one, which would fail by it.
+	// A program that ended by itself in an earlier test would fail this one: report that instead.
 	if err := errors.Join(manager.EndedByItself(), dispatcher.EndedByItself()); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,7 @@ func newTenant(t *testing.T) *tenant {
 	return n
 }
 
-// dump shows what there is when a test has failed. It shows no Secret.
+// dump prints the state after a failed test, without Secrets.
 func (n *tenant) dump() {
 	for namespace, kinds := range map[string]string{n.namespace: "pb,pbs,pbd,events", operator.Namespace: "leases"} {
 		stdout, _, err := cp.Kubectl(context.Background(), "", "-n", namespace, "get", kinds, "-o", "yaml")
@@ -107,13 +108,13 @@ func (n *tenant) dump() {
 	op.DumpLogs(os.Stderr, logLines)
 }
 
-// secrets returns every key that is or was in a Secret of the namespace, so that a key that the operator made up, or has
-// lost, verifies nothing.
+// secrets returns every key that is or was in a Secret of the namespace. A key that the operator invented or lost
+// thus verifies nothing.
 func (n *tenant) secrets() []receiver.Secret {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	list := &corev1.SecretList{}
-	// While the API server is away, what was read before counts.
+	// While the API server is unavailable, the keys read earlier count.
 	if err := api.List(ctx, list, client.InNamespace(n.namespace)); err == nil {
 		n.learn(list.Items)
 	}
@@ -142,7 +143,7 @@ func (n *tenant) learn(secrets []corev1.Secret) {
 	}
 }
 
-// key returns a signing key by the name of its Secret and its version.
+// key returns a signing key by the name of its Secret and its version, such as "crm/2".
 func (n *tenant) key(name string) string {
 	n.t.Helper()
 	n.secrets()
@@ -170,7 +171,7 @@ func (n *tenant) kubectlWith(stdin string, args ...string) string {
 	return stdout
 }
 
-// postback applies a Postback that sends to the endpoint, with further lines of its spec, and waits until it is ready.
+// postback applies a Postback for the endpoint, with further lines of its spec, and waits until it is Ready.
 func (n *tenant) postback(name string, spec ...string) *v1alpha1.Postback {
 	n.t.Helper()
 	manifest := fmt.Sprintf("apiVersion: postback.dev/v1alpha1\nkind: Postback\nmetadata: {name: %s}\nspec:\n  url: %s\n", name, n.endpoint.URL(hooks))
@@ -196,8 +197,8 @@ func (n *tenant) getPostback(name string) *v1alpha1.Postback {
 	return p
 }
 
-// deliveries returns the deliveries of the namespace by event id: the PostbackDeliveries, and what is in the delivery log of the intake
-// JetStream. Of one that is in both, somebody has asked for its redelivery, and the former knows the rest.
+// deliveries returns the deliveries of the namespace by event id: PostbackDeliveries and entries of the delivery log.
+// If a redelivery was requested for an entry, both exist, and the PostbackDelivery has the newer state.
 func (n *tenant) deliveries() map[string]*v1alpha1.PostbackDelivery {
 	n.t.Helper()
 	list := &v1alpha1.PostbackDeliveryList{}
@@ -224,7 +225,7 @@ func (n *tenant) deliveries() map[string]*v1alpha1.PostbackDelivery {
 	return byID
 }
 
-// waitPhase returns the delivery of an event once it is in a phase and has a number of attempts on record.
+// waitPhase returns the delivery of an event once it is in a phase with a number of recorded attempts.
 func (n *tenant) waitPhase(id string, phase v1alpha1.DeliveryPhase, attempts int32) *v1alpha1.PostbackDelivery {
 	n.t.Helper()
 	var d *v1alpha1.PostbackDelivery
@@ -240,7 +241,7 @@ func (n *tenant) waitPhase(id string, phase v1alpha1.DeliveryPhase, attempts int
 	return d
 }
 
-// wait returns what the endpoint has received once that is n requests.
+// wait returns the requests of the endpoint once it has received count of them.
 func (n *tenant) wait(count int) []receiver.Request {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
@@ -252,7 +253,7 @@ func (n *tenant) wait(count int) []receiver.Request {
 	return requests
 }
 
-// waitSignedWith waits until the dispatchers sign a Postback's events with the keys of these names.
+// waitSignedWith waits until the dispatchers sign a Postback's events with the named keys.
 func (n *tenant) waitSignedWith(p *v1alpha1.Postback, names ...string) {
 	n.t.Helper()
 	values := make([]string, len(names))
@@ -279,7 +280,7 @@ func gone(ctx context.Context, namespace, name string, object client.Object) err
 	}
 }
 
-// event is what a producer posts.
+// event is an event as a producer posts it.
 type event struct {
 	ID   string          `json:"id,omitempty"`
 	Type string          `json:"event"`
@@ -290,7 +291,7 @@ func lead(id string) event {
 	return event{ID: id, Type: "lead.created", Data: json.RawMessage(`{"id":"` + id + `"}`)}
 }
 
-// reply is ingest's answer.
+// reply is the response of ingest.
 type reply struct {
 	Status     int    `json:"-"`
 	RetryAfter string `json:"-"`
@@ -304,7 +305,7 @@ type reply struct {
 	} `json:"events"`
 }
 
-// result returns what became of the first event for the first Postback.
+// result returns the result of the first event for the first Postback.
 func (r *reply) result() string {
 	if len(r.Events) == 0 || len(r.Events[0].Deliveries) == 0 {
 		return ""
@@ -342,7 +343,7 @@ func (n *tenant) tryPost(ctx context.Context, to *operator.Process, events ...ev
 	return r, nil
 }
 
-// post posts events, which have to be accepted.
+// post posts events, which must be accepted.
 func (n *tenant) post(events ...event) *reply {
 	n.t.Helper()
 	r, err := n.tryPost(n.t.Context(), dispatcher, events...)

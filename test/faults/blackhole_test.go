@@ -30,14 +30,15 @@ import (
 
 const (
 	blackhole = "/blackhole"
-	// healthyRate is the number of events per second for the healthy endpoints, fewer than the machine can do.
+	// healthyRate is the rate of events for the healthy endpoints, in events per second, well below the capacity of
+	// the machine.
 	healthyRate = 50
-	// measurements are how often it is measured at most: the machine has other things to do.
+	// measurements bounds the repeats, because other load on the machine disturbs a measurement.
 	measurements = 3
 	loadPatience = 5 * time.Minute
 )
 
-// TestBlackhole: an endpoint that takes requests and never answers, with a backlog, does not slow down its neighbours.
+// TestBlackhole: an endpoint with a backlog that takes requests and never answers does not slow down its neighbours.
 func TestBlackhole(t *testing.T) {
 	dumpOnFailure(t)
 	const namespace = "blackhole"
@@ -56,7 +57,7 @@ func TestBlackhole(t *testing.T) {
 		t.Helper()
 		return latency(t, source, sink, random, phase)
 	}
-	// The first measurement includes set-up, so it does not count.
+	// The first measurement includes the set-up, so it does not count.
 	measure("warm-up")
 	for round := range measurements {
 		_, before := measure(fmt.Sprintf("before-%d", round))
@@ -77,7 +78,7 @@ func TestBlackhole(t *testing.T) {
 
 func ms(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
 
-// fill makes an endpoint that never answers, with a backlog.
+// fill creates a Postback for an endpoint that never answers, with a backlog.
 func fill(t *testing.T, s *source, sink *sink, random *rand.Rand, namespace string, round int) *v1alpha1.Postback {
 	t.Helper()
 	hole := postback(namespace, fmt.Sprintf("blackhole-%d", round), sink.url(blackhole), "blackhole")
@@ -98,7 +99,7 @@ func fill(t *testing.T, s *source, sink *sink, random *rand.Rand, namespace stri
 	return hole
 }
 
-// empty deletes it, and waits until its deliveries are gone.
+// empty deletes that Postback, and waits until its deliveries are gone.
 func empty(t *testing.T, hole *v1alpha1.Postback) {
 	t.Helper()
 	if err := api.Delete(t.Context(), hole); err != nil {
@@ -113,8 +114,8 @@ func empty(t *testing.T, hole *v1alpha1.Postback) {
 	})
 }
 
-// latency posts events for the healthy endpoints, one in a request, and returns quantiles of the times from the beginning of the
-// request that was accepted to the arrival.
+// latency posts events for the healthy endpoints, one per request. It returns quantiles of the time from the begin of
+// the accepted request to the arrival.
 func latency(t *testing.T, s *source, sink *sink, random *rand.Rand, phase string) (p50, p99 time.Duration) {
 	t.Helper()
 	err := s.load(t.Context(), random, *samples, healthyRate, func(i int) posted {

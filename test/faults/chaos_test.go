@@ -37,21 +37,21 @@ import (
 )
 
 const (
-	// maxPause is the longest time between two faults, or that something is down, unless it is a long outage: that is
-	// longer than the Leases.
+	// maxPause bounds the time between two faults, and the time for which a program is down. longOutage is longer
+	// than the Leases last.
 	maxPause   = 3 * time.Second
 	longOutage = 17 * time.Second
-	// stopPatience bounds the time in which the other replica has to take a Lease that expires.
+	// stopPatience bounds the time in which another replica acquires an expired Lease.
 	stopPatience = 90 * time.Second
 )
 
-// chaos does harm to the installation, and notes it.
+// chaos causes faults in the installation, and records them.
 type chaos struct {
 	random *rand.Rand
 	faults []fault
 }
 
-// harm is one kind of it.
+// harm is a kind of fault and the action that causes it.
 type harm struct {
 	name string
 	do   func(context.Context, *chaos) error
@@ -68,7 +68,7 @@ var harms = []harm{
 	{"stop the owner of the retries until its Leases expire", func(ctx context.Context, c *chaos) error { return c.expire(ctx) }},
 }
 
-// streamHarms come with the intake JetStream.
+// streamHarms apply to the JetStream intake.
 var streamHarms = []harm{
 	{"kill a nats-server", func(ctx context.Context, c *chaos) error { return c.killNATS(ctx) }},
 	{"stop a nats-server", func(ctx context.Context, c *chaos) error { return c.stopNATS(ctx) }},
@@ -77,7 +77,7 @@ var streamHarms = []harm{
 	}},
 }
 
-// round does each kind of harm once, in random order, at random moments.
+// round causes each harm once, in random order, at random times.
 func (c *chaos) round(ctx context.Context, say func(format string, args ...any)) error {
 	all := harms
 	if op.NATS != nil {
@@ -104,7 +104,7 @@ func (c *chaos) note(kind faultKind, replica string, from time.Time) {
 	c.faults = append(c.faults, fault{kind: kind, replica: replica, from: from, to: time.Now()})
 }
 
-// kill kills processes, and starts them again after a while.
+// kill kills processes, and restarts them after a while.
 func (c *chaos) kill(ctx context.Context, processes ...*operator.Process) error {
 	for _, p := range processes {
 		if err := p.Kill(); err != nil {
@@ -120,7 +120,7 @@ func (c *chaos) kill(ctx context.Context, processes ...*operator.Process) error 
 	return errors.Join(errs...)
 }
 
-// outage leaves the cluster without an API server that works.
+// outage stops the API server or etcd for a while.
 func (c *chaos) outage(ctx context.Context, stop, start func() error) error {
 	from, down := time.Now(), c.down()
 	if err := stop(); err != nil {
@@ -135,7 +135,7 @@ func (c *chaos) outage(ctx context.Context, stop, start func() error) error {
 	return manager.RestartIfEnded(ctx)
 }
 
-// down is for how long something is: one in three times for longer than a Lease lasts.
+// down returns how long a program stays down. One in three times, that is longer than a Lease lasts.
 func (c *chaos) down() time.Duration {
 	if c.random.IntN(3) == 0 {
 		return longOutage
@@ -143,7 +143,7 @@ func (c *chaos) down() time.Duration {
 	return c.upTo(maxPause)
 }
 
-// killNATS kills a nats-server, the only one or one of a cluster, and starts it again on its files.
+// killNATS kills a nats-server, single or of a cluster, and restarts it on its files.
 func (c *chaos) killNATS(ctx context.Context) error {
 	node := c.natsNode()
 	return c.withoutNATS(ctx, node.Kill, func() error { return node.Start(ctx) })
@@ -153,7 +153,7 @@ func (c *chaos) killAllOfNATS(ctx context.Context) error {
 	return c.withoutNATS(ctx, op.NATS.Kill, func() error { return op.NATS.StartAll(ctx) })
 }
 
-// stopNATS has a nats-server stand still (SIGSTOP), with its connections open.
+// stopNATS suspends a nats-server (SIGSTOP), with its connections open.
 func (c *chaos) stopNATS(ctx context.Context) error {
 	node := c.natsNode()
 	signal := func(s syscall.Signal) func() error {
@@ -177,7 +177,7 @@ func (c *chaos) withoutNATS(ctx context.Context, end, begin func() error) error 
 	return err
 }
 
-// deleteLeases deletes the Lease of the election and those by which the replicas are known.
+// deleteLeases deletes the Lease of the election and those of the replicas' presence.
 func (c *chaos) deleteLeases(ctx context.Context) error {
 	names := []string{v1alpha1.RetriesLeaseName}
 	for _, d := range dispatchers {
@@ -193,8 +193,8 @@ func (c *chaos) deleteLeases(ctx context.Context) error {
 	return nil
 }
 
-// expire stops the replica that owns the retries (SIGSTOP) until another one owns them, and lets it go on, in the belief
-// that it still does.
+// expire suspends the replica that owns the retries (SIGSTOP) until another one owns them, and resumes it. It then
+// still believes that it owns them.
 func (c *chaos) expire(ctx context.Context) error {
 	owner, err := c.owner(ctx)
 	if err != nil {
@@ -218,7 +218,7 @@ func (c *chaos) expire(ctx context.Context) error {
 	return nil
 }
 
-// owner returns the replica that owns the retries by its Lease. After a fault there may be none for a while.
+// owner returns the replica that holds the Lease of the retries. After a fault there may be none for a while.
 func (c *chaos) owner(ctx context.Context) (*operator.Process, error) {
 	var owner *operator.Process
 	err := wait.PollUntilContextTimeout(ctx, pollEvery, stopPatience, true, func(ctx context.Context) (bool, error) {

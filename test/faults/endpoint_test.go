@@ -35,31 +35,31 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// timeout is the Postbacks' spec.timeout.
+// timeout is spec.timeout of the Postbacks.
 const timeout = 2 * time.Second
 
-// behaviour is how an endpoint answers a request.
+// behaviour is the way in which an endpoint answers a request.
 type behaviour string
 
 const (
 	well behaviour = "well"
-	// unwell answers 503, busy answers 429 and asks to be left alone for busyFor.
+	// unwell answers 503. busy answers 429 and asks to wait for busyFor.
 	unwell behaviour = "unwell"
 	busy   behaviour = "busy"
-	// hanging never answers; late answers after the deadline.
+	// hanging never answers. late answers after the deadline.
 	hanging behaviour = "hanging"
 	late    behaviour = "late"
-	// resetting ends the connection instead of an answer, cut does so in the middle of its header.
+	// resetting ends the connection without a response. cut ends it in the middle of the header.
 	resetting behaviour = "resetting"
 	cut       behaviour = "cut"
-	// lying says that more follows than does, garbled is no HTTP.
+	// lying declares more bytes than follow. garbled sends something other than HTTP.
 	lying   behaviour = "lying"
 	garbled behaviour = "garbled"
 )
 
 const busyFor = 4 * time.Second
 
-// outcomes are what the log has to say of each behaviour.
+// outcomes has the outcome that the record must have for each behaviour.
 var outcomes = map[behaviour]v1alpha1.Outcome{
 	well:      v1alpha1.OutcomeSucceeded,
 	unwell:    v1alpha1.OutcomeFailed5xx,
@@ -72,26 +72,26 @@ var outcomes = map[behaviour]v1alpha1.Outcome{
 	garbled:   v1alpha1.OutcomeInvalidResponse,
 }
 
-// arrival is a request that came whole.
+// arrival is a request that arrived completely.
 type arrival struct {
 	id      string
 	replica string
 	body    [sha256.Size]byte
 	at      time.Time
-	// behaviour is how it was answered, and answer what the log should show of it.
+	// behaviour is the way in which it was answered, answer the body that the record should have.
 	behaviour behaviour
 	answer    string
-	// answered is when the answer was written; zero if there was none.
+	// answered is when the response was written; zero means never.
 	answered time.Time
-	// problem says what is wrong with the request itself.
+	// problem describes a fault of the request itself, or is "".
 	problem string
 }
 
-// temper decides how the n-th request (from 0) with an event's id is answered, at a time since the start.
+// temper decides how to answer the n-th request (from 0) with an event's id, at a time since the start.
 type temper func(random func() float64, n int, since time.Duration) behaviour
 
-// tempers are the endpoints of TestFaults. An event meets at most two bad answers that are meant for it; what fails
-// whatever comes has to pass.
+// tempers are the endpoints of TestFaults. An endpoint that fails single events answers at most two requests of an
+// event badly. The others fail any event, but only for a while.
 var tempers = map[string]temper{
 	"well": func(func() float64, int, time.Duration) behaviour { return well },
 	"flaky": func(random func() float64, n int, _ time.Duration) behaviour {
@@ -113,11 +113,11 @@ var tempers = map[string]temper{
 	"lying": func(random func() float64, n int, _ time.Duration) behaviour {
 		return sometimes(random, n, 0.3, lying, garbled)
 	},
-	// down refuses connections for a while: see endpoint.flap.
+	// down refuses connections for a while, by endpoint.flap.
 	"down": func(func() float64, int, time.Duration) behaviour { return well },
 }
 
-// sometimes returns one of the bad behaviours for a share of the first two requests of an event.
+// sometimes returns one of the bad behaviours for a share of an event's first two requests.
 func sometimes(random func() float64, n int, share float64, bad ...behaviour) behaviour {
 	const most = 2
 	if n >= most || random() >= share {
@@ -126,12 +126,12 @@ func sometimes(random func() float64, n int, share float64, bad ...behaviour) be
 	return bad[int(random()*float64(len(bad)))]
 }
 
-// endpoint is an HTTP server that records what comes.
+// endpoint is an HTTP server that records arrivals.
 type endpoint struct {
 	name    string
 	temper  temper
 	address string
-	// verifies checks a signature.
+	// verifies checks the signature of a request.
 	verifies func(body []byte, header http.Header) error
 	started  time.Time
 	closing  context.Context
@@ -141,17 +141,17 @@ type endpoint struct {
 	arrivals []*arrival
 	times    map[string]int
 	random   func() float64
-	// calm says that it answers well from now on.
+	// calm is true once the endpoint always answers well.
 	calm bool
 }
 
-// startEndpoint starts an endpoint on loopback, which ends with ctx and close. random need not be safe for concurrent use.
+// startEndpoint starts an endpoint on loopback, which ends with ctx and close. Calls of random are serialised.
 func startEndpoint(ctx context.Context, name string, random func() float64) (*endpoint, error) {
 	e := &endpoint{
 		name: name, temper: tempers[name], random: random, started: time.Now(), closing: ctx, times: map[string]int{},
 		verifies: func([]byte, http.Header) error { return errors.New("no key is known yet") },
 	}
-	// The endpoint leaves its address for a while: see flap.
+	// The endpoint leaves its port for a while, by flap.
 	port, err := controlplane.FreePort()
 	if err != nil {
 		return nil, err
@@ -161,7 +161,7 @@ func startEndpoint(ctx context.Context, name string, random func() float64) (*en
 
 func (e *endpoint) url() string { return "http://" + e.address + "/hooks" }
 
-// listen serves on an address, the same again after a pause.
+// listen serves at an address, at first and after each pause.
 func (e *endpoint) listen(address string) error {
 	listener, err := (&net.ListenConfig{}).Listen(e.closing, "tcp4", address)
 	if err != nil {
@@ -171,7 +171,7 @@ func (e *endpoint) listen(address string) error {
 	e.mu.Lock()
 	e.server, e.address = server, listener.Addr().String()
 	e.mu.Unlock()
-	go func() { _ = server.Serve(listener) }() // until close
+	go func() { _ = server.Serve(listener) }() // Serve returns at close.
 	return nil
 }
 
@@ -188,7 +188,7 @@ func (e *endpoint) shutdown() error {
 	return server.Shutdown(e.closing)
 }
 
-// calmDown makes it answer well from now on.
+// calmDown makes the endpoint answer well from now on.
 func (e *endpoint) calmDown() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -201,7 +201,7 @@ func (e *endpoint) isCalm() bool {
 	return e.calm
 }
 
-// received returns what has come so far.
+// received returns the arrivals so far.
 func (e *endpoint) received() []*arrival {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -211,7 +211,7 @@ func (e *endpoint) received() []*arrival {
 func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // It did not come whole: the producer is gone.
+		return // The body is incomplete, because the client has gone.
 	}
 	a := &arrival{id: r.Header.Get("webhook-id"), replica: r.UserAgent(), body: sha256.Sum256(body), at: time.Now()}
 	if err := e.verifies(body, r.Header); err != nil {
@@ -252,14 +252,14 @@ func (e *endpoint) answer(w http.ResponseWriter, r *http.Request, a *arrival) {
 	}
 }
 
-// note says that an answer was written.
+// note records that a response was written.
 func (e *endpoint) note(a *arrival) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	a.answered = time.Now()
 }
 
-// wait lets time pass until the client gives up or the endpoint ends.
+// wait waits for a time, until the client gives up, or until the endpoint ends.
 func (e *endpoint) wait(r *http.Request, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -270,7 +270,7 @@ func (e *endpoint) wait(r *http.Request, d time.Duration) {
 	}
 }
 
-// raw sends malformed answers, which the server of net/http cannot send.
+// raw sends a malformed response, which the server of net/http cannot send.
 func (e *endpoint) raw(w http.ResponseWriter, a *arrival) {
 	controller := http.NewResponseController(w)
 	conn, _, err := controller.Hijack()
@@ -282,7 +282,7 @@ func (e *endpoint) raw(w http.ResponseWriter, a *arrival) {
 	switch a.behaviour {
 	case resetting:
 		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // RST instead of FIN
+			_ = tcp.SetLinger(0) // Send RST instead of FIN.
 		}
 	case cut:
 		text = "HTTP/1.1 200 OK\r\nContent-Len"
@@ -290,20 +290,20 @@ func (e *endpoint) raw(w http.ResponseWriter, a *arrival) {
 		text = fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", 1000+len(a.answer), a.answer)
 	case garbled:
 		text = "220 mail.example.com ESMTP\r\n"
-	case well, unwell, busy, hanging, late: // a server says them
+	case well, unwell, busy, hanging, late: // The HTTP server answers these.
 	}
 	if _, err := io.WriteString(conn, text); err == nil {
 		e.note(a)
 	}
 }
 
-// flap makes the endpoint refuse connections for a while, again and again, until ctx ends or it has calmed down.
+// flap makes the endpoint refuse connections for a while, repeatedly, until ctx ends or the endpoint is calm.
 func (e *endpoint) flap(ctx context.Context, every, down time.Duration) error {
 	for {
 		if !pause(ctx, every) || e.isCalm() {
 			return nil
 		}
-		// The requests in flight are answered first, so that their number can be compared with the log.
+		// First answer the requests in flight, so that the arrivals can be compared with the record.
 		if err := e.shutdown(); err != nil {
 			return err
 		}
@@ -314,7 +314,7 @@ func (e *endpoint) flap(ctx context.Context, every, down time.Duration) error {
 	}
 }
 
-// pause waits, and reports whether ctx has not ended.
+// pause waits, and returns false if ctx ends meanwhile.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -326,7 +326,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// verifier checks requests by a signing secret, with code that is not this project's.
+// verifier returns a function that checks requests with a signing secret, by code of another project.
 func verifier(secret string) (func([]byte, http.Header) error, error) {
 	webhook, err := standardwebhooks.NewWebhook(secret)
 	if err != nil {

@@ -37,20 +37,20 @@ import (
 
 const (
 	faultsNamespace = "faults"
-	// roundTime is about what a round of faults takes; the events of a round are spread over it.
+	// roundTime is the approximate duration of a round of faults, over which its events are spread.
 	roundTime = 50 * time.Second
-	// finishPatience bounds the time in which all that is left has to arrive.
+	// finishPatience bounds the time in which the remaining events must arrive.
 	finishPatience = 4 * time.Minute
-	// maxPerFault bounds the duplicates that a fault may cause: what two replicas may have in flight to all endpoints.
+	// maxPerFault bounds the duplicates of one fault: all attempts in flight of two replicas.
 	maxPerFault = 2 * 16 * 8
 	pageSize    = 500
-	// listed is how many problems are shown.
+	// listed is the number of problems that are printed.
 	listed = 30
 )
 
-// TestFaults posts events while dispatchers and manager are killed, API server and etcd are stopped, and Leases are lost
-// and expire, to endpoints that fail in every way. Then each event has to have arrived, none before its time, each as the
-// log says, and what came twice has to have a reason.
+// TestFaults posts events to endpoints that fail in every way. Meanwhile dispatchers and manager are killed, the API
+// server and etcd are stopped, and Leases are deleted and expire. In the end each event must have arrived, none
+// before its time and each as recorded, and each duplicate must have a reason.
 func TestFaults(t *testing.T) {
 	dumpOnFailure(t)
 	if *seed == 0 {
@@ -75,7 +75,7 @@ func TestFaults(t *testing.T) {
 	judgeAll(t, source, open, harm, asked)
 }
 
-// judgeAll holds the arrivals against the log, and fails the test for what must not be.
+// judgeAll compares the arrivals with the records, and fails the test if a rule is violated.
 func judgeAll(t *testing.T, s *source, open map[string]*endpoint, harm *chaos, asked time.Time) {
 	t.Helper()
 	v := judge(evidence{
@@ -87,7 +87,7 @@ func judgeAll(t *testing.T, s *source, open map[string]*endpoint, harm *chaos, a
 	}
 }
 
-// runRound posts the events of a round while harm is done.
+// runRound posts the events of a round while faults are caused.
 func runRound(t *testing.T, s *source, harm *chaos, random *rand.Rand, round int) {
 	t.Helper()
 	names := slices.Sorted(maps.Keys(tempers))
@@ -98,7 +98,7 @@ func runRound(t *testing.T, s *source, harm *chaos, random *rand.Rand, round int
 	go func() {
 		err := harm.round(ctx, t.Logf)
 		if err != nil {
-			cancel(err) // What is left of the installation may accept nothing more.
+			cancel(err) // The installation may accept no further event.
 		}
 		harmed <- err
 	}()
@@ -119,7 +119,7 @@ func runRound(t *testing.T, s *source, harm *chaos, random *rand.Rand, round int
 	}
 }
 
-// startEndpoints starts an endpoint of each temper, and makes a Postback for each, which gets the events of its name.
+// startEndpoints starts an endpoint for each temper, with a Postback that gets the events of its name.
 func startEndpoints(t *testing.T, random *rand.Rand) map[string]*endpoint {
 	t.Helper()
 	all := map[string]*endpoint{}
@@ -148,7 +148,7 @@ func startEndpoints(t *testing.T, random *rand.Rand) map[string]*endpoint {
 	return all
 }
 
-// verifyAll has endpoints check signatures by the keys of the Postbacks of their names.
+// verifyAll makes endpoints check signatures with the keys of their Postbacks.
 func verifyAll(t *testing.T, namespace string, all map[string]*endpoint) {
 	t.Helper()
 	for name, e := range all {
@@ -163,7 +163,7 @@ func verifyAll(t *testing.T, namespace string, all map[string]*endpoint) {
 	}
 }
 
-// postback returns one that keeps all of its deliveries.
+// postback returns a Postback that keeps all of its deliveries.
 func postback(namespace, name, url string, triggers ...v1alpha1.Trigger) *v1alpha1.Postback {
 	const all = 10000
 	return &v1alpha1.Postback{
@@ -175,8 +175,8 @@ func postback(namespace, name, url string, triggers ...v1alpha1.Trigger) *v1alph
 	}
 }
 
-// finish leaves what failed to its schedule for a while, asks for what is left then, and waits until all is delivered. It
-// returns when it asked.
+// finish leaves failed deliveries to their schedule for a while, then requests a redelivery of the rest, and waits
+// until all are delivered. asked is the time of that request.
 func finish(t *testing.T, namespace string, names []string) (asked time.Time) {
 	t.Helper()
 	settled := time.Now().Add(*settle)
@@ -223,7 +223,7 @@ func arrivalsOf(open map[string]*endpoint) map[string][]*arrival {
 	return all
 }
 
-// listDeliveries returns all deliveries by event id, the PostbackDeliveries and what is in the log of the intake JetStream.
+// listDeliveries returns all deliveries by event id: PostbackDeliveries and entries of the delivery log.
 func listDeliveries(t *testing.T, namespace string) map[string]*v1alpha1.PostbackDelivery {
 	t.Helper()
 	all := map[string]*v1alpha1.PostbackDelivery{}
@@ -247,8 +247,8 @@ func listDeliveries(t *testing.T, namespace string) map[string]*v1alpha1.Postbac
 	return all
 }
 
-// together returns what a PostbackDelivery, or the log, has of an event, and what the log has besides: more than one of them
-// only know of it if the stream gave it out again.
+// together merges an entry of the delivery log into a PostbackDelivery or another entry of the same event. Several
+// exist only if the stream delivered the message again.
 func together(d, logged *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
 	if d == nil {
 		return logged
@@ -259,7 +259,7 @@ func together(d, logged *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// report prints the figures, and fails the test for what must not be.
+// report prints the figures, and fails the test if a rule is violated.
 func report(t *testing.T, v *verdict, faults []fault) {
 	t.Helper()
 	kinds := map[faultKind]int{}
@@ -289,7 +289,7 @@ func report(t *testing.T, v *verdict, faults []fault) {
 		line("faults: "+string(kind), kinds[kind])
 	}
 	t.Logf("the figures (seed %d):\n%s", *seed, text.String())
-	// A machine short of CPU explains a few; a fault of the operator would show in many.
+	// A machine short of CPU explains a few cases; a fault of the operator would cause many.
 	for what, n := range map[string]int{"given out again by the stream while they were attempted": v.givenAgain, "timed out without the endpoint's doing": v.starved} {
 		if most := 1 + v.accepted/300; n > most {
 			t.Errorf("%d were %s, more than %d", n, what, most)

@@ -36,7 +36,7 @@ func arrived(d time.Duration, b behaviour) *arrival {
 	return &arrival{id: "evt_1", replica: "one", body: sha256.Sum256([]byte("{data}")), at: at(d), behaviour: b, answer: "said", answered: at(d)}
 }
 
-// attempted is the record of an attempt that took 100 ms.
+// attempted returns the record of an attempt that took 100 ms.
 func attempted(number int32, d time.Duration, outcome v1alpha1.Outcome, code int32) v1alpha1.Attempt {
 	a := v1alpha1.Attempt{
 		Number: number, Time: metav1.NewMicroTime(at(d)), Duration: metav1.Duration{Duration: 100 * time.Millisecond}, Outcome: outcome,
@@ -79,7 +79,7 @@ func delivered(attempts ...v1alpha1.Attempt) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// TestJudge: what must not be is found, and what a fault explains is not held against the operator.
+// TestJudge: the judge finds each violation, and does not report cases that a fault explains.
 func TestJudge(t *testing.T) {
 	const (
 		ms        = time.Millisecond

@@ -30,67 +30,68 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// faultKind is a kind of what TestFaults does to the installation.
+// faultKind is a kind of fault that TestFaults causes.
 type faultKind string
 
 const (
-	// killed is a replica that was killed at the end of the fault's time, and started again.
+	// killed means that a replica was killed at the end of the fault and restarted.
 	killed faultKind = "killed"
-	// stopped is a replica that did not run for a while (SIGSTOP), so that its Leases expired.
+	// stopped means that a replica was suspended (SIGSTOP) until its Leases expired.
 	stopped faultKind = "stopped"
-	// outage is a time without a working API server; leaseLost a Lease that was deleted.
+	// outage is a time without a working API server. leaseLost means that a Lease was deleted.
 	outage    faultKind = "outage"
 	leaseLost faultKind = "lease lost"
-	// streamDown is a time without NATS, in the intake JetStream.
+	// streamDown is a time without NATS, with the JetStream intake.
 	streamDown faultKind = "NATS down"
 )
 
-// fault is one that happened.
+// fault is a fault that was caused.
 type fault struct {
 	kind    faultKind
 	replica string
-	// from and to bound it; for killed, both are the moment.
+	// from and to bound the fault; for killed both are the moment of the kill.
 	from, to time.Time
 }
 
 const (
-	// recordGrace is how long after an answer its record may be on its way.
+	// recordGrace is how long after a response its attempt may be unrecorded.
 	recordGrace = 5 * time.Second
-	// aftermath is how long a fault works on: an election's Lease runs out, backoffs end.
+	// aftermath is how long the effects of a fault last: until the election's Lease expires and backoffs end.
 	aftermath = 30 * time.Second
-	// inLane is for how long a delivery that was given out twice may wait for its attempt when the other one is on record.
+	// inLane bounds how long a message that the stream delivered twice may wait for its attempt after the other
+	// attempt is recorded.
 	inLane = 5 * time.Second
-	// takenOver is in the log of an attempt that was taken over.
+	// takenOver is part of the recorded message of a takeover.
 	takenOver = "the endpoint may have received the event before"
 )
 
-// schedule is what README promises: the times from a failed attempt to the next.
+// schedule has the times from a failed attempt to the next, as the README states them.
 var schedule = []time.Duration{12 * time.Second, 148 * time.Second, 1808 * time.Second, 22026 * time.Second, 24 * time.Hour}
 
-// evidence is all that is known at the end of a run.
+// evidence has everything that is known at the end of a run.
 type evidence struct {
-	// accepted holds the data of each event whose acceptance a producer saw, by its id.
+	// accepted has the data of each accepted event, by its id.
 	accepted   map[string]string
 	arrivals   map[string][]*arrival
 	deliveries map[string]*v1alpha1.PostbackDelivery
 	faults     []fault
-	// stream says that the intake is JetStream, where two records of a success have two places in the log.
+	// stream is true with the JetStream intake, where two attempts of a success have two entries in the log.
 	stream bool
-	// asked is when what was left was asked for by redeliver-since; zero if it was not.
+	// asked is when redeliver-since was set for the remaining deliveries; zero means never.
 	asked time.Time
 }
 
-// verdict is what follows from it.
+// verdict is the conclusion from the evidence.
 type verdict struct {
 	accepted, delivered, arrivals, attempts int
-	// unrecorded are arrivals that no log shows, overlaps are attempts that began before another one had ended, seenLate
-	// are answers in time that the dispatcher did not see in time, takenOver are attempts before their time of which the log
-	// says that another replica's had not been recorded, givenAgain are those of what the stream gave out twice, starved are
-	// attempts whose time was over before the dispatcher had sent, or seen an answer.
+	// unrecorded counts arrivals without a record. overlaps counts attempts that began before another had ended.
+	// seenLate counts timely responses that the dispatcher noticed too late. takenOver counts early attempts whose
+	// message says so. givenAgain counts first attempts of messages that the stream delivered again. starved counts
+	// attempts that timed out before the dispatcher had sent the request or noticed the response.
 	lost, duplicates, unrecorded, overlaps, early, takenOver, givenAgain, different, seenLate, starved int
-	// reasons counts the duplicates by what explains them.
+	// reasons counts the duplicates by their explanation.
 	reasons map[string]int
-	// problems are what must not be.
+	// problems describes the violations.
 	problems []string
 }
 
@@ -99,7 +100,7 @@ func (v *verdict) problem(counter *int, format string, args ...any) {
 	v.problems = append(v.problems, fmt.Sprintf(format, args...))
 }
 
-// judge holds what endpoints saw against what the log says and what was promised.
+// judge compares the arrivals with the records and the guarantees.
 func judge(e evidence) *verdict {
 	v := &verdict{accepted: len(e.accepted), reasons: map[string]int{}}
 	for _, id := range slices.Sorted(maps.Keys(e.accepted)) {
@@ -122,7 +123,7 @@ func judge(e evidence) *verdict {
 	return v
 }
 
-// judgeAccepted checks that an event that was accepted has arrived.
+// judgeAccepted checks that an accepted event has arrived.
 func (v *verdict) judgeAccepted(e evidence, id string) {
 	d := e.deliveries[id]
 	switch {
@@ -141,18 +142,18 @@ func (v *verdict) judgeAccepted(e evidence, id string) {
 	v.delivered++
 }
 
-// succeeded reports whether an arrival got an answer that means success.
+// succeeded reports whether an arrival was answered with a success.
 func (a *arrival) succeeded() bool { return outcomes[a.behaviour] == v1alpha1.OutcomeSucceeded }
 
-// acceptedLate reports whether an answer that came after the deadline was taken for a success: the endpoint did accept the event,
-// and a replica that was stopped meanwhile found the answer when it went on.
+// acceptedLate reports whether a response after the deadline counted as a success. The endpoint did accept the event,
+// and a suspended replica found the response when it was resumed.
 func (a *arrival) acceptedLate(d *v1alpha1.PostbackDelivery) bool {
 	return a.behaviour == late && !a.answered.IsZero() && slices.ContainsFunc(d.Status.Attempts, func(r v1alpha1.Attempt) bool {
 		return r.Outcome == v1alpha1.OutcomeSucceeded && r.ResponseBody == a.answer
 	})
 }
 
-// record is an attempt with the requests of it that arrived.
+// record is a recorded attempt with the arrivals that match it.
 type record struct {
 	*v1alpha1.Attempt
 
@@ -161,15 +162,15 @@ type record struct {
 
 func (r *record) end() time.Time { return r.Time.Add(r.Duration.Duration) }
 
-// matching holds the attempts of a delivery in the order of their records, and the arrivals that belong to none.
+// matching has the attempts of a delivery in the order of their records, and the arrivals that match none.
 type matching struct {
 	records    []*record
 	of         map[*arrival]*record
 	unrecorded []*arrival
 }
 
-// match assigns each arrival to the attempt that recorded its answer, or else to one in whose time it came: one without
-// an arrival first, and the last to begin.
+// match assigns each arrival to the attempt with the same response, or else to an attempt during which it came.
+// Attempts without an arrival come first, then later ones.
 func match(attempts []v1alpha1.Attempt, arrivals []*arrival) *matching {
 	m := &matching{of: map[*arrival]*record{}}
 	for i := range attempts {
@@ -202,13 +203,13 @@ func match(attempts []v1alpha1.Attempt, arrivals []*arrival) *matching {
 	return m
 }
 
-// covers reports whether an arrival came in the time of an attempt.
+// covers reports whether an arrival came during an attempt.
 func (r *record) covers(a *arrival) bool {
 	const slack = 2 * time.Millisecond
 	return !a.at.Before(r.Time.Add(-slack)) && !a.at.After(r.end().Add(slack))
 }
 
-// judgeLog holds the log of a delivery against what its endpoint saw.
+// judgeLog compares the record of a delivery with its arrivals.
 func (v *verdict) judgeLog(e evidence, d *v1alpha1.PostbackDelivery, m *matching) {
 	id := d.Spec.Event.ID
 	want := sha256.Sum256([]byte(d.Spec.Body))
@@ -238,7 +239,7 @@ func (v *verdict) judgeLog(e evidence, d *v1alpha1.PostbackDelivery, m *matching
 	}
 }
 
-// compare returns what is wrong with the record of one attempt, or "".
+// compare returns the fault in the record of one attempt, or "".
 func (v *verdict) compare(e evidence, r *record) string {
 	if len(r.arrivals) == 0 {
 		switch {
@@ -272,7 +273,7 @@ func (v *verdict) compare(e evidence, r *record) string {
 			return differs(code == 0 && r.ResponseBody == "", r, a)
 		}
 	}
-	// A deadline that fired late, or an answer right before or after it: the replica had no time to look.
+	// The deadline fired late, or the response came close to it: the replica lacked CPU time to notice it.
 	starved := r.Duration.Duration > timeout+lateSlack || a.answered.After(r.Time.Add(timeout-lateSlack))
 	unseen := r.Outcome == v1alpha1.OutcomeTimeout || a.behaviour == late && r.Outcome == v1alpha1.OutcomeSucceeded && r.ResponseBody == a.answer
 	if unseen && r.Duration.Duration >= timeout && (starved || e.during(r.Time.Time, r.end(), stopped, a.replica)) {
@@ -282,7 +283,7 @@ func (v *verdict) compare(e evidence, r *record) string {
 	return fmt.Sprintf("the endpoint was %s", a.behaviour)
 }
 
-// lateSlack is from when on a replica is taken to be starved.
+// lateSlack is the delay from which on a replica counts as starved.
 const lateSlack = 500 * time.Millisecond
 
 func differs(same bool, r *record, a *arrival) string {
@@ -298,7 +299,7 @@ func (v *verdict) judgeTimes(e evidence, d *v1alpha1.PostbackDelivery) {
 	for i := range d.Status.Attempts {
 		next := &d.Status.Attempts[i]
 		if e.stream && next.Number == 1 {
-			// It was given out by the stream, once more if it is not the first: its own log begins here.
+			// The stream delivered the message, perhaps again: the record of that delivery begins here.
 			counted = 0
 		}
 		if i > 0 && (e.asked.IsZero() || next.Time.Time.Before(e.asked)) {
@@ -315,12 +316,12 @@ func (v *verdict) judgeTimes(e evidence, d *v1alpha1.PostbackDelivery) {
 					v.problem(&v.early, "%s: attempt %d began before attempt %d had ended, and the log does not say why: %+v",
 						d.Spec.Event.ID, next.Number, previous.Number, d.Status.Attempts)
 				}
-			case previous.Outcome == v1alpha1.OutcomeSucceeded: // a duplicate
+			case previous.Outcome == v1alpha1.OutcomeSucceeded: // judgeDuplicates explains this one.
 			case strings.Contains(next.Message, takenOver):
-				// When it was made there was no record of the one before, and so no time for the next.
+				// The previous attempt was unrecorded at that time, so no next attempt was scheduled.
 				v.takenOver++
 			case next.Number == 2 && next.Time.Time.Before(end.Add(inLane)) && e.heldUp(previous.Time.Time, next.Time.Time, ""):
-				v.givenAgain++ // Another first attempt, recorded second.
+				v.givenAgain++ // The second record is that of another first attempt.
 			case next.Time.Time.Before(due):
 				v.problem(&v.early, "%s: attempt %d began at %s, %s before its time; the log: %+v", d.Spec.Event.ID, next.Number,
 					next.Time.Format(time.TimeOnly), due.Sub(next.Time.Time), d.Status.Attempts)
@@ -351,7 +352,7 @@ func (v *verdict) judgeDuplicates(e evidence, d *v1alpha1.PostbackDelivery, m *m
 	}
 }
 
-// explain says why an event came again.
+// explain returns the reason why an event arrived again, or "".
 func (e evidence) explain(m *matching, before, again *arrival) string {
 	first, second := m.of[before], m.of[again]
 	switch {
@@ -373,13 +374,13 @@ func (e evidence) explain(m *matching, before, again *arrival) string {
 	return ""
 }
 
-// heldUp reports whether the record of an attempt by a replica ("" for any) may have been held up for so long that the stream
-// gave out the delivery again.
+// heldUp reports whether a fault may have delayed the record of a replica's attempt until the stream delivered the
+// message again. A replica of "" means any.
 func (e evidence) heldUp(from, to time.Time, replica string) bool {
 	return e.stream && (e.during(from, to, streamDown, "") || e.during(from, to, stopped, replica))
 }
 
-// during reports whether a fault of a kind ("" for any) that concerns a replica ("" for any) works in a time.
+// during reports whether a fault of a kind affected a replica in a time; "" means any kind or replica.
 func (e evidence) during(from, to time.Time, kind faultKind, replica string) bool {
 	return slices.ContainsFunc(e.faults, func(f fault) bool {
 		return (kind == "" || f.kind == kind) && (replica == "" || f.replica == replica) &&
@@ -387,13 +388,13 @@ func (e evidence) during(from, to time.Time, kind faultKind, replica string) boo
 	})
 }
 
-// lostRecord reports whether the record of an arrival was lost with the replica that made the attempt.
+// lostRecord reports whether the record of an arrival was lost because the replica was killed.
 func (e evidence) lostRecord(a *arrival) bool {
 	return slices.ContainsFunc(e.faults, func(f fault) bool {
 		if f.kind != killed || f.replica != a.replica || f.from.Before(a.at) {
 			return false
 		}
-		// While there is no API server, or no NATS, a record waits for it.
+		// Without the API server or NATS, a record waits for it.
 		return f.from.Sub(a.at) <= timeout+recordGrace || e.during(a.at.Add(-aftermath), f.from, outage, "") ||
 			e.during(a.at.Add(-aftermath), f.from, streamDown, "") ||
 			e.during(a.at, f.from, stopped, a.replica)

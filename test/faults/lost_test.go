@@ -38,13 +38,13 @@ import (
 )
 
 const (
-	// lostEvents is how many events are posted in each phase, at a rate of lostRate a second.
+	// lostEvents is the number of events in each phase, lostRate their rate per second.
 	lostEvents = 40
 	lostRate   = 200
 	// recoverPatience bounds the time in which the programs notice a loss and serve again.
 	recoverPatience = 2 * time.Minute
 	arrivePatience  = 2 * time.Minute
-	// seenWithin is longer than a program goes without reading the version of the API server's state.
+	// seenWithin is longer than the time between two checks of the API server's version.
 	seenWithin = 8 * time.Second
 )
 
@@ -60,7 +60,7 @@ func postAll(t *testing.T, s *source, at *sink, eventType, prefix string) {
 	at.waitFor(t, prefix+"_", lostEvents, arrivePatience)
 }
 
-// TestLostStore: NATS returns without its store, while the dispatchers run. Every event that is accepted afterwards arrives.
+// TestLostStore: NATS returns without its store while the dispatchers run. Every event accepted afterwards arrives.
 // The default intake has no such store.
 func TestLostStore(t *testing.T) {
 	if op.NATS == nil {
@@ -85,8 +85,8 @@ func TestLostStore(t *testing.T) {
 	})
 }
 
-// age makes the state of etcd older than a snapshot by more versions than are written after a restore, and waits until every
-// program has seen a version of then: a dispatcher renews its Lease more rarely than that.
+// age raises etcd's revision above that of a snapshot by more than the writes after a restore, and waits until every
+// program has noticed. The renewal of a dispatcher's Lease shows that, because it is rarer than the checks.
 func age(t *testing.T) {
 	t.Helper()
 	for range 2000 {
@@ -108,8 +108,8 @@ func age(t *testing.T) {
 }
 
 // TestRollback: etcd is restored to an older state. Every program and replica notices, elected or not, and ends to be
-// restarted. Then what the API server holds is what is served: a Postback that was deleted meanwhile receives again, one that
-// was made meanwhile does not, and a new one is ready only when it receives.
+// restarted. Then the restored state is in force. A Postback that was deleted meanwhile receives again, and one that
+// was created meanwhile does not. A new Postback is Ready only once it receives.
 func TestRollback(t *testing.T) {
 	dumpOnFailure(t)
 	const namespace = "rollback"
@@ -118,7 +118,7 @@ func TestRollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := spare.Terminate(context.WithoutCancel(t.Context())); err != nil { // It leaves no Lease behind.
+		if _, err := spare.Terminate(context.WithoutCancel(t.Context())); err != nil { // An orderly end leaves no Lease behind.
 			t.Error(err)
 		}
 	})
@@ -133,7 +133,7 @@ func TestRollback(t *testing.T) {
 	}
 
 	for _, p := range programs {
-		if err := p.RestartIfEnded(t.Context()); err != nil { // A manager that could not renew its Lease.
+		if err := p.RestartIfEnded(t.Context()); err != nil { // A manager ends if it cannot renew its Lease.
 			t.Fatal(err)
 		}
 	}
@@ -154,7 +154,7 @@ func TestRollback(t *testing.T) {
 		}
 		return nil
 	})
-	// The elected manager may have ended before, because it could not renew its Lease while the API server was away.
+	// The elected manager may have ended earlier, because it could not renew its Lease during the outage.
 	noticed := func(p *operator.Process) bool { return strings.Contains(p.Log(), rollback.ErrRolledBack.Error()) }
 	if !slices.ContainsFunc([]*operator.Process{manager, spare}, noticed) {
 		t.Error("no manager says why it ended")

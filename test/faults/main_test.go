@@ -14,10 +14,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package faults tests delivery while everything around it fails: the built programs with the shipped manifests, on a
-// real control plane whose parts are killed, and endpoints that are anything but well. "make test-faults" runs it at full
-// length, "make test" in a short form. With INTAKE=jetstream a real nats-server is among the parts that are killed, or
-// with NATS_NODES=3 those of a cluster.
+// Package faults tests delivery while everything around it fails: the built programs with the shipped manifests, a
+// real control plane whose parts are killed, and endpoints that misbehave. "make test-faults" runs it at full length,
+// "make test" in a short form. With INTAKE=jetstream the test also kills a real nats-server, with NATS_NODES=3 those
+// of a cluster.
 package faults
 
 import (
@@ -56,11 +56,11 @@ var (
 
 const (
 	pollEvery = 100 * time.Millisecond
-	// startPatience bounds what takes a moment; the machine may be busy.
+	// startPatience bounds waits for events that usually take a moment, for busy machines.
 	startPatience = 60 * time.Second
 )
 
-// The installation that all tests share.
+// All tests share this installation.
 var (
 	cp          *controlplane.ControlPlane
 	op          *operator.Operator
@@ -85,7 +85,8 @@ func start(ctx context.Context, installed *operator.Operator) error {
 	}
 	for i := range 2 {
 		name := fmt.Sprintf("postback-dispatcher-%d", i)
-		// Endpoints see by the User-Agent which replica sent a request. Nothing is deleted, for it is compared in the end.
+		// The User-Agent tells endpoints which replica sent a request. No delivery is deleted, because the test
+		// compares all of them.
 		p, err := op.StartDispatcher(ctx, name,
 			operator.WithArgs("--user-agent="+name, "--ingest-rate=0", "--max-finished-deliveries=0"))
 		if err != nil {
@@ -96,7 +97,7 @@ func start(ctx context.Context, installed *operator.Operator) error {
 	return nil
 }
 
-// newNamespace makes a namespace, and returns a token that may post events for it.
+// newNamespace creates a namespace, and returns a token that may post events for it.
 func newNamespace(t *testing.T, name string) (token string) {
 	t.Helper()
 	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
@@ -109,7 +110,7 @@ func newNamespace(t *testing.T, name string) (token string) {
 	return token
 }
 
-// create makes Postbacks and waits until all are ready.
+// create creates Postbacks and waits until all are Ready.
 func create(t *testing.T, postbacks ...*v1alpha1.Postback) {
 	t.Helper()
 	for _, p := range postbacks {
@@ -119,7 +120,7 @@ func create(t *testing.T, postbacks ...*v1alpha1.Postback) {
 	}
 	for _, p := range postbacks {
 		await(t, startPatience, func(ctx context.Context) error {
-			// Faults before may have ended it.
+			// An earlier fault may have ended the manager.
 			if err := manager.RestartIfEnded(ctx); err != nil {
 				return err
 			}
@@ -150,7 +151,7 @@ func await(t *testing.T, patience time.Duration, check func(context.Context) err
 	}
 }
 
-// dumpOnFailure shows the programs' logs if the test fails.
+// dumpOnFailure prints the programs' logs if the test fails.
 func dumpOnFailure(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -160,8 +161,8 @@ func dumpOnFailure(t *testing.T) {
 	})
 }
 
-// unfinished counts the deliveries of a namespace that are not delivered. What leaves the stream of the intake JetStream
-// between the two counts is in the second.
+// unfinished counts the deliveries of a namespace that are not delivered. It counts the stream before the
+// PostbackDeliveries, so a delivery that moves in between is counted.
 func unfinished(ctx context.Context, namespace string) (int, error) {
 	waiting, err := op.Waiting(ctx, namespace)
 	if err != nil {

@@ -34,15 +34,17 @@ import (
 
 const (
 	outagesNamespace = "outages"
-	// outagesRate is in events a second for all endpoints of TestOutages together, healthyFor how long these are well before.
+	// outagesRate is the rate of events for all endpoints of TestOutages together, in events per second. healthyFor
+	// is how long the endpoints are well first.
 	outagesRate = 60
 	healthyFor  = 3 * time.Second
-	// someFail of the endpoints are down in a way of their own: they answer 503, answer nothing, or refuse connections.
+	// someFail is the number of ways in which endpoints are down: they answer 503, do not answer, or refuse
+	// connections.
 	someFail = 3
 	refusing = "refusing"
 )
 
-// fleet is a number of endpoints that are down at the same time.
+// fleet is a set of endpoints that are down at the same time.
 type fleet struct {
 	all  map[string]*endpoint
 	down atomic.Bool
@@ -89,7 +91,7 @@ func (f *fleet) refusing() []*endpoint {
 	return some
 }
 
-// outage has all endpoints down for a time, in which harm is done.
+// outage makes all endpoints fail for a while, and calls harm meanwhile.
 func (f *fleet) outage(ctx context.Context, harm func() error) error {
 	end := time.Now().Add(*downFor)
 	f.down.Store(true)
@@ -107,9 +109,9 @@ func (f *fleet) outage(ctx context.Context, harm func() error) error {
 	return err
 }
 
-// TestOutages: many endpoints are down at the same time, each in its way, while events for all of them come, a dispatcher is killed,
-// and NATS is. When they are back, each event has to have arrived, none before its time, and the log has to show what the
-// endpoints saw.
+// TestOutages: many endpoints are down at the same time, in different ways, while events for all of them are posted.
+// A dispatcher and NATS are killed meanwhile. Afterwards each event must have arrived, none before its time, and the
+// records must match the arrivals.
 func TestOutages(t *testing.T) {
 	dumpOnFailure(t)
 	random := rand.New(rand.NewPCG(7, 8))

@@ -39,7 +39,7 @@ const (
 	producers = 16
 	// maxBatch is the largest number of events in a request.
 	maxBatch = 10
-	// postTimeout bounds one request; postPause is between two tries.
+	// postTimeout bounds one request. postPause is the time between two tries.
 	postTimeout = 10 * time.Second
 	postPause   = 200 * time.Millisecond
 )
@@ -48,25 +48,25 @@ const (
 type posted struct {
 	ID   string `json:"id"`
 	Type string `json:"event"`
-	// CreatedAt has to come with an event that may be sent again: else ingest takes the time of each request, and where the stream
-	// and the API server both come to hold the event, the bytes of the two differ in it.
+	// CreatedAt is required for events that may be posted again. Otherwise ingest sets the time of each request, and
+	// a copy in the stream and one at the API server would differ in it.
 	CreatedAt time.Time       `json:"createdAt,omitzero"`
 	Data      json.RawMessage `json:"data"`
 }
 
-// source posts events for a namespace as a producer has to: what is not accepted is sent again, to the other replica,
-// until it is.
+// source posts events for a namespace as a producer should: it repeats unaccepted events to the other replica until
+// they are accepted.
 type source struct {
 	namespace, token string
 	replicas         []*operator.Process
 	client           *http.Client
 
 	mu sync.Mutex
-	// accepted holds the data of each event that was.
+	// accepted has the data of each accepted event.
 	accepted map[string]string
-	// began is when the request began that was accepted.
+	// began is when the accepted request of each event began.
 	began map[string]time.Time
-	// refused counts the requests that were not accepted.
+	// refused counts the refused requests.
 	refused int
 }
 
@@ -78,7 +78,7 @@ func newSource(namespace, token string, replicas ...*operator.Process) *source {
 	}
 }
 
-// load posts n events at a rate, from several producers, and returns when all are accepted.
+// load posts n events at a rate, from several producers, and returns once all are accepted.
 func (s *source) load(ctx context.Context, random *rand.Rand, n int, perSecond float64, event func(i int) posted) error {
 	limiter := rate.NewLimiter(rate.Limit(perSecond), maxBatch)
 	batches := make(chan []posted)
@@ -109,11 +109,11 @@ func (s *source) load(ctx context.Context, random *rand.Rand, n int, perSecond f
 	return context.Cause(ctx)
 }
 
-// post sends events until they are accepted.
+// post posts events until they are accepted.
 func (s *source) post(ctx context.Context, first int, events []posted) error {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false) // Data has to come as it was made.
+	encoder.SetEscapeHTML(false) // The endpoint must get the data unchanged.
 	err := encoder.Encode(events)
 	if err != nil {
 		return err
@@ -145,14 +145,14 @@ func (s *source) note(events []posted, began time.Time) {
 	}
 }
 
-// postedAt returns when the request began by which an event was accepted.
+// postedAt returns when the accepted request of an event began.
 func (s *source) postedAt(id string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.began[id]
 }
 
-// refusedError says that a request will never be accepted.
+// refusedError reports a request that will never be accepted.
 type refusedError struct{ answer string }
 
 func (e *refusedError) Error() string { return "ingest refuses: " + e.answer }

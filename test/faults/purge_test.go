@@ -31,15 +31,15 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Namespaces of TestPurge: one loses a Postback, the other one ends.
+// These are the namespaces of TestPurge. One loses a Postback, the other is deleted.
 const (
 	purgeNamespace = "purge"
 	endedNamespace = "purge-all"
-	// purgeRate is in events a second.
+	// purgeRate is in events per second.
 	purgeRate = 400
 )
 
-// waitingPostback makes a Postback for the path of its name.
+// waitingPostback creates a Postback whose endpoint has the path of its name.
 func waitingPostback(t *testing.T, sink *sink, namespace, name string, state v1alpha1.PostbackState) *v1alpha1.Postback {
 	t.Helper()
 	p := postback(namespace, name, sink.url("/"+name), v1alpha1.Trigger(name))
@@ -48,7 +48,7 @@ func waitingPostback(t *testing.T, sink *sink, namespace, name string, state v1a
 	return p
 }
 
-// fillFor posts events of a type, and returns the prefix of their ids.
+// fillFor posts events of a type and returns the prefix of their ids.
 func fillFor(t *testing.T, s *source, random *rand.Rand, name string, n int) (prefix string) {
 	t.Helper()
 	err := s.load(t.Context(), random, n, purgeRate, func(i int) posted {
@@ -60,8 +60,9 @@ func fillFor(t *testing.T, s *source, random *rand.Rand, name string, n int) (pr
 	return name + "_"
 }
 
-// TestPurge: Postbacks with deliveries that wait are deleted, one by itself, others with their namespace, while a dispatcher is killed.
-// Nothing of theirs is left or arrives later, not even at Postbacks of the same names. Deliveries of a Postback beside them arrive, once.
+// TestPurge: Postbacks with waiting deliveries are deleted, one alone and others with their namespace, while a
+// dispatcher is killed. None of their deliveries is left or arrives later, not even at new Postbacks of the same
+// names. Deliveries of another Postback arrive once.
 func TestPurge(t *testing.T) {
 	dumpOnFailure(t)
 	random := rand.New(rand.NewPCG(11, 12))
@@ -102,7 +103,7 @@ func TestPurge(t *testing.T) {
 	}
 	setState(t, kept, v1alpha1.PostbackEnabled)
 	sink.waitFor(t, keptIDs, *purged, arrivePatience)
-	// The name is taken again: its Postback gets its own events only.
+	// The new Postback of the same name gets only its own events.
 	waitingPostback(t, sink, purgeNamespace, "down", v1alpha1.PostbackEnabled)
 	if err := source.post(t.Context(), 0, []posted{{ID: "again_0", Type: "down", Data: json.RawMessage("{}")}}); err != nil {
 		t.Fatal(err)
@@ -119,7 +120,7 @@ func TestPurge(t *testing.T) {
 	}
 }
 
-// awaitUnfinished waits until so many deliveries of a namespace are not finished.
+// awaitUnfinished waits until this number of a namespace's deliveries is unfinished.
 func awaitUnfinished(t *testing.T, namespace string, want int) {
 	t.Helper()
 	began := time.Now()
@@ -136,7 +137,7 @@ func awaitUnfinished(t *testing.T, namespace string, want int) {
 	t.Logf("%d deliveries were unfinished in %s after %s", want, namespace, time.Since(began).Round(time.Second))
 }
 
-// deleteNamespace deletes a namespace and all that is in it, as the controllers of a cluster do.
+// deleteNamespace deletes a namespace with its objects, as the controllers of a cluster do.
 func deleteNamespace(t *testing.T, name string) {
 	t.Helper()
 	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}

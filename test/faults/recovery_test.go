@@ -33,16 +33,15 @@ import (
 
 const (
 	recovering = "/recovering"
-	// recoveryRate is spec.limits.perSecond of the endpoint that comes back.
+	// recoveryRate is spec.limits.perSecond of the endpoint that recovers.
 	recoveryRate = 200
-	// firstRate is what an endpoint gets in the first second after an outage; it doubles with each.
+	// firstRate is the rate in the first second after an outage. It doubles each second.
 	firstRate = 5
-	// probePatience bounds the time to the next probe of an endpoint that has been in trouble for minutes.
+	// probePatience bounds the time until the next probe of an endpoint that has been in trouble for minutes.
 	probePatience = 6 * time.Minute
 )
 
-// TestRecovery: an endpoint comes back to which many deliveries are due. They come at a rate that rises, within its
-// limits, and all arrive.
+// TestRecovery: many deliveries are due when an endpoint recovers. All arrive, at a rising rate within the limits.
 func TestRecovery(t *testing.T) {
 	dumpOnFailure(t)
 	const namespace = "recovery"
@@ -51,7 +50,7 @@ func TestRecovery(t *testing.T) {
 	sink.set(sink.failing, recovering, true)
 	p := postback(namespace, "recovering", sink.url(recovering), "*")
 	p.Spec.Limits = &v1alpha1.Limits{PerSecond: ptr.To[int32](recoveryRate)}
-	// The endpoint always answers, and no answer that the machine keeps back for some seconds makes a duplicate.
+	// The timeout is long, so that a response which a busy machine delays by some seconds causes no duplicate.
 	p.Spec.Timeout = &metav1.Duration{Duration: 30 * time.Second}
 	create(t, p)
 	err := source.load(t.Context(), rand.New(rand.NewPCG(1, 2)), *backlog, 1000, func(i int) posted {
@@ -83,7 +82,7 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
-// histogram counts times by the seconds since the first.
+// histogram counts times by full seconds since the first.
 func histogram(times []time.Time) []int {
 	var counts []int
 	for _, at := range times {
@@ -96,8 +95,8 @@ func histogram(times []time.Time) []int {
 	return counts
 }
 
-// checkRising holds the counts against what each second allows: twice that of the second before, up to the limit. A
-// second of the endpoint's may hold parts of two of the dispatcher's, and what a busy machine kept back for a second.
+// checkRising checks that each second has at most twice the rate of the previous one, up to the limit. A second of
+// the endpoint may overlap two seconds of the dispatcher, and a busy machine may delay requests by a second.
 func checkRising(t *testing.T, perSecond []int) {
 	t.Helper()
 	allowed, sum, before, most := 0, 0, 0, firstRate

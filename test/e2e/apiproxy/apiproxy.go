@@ -14,8 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package apiproxy is a proxy in front of an API server that stops one request at a chosen moment: before the API server
-// sees it, or after it took effect and before the client hears of it. So a test can kill the client exactly there.
+// Package apiproxy is a proxy for an API server that holds one request at a chosen moment: before the API server gets
+// it, or after it took effect but before the client gets the response. So a test can kill the client at exactly that
+// moment.
 package apiproxy
 
 import (
@@ -33,17 +34,17 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Moment is when a request is stopped.
+// Moment is the moment at which a request is held.
 type Moment string
 
 const (
-	// Before the API server has seen the request.
+	// Before means that the API server has not received the request.
 	Before Moment = "before the API server sees it"
-	// After it took effect, and before the client has the answer.
+	// After means that the request took effect, and the client has no response yet.
 	After Moment = "after it took effect, before the answer"
 )
 
-// Proxy serves TLS on loopback with a certificate of its own and forwards credentials. It is safe for concurrent use.
+// Proxy serves TLS on loopback with its own certificate and forwards credentials. It is safe for concurrent use.
 type Proxy struct {
 	server *httptest.Server
 
@@ -51,9 +52,10 @@ type Proxy struct {
 	holds []*Hold
 }
 
-// Hold is an order to stop one request, and each that repeats it: a client may give up the one and send another.
+// Hold is an order to hold one request and its repeats, because a client may give up a request and send it again.
 type Hold struct {
-	// Reached is closed when the first request is stopped. Each waits until its client is gone, or until Release.
+	// Reached is closed when the first request is held. Each request waits until its client is gone, or until
+	// Release.
 	Reached <-chan struct{}
 
 	match    func(*http.Request) bool
@@ -63,12 +65,12 @@ type Hold struct {
 	reach    sync.Once
 	release  sync.Once
 	taken    bool
-	// update is the path of the PUT that was stopped, which names one object, and client whose it was. A POST may be for
-	// another object each time.
+	// update is the path of the held PUT, client the address of its client. A repeat has the same ones. A POST has
+	// none, because each may create another object.
 	update, client string
 }
 
-// Release lets the request go on.
+// Release forwards the held requests, or their responses.
 func (h *Hold) Release() { h.release.Do(func() { close(h.released) }) }
 
 func (h *Hold) wait(ctx context.Context) error {
@@ -81,10 +83,11 @@ func (h *Hold) wait(ctx context.Context) error {
 	}
 }
 
-// held is the key under which a request's context carries its Hold.
+// held is the context key of a request's Hold.
 type held struct{}
 
-// Start starts a proxy to the API server of a client's configuration. The credentials in it are not used.
+// Start starts a proxy for the API server of a client configuration. It does not use the credentials of the
+// configuration.
 func Start(config *rest.Config) (*Proxy, error) {
 	target, err := url.Parse(config.Host)
 	if err != nil {
@@ -105,7 +108,7 @@ func Start(config *rest.Config) (*Proxy, error) {
 			}
 			return nil
 		},
-		// A client that was killed is what this package is for.
+		// Aborted requests of killed clients are expected, so they are not logged.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(reverse, w, r) }))
@@ -129,7 +132,7 @@ func (p *Proxy) serve(next http.Handler, w http.ResponseWriter, r *http.Request)
 	next.ServeHTTP(w, r)
 }
 
-// take returns the Hold that a request fulfils, if any.
+// take returns the Hold that applies to a request, or nil.
 func (p *Proxy) take(r *http.Request) *Hold {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,9 +153,8 @@ func (p *Proxy) take(r *http.Request) *Hold {
 	return nil
 }
 
-// Hold stops the first request from now on that match accepts, and the same update of the same object on the same connection
-// again. match must not read the body, and is called once for
-// each request, by one goroutine at a time.
+// Hold holds the first request that match accepts, and repeats of the same update on the same connection. match must
+// not read the body. It is called for each request, by one goroutine at a time.
 func (p *Proxy) Hold(moment Moment, match func(*http.Request) bool) *Hold {
 	reached := make(chan struct{})
 	h := &Hold{Reached: reached, reached: reached, released: make(chan struct{}), match: match, moment: moment}
@@ -162,15 +164,15 @@ func (p *Proxy) Hold(moment Moment, match func(*http.Request) bool) *Hold {
 	return h
 }
 
-// Host returns the address of the proxy, for a kubeconfig.
+// Host returns the URL of the proxy, for a kubeconfig.
 func (p *Proxy) Host() string { return p.server.URL }
 
-// CA returns the certificate to trust there, as PEM.
+// CA returns the proxy's certificate in PEM, for a kubeconfig.
 func (p *Proxy) CA() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
 }
 
-// Close ends the proxy, its connections, and every Hold.
+// Close ends the proxy, its connections and all Holds.
 func (p *Proxy) Close() {
 	p.mu.Lock()
 	for _, h := range p.holds {
