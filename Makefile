@@ -127,7 +127,7 @@ verify-simulation: ## Check that what docs say of the simulation comes out of it
 	@go test -count 1 -timeout 30m ./test/simulation -full
 
 # Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".
-BENCH ?= -intake=kubernetes,jetstream,jetstream-synced -series=fanout,bodies,retries,unfinished,postbacks,replicas
+BENCH ?= -intake=kubernetes,jetstream,jetstream-embedded,jetstream-synced -series=fanout,bodies,retries,unfinished,postbacks,replicas
 BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 	go run ./test/bench -programs "$(CURDIR)/bin"
 

@@ -50,7 +50,7 @@ type options struct {
 func main() {
 	var o options
 	role := flag.String("as", "", "Role of a process that the benchmark starts.")
-	intakes := flag.String("intake", intakeKubernetes, "Intakes to measure, between commas: kubernetes, jetstream, and jetstream-synced, whose server writes to the disk before it answers.")
+	intakes := flag.String("intake", intakeKubernetes, "Intakes to measure, between commas: kubernetes, jetstream, jetstream-embedded, whose server is in the dispatcher, and jetstream-synced, whose server writes to the disk before it answers.")
 	runs := flag.String("runs", "saturation,half,steady,fanout,hanging", "Runs, between commas, in their order.")
 	args := flag.String("dispatcher-args", "", "Further arguments of the dispatcher, between spaces.")
 	flag.StringVar(&o.series, "series", "", "Series, between commas: fanout, bodies, retries, unfinished, postbacks, replicas; each may have values of its own, as in postbacks=10:10000.")
@@ -142,6 +142,9 @@ func bench(ctx context.Context, o *options, intake string, out io.Writer) (m *mo
 		if m.Ceilings, err = r.measureCeilings(ctx); err != nil {
 			return m, err
 		}
+	}
+	if err := r.stopBareNATS(); err != nil {
+		return m, err
 	}
 	if err := r.start(ctx, o.replicas); err != nil {
 		return m, err

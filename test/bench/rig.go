@@ -51,6 +51,11 @@ const (
 	// server leaves the sync to the operating system, as servers of a cluster do.
 	intakeSynced = intakeJetStream + synced
 	synced       = "-synced"
+	// intakeEmbedded is intakeJetStream with the server in the dispatcher.
+	intakeEmbedded = intakeJetStream + embedded
+	embedded       = "-embedded"
+	// embeddedSync is the interval in which the server of intakeJetStream flushes its files, which is that of NATS.
+	embeddedSync = 2 * time.Minute
 )
 
 const (
@@ -117,7 +122,7 @@ func newRig(ctx context.Context, o *options, intake string, out io.Writer) (r *r
 	return r, err
 }
 
-// startNATS starts a NATS server if the intake needs one.
+// startNATS starts a NATS server if the intake needs one. With intakeEmbedded it is for the bare loop only.
 func (r *rig) startNATS(ctx context.Context) error {
 	if r.intake == intakeKubernetes {
 		return nil
@@ -127,8 +132,23 @@ func (r *rig) startNATS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.closers = append(r.closers, r.nats.Stop)
+	r.closers = append(r.closers, func() error {
+		if r.nats == nil {
+			return nil
+		}
+		return r.nats.Stop()
+	})
 	return nil
+}
+
+// stopBareNATS stops the server of the bare loop if the dispatchers have one of their own.
+func (r *rig) stopBareNATS() error {
+	if r.intake != intakeEmbedded || r.nats == nil {
+		return nil
+	}
+	err := r.nats.Stop()
+	r.nats = nil
+	return err
 }
 
 // close ends everything, the newest first.
@@ -158,12 +178,14 @@ func (r *rig) start(ctx context.Context, replicas int) error {
 // producer.
 func (r *rig) addReplica(ctx context.Context) error {
 	args := append([]string{"--ingest-rate=0", fmt.Sprintf("--max-finished-deliveries=%d", kept)}, r.options.dispatcherArgs...)
-	args = append(args, "--intake="+strings.TrimSuffix(r.intake, synced))
-	if r.nats != nil {
+	args = append(args, "--intake="+strings.TrimSuffix(strings.TrimSuffix(r.intake, synced), embedded))
+	switch r.intake {
+	case intakeSynced:
+		args = append(args, "--nats-url="+r.nats.URL(), "--nats-group-commit")
+	case intakeJetStream:
 		args = append(args, "--nats-url="+r.nats.URL())
-	}
-	if r.intake == intakeSynced {
-		args = append(args, "--nats-group-commit")
+	case intakeEmbedded:
+		args = append(args, "--nats-embedded", "--nats-store-dir="+filepath.Join(r.op.Dir, "embedded"), "--nats-sync-interval="+embeddedSync.String())
 	}
 	p, err := r.op.StartDispatcher(ctx, fmt.Sprintf("postback-dispatcher-%d", len(r.dispatchers)), operator.WithArgs(args...))
 	if err != nil {

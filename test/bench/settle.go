@@ -19,7 +19,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -52,10 +55,41 @@ func (r *rig) settle(ctx context.Context, namespace string, most int) error {
 
 // inStream returns the number of a namespace's deliveries that wait in streams.
 func (r *rig) inStream(ctx context.Context, namespace string) (int, error) {
-	if r.nats == nil {
-		return 0, nil
+	switch {
+	case r.nats != nil:
+		return operator.WaitingAt(ctx, r.nats.URL(), namespace)
+	case r.intake == intakeEmbedded:
+		return inEmbeddedStreams(ctx, r.dispatchers[0].MetricsURL())
 	}
-	return operator.WaitingAt(ctx, r.nats.URL(), namespace)
+	return 0, nil
+}
+
+// inEmbeddedStreams returns how many deliveries, of all namespaces, are in the streams of an embedded server, to which no client
+// has access. Its dispatcher counts them every second.
+func inEmbeddedStreams(ctx context.Context, metrics string) (int, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, metrics, http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", metrics, err)
+	}
+	sum := 0
+	for _, name := range []string{"postback_nats_stream_deliveries", "postback_nats_waiting_deliveries"} {
+		family := families[name]
+		if family == nil || len(family.GetMetric()) != 1 {
+			return 0, fmt.Errorf("%s has no gauge %s", metrics, name)
+		}
+		sum += int(family.GetMetric()[0].GetGauge().GetValue())
+	}
+	return sum, nil
 }
 
 // total returns the number of deliveries of a namespace. It lists only one of them: repeated full lists would be a
