@@ -40,9 +40,9 @@ help: ## Show this help.
 		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running, INTAKE=jetstream embeds a NATS server.
+demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running, INTAKE=jetstream embeds a NATS server, PORTAL=1 prints links to the portal.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
-		go run ./test/demo -programs bin $(if $(KEEP),-keep) $(if $(INTAKE),-intake '$(INTAKE)')
+		go run ./test/demo -programs bin $(if $(KEEP),-keep) $(if $(INTAKE),-intake '$(INTAKE)') $(if $(PORTAL),-portal)
 
 ##@ Development
 

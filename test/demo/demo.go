@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -55,6 +56,7 @@ type demo struct {
 	out      *screen
 	programs string
 	intake   string
+	portal   bool
 	begun    time.Time
 
 	root       string
@@ -63,6 +65,8 @@ type demo struct {
 	op         *operator.Operator
 	manager    *operator.Process
 	dispatcher *operator.Process
+	// pages is the portal.
+	pages *operator.Process
 	// supervised waits for the goroutines that restart programs.
 	supervised sync.WaitGroup
 	endpoint   *receiver.Receiver
@@ -87,6 +91,9 @@ func (d *demo) play(ctx context.Context) error {
 	}
 	if d.jetStream() {
 		steps = slices.Insert(steps, len(steps)-1, d.showStreams)
+	}
+	if d.portal {
+		steps = append(steps, d.openPortal)
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -150,6 +157,20 @@ func (d *demo) install(ctx context.Context) error {
 		d.supervised.Go(func() { supervise(ctx, d.out, p.Name, p, restartPause) })
 	}
 	return nil
+}
+
+// program returns the path of a program that is not the operator's, and builds it if no built programs were given.
+func (d *demo) program(ctx context.Context, name string) (string, error) {
+	if d.programs != "" {
+		return filepath.Join(d.programs, name), nil
+	}
+	path := filepath.Join(d.op.Dir, name)
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "./cmd/"+name)
+	build.Dir = d.root
+	if output, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w: %s", name, err, output)
+	}
+	return path, nil
 }
 
 func (d *demo) startEndpoint(context.Context) error {

@@ -92,20 +92,15 @@ func (d *demo) openTLS(ctx context.Context) error {
 func (d *demo) showStreams(ctx context.Context) error {
 	d.out.step("The delivery log")
 	d.out.say("Events that succeeded on the first attempt are in a stream only. The plugin shows them, and the retried one, alike:")
-	plugin := filepath.Join(d.programs, "kubectl-postback")
-	if d.programs == "" {
-		plugin = filepath.Join(d.op.Dir, "kubectl-postback")
-		build := exec.CommandContext(ctx, "go", "build", "-o", plugin, "./cmd/kubectl-postback")
-		build.Dir = d.root
-		if output, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build the plugin: %w: %s", err, output)
-		}
+	plugin, err := d.program(ctx, "kubectl-postback")
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	var text string
 	// The endpoint receives an event a moment before it is in the delivery log.
-	err := wait.PollUntilContextCancel(ctx, lookInterval, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextCancel(ctx, lookInterval, true, func(ctx context.Context) (bool, error) {
 		command := exec.CommandContext(ctx, plugin, "--kubeconfig", d.cp.Kubeconfig, "-n", namespace, "events", postback)
 		output, err := command.Output()
 		if err != nil {

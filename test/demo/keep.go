@@ -50,11 +50,17 @@ func (d *demo) keep(ctx context.Context) {
 		{"Metrics, dispatcher", d.dispatcher.MetricsURL()},
 		{"Logs", d.op.Dir + "/*.log"},
 	}
+	if d.portal {
+		places = append(places, []string{"Portal", d.pages.IngestURL()})
+	}
 	if d.jetStream() {
 		places = append(places, []string{"NATS, files", d.storeDir()})
 	}
 	d.out.table(places)
 	d.out.say("")
+	if d.portal {
+		d.showLinks(ctx)
+	}
 	d.out.say("There is no kubelet here: the Deployments show 0 of 2, and their programs run as the processes above.")
 	d.out.say("Ctrl-C ends everything. What arrives from now on:")
 	d.follow(ctx)

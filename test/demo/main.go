@@ -42,22 +42,22 @@ const (
 
 func main() {
 	keep := flag.Bool("keep", os.Getenv("KEEP") != "", "Leave everything running at the end, until Ctrl-C.")
-	programs := flag.String("programs", "", "Folder with the built programs manager and dispatcher. They are built if it is not given.")
+	programs := flag.String("programs", "", "Folder with all built programs. They are built if it is not given.")
 	intake := flag.String("intake", "kubernetes", "Where the dispatcher stores events: kubernetes, or jetstream, with an embedded NATS server.")
+	portal := flag.Bool("portal", false, "Start the portal too, and print a link for a partner and one for a viewer. It leaves everything running.")
 	flag.Parse()
 	if !slices.Contains([]string{"kubernetes", jetStreamIntake}, *intake) {
 		fmt.Fprintf(os.Stderr, "-intake is kubernetes or %s, not %q\n", jetStreamIntake, *intake)
 		os.Exit(misused)
 	}
-	os.Exit(run(*keep, *programs, *intake))
+	os.Exit(run(*keep || *portal, &demo{out: &screen{w: os.Stdout}, programs: *programs, intake: *intake, portal: *portal, begun: time.Now()}))
 }
 
-func run(keep bool, programs, intake string) int {
+func run(keep bool, d *demo) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer cancel()
 	go endWithParent(ctx, cancel)
 
-	d := &demo{out: &screen{w: os.Stdout}, programs: programs, intake: intake, begun: time.Now()}
 	err := d.play(ctx)
 	if err == nil && keep {
 		d.keep(ctx)

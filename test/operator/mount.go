@@ -61,7 +61,7 @@ func (p *Process) waitSecret(ctx context.Context, name string) (*corev1.Secret, 
 	var secret *corev1.Secret
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
 		var err error
-		secret, err = p.operator.clients.CoreV1().Secrets(Namespace).Get(ctx, name, metav1.GetOptions{})
+		secret, err = p.operator.clients.CoreV1().Secrets(p.namespace).Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false, nil
 		}

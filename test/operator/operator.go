@@ -37,12 +37,17 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// Namespace of the installation.
-const Namespace = "postback-system"
+const (
+	// Namespace of the installation.
+	Namespace = "postback-system"
+	// PortalNamespace is that of the portal.
+	PortalNamespace = "postback-portal"
+)
 
 const (
 	managerDeployment    = "postback-manager"
 	dispatcherDeployment = "postback-dispatcher"
+	portalDeployment     = "postback-portal"
 	jetStream            = "jetstream"
 )
 
@@ -145,16 +150,22 @@ func (o *Operator) install(ctx context.Context, root string, options Options) er
 
 // StartManager starts a manager under the name of its Pod and returns when it is ready.
 func (o *Operator) StartManager(ctx context.Context, name string, options ...Option) (*Process, error) {
-	return o.start(ctx, managerDeployment, "manager", name, options)
+	return o.start(ctx, Namespace, managerDeployment, "manager", name, options)
 }
 
 // StartDispatcher starts a dispatcher replica under the name of its Pod and returns when it is ready.
 func (o *Operator) StartDispatcher(ctx context.Context, name string, options ...Option) (*Process, error) {
-	return o.start(ctx, dispatcherDeployment, "dispatcher", name, options)
+	return o.start(ctx, Namespace, dispatcherDeployment, "dispatcher", name, options)
 }
 
-func (o *Operator) start(ctx context.Context, deployment, program, name string, options []Option) (*Process, error) {
-	shipped, err := o.clients.AppsV1().Deployments(Namespace).Get(ctx, deployment, metav1.GetOptions{})
+// StartPortal starts a replica of the portal, which config/portal installed, under the name of its Pod and returns when it is ready. It
+// serves TLS, with the certificate of the Secret that it mounts.
+func (o *Operator) StartPortal(ctx context.Context, name string, options ...Option) (*Process, error) {
+	return o.start(ctx, PortalNamespace, portalDeployment, "portal", name, append(options, WithTLS()))
+}
+
+func (o *Operator) start(ctx context.Context, namespace, deployment, program, name string, options []Option) (*Process, error) {
+	shipped, err := o.clients.AppsV1().Deployments(namespace).Get(ctx, deployment, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("start %s: get its Deployment: %w", name, err)
 	}
@@ -189,12 +200,14 @@ func (o *Operator) newProcess(deployment *appsv1.Deployment, program, name strin
 		return nil, fmt.Errorf("Deployment %s has %d containers, not one", deployment.Name, len(template.Spec.Containers))
 	}
 	p := &Process{
-		Name:     name,
-		operator: o,
-		path:     filepath.Join(o.programs, program),
-		template: template,
-		logPath:  filepath.Join(o.Dir, name+".log"),
-		ingests:  program == "dispatcher",
+		Name:      name,
+		operator:  o,
+		namespace: deployment.Namespace,
+		path:      filepath.Join(o.programs, program),
+		template:  template,
+		logPath:   filepath.Join(o.Dir, name+".log"),
+		ingests:   program == "dispatcher",
+		portal:    program == "portal",
 	}
 	if o.NATS != nil && p.ingests {
 		p.args = append(p.args, "--intake=jetstream", "--nats-url="+o.NATS.URL(), "--nats-replicas="+strconv.Itoa(len(o.NATS.Nodes)))

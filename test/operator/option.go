@@ -44,6 +44,11 @@ func WithTLS() Option {
 	return func(p *Process) { p.tls = true }
 }
 
+// WithAddress has the process listen at a host:port, which others know before it starts.
+func WithAddress(address string) Option {
+	return func(p *Process) { p.ingest, p.placed = address, true }
+}
+
 // WithProgram runs another program than that of Options.Programs.
 func WithProgram(path string) Option {
 	return func(p *Process) { p.path = path }

@@ -33,7 +33,7 @@ import (
 // ensurePod returns the process's Pod, made from the Deployment's template as its controllers would, so that admission
 // judges it, and so that the downward API has something to say.
 func (p *Process) ensurePod(ctx context.Context) (*corev1.Pod, error) {
-	pods := p.operator.clients.CoreV1().Pods(Namespace)
+	pods := p.operator.clients.CoreV1().Pods(p.namespace)
 	pod, err := pods.Get(ctx, p.Name, metav1.GetOptions{})
 	if err == nil {
 		return pod, nil
@@ -53,15 +53,31 @@ func (p *Process) ensurePod(ctx context.Context) (*corev1.Pod, error) {
 
 // DeletePod deletes the process's Pod, as when its node is gone. Terminate does so by itself.
 func (p *Process) DeletePod(ctx context.Context) error {
-	err := p.operator.clients.CoreV1().Pods(Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
+	err := p.operator.clients.CoreV1().Pods(p.namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete Pod %s: %w", p.Name, err)
 	}
 	return nil
 }
 
-// environment returns the container's environment as a kubelet would make it.
-func environment(container *corev1.Container, pod *corev1.Pod) (map[string]string, error) {
+// settings returns the data of the ConfigMaps that the container's environment needs, by their names.
+func (p *Process) settings(ctx context.Context, container *corev1.Container) (map[string]map[string]string, error) {
+	found := map[string]map[string]string{}
+	for _, variable := range container.Env {
+		if variable.ValueFrom == nil || variable.ValueFrom.ConfigMapKeyRef == nil {
+			continue
+		}
+		settings, err := p.operator.clients.CoreV1().ConfigMaps(p.namespace).Get(ctx, variable.ValueFrom.ConfigMapKeyRef.Name, metav1.GetOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("environment variable %s: %w", variable.Name, err)
+		}
+		found[settings.Name] = settings.Data
+	}
+	return found, nil
+}
+
+// environment returns the container's environment as a kubelet would make it, with the data of ConfigMaps by their names.
+func environment(container *corev1.Container, pod *corev1.Pod, settings map[string]map[string]string) (map[string]string, error) {
 	fields := map[string]string{
 		"metadata.name":           pod.Name,
 		"metadata.namespace":      pod.Namespace,
@@ -76,8 +92,16 @@ func environment(container *corev1.Container, pod *corev1.Pod) (map[string]strin
 			values[variable.Name] = expand(variable.Value, values)
 			continue
 		}
+		if reference := source.ConfigMapKeyRef; reference != nil {
+			value, ok := settings[reference.Name][reference.Key]
+			if !ok {
+				return nil, fmt.Errorf("environment variable %s: ConfigMap %s has no %s", variable.Name, reference.Name, reference.Key)
+			}
+			values[variable.Name] = value
+			continue
+		}
 		if source.FieldRef == nil {
-			return nil, fmt.Errorf("environment variable %s comes from something else than a field", variable.Name)
+			return nil, fmt.Errorf("environment variable %s comes from something else than a field or a ConfigMap", variable.Name)
 		}
 		value, ok := fields[source.FieldRef.FieldPath]
 		if !ok {
@@ -105,6 +129,9 @@ func (p *Process) arguments(container *corev1.Container, values map[string]strin
 	for _, argument := range container.Args {
 		args = append(args, p.mounted(expand(argument, values)))
 	}
+	if p.portal {
+		return append(append(args, "--bind-address="+p.ingest, "--health-probe-bind-address="+p.probes), p.args...)
+	}
 	args = append(args, "--metrics-bind-address="+p.metrics, "--health-probe-bind-address="+p.probes)
 	if p.ingests {
 		args = append(args, "--ingest-bind-address="+p.ingest, "--allow-cidr="+loopbackCIDRs)
@@ -117,7 +144,7 @@ func (p *Process) arguments(container *corev1.Container, values map[string]strin
 
 // kubeconfig writes a kubeconfig with a token of the shipped ServiceAccount and returns its path.
 func (p *Process) kubeconfig(ctx context.Context, serviceAccount string) (string, error) {
-	config, err := p.operator.ControlPlane.ServiceAccountConfig(ctx, Namespace, serviceAccount)
+	config, err := p.operator.ControlPlane.ServiceAccountConfig(ctx, p.namespace, serviceAccount)
 	if err != nil {
 		return "", err
 	}

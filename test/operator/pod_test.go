@@ -29,6 +29,10 @@ func field(name, path string) corev1.EnvVar {
 	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
 }
 
+func ofConfigMap(name, key string) *corev1.EnvVarSource {
+	return &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: key}}
+}
+
 func TestContainerAsAKubeletWouldRunIt(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "postback-system", Name: "dispatcher-0", UID: "u1"}}
 	container := &corev1.Container{
@@ -38,14 +42,16 @@ func TestContainerAsAKubeletWouldRunIt(t *testing.T) {
 		Env: []corev1.EnvVar{
 			field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace"), field("POD_UID", "metadata.uid"),
 			{Name: "BOTH", Value: "$(POD_NAMESPACE)/$(POD_NAME)"},
+			{Name: "URL", ValueFrom: ofConfigMap("portal", "url")},
 		},
 	}
-	values, err := environment(container, pod)
+	values, err := environment(container, pod, map[string]map[string]string{"portal": {"url": "https://portal.example.com"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
 		"POD_NAME": "dispatcher-0", "POD_NAMESPACE": "postback-system", "POD_UID": "u1", "BOTH": "postback-system/dispatcher-0",
+		"URL": "https://portal.example.com",
 	}
 	if !maps.Equal(values, want) {
 		t.Errorf("the environment is %v, want %v", values, want)
@@ -69,9 +75,10 @@ func TestContainerAsAKubeletWouldRunIt(t *testing.T) {
 func TestEnvironmentThatIsNotKnown(t *testing.T) {
 	for _, variable := range []corev1.EnvVar{
 		field("NODE", "spec.nodeName"),
+		{Name: "URL", ValueFrom: ofConfigMap("portal", "url")},
 		{Name: "SECRET", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{Key: "key"}}},
 	} {
-		if values, err := environment(&corev1.Container{Env: []corev1.EnvVar{variable}}, &corev1.Pod{}); err == nil {
+		if values, err := environment(&corev1.Container{Env: []corev1.EnvVar{variable}}, &corev1.Pod{}, nil); err == nil {
 			t.Errorf("variable %s became %v", variable.Name, values)
 		}
 	}

@@ -52,25 +52,29 @@ const (
 	portIsTaken  = "address already in use"
 )
 
-// Process is a manager or a dispatcher replica. It may end and be started again; its addresses stay. Its methods are
+// Process is a replica of manager, dispatcher or portal. It may end and be started again; its addresses stay. Its methods are
 // safe for concurrent use, except Restart beside another of them.
 type Process struct {
 	// Name of its Pod, which is also its identity.
 	Name string
 
 	operator  *Operator
+	namespace string
 	path      string
 	template  *corev1.PodTemplateSpec
 	args, env []string
 	apiServer *clientcmdapi.Cluster
 	unready   bool
 	ingests   bool
+	portal    bool
 	tls       bool
 	restarts  bool
 
-	// The addresses are host:port.
+	// The addresses are host:port. ingest is that of the portal's pages, too.
 	ingest, metrics, probes string
-	logPath                 string
+	// placed says that ingest is given, and no free port is to be found for it.
+	placed  bool
+	logPath string
 
 	mu      sync.Mutex
 	command *exec.Cmd
@@ -116,6 +120,9 @@ func (p *Process) startOnFreePorts(ctx context.Context) error {
 
 func (p *Process) choosePorts() error {
 	for _, address := range []*string{&p.ingest, &p.metrics, &p.probes} {
+		if address == &p.ingest && p.placed {
+			continue
+		}
 		port, err := controlplane.FreePort()
 		if err != nil {
 			return err
@@ -159,7 +166,11 @@ func (p *Process) launch(ctx context.Context) error {
 		return err
 	}
 	container := &p.template.Spec.Containers[0]
-	values, err := environment(container, pod)
+	settings, err := p.settings(ctx, container)
+	if err != nil {
+		return err
+	}
+	values, err := environment(container, pod, settings)
 	if err != nil {
 		return err
 	}
