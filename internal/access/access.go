@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package access asks the Kubernetes API server who a caller is, and whether they have a right, such as to post events for a
-// namespace.
+// Package access authenticates callers and checks their rights, such as posting events for a namespace, through the
+// Kubernetes API server.
 package access
 
 import (
@@ -36,56 +36,57 @@ import (
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
-// Verb and Resource describe the right that a caller needs, in the API group postback.dev and in the namespace of the events.
-// There is no such resource in the API: it stands for the posting of events in roles.
+// Verb and Resource name the right to post events, in the API group postback.dev and the namespace of the events. The
+// resource does not exist in the API; it stands for posting events in roles.
 const (
 	Verb     = "create"
 	Resource = "postbackevents"
 )
 
-// maxToken is more than any token of a ServiceAccount has. ingest's limit of a header is about as large.
+// maxToken is longer than any ServiceAccount token, in bytes. The header limit of ingest is about as large.
 const maxToken = 16 << 10
 
-// ErrUnavailable means that the API server did not answer: who calls may be right or not.
+// ErrUnavailable means that the API server did not answer, so that the caller's identity or right is unknown.
 var ErrUnavailable = errors.New("the Kubernetes API server does not confirm the caller's identity and rights")
 
-// UnauthenticatedError means that a token is not accepted. It holds nothing of the token.
+// UnauthenticatedError means that a token is not accepted. It contains no part of the token.
 type UnauthenticatedError struct {
-	// Detail says why, as far as that is known.
+	// Detail is the reason, as far as it is known.
 	Detail string
 }
 
 // Error implements error.
 func (e *UnauthenticatedError) Error() string { return e.Detail }
 
-// ForbiddenError means that a caller has not the right that they need.
+// ForbiddenError means that an authenticated caller lacks a right.
 type ForbiddenError struct {
 	User string
 	rbacreview.Right
 }
 
-// Error names what is missing.
+// Error names the user and the missing right.
 func (e *ForbiddenError) Error() string { return e.User + " may not " + e.Right.String() }
 
-// Reviewer asks the API server, and remembers what it answers. It is safe for concurrent use.
+// Reviewer asks the API server and caches its answers. It is safe for concurrent use.
 type Reviewer struct {
 	clients  kubernetes.Interface
 	audience string
 	clock    clock.PassiveClock
-	// questions bounds those about tokens and rights together.
+	// questions bounds the reviews of tokens and rights together.
 	questions *rbacreview.Questions
-	// tokens are known by their digests, so that they themselves are nowhere kept; rights by that and what they are.
+	// tokens are cached by their SHA-256 digests, so that no token is kept. rights are cached by the digest and the
+	// right.
 	tokens *rbacreview.Cache[*caller]
 	rights *rbacreview.Cache[bool]
 }
 
-// caller is the result of a token review. Without a user the token is not accepted.
+// caller is the result of a token review. Without a user, the token is not accepted, and detail is the reason.
 type caller struct {
 	user   *authenticationv1.UserInfo
 	detail string
 }
 
-// New returns a reviewer. Tokens have to be made for the audience; "" means the API server's own.
+// New returns a Reviewer. Tokens must have the audience; "" means that of the API server.
 func New(clients kubernetes.Interface, audience string, c clock.PassiveClock) *Reviewer {
 	return &Reviewer{
 		clients: clients, audience: audience, clock: c,
@@ -95,12 +96,13 @@ func New(clients kubernetes.Interface, audience string, c clock.PassiveClock) *R
 	}
 }
 
-// Check returns the name of a token's user, if the user may post events for a namespace. The error is as that of Allow.
+// Check returns the name of a token's user if the user may post events for a namespace. Its errors are those of
+// Allow.
 func (r *Reviewer) Check(ctx context.Context, namespace, token string) (user string, err error) {
 	return r.Allow(ctx, token, rbacreview.Right{Verb: Verb, Group: v1alpha1.GroupVersion.Group, Resource: Resource, Namespace: namespace})
 }
 
-// Allow returns the name of the user whose token it is, if they have a right. The error is an *UnauthenticatedError, a
+// Allow returns the name of a token's user if the user has a right. The error is an *UnauthenticatedError, a
 // *ForbiddenError, or wraps ErrUnavailable.
 func (r *Reviewer) Allow(ctx context.Context, token string, right rbacreview.Right) (user string, err error) {
 	if len(token) > maxToken {
@@ -120,7 +122,7 @@ func (r *Reviewer) Allow(ctx context.Context, token string, right rbacreview.Rig
 	return r.permit(ctx, key, who.user, right)
 }
 
-// permit returns the name of a user who has a right. key stands for how the user is known.
+// permit returns the user's name if the user has a right. key identifies the user's credential in the cache.
 func (r *Reviewer) permit(ctx context.Context, key string, user *authenticationv1.UserInfo, right rbacreview.Right) (name string, err error) {
 	allowed, err := r.rights.Get(ctx, key+right.Key(), func(ctx context.Context) (bool, time.Duration, error) {
 		return r.authorize(ctx, right, user)
@@ -134,11 +136,11 @@ func (r *Reviewer) permit(ctx context.Context, key string, user *authenticationv
 	return user.Username, nil
 }
 
-// authenticate asks whose token it is, and for how long the answer holds.
+// authenticate returns the caller of a token, and how long the answer may be cached.
 func (r *Reviewer) authenticate(ctx context.Context, token string) (*caller, time.Duration, error) {
 	claims := readClaims(token)
 	if claims.expired(r.clock.Now()) {
-		return &caller{detail: "The token expired at " + claims.expiry().UTC().Format(time.RFC3339) + "."}, 0, nil // No review was needed, so the cache does not keep it.
+		return &caller{detail: "The token expired at " + claims.expiry().UTC().Format(time.RFC3339) + "."}, 0, nil // There was no review, so the answer is not cached.
 	}
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	if r.audience != "" {
@@ -153,7 +155,7 @@ func (r *Reviewer) authenticate(ctx context.Context, token string) (*caller, tim
 		return nil, 0, err
 	}
 	status := &review.Status
-	// An authenticator that knows nothing of audiences leaves them empty: then the token is for the API server alone.
+	// An authenticator without support for audiences leaves them empty: the token is then for the API server only.
 	forUs := r.audience == "" || slices.Contains(status.Audiences, r.audience)
 	if !status.Authenticated || !forUs || status.User.Username == "" {
 		return &caller{detail: r.whyNot(claims)}, rbacreview.DeniedFor, nil
@@ -194,7 +196,7 @@ func (r *Reviewer) authorize(ctx context.Context, right rbacreview.Right, user *
 	return review.Status.Allowed, rbacreview.Holds(review.Status.Allowed), nil
 }
 
-// ask puts a question to the API server, and counts it.
+// ask sends a review to the API server, and counts it in the metrics.
 func (r *Reviewer) ask(ctx context.Context, kind string, question func(ctx context.Context) error) error {
 	err := r.questions.Ask(ctx, question)
 	countReview(kind, err)

@@ -37,7 +37,7 @@ import (
 
 var start = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 
-// server stands in for the API server and counts what it is asked.
+// server stands in for the API server and counts the reviews that it gets.
 type server struct {
 	tokens, rights atomic.Int32
 	down, denied   atomic.Bool
@@ -112,7 +112,7 @@ func TestAllowedIsRememberedForAMinute(t *testing.T) {
 	if _, err := r.Check(t.Context(), "globex", "good"); err != nil {
 		t.Fatal(err)
 	}
-	s.asked(t, 1, 2) // a right is of a namespace
+	s.asked(t, 1, 2) // a right is for one namespace
 	clock.SetTime(start.Add(rbacreview.AllowedFor + time.Second))
 	if _, err := r.Check(t.Context(), "acme", "good"); err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func isUnauthenticated(err error) bool {
 	return ok
 }
 
-// An outage is no reason to refuse who is known, and none to let in who is not.
+// During an outage, a caller with a cached answer is accepted, and any other gets ErrUnavailable.
 func TestOutage(t *testing.T) {
 	s, r, clock := newTest(t, "")
 	if _, err := r.Check(t.Context(), "acme", "good"); err != nil {
@@ -174,7 +174,7 @@ func TestOutage(t *testing.T) {
 
 func TestAudience(t *testing.T) {
 	s, r, _ := newTest(t, "postback")
-	// {"aud":["api"],"exp":…} and so on: of the form of a token, unsigned.
+	// The unsigned texts have the form of a JSON Web Token.
 	other := jwt(`{"aud":["api"],"exp":1893456000}`)
 	s.known["for-us"] = accepted("shop", "postback")
 	s.known["for-others"] = accepted("shop", "elsewhere")
@@ -198,7 +198,7 @@ func TestExpiry(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	s.asked(t, 0, 0)
-	// An answer is not remembered beyond the token's time.
+	// An answer is not cached beyond the token's expiry.
 	soon := jwt(`{"exp":` + unix(start.Add(10*time.Second)) + `}`)
 	s.known[soon] = accepted("shop")
 	if _, err := r.Check(t.Context(), "acme", soon); err != nil {

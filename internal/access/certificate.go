@@ -36,9 +36,9 @@ const (
 	caKey       = "client-ca-file"
 )
 
-// Certificates authenticates callers by client certificates that the cluster's CA signed, as aggregated API servers do. It reads
-// the CA from ConfigMap extension-apiserver-authentication, whose reader is a Role of Kubernetes, and follows its changes. A
-// cluster that publishes no CA accepts no certificate here.
+// Certificates authenticates callers by client certificates that the cluster's CA signed, as aggregated API servers
+// do. It reads the CA from ConfigMap extension-apiserver-authentication and follows its changes. Kubernetes has a
+// Role that permits this. A cluster that publishes no CA accepts no certificate here.
 type Certificates struct {
 	*Reviewer
 
@@ -46,7 +46,7 @@ type Certificates struct {
 	authenticator *x509.Authenticator
 }
 
-// NewCertificates returns what authenticates by certificates, and has the reviewer decide on rights.
+// NewCertificates returns a Certificates that checks rights with the Reviewer.
 func NewCertificates(clients kubernetes.Interface, r *Reviewer) (*Certificates, error) {
 	ca, err := dynamiccertificates.NewDynamicCAFromConfigMapController("client-ca", caNamespace, caConfigMap, caKey, clients)
 	if err != nil {
@@ -58,13 +58,14 @@ func NewCertificates(clients kubernetes.Interface, r *Reviewer) (*Certificates, 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (c *Certificates) NeedLeaderElection() bool { return false }
 
-// Start watches the CA until ctx ends. It continues if the ConfigMap is absent or may not be read.
+// Start watches the CA until ctx ends. It continues if the ConfigMap does not exist, or the right to read it is
+// missing.
 func (c *Certificates) Start(ctx context.Context) error {
 	c.ca.Run(ctx, 1)
 	return nil
 }
 
-// AllowCertificate returns the name of the user whose certificate a request's connection presented, if they have a right. The
+// AllowCertificate returns the name of the user in a request's client certificate, if the user has a right. Its
 // errors are those of Allow.
 func (c *Certificates) AllowCertificate(ctx context.Context, request *http.Request, right rbacreview.Right) (user string, err error) {
 	if _, known := c.ca.VerifyOptions(); !known {
@@ -86,6 +87,6 @@ func (c *Certificates) AllowCertificate(ctx context.Context, request *http.Reque
 		info.Extra[name] = values
 	}
 	digest := sha256.Sum256(request.TLS.PeerCertificates[0].Raw)
-	// No token begins like this: a digest of one has no prefix.
+	// The prefix keeps this key apart from those of tokens, which are bare digests.
 	return c.permit(ctx, "certificate "+string(digest[:]), info, right)
 }

@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/authority"
 )
 
-// request returns a request over a connection that presented a certificate for jane.
+// request returns a request over a connection with a client certificate for jane.
 func request(a *authority.Authority, template x509.Certificate) *http.Request {
 	template.Subject = pkix.Name{CommonName: "jane", Organization: []string{"partners"}}
 	certificate, _ := a.Sign(&template)

@@ -24,15 +24,15 @@ import (
 	"time"
 )
 
-// claims are the unverified claims of a token that is a JSON Web Token (RFC 7519): they end the use of an answer early, and
-// explain a refusal, but allow nothing.
+// claims are the unverified claims of a token that is a JSON Web Token (RFC 7519). They shorten the caching of an
+// answer and explain a refusal, but allow nothing.
 type claims struct {
 	// Expiry is in seconds since 1970.
 	Expiry   *float64  `json:"exp"`
 	Audience audiences `json:"aud"`
 }
 
-// readClaims returns the claims of a token, or none if it is of another kind.
+// readClaims returns the claims of a token, or none if the token is not a JSON Web Token.
 func readClaims(token string) claims {
 	var c claims
 	parts := strings.Split(token, ".")
@@ -51,7 +51,7 @@ func readClaims(token string) claims {
 
 func (c *claims) expiry() time.Time { return time.Unix(int64(*c.Expiry), 0) }
 
-// leeway is for clocks that differ: until then the API server decides.
+// leeway allows for a wrong clock here: until it has passed, the API server decides whether a token has expired.
 const leeway = time.Minute
 
 func (c *claims) expired(now time.Time) bool {

@@ -22,7 +22,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
-// The kinds of questions.
+// Kinds of reviews: values of the metric's label.
 const (
 	reviewOfTokens = "TokenReview"
 	reviewOfRights = "SubjectAccessReview"

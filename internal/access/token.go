@@ -21,7 +21,7 @@ import (
 	"strings"
 )
 
-// Realm is the challenge of an answer 401, in the header WWW-Authenticate.
+// Realm is the value of the header WWW-Authenticate in a response 401.
 const Realm = `Bearer realm="postback-ingest"`
 
 // BearerToken returns the token of the header Authorization (RFC 6750), if there is exactly one.

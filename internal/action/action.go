@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package action writes what people ask of the operator, one patch each: as kubectl annotate and kubectl patch would, under
-// the caller's own rights. It is what the kubectl plugin and its console have in common.
+// Package action writes the requests and changes of users, each as one patch under the caller's own rights, like
+// kubectl annotate and kubectl patch. The kubectl plugin and the console share it.
 package action
 
 import (
@@ -39,10 +39,10 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// Token returns a value for an annotation that asks once, which people can read: the time in RFC 3339 with nanoseconds.
+// Token returns a readable value for an annotation that makes one request: the time in RFC 3339 with nanoseconds.
 func Token(now time.Time) string { return now.UTC().Format(time.RFC3339Nano) }
 
-// patch merges fields into an object and reads back what came of it.
+// patch merges fields into an object, which it replaces by the API server's answer.
 func patch(ctx context.Context, c client.Client, object client.Object, fields map[string]any) error {
 	data, err := json.Marshal(fields)
 	if err != nil {
@@ -56,7 +56,7 @@ func annotate(ctx context.Context, c client.Client, object client.Object, annota
 	return patch(ctx, c, object, map[string]any{"metadata": map[string]any{"annotations": annotations}})
 }
 
-// SetSpec merges fields into an object's spec, in the form of their JSON. Those that are nil are removed.
+// SetSpec merges fields, by their JSON names, into an object's spec. A nil value removes a field.
 func SetSpec(ctx context.Context, c client.Client, object client.Object, fields map[string]any) error {
 	return patch(ctx, c, object, map[string]any{"spec": fields})
 }
@@ -66,7 +66,7 @@ func SetState(ctx context.Context, c client.Client, p *v1alpha1.Postback, state 
 	return SetSpec(ctx, c, p, map[string]any{"state": state})
 }
 
-// bareHost matches a host, with a port, path or query behind it or not, and without a scheme.
+// bareHost matches a host without a scheme, optionally followed by a port, path or query.
 var bareHost = regexp.MustCompile(`^(\[[^\]]*\]|[^:/?#]+)(:[0-9]+)?([/?#]|$)`)
 
 // URL completes and validates a URL that a user types: a bare host gets https://. The error names the wrong part.
@@ -86,16 +86,16 @@ func URL(text string) (string, error) {
 	return text, nil
 }
 
-// Test is a requested test event.
+// Test is the request for a test event.
 type Test struct {
-	// Request is the annotation's value, which the status of the Postback repeats once it is handled.
+	// Request is the annotation's value. The Postback's status repeats it once it is handled.
 	Request string
-	// Delivery is the name of the PostbackDelivery that it becomes.
+	// Delivery is the name of the test event's PostbackDelivery.
 	Delivery string
 }
 
-// SendTest asks for a test event of a type that the Postback's triggers select. Data, if not nil, is a JSON object that
-// stands in for the sample. Each token asks once.
+// SendTest requests a test event of a type that the Postback's triggers select. data is a JSON object, or nil for the
+// sample. Each token makes one request.
 func SendTest(ctx context.Context, c client.Client, p *v1alpha1.Postback, eventType string, data []byte, token string) (Test, error) {
 	if err := CheckTest(p, eventType, data); err != nil {
 		return Test{}, err
@@ -111,7 +111,7 @@ func SendTest(ctx context.Context, c client.Client, p *v1alpha1.Postback, eventT
 	return Test{Request: request, Delivery: testDelivery(p, request)}, nil
 }
 
-// CheckTest says why a test event would be refused, or returns nil.
+// CheckTest returns the reason why the manager would refuse a test event, or nil.
 func CheckTest(p *v1alpha1.Postback, eventType string, data []byte) error {
 	switch {
 	case !event.ValidType(eventType):
@@ -133,8 +133,8 @@ func testDelivery(p *v1alpha1.Postback, request string) string {
 	return delivery.Name(reference, event.TestID(string(p.UID), request))
 }
 
-// TestTypes returns the event types that a Postback's triggers name or that have a complete sample and are selected, for a
-// choice. Other types of open-ended patterns have to be typed in.
+// TestTypes returns event types to choose from: those that the triggers name, and selected types with a complete
+// sample. Users have to type other types that a pattern selects.
 func TestTypes(triggers []v1alpha1.Trigger) []string {
 	var found []string
 	for _, trigger := range triggers {
@@ -150,7 +150,7 @@ func TestTypes(triggers []v1alpha1.Trigger) []string {
 	return found
 }
 
-// Triggers returns triggers for humans, separated by commas.
+// Triggers returns the triggers as text, separated by commas.
 func Triggers(triggers []v1alpha1.Trigger) string {
 	text := make([]string, len(triggers))
 	for i, trigger := range triggers {
@@ -159,13 +159,13 @@ func Triggers(triggers []v1alpha1.Trigger) string {
 	return strings.Join(text, ", ")
 }
 
-// Redeliver asks for a new attempt of a delivery at once.
+// Redeliver requests a new attempt of a delivery at once.
 func Redeliver(ctx context.Context, c client.Client, d *v1alpha1.PostbackDelivery, token string) error {
 	return annotate(ctx, c, d, map[string]any{v1alpha1.RedeliverAnnotation: token})
 }
 
-// RedeliverSince asks for new attempts of all deliveries of a Postback that were made since a time and have failed or are
-// unfinished. It returns the annotation's value, which the status repeats in redelivery.request.
+// RedeliverSince requests new attempts of a Postback's failed and unfinished deliveries that were made at since or
+// later. It returns the annotation's value, which the status repeats in redelivery.request.
 func RedeliverSince(ctx context.Context, c client.Client, p *v1alpha1.Postback, since, now time.Time) (request string, err error) {
 	switch {
 	case since.After(now):
@@ -177,12 +177,12 @@ func RedeliverSince(ctx context.Context, c client.Client, p *v1alpha1.Postback, 
 	return request, annotate(ctx, c, p, map[string]any{v1alpha1.RedeliverSinceAnnotation: request})
 }
 
-// Rotate asks for a new signing key of a PostbackSecret.
+// Rotate requests a new signing key of a PostbackSecret.
 func Rotate(ctx context.Context, c client.Client, s *v1alpha1.PostbackSecret, token string) error {
 	return annotate(ctx, c, s, map[string]any{v1alpha1.RotateSecretAnnotation: token})
 }
 
-// SetOverlap says how long replaced keys of a PostbackSecret keep signing, also those that were replaced before.
+// SetOverlap sets how long replaced keys of a PostbackSecret keep signing, including keys that are replaced already.
 func SetOverlap(ctx context.Context, c client.Client, s *v1alpha1.PostbackSecret, overlap time.Duration) error {
 	return SetSpec(ctx, c, s, map[string]any{"rotation": map[string]any{"overlap": metav1.Duration{Duration: overlap}}})
 }

@@ -25,9 +25,9 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// DropRequests removes the annotations that request an action from an object. It also removes the copy of the object that
-// kubectl apply stores, which may contain them. Requests that are not among those before stay: they are the change that is
-// shown. The object must be the caller's own.
+// DropRequests removes the annotations that request an action from an object, and the copy of the object by kubectl
+// apply, which may contain them. It keeps requests that before lacks, because they are the change to be shown. The
+// caller must own the object.
 func DropRequests(object metav1.Object, before map[string]string) {
 	annotations := maps.Clone(object.GetAnnotations())
 	delete(annotations, corev1.LastAppliedConfigAnnotation)

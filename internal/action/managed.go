@@ -23,11 +23,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ManagedBy returns the tool that manages an object, such as "Argo CD", and the name by which the tool knows it. Both are empty
-// if no tool manages it. A change by hand of such an object is undone when the tool applies it again.
+// ManagedBy returns the tool that manages an object, such as "Argo CD", and the object's owner in that tool. Both are
+// empty if no tool manages it. The tool reverts a change by hand when it applies the object again.
 //
-// It goes by the marks of Argo CD (argocd.argoproj.io), Flux (kustomize and helm.toolkit.fluxcd.io) and Helm (the annotation
-// meta.helm.sh/release-name).
+// ManagedBy recognises the marks of Argo CD (argocd.argoproj.io), Flux (kustomize and helm.toolkit.fluxcd.io) and
+// Helm (the annotation meta.helm.sh/release-name).
 func ManagedBy(object metav1.Object) (tool, name string) {
 	labels, annotations := object.GetLabels(), object.GetAnnotations()
 	application, _, _ := strings.Cut(annotations["argocd.argoproj.io/tracking-id"], ":")

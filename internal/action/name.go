@@ -27,16 +27,16 @@ var (
 	errNamespace = errors.New("use lower-case letters, digits and hyphens; begin and end with a letter or digit; at most 63 characters, such as partner-acme")
 )
 
-// CheckName returns an error that says which names a Postback may have, if the API server would refuse this one.
+// CheckName returns an error that describes valid names, if the API server would refuse this name of a Postback.
 func CheckName(name string) error {
-	// The name is the value of a label on each delivery.
+	// Each delivery has the name as the value of a label.
 	if len(validation.IsDNS1123Subdomain(name)) > 0 || len(name) > validation.LabelValueMaxLength {
 		return errName
 	}
 	return nil
 }
 
-// CheckNamespace returns an error that says which names a namespace may have, if this is none.
+// CheckNamespace returns an error that describes valid names, if this is no name of a namespace.
 func CheckNamespace(name string) error {
 	if len(validation.IsDNS1123Label(name)) > 0 {
 		return errNamespace

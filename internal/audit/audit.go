@@ -14,22 +14,22 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package audit names the actions with a responsible person. Each action is one line of the log, at the level that is
-// always on, with the key audit. The audit log of the API server names the user, under the same object.
+// Package audit names the actions for which a person is responsible. Each action is one log line at the default
+// level, with the key "audit". The API server's audit log has the user of the change to the same object.
 package audit
 
-// Key is the key of the log under which a line has one of the actions.
+// Key is the key of the action in a log line.
 const Key = "audit"
 
-// The actions.
+// Actions: values of Key.
 const (
-	// KeyMadeAction says that a signing key was made: the first, by a rotation, or for one that was lost.
+	// KeyMadeAction marks a new signing key: the first one, one by rotation, or the replacement of a lost one.
 	KeyMadeAction = "KeyMade"
-	// KeyAdoptedAction says that a signing key in a Secret without an owner, as after a restore, stays in use.
+	// KeyAdoptedAction marks a signing key that stays in use in a Secret without an owner, as after a restore.
 	KeyAdoptedAction = "KeyAdopted"
-	// KeyReplacedAction says that a Postback signs with none of the keys from before.
+	// KeyReplacedAction marks a Postback that signs with none of its previous keys.
 	KeyReplacedAction = "KeyReplaced"
-	// KeyEndedAction says that previous keys sign no longer.
+	// KeyEndedAction marks previous keys whose overlap has ended.
 	KeyEndedAction = "KeyEnded"
 	// CertificateIssuedAction marks a new certificate of ingest, or a new CA that signs it.
 	CertificateIssuedAction = "CertificateIssued"
@@ -45,10 +45,9 @@ const (
 	StateChangedAction = "StateChanged"
 	// TestEventAction marks a stored test event.
 	TestEventAction = "TestEvent"
-	// RedeliverySinceAction says that redelivery of all deliveries since a time was requested, or refused.
+	// RedeliverySinceAction marks a request to redeliver all deliveries since a time, accepted or refused.
 	RedeliverySinceAction = "RedeliverySince"
-	// DeliveryRestoredAction: a delivery of the delivery log was made a PostbackDelivery again, because a user wants to
-	// redeliver it.
+	// DeliveryRestoredAction marks a PostbackDelivery that a user restored from the delivery log, to redeliver it.
 	DeliveryRestoredAction = "DeliveryRestored"
 	// RedeliveredAction marks an attempt that a user requested.
 	RedeliveredAction = "Redelivered"

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package curl writes the request of a delivery as a shell script, for users who want to send it themselves.
+// Package curl writes the request of a delivery as a shell script, for users who want to send the request themselves.
 package curl
 
 import (
@@ -28,12 +28,12 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
-// Header is a header of a request. Note stands in place of a value that comes from a Secret, or is made for each attempt.
+// Header is a header of a request. Note describes a value that comes from a Secret, or differs in each attempt.
 type Header struct {
 	Name, Value, Note string
 }
 
-// Headers returns the headers of the request as it would be sent now.
+// Headers returns the headers of the delivery's next request.
 func Headers(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) []Header {
 	headers := []Header{{Name: "Content-Type", Value: format.ContentType(d.Spec.Format)}}
 	const signed = "signed anew for each attempt"
@@ -64,7 +64,7 @@ func Headers(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) []Header {
 	return headers
 }
 
-// fromSecret names where the value of a header comes from.
+// fromSecret formats the Secret and data key of a header's value, or returns "" for a plain value.
 func fromSecret(h *v1alpha1.Header, form string) string {
 	if h.ValueFrom == nil || h.ValueFrom.SecretKeyRef == nil {
 		return ""
@@ -84,12 +84,12 @@ func authorization(auth *v1alpha1.Authentication) string {
 	return "Bearer, by OAuth 2.0"
 }
 
-// Kubectl has kubectl's settings for the cluster of a script. Empty ones keep their defaults.
+// Kubectl holds the kubectl settings of a script. An empty one keeps kubectl's default.
 type Kubectl struct {
 	Context, Kubeconfig string
 }
 
-// Flags returns the flags between kubectl and its verb, each word quoted for the shell, with a space before it.
+// Flags returns the flags between kubectl and its verb, each with a space before it and quoted for the shell.
 func (k Kubectl) Flags() string {
 	flags := ""
 	if k.Kubeconfig != "" {
@@ -101,9 +101,9 @@ func (k Kubectl) Flags() string {
 	return flags
 }
 
-// Script returns a POSIX shell script that signs the delivery's body anew, with the present key, and posts it with curl. It
-// needs kubectl, openssl, od and base64. The script reads keys, credentials and the URL from the cluster when it runs, so its
-// text holds no secret but those in the body. The request goes to the Postback's present URL.
+// Script returns a POSIX shell script that signs the delivery's body with the present key and posts it with curl. The
+// script needs kubectl, openssl, od and base64. It reads keys, credentials and the present URL from the cluster when
+// it runs, so its text holds no secret except those in the body.
 func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery, kubectl Kubectl) string {
 	var s strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) }
@@ -132,7 +132,8 @@ func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery, kubectl Kubectl)
 		h := &p.Spec.Headers[i]
 		switch {
 		case h.Value != nil && *h.Value == "":
-			// curl takes a name with a colon and no value for one to leave out.
+			// curl sends a header without a value if a semicolon follows its name; with a colon, curl omits the
+			// header.
 			headers = append(headers, quote(h.Name+";"))
 			continue
 		case h.Value != nil && !endpoint.Sensitive(h.Name):
@@ -161,7 +162,7 @@ func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery, kubectl Kubectl)
 		line(`: "${ACCESS_TOKEN:?get an access token of %s first, and set ACCESS_TOKEN to it}"`, shellText(endpoint.Masked(auth.OAuth2.TokenURL)))
 		headers = append(headers, `"Authorization: Bearer $ACCESS_TOKEN"`)
 	}
-	// Brackets and braces of the URL are not patterns.
+	// --globoff makes curl take brackets and braces in the URL literally.
 	line("printf %%s \"$body\" | curl -sS -i --globoff -X POST \"$url\" \\")
 	for _, header := range headers {
 		line("  -H %s \\", header)
@@ -170,18 +171,18 @@ func Script(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery, kubectl Kubectl)
 	return s.String()
 }
 
-// valueTemplate selects the plain value of a header by its name.
+// valueTemplate prints the plain value of the header with a name.
 const valueTemplate = `{{range .spec.headers}}{{if eq .name %q}}{{with .value}}{{.}}{{end}}{{end}}{{end}}`
 
-// secretName returns the core Secret with the signing key.
+// secretName returns the name of the core Secret with the signing key.
 func secretName(p *v1alpha1.Postback) string {
 	return cmp.Or(p.Status.SecretName, p.GetPostbackSecretName())
 }
 
-// quote returns a text as one word of the shell.
+// quote returns a text as one shell word.
 func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-// shellText returns a text for the inside of double quotes.
+// shellText escapes a text for double quotes in the shell.
 func shellText(text string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "`", "\\`").Replace(text)
 }

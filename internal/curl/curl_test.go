@@ -34,7 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// objectsVariable names a file with objects: if it is set, this test program is kubectl.
+// objectsVariable is an environment variable that makes this test program act as kubectl, with the objects in a file.
 const objectsVariable = "CURL_TEST_OBJECTS"
 
 func TestMain(m *testing.M) {
@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// kubectl answers "get KIND NAME -o go-template=TEMPLATE" from a file.
+// kubectl answers "get KIND NAME -o go-template=TEMPLATE" from a file of objects.
 func kubectl(file string, args []string) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -74,7 +74,7 @@ func kubectl(file string, args []string) error {
 	return t.Execute(os.Stdout, object)
 }
 
-// run runs a script and returns the arguments of its curl, one a line.
+// run runs a script and returns the arguments of its curl, one on each line.
 func run(t *testing.T, script string, objects map[string]any) (arguments, output string, err error) {
 	t.Helper()
 	folder := t.TempDir()
@@ -90,7 +90,7 @@ func run(t *testing.T, script string, objects map[string]any) (arguments, output
 		"objects": string(content),
 		"kubectl": "#!/bin/sh\n" + objectsVariable + "=" + quote(filepath.Join(folder, "objects")) + " exec " + quote(program) + ` "$@"` + "\n",
 		"curl":    "#!/bin/sh\nprintf '%s\\n' \"$@\" >" + quote(filepath.Join(folder, "arguments")) + "\ncat >/dev/null\n",
-		// Signatures are not looked at here.
+		// This test does not check signatures.
 		"openssl": "#!/bin/sh\ncat >/dev/null\necho 00\n",
 	} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o700); err != nil {
@@ -149,7 +149,7 @@ func TestScriptHoldsNoCredentialAndSendsAll(t *testing.T) {
 	}
 }
 
-// The script sends nothing without a value that it cannot read.
+// The script sends nothing if a value cannot be read.
 func TestScriptEndsWithoutACredential(t *testing.T) {
 	p := postback()
 	script := Script(p, &v1alpha1.PostbackDelivery{}, Kubectl{})

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package deliveries reads deliveries for the kubectl plugin and the console. Reader lists the objects of the API server
-// and the delivery log together, Client reads the delivery log through a dispatcher, as docs/ingest.md describes,
-// and Union keeps both current.
+// Package deliveries reads deliveries for the kubectl plugin and the console. Client reads the delivery log through a
+// dispatcher, as docs/ingest.md describes. Reader lists PostbackDeliveries and the delivery log together, and Union
+// merges changes of both.
 package deliveries
 
 import (
@@ -36,25 +36,25 @@ import (
 )
 
 const (
-	// maxAnswer bounds an answer. The bodies of a page are 16 MiB at most, and may get longer when they are escaped.
+	// maxAnswer bounds a response. The bodies of a page are at most 16 MiB, and grow when JSON escapes them.
 	maxAnswer = 128 << 20
 	// requestTimeout bounds a request other than a watch.
 	requestTimeout = 30 * time.Second
-	// silence is the time without a message after which a watch counts as dead: the dispatcher sends one every five seconds.
+	// silence is the time without a message after which a watch counts as dead. The dispatcher sends one every five
+	// seconds.
 	silence = 20 * time.Second
-	// patience is the number of repeats of a request if the dispatcher asks for them, and longestPause the longest pause before
-	// one.
+	// patience bounds the repeats of a request with Retry-After. longestPause bounds the pause before each.
 	patience     = 5
 	longestPause = 10 * time.Second
-	// logPage is how many deliveries are read at a time. maxPages bounds how far the delivery log is read for a query that the
-	// dispatcher cannot look up: it goes through 5,000 deliveries for a page at most.
+	// logPage is the number of deliveries in one request. maxPages bounds the pages of one query. A query that the
+	// dispatcher has to search for scans at most 5,000 deliveries for a page.
 	logPage  = 500
 	maxPages = 200
 )
 
-// Connection is a way to a dispatcher.
+// Connection is a connection to a dispatcher, such as a port-forward.
 type Connection struct {
-	// URL of its ingest.
+	// URL is the base URL of the dispatcher's ingest.
 	URL string
 	// Transport adds the caller's token.
 	Transport http.RoundTripper
@@ -70,16 +70,15 @@ type Client struct {
 	open *Connection
 }
 
-// New returns a client that connects with the first request, and again after the connection is
-// lost.
+// New returns a client that calls connect for its first request, and again after the connection is lost.
 func New(connect func(context.Context) (*Connection, error)) *Client {
 	return &Client{connect: connect}
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (c *Client) Close() { c.drop(nil) }
 
-// ProblemError is the answer of a dispatcher to a refused request.
+// ProblemError is the problem (RFC 9457) in a dispatcher's response.
 type ProblemError struct {
 	Type, Title, Detail string
 	Status              int
@@ -98,10 +97,11 @@ func isProblem(err error, kind string) bool {
 	return ok && p.Type == "urn:postback:problem:"+kind
 }
 
-// IsNoLog reports whether a dispatcher said that it keeps no delivery log: then all deliveries are at the API server.
+// IsNoLog reports whether a dispatcher answered that it keeps no delivery log. All deliveries are then
+// PostbackDeliveries.
 func IsNoLog(err error) bool { return isProblem(err, "no-log") }
 
-// IsNotFound reports whether a dispatcher said that the delivery log has no such delivery.
+// IsNotFound reports whether a dispatcher answered that the delivery log lacks the delivery.
 func IsNotFound(err error) bool { return isProblem(err, "no-delivery") }
 
 // List returns a page of the delivery log, the newest first.
@@ -143,13 +143,14 @@ func (c *Client) each(ctx context.Context, resource string, q Query, p *Page, f 
 	}
 }
 
-// Get returns a delivery.
+// Get returns a delivery of the delivery log.
 func (c *Client) Get(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	return d, c.ask(ctx, http.MethodGet, deliveryPath(namespace, name), nil, d)
 }
 
-// Restore creates the PostbackDelivery of a logged delivery, and returns it, so that it can be redelivered.
+// Restore creates the PostbackDelivery of an entry of the delivery log, so that it can be redelivered, and returns
+// it.
 func (c *Client) Restore(ctx context.Context, namespace, name string) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	return d, c.ask(ctx, http.MethodPost, deliveryPath(namespace, name)+"/restore", nil, d)
@@ -160,7 +161,7 @@ func deliveryPath(namespace, name string) string {
 	return q.path(logResource) + "/" + url.PathEscape(name)
 }
 
-// ask sends a request, again if the dispatcher asks for that, and reads the answer into an object.
+// ask sends a request and decodes the response. It repeats the request if the dispatcher answers with Retry-After.
 func (c *Client) ask(ctx context.Context, method, path string, values url.Values, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -182,7 +183,7 @@ func (c *Client) ask(ctx context.Context, method, path string, values url.Values
 	}
 }
 
-// retryAfter returns for how long a dispatcher asks to wait before the same request is sent again.
+// retryAfter returns the response's Retry-After, at most longestPause.
 func retryAfter(response *http.Response) (time.Duration, bool) {
 	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
 	if err != nil || seconds < 0 {
@@ -191,7 +192,7 @@ func retryAfter(response *http.Response) (time.Duration, bool) {
 	return min(time.Duration(seconds)*time.Second, longestPause), true
 }
 
-// do sends a request once. Without an answer the connection is given up.
+// do sends a request once. If there is no response, it drops the connection.
 func (c *Client) do(ctx context.Context, method, path string, values url.Values) (*http.Response, error) {
 	connection, err := c.connected(ctx)
 	if err != nil {
@@ -208,7 +209,7 @@ func (c *Client) do(ctx context.Context, method, path string, values url.Values)
 	if err != nil {
 		return nil, fmt.Errorf("the URL of the dispatcher: %w", err)
 	}
-	// A redirect would carry the token elsewhere.
+	// A redirect would send the token to another server.
 	client := &http.Client{Transport: connection.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if err != nil {
@@ -234,7 +235,7 @@ func (c *Client) connected(ctx context.Context) (*Connection, error) {
 	return opened, nil
 }
 
-// drop gives a connection up, or with nil the one that there is.
+// drop closes a connection if it is still the open one. nil means the open one.
 func (c *Client) drop(connection *Connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -247,7 +248,7 @@ func (c *Client) drop(connection *Connection) {
 	c.open = nil
 }
 
-// read reads an answer into an object, or returns the problem that it is.
+// read decodes a response, or returns its problem as an error.
 func read(response *http.Response, into any) error {
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
@@ -269,18 +270,18 @@ func read(response *http.Response, into any) error {
 
 // Event is an event of a watch.
 type Event struct {
-	// Delivery is one that was logged, or nil.
+	// Delivery is a new entry of the delivery log, or nil.
 	Delivery *v1alpha1.PostbackDelivery
-	// ResourceVersion is the position of the watch: another watch can continue from it.
+	// ResourceVersion is the position of the watch, from which another watch can continue.
 	ResourceVersion string
-	// LeftOut is the number of deliveries left out since the last event of this kind, because they were too many.
+	// LeftOut is the number of deliveries left out since the last bookmark, because there were too many.
 	LeftOut int
 }
 
-// Watch calls tell with each delivery logged after resourceVersion, until ctx ends or tell fails. It returns nil when the
-// dispatcher ends the watch, after some minutes.
+// Watch calls tell with each delivery logged after resourceVersion, until ctx ends or tell fails. It returns nil when
+// the dispatcher ends the watch, after some minutes.
 func (c *Client) Watch(ctx context.Context, q Query, resourceVersion string, tell func(Event) error) error {
-	// A connection that says nothing may be dead.
+	// A silent connection may be dead.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	dead := time.AfterFunc(silence, func() { cancel(errSilent) })
@@ -318,7 +319,7 @@ func (c *Client) Watch(ctx context.Context, q Query, resourceVersion string, tel
 
 var errSilent = errors.New("the dispatcher says nothing any more")
 
-// next reads a line of a watch.
+// next decodes one line of a watch.
 func next(decoder *json.Decoder) (Event, error) {
 	var line struct {
 		Type   string          `json:"type"`

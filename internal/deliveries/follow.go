@@ -28,25 +28,25 @@ const (
 	// firstPause is the pause after the first failure; it doubles up to longestRetry.
 	firstPause   = 500 * time.Millisecond
 	longestRetry = 15 * time.Second
-	// maxFirst bounds the deliveries with which Follow begins.
+	// maxFirst bounds the deliveries that Follow reads at its start.
 	maxFirst = 5000
 )
 
-// Follower is told what becomes of following the delivery log.
+// Follower holds the callbacks of Follow.
 type Follower struct {
-	// Trim, if set, drops the parts of a delivery that are not wanted, before others are read.
+	// Trim, if set, removes unneeded parts of a delivery as soon as it is read, to save memory.
 	Trim func(*v1alpha1.PostbackDelivery)
-	// Deliveries is called with deliveries that were logged, the oldest first.
+	// Deliveries is called with new entries of the delivery log, oldest first.
 	Deliveries func(...*v1alpha1.PostbackDelivery) error
-	// LeftOut, if set, is called with the number of deliveries that were left out, because they were too many to be read.
+	// LeftOut, if set, is called with the number of deliveries that were left out because there were too many.
 	LeftOut func(n int)
-	// Trouble is called with the first error of a series, and with nil when reading works again.
+	// Trouble is called with the first error of a series, and with nil when reading succeeds again.
 	Trouble func(error)
 }
 
-// Follow passes on each delivery that is logged after a version of the delivery log, and reconnects after a lost connection. Without
-// a version it begins with the newest deliveries, up to the limit of the query or 5,000. It ends when ctx ends, a dispatcher
-// denies the right, or Deliveries fails.
+// Follow passes on each delivery that is logged after a version of the delivery log. It reconnects after a lost
+// connection. Without a version it begins with the newest deliveries, up to the query's limit or 5,000. It ends when
+// ctx ends, Deliveries fails, or IsRefused holds for an error.
 func (c *Client) Follow(ctx context.Context, q Query, version string, f Follower) error {
 	if f.Trim == nil {
 		f.Trim = func(*v1alpha1.PostbackDelivery) {}
@@ -74,13 +74,13 @@ func (c *Client) Follow(ctx context.Context, q Query, version string, f Follower
 	return nil
 }
 
-// following is the state of Follow.
+// following is the state of one call of Follow.
 type following struct {
 	Follower
 	client  *Client
 	query   Query
 	version string
-	// failed is the error of Deliveries.
+	// failed is the error that Deliveries returned.
 	failed   error
 	troubled bool
 	pause    time.Duration
@@ -93,7 +93,7 @@ func (s *following) works() {
 	s.pause, s.troubled = firstPause, false
 }
 
-// step reads the newest deliveries, or watches until the watch ends.
+// step reads the newest deliveries if the version is unknown. Otherwise it watches until the watch ends.
 func (s *following) step(ctx context.Context) error {
 	if s.version == "" {
 		newest, version, err := s.newest(ctx)
@@ -117,7 +117,7 @@ func (s *following) step(ctx context.Context) error {
 	})
 }
 
-// newest returns the newest deliveries of the delivery log, the oldest of them first, and the version of the delivery log.
+// newest returns the newest deliveries, oldest first, and the version of the delivery log.
 func (s *following) newest(ctx context.Context) (newest []*v1alpha1.PostbackDelivery, version string, err error) {
 	q, p := s.query, &Page{}
 	if q.Limit == 0 || q.Limit > maxFirst {
@@ -131,7 +131,8 @@ func (s *following) newest(ctx context.Context) (newest []*v1alpha1.PostbackDeli
 	return newest, p.Version, err
 }
 
-// IsRefused reports whether a dispatcher answered that asking again does not help: the caller may not, or there is no delivery log.
+// IsRefused reports whether a dispatcher's answer will not change: the right is missing, the query is invalid, or
+// there is no delivery log.
 func IsRefused(err error) bool {
 	return isProblem(err, "forbidden-log") || isProblem(err, "unauthenticated") || isProblem(err, "invalid-query") || IsNoLog(err)
 }

@@ -38,7 +38,8 @@ type Query struct {
 	Failed, Undelivered bool
 	// Since selects deliveries stored at this time or later.
 	Since time.Time
-	// Limit bounds the number of deliveries; 0 means all. A page of the delivery log may hold fewer although there are more.
+	// Limit bounds the number of deliveries; 0 means no bound. A page of the delivery log may hold fewer although
+	// more exist.
 	Limit int
 
 	// Waiting selects those of the waiting stream, too; Unfinished selects Pending and Retrying deliveries alone.
@@ -49,7 +50,7 @@ type Query struct {
 	EventID, Name, Prefix, Continue string
 }
 
-// Selector returns the part of the query that the API server answers.
+// Selector returns the field selector of the query for the API server.
 func (q *Query) Selector() fields.Selector {
 	set := fields.Set{}
 	if q.Postback != "" {
@@ -65,7 +66,7 @@ func (q *Query) Selector() fields.Selector {
 	return selector
 }
 
-// Selects reports whether a delivery that the selector, or a dispatcher, found is selected.
+// Selects reports whether a delivery that Selector matches also satisfies Since, and Failed as a whole.
 func (q *Query) Selects(d *v1alpha1.PostbackDelivery) bool {
 	return !d.CreationTimestamp.Time.Before(q.Since) && (!q.Unfinished || !d.Status.Phase.Finished()) &&
 		(!q.Failed || d.Status.Phase == v1alpha1.DeliveryFailed || d.Status.Phase == v1alpha1.DeliveryRetrying)
@@ -102,12 +103,12 @@ func (q *Query) values() url.Values {
 	return v
 }
 
-// Place is the position of a delivery in the log. It never changes. Creation times have a precision of a second, so the
-// event's own time decides within one.
+// Place is a delivery's position in lists, newest first. It never changes. The event's own time orders deliveries that
+// were created in the same second, which is the precision of creation times.
 type Place struct {
 	types.NamespacedName
 
-	// Created is when the delivery was stored, EventTime the event's own time.
+	// Created is the time at which the delivery was stored. EventTime is the event's own time.
 	Created, EventTime time.Time
 }
 

@@ -28,33 +28,33 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// objectPage is how many objects are read at a time: one may be larger than a megabyte.
+// objectPage is the number of PostbackDeliveries in one list request: one may be larger than a megabyte.
 const objectPage = 250
 
-// Reader reads the PostbackDeliveries of the API server and the delivery log together.
-// A delivery in both counts once, as the object: a redelivery made it, and recorded later attempts there.
+// Reader reads PostbackDeliveries and the delivery log together. For a delivery in both it returns the
+// PostbackDelivery, because that has the later attempts: it was restored for a redelivery.
 type Reader struct {
 	API client.Reader
-	// Log is nil if there is no delivery log, or it cannot be read.
+	// Log is nil if there is no delivery log, or if it cannot be read.
 	Log *Client
 }
 
-// Page is the answer to a query. Unless it says so, it holds all.
+// Page is the answer to a query. It is complete unless More, Truncated or Unread says otherwise.
 type Page struct {
-	// Deliveries are the newest first, without their bodies unless these are wanted.
+	// Deliveries are the newest first. They have no bodies unless the caller asked for them.
 	Deliveries []*v1alpha1.PostbackDelivery
-	// Total is the number of deliveries that were found, which may exceed the limit. More says that the delivery log holds further
-	// ones, Truncated that the search in it took too long to be finished.
+	// Total is the number of deliveries that were found, which may exceed the limit. More says that the delivery log
+	// has more. Truncated says that the search in it stopped early.
 	Total           int
 	More, Truncated bool
-	// Version is the state of the delivery log, for Follow, or "" if the delivery log was not read.
+	// Version is the version of the delivery log, for Follow, or "" if the delivery log was not read.
 	Version string
-	// Unread is the error of the delivery log, or nil. With it, deliveries may be missing.
+	// Unread is the error of reading the delivery log, or nil. If it is set, deliveries may be missing.
 	Unread error
 }
 
-// List returns the newest deliveries that a query selects. At most a page beyond the limit is in memory. each, unless it is
-// nil, gets every delivery that is found.
+// List returns the newest deliveries that a query selects. It keeps at most one page beyond the limit in memory.
+// each, unless nil, is called with every delivery that is found.
 func (l *Reader) List(ctx context.Context, q Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*Page, error) {
 	p := &Page{}
 	known := map[types.NamespacedName]bool{}
@@ -95,7 +95,7 @@ func (l *Reader) List(ctx context.Context, q Query, bodies bool, each func(*v1al
 	return p, err
 }
 
-// sort leaves the newest.
+// sort sorts the deliveries, newest first, and drops those beyond the limit.
 func (p *Page) sort(limit int) {
 	slices.SortFunc(p.Deliveries, func(a, b *v1alpha1.PostbackDelivery) int { return PlaceOf(a).Compare(PlaceOf(b)) })
 	if limit > 0 && len(p.Deliveries) > limit {
@@ -103,8 +103,8 @@ func (p *Page) sort(limit int) {
 	}
 }
 
-// EachObject gives each PostbackDelivery that the API server selects by a query to a function, in no particular order. One
-// page of them is in memory.
+// EachObject calls f with each PostbackDelivery that the API server selects by a query, in no particular order. It
+// keeps one page in memory.
 func EachObject(ctx context.Context, api client.Reader, q Query, f func(*v1alpha1.PostbackDelivery)) error {
 	options := &client.ListOptions{Namespace: q.Namespace, Limit: objectPage}
 	if selector := q.Selector(); !selector.Empty() {
@@ -124,8 +124,8 @@ func EachObject(ctx context.Context, api client.Reader, q Query, f func(*v1alpha
 	}
 }
 
-// eachLogged gives the deliveries that a query selects in the delivery log to a function. Its error is that of the context: an error
-// of the delivery log stands in the page.
+// eachLogged calls f with the deliveries of the delivery log that a query selects. It returns only the error of the
+// context, and puts an error of the delivery log into the page.
 func (l *Reader) eachLogged(ctx context.Context, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
 	if l.Log == nil || q.Failed || q.Undelivered || q.Unfinished || p.Unread != nil {
 		return nil
@@ -178,7 +178,7 @@ func (l *Reader) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.P
 	return nil, &UnreadError{err}
 }
 
-// UnreadError means that the delivery log could not be read. It may hold the delivery.
+// UnreadError means that the delivery log, which may hold the delivery, could not be read.
 type UnreadError struct{ Err error }
 
 // Error implements error.

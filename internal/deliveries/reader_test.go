@@ -39,7 +39,7 @@ import (
 
 var start = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 
-// logged returns a delivery that was stored some minutes after the start, as the delivery log has it.
+// logged returns an entry of the delivery log that was stored some minutes after start.
 func logged(name, eventID string, minutes int) *v1alpha1.PostbackDelivery {
 	d := &v1alpha1.PostbackDelivery{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "acme", Name: name, CreationTimestamp: metav1.NewTime(start.Add(time.Duration(minutes) * time.Minute)),
@@ -50,14 +50,15 @@ func logged(name, eventID string, minutes int) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// object returns a delivery as the API server has it.
+// object returns a PostbackDelivery that was stored some minutes after start.
 func object(name, eventID string, minutes int) *v1alpha1.PostbackDelivery {
 	d := logged(name, eventID, minutes)
 	d.UID = "uid"
 	return d
 }
 
-// stream answers as a dispatcher does: dispatcher/logapi and test/deliverylog test the same requests against the real one.
+// stream is a fake of the dispatcher's delivery log API. dispatcher/logapi and test/deliverylog test the real one
+// with the same requests.
 type stream struct {
 	// deliveries, and those that wait, are the newest first.
 	deliveries, waiting []*v1alpha1.PostbackDelivery
@@ -111,7 +112,7 @@ func refuse(w http.ResponseWriter, kind string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"type": "urn:postback:problem:" + kind, "title": "Refused: " + kind})
 }
 
-// clientOf returns a client of a dispatcher.
+// clientOf returns a client of a dispatcher that handler stands in for.
 func clientOf(t *testing.T, handler http.Handler) *Client {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -121,7 +122,7 @@ func clientOf(t *testing.T, handler http.Handler) *Client {
 	})
 }
 
-// logOf returns the union of objects and a stream.
+// logOf returns a Reader of PostbackDeliveries and a stream.
 func logOf(t *testing.T, s *stream, objects ...*v1alpha1.PostbackDelivery) *Reader {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -135,7 +136,7 @@ func logOf(t *testing.T, s *stream, objects ...*v1alpha1.PostbackDelivery) *Read
 	return &Reader{API: api.Build(), Log: clientOf(t, s)}
 }
 
-// names returns the names of deliveries, with a star for objects.
+// names returns the names of deliveries, with a star for PostbackDeliveries.
 func names(deliveries []*v1alpha1.PostbackDelivery) string {
 	var all []string
 	for _, d := range deliveries {
@@ -152,7 +153,7 @@ func TestList(t *testing.T) {
 	failed := object("failed", "evt_5", 5)
 	failed.Status.Phase = v1alpha1.DeliveryFailed
 	objects := []*v1alpha1.PostbackDelivery{object("both", "evt_3", 3), object("again", "evt_1", 1), failed}
-	// The query by time selects the entry of "again", and not the object.
+	// The query by time selects the log entry of "again", but not its PostbackDelivery.
 	entries := []*v1alpha1.PostbackDelivery{logged("again", "evt_1", 8), logged("new", "evt_4", 4), logged("both", "evt_3", 3), logged("old", "evt_2", 2)}
 	for name, test := range map[string]struct {
 		query   Query
@@ -237,7 +238,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// Follow begins with the newest deliveries, although the delivery log cannot be read at first, and goes on where a watch ended.
+// Follow begins with the newest deliveries even if the delivery log cannot be read at first. It continues where a
+// watch ended.
 func TestFollow(t *testing.T) {
 	s := &stream{deliveries: []*v1alpha1.PostbackDelivery{logged("c", "evt_3", 3), logged("b", "evt_2", 2), logged("a", "evt_1", 1)}}
 	requests := 0
@@ -285,7 +287,7 @@ func TestUnion(t *testing.T) {
 	key := func(name string) types.NamespacedName { return types.NamespacedName{Namespace: "acme", Name: name} }
 	for name, test := range map[string]struct {
 		do func(*Union[string])
-		// want are the changes in what is shown.
+		// want are the calls of show.
 		want []string
 	}{
 		"an entry":                     {func(u *Union[string]) { u.PutLogged(key("a"), "logged") }, []string{">logged"}},

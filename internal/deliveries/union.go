@@ -18,8 +18,9 @@ package deliveries
 
 import "k8s.io/apimachinery/pkg/types"
 
-// Union follows the objects and the stream together, and shows one of each delivery: the object, and after its deletion the
-// entry of the stream again. V is what the caller keeps of a delivery. It is not safe for concurrent use.
+// Union merges PostbackDeliveries and entries of the delivery log. It shows one copy of each delivery: the
+// PostbackDelivery, and after its deletion the entry again. V is the caller's form of a delivery. Union is not safe
+// for concurrent use.
 type Union[V comparable] struct {
 	most int
 	show func(before, now V)
@@ -29,8 +30,8 @@ type Union[V comparable] struct {
 	order []types.NamespacedName
 }
 
-// NewUnion returns a union that keeps the newest entries of the delivery log, at most as many as most. It calls show after each
-// change of the shown copy of a delivery, with the zero value for a copy that is not there.
+// NewUnion returns a Union that keeps at most most entries of the delivery log, the newest. It calls show after each
+// change of a shown copy; the zero value stands for no copy.
 func NewUnion[V comparable](most int, show func(before, now V)) *Union[V] {
 	return &Union[V]{most: most, show: show, objects: map[types.NamespacedName]V{}, logged: map[types.NamespacedName]V{}}
 }
@@ -43,21 +44,21 @@ func (u *Union[V]) Get(key types.NamespacedName) V {
 	return u.logged[key]
 }
 
-// PutObject takes an object that was made or changed.
+// PutObject records a new or changed PostbackDelivery.
 func (u *Union[V]) PutObject(key types.NamespacedName, v V) {
 	before := u.Get(key)
 	u.objects[key] = v
 	u.changed(before, v)
 }
 
-// DropObject takes the deletion of an object.
+// DropObject records the deletion of a PostbackDelivery.
 func (u *Union[V]) DropObject(key types.NamespacedName) {
 	before := u.Get(key)
 	delete(u.objects, key)
 	u.changed(before, u.Get(key))
 }
 
-// DropObjects drops the objects that a complete list of them lacks.
+// DropObjects drops the PostbackDeliveries that a complete list lacks.
 func (u *Union[V]) DropObjects(listed map[types.NamespacedName]bool) {
 	for key := range u.objects {
 		if !listed[key] {
@@ -66,7 +67,7 @@ func (u *Union[V]) DropObjects(listed map[types.NamespacedName]bool) {
 	}
 }
 
-// PutLogged takes an entry of the stream.
+// PutLogged records an entry of the delivery log.
 func (u *Union[V]) PutLogged(key types.NamespacedName, v V) {
 	before := u.Get(key)
 	if _, known := u.logged[key]; !known {

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package endpoint validates the URL of an endpoint, in the same way for all programs.
+// Package endpoint validates and normalises the URLs of endpoints, in the same way for all programs.
 package endpoint
 
 import (
@@ -35,8 +35,8 @@ const (
 	maxPort  = 65535
 )
 
-// Mistake says which part of a URL is wrong, and how to correct it, or returns "". It repeats no part of the URL, which
-// may hold a token.
+// Mistake returns the fault of a URL and its remedy, or "". The text repeats no part of the URL, which may hold a
+// token.
 func Mistake(raw string) string {
 	u, err := url.Parse(raw)
 	switch {
@@ -95,7 +95,7 @@ func hostMistake(authority, host string) string {
 	return ""
 }
 
-// isNumber reports whether programs read a label as a part of an IPv4 address.
+// isNumber reports whether URL parsers take a label for a part of an IPv4 address.
 func isNumber(label string) bool {
 	if hex, ok := strings.CutPrefix(strings.ToLower(label), "0x"); ok {
 		return strings.Trim(hex, "0123456789abcdef") == ""
@@ -113,8 +113,8 @@ func portMistake(port string) string {
 	return ""
 }
 
-// ASCII returns the one form of a host that is both dialled and named in the header Host (UTS 46). A host without one
-// stays as it is.
+// ASCII returns the ASCII form of a host (UTS 46), which is used both to dial and in the header Host. A host without
+// such a form stays unchanged.
 func ASCII(host string) string {
 	if strings.IndexFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
 		return host
@@ -126,7 +126,7 @@ func ASCII(host string) string {
 	return ascii
 }
 
-// Normalise gives a URL the ASCII form of its host.
+// Normalise replaces the host of a URL by its ASCII form.
 func Normalise(u *url.URL) {
 	host, port := u.Hostname(), u.Port()
 	ascii := ASCII(host)

@@ -22,16 +22,17 @@ import (
 	"unicode"
 )
 
-// Hidden stands for a secret that is not shown.
+// Hidden replaces a secret in text that is shown.
 const Hidden = "[hidden]"
 
-// sensitive are parts of the names of headers and parameters whose values are credentials.
+// sensitive are parts of names of headers and parameters that hold credentials.
 var sensitive = []string{"token", "secret", "password", "passwd", "apikey", "accesskey", "privatekey", "signature", "authorization", "credential", "cookie", "session", "jwt"}
 
-// exactly lists whole names of the same kind.
+// exactly are whole names of headers and parameters that hold credentials.
 var exactly = []string{"key", "auth", "sig", "code", "pwd", "pass", "xauth", "authkey", "xauthkey", "xkey", "hapikey", "subscriptionkey", "ocpapimsubscriptionkey", "xfunctionskey"}
 
-// Sensitive reports whether the value of a header or parameter of this name is a credential, in any case.
+// Sensitive reports whether the header or parameter with this name holds a credential. It ignores case and
+// punctuation.
 func Sensitive(name string) bool {
 	name = strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
@@ -52,7 +53,7 @@ func Sensitive(name string) bool {
 	return false
 }
 
-// Masked returns a URL to show: the user, and the values of sensitive parameters, are hidden.
+// Masked returns a URL with its user information, and the values of sensitive parameters, hidden.
 func Masked(raw string) string {
 	before, query, hasQuery := strings.Cut(raw, "?")
 	if scheme, rest, ok := strings.Cut(before, "://"); ok {
@@ -83,7 +84,7 @@ func Masked(raw string) string {
 	return masked
 }
 
-// Secrets returns the values that Masked hides, as they are and decoded.
+// Secrets returns the values that Masked hides, both raw and decoded.
 func Secrets(raw string) []string {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package fault keeps a panic in one piece of work from ending the process and all other work. It does not decide what the
-// work reports.
+// Package fault recovers panics, so that one piece of work cannot end the process and all other work. Its callers
+// decide what the work reports.
 package fault
 
 import (
@@ -28,8 +28,9 @@ import (
 // ErrPanic is the error of the log line about a panic.
 var ErrPanic = errors.New("panic")
 
-// Recover ends a panic of the function that defers it. It calls report, which sets the result of that function and returns
-// keys and values for the log. It then logs message with the cause and the stack. Without a panic it does nothing.
+// Recover, in a defer statement, recovers a panic. It calls report, which sets the result of the deferring function
+// and returns keys and values for the log. It then logs message with the cause and the stack. Without a panic it does
+// nothing.
 func Recover(log logr.Logger, message string, report func() (keysAndValues []any)) {
 	if cause := recover(); cause != nil {
 		log.Error(ErrPanic, message, append(report(), "cause", cause, "stack", string(debug.Stack()))...)

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package heap is a priority queue whose items have keys, so that each can be replaced, moved or removed. Locking is left
-// to the caller.
+// Package heap is a priority queue whose items have keys, so that each can be replaced, moved or removed. Callers
+// have to lock it.
 package heap
 
 import (
@@ -27,7 +27,7 @@ import (
 // use.
 type Heap[K comparable, T any] struct{ items items[K, T] }
 
-// New returns an empty Heap. Two items with equal keys are versions of one item; less is the order of the items.
+// New returns an empty Heap. Items with the same key are versions of one item; less orders the items.
 func New[K comparable, T any](key func(T) K, less func(a, b T) bool) *Heap[K, T] {
 	return &Heap[K, T]{items[K, T]{key: key, less: less, index: map[K]int{}}}
 }
@@ -35,8 +35,8 @@ func New[K comparable, T any](key func(T) K, less func(a, b T) bool) *Heap[K, T]
 // Len returns the number of items.
 func (h *Heap[K, T]) Len() int { return h.items.Len() }
 
-// Put adds an item, or replaces the item of the same key and returns it. After a change of an item's order, Put of the
-// item restores the heap.
+// Put adds an item, or replaces and returns the item of the same key. After a change that affects an item's order,
+// Put it again to restore the heap.
 func (h *Heap[K, T]) Put(item T) (replaced T, ok bool) {
 	i, ok := h.items.index[h.items.key(item)]
 	if !ok {
@@ -65,7 +65,7 @@ func (h *Heap[K, T]) Pop() (first T, ok bool) {
 	return first, ok
 }
 
-// Remove removes and returns the item of a key, or returns false if there is none.
+// Remove removes and returns the item with a key, or returns false if there is none.
 func (h *Heap[K, T]) Remove(key K) (removed T, ok bool) {
 	i, ok := h.items.index[key]
 	if !ok {
@@ -75,7 +75,7 @@ func (h *Heap[K, T]) Remove(key K) (removed T, ok bool) {
 	return removed, ok
 }
 
-// Has reports whether there is an item of a key.
+// Has reports whether there is an item with a key.
 func (h *Heap[K, T]) Has(key K) bool {
 	_, ok := h.items.index[key]
 	return ok

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package history derives, from the kept deliveries of a Postback, the time since which all finished ones are kept.
+// Package history derives, from the deliveries of a Postback, since when all its finished deliveries are kept.
 package history
 
 import (
@@ -28,7 +28,7 @@ import (
 // Grace is the minimum time for which every finished delivery is kept, regardless of spec.history.
 const Grace = 5 * time.Minute
 
-// Kept gathers the delivered PostbackDeliveries of one Postback. The zero value has seen none.
+// Kept counts the delivered PostbackDeliveries of one Postback. The zero value has counted none.
 type Kept struct {
 	delivered int
 	oldest    time.Time
@@ -54,8 +54,9 @@ func (k *Kept) AddFinished(phase v1alpha1.DeliveryPhase, finished time.Time) {
 	}
 }
 
-// Since returns the time before which a delivered event is no longer kept, and the reason as a sentence. It is the zero time
-// if each delivery may still be there. Without a Kept that has seen all deliveries of the Postback, it tells the age alone.
+// Since returns the time before which delivered events are no longer kept, and a sentence with the reason. The zero
+// time means that none has been pruned. A nil Kept considers only the age; any other must have counted all deliveries
+// of the Postback.
 func (k *Kept) Since(p *v1alpha1.Postback, now time.Time) (since time.Time, reason string) {
 	delivered, _, ttl := p.Spec.GetHistory()
 	if aged := now.Add(-ttl); ttl > 0 {
@@ -74,8 +75,8 @@ func (k *Kept) Since(p *v1alpha1.Postback, now time.Time) (since time.Time, reas
 	return since, fmt.Sprintf("%s: what was delivered before %s is no longer kept.", reason, since.UTC().Format(time.RFC3339))
 }
 
-// whole returns the time since which all are kept if the count of the Postback is reached. The count includes those younger than
-// Grace, which retention spares.
+// whole returns the time since which all are kept, once the number of spec.history.delivered is reached. Pruning
+// spares deliveries younger than Grace, although they count.
 func (k *Kept) whole(now time.Time) time.Time {
 	if spared := now.Add(-Grace); k.oldest.After(spared) {
 		return spared
@@ -83,7 +84,7 @@ func (k *Kept) whole(now time.Time) time.Time {
 	return k.oldest
 }
 
-// hours writes whole hours and minutes without zero parts.
+// hours formats a duration without the parts that are 0s or 0m.
 func hours(d time.Duration) string {
 	text := d.String()
 	for _, zero := range []string{"0s", "0m"} {

@@ -44,7 +44,7 @@ func TestSince(t *testing.T) {
 		history    *v1alpha1.History
 		age        time.Duration
 		deliveries []*v1alpha1.PostbackDelivery
-		since      time.Duration // before now; 0: all are kept
+		since      time.Duration // before now; 0 means that all are kept
 		says       string
 	}{
 		"none yet":                        {age: time.Hour},

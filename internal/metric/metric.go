@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package metric defines the metrics of the programs, in one place for each program. The programs serve these metrics,
-// docs/metrics.md describes them, and tests compare the two.
+// Package metric defines the metrics of each program in one place. The programs serve these metrics, docs/metrics.md
+// describes them, and tests compare the two.
 package metric
 
 import (
@@ -33,13 +33,13 @@ const (
 	HistogramType = "histogram"
 )
 
-// Label is a label with all the values that it can have, so that the number of series is known beforehand.
+// Label is a label with all its possible values, so that the number of series is bounded.
 type Label struct {
 	Name   string
 	Values []string
 }
 
-// Values returns the label of a name whose values are constants of a string type.
+// Values returns a label whose values are constants of a string type.
 func Values[T ~string](name string, values ...T) Label {
 	label := Label{Name: name}
 	for _, value := range values {
@@ -59,14 +59,14 @@ type Program struct {
 	definitions []Definition
 }
 
-// Manager and Dispatcher have the metrics of these programs. They are defined in variables of packages, and so are complete
-// once these are imported.
+// Manager and Dispatcher hold the metrics of these programs. Package-level variables define the metrics, so the lists
+// are complete once all packages of the program are imported.
 var (
 	Manager    Program
 	Dispatcher Program
 )
 
-// Definitions returns the metrics that are defined, by name.
+// Definitions returns the defined metrics, sorted by name.
 func (p *Program) Definitions() []Definition {
 	return slices.SortedFunc(slices.Values(p.definitions), func(a, b Definition) int { return cmp.Compare(a.Name, b.Name) })
 }
@@ -87,8 +87,8 @@ func (p *Program) Counter(name, help string) prometheus.Counter {
 	return counter
 }
 
-// Counters defines and registers counters with labels. Each series is there from the start, so that a rate is true for
-// the first increase, too.
+// Counters defines and registers counters with labels. Each series exists from the start, so that rate() also counts
+// its first increase.
 func (p *Program) Counters(name, help string, labels ...Label) *prometheus.CounterVec {
 	vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, p.define(CounterType, name, help, labels))
 	eachSeries(labels, nil, func(values []string) { vector.WithLabelValues(values...) })
@@ -112,7 +112,7 @@ func (p *Program) Gauge(name, help string) prometheus.Gauge {
 	return gauge
 }
 
-// GaugeDesc defines a gauge whose values a Collector computes when it is asked.
+// GaugeDesc defines a gauge whose values a Collector computes at each scrape.
 func (p *Program) GaugeDesc(name, help string, labels ...Label) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, p.define(GaugeType, name, help, labels), nil)
 }

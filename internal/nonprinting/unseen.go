@@ -14,15 +14,15 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package nonprinting knows invisible characters, and those that change the reading of the text around them. A text of
-// strangers must not be shown with them.
+// Package nonprinting detects invisible characters, and those that change how the text around them reads. Text from
+// outside must not be shown with them.
 package nonprinting
 
 import "unicode"
 
-// Is reports whether a character is invisible. These are controls, formats (with the marks of direction), separators of
-// lines and paragraphs, private use, variation selectors except that of emoji, and blank letters. Line feed and tab are
-// among them.
+// Is reports whether a character is nonprinting. That covers controls (also line feed and tab), format characters
+// such as direction marks, line and paragraph separators, and private use. It also covers variation selectors except
+// that of emoji, and blank letters.
 func Is(r rune) bool {
 	switch r {
 	case 0xfe0f: // VARIATION SELECTOR-16: shows the emoji before it in colour.

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package pace bounds how much each caller may ask for, such as events to post.
+// Package pace limits the rate of each caller, such as of posted events.
 package pace
 
 import (
@@ -27,11 +27,11 @@ import (
 	"k8s.io/utils/lru"
 )
 
-// maxCallers is the number of callers that are remembered. Beyond it the caller unseen for longest is forgotten, and
-// begins with a full burst.
+// maxCallers is the number of callers that a Limit remembers. Beyond it, the least recently seen caller is forgotten,
+// and starts with a full burst again.
 const maxCallers = 8192
 
-// Limit is a rate for each of many callers. It is safe for concurrent use.
+// Limit is a token bucket for each caller. It is safe for concurrent use.
 type Limit struct {
 	perSecond float64
 	burst     int
@@ -41,7 +41,7 @@ type Limit struct {
 	callers *lru.Cache
 }
 
-// New returns a limit of perSecond events, and of burst at once after a pause. perSecond 0 means no limit.
+// New returns a limit of perSecond events and a burst, for each caller. perSecond 0 means no limit.
 func New(perSecond float64, burst int, c clock.PassiveClock) *Limit {
 	return &Limit{perSecond: perSecond, burst: burst, clock: c, callers: lru.New(maxCallers)}
 }
@@ -49,8 +49,8 @@ func New(perSecond float64, burst int, c clock.PassiveClock) *Limit {
 // PerSecond returns the rate, or 0 if there is no limit.
 func (l *Limit) PerSecond() float64 { return l.perSecond }
 
-// Acquire acquires n events of a caller from the limit, or none of them. Then wait is the time until the limit has room for
-// them together with the events that the same request acquired before.
+// Acquire acquires n events for a caller, or none of them. If it acquires none, wait is the time until the limit has
+// room for n and for the events that the same request acquired before.
 func (l *Limit) Acquire(caller string, n, acquired int) (wait time.Duration, ok bool) {
 	if l.perSecond <= 0 || n <= 0 {
 		return 0, true

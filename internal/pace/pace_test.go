@@ -57,7 +57,7 @@ func TestEachCallerHasABurstAndARate(t *testing.T) {
 	}
 }
 
-// A refused caller has to wait until the rate allows the whole request, even if a part was consumed.
+// A refused caller has to wait until the rate permits the whole request, even if a part was acquired.
 func TestWaitCoversWhatWasTaken(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(start)
 	l := New(1, 100, clock)

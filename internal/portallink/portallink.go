@@ -33,14 +33,14 @@ const (
 	URLKey = "url"
 	// PortName is the name of the port for browsers and backends.
 	PortName = "https"
-	// PlainPortName is the name of that port in a portal without TLS.
+	// PlainPortName is the name of that port if the portal runs without TLS.
 	PlainPortName = "http"
 
-	// MinTTL is the shortest life of a token that the API server makes.
+	// MinTTL is the shortest lifetime that the API server accepts for a token.
 	MinTTL = 10 * time.Minute
 	// MaxTTL bounds a session to a day's work.
 	MaxTTL = 12 * time.Hour
-	// DefaultTTL is the length of a session if the request names none.
+	// DefaultTTL is the length of a session for clients that let users omit it.
 	DefaultTTL = 8 * time.Hour
 
 	// Prefix begins the path of each request for a link.
@@ -54,7 +54,7 @@ var Roles = []string{"viewer", "editor", "key-reader"}
 // Path returns the path to request a link for a namespace.
 func Path(namespace string) string { return Prefix + namespace + suffix }
 
-// Namespace returns the namespace of a path.
+// Namespace returns the namespace in the path of a request for a link, or false for an invalid path.
 func Namespace(path string) (string, bool) {
 	namespace, found := strings.CutSuffix(strings.TrimPrefix(path, Prefix), suffix)
 	return namespace, found && len(validation.IsDNS1123Label(namespace)) == 0
@@ -83,11 +83,11 @@ func (r Request) Length() (time.Duration, error) {
 type Link struct {
 	// URL holds the code of the link in its fragment, which reaches no server, log or referrer.
 	URL string `json:"url"`
-	// Expires is the time from which the link opens nothing.
+	// Expires is the time from which the link no longer opens.
 	Expires time.Time `json:"expires"`
 }
 
-// Refusal is the answer without a link, as application/problem+json.
+// Refusal is the answer to a refused request, as application/problem+json (RFC 9457).
 type Refusal struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail"`

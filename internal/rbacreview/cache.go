@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package rbacreview remembers the API server's answers to access reviews: whose a token is, and what a user may do.
+// Package rbacreview caches the API server's answers to reviews: the user of a token, and the rights of a user.
 package rbacreview
 
 import (
@@ -27,15 +27,15 @@ import (
 )
 
 const (
-	// AllowedFor is how long a positive answer holds. A token or a right that was taken away still serves for that long.
+	// AllowedFor is how long a positive answer is cached. A revoked token or right still works for that long.
 	AllowedFor = time.Minute
-	// DeniedFor is how long a negative answer holds. A new right serves after that time at the latest.
+	// DeniedFor is how long a negative answer is cached. A new right takes effect after that time at the latest.
 	DeniedFor = 10 * time.Second
-	// maxRemembered is the number of answers that one cache keeps. The answer that was used least recently leaves first.
+	// maxRemembered bounds the answers in one cache. The least recently used answer is evicted.
 	maxRemembered = 8192
 )
 
-// Holds returns how long an answer about a right holds.
+// Holds returns how long an answer about a right is cached.
 func Holds(allowed bool) time.Duration {
 	if allowed {
 		return AllowedFor
@@ -43,7 +43,7 @@ func Holds(allowed bool) time.Duration {
 	return DeniedFor
 }
 
-// Cache remembers answers for as long as they hold. Concurrent callers with the same question share one request. It is safe
+// Cache caches answers for a limited time. Concurrent callers with the same question share one request. It is safe
 // for concurrent use.
 type Cache[V any] struct {
 	clock   clock.PassiveClock
@@ -61,9 +61,9 @@ func New[V any](c clock.PassiveClock) *Cache[V] {
 	return &Cache[V]{clock: c, answers: lru.New(maxRemembered)}
 }
 
-// Get returns the cached answer of a key, or the result of ask, which also returns its lifetime: 0 means that it is not
-// cached. An error is not cached either, and does not change the last answer. The question continues if ctx ends, because
-// others wait for its answer: ask has to bound it.
+// Get returns the cached answer for a key, or else the result of ask, which also returns the time to cache it; 0
+// means not at all. An error is not cached, and does not change the last answer. ask continues after ctx ends,
+// because other callers wait for its answer, so ask needs a timeout of its own.
 func (c *Cache[V]) Get(ctx context.Context, key string, ask func(context.Context) (V, time.Duration, error)) (V, error) {
 	if value, ok := c.holding(key); ok {
 		return value, nil
@@ -91,7 +91,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, ask func(context.Context
 	}
 }
 
-// Last returns the most recent answer under a key, even if it no longer holds.
+// Last returns the most recent answer for a key, even if it has expired.
 func (c *Cache[V]) Last(key string) (V, bool) {
 	known, ok := c.remembered(key)
 	return known.value, ok

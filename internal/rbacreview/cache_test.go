@@ -70,7 +70,7 @@ func TestAnswersHoldForTheirTime(t *testing.T) {
 	}
 }
 
-// An error leaves the last answer for callers that prefer an old answer to none.
+// After an error or its expiry, Last still returns the last answer.
 func TestLastOutlivesItsTimeAndErrors(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(0, 0))
 	c := New[string](clock)

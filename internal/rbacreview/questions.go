@@ -25,19 +25,20 @@ import (
 )
 
 const (
-	// timeout bounds one question to the API server, with the wait for a slot.
+	// timeout bounds one review, including the wait for a slot.
 	timeout = 5 * time.Second
-	// maxOpen is the number of questions that may be open at once, however many callers with unknown tokens there are.
+	// maxOpen bounds the reviews in flight, however many callers with unknown tokens there are.
 	maxOpen = 32
 )
 
-// Questions bounds the questions to the API server. It is safe for concurrent use.
+// Questions bounds the reviews in flight at the API server. It is safe for concurrent use.
 type Questions struct{ slots *semaphore.Weighted }
 
-// NewQuestions returns a bound that no question uses yet.
+// NewQuestions returns a Questions without any review in flight.
 func NewQuestions() *Questions { return &Questions{slots: semaphore.NewWeighted(maxOpen)} }
 
-// Ask asks a question as soon as fewer than 32 are open. After 5 s it gives up, and the context of the question ends.
+// Ask runs question as soon as fewer than 32 are in flight. After 5 s in all, it returns an error and the context of
+// the question ends.
 func (q *Questions) Ask(ctx context.Context, question func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -25,8 +25,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Right is a right as roles grant it. A subresource follows its resource and a slash. Namespace "" means all namespaces, and
-// Name "" all objects.
+// Right is a right that RBAC grants. Resource may have a subresource after a slash. Namespace "" means all
+// namespaces, and Name "" all objects.
 type Right struct {
 	Verb, Group, Resource, Namespace, Name string
 }
@@ -46,12 +46,12 @@ func (r Right) String() string {
 	return r.Verb + " " + what + " in namespace " + r.Namespace
 }
 
-// Key identifies the right in a Cache.
+// Key returns the right as a key for a Cache.
 func (r Right) Key() string {
 	return fmt.Sprintf("%q", []string{r.Verb, r.Group, r.Resource, r.Namespace, r.Name})
 }
 
-// Attributes returns the right as the API server reviews it.
+// Attributes returns the right in the form of an access review.
 func (r Right) Attributes() *authorizationv1.ResourceAttributes {
 	resource, subresource, _ := strings.Cut(r.Resource, "/")
 	a := &authorizationv1.ResourceAttributes{

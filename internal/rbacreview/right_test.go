@@ -55,7 +55,7 @@ func TestRight(t *testing.T) {
 	}
 }
 
-// Names come from callers: none may be chosen so that the answer about another right serves.
+// Callers choose names, so no name may produce the key of another right.
 func TestKeysOfRightsDiffer(t *testing.T) {
 	seen := map[string]Right{}
 	for _, r := range []Right{

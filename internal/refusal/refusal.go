@@ -29,32 +29,34 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Kind is the kind of a refusal.
+// Kind is the kind of a lasting refusal, or None.
 type Kind string
 
 const (
-	// None says that the same request may succeed when it is repeated.
+	// None means that the same request may succeed when it is repeated.
 	None Kind = ""
-	// Policy is a ValidatingAdmissionPolicy, an admission webhook or another admission plugin that denies the object.
+	// Policy means that a ValidatingAdmissionPolicy, an admission webhook or another admission plugin denies the
+	// object.
 	Policy Kind = "PolicyDenied"
-	// Quota is a ResourceQuota without room.
+	// Quota means that a ResourceQuota is used up.
 	Quota Kind = "QuotaExceeded"
-	// Forbidden is a right that the caller lacks. An API server that has just started answers so until it has read the roles.
+	// Forbidden means that the caller lacks a right. An API server that has just started also answers so, until it
+	// has read the roles.
 	Forbidden Kind = "Forbidden"
-	// Invalid is an object that the schema or the validation rules of its kind do not allow.
+	// Invalid means that the object violates the schema or the validation rules of its kind.
 	Invalid Kind = "Invalid"
-	// TooLarge is an object beyond the limits of the API server or etcd.
+	// TooLarge means that the object exceeds a limit of the API server or etcd.
 	TooLarge Kind = "TooLarge"
-	// Terminating and NotFound speak of the namespace.
+	// Terminating and NotFound describe the namespace of the object.
 	Terminating Kind = "NamespaceTerminating"
 	NotFound    Kind = "NamespaceNotFound"
 )
 
-// maxMessage is how much of a message is quoted: a policy can write a megabyte.
+// maxMessage bounds the quoted part of a message, in bytes: a policy can write a megabyte.
 const maxMessage = 512
 
-// Of returns the kind of an error of the API server, and the API server's own words. The words quote no value of the object,
-// unless the author of a policy has them do so.
+// Of returns the kind of an API server's error, and its message. The message quotes no value of the object, unless a
+// policy's author wrote it so.
 func Of(err error) (Kind, string) {
 	status := statusOf(err)
 	switch {
@@ -67,7 +69,7 @@ func Of(err error) (Kind, string) {
 	case apierrors.IsNotFound(err) && status.Details != nil && status.Details.Kind == "namespaces":
 		return NotFound, ""
 	case status.Code >= http.StatusInternalServerError || status.Code == http.StatusTooManyRequests:
-		// A webhook that cannot be reached, or that fails. The API server answers 500, whatever the object is.
+		// A webhook failed or cannot be reached. The API server answers 500, whatever the object is.
 		return None, ""
 	case denied(status.Message) >= 0:
 		return Policy, bounded(status.Message[denied(status.Message):])
@@ -79,7 +81,7 @@ func Of(err error) (Kind, string) {
 	return None, ""
 }
 
-// Object names the object that an error of the API server is about, such as secrets "crm".
+// Object names the object of an API server's error, such as: secrets "crm".
 func Object(err error) string {
 	status := statusOf(err)
 	if status == nil || status.Details == nil || status.Details.Kind == "" {
@@ -88,12 +90,12 @@ func Object(err error) string {
 	return fmt.Sprintf("%s %q", strings.ToLower(status.Details.Kind), status.Details.Name)
 }
 
-// forbidden tells the causes of a 403 apart, which have nothing but their words to be told apart by.
+// forbidden distinguishes the causes of a 403 by the message, the only difference between them.
 func forbidden(message string) (Kind, string) {
 	_, why, _ := strings.Cut(message, " is forbidden: ")
 	switch {
 	case strings.Contains(message, "not yet ready to handle request"), strings.Contains(message, "status unknown for quota"):
-		return None, "" // An admission plugin that has not read its objects yet.
+		return None, "" // An admission plugin has not read its objects yet.
 	case strings.Contains(message, "exceeded quota"):
 		return Quota, bounded(why)
 	case strings.HasPrefix(why, "User "), why == "":
@@ -102,7 +104,8 @@ func forbidden(message string) (Kind, string) {
 	return Policy, bounded(why)
 }
 
-// denied returns where the words of a policy or a webhook begin, or -1. The API server puts the object's name before those of a policy.
+// denied returns the position in a message at which the text of a policy or webhook begins, or -1. Before a policy's
+// text the API server puts the object's name.
 func denied(message string) int {
 	for _, words := range [][2]string{
 		{"admission webhook ", " denied the request"},
@@ -117,7 +120,7 @@ func denied(message string) int {
 	return -1
 }
 
-// fields names the fields that are invalid, without their values.
+// fields lists the invalid fields and their kinds of error, without the values.
 func fields(status *metav1.Status) string {
 	if status.Details == nil {
 		return ""

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package rollback notices that etcd was restored to an older state. Every cache of the process then has objects that no
-// longer exist. Its watches wait for versions that the API server reaches again much later, and miss all changes until
-// then. Nothing in the process can tell which parts of its memory are still true, so the process has to end.
+// Package rollback detects that etcd was restored to an older state. Every cache of the process then has objects that
+// no longer exist. Its watches wait for versions that the API server reaches only much later, and miss all changes
+// until then. The process cannot tell which part of its memory is still true, so it has to end.
 package rollback
 
 import (
@@ -35,29 +35,30 @@ import (
 )
 
 const (
-	// readEvery is the pause between two reads, and so about how long a rollback goes unnoticed once the API server serves again.
+	// readEvery is the pause between two reads. It is also about how long a rollback goes unnoticed once the API
+	// server answers.
 	readEvery = 2 * time.Second
-	// retryEvery is the pause after a read that failed. The first read after an outage has to come early, because writes
-	// after a restore make versions grow again.
+	// retryEvery is the pause after a failed read. The first read after an outage has to be early, because writes
+	// after a restore increase the version again.
 	retryEvery = 200 * time.Millisecond
 	// readTimeout bounds one read.
 	readTimeout = 5 * time.Second
 )
 
-// ErrRolledBack is part of the error with which a program ends.
+// ErrRolledBack is the error with which a program ends after a rollback.
 var ErrRolledBack = errors.New("the API server has gone back to an older state: etcd was restored, and nothing that this process has cached can be relied on; it ends to be restarted")
 
-// Watch reads the version of a collection again and again. Versions of one collection only grow, from any API server, if
-// each read is consistent and begins after the end of the previous one.
+// Watch reads the version of a collection periodically. Consistent reads, one after the other, return growing
+// versions of one collection, from any API server.
 type Watch struct {
-	// Read returns the present version of the collection from etcd, and not from a cache that may be behind.
+	// Read returns the present version of the collection from etcd, not from a stale cache.
 	Read  func(context.Context) (version string, err error)
 	Clock clock.Clock
 	Log   logr.Logger
 }
 
-// Secrets returns a function that reads the version of the Secrets of a namespace, without their contents. Without a
-// resourceVersion in the request the API server answers as of now (a consistent read).
+// Secrets returns a function that reads the resourceVersion of a namespace's Secrets, without their contents. The
+// request has no resourceVersion, so the read is consistent.
 func Secrets(config *rest.Config, namespace string) (func(context.Context) (string, error), error) {
 	clients, err := metadata.NewForConfig(config)
 	if err != nil {
@@ -73,7 +74,7 @@ func Secrets(config *rest.Config, namespace string) (func(context.Context) (stri
 	}, nil
 }
 
-// Guard returns a context that ends with ctx, or with ErrRolledBack as its cause.
+// Guard returns a context that ends with ctx, or after a rollback with ErrRolledBack as its cause.
 func (w *Watch) Guard(ctx context.Context) (guarded context.Context, end context.CancelFunc) {
 	guarded, cancel := context.WithCancelCause(ctx)
 	go func() {
@@ -84,7 +85,7 @@ func (w *Watch) Guard(ctx context.Context) (guarded context.Context, end context
 	return guarded, func() { cancel(nil) }
 }
 
-// Cause returns ErrRolledBack if that ended a context of Guard.
+// Cause returns ErrRolledBack if it ended a context of Guard, and otherwise nil.
 func Cause(ctx context.Context) error {
 	if err := context.Cause(ctx); errors.Is(err, ErrRolledBack) {
 		return err
@@ -92,7 +93,7 @@ func Cause(ctx context.Context) error {
 	return nil
 }
 
-// run reads until ctx ends or a version is lower than the one before.
+// run reads versions until ctx ends or one is lower than the one before.
 func (w *Watch) run(ctx context.Context) error {
 	highest := ""
 	for {
@@ -121,7 +122,7 @@ func (w *Watch) read(ctx context.Context) (string, error) {
 	return w.Read(ctx)
 }
 
-// regressed reports whether a version is lower than an earlier one. Versions that cannot be compared prove nothing.
+// regressed reports whether a version is lower than an earlier one. It is false for versions that cannot be compared.
 func regressed(before, now string) bool {
 	order, err := resourceversion.CompareResourceVersion(now, before)
 	return err == nil && order < 0

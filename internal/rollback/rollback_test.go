@@ -50,7 +50,7 @@ func TestRegressed(t *testing.T) {
 
 var errAway = errors.New("the API server is away")
 
-// waitFor waits until somebody waits for a clock.
+// waitFor waits until the code under test waits for the clock.
 func waitFor(t *testing.T, clock *testingclock.FakeClock) {
 	t.Helper()
 	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
@@ -60,7 +60,7 @@ func waitFor(t *testing.T, clock *testingclock.FakeClock) {
 	}
 }
 
-// A guarded context goes on through growing versions and outages, and ends with the first version that is lower.
+// A guarded context survives growing versions and outages, and ends with the first lower version.
 func TestGuard(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	answers, asked := make(chan string), make(chan struct{})
@@ -102,7 +102,7 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// A guarded context that ends for another reason is not rolled back.
+// A guarded context that ends for another reason has no ErrRolledBack as its cause.
 func TestGuardEndsInOrder(t *testing.T) {
 	w := &Watch{Read: func(context.Context) (string, error) { return "7", nil }, Clock: testingclock.NewFakeClock(time.Now()), Log: logr.Discard()}
 	ctx, end := w.Guard(t.Context())

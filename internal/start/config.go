@@ -33,16 +33,16 @@ import (
 )
 
 const (
-	// ConfigFlag names the file of settings. It is no field of one.
+	// ConfigFlag is the flag that names the configuration file. The file cannot contain it.
 	ConfigFlag = "config"
-	// ConfigVersion is the apiVersion of files of settings.
+	// ConfigVersion is the apiVersion of configuration files.
 	ConfigVersion = "config.postback.dev/v1alpha1"
 	maxConfig     = 1 << 20
 )
 
-// Parse parses the command line, and gives the flags that do not stand there the values of the file that --config names, if it
-// does. The file is YAML or JSON, of ConfigVersion and a kind. Its fields are the flags, in camel case: maxInFlight is
-// --max-in-flight. A flag that may be repeated takes a list. A field that is no flag is an error that names it.
+// Parse parses the command line, and sets flags that it lacks from the file of --config. The file is YAML or JSON,
+// with apiVersion ConfigVersion and a kind. Its fields are the flags in camel case: maxInFlight is --max-in-flight. A
+// flag that may be repeated is a list. An unknown field is an error that names it.
 func Parse(flags *flag.FlagSet, kind string, args []string) error {
 	path := flags.String(ConfigFlag, "", "File with settings, of kind "+kind+": its fields are these flags in camel case, such as userAgent for --user-agent. The command line wins.")
 	if err := flags.Parse(args); err != nil {
@@ -95,7 +95,7 @@ func apply(flags *flag.FlagSet, kind string, content []byte) error {
 	flags.VisitAll(func(f *flag.Flag) { named[Field(f.Name)] = f })
 	delete(named, ConfigFlag)
 	var errs []error
-	// In the order of their names, or the error would have another text each time.
+	// Sorted names keep the text of the error the same each time.
 	for _, field := range slices.Sorted(maps.Keys(settings)) {
 		f := named[field]
 		switch {
@@ -125,7 +125,7 @@ func set(flags *flag.FlagSet, f *flag.Flag, field string, value any) error {
 	return nil
 }
 
-// scalar returns a value as one would type it.
+// scalar returns a value in the form that a flag parses.
 func scalar(value any) (string, error) {
 	switch v := value.(type) {
 	case string:
@@ -138,7 +138,7 @@ func scalar(value any) (string, error) {
 	return "", errors.New("it must be a text, a number, true or false, or a list of them")
 }
 
-// Field returns the field of a file of settings that stands for a flag: its name in camel case.
+// Field returns the field of a flag in configuration files: its name in camel case.
 func Field(name string) string {
 	var b strings.Builder
 	up := false

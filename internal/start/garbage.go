@@ -27,16 +27,17 @@ import (
 )
 
 const (
-	// mostGarbage is the largest amount of garbage, in bytes, before a collection, if more memory than that is in use.
+	// mostGarbage bounds the garbage before a collection, in bytes, unless leastPercent permits more.
 	mostGarbage = 96 << 20
-	// defaultPercent is Go's own: as much garbage as is in use. leastPercent bounds what collecting from a very large heap costs.
+	// defaultPercent is Go's default: as much garbage as live heap. leastPercent bounds the cost of collections in a
+	// very large heap.
 	defaultPercent, leastPercent = 100, 25
-	// garbageInterval is the interval of measuring the live heap: the objects of the start are read within seconds.
+	// garbageInterval is the interval at which the live heap is measured. At the start it grows within seconds.
 	garbageInterval = time.Second
 )
 
-// boundGarbage bounds the garbage of a process with a large live heap, such as the backlog of an outage, until ctx ends. The
-// environment variable GOGC, if it is set, holds instead.
+// boundGarbage bounds the garbage of a process with a large live heap, such as the backlog of an outage, until ctx
+// ends. It does nothing if the environment variable GOGC is set.
 func boundGarbage(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -54,7 +55,7 @@ func boundGarbage(ctx context.Context) {
 	go wait.UntilWithContext(ctx, follow, garbageInterval)
 }
 
-// garbagePercent returns how much garbage may come together, in percent of the bytes that are in use.
+// garbagePercent returns the value of GOGC for a live heap, in bytes.
 func garbagePercent(inUse uint64) int {
 	if inUse <= mostGarbage {
 		return defaultPercent

@@ -22,8 +22,8 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// late is a log that gives zap the values of a logger only when it writes a line. zap encodes them into a buffer of a KiB
-// for each logger. controller-runtime makes two loggers for each pass, and hardly any of them writes a line.
+// late is a LogSink that passes a logger's values to zap only with a line. zap would encode them into a buffer of 1
+// KiB for each logger. controller-runtime makes two loggers for each reconciliation, and few of them write a line.
 type late struct {
 	logr.LogSink
 	values []any
@@ -49,5 +49,5 @@ func (l late) Error(err error, message string, values ...any) {
 	l.LogSink.Error(err, message, l.and(values)...)
 }
 
-// and returns the values of the logger and others, in a slice of their own.
+// and returns the logger's values and others, in a new slice.
 func (l late) and(values []any) []any { return append(slices.Clip(l.values), values...) }

@@ -28,11 +28,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
-// MaxVerbosity is the highest level at which the log shows no secret. At the next one, client-go writes down the bodies of
-// its requests to the API server, and with them Secrets and the tokens of producers.
+// MaxVerbosity is the highest level at which the log shows no secret. At the next level, client-go logs the bodies of
+// its requests to the API server, with Secrets and the tokens of producers.
 const MaxVerbosity = 7
 
-// Log makes the log of a program, to which everything in the process then writes.
+// Log makes the log of a program. controller-runtime, klog and the standard library write to it as well.
 func Log(o zap.Options) logr.Logger {
 	if o.Level != nil && o.Level.Enabled(-MaxVerbosity-1) {
 		o.Level = uberzap.NewAtomicLevelAt(zapcore.Level(-MaxVerbosity))
@@ -46,8 +46,8 @@ func Log(o zap.Options) logr.Logger {
 	return log
 }
 
-// standardLog passes on what the standard library logs, without what it quotes: net/http does so with an answer for
-// which it has not asked, and that may repeat a credential.
+// standardLog passes on lines of the standard library, without the text that they quote. net/http quotes unsolicited
+// responses, which may repeat a credential.
 type standardLog struct {
 	log logr.Logger
 }

@@ -31,8 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/start"
 )
 
-// Nothing that client-go says of the bodies of its requests gets into the log, however much is asked for, and nothing
-// that the standard library quotes.
+// The log contains no request body of client-go at any verbosity, and no text that the standard library quotes.
 func TestLogShowsNoBodiesAndNoQuotes(t *testing.T) {
 	var written bytes.Buffer
 	o := zap.Options{DestWriter: &written}

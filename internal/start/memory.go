@@ -25,13 +25,12 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// memoryInterval is the interval at which the memory limit of the container is read, because it can change while the container
-// runs.
+// memoryInterval is the interval at which the container's memory limit is read, because the limit can change while
+// the container runs.
 const memoryInterval = time.Minute
 
-// limitMemory makes the garbage collector work harder before the process exceeds the memory limit of its container, until
-// ctx ends. It begins at nine tenths of the limit, which leaves room for memory outside the heap. GOMEMLIMIT, if it is set,
-// holds instead.
+// limitMemory sets Go's memory limit to nine tenths of the container's, until ctx ends. The garbage collector then
+// works harder near the limit, and memory outside the heap has room. It does nothing if GOMEMLIMIT is set.
 func limitMemory(ctx context.Context, log logr.Logger) {
 	_, err := memlimit.Set(memlimit.WithRefreshInterval(ctx, memoryInterval))
 	if err != nil && !errors.Is(err, memlimit.ErrNoCgroup) && !errors.Is(err, memlimit.ErrCgroupsNotSupported) {

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package start runs the manager of a program until the program is to end.
+// Package start parses a program's configuration, makes its log, and runs its controller-runtime manager.
 package start
 
 import (
@@ -26,9 +26,9 @@ import (
 	"github.com/postback-dev/postback-operator/internal/rollback"
 )
 
-// Manager runs a manager until ctx ends, within the memory that its container has, and returns when its work in progress is
-// finished. While the caches of a controller-runtime manager have not synced, it does not listen to ctx; nothing is in flight
-// then, so Manager returns at once, and the program may end. If ctx ended because etcd was rolled back, it returns that.
+// Manager runs a manager within its container's memory limit. When ctx ends, it returns after work in progress has
+// finished. Before the caches have synced, a controller-runtime manager ignores ctx; nothing is in flight then, so
+// Manager returns at once. After a rollback of etcd, the error wraps rollback.ErrRolledBack.
 func Manager(ctx context.Context, mgr manager.Manager) error {
 	err := run(ctx, mgr)
 	return errors.Join(rollback.Cause(ctx), err)

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package statistics reads and adds up PostbackStatistics. Its functions are pure.
+// Package statistics reads and sums PostbackStatistics. Its functions are pure.
 package statistics
 
 import (
@@ -24,13 +24,13 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Counts are the attempts and deliveries of some hours.
+// Counts are the attempts and deliveries of one or more hours.
 type Counts struct {
 	// Since is the beginning of the first hour.
 	Since time.Time
-	// Attempts is the number of recorded attempts, Succeeded of those that the endpoint accepted.
+	// Attempts is the number of recorded attempts. Succeeded is the number of those that the endpoint accepted.
 	Attempts, Succeeded int64
-	// Delivered and Failed are the numbers of deliveries that ended. A redelivery counts again.
+	// Delivered and Failed are the numbers of finished deliveries. A redelivery counts again.
 	Delivered, Failed int64
 	// Outcomes count the attempts by their outcome.
 	Outcomes map[v1alpha1.Outcome]int64
@@ -38,8 +38,8 @@ type Counts struct {
 	durations [len(v1alpha1.AttemptDurationBounds) + 1]int64
 }
 
-// Over returns the counts of a span before now. Hours are whole, so the first one may begin up to an hour before the span. s may
-// be nil.
+// Over returns the counts of the time span before now. Hours are whole, so the first one may begin up to an hour
+// before the span. s may be nil.
 func Over(s *v1alpha1.PostbackStatistics, now time.Time, span time.Duration) Counts {
 	c := Counts{Since: begin(now, span)}
 	if s == nil {
@@ -53,8 +53,8 @@ func Over(s *v1alpha1.PostbackStatistics, now time.Time, span time.Duration) Cou
 	return c
 }
 
-// Hourly returns the counts of each hour that overlaps a span before now, oldest first, hours without attempts too. The last
-// one includes hours that begin later, because the clock of a replica may be ahead. s may be nil.
+// Hourly returns the counts of each hour that overlaps the time span before now, oldest first. Hours without attempts
+// are included. The last one includes later hours, because the clock of a replica may be ahead. s may be nil.
 func Hourly(s *v1alpha1.PostbackStatistics, now time.Time, span time.Duration) []Counts {
 	first := begin(now, span)
 	hours := make([]Counts, int(now.UTC().Truncate(time.Hour).Sub(first)/time.Hour)+1)
@@ -72,7 +72,7 @@ func Hourly(s *v1alpha1.PostbackStatistics, now time.Time, span time.Duration) [
 	return hours
 }
 
-// Group joins every size of consecutive counts into one, counted from the newest, so that the oldest may have fewer.
+// Group sums consecutive hours in groups of size. It counts from the newest hour, so the oldest group may be smaller.
 func Group(hours []Counts, size int) []Counts {
 	var groups []Counts
 	for end := len(hours); end > 0; end -= size {
@@ -87,7 +87,7 @@ func Group(hours []Counts, size int) []Counts {
 	return groups
 }
 
-// Sum joins consecutive counts into one.
+// Sum sums consecutive hours.
 func Sum(hours []Counts) Counts {
 	if len(hours) == 0 {
 		return Counts{}
@@ -95,7 +95,7 @@ func Sum(hours []Counts) Counts {
 	return Group(hours, len(hours))[0]
 }
 
-// begin returns the beginning of the hour in which a span before now begins.
+// begin returns the beginning of the hour in which the time span before now begins.
 func begin(now time.Time, span time.Duration) time.Time {
 	return now.UTC().Add(-span).Truncate(time.Hour)
 }
@@ -137,10 +137,11 @@ func (c *Counts) merge(o *Counts) {
 // FailedAttempts returns the number of attempts that did not succeed.
 func (c *Counts) FailedAttempts() int64 { return c.Attempts - c.Succeeded }
 
-// Deliveries returns the number of deliveries that ended.
+// Deliveries returns the number of finished deliveries.
 func (c *Counts) Deliveries() int64 { return c.Delivered + c.Failed }
 
-// Rate returns the share of attempts that succeeded, in percent, rounded down: it is 100 only if all did. It is 0 without attempts.
+// Rate returns the percentage of attempts that succeeded, rounded down: it is 100 only if all did. It is 0 without
+// attempts.
 func (c *Counts) Rate() int { return percent(c.Succeeded, c.Attempts) }
 
 func percent(part, all int64) int {
@@ -150,8 +151,8 @@ func percent(part, all int64) int {
 	return int(part * 100 / all)
 }
 
-// Percentile estimates the duration within which a share of the attempts ended, from 0 to 1. Within a class of durations it
-// interpolates. For attempts beyond the last bound it returns that bound. It is 0 without attempts.
+// Percentile estimates the duration that a share of the attempts, from 0 to 1, did not exceed. It interpolates within
+// a class of durations. For attempts beyond the last bound it returns that bound. It is 0 without attempts.
 func (c *Counts) Percentile(share float64) time.Duration {
 	var all int64
 	for _, n := range c.durations {
@@ -189,7 +190,7 @@ func (c *Counts) Failures() []v1alpha1.OutcomeCount {
 	return failures
 }
 
-// DurationClass returns the index of the class of a duration in StatisticsHour.Durations.
+// DurationClass returns the index in StatisticsHour.Durations for a duration.
 func DurationClass(d time.Duration) int {
 	for i, bound := range v1alpha1.AttemptDurationBounds {
 		if d <= bound {

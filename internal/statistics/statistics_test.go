@@ -33,7 +33,7 @@ func hourAgo(n int) metav1.Time {
 	return metav1.NewTime(now.Truncate(time.Hour).Add(-time.Duration(n) * time.Hour))
 }
 
-// sample has one hour of success now, one of failures a day ago, and one that is nearly a week old.
+// sample has an hour with successes now, one with failures a day ago, and one that is nearly a week old.
 var sample = &v1alpha1.PostbackStatistics{Hours: []v1alpha1.StatisticsHour{
 	{Time: hourAgo(167), Delivered: 1, Outcomes: []v1alpha1.OutcomeCount{{Outcome: v1alpha1.OutcomeSucceeded, Count: 1}}, Durations: []int64{1}},
 	{Time: hourAgo(24), Failed: 10, Outcomes: []v1alpha1.OutcomeCount{

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package verify checks a received request against a secret, offline, and names the wrong part. It is for developers
-// whose verification fails for an unknown reason.
+// Package verify checks a received request against a signing key, offline, and names the part that is wrong. It helps
+// developers of receivers whose verification fails.
 package verify
 
 import (
@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
-// Tolerance is how far the timestamp of a request may be from now, as Standard Webhooks recommends.
+// Tolerance is the allowed difference between a request's timestamp and now, as Standard Webhooks recommends.
 const Tolerance = 5 * time.Minute
 
 // Request is a received request.
@@ -45,13 +45,13 @@ type Request struct {
 	Body []byte
 }
 
-// Result is the verification of a request by one scheme.
+// Result is the result of verifying a request by one scheme.
 type Result struct {
 	// Scheme is Dub or StandardWebhooks.
 	Scheme string
-	// Present says that the request carries a signature of the scheme.
+	// Present says that the request has a signature of the scheme.
 	Present bool
-	// Valid says that it is signed with the secret, and in time.
+	// Valid says that the secret made the signature, and that the timestamp is within the tolerance.
 	Valid bool
 	// Reason is the fault and Remedy its remedy; both are empty if the signature is valid.
 	Reason, Remedy string
@@ -62,8 +62,8 @@ const (
 	standard = "StandardWebhooks"
 )
 
-// Check checks a request by both schemes. Now is the time of the check, tolerance how far the timestamp may be from it; 0 means
-// that the time does not matter. An error is a secret that no scheme can use.
+// Check verifies a request by both schemes. tolerance is the allowed difference between the timestamp and now; 0
+// accepts any time. An error means that no scheme can use the secret.
 func Check(r Request, secret string, now time.Time, tolerance time.Duration) ([]Result, error) {
 	if strings.TrimSpace(secret) == "" {
 		return nil, errors.New("the secret is empty")
@@ -71,19 +71,19 @@ func Check(r Request, secret string, now time.Time, tolerance time.Duration) ([]
 	return []Result{checkStandard(r, secret, now, tolerance), checkDub(r, secret)}, nil
 }
 
-// mistake is a way in which a key or a body goes wrong, and its remedy.
+// mistake is a common mistake with a key or body, and its remedy.
 type mistake struct{ reason, remedy string }
 
-// whiteSpace goes wrong with both schemes alike.
+// whiteSpace is a mistake that breaks both schemes.
 var whiteSpace = mistake{"the secret has white space around it", "remove the white space, often a line break at the end of a file or variable"}
 
-// key is the key of the HMAC; mistake is nil if it is the key that the scheme requires.
+// key is a candidate for the HMAC key. mistake is nil for the right key, and otherwise the mistake that makes it fit.
 type key struct {
 	bytes   []byte
 	mistake *mistake
 }
 
-// standardKeys returns the key that Standard Webhooks means, and those that come of common mistakes.
+// standardKeys returns the right key for Standard Webhooks, and those that result from common mistakes.
 func standardKeys(secret string) []key {
 	trimmed := strings.TrimSpace(secret)
 	encoded, prefixed := strings.CutPrefix(trimmed, "whsec_")
@@ -102,7 +102,7 @@ func standardKeys(secret string) []key {
 	return append(keys, key{[]byte(trimmed), raw}, key{[]byte(encoded), raw})
 }
 
-// dubKeys returns the key that the scheme Dub means, and those that come of common mistakes.
+// dubKeys returns the right key for the scheme Dub, and those that result from common mistakes.
 func dubKeys(secret string) []key {
 	trimmed := strings.TrimSpace(secret)
 	keys := []key{{bytes: []byte(secret)}}
@@ -120,13 +120,14 @@ func dubKeys(secret string) []key {
 	return keys
 }
 
-// body is the signed body after undoing a mistake; mistake is nil for the unchanged body.
+// body is a candidate for the signed body. mistake is nil for the received body, and otherwise the mistake that
+// changed it.
 type body struct {
 	bytes   []byte
 	mistake *mistake
 }
 
-// bodies returns the body as it is, and as it may have been before something changed it.
+// bodies returns the received body, and those from which common mistakes would have made it.
 func bodies(raw []byte) []body {
 	found := []body{{bytes: raw}}
 	add := func(changed []byte, reason, remedy string) {
@@ -152,7 +153,8 @@ func sum(key, message []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// search tries each key with each body until a digest equals that of the request. The pair without a mistake comes first.
+// search tries each key with each body until a digest equals one of the request. It tries the pair without mistakes
+// first.
 func search(keys []key, bodies []body, message func(body []byte) []byte, fits func(digest []byte) bool) (found bool, mistakes []mistake) {
 	for _, b := range bodies {
 		for _, k := range keys {
@@ -170,7 +172,7 @@ func search(keys []key, bodies []body, message func(body []byte) []byte, fits fu
 	return false, nil
 }
 
-// judge turns the findings into a result.
+// judge returns r with the validity, reason and remedy that follow from search.
 func (r Result) judge(found bool, mistakes []mistake) Result {
 	if !found {
 		r.Reason = "no signature fits: the secret is another one, or the body is not what was sent"
@@ -253,7 +255,7 @@ func checkStandard(r Request, secret string, now time.Time, tolerance time.Durat
 	return result.judge(found, mistakes)
 }
 
-// digests returns the digests that the header webhook-signature lists.
+// digests returns the v1 digests in the header webhook-signature.
 func digests(signatures string) ([][]byte, *mistake) {
 	var found [][]byte
 	for _, one := range strings.Fields(signatures) {
@@ -276,7 +278,7 @@ func digests(signatures string) ([][]byte, *mistake) {
 	return found, nil
 }
 
-// timeMistake says why a timestamp is not accepted, or returns nil.
+// timeMistake returns the reason why a timestamp is not accepted, or nil.
 func timeMistake(seconds int64, now time.Time, tolerance time.Duration) *mistake {
 	if tolerance == 0 {
 		return nil

@@ -35,7 +35,7 @@ const secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 var sent = []byte(`{"id":"evt_1","event":"lead.created","data":{"a":1}}`)
 
-// signed returns a request as the dispatcher makes it.
+// signed returns a request with the dispatcher's signatures.
 func signed(t *testing.T) Request {
 	t.Helper()
 	signer, err := sign.New(sign.DefaultDubHeader)
@@ -60,7 +60,7 @@ func TestCheck(t *testing.T) {
 		change func(*Request)
 		secret string
 		at     time.Duration
-		// standard and dub are parts of the reasons, or valid.
+		// standard and dub are parts of the reasons, or "valid".
 		standard, dub string
 	}{
 		"as it came":               {standard: valid, dub: valid},
@@ -128,19 +128,19 @@ func rebased(signature string) string {
 	return base64.StdEncoding.EncodeToString(digest)
 }
 
-// keyed signs by the scheme Dub with one of the wrong keys.
+// keyed signs by the scheme Dub with the key of a mistake.
 func keyed(r *Request, mistaken int) {
 	keys := dubKeys(secret)
 	r.Header.Set("Dub-Signature", hex.EncodeToString(sum(keys[min(mistaken, len(keys)-1)].bytes, r.Body)))
 }
 
-// textKey signs by Standard Webhooks with the text of the secret.
+// textKey signs by Standard Webhooks with the text of the secret, not its decoded bytes.
 func textKey(r *Request) {
 	message := append([]byte("evt_1."+strconv.FormatInt(now.Unix(), 10)+"."), r.Body...)
 	r.Header.Set("webhook-signature", "v1,"+base64.StdEncoding.EncodeToString(sum([]byte(secret), message)))
 }
 
-// An old request that was kept can be checked without its time.
+// With tolerance 0, an old request is valid.
 func TestCheckWithoutTime(t *testing.T) {
 	results, err := Check(signed(t), secret, now.AddDate(1, 0, 0), 0)
 	if err != nil || !results[0].Valid {

@@ -31,16 +31,16 @@ import (
 )
 
 const (
-	// MaxRecent is the number of attempts that show whether an endpoint fails now and then.
+	// MaxRecent is the number of newest attempts from which an endpoint's health follows.
 	MaxRecent = 20
-	// someFailures is the smallest number of failures among them that is worth a warning.
+	// someFailures is the least number of failures among them that causes a warning.
 	someFailures = 5
 )
 
-// SomeAttemptsFail is the reason of a Health that warns of failures among successes.
+// SomeAttemptsFail is the reason of a Health with failures among successes.
 const SomeAttemptsFail = "SomeAttemptsFail"
 
-// Attempt is the part of an attempt that shows how an endpoint is.
+// Attempt is the part of an attempt that shows the health of the endpoint.
 type Attempt struct {
 	Time    time.Time
 	Outcome v1alpha1.Outcome
@@ -50,7 +50,7 @@ type Attempt struct {
 	RetryAfter bool
 }
 
-// AttemptOf returns the part of an attempt that shows how the endpoint is.
+// AttemptOf returns the part of an attempt that shows the health of the endpoint.
 func AttemptOf(a *v1alpha1.Attempt) Attempt {
 	return Attempt{Time: a.Time.Time, Outcome: a.Outcome, Status: ptr.Deref(a.StatusCode, 0), RetryAfter: a.RetryAfterTime != nil}
 }
@@ -61,7 +61,7 @@ func (a Attempt) Succeeded() bool { return a.Outcome == v1alpha1.OutcomeSucceede
 // Recent are the newest attempts of a Postback, at most 20, newest first.
 type Recent []Attempt
 
-// Add adds an attempt in its place. Interrupted attempts say nothing about an endpoint.
+// Add inserts an attempt in order of time. It ignores interrupted attempts, which say nothing about the endpoint.
 func (r *Recent) Add(a Attempt) {
 	if a.Outcome == v1alpha1.OutcomeInterrupted || len(*r) == MaxRecent && !a.Time.After((*r)[MaxRecent-1].Time) {
 		return
@@ -71,15 +71,15 @@ func (r *Recent) Add(a Attempt) {
 	*r = (*r)[:min(len(*r), MaxRecent)]
 }
 
-// Since drops the attempts before a time.
+// Since drops the attempts before t.
 func (r *Recent) Since(t time.Time) {
 	*r = slices.DeleteFunc(*r, func(a Attempt) bool { return a.Time.Before(t) })
 }
 
-// Grade tells how good or bad a fact is.
+// Grade says how good or bad a fact is.
 type Grade string
 
-// The grades. Neutral facts are neither good nor bad.
+// Grades. Neutral facts are neither good nor bad.
 const (
 	Good    Grade = "good"
 	Neutral Grade = "calm"
@@ -87,17 +87,17 @@ const (
 	Bad     Grade = "bad"
 )
 
-// Health says how an endpoint is. The zero value says that nothing is known.
+// Health is the health of an endpoint. The zero value means that it is not known.
 type Health struct {
 	Grade Grade
-	// Reason is that of the condition EndpointHealthy, an Outcome, or SomeAttemptsFail.
+	// Reason is a reason of the condition EndpointHealthy, an Outcome, or SomeAttemptsFail.
 	Reason string
-	// Sentence says it to people.
+	// Sentence describes the health for users.
 	Sentence string
 }
 
-// HealthOf returns the health of a Postback's endpoint. The condition EndpointHealthy decides if it is False: the dispatcher
-// judges runs of attempts. Until then, the newest attempts on record decide. recent must miss no success between them.
+// HealthOf returns the health of a Postback's endpoint. If the condition EndpointHealthy is False, it decides.
+// Otherwise the newest attempts decide, from which no success may be missing.
 func HealthOf(p *v1alpha1.Postback, recent Recent) Health {
 	condition := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.EndpointHealthyCondition)
 	if condition != nil && condition.Status == metav1.ConditionFalse {
@@ -121,8 +121,7 @@ func HealthOf(p *v1alpha1.Postback, recent Recent) Health {
 	return Health{}
 }
 
-// Note says how an endpoint is and why deliveries wait. The condition of an endpoint that makes them wait says the same as the
-// reason why they wait: then the note has that once.
+// Note returns one text of the health and of the reason why deliveries wait. If both say the same, it says it once.
 func (h Health) Note(why Why) string {
 	if why.Reason == RetryAfter && h.Reason == v1alpha1.ThrottledReason || why.Reason == Gone && h.Reason == string(v1alpha1.OutcomeGone) {
 		return why.Sentence
@@ -130,7 +129,7 @@ func (h Health) Note(why Why) string {
 	return strings.TrimSpace(h.Sentence + " " + why.Sentence)
 }
 
-// commonFailure returns the newest failure of the most frequent cause, and the number of all failures.
+// commonFailure returns the newest failure with the most frequent cause, and the number of all failures.
 func (r Recent) commonFailure() (worst Attempt, failures int) {
 	counts, most := map[string]int{}, 0
 	for _, a := range slices.Backward(r) {

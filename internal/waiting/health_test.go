@@ -98,7 +98,7 @@ func TestRecentKeepsTheNewest(t *testing.T) {
 	}
 }
 
-// The note names the reason why deliveries wait once, also if it is the health of the endpoint.
+// The note names the reason once if the health of the endpoint is also the reason why deliveries wait.
 func TestNote(t *testing.T) {
 	asked := Why{Reason: RetryAfter, Sentence: "The endpoint asked to wait until 15:21:52 UTC."}
 	gone := Why{Reason: Gone, Sentence: "The endpoint answered 410 (Gone): its deliveries wait."}

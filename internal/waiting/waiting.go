@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package waiting answers two questions for all tools: why does a delivery wait, until when; and how is the endpoint?
+// Package waiting tells all tools why a delivery waits and until when, and how healthy an endpoint is.
 package waiting
 
 import (
@@ -30,10 +30,10 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
-// Reason says why a delivery waits.
+// Reason is the reason why a delivery waits.
 type Reason string
 
-// Reasons, in the order in which they are looked for.
+// Reasons, in the order in which For checks them.
 const (
 	// NoPostback: the Postback of the delivery no longer exists.
 	NoPostback Reason = "NoPostback"
@@ -44,41 +44,41 @@ const (
 	// Paused and Disabled are states of the Postback.
 	Paused   Reason = "Paused"
 	Disabled Reason = "Disabled"
-	// RetryAfter, Gone and CircuitOpen are those of the Postback's status.
+	// RetryAfter, Gone and CircuitOpen are the reasons in status.waiting of the Postback.
 	RetryAfter  = Reason(v1alpha1.WaitRetryAfter)
 	Gone        = Reason(v1alpha1.WaitGone)
 	CircuitOpen = Reason(v1alpha1.WaitCircuitOpen)
-	// Scheduled: the time of the next attempt has not come.
+	// Scheduled: the scheduled time of the next attempt is in the future.
 	Scheduled Reason = "Scheduled"
-	// InTurn: the attempt is due, and waits for its turn.
+	// InTurn: the attempt is due, and waits behind other deliveries of the Postback.
 	InTurn Reason = "InTurn"
-	// APIServerUnavailable: nothing can be read or recorded.
+	// APIServerUnavailable: the API server does not answer, so nothing can be read or recorded.
 	APIServerUnavailable Reason = "APIServerUnavailable"
 )
 
 // Why is the reason why a delivery waits. The zero value means that it does not wait.
 type Why struct {
 	Reason Reason
-	// Sentence says it to people.
+	// Sentence describes the reason for users.
 	Sentence string
-	// Next is the time of the next attempt; zero if none is planned. A time that is not after now means at once.
+	// Next is the time of the next attempt, or zero if none is planned. A time before now means at once.
 	Next time.Time
 }
 
-// Delivery is the part of a PostbackDelivery that decides why it waits.
+// Delivery is the part of a PostbackDelivery that determines why it waits.
 type Delivery struct {
 	Phase v1alpha1.DeliveryPhase
 	// Attempts is the number of attempts on record.
 	Attempts int32
 	Test     bool
-	// Asked says that a person requested a redelivery of it, and none was made yet. InBulk says so of a request for many
-	// (redeliver-since), which passes nothing but the schedule.
+	// Asked says that a user requested a redelivery of this delivery, which is not handled yet. InBulk says so of a
+	// request for many deliveries (redeliver-since), which overrides only the schedule.
 	Asked, InBulk bool
 	// Scheduled is status.nextAttemptTime, or zero.
 	Scheduled time.Time
 }
 
-// Of returns the part of a PostbackDelivery that decides.
+// Of returns the part of a PostbackDelivery that determines why it waits.
 func Of(d *v1alpha1.PostbackDelivery) Delivery {
 	of := Delivery{
 		Phase: cmp.Or(d.Status.Phase, v1alpha1.DeliveryPending), Attempts: d.Status.AttemptCount, Test: d.Spec.Test,
@@ -90,7 +90,7 @@ func Of(d *v1alpha1.PostbackDelivery) Delivery {
 	return of
 }
 
-// Requested returns the requests for redelivery of a delivery that are unanswered: Asked and InBulk of a Delivery.
+// Requested returns Asked and InBulk of a delivery: its unhandled requests for redelivery.
 func Requested(d *v1alpha1.PostbackDelivery) (asked, inBulk bool) {
 	request := delivery.RequestOf(d)
 	return request.Redeliver != "", request.FromPostback != ""
@@ -98,10 +98,10 @@ func Requested(d *v1alpha1.PostbackDelivery) (asked, inBulk bool) {
 
 func (d *Delivery) requested() bool { return d.Asked || d.InBulk }
 
-// Done reports whether a delivery has ended and no further attempt is requested.
+// Done reports whether a delivery is finished and no redelivery of it is requested.
 func (d *Delivery) Done() bool { return d.Phase.Finished() && !d.requested() }
 
-// For says why a delivery waits. p is its Postback, or nil if there is none.
+// For returns the reason why a delivery waits. p is its Postback, or nil if it does not exist.
 func For(d Delivery, p *v1alpha1.Postback, now time.Time) Why {
 	if d.Done() {
 		return Why{}
@@ -129,8 +129,8 @@ func For(d Delivery, p *v1alpha1.Postback, now time.Time) Why {
 	return Why{InTurn, "The attempt is due.", now}
 }
 
-// passing returns why a delivery waits for its endpoint, or nothing if it passes what others wait for. A person's request
-// passes an open circuit and a 410, but no pause that the endpoint asked for.
+// passing returns why, or the zero value if the delivery need not wait for that. A user's request for one delivery
+// overrides an open circuit and a 410, but not Retry-After.
 func (d *Delivery) passing(why Why) Why {
 	if why.Reason != RetryAfter && (d.Asked || d.Test && d.Attempts == 0) {
 		return Why{}
@@ -138,12 +138,12 @@ func (d *Delivery) passing(why Why) Why {
 	return why
 }
 
-// Postback says why the deliveries of a Postback wait, as far as they wait for one reason.
+// Postback returns the reason why all deliveries of a Postback wait, or the zero value.
 func Postback(p *v1alpha1.Postback, now time.Time) Why {
 	return cmp.Or(unroutable(p), stopped(p), Endpoint(p, now))
 }
 
-// Endpoint says why deliveries wait for the endpoint of a Postback.
+// Endpoint returns the reason why deliveries wait for the endpoint of a Postback, or the zero value.
 func Endpoint(p *v1alpha1.Postback, now time.Time) Why {
 	wait := p.Status.Waiting
 	if wait == nil {
@@ -166,12 +166,12 @@ func Endpoint(p *v1alpha1.Postback, now time.Time) Why {
 	return Why{} // The pause is over.
 }
 
-// Unavailable says that nothing is known while the API server is away.
+// Unavailable returns the answer while the API server does not respond.
 func Unavailable() Why {
 	return Why{APIServerUnavailable, "The API server is unavailable: attempts cannot be read or recorded.", time.Time{}}
 }
 
-// Behind says how many deliveries of the same Postback have their turn before one that is due.
+// Behind adds the number of deliveries of the same Postback that come first to the reason of a due delivery.
 func (w Why) Behind(others int) Why {
 	switch {
 	case w.Reason != InTurn || others <= 0:
@@ -183,7 +183,7 @@ func (w Why) Behind(others int) Why {
 	return w
 }
 
-// unroutable returns the reason why no dispatcher can send deliveries of a Postback.
+// unroutable returns the reason why no dispatcher can send a Postback's deliveries, or the zero value.
 func unroutable(p *v1alpha1.Postback) Why {
 	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ReadyCondition)
 	switch {
@@ -194,10 +194,10 @@ func unroutable(p *v1alpha1.Postback) Why {
 	case p.Status.EndpointHost == "":
 		return Why{NoRoute, fmt.Sprintf("Postback %s has no route yet (%s).", p.Name, ready.Reason), time.Time{}}
 	}
-	return Why{} // Its last good route is in force.
+	return Why{} // The last good route is in force.
 }
 
-// stopped says that a person stopped the deliveries of a Postback.
+// stopped returns the reason if a user paused or disabled the Postback.
 func stopped(p *v1alpha1.Postback) Why {
 	switch state := p.Spec.GetState(); state {
 	case v1alpha1.PostbackPaused, v1alpha1.PostbackDisabled:
@@ -207,7 +207,7 @@ func stopped(p *v1alpha1.Postback) Why {
 	}
 }
 
-// clock writes a time of today, in UTC, without its date.
+// clock formats a time in UTC, without its date if it is today.
 func clock(at, now time.Time) string {
 	at, now = at.UTC(), now.UTC()
 	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {

@@ -53,7 +53,7 @@ func TestFor(t *testing.T) {
 	soon := Delivery{Phase: v1alpha1.DeliveryRetrying, Attempts: 3, Scheduled: noon.Add(30 * time.Minute)}
 	gone := Delivery{Phase: v1alpha1.DeliveryRetrying, Attempts: 1}
 	asked := Delivery{Phase: v1alpha1.DeliveryFailed, Attempts: 3, Asked: true}
-	// One of many that were requested at once passes nothing.
+	// A request for many deliveries at once overrides only the schedule.
 	inBulk := Delivery{Phase: v1alpha1.DeliveryFailed, Attempts: 3, InBulk: true}
 	scheduledInBulk := soon
 	scheduledInBulk.InBulk = true
@@ -142,7 +142,7 @@ func TestPostback(t *testing.T) {
 	}
 }
 
-// A request for many is told from one that names the delivery, and neither counts any more when it was answered.
+// Requests for many deliveries and for one are distinguished. Neither counts after it is handled.
 func TestRequested(t *testing.T) {
 	d := &v1alpha1.PostbackDelivery{}
 	d.Annotations = map[string]string{v1alpha1.PassedRedeliverAnnotation: "1"}

@@ -31,17 +31,17 @@ import (
 )
 
 const (
-	// askAgain is the interval of checks of the rights that a program lacked at its start. It varies up to twice as
-	// long, so that replicas do not end together.
+	// askAgain is the shortest interval at which missing rights are checked again. Jitter up to twice as long keeps
+	// the replicas from restarting together.
 	askAgain = 10 * time.Second
-	// answered bounds the questions at the start.
+	// answered bounds the time for the reviews at the start.
 	answered = 30 * time.Second
 	remedy   = "is it there, with the Roles and RoleBindings of config/rbac/namespace?"
 )
 
-// Settle returns those of the namespaces that the program may watch: in which it may list and watch the resources. A cache
-// that cannot be filled keeps a program from starting. One deleted namespace, or one without its Roles, would otherwise
-// end the service for all others. If none is left, that is an error.
+// Settle returns the namespaces in which the program may list and watch the resources. A cache that cannot be filled
+// keeps a program from starting. One deleted namespace, or one without its Roles, must not end the service for all
+// others. If no namespace is left, Settle fails.
 func Settle(ctx context.Context, config *rest.Config, log logr.Logger, n Namespaces, resources ...schema.GroupResource) (Namespaces, *Missing, error) {
 	client, err := authorizationclient.NewForConfig(config)
 	if err != nil {
@@ -72,15 +72,15 @@ func Settle(ctx context.Context, config *rest.Config, log logr.Logger, n Namespa
 	return settled, m, nil
 }
 
-// Missing are the namespaces that Settle left out. As a manager.Runnable it ends the program once one of them may be
-// watched, because the namespaces of a cache cannot change.
+// Missing are the namespaces that Settle left out. As a manager.Runnable it ends the program once one of them can be
+// watched, because the namespaces of a running cache cannot change.
 type Missing struct {
 	names     []string
 	reviews   authorizationclient.SelfSubjectAccessReviewInterface
 	resources []schema.GroupResource
 }
 
-// lacking returns a right that is missing in a namespace, or "".
+// lacking returns a right that the program lacks in a namespace, or "".
 func (m *Missing) lacking(ctx context.Context, namespace string) (string, error) {
 	for _, resource := range m.resources {
 		for _, verb := range []string{"list", "watch"} {
@@ -113,7 +113,7 @@ func (m *Missing) Start(ctx context.Context) error {
 		case <-time.After(wait.Jitter(askAgain, 1)):
 		}
 		for _, namespace := range m.names {
-			// Without an answer it is asked again.
+			// After an error, the next interval asks again.
 			if lacking, err := m.lacking(ctx, namespace); err == nil && lacking == "" {
 				return fmt.Errorf("namespace %s may be watched now: start again", namespace)
 			}

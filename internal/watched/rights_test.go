@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// reviewer stands in for an API server that answers SelfSubjectAccessReviews.
+// reviewer is a fake API server that answers SelfSubjectAccessReviews.
 func reviewer(t *testing.T, allow func(*authorizationv1.ResourceAttributes) bool) *rest.Config {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -59,7 +59,7 @@ func TestSettle(t *testing.T) {
 	resources := []schema.GroupResource{{Group: "postback.dev", Resource: "postbacks"}, {Resource: "secrets"}}
 	for name, tt := range map[string]struct {
 		named, want, err string
-		// denied are "namespace verb resource".
+		// denied are rights of the form "namespace verb resource".
 		denied []string
 	}{
 		"all":                 {denied: []string{" list postbacks"}},
@@ -91,7 +91,7 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// A program that lacks nothing does not end by itself; one that does ends when it has what it lacked, and not before.
+// A program without missing rights does not end. Another one ends when it gets a missing right, and not before.
 func TestMissing(t *testing.T) {
 	var granted atomic.Bool
 	config := reviewer(t, func(a *authorizationv1.ResourceAttributes) bool { return a.Namespace == "a" || granted.Load() })

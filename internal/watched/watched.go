@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package watched says which namespaces the programs work on: the flag --watch-namespaces.
+// Package watched implements the flag --watch-namespaces: the namespaces that the programs serve.
 package watched
 
 import (
@@ -27,19 +27,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 )
 
-// Flag is the name of the flag, Usage its description.
+// Flag is the name of the flag; Usage is its description.
 const (
 	Flag  = "watch-namespaces"
 	Usage = "Namespaces to watch, separated by commas; may be repeated. Empty: all. Manager and dispatcher need the same value, and the Roles of config/rbac/namespace in each of the namespaces."
 )
 
-// Namespaces are those that a program works on. The zero value stands for all. It is a flag.Value.
+// Namespaces are the namespaces that a program serves. The zero value means all. It is a flag.Value.
 type Namespaces struct {
-	// names are ordered, each there once.
+	// names are sorted and unique.
 	names []string
 }
 
-// Of reads what String returned.
+// Of reads the output of String.
 func Of(text string) Namespaces {
 	if text == "" {
 		return Namespaces{}
@@ -47,7 +47,7 @@ func Of(text string) Namespaces {
 	return Namespaces{names: strings.Split(text, ",")}
 }
 
-// Set implements flag.Value. It adds names that stand between commas.
+// Set implements flag.Value. It adds names separated by commas.
 func (n *Namespaces) Set(text string) error {
 	if text == "" {
 		return nil
@@ -63,7 +63,7 @@ func (n *Namespaces) Set(text string) error {
 	return nil
 }
 
-// String implements flag.Value. It is "" for all.
+// String implements flag.Value. It returns "" for all namespaces.
 func (n Namespaces) String() string { return strings.Join(n.names, ",") }
 
 // All reports whether every namespace is watched.
@@ -72,7 +72,7 @@ func (n Namespaces) All() bool { return len(n.names) == 0 }
 // Has reports whether a namespace is watched.
 func (n Namespaces) Has(namespace string) bool { return n.All() || slices.Contains(n.names, namespace) }
 
-// Scopes returns the namespaces to list and watch, as the API names them: each one, or "" for all.
+// Scopes returns the namespaces to list and watch: each one, or metav1.NamespaceAll.
 func (n Namespaces) Scopes() []string {
 	if n.All() {
 		return []string{metav1.NamespaceAll}
@@ -80,7 +80,7 @@ func (n Namespaces) Scopes() []string {
 	return slices.Clone(n.names)
 }
 
-// Cache tells a cache to hold the objects of these namespaces, and of others beside them. It is nil for all.
+// Cache returns the namespaces of a cache's configuration, with those of beside added. It is nil for all.
 func (n Namespaces) Cache(beside ...string) map[string]cache.Config {
 	if n.All() {
 		return nil

@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// BenchmarkRecord applies an attempt to a delivery and encodes it, as each write of a status does.
+// BenchmarkRecord applies an attempt to a delivery and encodes it, as each write of the status does.
 func BenchmarkRecord(b *testing.B) {
 	target := &route.Route{Generation: 1}
 	for _, outcome := range []v1alpha1.Outcome{v1alpha1.OutcomeSucceeded, v1alpha1.OutcomeTimeout} {

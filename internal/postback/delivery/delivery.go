@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package delivery makes PostbackDeliveries and keeps their status: the schedule, what an attempt changes, and how it
-// is recorded.
+// Package delivery makes PostbackDeliveries and derives their status from attempts: the phase, the schedule and the
+// conditions. It also writes that status.
 package delivery
 
 import (
@@ -33,15 +33,15 @@ import (
 
 var nameEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// Name returns the name of the delivery of an event for a Postback: the Postback's name and 128 bits of a hash of its
-// UID and the event's id. So storing the same event twice makes one delivery.
+// Name returns the name of the delivery of an event for a Postback: the Postback's name and a 128-bit hash of its UID
+// and the event's id. Storing the same event twice therefore makes one delivery.
 func Name(postback v1alpha1.PostbackReference, eventID string) string {
 	sum := sha256.Sum256([]byte(string(postback.UID) + "\x00" + eventID))
 	return postback.Name + "-" + strings.ToLower(nameEncoding.EncodeToString(sum[:16]))
 }
 
-// New returns the delivery of an event for a Postback of a namespace, owned by the Postback, with the body in a format;
-// "" means JSON. It fails if it does not know the format.
+// New returns the delivery of an event for a Postback, which owns it. The body has the format f; "" means JSON. An
+// unknown format is an error.
 func New(namespace string, postback v1alpha1.PostbackReference, f v1alpha1.PayloadFormat, e *event.Event) (*v1alpha1.PostbackDelivery, error) {
 	body, err := format.Body(f, namespace, e)
 	if err != nil {
@@ -59,7 +59,7 @@ func New(namespace string, postback v1alpha1.PostbackReference, f v1alpha1.Paylo
 	}), nil
 }
 
-// FromSpec returns the delivery with a spec, with the name, the labels and the owner that follow from it.
+// FromSpec returns the delivery with a spec. Its name, labels and owner follow from the spec.
 func FromSpec(namespace string, spec v1alpha1.PostbackDeliverySpec) *v1alpha1.PostbackDelivery {
 	postback := spec.PostbackRef
 	labels := v1alpha1.OwnLabels()

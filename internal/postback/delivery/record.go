@@ -32,10 +32,11 @@ import (
 	"github.com/postback-dev/postback-operator/internal/refusal"
 )
 
-// ErrGone says that a delivery no longer exists, so that there is nothing to record.
+// ErrGone means that a delivery no longer exists, so that nothing can be recorded.
 var ErrGone = errors.New("the delivery no longer exists")
 
-// ErrUnrecordable says that the API server refuses the record of an attempt for good, even without its texts.
+// ErrUnrecordable means that the API server refuses the record of an attempt for a lasting reason, even without its
+// texts.
 var ErrUnrecordable = errors.New("the record of the attempt is refused")
 
 // Recorder writes the status of deliveries.
@@ -44,16 +45,16 @@ type Recorder struct {
 	Client client.Client
 }
 
-// RecordBackoff paces the repeats of a write that records an attempt. The writer repeats until its context ends. A restart
-// of the API server or of NATS must not lose the record of an attempt.
+// RecordBackoff is the pause between repeated writes of an attempt's record. The writer repeats until its context
+// ends, because a restart of the API server or NATS must not lose the record.
 var RecordBackoff = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 5 * time.Second}
 
-// unrecordable is the message of an attempt whose own texts the API server refuses.
+// unrecordable replaces the message of an attempt whose texts the API server refuses.
 const unrecordable = "the API server refused the texts of this attempt, so they are omitted"
 
-// Record changes the status of a delivery by apply and writes it. If somebody else has changed the object, apply is
-// called again on a fresh copy, so it must not depend on an earlier call. It returns the object as written, or ErrGone,
-// ErrUnrecordable, or an error that wraps the last failure when ctx ends.
+// Record applies a change to a delivery's status and writes it. After a conflict it calls apply again on a fresh
+// copy, so apply must not depend on earlier calls. It returns the written object, or ErrGone, ErrUnrecordable, or an
+// error that wraps the last failure when ctx ends.
 func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 	current := d.DeepCopy()
 	bare := false
@@ -77,8 +78,7 @@ func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, app
 		case apierrors.IsNotFound(err):
 			return false, ErrGone
 		case refused(err) && !bare:
-			// Endpoints answer in endless ways. The attempt must be on record all the same, or it would
-			// be repeated again and again.
+			// Endpoints may answer anything. An attempt without a record would be repeated forever.
 			bare = true
 			logf.FromContext(ctx).Error(err, "The API server refuses the record of an attempt: recording it without its texts")
 			return false, nil
@@ -100,8 +100,8 @@ func (r *Recorder) Record(ctx context.Context, d *v1alpha1.PostbackDelivery, app
 	return nil, fmt.Errorf("record status of PostbackDelivery %s/%s: %w", d.Namespace, d.Name, errors.Join(err, last))
 }
 
-// refused reports whether the same write will never succeed. A missing right is not of that kind: an API server that has just
-// started refuses everybody until it has read the roles.
+// refused reports whether the same write can never succeed. A missing right does not count: an API server that has
+// just started refuses everybody until it has read the roles.
 func refused(err error) bool {
 	kind, _ := refusal.Of(err)
 	return kind == refusal.Invalid || kind == refusal.TooLarge || kind == refusal.Policy
@@ -115,8 +115,8 @@ func (r *Recorder) write(ctx context.Context, d *v1alpha1.PostbackDelivery, appl
 		a := &changed.Status.Attempts[0]
 		a.Message, a.ResponseBody, a.RemoteIP, a.StatusCode = unrecordable, "", "", nil
 	}
-	// The API server reads only the status of this object, and answers with the whole. Decoding the rest, above all the body and
-	// the managed fields, would be a seventh of the cost of a write.
+	// The API server reads only the status of this object, and answers with the whole object. Decoding the rest,
+	// above all the body and the managed fields, would be a seventh of the cost of a write.
 	written := &v1alpha1.PostbackDelivery{
 		ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name, UID: d.UID, ResourceVersion: d.ResourceVersion},
 		Status:     changed.Status,
@@ -127,7 +127,7 @@ func (r *Recorder) write(ctx context.Context, d *v1alpha1.PostbackDelivery, appl
 	return written, nil
 }
 
-// fresh reads the delivery again. A later delivery of the same name counts as not found.
+// fresh reads the delivery again. A later delivery with the same name counts as not found.
 func (r *Recorder) fresh(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
 	fresh := &v1alpha1.PostbackDelivery{}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(d), fresh)

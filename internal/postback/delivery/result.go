@@ -23,7 +23,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Cause returns the reason of a failed attempt, as in the condition EndpointHealthy. code is the HTTP status code, or 0.
+// Cause returns the reason of the condition EndpointHealthy for a failed attempt. code is the HTTP status code, or 0.
 func Cause(outcome v1alpha1.Outcome, code int32, retryAfter bool) string {
 	if retryAfter || code == http.StatusTooManyRequests {
 		return v1alpha1.ThrottledReason

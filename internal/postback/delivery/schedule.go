@@ -21,7 +21,7 @@ import "time"
 // MaxDelay is the longest time between two attempts.
 const MaxDelay = 24 * time.Hour
 
-// delays are floor(e^(2.5 n)) seconds for n = 1, 2, …, as long as that is less than MaxDelay.
+// delays are floor(e^(2.5 n)) seconds for n = 1, 2, … up to MaxDelay.
 var delays = [...]time.Duration{
 	12 * time.Second,
 	2*time.Minute + 28*time.Second,

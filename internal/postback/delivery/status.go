@@ -28,14 +28,14 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// Request identifies the request for an attempt: the values of the annotations that made it, as HandledToken returns them, or
-// "".
+// Request identifies a request for redelivery: the values of the annotations that made it, as HandledToken returns
+// them, or "".
 type Request struct {
-	// Redeliver is of RedeliverAnnotation, FromPostback of PassedRedeliverAnnotation.
+	// Redeliver comes from RedeliverAnnotation, FromPostback from PassedRedeliverAnnotation.
 	Redeliver, FromPostback string
 }
 
-// RequestOf returns the requests for redelivery of a delivery that were made and not answered yet.
+// RequestOf returns the unanswered requests for redelivery of a delivery.
 func RequestOf(d *v1alpha1.PostbackDelivery) Request {
 	return Request{
 		Redeliver:    unanswered(d.Annotations[v1alpha1.RedeliverAnnotation], d.Status.LastHandledRedeliver),
@@ -53,10 +53,10 @@ func unanswered(value, handled string) string {
 	return ""
 }
 
-// None reports whether nothing is asked for.
+// None reports whether there is no request.
 func (q Request) None() bool { return q == Request{} }
 
-// handle notes a request, and reports whether it is new.
+// handle records a request as handled, and reports whether it is new.
 func (q Request) handle(status *v1alpha1.PostbackDeliveryStatus) bool {
 	fresh := false
 	for _, token := range []struct {
@@ -102,7 +102,7 @@ func Apply(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.Attemp
 	case attempt.Outcome == v1alpha1.OutcomeSucceeded:
 		setDelivered(d, attempt, end)
 	case status.Phase.Finished() && !newRound:
-		// Another replica finished the delivery meanwhile: this attempt only joins the record.
+		// Another replica has finished the delivery: this attempt is only added to the record.
 	default:
 		setFailure(d, r, attempt, end)
 	}
@@ -116,8 +116,8 @@ func Newest(d *v1alpha1.PostbackDelivery) *v1alpha1.Attempt {
 	return nil
 }
 
-// recorded reports whether an attempt is on record: an earlier write of it may have succeeded without an answer. Two
-// attempts of one delivery never begin in the same microsecond.
+// recorded reports whether an attempt is on record already, because an earlier write succeeded although its answer
+// was lost. Two attempts of one delivery never begin in the same microsecond.
 func recorded(status *v1alpha1.PostbackDeliveryStatus, attempt v1alpha1.Attempt) bool {
 	for i := range status.Attempts {
 		have := &status.Attempts[i]
@@ -160,8 +160,8 @@ func setFailure(d *v1alpha1.PostbackDelivery, r *route.Route, attempt v1alpha1.A
 	setCondition(d, v1alpha1.StalledCondition, metav1.ConditionTrue, reason, message, end)
 }
 
-// setWaiting sets the time of the next attempt. For an endpoint that answered 410, that attempt is due as soon as the
-// endpoint is tried again.
+// setWaiting schedules the next attempt. After a 410 there is no time: the delivery waits until the endpoint is tried
+// again.
 func setWaiting(d *v1alpha1.PostbackDelivery, attempt v1alpha1.Attempt, next, end time.Time) {
 	status := &d.Status
 	reason, outlook := v1alpha1.RetryScheduledReason, "It will be tried again."
@@ -179,7 +179,7 @@ func setWaiting(d *v1alpha1.PostbackDelivery, attempt v1alpha1.Attempt, next, en
 	setCondition(d, v1alpha1.ReconcilingCondition, metav1.ConditionTrue, reason, message, end)
 }
 
-// cause says why an attempt failed.
+// cause returns the reason why an attempt failed.
 func cause(attempt v1alpha1.Attempt) string {
 	if attempt.Message == "" {
 		return string(attempt.Outcome)
@@ -187,7 +187,7 @@ func cause(attempt v1alpha1.Attempt) string {
 	return attempt.Message
 }
 
-// giveUp returns a reason if there must be no further attempt.
+// giveUp returns a reason and message if a limit of spec.retry permits no further attempt.
 func giveUp(round v1alpha1.DeliveryRound, r *route.Route, next time.Time) (reason, message string) {
 	if r.MaxAttempts > 0 && round.Attempts >= r.MaxAttempts {
 		return v1alpha1.MaxAttemptsReason, fmt.Sprintf("spec.retry.maxAttempts (%d) allows no further attempt. "+
@@ -205,7 +205,7 @@ func setCondition(d *v1alpha1.PostbackDelivery, conditionType string, value meta
 		Type:               conditionType,
 		Status:             value,
 		ObservedGeneration: d.Generation,
-		// The API keeps seconds: memory equals what a read returns.
+		// The API stores whole seconds. Truncation makes the object in memory equal to a later read.
 		LastTransitionTime: metav1.NewTime(at.Truncate(time.Second)),
 		Reason:             reason,
 		Message:            message,

@@ -51,7 +51,7 @@ func TestDelay(t *testing.T) {
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// step is one attempt in the life of a delivery, and what the status says after it.
+// step is one attempt of a delivery, and the status after it.
 type step struct {
 	outcome   v1alpha1.Outcome
 	redeliver string
@@ -127,8 +127,8 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// knative/eventing#4453, hookdeck/outpost#571: no kind of failure ends a delivery, and the installation's own faults cost
-// it nothing.
+// No outcome ends a delivery, and the installation's own faults do not count (knative/eventing#4453,
+// hookdeck/outpost#571).
 func TestEveryFailureIsTriedAgain(t *testing.T) {
 	for _, outcome := range v1alpha1.Outcomes {
 		if outcome == v1alpha1.OutcomeSucceeded {
@@ -137,7 +137,7 @@ func TestEveryFailureIsTriedAgain(t *testing.T) {
 		t.Run(string(outcome), func(t *testing.T) {
 			d := &v1alpha1.PostbackDelivery{}
 			Apply(d, &route.Route{}, v1alpha1.Attempt{Time: metav1.NewMicroTime(start), Outcome: outcome}, Request{})
-			// An endpoint that is gone is waited for without a time.
+			// After a 410 there is no time for the next attempt.
 			waits := outcome == v1alpha1.OutcomeGone
 			if next := d.Status.NextAttemptTime; d.Status.Phase != v1alpha1.DeliveryRetrying || (next == nil) != waits {
 				t.Errorf("phase %s, next attempt at %v", d.Status.Phase, next)
@@ -173,7 +173,7 @@ func applyStep(t *testing.T, d *v1alpha1.PostbackDelivery, r *route.Route, i int
 	checkConditions(t, d)
 }
 
-// checkConditions holds the conditions against the phase, as kstatus reads them.
+// checkConditions compares the conditions, as kstatus reads them, with the phase.
 func checkConditions(t *testing.T, d *v1alpha1.PostbackDelivery) {
 	t.Helper()
 	has := func(conditionType string) bool { return meta.IsStatusConditionTrue(d.Status.Conditions, conditionType) }

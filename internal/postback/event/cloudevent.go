@@ -28,23 +28,24 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// CloudEventsVersion is the version of the CloudEvents specification that is read and written.
+// CloudEventsVersion is the supported version of the CloudEvents specification.
 const CloudEventsVersion = "1.0"
 
 const (
-	// maxAttribute is how many bytes the value of a CloudEvents attribute may have.
+	// maxAttribute bounds the value of a CloudEvents attribute, in bytes.
 	maxAttribute = 2048
-	// maxExtensions is how many extension attributes a CloudEvent may have.
+	// maxExtensions bounds the number of extension attributes of a CloudEvent.
 	maxExtensions = 32
 )
 
 // CloudEvent contains the attributes of a CloudEvent other than its type, time and data.
 type CloudEvent struct {
-	// ID is the event's own. Event.ID is derived from it and Source, which together identify a CloudEvent.
+	// ID is the id that the producer gave. Event.ID is derived from ID and Source, which together identify a
+	// CloudEvent.
 	ID, Source string
 	// Subject and DataSchema are "" if the event has none.
 	Subject, DataSchema string
-	// Extensions are in the order of their names.
+	// Extensions are sorted by name.
 	Extensions []Extension
 }
 
@@ -55,20 +56,21 @@ type Extension struct {
 	Value string
 }
 
-// cloudEvent is a CloudEvent as it is read, attribute by attribute.
+// cloudEvent collects the attributes of a CloudEvent while it is read.
 type cloudEvent struct {
 	Posted
 	more        CloudEvent
 	specVersion string
 }
 
-// extensionPattern matches names of attributes that the specification allows; it recommends at most 20 characters.
+// extensionPattern matches the attribute names that the specification allows. It permits 64 characters; the
+// specification recommends at most 20.
 var extensionPattern = regexp.MustCompile(`^[a-z0-9]{1,64}$`)
 
-// contextAttributes are those that the specification names.
+// contextAttributes are the attributes that the specification defines.
 var contextAttributes = []string{"specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype"}
 
-// set takes an attribute whose value is a string. It returns what is wrong with it, or "".
+// set sets an attribute from a string. It returns the fault of the value, or "".
 func (c *cloudEvent) set(name, value string) (problem string) {
 	if problem := checkAttribute(value); problem != "" {
 		return problem
@@ -106,7 +108,7 @@ func unless(ok bool, problem string) string {
 	return problem
 }
 
-// isReference reports whether a string is a URI reference to something: "#" is none, and receivers take it for no source.
+// isReference reports whether a string is a URI reference that is not empty. "#" counts as empty, as in receivers.
 func isReference(s string) bool {
 	reference, err := url.Parse(s)
 	return err == nil && reference.String() != ""
@@ -117,7 +119,7 @@ func isAbsoluteURI(s string) bool {
 	return err == nil && uri.IsAbs()
 }
 
-// extend takes an extension attribute, whose value is JSON. It returns what is wrong with it, or "".
+// extend adds an extension attribute with a JSON value. It returns the fault of the attribute, or "".
 func (c *cloudEvent) extend(name, value string) (problem string) {
 	switch {
 	case !extensionPattern.MatchString(name) || name == "data":
@@ -129,7 +131,7 @@ func (c *cloudEvent) extend(name, value string) (problem string) {
 	return ""
 }
 
-// extendText takes an extension attribute whose value is a string. It returns what is wrong with it, or "".
+// extendText adds an extension attribute with a string value. It returns the fault of the attribute, or "".
 func (c *cloudEvent) extendText(name, value string) (problem string) {
 	if problem := checkAttribute(value); problem != "" {
 		return problem
@@ -141,7 +143,7 @@ func (c *cloudEvent) extendText(name, value string) (problem string) {
 	return c.extend(name, string(quoted))
 }
 
-// missing returns the first required attribute that is missing, and what to do, or "".
+// missing returns the first missing required attribute and the remedy, or "".
 func (c *cloudEvent) missing() (name, remedy string) {
 	switch {
 	case c.specVersion == "":
@@ -156,8 +158,8 @@ func (c *cloudEvent) missing() (name, remedy string) {
 	return "", ""
 }
 
-// checkAttribute returns what is wrong with a value that is a string, or "". The specification forbids control characters
-// and noncharacters; its attributes are not empty, and receivers take white space alone for that.
+// checkAttribute returns the fault of a string value, or "". The specification forbids control characters,
+// noncharacters and empty values. White space alone counts as empty, as in receivers.
 func checkAttribute(value string) string {
 	switch {
 	case strings.TrimSpace(value) == "":
@@ -174,7 +176,7 @@ func checkAttribute(value string) string {
 
 func isNoncharacter(r rune) bool { return r&0xfffe == 0xfffe || r >= 0xfdd0 && r <= 0xfdef }
 
-// isJSON reports whether a media type is JSON in UTF-8.
+// isJSON reports whether a media type is JSON in UTF-8, other than that of a CloudEvent.
 func isJSON(contentType string) bool {
 	mediaType, parameters, err := mime.ParseMediaType(contentType)
 	charset, ok := parameters["charset"]

@@ -26,16 +26,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// noData is the data that endpoints get for a CloudEvent without data.
+// noData is the data of an event whose CloudEvent has none.
 const noData = `{}`
 
-// The SDK of CloudEvents does not serve to read them. Its JSON reader accepts invalid JSON and repeated names,
+// This package reads CloudEvents without their SDK. The SDK's JSON reader accepts invalid JSON and repeated names,
 // gives no position of a mistake, and does not decode encoded HTTP headers. The tests compare the two.
 
-// DecodeCloudEvents reads CloudEvents 1.0 in their JSON format: one event in structured mode or, with batch, an array of
-// 1 to MaxEvents of them. The id of each is derived from its source and id. Data is a copy of the posted bytes; an event
-// without data gets {}, one without time gets now to the millisecond. All is refused if any of it is not right: the error
-// is an *InvalidError.
+// DecodeCloudEvents reads CloudEvents 1.0 in their JSON format: one event in structured mode or, with batch, an array
+// of 1 to MaxEvents events. It derives each event's id from the CloudEvent's source and id. Data is a copy of the
+// posted bytes, or {} if absent. The default of time is now, to the millisecond. One invalid event fails the whole
+// request; the error is an *InvalidError.
 func DecodeCloudEvents(body []byte, batch bool, now time.Time) ([]Posted, error) {
 	d := newDecoder(body, now)
 	want, form := jsontext.KindBeginObject, "must be a CloudEvent, which is an object: an array is application/cloudevents-batch+json"
@@ -56,8 +56,8 @@ func DecodeCloudEvents(body []byte, batch bool, now time.Time) ([]Posted, error)
 	return d.finish([]Posted{e}, err)
 }
 
-// DecodeBinaryCloudEvent reads a CloudEvent 1.0 in binary mode: its attributes by their names in lower case, and its
-// data, which may be empty. It returns the same as DecodeCloudEvents.
+// DecodeBinaryCloudEvent reads a CloudEvent 1.0 in binary mode. attributes has lower-case names; data may be empty.
+// The result is like that of DecodeCloudEvents.
 func DecodeBinaryCloudEvent(attributes map[string]string, data []byte, now time.Time) ([]Posted, error) {
 	d := newDecoder(data, now)
 	d.maxDepth-- // There is no object around the data.
@@ -80,7 +80,7 @@ func DecodeBinaryCloudEvent(attributes map[string]string, data []byte, now time.
 	return d.finish([]Posted{c.posted(d.now)}, nil)
 }
 
-// headerOf names the header of an attribute in binary mode, for a message.
+// headerOf describes the HTTP header of an attribute in binary mode, for a message.
 func headerOf(attribute string) string {
 	if attribute == "datacontenttype" {
 		return "the header Content-Type"
@@ -98,7 +98,7 @@ func (c *cloudEvent) setHeader(name, value string) (problem string) {
 	return c.extendText(name, value)
 }
 
-// posted returns the event when all attributes are known.
+// posted returns the event after all attributes have been read.
 func (c *cloudEvent) posted(now time.Time) Posted {
 	if c.Data == nil {
 		c.Data = json.RawMessage(noData)
@@ -125,7 +125,7 @@ func (d *decoder) cloudEvent(int) (Posted, error) {
 	return c.posted(d.now), nil
 }
 
-// attribute reads the value of a member of a CloudEvent. One that is null is as if it were not there.
+// attribute reads the value of a member of a CloudEvent. null counts as absent.
 func (d *decoder) attribute(c *cloudEvent, name string) error {
 	pointer := string(d.json.StackPointer())
 	if d.json.PeekKind() == jsontext.KindNull {
@@ -155,7 +155,7 @@ func (d *decoder) attribute(c *cloudEvent, name string) error {
 	return err
 }
 
-// extension reads the value of an extension attribute: a string, a boolean or an integer of 32 bits.
+// extension reads the value of an extension attribute: a string, a boolean or a 32-bit integer.
 func (d *decoder) extension(c *cloudEvent, name string) (problem string, err error) {
 	const form = "must be a string, a boolean or an integer of 32 bits, as every extension attribute: put your own fields into the data"
 	value, err := d.json.ReadToken()

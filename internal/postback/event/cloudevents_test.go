@@ -31,7 +31,7 @@ import (
 
 const minimalCE = `{"specversion":"1.0","id":"1","source":"/shop","type":"lead.created"}`
 
-// ce is a CloudEvent with one member more, or another value of it.
+// ce returns a CloudEvent in which one member is added or has another value.
 func ce(name, value string) string {
 	members := []string{}
 	for _, m := range [][2]string{{"specversion", `"1.0"`}, {"id", `"1"`}, {"source", `"/shop"`}, {"type", `"lead.created"`}} {
@@ -100,7 +100,7 @@ func TestIdentityOfACloudEvent(t *testing.T) {
 		}
 		ids[got[0].ID] = body
 	}
-	// It must stay what it is: a CloudEvent that is sent again after an upgrade is the same.
+	// The id must never change, so that a CloudEvent that is posted again after an upgrade is the same event.
 	got, err := DecodeCloudEvents([]byte(minimalCE), false, testNow)
 	if err != nil || got[0].ID != "evt_6xMlEGv39R5marJnnKSG8Ret8" {
 		t.Errorf("got %q, %v", got[0].ID, err)
@@ -224,8 +224,8 @@ func TestDecodeBinaryCloudEvent(t *testing.T) {
 	}
 }
 
-// FuzzDecodeCloudEvents compares with the SDK of CloudEvents: what is taken here, it takes too, and reads the same. It
-// takes more than is taken here.
+// FuzzDecodeCloudEvents compares DecodeCloudEvents with the SDK of CloudEvents. The SDK accepts every event that
+// DecodeCloudEvents accepts, with the same content, and also others.
 func FuzzDecodeCloudEvents(f *testing.F) {
 	for _, seed := range []string{
 		minimalCE, "[" + minimalCE + "]", ce("data", `{"a":[1,2.50,{"b":null}]}`), ce("time", `"2026-01-31T12:00:00+02:00"`),
@@ -277,7 +277,7 @@ func compareWithSDK(t *testing.T, body []byte, e *Posted) {
 		Type *string `json:"datacontenttype"`
 	}
 	if json.Unmarshal(body, &typed) != nil || typed.Type != nil && *typed.Type != cloudevents.ApplicationJSON {
-		return // The SDK takes JSON of another type for text.
+		return // The SDK reads JSON with another media type as text.
 	}
 	var other cloudevents.Event
 	if err := json.Unmarshal(body, &other); err != nil {

@@ -31,22 +31,22 @@ import (
 )
 
 const (
-	// MaxEvents is the number of events that one request may hold.
+	// MaxEvents bounds the number of events in one request.
 	MaxEvents = 100
-	// MaxDepth is how deep objects and arrays may be nested in an event; the event itself counts as one.
+	// MaxDepth bounds the nesting of objects and arrays in an event; the event itself counts as one.
 	MaxDepth = 64
 )
 
 // Posted is an event as a producer posted it.
 type Posted struct {
 	Event
-	// CreatedAtGiven says that createdAt came with the event and was not made here.
+	// CreatedAtGiven says that the producer set createdAt. Otherwise it is the time of the request.
 	CreatedAtGiven bool
 }
 
-// Decode reads what a producer posts: one event object, or an array of 1 to MaxEvents of them. An event without an id
-// gets newID(its index), one without createdAt gets now to the millisecond. Data is a copy of the posted bytes. All is
-// refused if any of it is not right: the error is an *InvalidError.
+// Decode reads the body of a request: one event object, or an array of 1 to MaxEvents events. The default of an id is
+// newID of the event's index; the default of createdAt is now, to the millisecond. Data is a copy of the posted
+// bytes. One invalid event fails the whole request; the error is an *InvalidError.
 func Decode(body []byte, now time.Time, newID func(index int) string) ([]Posted, error) {
 	d := newDecoder(body, now)
 	d.newID = newID
@@ -67,10 +67,10 @@ func Decode(body []byte, now time.Time, newID func(index int) string) ([]Posted,
 	return d.finish(events, err)
 }
 
-// DecodeData reads the data of one event, an object, under the rules that Decode has for it. The error is an *InvalidError.
+// DecodeData reads the data of one event, an object, by the rules of Decode. The error is an *InvalidError.
 func DecodeData(data []byte) (json.RawMessage, error) {
 	d := newDecoder(data, time.Time{})
-	// In an event it would stand one deeper.
+	// In an event, the data is nested one level deeper.
 	d.maxDepth--
 	if d.json.PeekKind() == 0 {
 		_, err := d.json.ReadToken()
@@ -91,13 +91,14 @@ type decoder struct {
 	body  []byte
 	now   time.Time
 	newID func(index int) string
-	// maxDepth is how deep the data may be nested, counted from the document.
+	// maxDepth bounds the nesting, counted from the whole document.
 	maxDepth int
 }
 
 func newDecoder(body []byte, now time.Time) *decoder {
 	return &decoder{
-		// The decoder takes a bytes.Buffer as it is, so that offsets are places in body, and does not write to it.
+		// The decoder reads a bytes.Buffer in place, without writing to it, so that its offsets are positions in
+		// body.
 		json:     jsontext.NewDecoder(bytes.NewBuffer(body)),
 		body:     body,
 		now:      now.UTC().Truncate(time.Millisecond),
@@ -105,7 +106,7 @@ func newDecoder(body []byte, now time.Time) *decoder {
 	}
 }
 
-// finish makes sure that nothing follows the events, and that their ids are their own.
+// finish checks that nothing follows the events, and that no id stands for two different events.
 func (d *decoder) finish(events []Posted, err error) ([]Posted, error) {
 	if err != nil {
 		return nil, err
@@ -119,7 +120,7 @@ func (d *decoder) finish(events []Posted, err error) ([]Posted, error) {
 	return events, nil
 }
 
-// array reads an array of 1 to MaxEvents events, each with one.
+// array reads an array of 1 to MaxEvents events, each by a call of one.
 func (d *decoder) array(one func(index int) (Posted, error)) ([]Posted, error) {
 	d.maxDepth++
 	if _, err := d.json.ReadToken(); err != nil {
@@ -146,7 +147,7 @@ func (d *decoder) array(one func(index int) (Posted, error)) ([]Posted, error) {
 	return events, nil
 }
 
-// end makes sure that nothing follows.
+// end checks that nothing follows the JSON document.
 func (d *decoder) end() error {
 	_, err := d.json.ReadToken()
 	switch {
@@ -178,8 +179,8 @@ func (d *decoder) event(index int) (Posted, error) {
 	return e, nil
 }
 
-// members reads an object that is an event, and each of its members with one. It returns the pointer of the object. The
-// decoder refuses a member that comes twice.
+// members reads an event object, each member by a call of one. It returns the JSON pointer of the object. The decoder
+// refuses repeated members.
 func (d *decoder) members(one func(name string) error) (pointer string, err error) {
 	if kind := d.json.PeekKind(); kind != jsontext.KindBeginObject {
 		if _, err := d.json.ReadToken(); err != nil {
@@ -225,7 +226,7 @@ func (d *decoder) field(e *Posted, name string) error {
 	return err
 }
 
-// text reads a string for which valid holds.
+// text reads a string that satisfies valid.
 func (d *decoder) text(valid func(string) bool, detail string) (string, error) {
 	pointer := string(d.json.StackPointer())
 	kind := d.json.PeekKind()
@@ -241,7 +242,7 @@ func (d *decoder) text(valid func(string) bool, detail string) (string, error) {
 
 const timeDetail = "must be a time of the years 1970 to 9999 in RFC 3339, such as 2026-01-31T12:00:00.000Z; or omit it for the present time"
 
-// timePattern is RFC 3339: package time also takes a comma, one digit for an hour and an offset of 24 hours.
+// timePattern is RFC 3339. Package time also accepts a comma, a one-digit hour and an offset of 24 hours.
 var timePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.]\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 func (d *decoder) time() (time.Time, error) {
@@ -254,7 +255,7 @@ func (d *decoder) time() (time.Time, error) {
 	return at, err
 }
 
-// parseTime reads a time of the years 1970 to 9999 in RFC 3339 and cuts it to milliseconds.
+// parseTime reads a time in RFC 3339, of the years 1970 to 9999, and truncates it to milliseconds.
 func parseTime(s string) (at time.Time, ok bool) {
 	parsed, err := time.Parse(time.RFC3339, s)
 	if err != nil || !timePattern.MatchString(s) {
@@ -264,7 +265,7 @@ func parseTime(s string) (at time.Time, ok bool) {
 	return at, at.Year() >= 1970 && at.Year() <= 9999
 }
 
-// object reads an object whole and returns a copy of its bytes.
+// object reads an object and returns a copy of its bytes.
 func (d *decoder) object() (json.RawMessage, error) {
 	pointer := string(d.json.StackPointer())
 	kind := d.json.PeekKind()
@@ -290,13 +291,13 @@ func (d *decoder) object() (json.RawMessage, error) {
 	return bytes.Clone(d.body[start:d.json.InputOffset()]), nil
 }
 
-// inRange reports whether a JSON number is finite as a float64, whatever precision it has.
+// inRange reports whether a JSON number is finite as a float64. Its precision does not matter.
 func inRange(number string) bool {
 	_, err := strconv.ParseFloat(number, 64)
 	return err == nil
 }
 
-// checkIDs refuses an id that comes twice with different content. The same event twice is no mistake.
+// checkIDs refuses two events with the same id and different content. The same event twice is valid.
 func checkIDs(events []Posted) error {
 	first := make(map[string]int, len(events))
 	for i := range events {
@@ -318,8 +319,8 @@ func (e *Posted) sameContent(other *Posted) bool {
 		reflect.DeepEqual(e.CloudEvent, other.CloudEvent)
 }
 
-// StoredAt returns the event as it would have been stored at a time: the time of storing counts only if it came with the
-// event.
+// StoredAt returns the event with createdAt as its createdAt, unless the producer set one. A repeated event then
+// equals the stored one.
 func (e *Posted) StoredAt(createdAt time.Time) *Event {
 	stored := e.Event
 	if !e.CreatedAtGiven {

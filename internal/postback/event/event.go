@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package event is the envelope in which events arrive and leave: {"id", "event", "createdAt", "data"}.
+// Package event reads, checks and writes events: the envelope {"id", "event", "createdAt", "data"}, and CloudEvents.
 package event
 
 import (
@@ -28,22 +28,22 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// TimeFormat is how createdAt is written: RFC 3339 with milliseconds, in UTC.
+// TimeFormat is the format of createdAt: RFC 3339 with milliseconds, in UTC.
 const TimeFormat = "2006-01-02T15:04:05.000Z"
 
-// Event is something that happened on the platform.
+// Event is an event, such as a sale.
 type Event struct {
 	ID        string
 	Type      string
 	CreatedAt time.Time
 	// Data is a JSON object, byte for byte as the producer sent it.
 	Data json.RawMessage
-	// CloudEvent contains further attributes of an event that arrived as a CloudEvent, or is nil.
+	// CloudEvent holds the further attributes of an event that arrived as a CloudEvent; otherwise it is nil.
 	CloudEvent *CloudEvent
 }
 
-// Body returns the bytes that endpoints get, and that signatures cover. ID and Type have to be valid, so that they need
-// no escaping.
+// Body returns the bytes that endpoints get and that signatures cover. ID and Type must be valid, because Body does
+// not escape them.
 func (e *Event) Body() []byte {
 	body := make([]byte, 0, len(e.ID)+len(e.Type)+len(e.Data)+80)
 	body = append(body, `{"id":"`...)
@@ -62,14 +62,14 @@ var (
 	idPattern   = regexp.MustCompile(`^[A-Za-z0-9_:/+=@~-]+$`)
 )
 
-// ValidType reports whether a string is an event type: at most 63 characters, segments of letters, digits, _ and -,
-// joined by full stops. So a type can be a label's value.
+// ValidType reports whether a string is an event type: at most 63 characters, in segments of letters, digits, _ and -
+// that full stops join. A valid type can be the value of a label.
 func ValidType(s string) bool {
 	return len(s) <= v1alpha1.MaxEventTypeLength && typePattern.MatchString(s)
 }
 
-// ValidID reports whether a string is an event id: at most 128 of letters, digits and _ : / + = @ ~ -. A full stop
-// would make the signed text of Standard Webhooks ambiguous, which its specification forbids.
+// ValidID reports whether a string is an event id: at most 128 letters, digits and _ : / + = @ ~ -. Standard Webhooks
+// forbids a full stop, which would make its signed text ambiguous.
 func ValidID(s string) bool {
 	return len(s) <= v1alpha1.MaxEventIDLength && idPattern.MatchString(s)
 }
@@ -85,7 +85,7 @@ func NewID() string {
 	return idFrom(rand.Text() + rand.Text())
 }
 
-// DerivedID returns an event id that depends on its arguments alone, in the form of NewID.
+// DerivedID returns an event id in the form of NewID that depends only on its arguments.
 func DerivedID(parts ...string) string {
 	var seed []byte
 	for _, part := range parts {
@@ -95,14 +95,14 @@ func DerivedID(parts ...string) string {
 	return idFrom(string(seed))
 }
 
-// TestID returns the id of the test event that a value of the send-test annotation asks for.
+// TestID returns the id of the test event that a value of the send-test annotation requests.
 func TestID(postbackUID, request string) string { return DerivedID("test", postbackUID, request) }
 
 func idFrom(seed string) string {
 	sum := sha256.Sum256([]byte(seed))
 	id := make([]byte, 0, len(idPrefix)+idLength)
 	id = append(id, idPrefix...)
-	// Long division of the digest by the alphabet's length: each digit is even to within 2^-100.
+	// Long division of the digest by the alphabet's length: each digit is uniform to within 2^-100.
 	for range idLength {
 		remainder := 0
 		for i := range sum {

@@ -38,7 +38,8 @@ func TestNewID(t *testing.T) {
 }
 
 func TestDerivedID(t *testing.T) {
-	// These ids must stay what they are: what was sent with an Idempotency-Key is sent again across upgrades.
+	// The ids must never change, so that a request repeated with its Idempotency-Key after an upgrade is the same
+	// event.
 	tests := map[string]struct {
 		parts []string
 		want  string

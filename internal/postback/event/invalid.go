@@ -26,15 +26,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// InvalidError says why a request cannot be read.
+// InvalidError describes the first mistake in a request.
 type InvalidError struct {
-	// Pointer is the JSON pointer (RFC 6901) of the place; empty for the whole document.
+	// Pointer is the JSON pointer (RFC 6901) of the mistake; "" means the whole document.
 	Pointer string
 	// Detail describes the fault and the remedy.
 	Detail string
 }
 
-// Error returns the place and the detail.
+// Error returns the pointer and the detail.
 func (e *InvalidError) Error() string {
 	if e.Pointer == "" {
 		return e.Detail
@@ -42,7 +42,7 @@ func (e *InvalidError) Error() string {
 	return e.Pointer + ": " + e.Detail
 }
 
-// maxPointer bounds the quoted part of a request, which may be nothing but one long name.
+// maxPointer bounds the quoted part of a request, in bytes. A request may consist of one long name.
 const maxPointer = 512
 
 func invalid(pointer, format string, args ...any) error {
@@ -52,7 +52,7 @@ func invalid(pointer, format string, args ...any) error {
 	return &InvalidError{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}
 }
 
-// syntaxError turns an error of the JSON decoder into one that names the remedy.
+// syntaxError turns an error of the JSON decoder into an InvalidError with a remedy.
 func (d *decoder) syntaxError(err error) error {
 	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {

@@ -28,7 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// The API server must accept every event that ingest accepts: the bounds stand in the CRD and here.
+// The CRD must accept every event that ingest accepts, and has the same bounds.
 func TestPatternsAreThoseOfTheAPI(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "config", "crd", "bases", "postback.dev_postbackdeliveries.yaml"))
 	if err != nil {

@@ -23,23 +23,23 @@ import (
 	"slices"
 )
 
-// The samples have every field of Dub's postbacks of the three types, with the values of its documentation. The field
-// click.trigger is legacy: receivers for Dub may read it, and new ones need not.
+// The samples have every field of Dub's postbacks of the three types, with the values of Dub's documentation. The
+// field click.trigger is legacy: receivers written for Dub may read it.
 //
 //go:embed samples/*.json
 var samples embed.FS
 
-// genericSample is the data of a test event of any other type: an order of a shop.
+// genericSample is the data of a test event of any other type: a shop's order.
 const genericSample = `{"message":"This is a test event.","order":{"id":"order-1001","total":4900,"currency":"eur"},"customer":{"id":"customer-7"}}`
 
-// SampleTypes are the types that have a complete sample.
+// SampleTypes are the event types with a complete sample.
 var SampleTypes = []string{"lead.created", "sale.created", "commission.created"}
 
-// sampleData holds the samples by event type, compact.
+// sampleData holds the samples as compact JSON, by event type.
 var sampleData = loadSamples()
 
-// Sample returns the data of a test event: complete for lead.created, sale.created and commission.created, an order of a
-// shop for any other type. The caller may change it.
+// Sample returns the data of a test event: a complete sample for SampleTypes, and a shop's order for any other type.
+// The caller may change the result.
 func Sample(eventType string) json.RawMessage {
 	if data, ok := sampleData[eventType]; ok {
 		return slices.Clone(data)
@@ -50,8 +50,8 @@ func Sample(eventType string) json.RawMessage {
 func loadSamples() map[string]json.RawMessage {
 	loaded := map[string]json.RawMessage{}
 	for _, eventType := range SampleTypes {
-		// The files are part of the binary, and a test reads each. Sample falls back to the generic one if a sample
-		// cannot be read.
+		// The files are embedded in the binary, and a test reads each. Sample returns the generic sample in place of
+		// one that cannot be read.
 		file, err := samples.ReadFile("samples/" + eventType + ".json")
 		if err != nil {
 			continue

@@ -24,7 +24,7 @@ import (
 	"testing"
 )
 
-// Fields of Dub's postbacks; the value says what the sample holds.
+// Fields of Dub's postbacks. The value is the type in the sample.
 var (
 	clickFields = map[string]string{
 		"id": "string", "timestamp": "string", "url": "string", "country": "string", "city": "string",

@@ -26,19 +26,19 @@ import (
 	"github.com/google/cel-go/interpreter"
 )
 
-// The library's own accounting has three faults. It counts a call only after the call. It counts one for a call with an
-// overload unknown at compile time, as for most values of JSON. Its time grows with the square of the count. So there is
-// a budget of our own: each call, and each value that is looked up, is paid before.
+// The library's own cost accounting has three faults. It counts a call only after the call. It counts 1 for a call
+// whose overload is unknown at compile time, as for most JSON values. Its time grows with the square of the count. So
+// this package charges a budget of its own before each call, and before each look-up of a value.
 
-// budgetName is a variable that no expression can name, under which the parts of an expression find the budget.
+// budgetName is the variable that holds the budget during an evaluation. No expression can spell it.
 const budgetName = "@budget"
 
-// budget is the remaining cost that an evaluation may have.
+// budget is the cost that an evaluation may still spend.
 type budget struct {
 	cel.Activation
 	left int
-	// end makes macros stop. An error alone does not: a macro continues after it, because a later
-	// value may absorb it.
+	// end stops macros by ending the context. An error alone does not stop a macro, because a later value may absorb
+	// the error.
 	end context.CancelCauseFunc
 }
 
@@ -65,7 +65,8 @@ func (b *budget) spend(cost int) bool {
 	return true
 }
 
-// pay charges a cost to the budget of an evaluation, and reports whether the budget covered it. Constant evaluation at compile time costs nothing.
+// pay charges a cost to the budget of an evaluation, and reports whether the budget covered it. Constant evaluation
+// at compile time has no budget and costs nothing.
 func pay(frame *interpreter.ExecutionFrame, cost int) bool {
 	found, ok := frame.ResolveName(budgetName)
 	if !ok {
@@ -75,7 +76,7 @@ func pay(frame *interpreter.ExecutionFrame, cost int) bool {
 	return !ok || b.spend(cost)
 }
 
-// paidAttribute is a value that is looked up, such as event.data.amount, or a condition.
+// paidAttribute charges for the look-up of a value, such as event.data.amount, or for a condition.
 type paidAttribute struct {
 	interpreter.InterpretableAttribute
 }
@@ -102,7 +103,7 @@ func (a *paidAttribute) Eval(vars interpreter.Activation) ref.Val {
 	return a.Exec(interpreter.AsFrame(vars))
 }
 
-// paidCall is a call whose cost does not depend on its arguments.
+// paidCall charges for a call whose cost does not depend on its arguments.
 type paidCall struct {
 	interpreter.InterpretableCall
 }
@@ -120,7 +121,7 @@ func (c *paidCall) Eval(vars interpreter.Activation) ref.Val {
 	return c.Exec(interpreter.AsFrame(vars))
 }
 
-// measuredCall is a call that is paid for when its arguments are known.
+// measuredCall charges for a call whose cost depends on its arguments, after they are evaluated.
 type measuredCall struct {
 	interpreter.InterpretableCall
 	calls    *calls
@@ -147,8 +148,8 @@ func (c *measuredCall) Eval(vars interpreter.Activation) ref.Val {
 	return c.Exec(interpreter.AsFrame(vars))
 }
 
-// Function implements interpreter.InterpretableCall. It hides the name of matches, by which the library would replace the
-// call by one of its own.
+// Function implements interpreter.InterpretableCall. It hides the name "matches", because the library would replace a
+// call of that name by its own.
 func (c *measuredCall) Function() string {
 	if c.function == overloads.Matches {
 		return "measured " + c.function

@@ -22,18 +22,18 @@ import (
 )
 
 const (
-	// cacheFilters and cacheText bound a Cache: the number of expressions, and their text in bytes, to which the memory
-	// of a compiled one is proportional.
+	// cacheFilters bounds the expressions in a Cache. cacheText bounds their text in bytes, to which the memory of
+	// compiled expressions is proportional.
 	cacheFilters = 10_000
 	cacheText    = 1 << 20
 )
 
-// Cache holds compiled expressions, and the errors of those that do not compile. It forgets those that were not asked
-// for longest. It is safe for concurrent use; the zero value is empty and ready.
+// Cache holds compiled expressions, and the errors of those that do not compile. It evicts the least recently used
+// ones. It is safe for concurrent use; the zero value is ready to use.
 type Cache struct {
 	mu      sync.Mutex
 	entries map[string]*list.Element
-	// recent has the newest in front.
+	// recent has the most recently used entry at the front.
 	recent *list.List
 	text   int
 }
@@ -49,8 +49,8 @@ func (c *Cache) Get(expression string) (*Filter, error) {
 	if e, ok := c.find(expression); ok {
 		return e.filter, e.err
 	}
-	// Not under the lock: others need not wait. Two may compile the same expression, which does no
-	// harm.
+	// Compile runs without the lock, so that other callers do not wait. Two callers may compile the same expression,
+	// which is harmless.
 	e := &entry{expression: expression}
 	e.filter, e.err = Compile(expression)
 	c.add(e)

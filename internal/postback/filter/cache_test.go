@@ -82,7 +82,7 @@ func TestCacheAndInputTakeManyAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// The library marks the place in an error; one error must not be shared by evaluations that run at a time.
+// The library writes the position into an error. Concurrent evaluations must not share one error.
 func TestErrorsAreNotShared(t *testing.T) {
 	in := input(sale)
 	var wg sync.WaitGroup

@@ -29,7 +29,7 @@ import (
 	"github.com/google/cel-go/interpreter"
 )
 
-// calls puts the parts of an expression that can cost something under the budget. There is one for each filter.
+// calls wraps the parts of one filter's expression so that they charge its budget.
 type calls struct {
 	implementations map[string]functions.FunctionOp
 	patterns        map[string]*pattern
@@ -43,13 +43,13 @@ func newCalls(env *cel.Env, patterns map[string]*pattern) (*calls, error) {
 			return nil, fmt.Errorf("CEL function %s: %w", name, err)
 		}
 		for _, binding := range bindings {
-			// One that takes errors as arguments, such as those that macros need, costs nothing but itself.
+			// A non-strict function accepts errors as arguments, as macros need. It costs only 1.
 			if binding.Operator == name && !binding.NonStrict {
 				c.implementations[name] = implementation(binding)
 			}
 		}
 	}
-	// These have one in the language.
+	// The library evaluates these operators itself, without a binding.
 	c.implementations[operators.Equals] = func(v ...ref.Val) ref.Val { return types.Equal(v[0], v[1]) }
 	c.implementations[operators.NotEquals] = func(v ...ref.Val) ref.Val { return types.Bool(types.Equal(v[0], v[1]) != types.True) }
 	c.implementations[operators.Add] = add(c.implementations[operators.Add])
@@ -63,7 +63,7 @@ func newCalls(env *cel.Env, patterns map[string]*pattern) (*calls, error) {
 	return c, nil
 }
 
-// noSuchOverload returns a new error each time, because its caller writes the position into it.
+// noSuchOverload returns a new error each time, because the library writes the position into it.
 func noSuchOverload() ref.Val { return types.NewErrFromString("no such overload") }
 
 // implementation calls the binding of a function, with any number of arguments.
@@ -85,8 +85,8 @@ func implementation(o *functions.Overload) functions.FunctionOp {
 	}
 }
 
-// add refuses to join lists, except for macros, which build theirs in a mutable one. A list that is repeatedly joined
-// with itself soon has more elements than can be visited.
+// add refuses to join lists, except in macros, which append to a mutable list. A list that is joined with itself
+// again and again soon has too many elements to visit.
 func add(implementation functions.FunctionOp) functions.FunctionOp {
 	return func(values ...ref.Val) ref.Val {
 		_, mutable := values[0].(traits.MutableLister)
@@ -117,7 +117,7 @@ func (c *calls) patternOf(values []ref.Val) *pattern {
 	return c.patterns[string(text)]
 }
 
-// decorate replaces a part of an expression by one that is paid for.
+// decorate replaces a part of an expression by one that charges the budget.
 func (c *calls) decorate(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 	switch part := i.(type) {
 	case *paidAttribute:

@@ -25,13 +25,13 @@ import (
 )
 
 const (
-	// charactersPerUnit is how many bytes of text are read for one unit of cost.
+	// charactersPerUnit is the number of bytes of text that one unit of cost reads.
 	charactersPerUnit = 10
-	// stepsPerUnit is how many steps of a regular expression, or comparisons of characters, are made for one.
+	// stepsPerUnit is the number of regular expression steps, or character comparisons, in one unit of cost.
 	stepsPerUnit = 16
 )
 
-// cost is the cost of a call, derived from its arguments. Computing it takes no longer than that cost.
+// cost returns the cost of a call, derived from its arguments. Its own run time is bounded by that cost.
 func (c *calls) cost(function string, args []ref.Val) int {
 	cost := 1
 	for _, arg := range args {
@@ -72,7 +72,7 @@ func textLength(v ref.Val) int {
 	}
 }
 
-// comparison is the cost of comparing two values for equality, beyond the length of texts.
+// comparison returns the cost of comparing two values for equality, apart from the length of texts.
 func comparison(a, b ref.Val) int {
 	if size := length(a); size < 0 || size != length(b) {
 		return 0
@@ -80,7 +80,7 @@ func comparison(a, b ref.Val) int {
 	return weight(a, 0)
 }
 
-// search is the cost of searching a value in a list. A map looks it up.
+// search returns the cost of searching a value in a list. It is 0 for a map, which needs only a look-up.
 func search(v, in ref.Val) int {
 	list, ok := in.(traits.Lister)
 	if !ok {
@@ -89,7 +89,7 @@ func search(v, in ref.Val) int {
 	return multiply(length(list), weight(v, 0))
 }
 
-// searches is the same for each element of a list.
+// searches returns the cost of searching each element of one list in another.
 func searches(a, b ref.Val) int {
 	return max(multiply(length(a), weight(b, 0)), multiply(length(b), weight(a, 0)))
 }
@@ -101,8 +101,8 @@ func multiply(a, b int) int {
 	return max(a, 0) * b
 }
 
-// length is the number of elements, or -1 for a value that has none. An optional value has the length of its
-// value.
+// length returns the number of elements of a list or map, or -1 for other values. An optional value has the length of
+// its content.
 func length(v ref.Val) int {
 	switch v := v.(type) {
 	case *types.Optional:
@@ -124,9 +124,8 @@ func sizeOf(v traits.Sizer) int {
 	return maxCost + 1
 }
 
-// weight counts the values that a value is made of, texts by their length. A value that stands at several places counts
-// at each, as a comparison visits it at each. It stops soon after
-// maxCost.
+// weight counts the values inside a value; texts count by their length. A value that occurs in several places counts
+// in each, because a comparison visits it in each. weight stops soon after maxCost.
 func weight(v ref.Val, sum int) int {
 	sum += 1 + textLength(v)/charactersPerUnit
 	if sum > maxCost {

@@ -26,10 +26,11 @@ import (
 	"github.com/google/cel-go/ext"
 )
 
-// eventVariable is the name under which an expression sees the event.
+// eventVariable is the name of the event in expressions.
 const eventVariable = "event"
 
-// environment is the set of functions and types for expressions. The versions are fixed, so that a newer library changes no filter.
+// environment is the set of functions and types for expressions. Fixed versions keep a newer library from changing
+// the meaning of filters.
 var environment = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(
 		cel.Variable(eventVariable, cel.MapType(cel.StringType, cel.DynType)),
@@ -56,7 +57,7 @@ const (
 	setsEquivalent = "sets.equivalent"
 )
 
-// sets is the sets extension of CEL without its rewriting of constants into other expressions.
+// sets is CEL's sets extension, without its rewriting of constants into other expressions.
 func sets() cel.EnvOption {
 	list := cel.ListType(cel.TypeParamType("T"))
 	function := func(name, overload string, holds func(a, b traits.Lister) bool) cel.EnvOption {

@@ -28,14 +28,14 @@ import (
 	"github.com/google/cel-go/interpreter"
 )
 
-// maxDetail bounds what an error says, in bytes, so that it fits a condition.
+// maxDetail bounds the detail of an error, in bytes, so that it fits into a condition.
 const maxDetail = 200
 
-// CompileError is the reason why an expression is not a valid filter.
+// CompileError describes why an expression is not a valid filter.
 type CompileError struct {
 	// Line and Column of the mistake, both counted from 1.
 	Line, Column int
-	// Detail describes the fault, in at most 200 bytes and without line breaks.
+	// Detail describes the mistake, in at most 200 bytes and without line breaks.
 	Detail string
 	// More is the number of further mistakes.
 	More int
@@ -58,7 +58,7 @@ func compileError(mistakes []*common.Error) *CompileError {
 	}
 }
 
-// shorten makes one line of at most maxDetail bytes.
+// shorten returns a text as one line of at most maxDetail bytes.
 func shorten(text string) string {
 	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
 	if len(text) <= maxDetail {
@@ -71,7 +71,7 @@ func shorten(text string) string {
 	return text[:cut] + "…"
 }
 
-// evalError describes a failure in our own words, because those of the library quote values of the event.
+// evalError describes a failure without the library's text, because that text quotes values of the event.
 func (f *Filter) evalError(ctx context.Context, err error) error {
 	if errors.Is(err, interpreter.InterruptError{}) {
 		return fmt.Errorf("not evaluated in time: %w", context.Cause(ctx))
@@ -86,7 +86,7 @@ func (f *Filter) evalError(ctx context.Context, err error) error {
 	return errors.New(detail)
 }
 
-// causes are the beginnings of the library's texts, and their replacements.
+// causes are the beginnings of the library's error texts, and their replacements.
 var causes = []struct{ begins, says string }{
 	{"no such overload", "no such overload: a value has the wrong type"},
 	{"index", "no such element: the index is out of range"},

@@ -14,8 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package filter decides whether an event is sent: a CEL expression over the event, compiled once and bounded in what it
-// can cost. A filter depends on its event alone: not on the time, not on the order of a map, not on the machine.
+// Package filter decides whether an event is sent, by a CEL expression over the event. An expression is compiled
+// once, and the cost of an evaluation is bounded. The result depends only on the event, not on the time, a map's
+// order, or the machine.
 package filter
 
 import (
@@ -29,14 +30,14 @@ import (
 )
 
 const (
-	// maxExpression is the length of an expression in characters. It is that of the API.
+	// maxExpression bounds an expression, in characters. The CRD has the same bound.
 	maxExpression = 4096
-	// maxNesting is how many macros (exists, all, filter, map, ...) may stand within one another.
+	// maxNesting bounds how deep macros (exists, all, filter, map, ...) may be nested.
 	maxNesting = 4
-	// maxParseDepth is how deep an expression may be nested otherwise.
+	// maxParseDepth bounds how deep an expression may be nested otherwise.
 	maxParseDepth = 100
-	// maxCost bounds the cost of one evaluation: about one for each operator, each value that is looked up or compared, and
-	// each ten characters of text. It is some tens of milliseconds.
+	// maxCost bounds the cost of one evaluation, which is some tens of milliseconds. The cost is about 1 for each
+	// operator, each value that is looked up or compared, and each ten characters of text.
 	maxCost = 1_000_000
 )
 
@@ -44,15 +45,14 @@ const (
 type Filter struct {
 	program cel.Program
 	source  *ast.SourceInfo
-	// names are the keys that the expression spells out. No other key may appear in an error: it would come from the
-	// event.
+	// names are the keys that the expression spells out. Errors may quote only these, because other keys come from
+	// the event.
 	names map[string]bool
 }
 
-// Compile reads an expression of CEL (https://github.com/google/cel-spec). It sees the event as the variable "event",
-// with id, event (the type) and createdAt as strings and data as the JSON object; it may use the strings, sets and
-// optional types extensions as Kubernetes has them, but for what could build text without a bound. The error is a
-// *CompileError.
+// Compile compiles a CEL expression (https://github.com/google/cel-spec). The variable "event" has id, event (the
+// type) and createdAt as strings, and data as the JSON object. The strings, sets and optional types extensions are
+// available as in Kubernetes, except functions that can build text of any length. The error is a *CompileError.
 func Compile(expression string) (*Filter, error) {
 	env, err := environment()
 	if err != nil {
@@ -75,14 +75,14 @@ func Compile(expression string) (*Filter, error) {
 	}
 	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(calls.decorate), cel.InterruptCheckFrequency(1))
 	if err != nil {
-		// A wrong constant, such as int("x"), shows only here. The text may be long, and has no position.
+		// A wrong constant, such as int("x"), fails only here. The error's text may be long, and has no position.
 		return nil, &CompileError{Line: 1, Column: 1, Detail: shorten(err.Error())}
 	}
 	return &Filter{program: program, source: checked.NativeRep().SourceInfo(), names: r.names}, nil
 }
 
-// Matches reports whether the event is to be sent. The error names the failure and its place in the expression, never a value
-// of the event. If ctx has ended, the error wraps its cause.
+// Matches reports whether the filter selects the event. An error describes the failure and its position in the
+// expression, never a value of the event. If ctx has ended, the error wraps its cause.
 func (f *Filter) Matches(ctx context.Context, in *Input) (bool, error) {
 	vars, err := in.variables()
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
-// sale is the event of most tests. Its values are of every kind of JSON.
+// sale is the event of most tests. Its data has every type of JSON value.
 const sale = `{
 	"sale": {"amount": 2500, "currency": "eur", "ratio": 0.5, "id": "s_1", "paid": true},
 	"customer": {"email": "jane@example.com", "tags": ["vip", "beta"], "note": null},
@@ -157,7 +157,7 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
-// TestErrorsHoldNothingOfTheEvent makes filters fail on values that must not get into an event or a log.
+// TestErrorsHoldNothingOfTheEvent makes filters fail on values that must not appear in a Kubernetes Event or a log.
 func TestErrorsHoldNothingOfTheEvent(t *testing.T) {
 	tests := map[string]struct{ expression, want string }{
 		"no such key":                    {`event.data.lead.score > 1`, "no such key: lead"},

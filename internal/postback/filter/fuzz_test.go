@@ -25,8 +25,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzFilter evaluates any expression on any data. It must not panic, must end soon, must give the same twice, and its
-// errors must be short and hold nothing of the event.
+// FuzzFilter evaluates any expression on any data. It must not panic, must end soon, and must give the same result
+// twice. Its errors must be short and contain no value of the event.
 func FuzzFilter(f *testing.F) {
 	const secret = "s3cret-of-the-event"
 	for _, expression := range []string{

@@ -24,8 +24,8 @@ import (
 	"time"
 )
 
-// TestHostileFiltersAreBounded makes filters that would take minutes, hours or all memory without the guards: the cost of
-// the library alone stops none of them.
+// TestHostileFiltersAreBounded runs filters that would take minutes, hours or all memory without the budget. The
+// library's own cost limit stops none of them.
 func TestHostileFiltersAreBounded(t *testing.T) {
 	numbers := strings.TrimSuffix(strings.Repeat("1,", 100_000), ",")
 	text := strings.Repeat("a", 500_000)
@@ -34,7 +34,7 @@ func TestHostileFiltersAreBounded(t *testing.T) {
 		object += `"k` + strconv.Itoa(i) + `":1,`
 	}
 	object = strings.TrimSuffix(object, ",") + "}"
-	// many makes each element forty times as large, as often as macros may be chained.
+	// many makes each element forty times as large, in as many chained macros as maxNesting permits.
 	many := func(start, open, x, join, end string) string {
 		step := open + strings.Repeat(x+join, 39) + x + end
 		return start + strings.Repeat(".map(x, "+step+")", maxNesting)
@@ -79,7 +79,7 @@ func TestHostileFiltersAreBounded(t *testing.T) {
 			if err == nil || !errors.Is(err, errCost) && !strings.Contains(err.Error(), errLists) {
 				t.Errorf("got %v, want that it is stopped", err)
 			}
-			// The machine may be busy. Without a bound it would be hours.
+			// A busy machine may need seconds. Without the budget it would be hours.
 			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("took %s", took)
 			}
@@ -87,7 +87,7 @@ func TestHostileFiltersAreBounded(t *testing.T) {
 	}
 }
 
-// TestOrdinaryFiltersAreNotStopped looks at the largest events that are accepted.
+// TestOrdinaryFiltersAreNotStopped evaluates ordinary filters on the largest events that ingest accepts.
 func TestOrdinaryFiltersAreNotStopped(t *testing.T) {
 	var items strings.Builder
 	for i := range 10_000 {

@@ -34,8 +34,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
-// Input is an event as filters see it. Its data is decoded once, when a filter first needs it, however many filters
-// look at it. It is safe for concurrent use.
+// Input is an event as filters see it. All filters share one decoding of its data, when the first needs it. It is
+// safe for concurrent use.
 type Input struct {
 	event   *event.Event
 	once    sync.Once
@@ -65,7 +65,7 @@ func (in *Input) variables() (cel.Activation, error) {
 	return in.decoded, in.err
 }
 
-// errData stands for every mistake in the data, whose own text might quote it. An event that was accepted has none.
+// errData replaces every error about the data, because such an error may quote it. An accepted event causes none.
 var errData = errors.New("the event's data is not a JSON object")
 
 func decode(data []byte) (ref.Val, error) {
@@ -109,7 +109,7 @@ func decodeValue(d *jsontext.Decoder, depth int) (ref.Val, error) {
 	}
 }
 
-// number keeps an integer exact if it fits 64 bits; every other number is a double, as in JavaScript.
+// number returns an integer that fits into 64 bits exactly, and every other number as a double, as in JavaScript.
 func number(text string) (ref.Val, error) {
 	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return types.Int(i), nil
@@ -154,8 +154,8 @@ func decodeObject(d *jsontext.Decoder, depth int) (ref.Val, error) {
 	return newObject(members), nil
 }
 
-// object is a map that is visited in the order of its keys. A Go map has none, so that a filter such as
-// event.data.map(k, k)[0] == "a" would match at one time and not at another.
+// object is a map that iterates in the order of its keys. With a Go map's random order, a filter such as
+// event.data.map(k, k)[0] == "a" would match only sometimes.
 type object struct {
 	traits.Mapper
 	keys traits.Iterable
@@ -166,5 +166,5 @@ func newObject(members map[string]any) ref.Val {
 	return object{types.NewStringInterfaceMap(types.DefaultTypeAdapter, members), types.NewStringList(types.DefaultTypeAdapter, keys)}
 }
 
-// Iterator visits the keys in order.
+// Iterator iterates over the keys in order.
 func (o object) Iterator() traits.Iterator { return o.keys.Iterator() }

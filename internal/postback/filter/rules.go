@@ -28,14 +28,15 @@ import (
 	"github.com/google/cel-go/common/types"
 )
 
-// maxPattern is the size of a regular expression, in instructions of its program: (ab?){50} has about 150.
+// maxPattern bounds a regular expression, in instructions of its program: (ab?){50} has about 150.
 const maxPattern = 1000
 
-// rules restrict a filter beyond CEL, so that it is bounded and depends on its event alone.
+// rules restrict filters more than CEL does, so that their cost is bounded and their result depends only on the
+// event.
 type rules struct {
 	checked *ast.AST
 	names   map[string]bool
-	// patterns are the regular expressions, by their text.
+	// patterns holds the compiled regular expressions by their text.
 	patterns map[string]*pattern
 	err      *CompileError
 }
@@ -50,7 +51,7 @@ func newRules(checked *ast.AST) *rules {
 	return &rules{checked: checked, names: map[string]bool{}, patterns: map[string]*pattern{}}
 }
 
-// check returns the first breach of a rule, as a *CompileError, or nil.
+// check returns the first violation of a rule, as a *CompileError, or nil.
 func (r *rules) check() error {
 	ast.PreOrderVisit(r.checked.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		switch e.Kind() {
@@ -86,7 +87,7 @@ func (r *rules) refuse(e ast.Expr, format string, args ...any) {
 	r.err = &CompileError{Line: max(at.Line(), 1), Column: max(at.Column()+1, 1), Detail: shorten(fmt.Sprintf(format, args...))}
 }
 
-// field refuses a field that no event has, which is a typing error.
+// field refuses a field that no event has, because it is a typing error.
 func (r *rules) field(e, operand ast.Expr, name string) {
 	if operand.Kind() != ast.IdentKind || strings.TrimPrefix(operand.AsIdent(), ".") != eventVariable {
 		return
@@ -108,10 +109,10 @@ func (r *rules) call(e ast.Expr, c ast.CallExpr) {
 			}
 		}
 	case "replace", "join", "format", "strings.quote":
-		// They can make a text of any length from a short one.
+		// These functions can make a text of any length from a short one.
 		r.refuse(e, "the function %s is not available in a filter", name)
 	case operators.Add:
-		// Their length can double with each use. Macros join lists in a way of their own.
+		// The length of a list could double with each use. Macros append to lists in another way.
 		ids := r.checked.GetOverloadIDs(e.ID())
 		if len(ids) == 1 && ids[0] == overloads.AddList && !accumulates(args[0]) {
 			r.refuse(e, errLists)
@@ -127,7 +128,7 @@ func (r *rules) call(e ast.Expr, c ast.CallExpr) {
 
 const errLists = "lists cannot be joined with +"
 
-// accumulates reports whether an operand is the list that a macro builds.
+// accumulates reports whether an operand is the list that a macro appends to.
 func accumulates(e ast.Expr) bool {
 	return e.Kind() == ast.IdentKind && strings.HasPrefix(e.AsIdent(), "@")
 }
@@ -140,7 +141,8 @@ func literal(e ast.Expr) (string, bool) {
 	return string(text), ok
 }
 
-// pattern takes only constants, which are compiled now: one from an event could be as large as the event.
+// pattern compiles a constant regular expression, and refuses any other. One from an event could be as large as the
+// event.
 func (r *rules) pattern(e ast.Expr, args []ast.Expr) {
 	text, ok := literal(args[len(args)-1])
 	if !ok {
@@ -167,7 +169,7 @@ func (r *rules) pattern(e ast.Expr, args []ast.Expr) {
 
 var zonePattern = regexp.MustCompile(`^(UTC|[+-]?\d\d:\d\d)$`)
 
-// zone refuses names of time zones: what they mean depends on the machine's files.
+// zone refuses names of time zones, because their meaning depends on the machine's files.
 func (r *rules) zone(e, zone ast.Expr) {
 	if text, ok := literal(zone); !ok || !zonePattern.MatchString(text) {
 		r.refuse(e, `the time zone must be "UTC" or an offset such as "+02:00"`)

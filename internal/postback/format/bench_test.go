@@ -26,7 +26,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
-// BenchmarkBody renders what an endpoint gets of 1.5 KB of data.
+// BenchmarkBody renders the body of an event with 1.5 KB of data.
 func BenchmarkBody(b *testing.B) {
 	e := &event.Event{
 		ID: "evt_1", Type: "lead.created", CreatedAt: time.Now(),

@@ -25,10 +25,10 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
-// cloudEvent returns an event as a CloudEvent in structured mode, by the JSON format of CloudEvents 1.0. An event that
-// arrived as a CloudEvent keeps its id, source and further attributes; the source of any other is Source. The time is
-// cut to milliseconds. The type of the data is application/json, also in place of a narrower one, because widely used
-// receivers do not read JSON of another type. Data is byte for byte what was posted.
+// cloudEvent returns an event as a CloudEvent in structured mode, in the JSON format of CloudEvents 1.0. An event
+// that arrived as a CloudEvent keeps its id, source and further attributes; any other has the source Source. The time
+// has milliseconds. The media type of the data is always application/json, because widely used receivers do not read
+// JSON under another type. The data has exactly the posted bytes.
 func cloudEvent(namespace string, e *event.Event) ([]byte, error) {
 	more := event.CloudEvent{ID: e.ID, Source: Source(namespace)}
 	if e.CloudEvent != nil {
@@ -62,7 +62,7 @@ func cloudEvent(namespace string, e *event.Event) ([]byte, error) {
 	return append(body, '}'), nil
 }
 
-// Source returns the source of the events of a namespace, in CloudEvents. It is a URI reference that never changes.
+// Source returns the CloudEvents source of a namespace's events: a URI reference that never changes.
 func Source(namespace string) string {
 	return "/apis/" + v1alpha1.GroupVersion.Group + "/namespaces/" + namespace
 }

@@ -24,8 +24,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
-// Body returns an event of a namespace in a format; "" means JSON. The same event in the same format always gives the
-// same bytes. It fails for a format that it does not know, so that nothing is sent that nobody has asked for.
+// Body returns the body for an event of a namespace in a format; "" means JSON. The same event in the same format
+// always gives the same bytes. An unknown format is an error.
 func Body(f v1alpha1.PayloadFormat, namespace string, e *event.Event) ([]byte, error) {
 	switch f {
 	case "", v1alpha1.FormatJSON:
@@ -38,7 +38,7 @@ func Body(f v1alpha1.PayloadFormat, namespace string, e *event.Event) ([]byte, e
 	return nil, fmt.Errorf("the format %q is not known: a newer version of this program may know it", f)
 }
 
-// ContentType returns the media type of a format. Slack's messages are plain JSON.
+// ContentType returns the media type of a format. Slack messages are plain JSON.
 func ContentType(f v1alpha1.PayloadFormat) string {
 	if f == v1alpha1.FormatCloudEvents {
 		return "application/cloudevents+json; charset=UTF-8"

@@ -56,8 +56,8 @@ func body(t *testing.T, f v1alpha1.PayloadFormat, e *event.Event) []byte {
 	return got
 }
 
-// The bytes that endpoints get must not change with a release: a delivery that is posted again is compared with what was
-// stored. To see what a change does, run the tests with UPDATE_GOLDEN=true.
+// The bytes that endpoints get must not change with a release, because an event that is posted again is compared with the
+// stored body. To see the effect of a change, run the tests with UPDATE_GOLDEN=true.
 func TestGolden(t *testing.T) {
 	for name, tt := range map[string]struct {
 		format v1alpha1.PayloadFormat
@@ -104,7 +104,7 @@ func TestDefaultIsJSONAndUnknownIsAnError(t *testing.T) {
 	}
 }
 
-// The SDK of CloudEvents has to read what is sent.
+// The SDK of CloudEvents reads the bodies.
 func TestSDKReadsCloudEvents(t *testing.T) {
 	for name, e := range map[string]*event.Event{"ours": sample("sale.created"), "passed on": fromCloudEvent()} {
 		t.Run(name, func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestCloudEventPassesThrough(t *testing.T) {
 	}
 }
 
-// A body is bounded by the event: the largest that ingest takes fits into a delivery of 1 MiB.
+// The largest event that ingest accepts fits into the body of a delivery, which is at most 1 MiB.
 func TestSize(t *testing.T) {
 	const room = 1 << 10
 	data := []byte(`{"a":"` + strings.Repeat("<", 500_000) + `"}`)
@@ -172,7 +172,7 @@ func FuzzSlack(f *testing.F) {
 	})
 }
 
-// checkSlack checks the limits of Block Kit, and that nothing is markup.
+// checkSlack checks the limits of Block Kit, and that the message has no markup.
 func checkSlack(t *testing.T, got []byte) {
 	t.Helper()
 	if !utf8.Valid(got) {

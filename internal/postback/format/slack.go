@@ -25,23 +25,24 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
-// Slack's limits, in characters, for its texts: of a message beside its blocks, a header, a section, a field of a
-// section and an element of a context. A section has at most 10 fields.
+// Limits of Slack, in characters, for the texts of a message: its fallback, a header, a section, a field of a
+// section, and an element of a context. A section has at most 10 fields.
 const (
 	maxFallback = 3000
 	maxHeader   = 150
 	maxSection  = 3000
 	maxField    = 2000
 	maxElement  = 2000
-	// maxLabelled bounds the length of a shown value, because a message is read at a glance.
+	// maxLabelled bounds a shown value, in characters, to keep messages short.
 	maxLabelled = 200
 )
 
-// slackMessage is the body of a request to an incoming webhook of Slack, in Block Kit.
+// slackMessage is the body of a request to a Slack incoming webhook, in Block Kit.
 type slackMessage struct {
-	// Text is shown in notifications, instead of the blocks.
+	// Text is shown in notifications, in place of the blocks.
 	Text string `json:"text"`
-	// Markdown is false, so that Text is no markup; Unfurl… are false, so that Slack fetches no link of an event.
+	// Markdown is false, so that Slack reads no markup in Text. UnfurlLinks and UnfurlMedia are false, so that Slack
+	// fetches no link of an event.
 	Markdown    bool    `json:"mrkdwn"`
 	UnfurlLinks bool    `json:"unfurl_links"`
 	UnfurlMedia bool    `json:"unfurl_media"`
@@ -55,7 +56,7 @@ type block struct {
 	Elements []*plain `json:"elements,omitempty"`
 }
 
-// plain is a text in which Slack looks neither for markup nor for mentions and links.
+// plain is a text in which Slack reads no markup, mentions or links.
 type plain struct {
 	Type  string `json:"type"`
 	Text  string `json:"text"`
@@ -66,9 +67,9 @@ func plainText(text string, limit int) *plain {
 	return &plain{Type: "plain_text", Text: slackText(text, limit)}
 }
 
-// slack returns an event as a message for an incoming webhook of Slack. For lead.created, sale.created and
-// commission.created it shows the important fields of the data. For any other type, or without these fields, it
-// shows the whole data.
+// slack returns an event as a message for a Slack incoming webhook. For lead.created, sale.created and
+// commission.created, the message shows the important fields of the data. For any other type, or without these
+// fields, it shows the whole data.
 func slack(e *event.Event) ([]byte, error) {
 	summary := summarize(e)
 	message := slackMessage{Text: slackText(summary.title, maxFallback)}

@@ -26,7 +26,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
-// summary is the part of an event that messages show to humans.
+// summary is the part of an event that messages show.
 type summary struct {
 	title  string
 	fields []field
@@ -34,8 +34,8 @@ type summary struct {
 
 type field struct{ label, value string }
 
-// known are the fields of lead.created, sale.created and commission.created that are shown. A field that is
-// missing, or of another kind, is "".
+// known are the shown fields of lead.created, sale.created and commission.created. A missing field, or one of another
+// type, is "".
 type known struct {
 	EventName   scalar `json:"eventName"`
 	Type        scalar `json:"type"`
@@ -100,8 +100,8 @@ func shown(fields ...field) []field {
 	return with
 }
 
-// money returns an amount in the smallest unit of a currency as people write it: 4900 and usd are USD 49.00. An amount
-// that is no such number, or a currency that is not known, is shown as it is.
+// money formats an amount in the smallest unit of a currency: 4900 and usd give USD 49.00. It leaves a value that is
+// not an integer, or has an unknown currency, as it is.
 func money(amount, code scalar) string {
 	if amount == "" {
 		return ""
@@ -129,7 +129,7 @@ func money(amount, code scalar) string {
 	return unit.String() + " " + text
 }
 
-// scalar is a string, a number or a boolean of JSON as text. Anything else, null too, is "".
+// scalar is a JSON string, number or boolean as text. Any other value, also null, is "".
 type scalar string
 
 // UnmarshalJSON implements json.Unmarshaler. It never fails.

@@ -24,10 +24,9 @@ import (
 
 const ellipsis = "…"
 
-// slackText makes a text safe for Slack. It escapes & < and > as Slack asks, so that neither links nor mentions such as
-// <!channel> remain. Control characters except line breaks become spaces. Invisible characters that change the rest,
-// such as the direction of writing, are removed. The result has at most limit characters, as Slack counts them or fewer,
-// and is not empty.
+// slackText makes a text safe for Slack. It escapes & < and > as Slack requires, so that no link or mention such as
+// <!channel> remains. Control characters except line breaks become spaces. Nonprinting characters, such as direction
+// marks, are removed. The result is never empty, and has at most limit characters in UTF-16.
 func slackText(text string, limit int) string {
 	var b strings.Builder
 	length, fits := 0, 0
@@ -48,10 +47,10 @@ func slackText(text string, limit int) string {
 	return b.String()
 }
 
-// cut ends a text after so many bytes.
+// cut cuts a text after a number of bytes, and adds an ellipsis.
 func cut(text string, at int) string { return text[:at] + ellipsis }
 
-// clip returns at most limit characters of a text that is not escaped yet.
+// clip returns at most limit characters of a text that is not escaped yet, and an ellipsis if it is longer.
 func clip(text string, limit int) string {
 	count := 0
 	for i := range text {
@@ -81,7 +80,8 @@ func slackRune(r rune) string {
 	return string(r)
 }
 
-// utf16Length counts as JavaScript does, which is at least as many as there are characters.
+// utf16Length returns the length in UTF-16 units, as JavaScript counts. It is never less than the number of
+// characters.
 func utf16Length(s string) int {
 	n := 0
 	for _, r := range s {

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package header says which HTTP headers a Postback may set, and which texts may be sent.
+// Package header defines which HTTP headers a Postback may set, and which texts a request may contain.
 package header
 
 import (
@@ -26,11 +26,11 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// MaxValue bounds the value of a header in bytes, wherever it comes from.
+// MaxValue bounds the value of a header, in bytes, whether it is plain or comes from a Secret.
 const MaxValue = 4096
 
-// reserved headers, and those that begin with one of reservedPrefixes, are set by HTTP or the operator, or are a proxy's.
-// The API's rules have the same.
+// reserved and reservedPrefixes are the headers that HTTP or the operator sets, and those for proxies. The CRD has
+// the same rules.
 var (
 	reserved = []string{
 		"host", "user-agent", "dub-signature", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
@@ -42,34 +42,35 @@ var (
 // ValidName reports whether a text is the name of a header (RFC 9110, section 5.1).
 func ValidName(name string) bool { return httpguts.ValidHeaderFieldName(name) }
 
-// Reserved reports whether a header is HTTP's or the operator's to set, or a proxy's.
+// Reserved reports whether a Postback may not set a header, because HTTP or the operator sets it, or because it is
+// for proxies.
 func Reserved(name string) bool {
 	name = strings.ToLower(name)
 	return slices.Contains(reserved, name) ||
 		slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// ValueMistake returns the fault of the value of a header, without showing it, or "". A value without a mistake
-// arrives as it is.
+// ValueMistake returns the fault of a header's value, without quoting it, or "". A value without a fault reaches the
+// endpoint unchanged.
 func ValueMistake(value string) string {
 	if mistake := TextMistake(value, MaxValue); mistake != "" {
 		return mistake
 	}
 	if strings.Trim(value, " \t") != value {
-		// HTTP takes it away (RFC 9110, section 5.5).
+		// HTTP strips it (RFC 9110, section 5.5).
 		return "begins or ends with a space or tab: remove it"
 	}
 	return ""
 }
 
-// TextMistake returns the fault of a text that becomes part of a request and has at most longest bytes, without
-// showing it, or "".
+// TextMistake returns the fault of a text that becomes part of a request, without quoting it, or "". longest bounds
+// the text, in bytes.
 func TextMistake(value string, longest int) string {
 	switch {
 	case strings.ContainsAny(value, "\r\n"):
 		return "contains a line break: remove it (printf instead of echo)"
 	case !utf8.ValidString(value):
-		// A route is JSON, which would change it.
+		// A route is JSON, whose encoding would change invalid UTF-8.
 		return "is not UTF-8 text: encode it as UTF-8"
 	case !httpguts.ValidHeaderFieldValue(value):
 		return "contains a control character: remove it"

@@ -28,7 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// FuzzHeaders: what the manager lets through arrives as it is, by way of the route and HTTP, and brings no other header.
+// FuzzHeaders: a header that the manager accepts passes the route and HTTP unchanged, and adds no other header.
 func FuzzHeaders(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"X-Tenant", "acme"},
@@ -70,7 +70,7 @@ func FuzzHeaders(f *testing.F) {
 		if !ValidName(name) || Reserved(name) || ValueMistake(value) != "" {
 			return
 		}
-		// By way of the route, which is JSON.
+		// The header passes the route, which is JSON.
 		encoded, err := json.Marshal(route.Header{Name: name, Value: value})
 		if err != nil {
 			t.Fatal(err)
@@ -91,7 +91,7 @@ func FuzzHeaders(f *testing.F) {
 		with.Header.Set(header.Name, header.Value)
 		got := overTheWire(t, with)
 		if http.CanonicalHeaderKey(name) == "Pragma" {
-			got.Header.Del("Cache-Control") // The reader makes it up.
+			got.Header.Del("Cache-Control") // http.ReadRequest adds it.
 		}
 		if got.Host != plain.Host || got.ContentLength != plain.ContentLength || len(got.TransferEncoding) != 0 || got.Close || len(got.Trailer) != 0 {
 			t.Errorf("the header %q changes the request", name)

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package keyring is the signing keys that a core Secret holds: the current one and, in their overlap, the previous
-// ones. It decides when a key is due and what a rotation leaves, and does no I/O.
+// Package keyring manages the signing keys in a core Secret: the current one and, in their overlap, the previous
+// ones. It decides when a rotation is due and what the Secret then holds. It does no I/O.
 package keyring
 
 import (
@@ -29,7 +29,7 @@ import (
 )
 
 const (
-	// newKeyBytes is the length of the keys that are made here. Standard Webhooks allows minKeyBytes to maxKeyBytes.
+	// newKeyBytes is the length of a new key. Standard Webhooks permits minKeyBytes to maxKeyBytes.
 	newKeyBytes = 32
 	minKeyBytes = 24
 	maxKeyBytes = 64
@@ -38,13 +38,13 @@ const (
 // New returns a new signing key: "whsec_" and the base64 of 32 random bytes.
 func New() string {
 	raw := make([]byte, newKeyBytes)
-	// It never fails: without randomness the program ends (crypto/rand, Go 1.24 and newer).
+	// rand.Read never fails: without randomness it ends the program (crypto/rand, Go 1.24 and newer).
 	_, _ = rand.Read(raw)
 	return sign.KeyPrefix + base64.StdEncoding.EncodeToString(raw)
 }
 
-// Validate returns an error with the fault of a signing key and its remedy, without showing any of it. A key is
-// "whsec_" and the padded standard base64 of 24 to 64 bytes.
+// Validate returns an error with the fault of a signing key and its remedy, without any part of the key. A valid key
+// is "whsec_" and the padded standard base64 of 24 to 64 bytes.
 func Validate(key string) error {
 	if key == "" {
 		return errors.New("is empty: put a signing key there")

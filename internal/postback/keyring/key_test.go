@@ -80,7 +80,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// Errors about a key reveal nothing of it except its length.
+// Errors about a key reveal only its length.
 func FuzzValidateShowsNothing(f *testing.F) {
 	number := regexp.MustCompile(`[0-9]+`)
 	text := func(err error) string { return number.ReplaceAllString(err.Error(), "N") }

@@ -23,28 +23,28 @@ import (
 )
 
 const (
-	// maxPrevious is how many previous keys are kept; a rotation beyond it drops the oldest.
+	// maxPrevious bounds the previous keys; a further rotation drops the oldest.
 	maxPrevious = 10
-	// maxSkew is how far in the future a stored time may lie. A time beyond it was stored before the clock was set
-	// back, and must not make anything last forever.
+	// maxSkew is how far in the future a stored time may lie. A later time was stored before the clock was set back,
+	// and must not keep a key valid.
 	maxSkew = 5 * time.Minute
 )
 
-// Keyring is the keys of one generated signing secret. Its methods return a changed copy.
+// Keyring is the keys of one generated Secret. Its methods return a changed copy.
 type Keyring struct {
-	// Version counts the keys; Current is the one of this number. It is at least 1.
+	// Version is the number of Current: how many keys have been generated. It is at least 1.
 	Version int64
-	// Current is the key, or "" if the Secret holds none that could sign.
+	// Current is the current key, or "" if the Secret holds no valid one.
 	Current string
-	// RotatedAt is when Current was made, in whole seconds.
+	// RotatedAt is the time at which Current was made, in whole seconds.
 	RotatedAt time.Time
 	// Previous are the replaced keys that keep signing, newest first.
 	Previous []Previous
-	// Handled are the requests that Current, or a key before it, answers.
+	// Handled are the rotation requests that Current, or an earlier key, answers.
 	Handled Requests
 }
 
-// Requests are the tokens of requests for rotation, as v1alpha1.HandledToken returns them; "" is none.
+// Requests are the tokens of rotation requests, as v1alpha1.HandledToken returns them; "" means none.
 type Requests struct {
 	// Own was made on the PostbackSecret itself.
 	Own string
@@ -52,31 +52,31 @@ type Requests struct {
 	Passed string
 }
 
-// Beyond reports whether there is a request that is not among those handled.
+// Beyond reports whether a request is not among the handled ones.
 func (r Requests) Beyond(handled Requests) bool {
 	return r.Own != "" && r.Own != handled.Own || r.Passed != "" && r.Passed != handled.Passed
 }
 
-// Or returns the requests. An absent one is replaced by the one of before.
+// Or returns the requests, with those of before in place of absent ones.
 func (r Requests) Or(before Requests) Requests {
 	return Requests{Own: cmp.Or(r.Own, before.Own), Passed: cmp.Or(r.Passed, before.Passed)}
 }
 
-// Previous is a key that was replaced.
+// Previous is a replaced key.
 type Previous struct {
 	Version int64
 	Key     string
-	// RetiredAt is when it was replaced, in whole seconds.
+	// RetiredAt is the time at which it was replaced, in whole seconds.
 	RetiredAt time.Time
 }
 
-// First returns a keyring with a first key. Its version follows lastVersion, the number of the key that was there
-// before and is lost, or 0.
+// First returns a keyring with its first key. lastVersion is the version of an earlier key that was lost, or 0; the
+// new version follows it.
 func First(key string, lastVersion int64, handled Requests, now time.Time) Keyring {
 	return Keyring{Version: lastVersion + 1, Current: key, RotatedAt: now.UTC().Truncate(time.Second), Handled: handled}
 }
 
-// Rotate makes key the current one. The key before it joins the previous ones and signs until overlap has passed; an
+// Rotate makes key the current one. The replaced key joins the previous ones and signs until overlap has passed. An
 // overlap of 0 ends every previous key at once.
 func (k Keyring) Rotate(key string, overlap time.Duration, now time.Time) Keyring {
 	now = now.UTC().Truncate(time.Second)
@@ -92,8 +92,8 @@ func (k Keyring) Rotate(key string, overlap time.Duration, now time.Time) Keyrin
 	return rotated
 }
 
-// Expire drops the previous keys whose overlap is over. It returns the time at which the next one expires; zero if none
-// is left. A key that was retired in the future counts as retired now.
+// Expire drops the previous keys whose overlap has passed. It returns the time at which the next one expires, or zero
+// if none is left. A retirement time in the future counts as now.
 func (k Keyring) Expire(overlap time.Duration, now time.Time) (Keyring, time.Time) {
 	var (
 		next time.Time
@@ -116,7 +116,7 @@ func (k Keyring) Expire(overlap time.Duration, now time.Time) (Keyring, time.Tim
 	return k, next
 }
 
-// NextRotation returns the time for the replacement of a key that was made at rotatedAt. It is now if that time has
+// NextRotation returns the time at which a key made at rotatedAt is due for rotation. It is now if that time has
 // passed or rotatedAt lies in the future, and zero if every is 0.
 func NextRotation(every time.Duration, rotatedAt, now time.Time) time.Time {
 	if every <= 0 {
@@ -129,7 +129,7 @@ func NextRotation(every time.Duration, rotatedAt, now time.Time) time.Time {
 	return due
 }
 
-// Keys returns the keys that sign: the current one, then the previous ones, newest first.
+// Keys returns the signing keys: the current one, then the previous ones, newest first.
 func (k Keyring) Keys() []string {
 	keys := []string{k.Current}
 	for _, previous := range k.Previous {

@@ -91,7 +91,7 @@ func TestExpireAfterTheClockWasSetBack(t *testing.T) {
 	if len(k.Previous) != 1 || !k.Previous[0].RetiredAt.Equal(t0) || !next.Equal(t0.Add(time.Hour)) {
 		t.Errorf("%+v, next %s", k, next)
 	}
-	// Clocks differ a little all the time.
+	// The clocks of replicas always differ a little.
 	future.Previous[0].RetiredAt = t0.Add(maxSkew)
 	if k, next = future.Expire(time.Hour, t0); !next.Equal(t0.Add(time.Hour + maxSkew)) {
 		t.Errorf("%+v, next %s", k, next)

@@ -28,50 +28,49 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// The entries of a keyring in a core Secret, beside the current key under v1alpha1.SigningKeyName.
+// Names of a keyring's entries in a core Secret. The current key is under v1alpha1.SigningKeyName.
 const (
-	// previousPrefix and the key's version name the data of a previous key.
+	// previousPrefix, followed by a version, is the data key of a previous key.
 	previousPrefix = "previous-"
-	// ExternalPreviousName is the data key of the previous key in a Secret that somebody else keeps.
+	// ExternalPreviousName is the data key of the previous key in an external Secret.
 	ExternalPreviousName = "previous"
 
 	// VersionAnnotation holds the number of the current key.
 	VersionAnnotation = "postback.dev/version"
 	// RotatedAtAnnotation is the time at which the current key was made, in RFC 3339.
 	RotatedAtAnnotation = "postback.dev/rotated-at"
-	// retiredPrefix and the key's version name the annotation that holds when a previous key was replaced.
+	// retiredPrefix, followed by a version, is the annotation with the time at which that key was replaced.
 	retiredPrefix = "postback.dev/retired-"
-	// HandledAnnotation and HandledPassedAnnotation have the tokens of the newest answered requests for rotation:
-	// one on the PostbackSecret, and one that a Postback passed on.
+	// HandledAnnotation and HandledPassedAnnotation hold the tokens of the newest answered rotation requests: one on
+	// the PostbackSecret, and one that a Postback passed on.
 	HandledAnnotation       = "postback.dev/handled-rotate-secret"
 	HandledPassedAnnotation = "postback.dev/handled-rotate-secret-from-postback"
 )
 
-// Somebody may edit a version. The bound of the annotation leaves room for the counter in the names of previous keys,
-// and the bound of those keeps it from overflowing.
+// Bounds of versions, because users can edit them. maxAnnotatedVersion bounds the annotation, so that rotations can
+// still count beyond it. maxVersion bounds the names of previous keys, so that the counter cannot overflow.
 const (
 	maxAnnotatedVersion = 1 << 32
 	maxVersion          = 1 << 40
 )
 
-// Remembered is knowledge about a Secret from elsewhere. It replaces annotations that are missing or invalid.
+// Remembered is the record of a Secret in the status. It replaces missing or invalid annotations.
 type Remembered struct {
-	// Version is the highest that is known to have been in use, or 0.
+	// Version is the highest version known to have been in use, or 0.
 	Version int64
-	// RotatedAt is when the current key was made, or zero.
+	// RotatedAt is the time at which the current key was made, or zero.
 	RotatedAt time.Time
-	// Handled are the requests that were handled last.
+	// Handled are the last handled rotation requests.
 	Handled Requests
 }
 
-// Read returns the keyring that a Secret of ours holds. It never fails, and an edited annotation loses no key:
-//   - the version is the highest of those that the annotation, the previous keys and remembered imply, as far as those
-//     are plausible;
-//   - without a readable time the current key counts as made at the remembered time, else with the Secret, and a
-//     previous key as retired now;
-//   - without the annotation for it, a handled token is the remembered one.
+// Read returns the keyring in a generated Secret. It never fails, and an edited annotation loses no key:
+//   - the version is the highest plausible one of the annotation, the previous keys and remembered;
+//   - without a readable time, the current key counts as made at the remembered time, or with the Secret;
+//   - without a readable time, a previous key counts as retired now;
+//   - without its annotation, a handled token is the remembered one.
 //
-// Read omits invalid keys: Current is "" if the current key is invalid, and Previous lacks the invalid ones.
+// Read omits invalid keys: Current is "" if the current key is invalid, and Previous lacks invalid ones.
 func Read(secret *corev1.Secret, remembered Remembered, now time.Time) Keyring {
 	now = now.UTC().Truncate(time.Second)
 	k := Keyring{Version: max(1, min(remembered.Version, maxVersion))}
@@ -106,7 +105,7 @@ func Read(secret *corev1.Secret, remembered Remembered, now time.Time) Keyring {
 	return k
 }
 
-// Restorable reports whether a Secret bears the version of a key of ours and holds a key that can sign.
+// Restorable reports whether a Secret has the version annotation of a generated key, and a valid key.
 func Restorable(secret *corev1.Secret) bool {
 	return numberOf(secret.Annotations[VersionAnnotation]) > 0 && Validate(string(secret.Data[v1alpha1.SigningKeyName])) == nil
 }
@@ -121,7 +120,7 @@ func rotatedAt(secret *corev1.Secret, remembered Remembered) time.Time {
 	return secret.CreationTimestamp.UTC()
 }
 
-// Write puts the keyring into a Secret and removes the entries of other keyrings. It does not change unknown
+// Write puts the keyring into a Secret and removes the entries of an earlier keyring. It does not change other
 // entries.
 func (k Keyring) Write(secret *corev1.Secret) {
 	if secret.Data == nil {
@@ -156,7 +155,7 @@ func (k Keyring) Write(secret *corev1.Secret) {
 	}
 }
 
-// Generated returns the keys that a Secret of ours signs with, the current one first.
+// Generated returns the signing keys in a generated Secret, the current one first.
 func Generated(secret *corev1.Secret) ([]string, error) {
 	if err := checkData(secret, v1alpha1.SigningKeyName); err != nil {
 		return nil, err
@@ -164,8 +163,8 @@ func Generated(secret *corev1.Secret) ([]string, error) {
 	return Read(secret, Remembered{}, time.Time{}).Keys(), nil
 }
 
-// External returns the keys of a Secret that the operator does not manage: the current one and, if present, the
-// previous one. The error is a *NotFoundError or names the fault, without showing any key.
+// External returns the keys in an external Secret: the current one and, if present, the previous one. The error is a
+// *NotFoundError or describes the fault, without any part of a key.
 func External(secret *corev1.Secret) ([]string, error) {
 	var keys []string
 	for _, name := range []string{v1alpha1.SigningKeyName, ExternalPreviousName} {
@@ -191,7 +190,7 @@ func checkData(secret *corev1.Secret, name string) error {
 	return nil
 }
 
-// NotFoundError says that a Secret has no signing key.
+// NotFoundError means that a Secret has no signing key.
 type NotFoundError struct {
 	Secret, DataKey string
 }
@@ -201,7 +200,7 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("Secret %q has no data key %q", e.Secret, e.DataKey)
 }
 
-// numberOf returns the positive number that a text is, in its usual form, or 0 if it is none.
+// numberOf returns the positive decimal number in a text, or 0 if the text is anything else.
 func numberOf(text string) int64 {
 	number, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || number < 1 || strconv.FormatInt(number, 10) != text {

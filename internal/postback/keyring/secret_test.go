@@ -175,7 +175,7 @@ func TestExternal(t *testing.T) {
 	}
 }
 
-// Rotations go on after an edit of the version, and no previous key outlives its overlap.
+// Rotations still work after an edit of the version, and no previous key outlives its overlap.
 func TestEditedVersionLeavesNoKeyForEver(t *testing.T) {
 	for name, edit := range map[string]func(*corev1.Secret, *Remembered){
 		"annotation at its limit":         func(s *corev1.Secret, _ *Remembered) { s.Annotations[VersionAnnotation] = "4294967296" },

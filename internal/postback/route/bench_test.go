@@ -25,7 +25,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// BenchmarkMatch finds one route among many of a namespace.
+// BenchmarkMatch finds one route among many in a namespace.
 func BenchmarkMatch(b *testing.B) {
 	for _, n := range []int{1, 100, 10000} {
 		b.Run(fmt.Sprintf("routes=%d", n), func(b *testing.B) {

@@ -26,7 +26,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Index holds the routes in memory. It is safe for concurrent use; the routes that it returns must not be changed.
+// Index holds the routes in memory. It is safe for concurrent use. Callers must not change the routes that it
+// returns.
 type Index struct {
 	mu          sync.RWMutex
 	byUID       map[types.UID]*Route
@@ -38,7 +39,7 @@ func NewIndex() *Index {
 	return &Index{byUID: map[types.UID]*Route{}, byNamespace: map[string]map[types.UID]*Route{}}
 }
 
-// Set adds a route or replaces the one of the same UID.
+// Set adds a route, or replaces the one with the same UID.
 func (x *Index) Set(r *Route) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -67,8 +68,9 @@ func (x *Index) Delete(postback types.UID) *Route {
 	return r
 }
 
-// Of returns the route of the Postback that a delivery of a namespace names, or nil. A delivery that names a Postback of
-// another namespace has none. The right to write deliveries in one namespace must not permit use of another's keys.
+// Of returns the route of the Postback that a delivery names, or nil. namespace is that of the delivery. A delivery
+// that names a Postback of another namespace has no route: the right to write deliveries must not permit use of other
+// tenants' keys.
 func (x *Index) Of(namespace string, postback v1alpha1.PostbackReference) *Route {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -86,14 +88,15 @@ func (x *Index) Get(postback types.UID) *Route {
 	return x.byUID[postback]
 }
 
-// All returns all routes, in no order.
+// All returns all routes, in no particular order.
 func (x *Index) All() []*Route {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return slices.Collect(maps.Values(x.byUID))
 }
 
-// Match returns the routes of a namespace that are subscribed to an event type, whatever their state, in no order.
+// Match returns the routes of a namespace whose triggers select an event type. It ignores their state, and has no
+// order.
 func (x *Index) Match(namespace, eventType string) []*Route {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -106,7 +109,7 @@ func (x *Index) Match(namespace, eventType string) []*Route {
 	return matches
 }
 
-// In returns the routes of a namespace, in no order.
+// In returns the routes of a namespace, in no particular order.
 func (x *Index) In(namespace string) []*Route {
 	x.mu.RLock()
 	defer x.mu.RUnlock()

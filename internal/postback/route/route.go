@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package route holds what the dispatcher needs to know of a Postback. The manager writes each route into a Secret of
-// the install namespace; the dispatcher reads nothing else of a tenant's configuration.
+// Package route holds the routes: Postbacks as the dispatcher needs them. The manager writes each route into a Secret
+// in the install namespace. The dispatcher reads nothing else of a tenant's configuration.
 package route
 
 import (
@@ -37,13 +37,13 @@ import (
 const (
 	// SecretType is the type of the Secrets that hold routes. The dispatcher selects them by the field "type".
 	SecretType corev1.SecretType = "postback.dev/route"
-	// dataKey is the key of the Secret's data under which the route stands, as JSON.
+	// dataKey is the data key of the route, as JSON, in its Secret.
 	dataKey = "route.json"
 	// LoadedAnnotation, on a dispatcher replica's Lease, holds the highest resourceVersion among the route Secrets that
 	// the replica has loaded. A route Secret of this or a lower resourceVersion is in force there.
 	LoadedAnnotation = "postback.dev/loaded-resource-version"
-	// WatchedAnnotation, on the same Lease, holds the namespaces whose routes the replica loads, between commas; without
-	// it, or if it is empty, those are all.
+	// WatchedAnnotation, on the same Lease, holds the namespaces whose routes the replica loads, separated by commas.
+	// Absent or empty means all.
 	WatchedAnnotation = "postback.dev/watched-namespaces"
 	// UnreadyAnnotation, on the same Lease, is the reason why the replica accepts no events at present.
 	UnreadyAnnotation = "postback.dev/unready-reason"
@@ -51,40 +51,40 @@ const (
 	ReplicaLabel = "postback.dev/dispatcher-replica"
 )
 
-// Route is one Postback as the dispatcher sees it.
+// Route is one Postback as the dispatcher needs it, with every reference resolved.
 type Route struct {
 	Namespace  string    `json:"namespace"`
 	Name       string    `json:"name"`
 	UID        types.UID `json:"uid"`
 	Generation int64     `json:"generation"`
-	// EndpointGeneration is the generation at which URL became what it is; 0 if that is not known.
+	// EndpointGeneration is the generation in which URL last changed, or 0 if it is not known.
 	EndpointGeneration int64                  `json:"endpointGeneration,omitempty"`
 	URL                string                 `json:"url"`
 	Triggers           []v1alpha1.Trigger     `json:"triggers"`
 	State              v1alpha1.PostbackState `json:"state"`
 	// Filter is a CEL expression, or "" if every event is sent.
 	Filter     string                     `json:"filter,omitempty"`
-	Format     v1alpha1.PayloadFormat     `json:"format,omitempty"` // "": JSON
+	Format     v1alpha1.PayloadFormat     `json:"format,omitempty"` // "" means JSON
 	Headers    []Header                   `json:"headers,omitempty"`
 	Auth       *Auth                      `json:"auth,omitempty"`
 	TLS        *TLS                       `json:"tls,omitempty"`
 	Signatures []v1alpha1.SignatureScheme `json:"signatures"`
-	// Keys are the signing keys as they are shown to partners ("whsec_…"): the current one, then the previous ones that
-	// are in their overlap, newest first. There is at least one.
+	// Keys are the signing keys in the form that partners see ("whsec_…"). The current key comes first, then the
+	// previous keys in their overlap, newest first. There is at least one.
 	Keys        []string        `json:"keys"`
 	Timeout     metav1.Duration `json:"timeout"`
 	MaxAttempts int32           `json:"maxAttempts,omitempty"` // 0: no limit
 	GiveUpAfter metav1.Duration `json:"giveUpAfter,omitzero"`  // 0: no limit
 	MaxPending  int32           `json:"maxPending"`
-	// MaxPendingSet is true if the Postback asks for MaxPending, which is a default otherwise.
+	// MaxPendingSet says that the Postback sets MaxPending. Otherwise MaxPending is the default.
 	MaxPendingSet bool `json:"maxPendingSet,omitempty"`
-	// MaxConcurrent and PerSecond are 0 if the Postback asks for no limit of its own.
+	// MaxConcurrent and PerSecond are 0 if the Postback sets no such limit.
 	MaxConcurrent int32   `json:"maxConcurrent,omitempty"`
 	PerSecond     int32   `json:"perSecond,omitempty"`
 	History       History `json:"history"`
 }
 
-// Postback returns the Postback as far as an event about it needs to know it.
+// Postback returns the Postback with the fields that a Kubernetes Event about it needs.
 func (r *Route) Postback() *v1alpha1.Postback {
 	return &v1alpha1.Postback{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback"},
@@ -92,17 +92,16 @@ func (r *Route) Postback() *v1alpha1.Postback {
 	}
 }
 
-// EndpointSince returns the generation of the Postback from which on attempts went to the present endpoint. Without a
-// known generation, the endpoint counts as new: a forgotten pause is a smaller fault than obeying the pause of another
-// endpoint.
+// EndpointSince returns the generation from which attempts went to the present endpoint. If it is not known, the
+// endpoint counts as new: forgetting a pause is better than obeying the pause of another endpoint.
 func (r *Route) EndpointSince() int64 {
 	return cmp.Or(r.EndpointGeneration, r.Generation)
 }
 
-// Exclusive reports whether one replica has to make all attempts, so that limits hold exactly.
+// Exclusive reports whether one replica has to make all attempts, so that the Postback's limits are exact.
 func (r *Route) Exclusive() bool { return r.MaxConcurrent > 0 || r.PerSecond > 0 }
 
-// History is how many finished deliveries are kept, and for how long.
+// History is the number of finished deliveries to keep, and the longest time to keep one.
 type History struct {
 	Delivered int32           `json:"delivered"`
 	Failed    int32           `json:"failed"`
@@ -123,7 +122,7 @@ type BasicAuth struct {
 	Password string `json:"password"`
 }
 
-// OAuth2 is how a token is got by client credentials.
+// OAuth2 holds the parameters to get a token by the client credentials grant.
 type OAuth2 struct {
 	TokenURL     string   `json:"tokenURL"`
 	ClientID     string   `json:"clientID"`
@@ -132,11 +131,11 @@ type OAuth2 struct {
 	Audience     string   `json:"audience,omitempty"`
 }
 
-// TLS has the certificates and the key for the handshake with the endpoint. All fields are PEM; "" means the default.
+// TLS has the certificates and the key for the TLS handshake with the endpoint, in PEM. "" means the default.
 type TLS struct {
 	// CA contains the certificates of the authorities to trust, instead of the public authorities.
 	CA string `json:"ca,omitempty"`
-	// Certificate and Key are those of the dispatcher.
+	// Certificate and Key are the client certificate that the dispatcher presents, and its private key.
 	Certificate string `json:"certificate,omitempty"`
 	Key         string `json:"key,omitempty"`
 }
@@ -149,7 +148,7 @@ type Header struct {
 	Secret bool `json:"secret,omitempty"`
 }
 
-// Key identifies a Postback across the cluster.
+// Key returns the namespace and name of the Postback.
 func (r *Route) Key() types.NamespacedName {
 	return types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
 }
@@ -159,7 +158,7 @@ func SecretName(postback types.UID) string {
 	return "route-" + string(postback)
 }
 
-// UIDOf is the inverse of SecretName. It returns false for a name that no Secret with a route has.
+// UIDOf is the inverse of SecretName. It returns false for a name that is not a route Secret's.
 func UIDOf(secretName string) (types.UID, bool) {
 	uid, ok := strings.CutPrefix(secretName, "route-")
 	return types.UID(uid), ok
@@ -185,7 +184,7 @@ func SameData(a, b *corev1.Secret) bool {
 	return bytes.Equal(a.Data[dataKey], b.Data[dataKey])
 }
 
-// FromSecret returns the route that a Secret holds. The errors name no value of it.
+// FromSecret returns the route in a Secret. Its errors quote no value of the route.
 func FromSecret(secret *corev1.Secret) (*Route, error) {
 	data, ok := secret.Data[dataKey]
 	if !ok {
@@ -193,7 +192,7 @@ func FromSecret(secret *corev1.Secret) (*Route, error) {
 	}
 	r := &Route{}
 	if err := json.Unmarshal(data, r); err != nil {
-		// A JSON error may quote the text around it, which may be a key.
+		// A JSON error may quote the text around the mistake, which may be a key.
 		return nil, fmt.Errorf("data key %q is not a route", dataKey)
 	}
 	switch {

@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// CacheOptions tell a cache to hold the route Secrets of the install namespace, and no other Secret.
+// CacheOptions restrict a cache of Secrets to the route Secrets in the install namespace.
 func CacheOptions(namespace string) cache.ByObject {
 	return cache.ByObject{
 		Namespaces: map[string]cache.Config{namespace: {}},
@@ -40,7 +40,7 @@ func CacheOptions(namespace string) cache.ByObject {
 	}
 }
 
-// Watch keeps an Index current and knows which route Secrets it holds.
+// Watch keeps an Index current, and records which route Secrets it has loaded.
 type Watch struct {
 	index   *Index
 	watched watched.Namespaces
@@ -53,8 +53,8 @@ type Watch struct {
 	loaded map[string]string
 }
 
-// NewWatch follows a cache with CacheOptions and keeps index current. After each change of a route it calls changed,
-// which must not block, with the new route, or the old one if the index has none now.
+// NewWatch watches route Secrets through a cache with CacheOptions, and keeps index current. After each change it
+// calls changed, which must not block, with the new route, or with the old one after a deletion.
 func NewWatch(ctx context.Context, c cache.Cache, index *Index, namespaces watched.Namespaces, log logr.Logger, changed func(r *Route)) (*Watch, error) {
 	informer, err := c.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -73,7 +73,7 @@ func NewWatch(ctx context.Context, c cache.Cache, index *Index, namespaces watch
 	return w, nil
 }
 
-// HasSynced reports whether the routes that were there at the start are in the index.
+// HasSynced reports whether the index holds the routes that existed at the start.
 func (w *Watch) HasSynced() bool { return w.synced() }
 
 func (w *Watch) set(object any) {
@@ -83,7 +83,7 @@ func (w *Watch) set(object any) {
 	}
 	r, err := FromSecret(secret)
 	if err != nil {
-		// The last good route stays in force. The manager compares the Secret with the route that it wrote, and repairs it.
+		// The last good route stays in force. The manager compares the Secret with the desired route, and repairs it.
 		w.log.Error(err, "Ignoring a route Secret", "secret", klog.KObj(secret))
 		return
 	}

@@ -26,7 +26,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/sign"
 )
 
-// BenchmarkSign signs by both schemes, in the overlap of a rotation.
+// BenchmarkSign signs by both schemes with two keys, as in the overlap of a rotation.
 func BenchmarkSign(b *testing.B) {
 	signer, err := sign.New(sign.DefaultDubHeader)
 	if err != nil {

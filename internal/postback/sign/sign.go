@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package sign makes the headers by which an endpoint verifies where a request comes from.
+// Package sign makes the headers by which an endpoint verifies that a request is authentic.
 package sign
 
 import (
@@ -34,17 +34,17 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// DefaultDubHeader is the header of the scheme Dub, unless the installation renames it.
+// DefaultDubHeader is the default header of the signature scheme Dub.
 const DefaultDubHeader = "Dub-Signature"
 
-// The headers of Standard Webhooks 1.0, spelled as net/http keys them, so that it need not do so at each request.
+// Headers of Standard Webhooks 1.0, in the canonical form of net/http, which saves the conversion in each request.
 const (
 	webhookIDHeader        = "Webhook-Id"
 	webhookTimestampHeader = "Webhook-Timestamp"
 	webhookSignatureHeader = "Webhook-Signature"
 )
 
-// KeyPrefix is the prefix of a signing key, as partners see it.
+// KeyPrefix is the prefix of a signing key in the form that partners see.
 const KeyPrefix = "whsec_"
 
 // Signer signs requests.
@@ -52,7 +52,7 @@ type Signer struct {
 	dubHeader string
 }
 
-// New returns a Signer. dubHeader is the header of the scheme Dub.
+// New returns a Signer. dubHeader is the name of the header of the scheme Dub.
 func New(dubHeader string) (*Signer, error) {
 	if !httpguts.ValidHeaderFieldName(dubHeader) {
 		return nil, fmt.Errorf("signature header %q is not an HTTP header name", dubHeader)
@@ -60,18 +60,18 @@ func New(dubHeader string) (*Signer, error) {
 	return &Signer{dubHeader: http.CanonicalHeaderKey(dubHeader)}, nil
 }
 
-// Headers returns the names of the headers that may hold a signature.
+// Headers returns the names of the headers that hold a signature.
 func (s *Signer) Headers() []string { return []string{s.dubHeader, webhookSignatureHeader} }
 
-// DecodeKey returns the bytes of a signing key: "whsec_" and their padded standard base64. The errors show nothing of
-// the key.
+// DecodeKey returns the bytes of a signing key, which is "whsec_" and their padded standard base64. The errors
+// contain no part of the key.
 func DecodeKey(key string) ([]byte, error) {
 	encoded, ok := strings.CutPrefix(key, KeyPrefix)
 	if !ok {
 		return nil, fmt.Errorf("does not begin with %s", KeyPrefix)
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	// The decoder skips line breaks, receivers may not.
+	// The decoder skips line breaks, but receivers may not.
 	if err != nil || strings.ContainsAny(encoded, "\r\n") {
 		return nil, fmt.Errorf("is not base64 after %s: use the standard alphabet, with padding", KeyPrefix)
 	}
@@ -88,9 +88,9 @@ type Request struct {
 	Body []byte
 }
 
-// Sign adds to header the signatures of a request by the given schemes. keys are signing keys as partners see them, the
-// current one first. The scheme Dub has room for one signature and uses the current key; Standard Webhooks signs with
-// every key. An error names no key, and leaves header as it was.
+// Sign adds the signatures of a request to header, by the given schemes. keys are the signing keys, the current one
+// first. The scheme Dub signs with the current key; Standard Webhooks signs with every key. An error quotes no key,
+// and leaves header unchanged.
 func (s *Signer) Sign(header http.Header, schemes []v1alpha1.SignatureScheme, keys []string, r Request) error {
 	if len(keys) == 0 || len(schemes) == 0 {
 		return errors.New("no signing key, or no signature scheme")
@@ -114,14 +114,14 @@ func (s *Signer) Sign(header http.Header, schemes []v1alpha1.SignatureScheme, ke
 	return nil
 }
 
-// dubSignature is the lower-case hexadecimal HMAC-SHA256 of the body, keyed with the whole secret string.
+// dubSignature returns the lower-case hexadecimal HMAC-SHA256 of the body, keyed with the whole key text.
 func dubSignature(key string, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(key))
 	mac.Write(body)
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// setStandardWebhooks signs "{id}.{timestamp}.{body}" with the bytes behind each key's base64.
+// setStandardWebhooks signs "{id}.{timestamp}.{body}" with the decoded bytes of each key.
 func setStandardWebhooks(header http.Header, keys []string, r Request) error {
 	timestamp := strconv.FormatInt(r.Time.Unix(), 10)
 	signatures := make([]string, 0, len(keys))

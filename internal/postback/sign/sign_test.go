@@ -154,7 +154,7 @@ func TestSchemes(t *testing.T) {
 	}
 }
 
-// The example of Standard Webhooks' specification, so that our reading and the library's are not wrong together.
+// The example of the Standard Webhooks specification checks both this package and the library of the other tests.
 func TestSpecificationExample(t *testing.T) {
 	header := http.Header{}
 	signer := newSigner(t, sign.DefaultDubHeader)
