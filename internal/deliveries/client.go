@@ -114,8 +114,8 @@ func (c *Client) list(ctx context.Context, resource string, q Query) (*v1alpha1.
 	return list, c.ask(ctx, http.MethodGet, q.path(resource), q.values(), list)
 }
 
-// each gives the deliveries of a resource that a query selects to a function, the newest first, until the limit unless that is 0.
-// It fills in the page but for its deliveries.
+// each calls f with the deliveries of a resource that a query selects, newest first, up to the query's limit unless
+// that is 0. It sets Version, Truncated and More of the page.
 func (c *Client) each(ctx context.Context, resource string, q Query, p *Page, f func(*v1alpha1.PostbackDelivery)) error {
 	limit, n := q.Limit, 0
 	for pages := 1; ; pages++ {

@@ -42,11 +42,11 @@ type Query struct {
 	// more exist.
 	Limit int
 
-	// Waiting selects those of the waiting stream, too; Unfinished selects Pending and Retrying deliveries alone.
+	// Waiting also selects deliveries in the waiting stream. Unfinished selects only Pending and Retrying deliveries.
 	Waiting, Unfinished bool
 
-	// EventID, Name, Prefix and Continue apply to the streams only. Name is that of a delivery. Prefix begins an event's id or a
-	// delivery's name; Continue is the position of a page.
+	// EventID, Name, Prefix and Continue apply only to the streams. Name is the name of a delivery. Prefix is the
+	// beginning of an event's id or a delivery's name. Continue is the position of a page.
 	EventID, Name, Prefix, Continue string
 }
 
@@ -122,8 +122,8 @@ func (p Place) Compare(other Place) int {
 	return cmp.Or(other.Created.Compare(p.Created), other.EventTime.Compare(p.EventTime), cmp.Compare(p.Namespace, other.Namespace), cmp.Compare(p.Name, other.Name))
 }
 
-// IsObject reports whether a delivery is a PostbackDelivery. Otherwise it is in a stream alone.
+// IsObject reports whether a delivery is a PostbackDelivery. Otherwise it is only in a stream.
 func IsObject(d *v1alpha1.PostbackDelivery) bool { return d.UID != "" }
 
-// IsWaiting reports whether a delivery is in the waiting stream alone.
+// IsWaiting reports whether a delivery is only in the waiting stream.
 func IsWaiting(d *v1alpha1.PostbackDelivery) bool { return !IsObject(d) && !d.Status.Phase.Finished() }

@@ -31,8 +31,8 @@ import (
 // objectPage is the number of PostbackDeliveries in one list request: one may be larger than a megabyte.
 const objectPage = 250
 
-// Reader reads PostbackDeliveries and the delivery log together. For a delivery in both it returns the
-// PostbackDelivery, because that has the later attempts: it was restored for a redelivery.
+// Reader reads PostbackDeliveries, the delivery log and the waiting stream together. Of several copies of a delivery
+// it returns the PostbackDelivery, which has the latest attempts, or else the log entry.
 type Reader struct {
 	API client.Reader
 	// Log is nil if there is no delivery log, or if it cannot be read.
@@ -49,7 +49,7 @@ type Page struct {
 	More, Truncated bool
 	// Version is the version of the delivery log, for Follow, or "" if the delivery log was not read.
 	Version string
-	// Unread is the error of reading the delivery log, or nil. If it is set, deliveries may be missing.
+	// Unread is the error of reading the streams, or nil. If it is set, deliveries may be missing.
 	Unread error
 }
 
@@ -136,8 +136,8 @@ func (l *Reader) eachLogged(ctx context.Context, q Query, p *Page, f func(*v1alp
 	return ctx.Err()
 }
 
-// waiting returns the deliveries that a query selects in the waiting stream. They are read first: a delivery is at its next place
-// before it leaves this one, and so is not missed on the way. Errors are as those of eachLogged.
+// waiting returns the deliveries of the waiting stream that a query selects. Callers read it first: a delivery is
+// stored elsewhere before it leaves this stream, so none is missed. Errors are handled as in eachLogged.
 func (l *Reader) waiting(ctx context.Context, q Query, p *Page, bodies bool) (waiting []*v1alpha1.PostbackDelivery, err error) {
 	if l.Log == nil || !q.Waiting || p.Unread != nil {
 		return nil, nil
@@ -154,12 +154,11 @@ func (l *Reader) waiting(ctx context.Context, q Query, p *Page, bodies bool) (wa
 	return waiting, ctx.Err()
 }
 
-// hasNoWaiting reports whether a dispatcher said that it has no waiting stream, or does not know the request: it is of an earlier
-// version.
+// hasNoWaiting reports whether a dispatcher has no waiting stream, or is of an earlier version that cannot list it.
 func hasNoWaiting(err error) bool { return IsNoLog(err) || isProblem(err, "not-found") }
 
-// Get returns a delivery that is an object, or in the delivery log. If it is neither, the error is that of the API server, NotFound.
-// If only the delivery log, which may have it, cannot be read, it is an UnreadError.
+// Get returns a delivery from the API server or the delivery log. If both lack it, the error is NotFound. If the
+// delivery log cannot be read, the error is an UnreadError.
 func (l *Reader) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.PostbackDelivery, error) {
 	d := &v1alpha1.PostbackDelivery{}
 	missing := l.API.Get(ctx, key, d)
@@ -187,8 +186,9 @@ func (e *UnreadError) Error() string { return "the delivery log cannot be read: 
 // Unwrap returns the cause.
 func (e *UnreadError) Unwrap() error { return e.Err }
 
-// Find returns the deliveries of the event with an id, or if there are none, those whose names or events' ids begin with it,
-// up to a limit in each stream, in no particular order. each gets every object of the namespace.
+// Find returns the deliveries of the event with an id. If there are none, it returns those whose name or event id
+// begins with it. limit bounds those from each stream. The order is undefined. each is called with every
+// PostbackDelivery of the namespace.
 func (l *Reader) Find(ctx context.Context, namespace, name string, limit int, each func(*v1alpha1.PostbackDelivery)) (*Page, error) {
 	p := &Page{}
 	known, exact := map[string]bool{}, false

@@ -60,11 +60,11 @@ func object(name, eventID string, minutes int) *v1alpha1.PostbackDelivery {
 // stream is a fake of the dispatcher's delivery log API. dispatcher/logapi and test/deliverylog test the real one
 // with the same requests.
 type stream struct {
-	// deliveries, and those that wait, are the newest first.
+	// deliveries and waiting are sorted newest first.
 	deliveries, waiting []*v1alpha1.PostbackDelivery
-	// old answers as a dispatcher that knows no waiting stream.
+	// old makes it answer like a dispatcher of an earlier version, without a waiting stream.
 	old bool
-	// problem, unless it is "", is the answer to every request.
+	// problem, unless "", is the answer to every request.
 	problem string
 }
 
