@@ -8,19 +8,19 @@ FUZZTIME ?= 30s
 # Images are named REGISTRY/postback-manager:VERSION; without a registry, postback-manager:VERSION.
 REGISTRY ?=
 ARCHITECTURES ?= amd64 arm64
-# What images tell as the time of their making: that of the commit, so that two builds of it are the same.
+# The creation time in the images: the time of the commit, so that two builds of a commit have the same bytes.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-# Everything is compiled with the flags of "make build", except with the race detector, so that all of it shares Go's cache.
+# Tests are compiled with the flags of "make build", so that both share Go's cache; tests with the race detector do not.
 export CGO_ENABLED := 0
 export GOFLAGS := $(strip -trimpath $(filter-out -trimpath,$(GOFLAGS)))
 # The race detector needs a C compiler; without one the tests run without it.
 RACE ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
-# RERUN=1 gives a test that failed a second try: see hack/test.sh.
+# RERUN=1 runs a failed test a second time: see hack/test.sh.
 GO_TEST := hack/test.sh $(RACE)
 
 # A Postback has a finalizer, which only a running manager removes.
 REMOVE_CRDS = $(KUBECTL) delete --ignore-not-found --timeout 2m -k config/crd || { \
-	echo "Some objects are left: Postbacks wait for the manager to remove their routes. Is it running?" >&2; exit 1; }
+	echo "Some Postbacks still exist: they wait for the manager to remove their routes. Is it running?" >&2; exit 1; }
 
 CONTROLLER_GEN := bin/controller-gen
 CRD_REF_DOCS := bin/crd-ref-docs
@@ -40,7 +40,7 @@ help: ## Show this help.
 		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Show events being delivered, signed, retried and recorded, on this machine. KEEP=1 leaves it running, INTAKE=jetstream embeds a NATS server, PORTAL=1 prints links to the portal.
+demo: build ## Show on this machine how events are signed, delivered, retried and recorded. KEEP=1 leaves it running, INTAKE=jetstream embeds a NATS server, PORTAL=1 prints links to the portal.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go run ./test/demo -programs bin $(if $(KEEP),-keep) $(if $(INTAKE),-intake '$(INTAKE)') $(if $(PORTAL),-portal)
 
@@ -68,7 +68,7 @@ vet: ## Run go vet.
 	@go vet ./...
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) lint-prose ## Run golangci-lint, on the modules in hack too, and lint-prose.
+lint: $(GOLANGCI_LINT) lint-prose ## Run golangci-lint, also on the modules in hack, and lint-prose.
 	@$(GOLANGCI_LINT) run ./...
 	@for module in image lint node; do (cd hack/$$module && ../../$(GOLANGCI_LINT) run ./...) || exit 1; done
 
@@ -85,25 +85,25 @@ verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that the generated files are 
 	@hack/verify.sh
 
 .PHONY: test
-test: verify vet $(if $(RERUN),$(GOTESTSUM)) ## Run all tests, on a real API server that is built first (minutes, once).
+test: verify vet $(if $(RERUN),$(GOTESTSUM)) ## Run all tests, on a real API server. The first run builds it (minutes).
 	@[ -n "$(RACE)" ] || echo "No C compiler: the tests run without the race detector."
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		$(GO_TEST) -timeout 20m -- $$(go list ./... | grep -v /test/console$$)
 
 .PHONY: test-console
-test-console: $(if $(RERUN),$(GOTESTSUM)) ## Test the console in Chromium. Apart from the others, for a browser needs the machine for itself.
+test-console: $(if $(RERUN),$(GOTESTSUM)) ## Test the console in Chromium. It runs apart from the other tests, because a browser needs the machine for itself.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		hack/test.sh -timeout 15m -- ./test/console
 
-# Left out is what has nothing to do with the intake. "INTAKE=jetstream go test ./test/e2e" runs it all.
+# This target skips the tests that do not depend on the intake. "INTAKE=jetstream go test ./test/e2e" runs all.
 SAME_IN_BOTH := 'TestAccess|TestDispatcherCannotReadTenants|TestRotat|TestManagerCrash|TestSearch|TestSenders|TestForbiddenSender|TestForeignSecrets'
 
 .PHONY: test-jetstream
-test-jetstream: $(if $(RERUN),$(GOTESTSUM)) ## Run the tests of the whole, and those of faults, again with the intake JetStream.
+test-jetstream: $(if $(RERUN),$(GOTESTSUM)) ## Run the end-to-end tests and the fault tests again with the JetStream intake.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && hack/natsserver/build.sh >/dev/null && \
 		INTAKE=jetstream $(GO_TEST) -timeout 15m -skip $(SAME_IN_BOTH) -- ./test/e2e ./test/faults
 
-# Ten rounds, and a backlog of 5,000 for one endpoint. The figures are in the output.
+# It runs ten rounds, and a backlog of 5,000 deliveries for one endpoint. The output has the figures.
 FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2 -down 100 -down-for 3m -purged 5000
 
 .PHONY: test-faults
@@ -111,11 +111,11 @@ test-faults: ## Test delivery at full length while everything fails (about half 
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test -count 1 -timeout 60m -v ./test/faults $(FAULTS)
 
-# NODE_FLAGS="-seed N -events N ..." go to the tests.
+# The tests get the flags in NODE_FLAGS, such as "-seed N -events N".
 NODE_FLAGS ?=
 
 .PHONY: test-node
-test-node: ## Test the installation in real Pods, on a Kubernetes node of its own. Needs root and Linux; built first (minutes, once).
+test-node: ## Test the installation in real Pods, on a Kubernetes node that it starts. Needs root and Linux. The first run builds the node (minutes).
 	@hack/node/test.sh $(NODE_FLAGS)
 
 .PHONY: simulation
@@ -123,10 +123,10 @@ simulation: ## Simulate an outage of many endpoints, and write its figures and p
 	@go test -count 1 -timeout 30m ./test/simulation -update
 
 .PHONY: verify-simulation
-verify-simulation: ## Check that what docs say of the simulation comes out of it (some minutes).
+verify-simulation: ## Check that the simulation gives the figures in docs (some minutes).
 	@go test -count 1 -timeout 30m ./test/simulation -full
 
-# Other flags of test/bench than these: BENCH="-series=postbacks=10:10000".
+# BENCH has more flags for test/bench, such as BENCH="-series=postbacks=10:10000".
 BENCH ?= -intake=kubernetes,jetstream,jetstream-embedded,jetstream-synced -series=fanout,bodies,retries,unfinished,postbacks,replicas
 BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 	go run ./test/bench -programs "$(CURDIR)/bin"
@@ -135,11 +135,11 @@ BENCH_RUN = KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBU
 bench: build ## Measure throughput, latency, CPU and memory, and write docs/performance.md (about ten minutes).
 	@$(BENCH_RUN) -out docs $(BENCH)
 
-# Other flags of test/bench than these: BACKLOGS="-full".
+# BACKLOGS has more flags for test/bench, such as BACKLOGS="-full".
 BACKLOGS ?=
 
 .PHONY: bench-backlogs
-bench-backlogs: build ## Measure outages, waiting deliveries and random failures with JetStream, short (minutes); BACKLOGS="-full" for the targets (hours).
+bench-backlogs: build ## Measure outages, waiting deliveries and random failures with JetStream, in short runs (minutes). BACKLOGS="-full" measures the targets (hours).
 	@$(BENCH_RUN) -intake=jetstream -runs= -backlogs=outage,waiting,random,resume $(BACKLOGS)
 
 .PHONY: bench-guard
@@ -171,7 +171,7 @@ build-installer: $(KUSTOMIZE) ## Write dist/install.yaml and dist/install-portal
 	@hack/installer.sh '$(VERSION)' '$(REGISTRY)' portal >dist/install.yaml.part && mv dist/install.yaml.part dist/install-portal.yaml
 	@echo "dist/install.yaml dist/install-portal.yaml" >&2
 
-# A version as Helm takes it: v0.1.0 is 0.1.0, and a commit without a tag is 0.0.0-g7e5140b.
+# The version in the form of Helm: 0.1.0 for v0.1.0, and 0.0.0-g7e5140b for a commit without a tag.
 CHART_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v([0-9]+\.[0-9]+\.[0-9]+)/\1/; t; s/^/0.0.0-g/')
 
 .PHONY: build-chart
@@ -199,11 +199,11 @@ build: ## Build the programs into bin/.
 IMAGES = hack/image/build.sh -a '$(ARCHITECTURES)' -r '$(REGISTRY)' -v '$(VERSION)' -l '$(LDFLAGS)'
 
 .PHONY: images
-images: ## Build container images into dist/images, as OCI archives. REGISTRY=... begins their names.
+images: ## Build container images into dist/images, as OCI archives. REGISTRY is the prefix of their names.
 	@$(IMAGES) -o dist/images postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher postback-portal=./cmd/portal
 
 .PHONY: verify-images
-verify-images: images ## Test the images, and check that they are the same when they are built again, somewhere else.
+verify-images: images ## Test the images, and check that a second build in another folder gives the same bytes.
 	@cd hack/image && go test .
 	@hack/image/reproducible.sh dist/images VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' ARCHITECTURES='$(ARCHITECTURES)'
 
@@ -216,7 +216,7 @@ install: ## Install the CustomResourceDefinitions into the cluster of your kubec
 	$(KUBECTL) apply -k config/crd
 
 .PHONY: uninstall
-uninstall: ## Remove them, and every Postback with them. The manager must be running, to let go of them.
+uninstall: ## Remove the CustomResourceDefinitions, and every Postback with them. The manager has to run, because it removes their finalizers.
 	@$(REMOVE_CRDS)
 
 .PHONY: deploy
@@ -224,12 +224,12 @@ deploy: ## Install everything into the cluster of your kubeconfig.
 	$(KUBECTL) apply -k config/default
 
 .PHONY: undeploy
-undeploy: ## Remove everything: first the Postbacks, while the manager can still let go of them.
+undeploy: ## Remove everything. Postbacks go first, while the manager can still remove their finalizers.
 	@$(REMOVE_CRDS)
 	$(KUBECTL) delete --ignore-not-found -k config/default
 
 .PHONY: clean
-clean: ## Remove what was built, except the control plane in .cache.
+clean: ## Remove all build results except the control plane in .cache.
 	rm -rf bin dist
 
 $(CONTROLLER_GEN): tool = sigs.k8s.io/controller-tools/cmd/controller-gen
@@ -240,7 +240,7 @@ $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GOTESTSUM): hack/tools/go.mod hack/tools/go.
 	@cd hack/tools && go build -o ../../$@ $(tool)
 	@touch $@
 
-# One pattern for the three, each a tool of hack/packaging.
+# One rule for three tools; each is a tool of the module hack/packaging.
 $(KUSTOMIZE): tool = sigs.k8s.io/kustomize/kustomize/v5
 $(HELM): tool = helm.sh/helm/v4/cmd/helm
 $(CYCLONEDX): tool = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs each fuzz test of the module for a time (30s) or a number of inputs (20000x). Usage: hack/fuzz.sh TIME|NUMBERx [unguided].
-# CI gives a number: at the end of a time, Go 1.26 can report "context deadline exceeded" for a test that passed
-# (golang/go#75804, fixed in 1.27). An unguided run does not see which code an input reaches. Guidance would compile every
+# CI sets a number: when a time ends, Go 1.26 can report "context deadline exceeded" for a test that passed
+# (golang/go#75804, fixed in 1.27). An unguided run measures no coverage. Coverage would compile every
 # dependency once more, which takes minutes.
 set -eu
 cd "$(dirname "$0")/.."
@@ -9,7 +9,7 @@ budget=${1:-30s}
 guided=${2:-guided}
 programs=$(mktemp -d)
 trap 'rm -rf "$programs"' EXIT
-found=$(go env GOCACHE)/fuzz # where "go test" keeps them
+found=$(go env GOCACHE)/fuzz # the folder in which "go test" stores new inputs
 
 fuzz() { # PACKAGE NAME
 	echo "$1 $2"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Generates deepcopy functions (object), CustomResourceDefinitions and roles (manifests), or pages of the documentation
-# (docs), from the Go code; or copies what the chart takes from config/ as it is (chart).
+# (docs), from the Go code; or copies files of config/ into the chart (chart).
 # Usage: hack/generate.sh object|manifests|docs|chart [OUTPUT ROOT]; the default output root is this repository.
 set -eu
 cd "$(dirname "$0")/.."
@@ -9,7 +9,7 @@ out=${2:-.}
 controller_gen=${CONTROLLER_GEN:-bin/controller-gen}
 crd_ref_docs=${CRD_REF_DOCS:-bin/crd-ref-docs}
 
-# controller-gen ignores a marker in the documentation of a declaration, in silence.
+# controller-gen silently ignores an rbac marker in the doc comment of a declaration.
 misplaced=$(find controllers dispatcher internal -name '*.go' -exec awk '
 	previous ~ /^\/\/ \+kubebuilder:rbac/ && $0 !~ /^$|^\/\/ \+kubebuilder:rbac/ { print FILENAME ":" FNR ": " $0 }
 	{ previous = $0 }' {} + 2>/dev/null || true)
@@ -51,7 +51,7 @@ chart)
 docs)
 	go run ./hack/metrics "$out"
 	go run ./hack/configuration "$out"
-	# The validation of a field that is only "Required: {}" or "Optional: {}" is one word.
+	# If the validation of a field is only "Required: {}" or "Optional: {}", docs/api.md shows one word.
 	$crd_ref_docs --source-path=api/v1alpha1 --config=hack/api-reference.yaml --renderer=markdown --output-path="$out/docs/api.md" >/dev/null
 	sed -e 's/\(Required\|Optional\): \\{\\} /\1 /g' "$out/docs/api.md" >"$out/docs/api.md.new"
 	mv "$out/docs/api.md.new" "$out/docs/api.md"

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Prints the manifests of a folder of config/, which is "default" by default, with the images of a version: what
-# "make build-installer" writes into dist/install.yaml, and of "portal" into dist/install-portal.yaml.
+# Prints the manifests of a folder of config/ ("default" unless FOLDER names another) with the images of a version.
+# "make build-installer" writes those of "default" into dist/install.yaml, and those of "portal" into dist/install-portal.yaml.
 # Usage: hack/installer.sh VERSION [REGISTRY [FOLDER]]
 set -eu
 cd "$(dirname "$0")/.."
 version=$1
 registry=${2:+${2%/}/}
 
-# Kustomize wants its folders by relative paths.
+# Kustomize accepts only relative paths to other folders.
 mkdir -p dist
 overlay=$(mktemp -d dist/installer.XXXXXX)
 trap 'rm -rf "$overlay"' EXIT

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs the built manager and dispatcher against the cluster of the current kubeconfig, until Ctrl-C or until one ends.
-# Arguments go to the manager: make run ARGS=--allow-plain-http. The dispatcher may reach endpoints on this machine. Beside a manager that runs there already, it waits.
-# The CustomResourceDefinitions (make install) and the namespace postback-system must be there.
+# Arguments go to the manager: make run ARGS=--allow-plain-http. The dispatcher may reach endpoints on this machine. If a manager
+# already runs in the cluster, this one waits for its Lease.
+# The CustomResourceDefinitions (make install) and the namespace postback-system must exist.
 set -eu
 cd "$(dirname "$0")/.."
 namespace=${POD_NAMESPACE:-postback-system}
@@ -11,7 +12,7 @@ manager=$!
 bin/dispatcher --namespace="$namespace" --allow-cidr=127.0.0.0/8,::1/128 --health-probe-bind-address=127.0.0.1:8083 &
 dispatcher=$!
 
-# Each gets the signal once and ends in order.
+# Each program gets the signal once and shuts down in order.
 end() {
 	trap - EXIT INT TERM
 	kill "$manager" "$dispatcher" 2>/dev/null || true

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# test.sh FLAG... -- PACKAGE... runs go test. With RERUN=1, up to three tests that failed run once more, alone; one that passes then
-# is flaky, and dist/flaky-tests.txt names it. A data race, a build that fails and a package that times out stay failures.
+# test.sh FLAG... -- PACKAGE... runs go test. With RERUN=1, up to three failed tests run once more, alone. A test that then
+# passes is flaky, and dist/flaky-tests.txt names it. Data races, failed builds and packages that time out stay failures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,8 +11,8 @@ while [ "$1" != -- ]; do
 done
 shift
 
-# -vet=off, for "make vet" and "make lint" see all of it. -count 1, for the cache of results does not know what kubectl and the
-# built programs read.
+# -vet=off, because "make vet" and "make lint" check everything. -count 1, because Go's cache of test results ignores the
+# files that kubectl and the built programs read.
 flags=(-vet=off -count 1 "${flags[@]}")
 case " ${flags[*]} " in *" -race "*) export CGO_ENABLED=1 ;; esac
 

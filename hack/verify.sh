@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fails if a generated file on disk differs from what the code generates. It changes nothing, and does not mind other
-# changes that are not committed yet.
+# Fails if a generated file on disk differs from the output of its generator. It changes no file, and ignores other
+# uncommitted changes.
 set -eu
 cd "$(dirname "$0")/.."
 fresh=$(mktemp -d)
@@ -12,7 +12,7 @@ hack/generate.sh chart "$fresh"
 hack/generate.sh docs "$fresh"
 
 stale=0
-# compare FILES...: each file that is on disk or was generated must be both, and the same.
+# compare FILES... fails unless each file exists both on disk and in the generated output, with the same content.
 compare() {
 	for file; do
 		if ! diff -uN "$file" "$fresh/$file"; then

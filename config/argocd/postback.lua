@@ -1,5 +1,5 @@
 -- Health of a Postback for Argo CD. Ready, Reconciling and Stalled follow kstatus; a Postback that is paused or disabled on purpose
--- is Suspended. An endpoint that fails does not make it Degraded: what was declared is in force, and the message says so.
+-- is Suspended. A failing endpoint does not make it Degraded, because the manifest is in force; the message reports the endpoint.
 local conditions = {}
 if obj.status ~= nil and obj.status.conditions ~= nil then
   for _, condition in ipairs(obj.status.conditions) do
@@ -19,7 +19,7 @@ end
 if ready.status ~= "True" then
   return {status = "Progressing", message = ready.message}
 end
--- Argo CD gives scripts no string library.
+-- A table of texts, because Argo CD gives scripts no string library.
 local suspended = {Paused = "It is paused.", Disabled = "It is disabled."}
 if obj.spec.state ~= nil and suspended[obj.spec.state] ~= nil then
   return {status = "Suspended", message = suspended[obj.spec.state]}

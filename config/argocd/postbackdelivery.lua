@@ -1,10 +1,10 @@
--- Health of a PostbackDelivery for Argo CD, which shows deliveries below their Postback. It has no part in the application's.
+-- Health of a PostbackDelivery for Argo CD, which shows deliveries below their Postback. It does not change the health of the application.
 local phase = obj.status ~= nil and obj.status.phase or nil
 if phase == "Delivered" then
   return {status = "Healthy", message = "The endpoint accepted the event."}
 end
 if phase == "Failed" then
-  return {status = "Degraded", message = "It was given up."}
+  return {status = "Degraded", message = "The delivery failed, and is not retried."}
 end
 if phase == "Retrying" then
   for _, condition in ipairs(obj.status.conditions or {}) do

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds kube-apiserver, kube-controller-manager, kubectl and etcd from the Go modules pinned in go.mod, once a version,
-# and prints the folder that holds them: the value for KUBEBUILDER_ASSETS. Progress goes to standard error.
-# If KUBEBUILDER_ASSETS is set already, it is printed and nothing is built.
+# Builds kube-apiserver, kube-controller-manager, kubectl and etcd from the Go modules pinned in go.mod, once for each version.
+# It prints the folder of the programs, the value for KUBEBUILDER_ASSETS. Progress goes to standard error.
+# If KUBEBUILDER_ASSETS is set, the script builds nothing and prints its value.
 set -eu
 if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
 	echo "$KUBEBUILDER_ASSETS"
@@ -28,8 +28,8 @@ for package in $version_package $client_package; do
 	ldflags="$ldflags -X $package.gitTreeState=clean"
 done
 
-# One build at a time, for "go test ./..." asks once for each package; a link is made whole or not at all. The lock of a
-# build that was killed names a process that is gone.
+# Only one build runs at a time, because "go test ./..." calls this script once for each package. The lock is a link to the
+# process id, which ln creates atomically. If no process has that id, the build was killed, and the lock is void.
 lock="$assets.lock"
 mkdir -p "$(dirname "$assets")"
 until ln -s "$$" "$lock" 2>/dev/null; do
@@ -53,10 +53,10 @@ k=k8s.io/kubernetes/cmd
 export CGO_ENABLED=0
 programs="go.etcd.io/etcd/server/v3 $k/kube-apiserver $k/kube-controller-manager $k/kubectl"
 echo "Building Kubernetes $kubernetes and etcd $etcd from source, once: about 8 minutes on two idle cores, 16 on two busy ones." >&2
-# A package is stale until the build cache holds it. -trimpath is a part of that.
+# The total is the number of packages that the build cache lacks. It depends on -trimpath.
 total=$(go list -trimpath -deps -f '{{if .Stale}}{{.ImportPath}}{{end}}' $programs | wc -l)
 
-# -v names each package as it is compiled, once for all programs: progress.awk counts them, and the log is kept for a failure.
+# With -v, go build names each package once when it compiles it. progress.awk counts these lines; the log is for a failure.
 log="$building/build.log"
 build() {
 	name=$1

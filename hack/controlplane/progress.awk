@@ -1,5 +1,5 @@
-# Reads what "go build -v" writes for several programs, and writes one progress for all of them.
-# Variables: total is the number of packages to compile, clock a command that prints the seconds since some moment.
+# Reads the output of "go build -v" for several programs, and prints one progress for all of them.
+# Variables: total is the number of packages to compile; clock is a command that prints a time in seconds.
 
 function now(    seconds) {
 	clock | getline seconds
@@ -13,7 +13,7 @@ function left(seconds) {
 
 BEGIN { if (clock == "") clock = "date +%s"; begun = now() }
 
-# The caller's own line after each program.
+# build.sh writes this line after each program.
 /^built / { printf "  %s: built\n", $2; fflush(); next }
 /^go: / { next }
 

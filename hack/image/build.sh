@@ -33,7 +33,7 @@ for image; do
 	set --
 	for architecture in $architectures; do
 		out=$folder/programs/linux-$architecture/$program
-		# A stamp of the repository would differ where there is none, as in a source archive.
+		# Without a VCS stamp, a build from a source archive gives the same bytes as one from a clone.
 		(cd "$module" && CGO_ENABLED=0 GOOS=linux GOARCH="$architecture" \
 			go build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$out" "${image#*=}")
 		set -- "$@" "linux/$architecture=$out"

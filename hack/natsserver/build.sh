@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds nats-server from the Go module pinned in go.mod, once a version, and prints its path. Progress goes to standard
-# error. If NATS_SERVER is set already, it is printed and nothing is built.
+# Builds nats-server from the Go module pinned in go.mod, once for each version, and prints its path. Progress goes to
+# standard error. If NATS_SERVER is set, the script builds nothing and prints its value.
 set -eu
 if [ -n "${NATS_SERVER:-}" ]; then
 	echo "$NATS_SERVER"
@@ -14,7 +14,7 @@ program="$folder/nats-server"
 if [ ! -x "$program" ]; then
 	mkdir -p "$folder"
 	echo "Building nats-server $version from source" >&2
-	# Two builds at once do no harm: each moves a whole program into place.
+	# Two builds at the same time are safe: each moves a complete program into place.
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$program.$$" github.com/nats-io/nats-server/v2 >&2
 	mv "$program.$$" "$program"
 fi

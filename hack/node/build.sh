@@ -1,13 +1,13 @@
 #!/bin/sh
-# Builds what a Kubernetes node needs beside the control plane of hack/controlplane, from the Go modules pinned in go.mod
-# here, in addons and in ../controlplane, once a version, and prints the folder that holds it. Progress goes to standard
+# Builds the programs of a Kubernetes node that hack/controlplane does not build, once for each version, and prints their
+# folder. The go.mod here, in addons and in ../controlplane pin the Go modules. Progress goes to standard
 # error.
 set -eu
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 version_of() { awk -v module="$2" '$1 == module { print $2; exit }' "$1"; }
 kubernetes=$(version_of ../controlplane/go.mod k8s.io/kubernetes)
-# Any change of what is built here gives another folder.
+# The name of the folder contains a hash of all sources, so a change of one gives another folder.
 sources=$(cat build.sh go.mod addons/go.mod addons/coredns/main.go pause/main.go ../image/archive.go ../image/image.go ../image/main.go ../image/go.mod | cksum | tr ' ' -)
 assets="${NODE_CACHE:-$root/.cache/node}/$kubernetes-$(go env GOARCH)-$sources"
 if [ -e "$assets/complete" ]; then

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs the tests of test/node on a Kubernetes node of its own, with the installation by manifests. Those of the installation
-# run again on a second node, with the chart, and those of embedded NATS servers on a third. Arguments go to the tests; with
-# -test.run only the first node runs. Where no node can run it says why and ends well, unless POSTBACK_NODE_TESTS=required is set.
+# Runs the tests of test/node on a new Kubernetes node, with the installation by manifests. Then it runs the tests of the
+# installation on a second node, with the chart, and those of embedded NATS servers on a third. Arguments go to the tests; with
+# -test.run only the first node runs. Where no node can run, it prints the reason and succeeds, unless POSTBACK_NODE_TESTS=required is set.
 set -eu
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -30,7 +30,7 @@ CGO_ENABLED=0 go build -trimpath -o "$run/bin/kubectl-postback" ./cmd/kubectl-po
 images=$(find "$run/images" -maxdepth 1 -name '*.tar' | paste -sd, -)
 export PATH="$run/bin:$root/bin:$PATH" POSTBACK_INSTALLER="$run/install.yaml"
 
-# What a node could change of the machine, were it not in namespaces of its own.
+# Prints the settings of the machine that a node without its own namespaces could change.
 machine() {
 	sort /proc/self/mounts
 	ls /sys/class/net /etc /var/lib /run

@@ -20,8 +20,8 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 
 {{/*
-The objects of the files that match a pattern. They are copies of what is in config/, made by "make manifests", so that chart
-and kustomize say the same. Takes root and files, and, if wanted: kinds, to leave out others; namespace, to put them there; labels;
+The objects of the files that match a pattern. "make manifests" copies these files from config/, so that chart and
+kustomize install the same objects. Takes root and files, and optionally: kinds, to leave out others; namespace, to put them there; labels;
 annotations.
 */}}
 {{- define "postback.objects" -}}
@@ -48,7 +48,7 @@ annotations.
 {{- end }}
 {{- end }}
 
-{{/* What the Pods of all parts have in common. Takes root and part. */}}
+{{/* The common part of the Pods of all parts. Takes root and part. */}}
 {{- define "postback.pod" -}}
 {{- $values := index .root.Values .part }}
 serviceAccountName: postback-{{ .part }}
@@ -74,7 +74,7 @@ tolerations:
 affinity:
   {{- toYaml $values.affinity | nindent 2 }}
 {{- else if eq (toString $embedded) "3" }}
-# A node that fails takes one server with it, not two.
+# The failure of one node stops one server, not two.
 affinity:
   podAntiAffinity:
     requiredDuringSchedulingIgnoredDuringExecution:
@@ -94,14 +94,14 @@ securityContext:
   {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
   {{- if and $embedded (not (hasKey .root.Values.podSecurityContext "fsGroup")) }}
   {{- with .root.Values.podSecurityContext.runAsGroup }}
-  # The volume is the server's.
+  # The user of the NATS server owns the volume.
   fsGroup: {{ . }}
   fsGroupChangePolicy: OnRootMismatch
   {{- end }}
   {{- end }}
 {{- end }}
 
-{{/* What the containers of all parts have in common. Takes root and part. */}}
+{{/* The common part of the containers of all parts. Takes root and part. */}}
 {{- define "postback.container" -}}
 {{- $values := index .root.Values .part }}
 name: {{ .part }}
@@ -129,8 +129,8 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
-{{/* The PodDisruptionBudget of a part. Of a single replica it would keep a node from being drained. Takes root and part
-and, if it is not that of the release, namespace. */}}
+{{/* The PodDisruptionBudget of a part. A single replica has none, because it would prevent the drain of its node. Takes root and part,
+and namespace if it is not that of the release. */}}
 {{- define "postback.budget" -}}
 {{- $values := index .root.Values .part }}
 {{- $budget := $values.podDisruptionBudget }}
@@ -152,11 +152,11 @@ metadata:
     {{- include "postback.labels" .root | nindent 4 }}
 spec:
   {{- if $embedded }}
-  # Two of three servers store a message. A Pod that is not ready may hold the only second copy, so it counts.
+  # Two of three servers store a message. A Pod that is not ready may have the only second copy, so the budget counts it.
   minAvailable: 2
   {{- else }}
   minAvailable: {{ $budget.minAvailable }}
-  # A Pod that is not ready serves nobody, so that it must not keep a node from being drained.
+  # A Pod that is not ready serves nobody, so it must not prevent the drain of its node.
   unhealthyPodEvictionPolicy: AlwaysAllow
   {{- end }}
   selector:
@@ -205,7 +205,7 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* How many embedded servers there are, or nothing. */}}
+{{/* The number of embedded servers; empty without them. */}}
 {{- define "postback.nats.embedded" -}}
 {{- if and (eq .Values.intake "jetstream") .Values.nats.embedded.enabled }}
 {{- .Values.nats.embedded.replicas }}
