@@ -32,7 +32,7 @@ import (
 )
 
 // take applies a response to an attempt. Only its status decides the outcome; the rest is for the record.
-func take(response *http.Response, now time.Time, hidden *secrets, attempt *v1alpha1.Attempt) {
+func take(response *http.Response, now time.Time, hidden func() *secrets, attempt *v1alpha1.Attempt) {
 	defer response.Body.Close()
 	if code := response.StatusCode; code >= minStatusCode && code <= maxStatusCode {
 		attempt.StatusCode = ptr.To(int32(code))
@@ -50,21 +50,21 @@ func take(response *http.Response, now time.Time, hidden *secrets, attempt *v1al
 
 // excerpt returns the beginning of a body without the secrets. If the body is longer than maxDrain, or fails, its
 // connection is not reused: net/http closes the connection of a body that is closed before its end.
-func excerpt(response *http.Response, hidden *secrets) string {
+func excerpt(response *http.Response, hidden func() *secrets) string {
 	if response.ContentLength == 0 {
 		return "" // Most responses have no body.
 	}
 	// maxDrain counts bytes on the wire, the excerpt counts decompressed bytes.
 	wire := io.LimitReader(response.Body, maxDrain)
 	// The text must contain the whole of a secret that crosses the end of the excerpt.
-	text := make([]byte, v1alpha1.MaxResponseBody+hidden.longest())
+	text := make([]byte, v1alpha1.MaxResponseBody+hidden().longest())
 	n, err := io.ReadFull(decoded(wire, response.Header.Get("Content-Encoding")), text)
 	if err == nil || err == io.ErrUnexpectedEOF || err == io.EOF {
 		_, _ = io.Copy(io.Discard, wire)
 		// net/http notices the end of the body only at a read beyond it.
 		_, _ = response.Body.Read(make([]byte, 1))
 	}
-	return validUTF8([]byte(hidden.redact(string(text[:n]), v1alpha1.MaxResponseBody)), v1alpha1.MaxResponseBody)
+	return validUTF8([]byte(hidden().redact(string(text[:n]), v1alpha1.MaxResponseBody)), v1alpha1.MaxResponseBody)
 }
 
 // decoded decompresses a body if the endpoint compressed it unasked. It buffers a bounded amount, so a decompression

@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,9 +99,21 @@ func (s *Sender) Send(ctx context.Context, r *route.Route, d *v1alpha1.PostbackD
 // exchange sends the request and sets the outcome of the attempt. ctx is the context of the attempt, bounded the same
 // with its deadline.
 func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alpha1.PostbackDelivery, attempt *v1alpha1.Attempt) {
-	hidden := secretsOf(r)
-	// An error may quote a response.
-	defer func() { attempt.Message = hidden.redact(attempt.Message, len(attempt.Message)) }()
+	var request *http.Request
+	// Most attempts have no text in which a secret could be.
+	hidden := sync.OnceValue(func() *secrets {
+		all := secretsOf(r)
+		if request != nil {
+			all.addHeader(request.Header, authorizationHeader)
+			all.addHeader(request.Header, s.signer.Headers()...)
+		}
+		return all
+	})
+	defer func() {
+		if attempt.Message != "" { // An error may quote a response.
+			attempt.Message = hidden().redact(attempt.Message, len(attempt.Message))
+		}
+	}()
 	lines, err := s.transports.forRoute(r)
 	if err != nil {
 		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
@@ -118,13 +131,11 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 	bounded, stop := context.WithCancelCause(bounded)
 	defer stop(nil)
 	connection := connectionTrace{stop: stop}
-	request, err := s.request(httptrace.WithClientTrace(bounded, connection.hooks()), r, d, authorization, attempt.Time.Time)
+	request, err = s.request(httptrace.WithClientTrace(bounded, connection.hooks()), r, d, authorization, attempt.Time.Time)
 	if err != nil {
 		attempt.Outcome, attempt.Message = v1alpha1.OutcomeInvalidRequest, err.Error()
 		return
 	}
-	hidden.addHeader(request.Header, authorizationHeader)
-	hidden.addHeader(request.Header, s.signer.Headers()...)
 	response, twice, err := do(lines, request, &connection)
 	attempt.RemoteIP = connection.remoteIP()
 	if err != nil {
@@ -153,20 +164,18 @@ func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alp
 const sentTwice = "the request was sent twice, because the first connection ended before an answer"
 
 // do sends a request, and repeats it on a fresh connection if the endpoint cannot have processed it. net/http itself
-// repeats nothing, because its copy of the request has no GetBody. twice reports whether bytes of both requests were
+// repeats nothing, because do takes GetBody out of the request. twice reports whether bytes of both requests were
 // written. do uses the transport without an http.Client, which would follow redirects: the POST would become a GET,
 // or the event would go to another host.
 func do(l *lines, request *http.Request, connection *connectionTrace) (response *http.Response, twice bool, err error) {
 	body := request.GetBody
-	once := request.Clone(request.Context())
-	once.GetBody = nil
-	response, err = l.kept.RoundTrip(once)
+	request.GetBody = nil
+	response, err = l.kept.RoundTrip(request)
 	if err == nil || request.Context().Err() != nil || !connection.repeatable(err) {
 		return response, false, err
 	}
 	sent, connections := connection.sent(), connection.count()
 	again := request.Clone(request.Context())
-	again.GetBody = nil
 	var bodyErr error
 	if again.Body, bodyErr = body(); bodyErr != nil {
 		return nil, false, err
