@@ -429,9 +429,6 @@ func TestOpenPagesAreBounded(t *testing.T) {
 func TestLogOfAStreamIsSaidToBeMissing(t *testing.T) {
 	r := start(t, keys)
 	acme := partner(t, "stream-acme")
-	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.portal.options.Installation}}); err != nil {
-		t.Fatal(err)
-	}
 	// config/rbac has this right for every account.
 	if _, stderr, err := cp.Kubectl(t.Context(), "", "apply", "-f", "../config/rbac/users/ingest-ca.yaml"); err != nil {
 		t.Fatal(err, stderr)

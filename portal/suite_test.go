@@ -67,8 +67,11 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// install applies config/portal as a user does.
+// install applies config/portal as a user does, who has the namespace of the operator.
 func install(ctx context.Context) error {
+	if _, _, err := cp.Kubectl(ctx, "", "create", "namespace", "postback-system"); err != nil {
+		return err
+	}
 	_, stderr, err := cp.Kubectl(ctx, "", "apply", "-k", "../config/portal")
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, stderr)
