@@ -79,13 +79,15 @@ func TestEveryPageIsGuarded(t *testing.T) {
 		"/", "/live", "/new", "/p/acme/crm", "/p/acme/crm/live", "/p/acme/crm/d/x", "/p/acme/crm/d/x/body", "/p/acme/crm/d/x/curl",
 		"/p/acme/crm/do/delete", "/nothing",
 	} {
-		status, body, header := get(t, stranger, base+path)
-		if status != http.StatusUnauthorized || strings.Contains(body, "crm") {
-			t.Errorf("a stranger gets %s with %d: %s", path, status, body)
-		}
-		if header.Get("Content-Security-Policy") == "" || header.Get("Cache-Control") != "no-store" {
-			t.Errorf("%s comes with %v", path, header)
-		}
+		t.Run(path, func(t *testing.T) {
+			status, body, header := get(t, stranger, base+path)
+			if status != http.StatusUnauthorized || strings.Contains(body, "crm") {
+				t.Errorf("a stranger gets %s with %d: %s", path, status, body)
+			}
+			if header.Get("Content-Security-Policy") == "" || header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s comes with %v", path, header)
+			}
+		})
 	}
 	response, err := browser.Post(base+"/new", "application/x-www-form-urlencoded", strings.NewReader("name=x"))
 	if err != nil {
@@ -113,9 +115,11 @@ func TestWithoutAPIServer(t *testing.T) {
 		t.Errorf("the stream of the list does not search for what the list does: %s", body)
 	}
 	for _, file := range []string{"console.css", "console.js", "icon.svg"} {
-		if status, body, _ := get(t, http.DefaultClient, base+"/static/"+file); status != http.StatusOK || body == "" {
-			t.Errorf("%s comes with %d", file, status)
-		}
+		t.Run(file, func(t *testing.T) {
+			if status, body, _ := get(t, http.DefaultClient, base+"/static/"+file); status != http.StatusOK || body == "" {
+				t.Errorf("%s comes with %d", file, status)
+			}
+		})
 	}
 	for _, folder := range []string{"/static/", "/static", "/static/none.css"} {
 		if status, body, _ := get(t, browser, base+folder); status != http.StatusNotFound || strings.Contains(body, "dialog.js") {
@@ -126,9 +130,11 @@ func TestWithoutAPIServer(t *testing.T) {
 
 func TestListensOnLoopbackOnly(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0"} {
-		if _, err := Listen(t.Context(), ServerOptions{Options: Options{Config: &rest.Config{Host: "http://127.0.0.1:1"}}, Address: address}); err == nil {
-			t.Errorf("it listens on %s", address)
-		}
+		t.Run(address, func(t *testing.T) {
+			if _, err := Listen(t.Context(), ServerOptions{Options: Options{Config: &rest.Config{Host: "http://127.0.0.1:1"}}, Address: address}); err == nil {
+				t.Errorf("it listens on %s", address)
+			}
+		})
 	}
 }
 
@@ -137,9 +143,11 @@ func TestWords(t *testing.T) {
 		"Routed": "Routed", "SecretNotFound": "Secret not found", "InvalidURL": "Invalid URL", "PlainHTTPNotAllowed": "Plain HTTP not allowed",
 		"Rejected4xx": "Rejected 4xx", "TLSFailed": "TLS failed", "": "",
 	} {
-		if got := words(reason); got != want {
-			t.Errorf("words(%q) is %q, want %q", reason, got, want)
-		}
+		t.Run(reason, func(t *testing.T) {
+			if got := words(reason); got != want {
+				t.Errorf("words(%q) is %q, want %q", reason, got, want)
+			}
+		})
 	}
 }
 

@@ -109,8 +109,10 @@ func TestLogNamesEachStatusAndWhyItWaits(t *testing.T) {
 		waiting.NoPostback, waiting.NoRoute, waiting.NoDispatcher, waiting.Paused, waiting.Disabled, waiting.RetryAfter,
 		waiting.Gone, waiting.CircuitOpen, waiting.Scheduled, waiting.InTurn, waiting.APIServerUnavailable,
 	} {
-		if (wait{Why: waiting.Why{Reason: reason}}).Word() == "" {
-			t.Errorf("%s has no word", reason)
-		}
+		t.Run(string(reason), func(t *testing.T) {
+			if (wait{Why: waiting.Why{Reason: reason}}).Word() == "" {
+				t.Errorf("%s has no word", reason)
+			}
+		})
 	}
 }

@@ -107,9 +107,11 @@ func TestVisible(t *testing.T) {
 		"zero\u200bwidth":  `zero\u200bwidth`,
 		"raw\x9b31m":       "raw\ufffd31m",
 	} {
-		if got := visible(text); got != want {
-			t.Errorf("%q is shown as %q, want %q", text, got, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got := visible(text); got != want {
+				t.Errorf("%q is shown as %q, want %q", text, got, want)
+			}
+		})
 	}
 	if got := visibleText("a\n\tb\x07"); got != "a\n\tb\\x07" {
 		t.Errorf("%q", got)

@@ -42,9 +42,11 @@ func TestNextTellsWhenADeliveryIsTried(t *testing.T) {
 		"in 33m":   {Status: v1alpha1.PostbackStatus{Waiting: &v1alpha1.EndpointWait{Reason: v1alpha1.WaitRetryAfter, Until: in(33 * time.Minute)}}},
 		"gone":     {Status: v1alpha1.PostbackStatus{Waiting: &v1alpha1.EndpointWait{Reason: v1alpha1.WaitGone}}},
 	} {
-		if got := nextText(waiting.For(waiting.Of(late), p, now), now); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			if got := nextText(waiting.For(waiting.Of(late), p, now), now); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		})
 	}
 	if got := nextText(waiting.For(waiting.Of(late), nil, now), now); got != "no postback" {
 		t.Errorf("without a Postback: %q", got)

@@ -25,9 +25,11 @@ import (
 
 func TestRunRefusesASignatureHeaderThatIsNone(t *testing.T) {
 	for _, name := range []string{"", "Acme Signature", "Acme-Signature:", "Acmé"} {
-		o := options{Options: controllers.Options{Policy: controllers.Policy{SignatureHeader: name}}}
-		if err := run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "--signature-header") {
-			t.Errorf("%q: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			o := options{Options: controllers.Options{Policy: controllers.Policy{SignatureHeader: name}}}
+			if err := run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "--signature-header") {
+				t.Errorf("%q: %v", name, err)
+			}
+		})
 	}
 }

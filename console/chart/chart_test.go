@@ -17,6 +17,7 @@ limitations under the License.
 package chart
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -74,9 +75,11 @@ func TestCharts(t *testing.T) {
 
 func TestAxes(t *testing.T) {
 	for top, want := range map[int64]int64{0: 2, 1: 2, 2: 2, 3: 4, 7: 8, 9: 10, 20: 20, 21: 40, 601: 800, 900: 1000} {
-		if got := round(top, 2, 4, 6, 8, 10); got != want {
-			t.Errorf("the axis of %d ends at %d, want %d", top, got, want)
-		}
+		t.Run(fmt.Sprint(top), func(t *testing.T) {
+			if got := round(top, 2, 4, 6, 8, 10); got != want {
+				t.Errorf("the axis of %d ends at %d, want %d", top, got, want)
+			}
+		})
 	}
 	hours := statistics.Hourly(weekOf(time.Date(2026, 11, 26, 12, 30, 0, 0, time.UTC)), time.Date(2026, 11, 26, 12, 30, 0, 0, time.UTC), 24*time.Hour)
 	for name, c := range map[string]Chart{"outcomes": Outcomes(hours), "latency": Latency(hours)} {
@@ -109,8 +112,10 @@ func TestDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0 µs", 182 * time.Millisecond: "182 ms", 1250 * time.Millisecond: "1.25 s", 90 * time.Second: "1m30s", 1500 * time.Microsecond: "1.5 ms",
 	} {
-		if got := Duration(d); got != want {
-			t.Errorf("%s is %q, want %q", d, got, want)
-		}
+		t.Run(fmt.Sprint(d), func(t *testing.T) {
+			if got := Duration(d); got != want {
+				t.Errorf("%s is %q, want %q", d, got, want)
+			}
+		})
 	}
 }

@@ -119,7 +119,9 @@ func TestFilter(t *testing.T) {
 		"text":  {Filter{Text: "EVT_D01"}, []string{"d01"}},
 		"both":  {Filter{Text: "evt", Event: "lead.created", Phase: v1alpha1.DeliveryPending}, []string{"d01", "d00"}},
 	} {
-		check(t, name, f.Page(crm, test.filter, "", "", 10).Rows, test.want...)
+		t.Run(name, func(t *testing.T) {
+			check(t, name, f.Page(crm, test.filter, "", "", 10).Rows, test.want...)
+		})
 	}
 	newer, older := f.Neighbours(f.Row(types.NamespacedName{Namespace: "acme", Name: "d02"}), Filter{Event: "lead.created"})
 	if newer != nil || older == nil || older.Name != "d01" {

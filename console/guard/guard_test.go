@@ -61,9 +61,11 @@ func TestLinkWorksOnce(t *testing.T) {
 		}
 	}
 	for _, wrong := range []string{"/enter", "/enter?token=", "/enter?token=A", link + "A"} {
-		if got := request(g, http.MethodGet, wrong, address, nil); got.StatusCode != http.StatusUnauthorized {
-			t.Errorf("%s is answered with %s", wrong, got.Status)
-		}
+		t.Run(wrong, func(t *testing.T) {
+			if got := request(g, http.MethodGet, wrong, address, nil); got.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s is answered with %s", wrong, got.Status)
+			}
+		})
 	}
 	c := enter(t, g)
 	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" || c.Name != "postback-console-4711" || len(c.Value) < 26 {
@@ -149,8 +151,10 @@ func TestLoopback(t *testing.T) {
 		"127.0.0.1:0": true, "[::1]:8080": true,
 		"127.0.0.2:1": false, "0.0.0.0:80": false, ":80": false, "[::]:80": false, "localhost:80": false, "192.0.2.1:80": false, "127.0.0.1": false, "": false,
 	} {
-		if err := Loopback(address); (err == nil) != want {
-			t.Errorf("Loopback(%q) is %v", address, err)
-		}
+		t.Run(address, func(t *testing.T) {
+			if err := Loopback(address); (err == nil) != want {
+				t.Errorf("Loopback(%q) is %v", address, err)
+			}
+		})
 	}
 }

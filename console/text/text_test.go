@@ -41,12 +41,14 @@ func TestVisible(t *testing.T) {
 		"\ufefffirst":                    `<span class="ctl" title="U+FEFF">U+FEFF</span>first`,
 		"line\u2028paragraph\u2029 end ": `line<span class="ctl" title="U+2028">U+2028</span>paragraph<span class="ctl" title="U+2029">U+2029</span> end `,
 	} {
-		if got := string(Visible(text)); got != want {
-			t.Errorf("Visible(%q) is %q, want %q", text, got, want)
-		}
-		if plain := Plain(text); strings.ContainsAny(plain, "\u202e\x1b\u200b\x00") {
-			t.Errorf("Plain(%q) is %q", text, plain)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got := string(Visible(text)); got != want {
+				t.Errorf("Visible(%q) is %q, want %q", text, got, want)
+			}
+			if plain := Plain(text); strings.ContainsAny(plain, "\u202e\x1b\u200b\x00") {
+				t.Errorf("Plain(%q) is %q", text, plain)
+			}
+		})
 	}
 }
 

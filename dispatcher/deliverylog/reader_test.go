@@ -108,9 +108,11 @@ func TestGetAndEvent(t *testing.T) {
 		t.Fatalf("got %+v, %v", d, err)
 	}
 	for _, name := range []string{"crm", "crm-", "other-" + names[0], names[0] + "x", "crm-*", "crm->"} {
-		if d, err := s.reader.Get(t.Context(), "acme", name); err != nil || d != nil {
-			t.Errorf("%s is %v, %v", name, d, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if d, err := s.reader.Get(t.Context(), "acme", name); err != nil || d != nil {
+				t.Errorf("%s is %v, %v", name, d, err)
+			}
+		})
 	}
 	p, err := s.reader.List(t.Context(), Query{Namespace: "acme", EventID: d.Spec.Event.ID}, 0, 10)
 	if err != nil || len(p.Deliveries) != 1 || p.Deliveries[0].Name != names[0] || p.Before != 0 {
@@ -130,10 +132,14 @@ func TestADeletedPostbackTakesItsLogWithIt(t *testing.T) {
 	again := *crm
 	again.UID = "another"
 	s.routes.Set(&again)
-	for _, q := range []Query{{}, {Namespace: "acme"}, {Namespace: "acme", Postback: "crm"}, {Namespace: "acme", EventID: "evt_000001"}} {
-		if got, _ := s.all(t, q, 10); len(got) > 0 {
-			t.Errorf("%+v shows %v", q, got)
-		}
+	for name, q := range map[string]Query{
+		"all": {}, "its namespace": {Namespace: "acme"}, "its name": {Namespace: "acme", Postback: "crm"}, "its event": {Namespace: "acme", EventID: "evt_000001"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, _ := s.all(t, q, 10); len(got) > 0 {
+				t.Errorf("%+v shows %v", q, got)
+			}
+		})
 	}
 	if d, err := s.reader.Get(t.Context(), "acme", names[0]); d != nil || err != nil {
 		t.Errorf("got %v, %v", d, err)

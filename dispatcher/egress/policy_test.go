@@ -153,15 +153,19 @@ func TestSpellingsOfAddresses(t *testing.T) {
 		"127.0.0.0x1", "127.0.0.01", "127.0.0.1.", "010.0.0.1", "0", "0.", "0x", "1.2.3.4.5", "256.256.256.256", "127.0.0.1.1",
 		"134744072", "8.8.8.010", "8.8.8.8.", "example.0x7f", "00000000000000000000000000000000000000000000000000177.1", "169.254.43518",
 	} {
-		check(t, d, host, "443", "unusual spelling")
+		t.Run(host, func(t *testing.T) {
+			check(t, d, host, "443", "unusual spelling")
+		})
 	}
 	if len(dns.questions()) > 0 {
 		t.Errorf("the DNS was asked for %q", dns.questions())
 	}
 	for _, host := range []string{"::ffff:127.0.0.1:1", "fe80::1::2", "[::1]", "12345::1"} {
-		if _, err := parseTarget("[" + host + "]:443"); err == nil {
-			t.Errorf("%q is taken for a host", host)
-		}
+		t.Run(host, func(t *testing.T) {
+			if _, err := parseTarget("[" + host + "]:443"); err == nil {
+				t.Errorf("%q is taken for a host", host)
+			}
+		})
 	}
 }
 
@@ -203,13 +207,17 @@ func TestNames(t *testing.T) {
 		"inward.test": "RFC 1918", "inward.test.": "RFC 1918", "xn--caf-dma.test": "loopback", "_x.test": "RFC 1918",
 		"localhost": "loopback",
 	} {
-		check(t, d, host, "443", want)
+		t.Run(host, func(t *testing.T) {
+			check(t, d, host, "443", want)
+		})
 	}
 	for _, host := range []string{"absent.test", "empty.test", ""} {
-		_, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort(host, "443"))
-		if notFound := (*net.DNSError)(nil); !errors.As(err, &notFound) {
-			t.Errorf("%q gives %v", host, err)
-		}
+		t.Run(host, func(t *testing.T) {
+			_, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort(host, "443"))
+			if notFound := (*net.DNSError)(nil); !errors.As(err, &notFound) {
+				t.Errorf("%q gives %v", host, err)
+			}
+		})
 	}
 	_, err := d.DialContext(t.Context(), "tcp", "private.test:443")
 	if strings.Contains(err.Error(), "10.1.2.3") {
@@ -274,10 +282,12 @@ func TestInternationalNames(t *testing.T) {
 		"http://café.test/": false, "http://１２７.０.０.１/": false, "http://127。0。0。1/": false, "http://①②⑦.0.0.1/": false,
 		"http://[::1]/": false, "http://[fe80::1%25lo]/": false, "http://[::ffff:7f00:1]/": false, "http://8.8.8.8/": true,
 	} {
-		_, err := client.Post(url, "text/plain", nil)
-		if blocked := (*BlockedError)(nil); errors.Is(err, errCut) != wantCut || errors.As(err, &blocked) == wantCut {
-			t.Errorf("%s gives %v", url, err)
-		}
+		t.Run(url, func(t *testing.T) {
+			_, err := client.Post(url, "text/plain", nil)
+			if blocked := (*BlockedError)(nil); errors.Is(err, errCut) != wantCut || errors.As(err, &blocked) == wantCut {
+				t.Errorf("%s gives %v", url, err)
+			}
+		})
 	}
 	for _, name := range dns.questions() {
 		if name != "xn--bcher-kva.test" && name != "xn--caf-dma.test" {

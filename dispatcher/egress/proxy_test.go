@@ -394,18 +394,20 @@ func TestProxyFaults(t *testing.T) {
 func TestSlowProxies(t *testing.T) {
 	hang := receiver.Raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	for scheme, wantProxy := range map[string]bool{"http": false, "socks5h": true, "https": true} {
-		d := dialer(t, Options{Proxy: scheme + "://" + hang})
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		began := time.Now()
-		_, err := d.DialContext(ctx, "tcp", "8.8.8.8:443")
-		cancel()
-		var fault *ProxyError
-		if errors.As(err, &fault) != wantProxy || time.Since(began) > 30*time.Second {
-			t.Errorf("%s gives %v after %s", scheme, err, time.Since(began))
-		}
-		if !wantProxy && !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s gives %v", scheme, err)
-		}
+		t.Run(scheme, func(t *testing.T) {
+			d := dialer(t, Options{Proxy: scheme + "://" + hang})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			began := time.Now()
+			_, err := d.DialContext(ctx, "tcp", "8.8.8.8:443")
+			cancel()
+			var fault *ProxyError
+			if errors.As(err, &fault) != wantProxy || time.Since(began) > 30*time.Second {
+				t.Errorf("%s gives %v after %s", scheme, err, time.Since(began))
+			}
+			if !wantProxy && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s gives %v", scheme, err)
+			}
+		})
 	}
 }
 
@@ -420,14 +422,16 @@ func TestWrongCredentials(t *testing.T) {
 		":" + proxySecret:        "user:password",
 		strings.Repeat("x", 256) + ":" + proxySecret: "255 bytes",
 	} {
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		_, _, err := post(t, d, "http://8.8.8.8:8080")
-		var fault *ProxyError
-		if !errors.As(err, &fault) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
-			t.Errorf("error is %v, want one with %q", err, want)
-		}
+		t.Run(content, func(t *testing.T) {
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := post(t, d, "http://8.8.8.8:8080")
+			var fault *ProxyError
+			if !errors.As(err, &fault) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("error is %v, want one with %q", err, want)
+			}
+		})
 	}
 	if len(asked()) > 0 {
 		t.Errorf("the proxy was asked for %q", asked())
@@ -447,9 +451,11 @@ func TestNoProxy(t *testing.T) {
 		t.Errorf("the proxy was asked for %q", p.requests())
 	}
 	for host, want := range map[string]bool{"a.direct.test": false, "other.test": true, "8.8.8.8": true} {
-		if got := d.proxy.wanted(target{host: host, port: 443}); got != want {
-			t.Errorf("through the proxy to %s: %t", host, got)
-		}
+		t.Run(host, func(t *testing.T) {
+			if got := d.proxy.wanted(target{host: host, port: 443}); got != want {
+				t.Errorf("through the proxy to %s: %t", host, got)
+			}
+		})
 	}
 	// The rules apply to connections that bypass the proxy.
 	d = dialer(t, Options{Proxy: server.URL, NoProxy: "127.0.0.0/8"})

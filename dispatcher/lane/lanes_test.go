@@ -167,27 +167,29 @@ func TestConcurrencyOfAnEndpointIsBounded(t *testing.T) {
 // The rate limit holds in every second, and attempts beyond it wait (convoy#1927).
 func TestRateOfAnEndpointIsBounded(t *testing.T) {
 	for _, limit := range []int32{1, 7, 100, 1000} {
-		inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
-			r, e := target("a"), &endpoint{}
-			r.PerSecond = limit
-			count := 5 * int(limit)
-			for i := range count {
-				l.Submit(r, e.work(fmt.Sprint(i), time.Now()))
-			}
-			time.Sleep(10 * time.Second) //nolint:forbidigo // The bubble's clock.
-			all := e.got()
-			want(t, "all go", len(all), count)
-			for i, j := 0, 0; i < len(all); i++ {
-				for all[i].at.Sub(all[j].at) >= time.Second {
-					j++
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
+				r, e := target("a"), &endpoint{}
+				r.PerSecond = limit
+				count := 5 * int(limit)
+				for i := range count {
+					l.Submit(r, e.work(fmt.Sprint(i), time.Now()))
 				}
-				if in := i - j + 1; in > int(limit) {
-					t.Fatalf("%d in a second, the limit is %d", in, limit)
+				time.Sleep(10 * time.Second) //nolint:forbidigo // The bubble's clock.
+				all := e.got()
+				want(t, "all go", len(all), count)
+				for i, j := 0, 0; i < len(all); i++ {
+					for all[i].at.Sub(all[j].at) >= time.Second {
+						j++
+					}
+					if in := i - j + 1; in > int(limit) {
+						t.Fatalf("%d in a second, the limit is %d", in, limit)
+					}
 				}
-			}
-			if took := all[count-1].at.Sub(all[0].at); took > 6*time.Second {
-				t.Errorf("%d at %d a second took %s", count, limit, took)
-			}
+				if took := all[count-1].at.Sub(all[0].at); took > 6*time.Second {
+					t.Errorf("%d at %d a second took %s", count, limit, took)
+				}
+			})
 		})
 	}
 }

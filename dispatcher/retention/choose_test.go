@@ -265,9 +265,11 @@ func TestPostpone(t *testing.T) {
 	for at, want := range map[time.Duration][]string{
 		0: {"0:Count", "2:Count"}, time.Minute - 1: {"0:Count", "2:Count"}, time.Minute: {"0:Count", "1:Count", "2:Count"},
 	} {
-		if got := chosen(x.choose(keepOne, bounds{batch: 10}, noon.Add(at))); !slices.Equal(got, want) {
-			t.Errorf("after %s: %q, want %q", at, got, want)
-		}
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			if got := chosen(x.choose(keepOne, bounds{batch: 10}, noon.Add(at))); !slices.Equal(got, want) {
+				t.Errorf("after %s: %q, want %q", at, got, want)
+			}
+		})
 	}
 	fill(x, "a", "1", isDelivered, 3*time.Hour)
 	if got := chosen(x.choose(keepOne, bounds{batch: 10}, noon)); len(got) != 3 {

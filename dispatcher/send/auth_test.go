@@ -110,11 +110,13 @@ func TestBasicAndBearer(t *testing.T) {
 		"Bearer t0ken":                       {Bearer: "t0ken"},
 		"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==": {Basic: &route.BasicAuth{Username: "Aladdin", Password: "open sesame"}},
 	} {
-		r := routeTo(endpoint.URL)
-		r.Auth = auth
-		if attempt := newSender().Send(t.Context(), r, event("{}")); backwards(attempt.ResponseBody) != want {
-			t.Errorf("Authorization is %q, want %q", backwards(attempt.ResponseBody), want)
-		}
+		t.Run(want, func(t *testing.T) {
+			r := routeTo(endpoint.URL)
+			r.Auth = auth
+			if attempt := newSender().Send(t.Context(), r, event("{}")); backwards(attempt.ResponseBody) != want {
+				t.Errorf("Authorization is %q, want %q", backwards(attempt.ResponseBody), want)
+			}
+		})
 	}
 	r := routeTo(endpoint.URL)
 	r.Auth = &route.Auth{}
@@ -157,17 +159,19 @@ func TestTokenIsKeptUntilItEnds(t *testing.T) {
 // A token without a lifetime, or with a very short one, is used too.
 func TestTokenLives(t *testing.T) {
 	for life, want := range map[int]int32{0: 1, 1: 1, 3600: 1} {
-		server := &tokenServer{life: life}
-		tokens := httptest.NewServer(server)
-		sender := senderWith(t, clocktesting.NewFakePassiveClock(time.Now()), egress.Options{AllowCIDRs: egress.List{"127.0.0.0/8"}})
-		r := withToken(echo(t).URL, tokens.URL)
-		for range 3 {
-			sender.Send(t.Context(), r, event("{}"))
-		}
-		tokens.Close()
-		if got := server.given.Load(); got != want {
-			t.Errorf("%d tokens of %ds for 3 attempts, want %d", got, life, want)
-		}
+		t.Run(fmt.Sprint(life), func(t *testing.T) {
+			server := &tokenServer{life: life}
+			tokens := httptest.NewServer(server)
+			sender := senderWith(t, clocktesting.NewFakePassiveClock(time.Now()), egress.Options{AllowCIDRs: egress.List{"127.0.0.0/8"}})
+			r := withToken(echo(t).URL, tokens.URL)
+			for range 3 {
+				sender.Send(t.Context(), r, event("{}"))
+			}
+			tokens.Close()
+			if got := server.given.Load(); got != want {
+				t.Errorf("%d tokens of %ds for 3 attempts, want %d", got, life, want)
+			}
+		})
 	}
 }
 

@@ -188,25 +188,27 @@ func TestHostileAnswers(t *testing.T) {
 // The connection is reused after a body of up to maxDrain bytes, but not after a longer one.
 func TestConnectionIsDroppedAfterALongBody(t *testing.T) {
 	for size, want := range map[int]int{100: 1, 10_000: 1, 60_000: 1, 200_000: 3} {
-		var connections, requests int
-		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			requests++
-			fmt.Fprint(w, strings.Repeat("x", size))
-		}))
-		server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-			if state == http.StateNew {
-				connections++
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			var connections, requests int
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				requests++
+				fmt.Fprint(w, strings.Repeat("x", size))
+			}))
+			server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+				if state == http.StateNew {
+					connections++
+				}
 			}
-		}
-		server.Start()
-		sender := newSender()
-		for range 3 {
-			sender.Send(t.Context(), routeTo(server.URL), event("{}"))
-		}
-		server.Close()
-		if connections != want || requests != 3 {
-			t.Errorf("%d connections for answers of %d bytes, want %d", connections, size, want)
-		}
+			server.Start()
+			sender := newSender()
+			for range 3 {
+				sender.Send(t.Context(), routeTo(server.URL), event("{}"))
+			}
+			server.Close()
+			if connections != want || requests != 3 {
+				t.Errorf("%d connections for answers of %d bytes, want %d", connections, size, want)
+			}
+		})
 	}
 }
 

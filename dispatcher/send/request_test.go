@@ -87,14 +87,16 @@ func TestProxyOutcomes(t *testing.T) {
 		// After the proxy's response, the endpoint closes the connection.
 		"HTTP/1.1 200 x\r\n\r\n": v1alpha1.OutcomeConnectionReset,
 	} {
-		sender := senderWith(t, clocktesting.NewFakePassiveClock(time.Now()), egress.Options{Proxy: "http://" + receiver.Raw(t, receiver.Answering(answer))})
-		attempt := sender.Send(t.Context(), routeTo("http://crm.example.com/?"+secretInURL), event("{}"))
-		if attempt.Outcome != want || attempt.RemoteIP != "" || strings.Contains(attempt.Message, secretInURL) {
-			t.Errorf("after %q attempt is %s (%s) from %q, want %s", answer, attempt.Outcome, attempt.Message, attempt.RemoteIP, want)
-		}
-		if want != v1alpha1.OutcomeConnectionReset && !strings.Contains(attempt.Message, "egress proxy") {
-			t.Errorf("message is %q", attempt.Message)
-		}
+		t.Run(answer, func(t *testing.T) {
+			sender := senderWith(t, clocktesting.NewFakePassiveClock(time.Now()), egress.Options{Proxy: "http://" + receiver.Raw(t, receiver.Answering(answer))})
+			attempt := sender.Send(t.Context(), routeTo("http://crm.example.com/?"+secretInURL), event("{}"))
+			if attempt.Outcome != want || attempt.RemoteIP != "" || strings.Contains(attempt.Message, secretInURL) {
+				t.Errorf("after %q attempt is %s (%s) from %q, want %s", answer, attempt.Outcome, attempt.Message, attempt.RemoteIP, want)
+			}
+			if want != v1alpha1.OutcomeConnectionReset && !strings.Contains(attempt.Message, "egress proxy") {
+				t.Errorf("message is %q", attempt.Message)
+			}
+		})
 	}
 }
 
@@ -135,21 +137,23 @@ func TestReservedHeaders(t *testing.T) {
 func TestRetryAfterAndGenerationAreRecorded(t *testing.T) {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	for code, want := range map[int]time.Duration{200: 0, 429: time.Minute, 503: time.Minute, 404: time.Minute, 301: time.Minute} {
-		endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Retry-After", "60")
-			w.WriteHeader(code)
-		}))
-		sender := senderWith(t, clocktesting.NewFakePassiveClock(now), egress.Options{AllowCIDRs: egress.List{"127.0.0.0/8"}})
-		r := routeTo(endpoint.URL)
-		r.Generation = 7
-		attempt := sender.Send(t.Context(), r, event("{}"))
-		endpoint.Close()
-		if got := attempt.RetryAfterTime; (got == nil) != (want == 0) || got != nil && got.Sub(now) != want {
-			t.Errorf("%d asks for %v", code, got)
-		}
-		if attempt.PostbackGeneration != 7 {
-			t.Errorf("generation is %d", attempt.PostbackGeneration)
-		}
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", "60")
+				w.WriteHeader(code)
+			}))
+			sender := senderWith(t, clocktesting.NewFakePassiveClock(now), egress.Options{AllowCIDRs: egress.List{"127.0.0.0/8"}})
+			r := routeTo(endpoint.URL)
+			r.Generation = 7
+			attempt := sender.Send(t.Context(), r, event("{}"))
+			endpoint.Close()
+			if got := attempt.RetryAfterTime; (got == nil) != (want == 0) || got != nil && got.Sub(now) != want {
+				t.Errorf("%d asks for %v", code, got)
+			}
+			if attempt.PostbackGeneration != 7 {
+				t.Errorf("generation is %d", attempt.PostbackGeneration)
+			}
+		})
 	}
 }
 

@@ -88,10 +88,12 @@ func TestSignatureIsOfTheBytesThatAreSent(t *testing.T) {
 	}))
 	defer endpoint.Close()
 	for _, format := range []v1alpha1.PayloadFormat{"", v1alpha1.FormatJSON, v1alpha1.FormatCloudEvents, v1alpha1.FormatSlack} {
-		d := event(body)
-		d.Spec.Format = format
-		if attempt := newSender().Send(t.Context(), routeTo(endpoint.URL), d); attempt.Outcome != v1alpha1.OutcomeSucceeded {
-			t.Errorf("format %q: attempt is %s", format, attempt.Outcome)
-		}
+		t.Run(string(format), func(t *testing.T) {
+			d := event(body)
+			d.Spec.Format = format
+			if attempt := newSender().Send(t.Context(), routeTo(endpoint.URL), d); attempt.Outcome != v1alpha1.OutcomeSucceeded {
+				t.Errorf("format %q: attempt is %s", format, attempt.Outcome)
+			}
+		})
 	}
 }

@@ -45,13 +45,15 @@ func TestRetryAfter(t *testing.T) {
 		"Mon, 01 Mar 2027 12:00:00 GMT":  24 * time.Hour,
 		"Sunday, 01-Mar-26 12:10:00 GMT": 10 * time.Minute,
 	} {
-		got := retryAfter(http.Header{"Retry-After": {value}}, now)
-		switch {
-		case want == 0 && got != nil:
-			t.Errorf("Retry-After %q asks for %s", value, got)
-		case want > 0 && (got == nil || got.Sub(now) != want):
-			t.Errorf("Retry-After %q is %v, want %s", value, got, want)
-		}
+		t.Run(value, func(t *testing.T) {
+			got := retryAfter(http.Header{"Retry-After": {value}}, now)
+			switch {
+			case want == 0 && got != nil:
+				t.Errorf("Retry-After %q asks for %s", value, got)
+			case want > 0 && (got == nil || got.Sub(now) != want):
+				t.Errorf("Retry-After %q is %v, want %s", value, got, want)
+			}
+		})
 	}
 }
 

@@ -198,11 +198,13 @@ func TestInvalidTLSSettings(t *testing.T) {
 		"no PEM":    {server.URL, route.TLS{Certificate: "s3cret", Key: "s3cret"}, "clientCertificateSecretRef"},
 		"no https":  {plain.URL, route.TLS{Certificate: certificate, Key: key}, "https"},
 	} {
-		r := routeTo(test.url)
-		r.TLS = &test.settings
-		attempt := newSender().Send(t.Context(), r, event("{}"))
-		if attempt.Outcome != v1alpha1.OutcomeInvalidRequest || !strings.Contains(attempt.Message, test.want) || strings.Contains(attempt.Message, "s3cret") {
-			t.Errorf("%s: attempt is %s: %s", name, attempt.Outcome, attempt.Message)
-		}
+		t.Run(name, func(t *testing.T) {
+			r := routeTo(test.url)
+			r.TLS = &test.settings
+			attempt := newSender().Send(t.Context(), r, event("{}"))
+			if attempt.Outcome != v1alpha1.OutcomeInvalidRequest || !strings.Contains(attempt.Message, test.want) || strings.Contains(attempt.Message, "s3cret") {
+				t.Errorf("%s: attempt is %s: %s", name, attempt.Outcome, attempt.Message)
+			}
+		})
 	}
 }

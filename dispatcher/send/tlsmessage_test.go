@@ -30,8 +30,10 @@ func TestMessagesOfTLSAlerts(t *testing.T) {
 		"remote error: tls: certificate required":           "spec.tls.clientCertificateSecretRef",
 		"remote error: tls: handshake failure":              "require a client certificate",
 	} {
-		if got := tlsMessage(errors.New(text)); !strings.Contains(got, want) || !strings.Contains(got, text) {
-			t.Errorf("%s: %s", text, got)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got := tlsMessage(errors.New(text)); !strings.Contains(got, want) || !strings.Contains(got, text) {
+				t.Errorf("%s: %s", text, got)
+			}
+		})
 	}
 }

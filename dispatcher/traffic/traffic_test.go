@@ -19,6 +19,7 @@ package traffic
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -176,39 +177,41 @@ func TestRestart(t *testing.T) {
 func TestReplicas(t *testing.T) {
 	const minutes = 12
 	for _, n := range []int{1, 2, 3} {
-		c := newCluster(t)
-		var replicas []*Counter
-		for range n {
-			replicas = append(replicas, c.replica())
-		}
-		for range minutes * 60 {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			c := newCluster(t)
+			var replicas []*Counter
+			for range n {
+				replicas = append(replicas, c.replica())
+			}
+			for range minutes * 60 {
+				for _, r := range replicas {
+					c.deliver(r, 1)
+				}
+				c.pass(time.Second, replicas...)
+			}
+			if c.writes > minutes || c.writes < minutes*8/10 {
+				t.Errorf("%d replicas: %d writes in %d minutes", n, c.writes, minutes)
+			}
+			sent := int64(n * minutes * 60)
+			if lag := sent - c.statistics().Total.Attempts; lag > int64(n*(n+1)*70) {
+				t.Errorf("%d replicas: %d attempts are not counted yet", n, lag)
+			}
 			for _, r := range replicas {
-				c.deliver(r, 1)
+				r.flush(t.Context(), true)
 			}
-			c.pass(time.Second, replicas...)
-		}
-		if c.writes > minutes || c.writes < minutes*8/10 {
-			t.Errorf("%d replicas: %d writes in %d minutes", n, c.writes, minutes)
-		}
-		sent := int64(n * minutes * 60)
-		if lag := sent - c.statistics().Total.Attempts; lag > int64(n*(n+1)*70) {
-			t.Errorf("%d replicas: %d attempts are not counted yet", n, lag)
-		}
-		for _, r := range replicas {
-			r.flush(t.Context(), true)
-		}
-		c.expect(sent, sent, sent, 0)
+			c.expect(sent, sent, sent, 0)
 
-		writes := c.writes
-		c.pass(time.Hour, replicas...)
-		if c.writes != writes {
-			t.Errorf("%d replicas: %d writes while idle", n, c.writes-writes)
-		}
-		for _, r := range replicas {
-			if len(r.books) > 0 {
-				t.Errorf("%d replicas: an idle one keeps %d Postbacks in memory", n, len(r.books))
+			writes := c.writes
+			c.pass(time.Hour, replicas...)
+			if c.writes != writes {
+				t.Errorf("%d replicas: %d writes while idle", n, c.writes-writes)
 			}
-		}
+			for _, r := range replicas {
+				if len(r.books) > 0 {
+					t.Errorf("%d replicas: an idle one keeps %d Postbacks in memory", n, len(r.books))
+				}
+			}
+		})
 	}
 }
 

@@ -171,8 +171,10 @@ func TestChecksumsAreOfEveryFile(t *testing.T) {
 
 func TestReleasesHaveAVersion(t *testing.T) {
 	for _, version := range []string{"", "7e5140b", "1.2.3", "v1.2", "v01.2.3", "v1.2.3-dirty dirty"} {
-		if err := (release{version: version, dir: t.TempDir()}).run(t.Context()); err == nil || !strings.Contains(err.Error(), "VERSION=v0.1.0") {
-			t.Errorf("%q: %v", version, err)
-		}
+		t.Run(version, func(t *testing.T) {
+			if err := (release{version: version, dir: t.TempDir()}).run(t.Context()); err == nil || !strings.Contains(err.Error(), "VERSION=v0.1.0") {
+				t.Errorf("%q: %v", version, err)
+			}
+		})
 	}
 }

@@ -36,9 +36,11 @@ func TestClaimsAllowNothingAndBreakNothing(t *testing.T) {
 		"exp is text": jwt(`{"exp":"soon"}`), "exp beyond all time": jwt(`{"exp":1e300}`), "exp negative": jwt(`{"exp":-1}`), "an array": jwt(`[]`),
 		"aud is a number": jwt(`{"aud":1}`), "null": jwt(`null`),
 	} {
-		if c := readClaims(token); c.Expiry != nil || len(c.Audience) > 0 || c.expired(start) {
-			t.Errorf("%s: got %+v", name, c)
-		}
+		t.Run(name, func(t *testing.T) {
+			if c := readClaims(token); c.Expiry != nil || len(c.Audience) > 0 || c.expired(start) {
+				t.Errorf("%s: got %+v", name, c)
+			}
+		})
 	}
 	if c := readClaims(jwt(`{"aud":"one","exp":100.5}`)); len(c.Audience) != 1 || c.expiry().Unix() != 100 {
 		t.Errorf("got %+v", c)

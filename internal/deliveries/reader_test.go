@@ -206,10 +206,12 @@ func TestGet(t *testing.T) {
 		t.Errorf("of none: %v", err)
 	}
 	for problem, unread := range map[string]bool{"log-unavailable": true, "forbidden-log": true, "no-log": false} {
-		_, err := logOf(t, &stream{problem: problem}).Get(t.Context(), key("logged"))
-		if _, ok := errors.AsType[*UnreadError](err); ok != unread || apierrors.IsNotFound(err) == unread {
-			t.Errorf("%s: %v", problem, err)
-		}
+		t.Run(problem, func(t *testing.T) {
+			_, err := logOf(t, &stream{problem: problem}).Get(t.Context(), key("logged"))
+			if _, ok := errors.AsType[*UnreadError](err); ok != unread || apierrors.IsNotFound(err) == unread {
+				t.Errorf("%s: %v", problem, err)
+			}
+		})
 	}
 }
 

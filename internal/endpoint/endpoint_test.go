@@ -61,10 +61,12 @@ func TestMistake(t *testing.T) {
 		"https://me:pw@example.com/":                    "password",
 		"https://%ff.example.com/":                      "UTF-8",
 	} {
-		got := endpoint.Mistake(raw)
-		if anyMistake := want == "valid URL" && got != ""; want == "" && got != "" || !strings.Contains(got, want) && !anyMistake {
-			t.Errorf("%s: %q, want %q", raw, got, want)
-		}
+		t.Run(raw, func(t *testing.T) {
+			got := endpoint.Mistake(raw)
+			if anyMistake := want == "valid URL" && got != ""; want == "" && got != "" || !strings.Contains(got, want) && !anyMistake {
+				t.Errorf("%s: %q, want %q", raw, got, want)
+			}
+		})
 	}
 }
 
@@ -72,12 +74,14 @@ func TestNormalise(t *testing.T) {
 	for raw, want := range map[string]string{
 		"http://BÜCHER.test/": "xn--bcher-kva.test", "http://１２７.0.0.1:80/": "127.0.0.1:80", "http://[::1]:80/": "[::1]:80", "http://Example.com/": "Example.com",
 	} {
-		u, err := url.Parse(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if endpoint.Normalise(u); u.Host != want {
-			t.Errorf("%s: host %s, want %s", raw, u.Host, want)
-		}
+		t.Run(raw, func(t *testing.T) {
+			u, err := url.Parse(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if endpoint.Normalise(u); u.Host != want {
+				t.Errorf("%s: host %s, want %s", raw, u.Host, want)
+			}
+		})
 	}
 }

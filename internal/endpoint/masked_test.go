@@ -28,9 +28,11 @@ func TestSensitive(t *testing.T) {
 		"access_token": true, "sig": true, "X-Hub-Signature-256": true, "Ocp-Apim-Subscription-Key": true, "client_secret": true, "key": true, "X-Auth-Key": true, "api[key]": true,
 		"X-Tenant": false, "Idempotency-Key": false, "keyboard": false, "X-Monkey": false, "list": false, "author": false, "": false,
 	} {
-		if endpoint.Sensitive(name) != want {
-			t.Errorf("%q: sensitive is %t", name, !want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if endpoint.Sensitive(name) != want {
+				t.Errorf("%q: sensitive is %t", name, !want)
+			}
+		})
 	}
 }
 
@@ -43,8 +45,10 @@ func TestMasked(t *testing.T) {
 		"https://me:pw@example.com/x?sig=1":           "https://[hidden]@example.com/x?sig=[hidden]",
 		"https://example.com?access_token=a=b&empty=": "https://example.com?access_token=[hidden]&empty=",
 	} {
-		if got := endpoint.Masked(raw); got != want {
-			t.Errorf("%s is shown as %s, want %s", raw, got, want)
-		}
+		t.Run(raw, func(t *testing.T) {
+			if got := endpoint.Masked(raw); got != want {
+				t.Errorf("%s is shown as %s, want %s", raw, got, want)
+			}
+		})
 	}
 }

@@ -58,8 +58,10 @@ func TestNamespaceOfAPath(t *testing.T) {
 		"/v1/namespaces//portal-links":  false,
 		"/v1/namespaces/acme/postbacks": false,
 	} {
-		if got, ok := Namespace(path); ok != want || ok && got != "acme" {
-			t.Errorf("%s: got %q, %t", path, got, ok)
-		}
+		t.Run(path, func(t *testing.T) {
+			if got, ok := Namespace(path); ok != want || ok && got != "acme" {
+				t.Errorf("%s: got %q, %t", path, got, ok)
+			}
+		})
 	}
 }

@@ -36,9 +36,11 @@ func TestGarbagePercent(t *testing.T) {
 		"much":              {inUse: 3 * mostGarbage, want: 33},
 		"very much":         {inUse: 64 << 30, want: leastPercent},
 	} {
-		if got := garbagePercent(test.inUse); got != test.want {
-			t.Errorf("%s: %d, want %d", name, got, test.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := garbagePercent(test.inUse); got != test.want {
+				t.Errorf("%s: %d, want %d", name, got, test.want)
+			}
+		})
 	}
 }
 

@@ -17,6 +17,7 @@ limitations under the License.
 package statistics_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -133,8 +134,10 @@ func TestFailures(t *testing.T) {
 
 func TestDurationClass(t *testing.T) {
 	for d, want := range map[time.Duration]int{0: 0, 5 * time.Millisecond: 0, 6 * time.Millisecond: 1, 30 * time.Second: 11, time.Minute: 12} {
-		if got := statistics.DurationClass(d); got != want {
-			t.Errorf("%s: %d", d, got)
-		}
+		t.Run(fmt.Sprint(d), func(t *testing.T) {
+			if got := statistics.DurationClass(d); got != want {
+				t.Errorf("%s: %d", d, got)
+			}
+		})
 	}
 }

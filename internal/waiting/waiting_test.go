@@ -17,6 +17,7 @@ limitations under the License.
 package waiting
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -120,9 +121,11 @@ func TestFor(t *testing.T) {
 
 func TestBehind(t *testing.T) {
 	for others, want := range map[int]string{0: "The attempt is due.", 1: "The attempt is due, behind 1 other.", 12: "The attempt is due, behind 12 others."} {
-		if got := (Why{Reason: InTurn, Sentence: "The attempt is due."}).Behind(others).Sentence; got != want {
-			t.Errorf("behind %d: %q, want %q", others, got, want)
-		}
+		t.Run(fmt.Sprint(others), func(t *testing.T) {
+			if got := (Why{Reason: InTurn, Sentence: "The attempt is due."}).Behind(others).Sentence; got != want {
+				t.Errorf("behind %d: %q, want %q", others, got, want)
+			}
+		})
 	}
 	if got := (Why{Reason: Paused, Sentence: "Postback crm is paused."}).Behind(7).Sentence; got != "Postback crm is paused." {
 		t.Errorf("paused: %q", got)

@@ -80,12 +80,14 @@ func TestConstantsAreDocumented(t *testing.T) {
 		{"internal/postback/route/route.go", "Label", "docs/labels-and-annotations.md"},
 		{"internal/postback/keyring/secret.go", "Annotation", "docs/labels-and-annotations.md"},
 	} {
-		text := read(t, c.page)
-		for name, value := range stringConstants(t, c.file, c.affix) {
-			if !strings.Contains(text, "`"+value+"`") {
-				t.Errorf("%s does not mention %s `%s`", c.page, name, value)
+		t.Run(c.affix+" of "+c.file, func(t *testing.T) {
+			text := read(t, c.page)
+			for name, value := range stringConstants(t, c.file, c.affix) {
+				if !strings.Contains(text, "`"+value+"`") {
+					t.Errorf("%s does not mention %s `%s`", c.page, name, value)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -154,11 +156,13 @@ func TestFieldsAreDocumented(t *testing.T) {
 		"postback": "postbacks.md", "postbacksecret": "postbacksecrets.md", "postbackdelivery": "postbackdeliveries.md",
 		"postbackstatistics": "postbacks.md",
 	} {
-		text := read(t, "docs", page)
-		for _, match := range field.FindAllStringSubmatch(read(t, "api", "v1alpha1", kind+"_types.go"), -1) {
-			if name := match[1]; !skip[name] && !regexp.MustCompile(`\b`+name+`\b`).MatchString(text) {
-				t.Errorf("docs/%s does not mention the field %s", page, name)
+		t.Run(kind, func(t *testing.T) {
+			text := read(t, "docs", page)
+			for _, match := range field.FindAllStringSubmatch(read(t, "api", "v1alpha1", kind+"_types.go"), -1) {
+				if name := match[1]; !skip[name] && !regexp.MustCompile(`\b`+name+`\b`).MatchString(text) {
+					t.Errorf("docs/%s does not mention the field %s", page, name)
+				}
 			}
-		}
+		})
 	}
 }

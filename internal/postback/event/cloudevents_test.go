@@ -218,9 +218,11 @@ func TestDecodeBinaryCloudEvent(t *testing.T) {
 		"too deep":        {attributes(), nested(MaxDepth), "nested more than 64"},
 		"more follows":    {attributes(), `{}{}`, "follows"},
 	} {
-		if _, err := DecodeBinaryCloudEvent(tt.attributes, []byte(tt.data), testNow); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: got %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := DecodeBinaryCloudEvent(tt.attributes, []byte(tt.data), testNow); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: got %v", name, err)
+			}
+		})
 	}
 }
 

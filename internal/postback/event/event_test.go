@@ -52,14 +52,16 @@ func TestDerivedID(t *testing.T) {
 	}
 	seen := map[string]string{}
 	for name, tt := range tests {
-		got := DerivedID(tt.parts...)
-		if got != tt.want || !idForm.MatchString(got) {
-			t.Errorf("%s: got %q, want %q", name, got, tt.want)
-		}
-		if other, ok := seen[got]; ok {
-			t.Errorf("%s and %s have one id", name, other)
-		}
-		seen[got] = name
+		t.Run(name, func(t *testing.T) {
+			got := DerivedID(tt.parts...)
+			if got != tt.want || !idForm.MatchString(got) {
+				t.Errorf("%s: got %q, want %q", name, got, tt.want)
+			}
+			if other, ok := seen[got]; ok {
+				t.Errorf("%s and %s have one id", name, other)
+			}
+			seen[got] = name
+		})
 	}
 }
 
@@ -70,18 +72,22 @@ func TestValid(t *testing.T) {
 		"a b": false, "é": false, "a\n": false, strings.Repeat("a", 64): false,
 	}
 	for s, want := range types {
-		if got := ValidType(s); got != want {
-			t.Errorf("ValidType(%q) = %v", s, got)
-		}
+		t.Run(s, func(t *testing.T) {
+			if got := ValidType(s); got != want {
+				t.Errorf("ValidType(%q) = %v", s, got)
+			}
+		})
 	}
 	ids := map[string]bool{
 		"evt_1": true, "a:b/c+d=e@f~g-h": true, strings.Repeat("a", 128): true,
 		"": false, "a.b": false, "a b": false, "a\n": false, "é": false, `a"`: false, strings.Repeat("a", 129): false,
 	}
 	for s, want := range ids {
-		if got := ValidID(s); got != want {
-			t.Errorf("ValidID(%q) = %v", s, got)
-		}
+		t.Run(s, func(t *testing.T) {
+			if got := ValidID(s); got != want {
+				t.Errorf("ValidID(%q) = %v", s, got)
+			}
+		})
 	}
 }
 

@@ -148,9 +148,11 @@ func TestSize(t *testing.T) {
 	for f, limit := range map[v1alpha1.PayloadFormat]int{
 		v1alpha1.FormatJSON: len(data) + room, v1alpha1.FormatCloudEvents: len(data) + room, v1alpha1.FormatSlack: 40_000,
 	} {
-		if n := len(body(t, f, e)); n > limit {
-			t.Errorf("%s: %d bytes", f, n)
-		}
+		t.Run(string(f), func(t *testing.T) {
+			if n := len(body(t, f, e)); n > limit {
+				t.Errorf("%s: %d bytes", f, n)
+			}
+		})
 	}
 }
 
@@ -266,8 +268,10 @@ func TestSlackText(t *testing.T) {
 		{"😀😀😀", 5, "😀😀…"},
 		{"\xff", 5, "\ufffd"},
 	} {
-		if got := slackText(tt.text, tt.limit); got != tt.want {
-			t.Errorf("%q to %d: got %q, want %q", tt.text, tt.limit, got, tt.want)
-		}
+		t.Run(tt.text, func(t *testing.T) {
+			if got := slackText(tt.text, tt.limit); got != tt.want {
+				t.Errorf("%q to %d: got %q, want %q", tt.text, tt.limit, got, tt.want)
+			}
+		})
 	}
 }

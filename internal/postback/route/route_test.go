@@ -58,9 +58,11 @@ func TestMatches(t *testing.T) {
 		{"lead*", "lead.created", false},
 	}
 	for _, test := range tests {
-		if got := Matches(v1alpha1.Trigger(test.trigger), test.event); got != test.want {
-			t.Errorf("Matches(%q, %q) = %t", test.trigger, test.event, got)
-		}
+		t.Run(test.trigger+" and "+test.event, func(t *testing.T) {
+			if got := Matches(v1alpha1.Trigger(test.trigger), test.event); got != test.want {
+				t.Errorf("Matches(%q, %q) = %t", test.trigger, test.event, got)
+			}
+		})
 	}
 }
 

@@ -50,9 +50,11 @@ func newSigner(t *testing.T, dubHeader string) *sign.Signer {
 
 func TestNewRefusesWhatIsNoHeader(t *testing.T) {
 	for _, name := range []string{"", "Acme Signature", "Acme-Signature:", "Acme\r\nX"} {
-		if _, err := sign.New(name); err == nil {
-			t.Errorf("takes %q", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := sign.New(name); err == nil {
+				t.Errorf("takes %q", name)
+			}
+		})
 	}
 }
 
