@@ -29,15 +29,15 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// silentPatience bounds the time in which a dispatcher gives up a connection without answers and watches again.
+// silentPatience bounds the time in which a dispatcher gives up a silent connection and watches again.
 const silentPatience = time.Minute
 
-// line forwards connections to an API server. After silence, the open connections stay open and forward nothing, as if a
+// line forwards connections to an API server. After silence, the connections stay open but forward nothing, as if a
 // firewall had dropped their state.
 type line struct {
 	listener net.Listener
 	to       string
-	// era grows with each silence; a connection of an earlier one is silent.
+	// era counts the silences; a connection of an earlier era is silent.
 	era     atomic.Int64
 	running sync.WaitGroup
 	closing chan struct{}
@@ -90,7 +90,7 @@ func (l *line) serve() {
 	}
 }
 
-// pass copies what comes, as long as the connection is not silent.
+// pass copies data until the connection is silent or ends.
 func (l *line) pass(from io.Reader, to io.Writer, era int64) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -107,8 +107,8 @@ func (l *line) pass(from io.Reader, to io.Writer, era int64) {
 	}
 }
 
-// TestSilentConnection: the connection of a dispatcher to the API server goes silent, watches included, and is never closed.
-// The dispatcher notices, and loads what came since.
+// TestSilentConnection: a dispatcher's connections to the API server, watches included, go silent without being
+// closed. The dispatcher notices, and loads the changes since.
 func TestSilentConnection(t *testing.T) {
 	dumpOnFailure(t)
 	const namespace = "silent"
@@ -117,7 +117,7 @@ func TestSilentConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	line := startLine(t, address.Host)
-	// As client-go does after 30 and 15 seconds unless it is told otherwise.
+	// The timeouts are client-go's defaults, 30 and 15 seconds.
 	p, err := op.StartDispatcher(t.Context(), "postback-dispatcher-silent",
 		operator.WithAPIServer("https://"+line.listener.Addr().String(), cp.Config.CAData),
 		operator.WithEnv("HTTP2_READ_IDLE_TIMEOUT_SECONDS=2", "HTTP2_PING_TIMEOUT_SECONDS=2"))
@@ -125,7 +125,7 @@ func TestSilentConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := p.Terminate(context.WithoutCancel(t.Context())); err != nil { // It leaves no Lease behind.
+		if _, err := p.Terminate(context.WithoutCancel(t.Context())); err != nil { // An orderly end leaves no Lease behind.
 			t.Error(err)
 		}
 	})

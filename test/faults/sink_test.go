@@ -27,8 +27,8 @@ import (
 	"time"
 )
 
-// sink is an HTTP server that notes when the first request of each event came, on any path. What comes on a path in
-// silent gets no answer, what comes on one in failing gets 503.
+// sink is an HTTP server that records when each event first arrived, on any path. It does not answer requests on
+// silent paths, and answers 503 on failing paths.
 type sink struct {
 	address string
 	closing context.Context
@@ -36,10 +36,10 @@ type sink struct {
 	mu      sync.Mutex
 	silent  map[string]bool
 	failing map[string]bool
-	// arrived holds the time of each event's first good answer, times the times of all good answers by path.
+	// arrived has the time of each event's first success, times the times of all successes by path.
 	arrived map[string]time.Time
 	times   map[string][]time.Time
-	// bad counts requests without a good answer, by path.
+	// bad counts the requests without success, by path.
 	bad map[string]int
 }
 
@@ -55,7 +55,7 @@ func startSink(t *testing.T) *sink {
 	}
 	s.address = listener.Addr().String()
 	server := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(listener) }() // until Close
+	go func() { _ = server.Serve(listener) }() // Serve returns at Close.
 	t.Cleanup(func() { _ = server.Close() })
 	return s
 }
@@ -89,28 +89,28 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// set changes how a path answers.
+// set adds a path to silent or failing, or removes it.
 func (s *sink) set(which map[string]bool, path string, on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	which[path] = on
 }
 
-// badOn returns how many requests on a path got no good answer.
+// badOn returns the number of requests on a path without success.
 func (s *sink) badOn(path string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.bad[path]
 }
 
-// goodOn returns when the requests on a path came that got a good answer.
+// goodOn returns the times of the successful requests on a path.
 func (s *sink) goodOn(path string) []time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]time.Time(nil), s.times[path]...)
 }
 
-// waitFor waits until all events of a prefix, n of them, have arrived, and returns when each did.
+// waitFor waits until n events with a prefix have arrived, and returns when each did.
 func (s *sink) waitFor(t *testing.T, prefix string, n int, patience time.Duration) map[string]time.Time {
 	t.Helper()
 	got := map[string]time.Time{}

@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// externalCertificate makes the Secret for ingest, as a user does who chooses External.
+// externalCertificate creates the Secret with ingest's certificate, as a user of External does.
 func (c *cluster) externalCertificate() {
 	c.t.Helper()
 	dir := c.t.TempDir()

@@ -53,14 +53,14 @@ const (
 	hooks    = "/hooks"
 )
 
-// cluster is a control plane with a tenant, whose endpoint has a certificate of an authority of its own.
+// cluster is a control plane with a tenant, whose endpoint has a certificate of its own authority.
 type cluster struct {
 	t        *testing.T
 	cp       *controlplane.ControlPlane
 	api      client.Client
 	op       *operator.Operator
 	endpoint *receiver.Receiver
-	// url of the endpoint, by HTTPS.
+	// url is the HTTPS URL of the endpoint.
 	url   string
 	token string
 
@@ -100,7 +100,7 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-// settled reports whether every namespace has what Kubernetes makes in it, which takes a moment after the start.
+// settled returns an error until every namespace has the objects that Kubernetes creates in it.
 func (c *cluster) settled() error {
 	namespaces := &corev1.NamespaceList{}
 	if err := c.api.List(c.t.Context(), namespaces); err != nil {
@@ -176,7 +176,7 @@ func (c *cluster) eventually(check func() error) {
 	gomega.NewWithT(c.t).Eventually(check).WithTimeout(patience).WithPolling(50 * time.Millisecond).Should(gomega.Succeed())
 }
 
-// postback makes the tenant's Postback, and what it and its sender need.
+// postback creates the tenant's Postback, with its Secrets and its producer.
 func (c *cluster) postback() {
 	c.t.Helper()
 	c.kubectl("-n", tenant, "create", "secret", "generic", "endpoint-ca", "--from-file=ca.crt="+filepath.Join(c.op.Dir, "endpoint.crt"))
@@ -194,8 +194,8 @@ func (c *cluster) waitReady() {
 	c.kubectl("-n", tenant, "wait", "--for=condition=Ready", "--timeout="+patience.String(), "postback/crm")
 }
 
-// roll brings the processes to what the Deployments say now, as their controllers would: a new one is ready before an old
-// one ends.
+// roll starts and ends processes until they match the Deployments, as their controllers would: a new process is ready
+// before an old one ends.
 func (c *cluster) roll() {
 	c.t.Helper()
 	c.managers = c.rollPart("manager", c.managers, c.op.StartManager)
@@ -240,7 +240,7 @@ func (c *cluster) end(p *operator.Process) {
 	}
 }
 
-// stop ends everything that runs, as when the Deployments are deleted.
+// stop ends all processes, as the deletion of the Deployments does.
 func (c *cluster) stop() {
 	c.t.Helper()
 	for _, p := range append(c.dispatchers, c.managers...) {
@@ -249,8 +249,7 @@ func (c *cluster) stop() {
 	c.managers, c.dispatchers = nil, nil
 }
 
-// sender returns a client that trusts ingest's certificate by the authority that is published for senders, by the name of
-// the Service.
+// sender returns a client that trusts the published authority and reaches ingest by the name of the Service.
 func (c *cluster) sender(authority []byte) *http.Client {
 	c.t.Helper()
 	roots := x509.NewCertPool()
@@ -262,7 +261,7 @@ func (c *cluster) sender(authority []byte) *http.Client {
 	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
-// send posts an event to every replica. One stores it, for the others it is a duplicate.
+// send posts an event to every replica. One stores it, the others answer Duplicate.
 func (c *cluster) send(id string) {
 	c.t.Helper()
 	sender := c.sender(c.authority())
@@ -289,7 +288,7 @@ func (c *cluster) send(id string) {
 	}
 }
 
-// authority returns the certificate authority that senders trust.
+// authority returns the certificate authority that producers trust.
 func (c *cluster) authority() []byte {
 	c.t.Helper()
 	secret := &corev1.Secret{}
@@ -299,7 +298,8 @@ func (c *cluster) authority() []byte {
 	return secret.Data["ca.crt"]
 }
 
-// waitDelivered waits until an event is delivered, and checks that a version sent it, signed.
+// waitDelivered waits until an event is delivered, and checks the version of the dispatcher that sent it, and the
+// signature.
 func (c *cluster) waitDelivered(id, version string) {
 	c.t.Helper()
 	c.waitPhase(id, v1alpha1.DeliveryDelivered)

@@ -42,8 +42,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// TestJetStream installs the chart with the JetStream intake, beside a real nats-server with the accounts of config/jetstream/nats,
-// and goes back as docs/jetstream.md says.
+// TestJetStream installs the chart with the JetStream intake, beside a real nats-server with the accounts of
+// config/jetstream/nats. Then it changes back as docs/jetstream.md says.
 func TestJetStream(t *testing.T) {
 	c := newCluster(t)
 	ca := newAuthority(t)
@@ -74,7 +74,7 @@ func TestJetStream(t *testing.T) {
 	checkProducer(t, ca, url)
 	c.checkPublished(ca, url)
 
-	// As docs/jetstream.md says: nobody sends, nothing waits.
+	// As docs/jetstream.md says, first no producer posts, and nothing waits.
 	const service = `{"spec":{"selector":{"app.kubernetes.io/component":%q}}}`
 	c.kubectl("-n", operator.Namespace, "patch", "service", "postback-ingest", "--type=merge", "-p", fmt.Sprintf(service, "nobody"))
 	for _, stream := range []string{"POSTBACK_EVENTS", "POSTBACK_DELIVERIES"} {
@@ -87,11 +87,12 @@ func TestJetStream(t *testing.T) {
 	c.announced("")
 	c.send("evt_back")
 	c.waitDelivered("evt_back", oldVersion)
-	// Refused once, while there was JetStream.
+	// The endpoint refused the event once, during the JetStream intake.
 	c.waitDelivered("evt_fails", oldVersion)
 }
 
-// checkStreams sends an event that succeeds, which is in the delivery log alone then, and one that does not, which is an object.
+// checkStreams posts an event that succeeds, which is only in the delivery log then, and one that fails, which is a
+// PostbackDelivery.
 func (c *cluster) checkStreams(ca *authority, url string) {
 	c.t.Helper()
 	c.send("evt_stream")
@@ -114,7 +115,7 @@ func (c *cluster) checkStreams(ca *authority, url string) {
 	c.announced(v1alpha1.IntakeJetStream)
 }
 
-// announced waits until everybody with an account can read which intake there is; the default is not announced.
+// announced waits until every authenticated user can read the announced intake; "" means the default.
 func (c *cluster) announced(want string) {
 	c.t.Helper()
 	c.eventually(func() error {
@@ -127,7 +128,8 @@ func (c *cluster) announced(want string) {
 	})
 }
 
-// checkProducer: one of the namespace may publish its events, and neither others' nor look at what is in the streams.
+// checkProducer checks that a producer of the namespace may publish its events, but neither those of other namespaces
+// nor read the streams.
 func checkProducer(t *testing.T, ca *authority, url string) {
 	t.Helper()
 	violations := make(chan error, 10)
@@ -153,7 +155,7 @@ func checkProducer(t *testing.T, ca *authority, url string) {
 	}
 }
 
-// checkPublished: what a producer publishes is stored when NATS says so, and is delivered as if it had been posted.
+// checkPublished checks that an event is stored once NATS acknowledges it, and is delivered like a posted one.
 func (c *cluster) checkPublished(ca *authority, url string) {
 	c.t.Helper()
 	js, err := jetstream.New(ca.connect(c.t, url, "orders", nats.CustomInboxPrefix("_INBOX_orders")))
@@ -174,7 +176,8 @@ func (c *cluster) checkPublished(ca *authority, url string) {
 	})
 }
 
-// checkViolation: the server's complaint comes before its answer to the flush, and is handed over a moment later.
+// checkViolation waits for the server's error. It precedes the answer to the flush, but the client reports it a
+// moment later.
 func checkViolation(t *testing.T, what string, allowed bool, violations <-chan error) {
 	t.Helper()
 	wait := 10 * time.Second
@@ -193,7 +196,7 @@ func checkViolation(t *testing.T, what string, allowed bool, violations <-chan e
 	}
 }
 
-// accounts are those of config/jetstream/nats.
+// accounts returns the accounts of config/jetstream/nats.
 func accounts(t *testing.T) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, "config", "jetstream", "nats", "accounts.conf"))
@@ -203,7 +206,7 @@ func accounts(t *testing.T) string {
 	return string(content)
 }
 
-// authority makes certificates for the server and its users.
+// authority issues certificates for the server and its users.
 type authority struct {
 	t           *testing.T
 	dir         string
@@ -235,7 +238,7 @@ func newAuthority(t *testing.T) *authority {
 
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
-// issue writes the certificate and key of a name, and, for a server, an address.
+// issue writes the certificate and key of a name, and for a server of an address.
 func (a *authority) issue(name string, address net.IP) {
 	a.t.Helper()
 	template := &x509.Certificate{
@@ -262,7 +265,7 @@ func (a *authority) issue(name string, address net.IP) {
 	writePEM(a.t, a.dir, name+".key", "PRIVATE KEY", der)
 }
 
-// connect returns a connection of a user, which ends with the test.
+// connect returns a connection of a user, which is closed with the test.
 func (a *authority) connect(t *testing.T, url, user string, options ...nats.Option) *nats.Conn {
 	t.Helper()
 	connection, err := nats.Connect(url, append(options, nats.RootCAs(a.file("ca.crt")), nats.ClientCert(a.file(user+".crt"), a.file(user+".key")))...)
@@ -273,7 +276,7 @@ func (a *authority) connect(t *testing.T, url, user string, options ...nats.Opti
 	return connection
 }
 
-// holds returns an error unless a stream has so many messages.
+// holds returns an error unless a stream has this number of messages.
 func (a *authority) holds(t *testing.T, url, user, stream string, want uint64) error {
 	t.Helper()
 	connection := a.connect(t, url, user)

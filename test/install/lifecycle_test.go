@@ -39,7 +39,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// TestInstaller installs by kubectl what "make build-installer" writes, upgrades, rolls back and uninstalls.
+// TestInstaller installs the output of "make build-installer" by kubectl, upgrades, rolls back and uninstalls.
 func TestInstaller(t *testing.T) {
 	c := newCluster(t)
 	before := c.inventory()
@@ -57,7 +57,7 @@ func TestInstaller(t *testing.T) {
 	c.checkPublishedAuthority()
 	c.use(func() { apply(newVersion) }, func() { apply(oldVersion) })
 
-	// As docs/operations.md says: the Postbacks first, while the manager runs.
+	// As docs/operations.md says, delete the Postbacks first, while the manager runs.
 	c.kubectl("delete", "postbacks", "--all", "--all-namespaces", "--timeout=3m")
 	c.stop()
 	c.kubectlWith(installer(t, oldVersion, registry), "delete", "-f", "-", "--timeout=3m")
@@ -65,7 +65,7 @@ func TestInstaller(t *testing.T) {
 	c.nothingLeft(before, tenant)
 }
 
-// TestChart does the same by Helm, with a certificate of the user's own, and installs again over what was kept.
+// TestChart does the same by Helm, with a user's own certificate, and installs again with the kept objects.
 func TestChart(t *testing.T) {
 	c := newCluster(t)
 	before := c.inventory()
@@ -87,19 +87,20 @@ func TestChart(t *testing.T) {
 	c.postback()
 	c.use(func() { helm(append([]string{"upgrade"}, set(newVersion)...)...) }, func() { helm("rollback", "postback", "1") })
 
-	// Uninstalling keeps the kinds, the objects of tenants, and the objects with a finalizer of the operator.
+	// Helm keeps the CustomResourceDefinitions, the objects of tenants, and the objects with a finalizer of the
+	// operator.
 	helm("uninstall", "postback")
 	c.stop()
 	c.onlyKept(before)
 
-	// The same release again takes over what was kept.
+	// A release of the same name adopts the kept objects.
 	helm(append([]string{"install"}, set(oldVersion)...)...)
 	c.roll()
 	c.waitReady()
 	c.send("evt_again")
 	c.waitDelivered("evt_again", oldVersion)
 
-	// Now the operator goes first, and nobody removes the finalizers: docs/operations.md says how.
+	// This time the operator is removed first, so nothing removes the finalizers: docs/operations.md says how.
 	helm("uninstall", "postback")
 	c.stop()
 	c.kubectl("delete", "namespace", operator.Namespace, "--timeout=3m")
@@ -111,7 +112,8 @@ func TestChart(t *testing.T) {
 	c.nothingLeft(before, tenant)
 }
 
-// TestServerTakesTheWholeChart asks the API server about every field of every part of the chart whose kind it knows.
+// TestServerTakesTheWholeChart lets the API server validate every field of each object in the chart whose kind it
+// serves.
 func TestServerTakesTheWholeChart(t *testing.T) {
 	c := newCluster(t)
 	manifests := render(t, operator.Namespace, everything()...)
@@ -142,10 +144,10 @@ func kindOf(t *testing.T, document string) string {
 	return ""
 }
 
-// use sends events while the versions change: what one version has stored, another one delivers.
+// use posts events while the versions change: one version delivers what the other has stored.
 func (c *cluster) use(upgrade, rollBack func()) {
 	c.t.Helper()
-	// However long the change takes: a version that ends has not delivered it by then.
+	// The endpoint is unavailable during the change, so the old version cannot deliver the event.
 	unavailable := receiver.Answer{Status: 503}
 	c.send("evt_old")
 	c.waitDelivered("evt_old", oldVersion)
@@ -175,7 +177,7 @@ func (c *cluster) use(upgrade, rollBack func()) {
 	c.waitDelivered("evt_last", oldVersion)
 }
 
-// redeliver asks for an attempt now of what is not delivered yet.
+// redeliver requests an attempt of the undelivered events.
 func (c *cluster) redeliver() {
 	c.t.Helper()
 	list := &v1alpha1.PostbackDeliveryList{}
@@ -189,7 +191,8 @@ func (c *cluster) redeliver() {
 	}
 }
 
-// checkNamespace checks that Pods are under the profile restricted. Those of the Deployments are created one by one.
+// checkNamespace checks that the namespace enforces the profile restricted. The Deployments' Pods are created one by
+// one.
 func (c *cluster) checkNamespace() {
 	c.t.Helper()
 	_, _, err := c.cp.Kubectl(c.t.Context(), "", "run", "root", "-n", operator.Namespace, "--image=root:latest", "--dry-run=server")
@@ -198,7 +201,7 @@ func (c *cluster) checkNamespace() {
 	}
 }
 
-// checkPublishedAuthority checks that any ServiceAccount finds what it has to trust.
+// checkPublishedAuthority checks that any ServiceAccount can read the CA to trust.
 func (c *cluster) checkPublishedAuthority() {
 	c.t.Helper()
 	got := c.kubectl("-n", operator.Namespace, "--as=system:serviceaccount:"+tenant+":default", "--as-group=system:authenticated",
@@ -208,7 +211,7 @@ func (c *cluster) checkPublishedAuthority() {
 	}
 }
 
-// releaseFinalizers runs the command of docs/operations.md for an operator that is gone.
+// releaseFinalizers runs the command of docs/operations.md for the finalizers of a removed operator.
 func (c *cluster) releaseFinalizers() {
 	c.t.Helper()
 	for line := range strings.Lines(c.kubectl("get", "postbacks", "--all-namespaces", "--no-headers", "-o", "custom-columns=:.metadata.namespace,:.metadata.name")) {
@@ -218,8 +221,7 @@ func (c *cluster) releaseFinalizers() {
 	}
 }
 
-// inventory returns every object of the cluster, by "resource namespace/name". Events tell what has been and go by
-// themselves.
+// inventory returns every object of the cluster as "resource namespace/name", except Events, which expire.
 func (c *cluster) inventory() []string {
 	c.t.Helper()
 	config := rest.CopyConfig(c.cp.Config)
@@ -260,7 +262,7 @@ func (c *cluster) inventory() []string {
 	return found
 }
 
-// nothingLeft waits until the cluster holds what it held before, but for what a namespace had that is gone.
+// nothingLeft waits until the cluster has the same objects as before, except those of a deleted namespace.
 func (c *cluster) nothingLeft(before []string, namespace string) {
 	c.t.Helper()
 	var want []string
@@ -278,8 +280,8 @@ func (c *cluster) nothingLeft(before []string, namespace string) {
 	c.t.Logf("nothing is left but the %d objects that were there before", len(want))
 }
 
-// onlyKept checks what "helm uninstall" leaves: the kinds and what tenants made of them, and in the namespace of the
-// installation what the operator and the user made there.
+// onlyKept checks the objects that remain after "helm uninstall": the CustomResourceDefinitions, the tenants'
+// objects, and in the installation's namespace those that the operator and the user made.
 func (c *cluster) onlyKept(before []string) {
 	c.t.Helper()
 	var left []string
@@ -289,7 +291,7 @@ func (c *cluster) onlyKept(before []string) {
 		}
 		kind, _, _ := strings.Cut(object, " ")
 		switch kind {
-		// The routes have names of their own, and so have the Leases of replicas; every namespace has these.
+		// Routes and replicas' Leases have varying names, and every namespace has some of these.
 		case "secrets", "leases":
 			object = kind
 		case "configmaps", "serviceaccounts":

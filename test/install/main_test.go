@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package install tests what users install: the manifests of "make build-installer" and the chart, by the real kubectl
-// and Helm, on a real control plane. What runs are the built programs, of the version that a Deployment's image names,
-// with the arguments, environment, files and token that the Deployment gives them.
+// Package install tests what users install: the manifests of "make build-installer" and the chart, by the real
+// kubectl and Helm, on a real control plane. It runs the built programs of the version in a Deployment's image, with
+// the arguments, environment, files and token of the Deployment.
 package install
 
 import (
@@ -37,7 +37,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// The versions that are installed, upgraded to, and rolled back to. They differ in what the programs call themselves.
+// These versions are installed, upgraded to, and rolled back to. Their programs differ only in the version that they
+// report.
 const (
 	oldVersion = "v0.1.0"
 	newVersion = "v0.2.0"
@@ -47,7 +48,7 @@ const (
 var (
 	// root is the folder of the module.
 	root string
-	// programs holds the folder of the built programs of each version.
+	// programs maps versions to the folders of their built programs.
 	programs = map[string]string{}
 )
 
@@ -88,16 +89,16 @@ func prepare(ctx context.Context, dir string) error {
 	return nil
 }
 
-// commandTimeout is longer than any --timeout that the tests give.
+// commandTimeout is longer than any --timeout in the tests.
 const commandTimeout = 10 * time.Minute
 
-// command runs a program in the module's folder and returns what it wrote.
+// command runs a program in the module's folder and returns its output.
 func command(ctx context.Context, env []string, name string, args ...string) (string, error) {
 	var out, errOut strings.Builder
 	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("it did not end within %s", commandTimeout))
 	defer cancel()
 	c := exec.CommandContext(ctx, name, args...)
-	c.WaitDelay = 10 * time.Second // A child of it may hold its output open.
+	c.WaitDelay = 10 * time.Second // A child of the command may keep its output open.
 	c.Dir, c.Env, c.Stdout, c.Stderr = root, append(os.Environ(), env...), &out, &errOut
 	if err := c.Run(); err != nil {
 		return out.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), errors.Join(err, context.Cause(ctx)), strings.TrimSpace(errOut.String()))
@@ -105,7 +106,7 @@ func command(ctx context.Context, env []string, name string, args ...string) (st
 	return out.String(), nil
 }
 
-// installer returns what "make build-installer" writes.
+// installer returns the output of "make build-installer".
 func installer(t *testing.T, version, registry string) string {
 	t.Helper()
 	manifests, err := command(t.Context(), nil, filepath.Join(root, "hack", "installer.sh"), version, registry)
@@ -115,7 +116,7 @@ func installer(t *testing.T, version, registry string) string {
 	return manifests
 }
 
-// helm runs Helm with a kubeconfig, if it is not empty, and nothing of the user's own settings.
+// helm runs Helm, with a kubeconfig unless it is "", and without the settings of the user.
 func helm(t *testing.T, kubeconfig string, args ...string) (string, error) {
 	t.Helper()
 	home := t.TempDir()

@@ -25,8 +25,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// TestChartForMoreAndMoreNamespaces goes from one named namespace to two, and to all, by the value of the chart. What is added is
-// Ready when every replica works for it, and not before.
+// TestChartForMoreAndMoreNamespaces goes from one named namespace to two, and to all, by the value of the chart. A
+// Postback in an added namespace is Ready only once every replica serves it.
 func TestChartForMoreAndMoreNamespaces(t *testing.T) {
 	const added = "partner-globex"
 	c := newCluster(t)
@@ -67,7 +67,7 @@ func TestChartForMoreAndMoreNamespaces(t *testing.T) {
 		}
 		return nil
 	})
-	// A newer route that the replicas do load is no sign that they have loaded that one.
+	// A newer route that the replicas do load does not mean that they have loaded this one.
 	c.kubectl("-n", tenant, "patch", "postback", "crm", "--type=merge", "-p", `{"spec":{"triggers":["lead.*","sale.*"]}}`)
 	c.kubectl("-n", tenant, "wait", "--for=jsonpath={.status.observedGeneration}=2", "postback/crm", "--timeout="+patience.String())
 	c.waitReady()

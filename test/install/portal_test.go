@@ -33,12 +33,12 @@ import (
 
 const (
 	portalURL = "https://postbacks.example.com"
-	// withPortal are the values that config/portal stands for.
+	// withPortal are values that give the objects of config/portal.
 	withPortal = "portal.enabled=true,portal.url=" + portalURL
 	inPortal   = " postback-portal/postback-portal"
 )
 
-// onlyPortal returns the objects that values of the portal add to the chart.
+// onlyPortal returns the objects that the portal's values add to the chart.
 func onlyPortal(t *testing.T, set string) map[string]map[string]any {
 	t.Helper()
 	added := objects(t, render(t, operator.Namespace, "--set", set))
@@ -48,7 +48,7 @@ func onlyPortal(t *testing.T, set string) map[string]map[string]any {
 	return added
 }
 
-// convert reads an object of a chart as one of Go, and fails for fields that Go does not know.
+// convert converts an object of a chart to its Go type. Unknown fields fail the test.
 func convert[T any](t *testing.T, object map[string]any) *T {
 	t.Helper()
 	into := new(T)
@@ -61,7 +61,8 @@ func convert[T any](t *testing.T, object map[string]any) *T {
 	return into
 }
 
-// The chart has the portal of config/portal but for the namespace, which you make. It has the address as a value, so that another one makes new Pods.
+// The chart has the portal of config/portal, except the namespace, which the user creates. A change of the portal's
+// URL leads to new Pods.
 func TestChartWithPortal(t *testing.T) {
 	want := objects(t, kustomize(t, "portal"))
 	delete(want, "Namespace /postback-portal")
@@ -80,7 +81,7 @@ func TestChartWithPortal(t *testing.T) {
 	same(t, want, got)
 }
 
-// The installer of the portal is config/portal with the images of the version.
+// The portal's installer is config/portal with the images of the version.
 func TestInstallerOfThePortal(t *testing.T) {
 	manifests, err := command(t.Context(), nil, root+"/hack/installer.sh", "v1.2.3", registry, "portal")
 	if err != nil {
@@ -96,7 +97,7 @@ func TestInstallerOfThePortal(t *testing.T) {
 	}
 }
 
-// Without TLS, behind a proxy, nothing of the portal needs the certificate, and the Service says so.
+// Over plain HTTP behind a proxy, the portal needs no certificate, and its Service has the port of HTTP.
 func TestChartWithPortalOverPlainHTTP(t *testing.T) {
 	got := onlyPortal(t, withPortal+",portal.plainHTTP=true,portal.ingress.enabled=true,portal.httpRoute.enabled=true,portal.httpRoute.parentRefs[0].name=public")
 	pod := convert[appsv1.Deployment](t, got["Deployment"+inPortal]).Spec.Template.Spec
@@ -113,7 +114,7 @@ func TestChartWithPortalOverPlainHTTP(t *testing.T) {
 	leadsToPortal(t, got, port)
 }
 
-// An Ingress or a route lead the host of the address to the Service, over HTTPS.
+// An Ingress or a route leads from the host of the URL to the Service, over HTTPS.
 func TestChartLeadsToPortal(t *testing.T) {
 	got := onlyPortal(t, withPortal+",portal.ingress.enabled=true,portal.httpRoute.enabled=true,portal.httpRoute.parentRefs[0].name=public")
 	leadsToPortal(t, got, convert[corev1.Service](t, got["Service"+inPortal]).Spec.Ports[0])
@@ -142,7 +143,7 @@ func TestPortalHasACertificateOfCertManager(t *testing.T) {
 	}
 }
 
-// A budget of one Pod would keep its node from being drained.
+// A disruption budget for a single Pod would prevent the drain of its node.
 func TestSinglePortalHasNoBudget(t *testing.T) {
 	for set, want := range map[string]bool{"": true, ",portal.replicas=1": false, ",portal.podDisruptionBudget.enabled=false": false} {
 		if got := onlyPortal(t, withPortal+set)["PodDisruptionBudget"+inPortal] != nil; got != want {

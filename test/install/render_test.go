@@ -34,7 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// render returns what the chart gives with further arguments of "helm template".
+// render returns the output of "helm template" with further arguments.
 func render(t *testing.T, namespace string, args ...string) string {
 	t.Helper()
 	manifests, err := helm(t, "", append([]string{"template", "postback", chart(), "--namespace", namespace}, args...)...)
@@ -44,7 +44,7 @@ func render(t *testing.T, namespace string, args ...string) string {
 	return manifests
 }
 
-// objects reads manifests, by "Kind namespace/name".
+// objects parses manifests into objects by "Kind namespace/name".
 func objects(t *testing.T, manifests string) map[string]map[string]any {
 	t.Helper()
 	found := map[string]map[string]any{}
@@ -69,7 +69,7 @@ func objects(t *testing.T, manifests string) map[string]map[string]any {
 	}
 }
 
-// withoutHelm takes out what only Helm adds, and checks that it is there.
+// withoutHelm removes the labels and annotations that only Helm adds, and checks that they exist.
 func withoutHelm(t *testing.T, name string, object map[string]any) {
 	t.Helper()
 	o := unstructured.Unstructured{Object: object}
@@ -121,7 +121,7 @@ func same(t *testing.T, want, got map[string]map[string]any) {
 	}
 }
 
-// The chart installs what the installer does, but for the namespace, which Helm makes.
+// The chart installs the same objects as the installer, except the namespace, which Helm creates.
 func TestChartIsTheInstaller(t *testing.T) {
 	want := objects(t, installer(t, "v1.2.3", registry))
 	delete(want, "Namespace /"+operator.Namespace)
@@ -138,7 +138,7 @@ func TestChartWithCertManager(t *testing.T) {
 	same(t, want, got)
 }
 
-// jetStream are the values that config/jetstream stands for.
+// jetStream are values that give the objects of config/jetstream.
 const jetStream = "intake=jetstream,nats.url=tls://nats.nats.svc:4222,nats.credentialsSecret=postback-nats-credentials,nats.caSecret=postback-nats-ca"
 
 func TestChartWithJetStream(t *testing.T) {
@@ -153,7 +153,7 @@ func TestChartWithJetStream(t *testing.T) {
 	same(t, want, got)
 }
 
-// embedded are the values that config/jetstream-embedded stands for.
+// embedded are values that give the objects of config/jetstream-embedded.
 const embedded = "intake=jetstream,nats.embedded.enabled=true"
 
 func TestChartWithEmbeddedNATS(t *testing.T) {
@@ -178,7 +178,7 @@ func TestChartWithEmbeddedNATS(t *testing.T) {
 	}
 }
 
-// withoutVersion takes out the label that the installer and the chart have and config/ has not.
+// withoutVersion removes the version label, which the installer and the chart have and config/ lacks.
 func withoutVersion(t *testing.T, name string, object map[string]any) {
 	t.Helper()
 	labels := (&unstructured.Unstructured{Object: object}).GetLabels()
@@ -188,7 +188,8 @@ func withoutVersion(t *testing.T, name string, object map[string]any) {
 	unstructured.RemoveNestedField(object, "metadata", "labels", "app.kubernetes.io/version")
 }
 
-// For named namespaces the chart has the same Roles as the overlay, and no ClusterRole that says anything of a tenant's objects.
+// For named namespaces the chart has the same Roles as the overlay, and no ClusterRole with rights on tenants'
+// objects.
 func TestChartForNamedNamespaces(t *testing.T) {
 	want := objects(t, kustomize(t, "watch-namespaces"))
 	delete(want, "Namespace /"+operator.Namespace)
@@ -207,7 +208,7 @@ func TestChartForNamedNamespaces(t *testing.T) {
 		t.Error("the manager has rights in every namespace")
 	}
 	same(t, want, got)
-	// The namespace of the installation may be one of them.
+	// The installation's namespace may be one of the named namespaces.
 	own := objects(t, render(t, operator.Namespace, "--set", "watchNamespaces={"+operator.Namespace+"}"))
 	for _, name := range []string{"postback-manager", "postback-manager-watched", "postback-dispatcher", "postback-dispatcher-watched"} {
 		if own["Role "+operator.Namespace+"/"+name] == nil || own["RoleBinding "+operator.Namespace+"/"+name] == nil {
@@ -216,7 +217,7 @@ func TestChartForNamedNamespaces(t *testing.T) {
 	}
 }
 
-// optional are the parts of config/ that config/default leaves out, and the values that turn them on.
+// optional maps the parts of config/ outside config/default to the values that enable them.
 var optional = map[string]string{
 	"network-policy": "networkPolicy.enabled=true", "priority": "priority.enabled=true",
 	"autoscaling": "dispatcher.autoscaling.enabled=true", "prometheus": "serviceMonitor.enabled=true,prometheusRule.enabled=true",
@@ -237,13 +238,13 @@ func TestChartHasTheOptionalParts(t *testing.T) {
 	}
 }
 
-// everything turns on all that the chart has.
+// everything returns the arguments that enable all parts of the chart.
 func everything() []string {
 	set := slices.Sorted(maps.Values(optional))
 	return []string{"--set", strings.Join(set, ",") + "," + jetStream + ",dashboard.enabled=true,ingest.certificate.source=CertManager,ingest.certificate.issuerRef.name=ca," + withPortal}
 }
 
-// A budget of one Pod would keep its node from being drained.
+// A disruption budget for a single Pod would prevent the drain of its node.
 func TestSingleReplicasHaveNoBudget(t *testing.T) {
 	for set, want := range map[string][]string{
 		"": {"dispatcher", "manager"}, "manager.replicas=1": {"dispatcher"}, "dispatcher.replicas=1": {"manager"},
@@ -263,7 +264,7 @@ func TestSingleReplicasHaveNoBudget(t *testing.T) {
 	}
 }
 
-// In another namespace nothing refers to the usual one.
+// In another namespace, no object refers to the default namespace.
 func TestChartInAnotherNamespace(t *testing.T) {
 	manifests := render(t, "elsewhere", everything()...)
 	for name, object := range objects(t, manifests) {
@@ -277,12 +278,12 @@ func TestChartInAnotherNamespace(t *testing.T) {
 	}
 }
 
-// Each value changes something: a value that nothing reads misleads.
+// Each value changes the output: an unused value would mislead.
 func TestEveryValueIsUsed(t *testing.T) {
 	certManager := `ingest.certificate={"source":"CertManager","issuerRef":{"name":"ca"}}`
 	intake := `nats.url="nats://a:4222"`
 	portal := `portal={"enabled":true,"url":"https://postbacks.example.com","ingress":{"enabled":true},"httpRoute":{"enabled":true,"parentRefs":[{"name":"public"}]},"certificate":{"source":"CertManager","issuerRef":{"name":"ca"}}}`
-	// The other values that a value needs to have an effect.
+	// Some values have an effect only together with these.
 	base := map[string]string{
 		"autoscaling": "dispatcher.autoscaling.enabled=true", "loadBalancerSourceRanges": `ingest.service.type="LoadBalancer"`,
 		"dnsNames": certManager, "issuerRef": certManager, "intake": intake, "nats": `intake="jetstream",` + intake,
@@ -294,7 +295,7 @@ func TestEveryValueIsUsed(t *testing.T) {
 	for path, value := range values(t) {
 		var args []string
 		for part, set := range base {
-			// The embedded server is there in place of a URL.
+			// The embedded server replaces a URL.
 			if parts := strings.Split(path, "."); slices.Contains(parts, part) && (part != "nats" || !slices.Contains(parts, "embedded")) {
 				args = append(args, "--set-json", set)
 			}
@@ -303,7 +304,7 @@ func TestEveryValueIsUsed(t *testing.T) {
 		if before[key] == "" {
 			before[key] = render(t, operator.Namespace, args...)
 		}
-		if path == "nats.embedded.enabled" { // Without it there has to be a URL.
+		if path == "nats.embedded.enabled" { // Without the embedded server, a URL is required.
 			path, value = "nats", map[string]any{"embedded": map[string]any{"enabled": value}, "url": "nats://a:4222"}
 		}
 		change, err := json.Marshal(value)

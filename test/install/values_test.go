@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// valuesOfParts are those that manager, dispatcher and portal all have, each with another value than the default.
+// valuesOfParts are values that manager, dispatcher and portal have in common, each other than the default.
 var valuesOfParts = map[string]any{
 	"image.repository": "mirror", "image.digest": "sha256:" + strings.Repeat("0", 64), "replicas": 3,
 	"extraArgs": []string{"--zap-log-level=debug"}, "extraEnv": []any{map[string]any{"name": "A", "value": "b"}},
@@ -42,7 +42,7 @@ var valuesOfParts = map[string]any{
 	"affinity": map[string]any{"nodeAffinity": map[string]any{}},
 }
 
-// values returns every value of the chart, with another value than the default.
+// values returns every value of the chart, each other than the default.
 func values(t *testing.T) map[string]any {
 	t.Helper()
 	all := map[string]any{
@@ -77,7 +77,7 @@ func values(t *testing.T) map[string]any {
 	return all
 }
 
-// leaves returns the paths of what the chart's values.yaml holds, but for what is below a path of known.
+// leaves returns the paths of all values in the chart's values.yaml, except those below a path of known.
 func leaves(t *testing.T, known map[string]any) []string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(chart(), "values.yaml"))
@@ -112,7 +112,7 @@ func TestTheTestKnowsEveryValue(t *testing.T) {
 	}
 }
 
-// Each value has a comment, or is of a group that has one.
+// Each value, or its group, has a comment.
 func TestEveryValueHasAComment(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(chart(), "values.yaml"))
 	if err != nil {
@@ -155,7 +155,7 @@ func refused(t *testing.T, path string, value any, args ...string) {
 	}
 }
 
-// Every value is refused in another type, and beside every value one that does not exist.
+// The schema refuses every value with another type, and unknown values beside each.
 func TestSchemaRefusesWhatIsNoValue(t *testing.T) {
 	open := regexp.MustCompile(`^podSecurityContext|\.affinity$`)
 	groups := map[string]bool{}
@@ -196,7 +196,7 @@ func TestSchemaRefusesBadValues(t *testing.T) {
 	}
 }
 
-// The intake needs to know its server.
+// The JetStream intake requires the URL of a server.
 func TestSchemaWantsAURLForJetStream(t *testing.T) {
 	refused(t, "intake", "jetstream")
 }
@@ -205,7 +205,7 @@ func TestSchemaRefusesAURLBesideAnEmbeddedServer(t *testing.T) {
 	refused(t, "nats", map[string]any{"url": "nats://a:4222", "embedded": map[string]any{"enabled": true}}, "--set", "intake=jetstream")
 }
 
-// All values have a closed schema, except those that only the API server checks.
+// The schema is closed for all values, except those that only the API server validates.
 func TestSchemaIsClosed(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(chart(), "values.schema.json"))
 	if err != nil {

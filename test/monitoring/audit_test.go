@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// TestAuditLines does what has to be on record, and looks for it in the logs: once each, with what is asked for.
+// TestAuditLines does each audited action, and checks that it is logged once, with the required fields.
 func TestAuditLines(t *testing.T) {
 	g := gomega.NewWithT(t)
 	n := newTenant(t, "audited")
@@ -83,7 +83,7 @@ func TestAuditLines(t *testing.T) {
 	expect(manager, audit.RouteRemovedAction, nil)
 }
 
-// delivered returns the name of the delivery of an event once it is delivered.
+// delivered returns the name of an event's delivery once it is Delivered.
 func (n *tenant) delivered(t *testing.T, id string) (name string) {
 	t.Helper()
 	gomega.NewWithT(t).Eventually(func() (v1alpha1.DeliveryPhase, error) {
@@ -102,7 +102,7 @@ func (n *tenant) delivered(t *testing.T, id string) (name string) {
 	return name
 }
 
-// auditLines returns the lines of an action about an object of the namespace that have certain fields.
+// auditLines returns the log lines of an action on an object of the namespace with certain fields.
 func (n *tenant) auditLines(process *operator.Process, action string, fields map[string]any) []map[string]any {
 	var found []map[string]any
 	for line := range strings.Lines(process.Log()) {
@@ -121,7 +121,7 @@ func (n *tenant) auditLines(process *operator.Process, action string, fields map
 	return found
 }
 
-// about reports whether a line names an object of the namespace.
+// about reports whether a log line names an object of the namespace.
 func (n *tenant) about(entry map[string]any) bool {
 	if entry["namespace"] == n.namespace {
 		return true

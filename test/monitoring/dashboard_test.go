@@ -25,7 +25,7 @@ import (
 	"github.com/onsi/gomega"
 )
 
-// dashboard is what the test reads of config/grafana/postback.json.
+// dashboard has the tested fields of config/grafana/postback.json.
 type dashboard struct {
 	Title, UID    string
 	SchemaVersion int
@@ -57,7 +57,8 @@ func readDashboard(t *testing.T) *dashboard {
 	return d
 }
 
-// TestDashboardIsWhole looks for what Grafana would not show: panels over each other, without a query or a data source.
+// TestDashboardIsWhole looks for panels that Grafana would not show: overlapping, without a query, or without a data
+// source.
 func TestDashboardIsWhole(t *testing.T) {
 	d := readDashboard(t)
 	if d.Title != "Postback" || d.UID != "postback" || d.SchemaVersion == 0 {
@@ -97,7 +98,7 @@ func TestDashboardIsWhole(t *testing.T) {
 	checkEachIsShown(t, d)
 }
 
-// checkEachIsShown looks for metrics of ours that no panel shows.
+// checkEachIsShown checks that each metric of the operator is on a panel.
 func checkEachIsShown(t *testing.T, d *dashboard) {
 	t.Helper()
 	var all strings.Builder
@@ -113,14 +114,14 @@ func checkEachIsShown(t *testing.T, d *dashboard) {
 	}
 }
 
-// TestDashboardAndAlertsOfARealRun has a real Prometheus scrape a run, and asks it every query of the dashboard: each has
-// data. The alerts are evaluated without an error, and none fires.
+// TestDashboardAndAlertsOfARealRun lets a real Prometheus scrape a run, and sends it every query of the dashboard,
+// each of which must return data. The alerts are evaluated without an error, and none fires.
 func TestDashboardAndAlertsOfARealRun(t *testing.T) {
 	g := gomega.NewWithT(t)
 	p := startPrometheus(t)
 	n := newTenant(t, "on-the-dashboard")
 	n.work(t)
-	// Grafana puts a range there that is several scrapes long.
+	// Grafana replaces this variable by a range of several scrapes.
 	variables := strings.NewReplacer("$__rate_interval", "10s")
 	for _, panel := range readDashboard(t).Panels {
 		for _, target := range panel.Targets {

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package monitoring tests what tells of a running installation: the metrics that the programs serve, and what is made of
-// them, by a real Prometheus: alerts and the dashboard.
+// Package monitoring tests the metrics, logs and traces of a running installation, and, by a real Prometheus, the
+// alerts and the dashboard.
 package monitoring
 
 import (
@@ -34,10 +34,10 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// patience bounds what takes a moment; the machine may be busy.
+// patience bounds waits for events that usually take a moment, for busy machines.
 const patience = time.Minute
 
-// The installation that all tests share.
+// All tests share this installation.
 var (
 	cp                  *controlplane.ControlPlane
 	op                  *operator.Operator
@@ -61,10 +61,11 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// required is the environment variable that makes it a failure, and no reason to skip tests, if Prometheus is not there.
+// required is the environment variable that makes tests fail, instead of being skipped, if Prometheus is not
+// installed.
 const required = "POSTBACK_MONITORING_TESTS"
 
-// program returns the path of a program of Prometheus, or skips the test.
+// program returns the path of a program of Prometheus, or skips the test without it.
 func program(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)

@@ -32,7 +32,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// documents returns those of a file of config/prometheus, each read strictly.
+// documents returns the documents of a file in config/prometheus, decoded strictly.
 func documents[T any](t *testing.T, file string) []T {
 	t.Helper()
 	var read []T
@@ -46,7 +46,8 @@ func documents[T any](t *testing.T, file string) []T {
 	return read
 }
 
-// TestServiceMonitorsFindThePods follows each monitor to its Service, and that to the Pods of a Deployment and their port.
+// TestServiceMonitorsFindThePods follows each ServiceMonitor to its Service, and from there to the Pods of a
+// Deployment and their port.
 func TestServiceMonitorsFindThePods(t *testing.T) {
 	services := documents[corev1.Service](t, "services.yaml")
 	monitors := documents[v1.ServiceMonitor](t, "service_monitors.yaml")
@@ -76,7 +77,7 @@ func TestServiceMonitorsFindThePods(t *testing.T) {
 	}
 }
 
-// checkPort checks that a Service leads to the port metrics of the Deployment that has the name of its label.
+// checkPort checks that a Service leads to the port "metrics" of the Deployment that its label names.
 func checkPort(t *testing.T, service *corev1.Service, port string) {
 	t.Helper()
 	deployment := &appsv1.Deployment{}
@@ -98,7 +99,7 @@ func checkPort(t *testing.T, service *corev1.Service, port string) {
 	t.Errorf("the Deployment has no port metrics %d", service.Spec.Ports[0].Port)
 }
 
-// TestManifestsAreAccepted by kustomize and, as far as it knows the kinds, by the API server.
+// TestManifestsAreAccepted checks the manifests by kustomize and, if it serves their kinds, by the API server.
 func TestManifestsAreAccepted(t *testing.T) {
 	rendered, _, err := cp.Kubectl(t.Context(), "", "kustomize", modulePath(t, "config", "prometheus"))
 	if err != nil {

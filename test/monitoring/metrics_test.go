@@ -32,8 +32,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// TestMetricsAreAsDefined compares what the programs serve with what is defined, and so with docs/metrics.md: each
-// program has all of its metrics and no other, with every series that the labels allow.
+// TestMetricsAreAsDefined compares the exposed metrics with the definitions, and thus with docs/metrics.md. Each
+// program exposes exactly its own metrics, with every series that the labels allow.
 func TestMetricsAreAsDefined(t *testing.T) {
 	n := newTenant(t, "as-defined")
 	n.work(t)
@@ -48,7 +48,7 @@ func TestMetricsAreAsDefined(t *testing.T) {
 				want = append(want, d.Name)
 			}
 			var families map[string]*dto.MetricFamily
-			// Some are there once the process is elected, and has listed what is finished.
+			// Some metrics appear once the process is elected and has listed the finished deliveries.
 			gomega.NewWithT(t).Eventually(func() []string {
 				families = scrape(t, c.process)
 				return ours(families)
@@ -79,7 +79,8 @@ func TestMetricsAreAsDefined(t *testing.T) {
 	}
 }
 
-// TestNoSeriesOfObjects: no label tells of an object, so that none is left when it is deleted, and the gauges fall.
+// TestNoSeriesOfObjects: no label identifies an object, so no series remains of a deleted object, and the gauges
+// fall.
 func TestNoSeriesOfObjects(t *testing.T) {
 	n := newTenant(t, "ghost-namespace")
 	n.work(t)
@@ -101,7 +102,7 @@ func TestNoSeriesOfObjects(t *testing.T) {
 	}
 	check("with the Postbacks")
 	n.remove(t)
-	// The other tests' Postbacks are going, too.
+	// The Postbacks of other tests are being deleted, too.
 	gomega.NewWithT(t).Eventually(func() map[string]float64 {
 		left, deliveries := scrape(t, manager), scrape(t, dispatcher)
 		return map[string]float64{
@@ -172,7 +173,7 @@ func checkFamily(t *testing.T, d metric.Definition, family *dto.MetricFamily) {
 	}
 }
 
-// lint looks for what the conventions of Prometheus forbid.
+// lint checks the conventions of Prometheus.
 func lint(t *testing.T, families map[string]*dto.MetricFamily) {
 	t.Helper()
 	var own []*dto.MetricFamily
@@ -188,7 +189,7 @@ func lint(t *testing.T, families map[string]*dto.MetricFamily) {
 	}
 }
 
-// value returns that of the series one of whose labels has a value, or of the only one.
+// value returns the value of the series that has a label value, or of the only series.
 func value(family *dto.MetricFamily, label string) float64 {
 	for _, m := range family.GetMetric() {
 		if label == "" || slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetValue() == label }) {

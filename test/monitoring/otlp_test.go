@@ -32,22 +32,22 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// otlp is a collector: a server that takes traces over OTLP, and keeps them.
+// otlp is a collector: a server that receives traces by OTLP and keeps them.
 type otlp struct {
 	*httptest.Server
 
 	mu    sync.Mutex
 	spans []span
-	// all is everything that was received, as text.
+	// all has everything that was received, as text.
 	all string
 }
 
-// span is one as it was exported, with its ids in hexadecimal as a traceparent has them.
+// span is an exported span, with its ids in hexadecimal as in a traceparent.
 type span struct {
 	name, trace, id, parent string
 	kind                    trace.Span_SpanKind
 	failed                  bool
-	// attributes are those of the span, resource those of the process, as text.
+	// attributes are the attributes of the span, resource those of the process, as text.
 	attributes, resource map[string]string
 }
 
@@ -116,7 +116,7 @@ func texts(attributes []*common.KeyValue) map[string]string {
 	return values
 }
 
-// named returns the spans of a name in a trace, in the order of their arrival.
+// named returns the spans with a name in a trace, in order of arrival.
 func (o *otlp) named(traceID, name string) []span {
 	o.mu.Lock()
 	defer o.mu.Unlock()

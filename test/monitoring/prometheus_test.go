@@ -37,8 +37,8 @@ import (
 
 const scrapeInterval = "1s"
 
-// prometheus is a Prometheus server that scrapes the programs under the job names of the ServiceMonitors, and evaluates
-// the alerts.
+// prometheus is a Prometheus server that scrapes the programs under the job names of the ServiceMonitors, and
+// evaluates the alerts.
 type prometheus struct{ address string }
 
 func startPrometheus(t *testing.T) *prometheus {
@@ -92,7 +92,7 @@ func freeAddress(t *testing.T) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
-// get asks the API of Prometheus and decodes data.
+// get requests a path of Prometheus's API and decodes the data of the response.
 func (p *prometheus) get(ctx context.Context, path string, parameters url.Values, data any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/api/v1/"+path+"?"+parameters.Encode(), http.NoBody)
 	if err != nil {
@@ -116,7 +116,7 @@ func (p *prometheus) get(ctx context.Context, path string, parameters url.Values
 	return nil
 }
 
-// query returns how many series the answer to a query has now.
+// query returns the number of series in the present result of a query.
 func (p *prometheus) query(ctx context.Context, query string) (int, error) {
 	var data struct{ Result []json.RawMessage }
 	err := p.get(ctx, "query", url.Values{"query": {query}}, &data)

@@ -29,7 +29,7 @@ import (
 	"github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"sigs.k8s.io/yaml"
 
-	// With these come the definitions of all metrics.
+	// These packages define the metrics.
 	_ "github.com/postback-dev/postback-operator/controllers"
 	_ "github.com/postback-dev/postback-operator/controllers/servingcert"
 	_ "github.com/postback-dev/postback-operator/dispatcher"
@@ -42,7 +42,8 @@ const (
 	runbooks  = "https://github.com/postback-dev/postback-operator/blob/main/docs/runbooks/"
 )
 
-// alerts returns those of config/prometheus, read as strictly as the API server of a cluster with the Prometheus operator.
+// alerts returns the alerts of config/prometheus, decoded as strictly as by an API server with the Prometheus
+// operator.
 func alerts(t *testing.T) []v1.Rule {
 	t.Helper()
 	rule := &v1.PrometheusRule{}
@@ -59,7 +60,7 @@ func alerts(t *testing.T) []v1.Rule {
 	return all
 }
 
-// writeRules writes the rules as Prometheus itself takes them, and returns the path.
+// writeRules writes the rules in the format of Prometheus, and returns the path.
 func writeRules(t *testing.T, folder string) string {
 	t.Helper()
 	rule := &v1.PrometheusRule{}
@@ -77,7 +78,7 @@ func writeRules(t *testing.T, folder string) string {
 	return path
 }
 
-// TestAlertsFireWhenTheyShould has promtool check the rules and run their unit tests.
+// TestAlertsFireWhenTheyShould lets promtool check the rules and run their unit tests.
 func TestAlertsFireWhenTheyShould(t *testing.T) {
 	promtool := program(t, "promtool")
 	folder := t.TempDir()
@@ -94,7 +95,7 @@ func TestAlertsFireWhenTheyShould(t *testing.T) {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args[:2], " "), err, output)
 		}
 	}
-	// Without one of its alerts, the tests fail: promtool does compare.
+	// Without one of the alerts the unit tests fail, which proves that promtool compares.
 	content, err := os.ReadFile(rules)
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +110,8 @@ func TestAlertsFireWhenTheyShould(t *testing.T) {
 	}
 }
 
-// TestEveryAlertIsTested: each alert fires in a test, with its severity, and is quiet in another part of the same test.
+// TestEveryAlertIsTested: each alert fires in a unit test, with its severity, and does not fire in another part of
+// the same test.
 func TestEveryAlertIsTested(t *testing.T) {
 	var file struct {
 		Tests []struct {
@@ -149,7 +151,7 @@ func TestEveryAlertIsTested(t *testing.T) {
 	}
 }
 
-// TestEveryAlertHasARunbook, which is linked, and tells of the alert by its name.
+// TestEveryAlertHasARunbook: each alert links to a runbook, which exists and names the alert.
 func TestEveryAlertHasARunbook(t *testing.T) {
 	index := string(readFile(t, "docs", "runbooks", "README.md"))
 	operations := string(readFile(t, "docs", "operations.md"))
@@ -183,7 +185,7 @@ func TestEveryAlertHasARunbook(t *testing.T) {
 
 var ourMetric = regexp.MustCompile(`\bpostback_[a-z_]+`)
 
-// checkNames looks for metrics that no program has.
+// checkNames checks that a query names only metrics that exist.
 func checkNames(t *testing.T, where, query string) {
 	t.Helper()
 	known := map[string]bool{}
@@ -200,7 +202,7 @@ func checkNames(t *testing.T, where, query string) {
 	}
 }
 
-// allDefinitions returns the metrics of both programs.
+// allDefinitions returns the definitions of both programs' metrics.
 func allDefinitions() []metric.Definition {
 	return append(metric.Manager.Definitions(), metric.Dispatcher.Definitions()...)
 }

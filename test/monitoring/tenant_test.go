@@ -37,13 +37,13 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// The paths of an endpoint that takes events, and of one that does not.
+// These are the paths of an endpoint that accepts events, and of one that does not.
 const (
 	takes   = "/takes"
 	refuses = "/refuses"
 )
 
-// tenant is a namespace with two Postbacks, one of which fails, their endpoint, and a producer.
+// tenant is a namespace with two Postbacks, one of them failing, their endpoint, and a producer.
 type tenant struct {
 	namespace, token string
 	endpoint         *receiver.Receiver
@@ -78,7 +78,7 @@ func newTenant(t *testing.T, name string) *tenant {
 	return n
 }
 
-// postback makes one for an event type, and waits until it is Ready.
+// postback creates a Postback for an event type, and waits until it is Ready.
 func (n *tenant) postback(t *testing.T, name, trigger, path string) {
 	t.Helper()
 	manifest := fmt.Sprintf(`apiVersion: postback.dev/v1alpha1
@@ -94,7 +94,7 @@ spec: {url: %q, triggers: [%s]}
 	}
 }
 
-// post posts a body to the shared dispatcher, and returns the status of the answer.
+// post posts a body to the shared dispatcher, and returns the status code of the response.
 func (n *tenant) post(t *testing.T, token, body string) int {
 	t.Helper()
 	return n.postTo(t, dispatcher, token, body, http.Header{})
@@ -121,7 +121,7 @@ func (n *tenant) postTo(t *testing.T, to *operator.Process, token, body string, 
 	return response.StatusCode
 }
 
-// work has events delivered, and others fail, be skipped and be refused.
+// work causes events to be delivered, to fail, to be skipped and to be refused.
 func (n *tenant) work(t *testing.T) {
 	t.Helper()
 	n.postback(t, "taking", "lead.created", takes)

@@ -60,12 +60,12 @@ func end(t *testing.T, p *operator.Process) {
 	}
 }
 
-// TestOneTraceTellsOfAnEvent from the producer's request over its storing to each attempt, which another replica makes,
-// and to the endpoint. It holds no secret.
+// TestOneTraceTellsOfAnEvent: one trace covers the producer's request, the store, each attempt, by several replicas,
+// and the endpoint. It contains no secret.
 func TestOneTraceTellsOfAnEvent(t *testing.T) {
 	const traceID = "0af7651916cd43dd8448eb211c80319c"
 	g := gomega.NewWithT(t)
-	// One that exports nothing must not make the attempts.
+	// The shared dispatcher exports nothing, so it must not make the attempts.
 	end(t, dispatcher)
 	t.Cleanup(func() {
 		if err := dispatcher.Restart(context.Background()); err != nil {
@@ -75,7 +75,7 @@ func TestOneTraceTellsOfAnEvent(t *testing.T) {
 	o := startOTLP(t)
 	first := startTraced(t, "postback-dispatcher-traced-0", o)
 	n := newTenant(t, "traced")
-	// Long enough for the first replica to end before the retry.
+	// The Retry-After gives the first replica time to end before the retry.
 	n.endpoint.Answer(traced, receiver.Answer{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"30"}}, Times: 1})
 	n.postback(t, "traced", "lead.created", traced+"?token=hush-hush")
 	header := http.Header{"Traceparent": {"00-" + traceID + "-" + producerSpan + "-01"}, "Tracestate": {"vendor=private"}}
@@ -86,7 +86,7 @@ func TestOneTraceTellsOfAnEvent(t *testing.T) {
 		t.Fatalf("the answer is %d", status)
 	}
 	g.Eventually(func() []span { return o.named(traceID, "attempt delivery") }).WithTimeout(patience).Should(gomega.HaveLen(1))
-	// The retry is made by another replica.
+	// Another replica makes the retry.
 	end(t, first)
 	startTraced(t, "postback-dispatcher-traced-1", o)
 	g.Eventually(func() []span { return o.named(traceID, "attempt delivery") }).WithTimeout(2 * patience).Should(gomega.HaveLen(2))
@@ -130,7 +130,7 @@ func TestOneTraceTellsOfAnEvent(t *testing.T) {
 	n.checkQuiet(t, o.text())
 }
 
-// checkQuiet looks for secrets in what was exported.
+// checkQuiet checks that exported text contains no secret.
 func (n *tenant) checkQuiet(t *testing.T, text string) {
 	t.Helper()
 	secret := &corev1.Secret{}
@@ -150,7 +150,7 @@ func (n *tenant) checkQuiet(t *testing.T, text string) {
 	}
 }
 
-// TestTracesAreOffByDefault: then nothing of a trace is taken, stored or passed on.
+// TestTracesAreOffByDefault: by default no trace context is read, stored or passed on.
 func TestTracesAreOffByDefault(t *testing.T) {
 	n := newTenant(t, "untraced")
 	n.postback(t, "untraced", "lead.created", traced)
@@ -172,7 +172,7 @@ func TestTracesAreOffByDefault(t *testing.T) {
 	}
 }
 
-// annotationOf returns the place in a trace that the delivery of an event carries.
+// annotationOf returns the traceparent annotation of an event's delivery.
 func annotationOf(t *testing.T, n *tenant, id string) string {
 	t.Helper()
 	list := &v1alpha1.PostbackDeliveryList{}

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package natsserver runs real nats-servers with JetStream for tests: one, or three as a cluster, on loopback and on files
-// of their own, to be killed and started again.
+// Package natsserver runs real nats-servers with JetStream for tests, one or a cluster of three, on loopback and with
+// their own files. Tests may kill and restart them.
 package natsserver
 
 import (
@@ -38,38 +38,39 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// Options of servers.
+// Options configure the servers.
 type Options struct {
-	// Nodes is how many there are; the default is 1. Several are a cluster.
+	// Nodes is the number of servers; the default is 1. Several form a cluster.
 	Nodes int
-	// SyncAlways has each write reach the disk before it is acknowledged.
+	// SyncAlways means that each write reaches the disk before its acknowledgement.
 	SyncAlways bool
-	// MaxFileStore bounds what JetStream stores on a node, as nats-server takes it, such as "1GB"; the default is 4GB.
+	// MaxFileStore bounds the bytes that JetStream stores on a node, in the syntax of nats-server, such as "1GB". The
+	// default is 4GB.
 	MaxFileStore string
-	// Extra is added to the configuration of each node, such as an authorization block.
+	// Extra is appended to the configuration of each node, such as an authorization block.
 	Extra string
-	// ClientTLS is what the block tls holds, or "" for none.
+	// ClientTLS is the content of the block tls; "" means no TLS.
 	ClientTLS string
-	// Dir is where files go.
+	// Dir is the folder of the servers' files.
 	Dir string
 }
 
-// Server is one node.
+// Server is a node.
 type Server struct {
 	*controlplane.Program
-	// Name of the node, and the URL for clients.
+	// Name is the name of the node, URL its URL for clients.
 	Name, URL string
 
 	port, clusterPort, httpPort int
 	dir                         string
 }
 
-// Cluster is all nodes.
+// Cluster has all nodes, even if it is only one.
 type Cluster struct {
 	Nodes []*Server
 }
 
-// URL names all nodes, for clients.
+// URL returns the URLs of all nodes, for clients.
 func (c *Cluster) URL() string {
 	urls := make([]string, len(c.Nodes))
 	for i, node := range c.Nodes {
@@ -78,8 +79,8 @@ func (c *Cluster) URL() string {
 	return strings.Join(urls, ",")
 }
 
-// Path returns the path of nats-server, and builds it if it is not there, which takes half a minute the first time and tells
-// progress to the given writer.
+// Path returns the path of nats-server. It builds nats-server if necessary, which takes half a minute the first time,
+// and writes the progress to progress.
 func Path(ctx context.Context, progress io.Writer) (string, error) {
 	root, err := controlplane.ModuleRoot()
 	if err != nil {
@@ -94,7 +95,7 @@ func Path(ctx context.Context, progress io.Writer) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
-// New runs servers for a test, which ends them.
+// New starts servers that end with the test.
 func New(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	if o.Dir == "" {
@@ -112,7 +113,7 @@ func New(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-// Start runs servers and returns when JetStream takes streams.
+// Start starts servers and returns once JetStream accepts streams.
 func Start(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 	path, err := Path(ctx, progress)
 	if err != nil {
@@ -140,7 +141,8 @@ func Start(ctx context.Context, o Options, progress io.Writer) (*Cluster, error)
 	return c, nil
 }
 
-// StartAll starts the nodes that do not run. It starts them together: one of a cluster is ready only when it knows a leader.
+// StartAll starts the nodes that do not run. It starts them concurrently, because a node of a cluster is ready only
+// once it knows a leader.
 func (c *Cluster) StartAll(ctx context.Context) error {
 	started := make(chan error, len(c.Nodes))
 	for _, node := range c.Nodes {
@@ -153,7 +155,7 @@ func (c *Cluster) StartAll(ctx context.Context) error {
 	return all
 }
 
-// Stop ends all nodes.
+// Stop ends all nodes in order.
 func (c *Cluster) Stop() error {
 	var all error
 	for _, node := range c.Nodes {
@@ -171,7 +173,7 @@ func (c *Cluster) Kill() error {
 	return all
 }
 
-// LoseStore stops all nodes, deletes what JetStream has stored, and starts them again.
+// LoseStore stops all nodes, deletes the store of JetStream, and restarts them.
 func (c *Cluster) LoseStore(ctx context.Context) error {
 	if err := c.Stop(); err != nil {
 		return err
@@ -184,7 +186,7 @@ func (c *Cluster) LoseStore(ctx context.Context) error {
 	return c.StartAll(ctx)
 }
 
-// Node returns the node of a name, such as the one that leads a stream.
+// Node returns the node with a name, such as the leader of a stream.
 func (c *Cluster) Node(name string) *Server {
 	for _, node := range c.Nodes {
 		if node.Name == name {
@@ -228,13 +230,13 @@ func (s *Server) storePath() string { return filepath.Join(s.dir, "store") }
 
 func (s *Server) logPath() string { return filepath.Join(s.dir, "nats.log") }
 
-// Log returns what the node has logged.
+// Log returns the log of the node.
 func (s *Server) Log() (string, error) {
 	content, err := os.ReadFile(s.logPath())
 	return string(content), err
 }
 
-// ready asks the monitoring port, which needs no credentials.
+// ready checks the monitoring port, which needs no credentials.
 func (s *Server) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -255,7 +257,7 @@ func (s *Server) ready(ctx context.Context) error {
 	return nil
 }
 
-// Connect returns a connection for a test, which ends it.
+// Connect returns a connection that is closed with the test.
 func (c *Cluster) Connect(t testing.TB, options ...nats.Option) *nats.Conn {
 	t.Helper()
 	connection, err := nats.Connect(c.URL(), append(options, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))...)

@@ -26,7 +26,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// TestKilledServerKeepsWhatItAcknowledged holds the harness to what other tests build on.
+// TestKilledServerKeepsWhatItAcknowledged checks a guarantee that other tests rely on.
 func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	for name, nodes := range map[string]int{"one": 1, "cluster": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 20 {
-				// The leader of a new stream may not listen yet.
+				// The leader of a new stream may not be ready yet.
 				if _, err := js.Publish(t.Context(), "s.a", []byte("x"), jetstream.WithRetryAttempts(100)); err != nil {
 					t.Fatal(err)
 				}

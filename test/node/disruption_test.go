@@ -30,8 +30,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestOutOfMemoryLosesNothing takes a dispatcher's memory away while events come in: the kernel kills it, the kubelet
-// starts it again, and every event arrives.
+// TestOutOfMemoryLosesNothing takes the memory of a dispatcher away while events are posted. The kernel kills it, the
+// kubelet restarts it, and every event arrives.
 func TestOutOfMemoryLosesNothing(t *testing.T) {
 	p := production{name: "oom", events: 3000, tries: postTries, rate: 100}
 	p.start(t)
@@ -79,7 +79,7 @@ func chooseDispatcher(t *testing.T) *corev1.Pod {
 	return chosen
 }
 
-// shrink bounds a control group to the memory that it has now.
+// shrink limits a control group to its present memory usage.
 func shrink(group string) error {
 	usage, err := os.ReadFile(filepath.Join(group, "memory.usage_in_bytes"))
 	if err != nil {
@@ -88,8 +88,8 @@ func shrink(group string) error {
 	return os.WriteFile(filepath.Join(group, "memory.limit_in_bytes"), []byte(strings.TrimSpace(string(usage))), 0o600)
 }
 
-// TestDrainLeavesADispatcher drains the only node while events come in: the shipped disruption budgets keep the last Pod of
-// each part, and with it ingest.
+// TestDrainLeavesADispatcher drains the only node while events are posted. The shipped disruption budgets keep the
+// last Pod of each part, and thus ingest.
 func TestDrainLeavesADispatcher(t *testing.T) {
 	t.Cleanup(func() { _, _ = kubectl(context.Background(), "", "uncordon", "node") })
 

@@ -39,15 +39,15 @@ import (
 
 const (
 	servers = 3
-	// nonroot is the user and group of the image.
+	// nonroot is the user and group id of the image.
 	nonroot = 65532
 )
 
 // diskClass is the storage class of testdata/disk.yaml.
 const diskClass = "node-disk"
 
-// TestEmbeddedServersLoseNothing runs the StatefulSet of three dispatchers with a NATS server each. Events are posted while it is
-// rolled out anew, a process is killed, the node is drained and a volume is lost: each event is accepted and arrives.
+// TestEmbeddedServersLoseNothing runs a StatefulSet of three dispatchers with a NATS server each. Events are posted
+// during a rollout, kills, a drain of the node and the loss of a volume: each is accepted and arrives.
 func TestEmbeddedServersLoseNothing(t *testing.T) {
 	if *how != installEmbedded {
 		t.Skip("the installation has no embedded NATS servers")
@@ -55,7 +55,7 @@ func TestEmbeddedServersLoseNothing(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		events int
-		// crashes is how many dispatchers end without recording their attempts.
+		// crashes is the number of dispatchers that end without recording their attempts.
 		crashes int
 		disturb func(t *testing.T)
 	}{
@@ -91,7 +91,7 @@ func rollDispatchers(t *testing.T) {
 	mustKubectl(t, "", "-n", system, "rollout", "status", "--timeout=300s", "statefulset/postback-dispatcher")
 }
 
-// killEachServer kills the process in each Pod, one after the other, in an order of chance.
+// killEachServer kills the process of each Pod, one after another, in random order.
 func killEachServer(t *testing.T) {
 	t.Helper()
 	for _, i := range rand.Perm(servers) {
@@ -113,7 +113,8 @@ func killEachServer(t *testing.T) {
 	}
 }
 
-// drainNode drains the only node. The shipped budget lets one server go, and keeps the two that are needed to store a message.
+// drainNode drains the only node. The shipped disruption budget evicts one server, and keeps the two that are needed
+// to store a message.
 func drainNode(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() { _, _ = kubectl(context.Background(), "", "uncordon", "node") })
@@ -133,7 +134,7 @@ func drainNode(t *testing.T) {
 	serversReady(t)
 }
 
-// loseVolume deletes a Pod at once, with its claim, its volume and the files in it. The new server gets an empty volume.
+// loseVolume deletes a Pod at once, with its claim, its volume and the files. The new server gets an empty volume.
 func loseVolume(t *testing.T) {
 	t.Helper()
 	lost := rand.IntN(servers)
@@ -162,7 +163,7 @@ func loseVolume(t *testing.T) {
 	serversReady(t)
 }
 
-// serversReady waits until every dispatcher is ready, which each is once its NATS server has the messages of the others.
+// serversReady waits until every dispatcher is ready, which means that its NATS server has caught up.
 func serversReady(t *testing.T) {
 	t.Helper()
 	await(t, 3*time.Minute, func(ctx context.Context) error {
@@ -186,7 +187,7 @@ func dispatcherPod(t *testing.T, i int) *corev1.Pod {
 	return pod
 }
 
-// makeVolumes makes a volume on the node for each server.
+// makeVolumes creates a volume on the node for each server.
 func makeVolumes(ctx context.Context) error {
 	if _, err := kubectl(ctx, "", "apply", "-f", "testdata/disk.yaml"); err != nil {
 		return err
@@ -199,7 +200,7 @@ func makeVolumes(ctx context.Context) error {
 	return nil
 }
 
-// makeVolume makes an empty folder that the operator's user may write to, and a PersistentVolume of it.
+// makeVolume creates an empty folder that the operator's user may write to, and a PersistentVolume for it.
 func makeVolume(ctx context.Context, name string) error {
 	if err := errors.Join(os.MkdirAll(disk(name), 0o700), os.Chown(disk(name), nonroot, nonroot)); err != nil {
 		return fmt.Errorf("make the folder of volume %s: %w", name, err)

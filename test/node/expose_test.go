@@ -41,8 +41,8 @@ import (
 
 const exposed = "../../config/expose/"
 
-// TestProducerOutsideTheCluster posts from outside the Pod network, as docs/expose.md says: through the Service of type
-// LoadBalancer, at the port that it has on the node, with a token by TokenRequest, under the shipped policies.
+// TestProducerOutsideTheCluster posts from outside the Pod network, as docs/expose.md says: to the node port of a
+// Service of type LoadBalancer, with a token of TokenRequest, under the shipped policies.
 func TestProducerOutsideTheCluster(t *testing.T) {
 	node := nodeAddress(t)
 	policy, err := os.ReadFile(exposed + "network-policy.yaml")
@@ -70,7 +70,7 @@ func TestProducerOutsideTheCluster(t *testing.T) {
 	}
 	address := net.JoinHostPort(node, strconv.Itoa(int(balancer.Spec.Ports[0].NodePort)))
 	outside := producerOutside(t, address)
-	// The event is stored. Under the shipped policies it does not reach an endpoint in the cluster: see TestNetworkPolicyIsEnforced.
+	// The event is stored. The shipped policies block endpoints in the cluster: see TestNetworkPolicyIsEnforced.
 	await(t, patience, func(ctx context.Context) error { return outside.post(ctx, "outside-0") })
 }
 
@@ -91,13 +91,13 @@ func nodeAddress(t *testing.T) string {
 	return ""
 }
 
-// outsider is a producer that is no Pod.
+// outsider is a producer outside the cluster.
 type outsider struct {
 	http  *http.Client
 	token string
 }
 
-// producerOutside returns a producer that trusts the published CA and reaches ingest at an address.
+// producerOutside returns a producer that trusts the published CA and connects to an address.
 func producerOutside(t *testing.T, address string) *outsider {
 	t.Helper()
 	var authority corev1.ConfigMap

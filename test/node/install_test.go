@@ -27,7 +27,7 @@ import (
 	"time"
 )
 
-// The ways to install the operator.
+// These are the ways to install the operator.
 const (
 	installByManifests = "manifests"
 	installByChart     = "chart"
@@ -36,10 +36,10 @@ const (
 
 var how = flag.String("install", installByManifests, "how the operator is installed: manifests, chart, or embedded: the chart with three embedded NATS servers")
 
-// deployments are those of the installation.
+// deployments are the Deployments of the installation.
 var deployments = []string{"postback-manager", "postback-dispatcher"}
 
-// install installs the operator as users do, and a partner with an endpoint, and waits until all Pods are ready.
+// install installs the operator as users do, with a partner and its endpoint, and waits until all Pods are ready.
 func install(ctx context.Context) error {
 	began := time.Now()
 	var err error
@@ -73,7 +73,7 @@ func install(ctx context.Context) error {
 	return errors.Join(connectable(ctx, partner, "receiver"), connectable(ctx, system, "postback-ingest"))
 }
 
-// installManifests applies what "make build-installer" has made, as it is.
+// installManifests applies the output of "make build-installer" unchanged.
 func installManifests(ctx context.Context) error {
 	if _, err := kubectl(ctx, "", "apply", "--server-side", "-f", os.Getenv(installerVariable)); err != nil {
 		return err
@@ -81,7 +81,8 @@ func installManifests(ctx context.Context) error {
 	return allRolledOut(ctx)
 }
 
-// installChart installs the chart by Helm, with files of further values, into a namespace that demands the strictest Pod security.
+// installChart installs the chart by Helm, with further values files, into a namespace that enforces the profile
+// restricted.
 func installChart(ctx context.Context, values ...string) error {
 	if _, err := kubectl(ctx, "", "apply", "-f", "../../config/default/namespace.yaml"); err != nil {
 		return err
@@ -91,18 +92,18 @@ func installChart(ctx context.Context, values ...string) error {
 		args = append(args, "--values", file)
 	}
 	command := exec.CommandContext(ctx, "helm", args...)
-	// The caller's Helm settings and cache play no part.
+	// Helm must not use the settings and the cache of the user.
 	command.Env = append(os.Environ(), "HOME="+filepath.Join(os.Getenv(nodeVariable), "helm"))
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("helm install: %w: %s", err, output)
 	}
 	if *how == installEmbedded {
-		return nil // Helm has waited.
+		return nil // Helm has waited for the Pods.
 	}
 	return allRolledOut(ctx)
 }
 
-// openEndpoints lets the installed operator send to endpoints in the cluster, and without TLS.
+// openEndpoints permits the installed operator to send to endpoints in the cluster, without TLS.
 func openEndpoints(ctx context.Context) error {
 	for deployment, arg := range map[string]string{
 		"postback-manager":    "--allow-plain-http",

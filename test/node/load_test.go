@@ -40,22 +40,22 @@ var (
 	kills  = flag.Int("kills", 10, "Pods that are killed meanwhile")
 )
 
-// postTries is how often a producer tries to post an event. With its pauses that is longer than the kernel, kube-proxy
-// and the other replica need to take over.
+// postTries bounds a producer's tries to post an event. Together with the pauses they last longer than the kernel,
+// kube-proxy and the other replica need to take over.
 const postTries = 30
 
-// The faults of a Pod that its process does not notice before it ends.
+// These are faults of a Pod that its process does not notice before it ends.
 const (
 	processKilled = "process killed"
 	deletedAtOnce = "deleted at once"
 )
 
-// refusedShare is one of how many requests the endpoint refuses, so that there are retries to be lost as well.
+// refusedShare means that the endpoint refuses one of this many requests, so that retries are at risk, too.
 const refusedShare = 50
 
-// TestRolloutAndKillsLoseNothing posts events all the while that the dispatcher is rolled out anew, that Pods of both
-// parts are killed and that the endpoint refuses some requests, and sees every event accepted, after retries, and arrive.
-// It is test/faults with Pods.
+// TestRolloutAndKillsLoseNothing posts events while the dispatcher is rolled out, Pods of both parts are killed, and
+// the endpoint refuses some requests. Every event is accepted, after retries, and arrives. It is test/faults with
+// Pods.
 func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	if *seed == 0 {
 		*seed = rand.Uint64()
@@ -64,8 +64,8 @@ func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	random := rand.New(rand.NewPCG(*seed, 0))
 
 	p := production{name: "load", events: *events, tries: postTries, rate: *rate}
-	// All among the first quarter of the events: what is refused, is refused again at its retry, and then once more, would
-	// wait for half an hour.
+	// The refusals are all among the first quarter of the events. An event that is refused three times would wait for
+	// half an hour.
 	refuse(t, *events/refusedShare, refusedShare/4)
 	p.start(t)
 	length := time.Duration(float64(*events) / *rate * float64(time.Second))
@@ -79,7 +79,7 @@ func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	counts := map[string]int{}
 	for i := range *kills {
 		counts[killOne(t, random)]++
-		// The last is over before the events end.
+		// The last kill is over before the events end.
 		pause(t, max(0, time.Until(deadline)-length/20)/time.Duration(*kills-i))
 	}
 	produced := p.finish(t, length+5*time.Minute)
@@ -104,8 +104,8 @@ func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	if got.Refused < *events/refusedShare {
 		t.Errorf("the endpoint refused %d requests, not %d", got.Refused, *events/refusedShare)
 	}
-	// Attempts of a killed dispatcher without a record come again, and nothing else does. That is the more the longer the
-	// API server takes for a record, up to a bound.
+	// Only unrecorded attempts of a killed dispatcher are repeated. Their number grows with the time that the API
+	// server needs for a record, up to a bound.
 	died := counts["dispatcher "+processKilled] + counts["dispatcher "+deletedAtOnce]
 	if most := died * lane.DefaultMaxInFlight; again > most {
 		t.Errorf("%d events were accepted more than once: %d kills of dispatchers explain %d at most", again, died, most)
@@ -114,8 +114,8 @@ func TestRolloutAndKillsLoseNothing(t *testing.T) {
 	rolledOut(t, "postback-manager")
 }
 
-// killOne kills a Pod of the installation, a dispatcher's twice in three times, and returns what it did: it kills the
-// process, which the kubelet starts again in the same Pod, or deletes the Pod with no time to end, or with it.
+// killOne kills a Pod of the installation, in two of three cases a dispatcher's, and returns what it did. It kills
+// the process, which the kubelet restarts in the same Pod, or deletes the Pod, with or without grace period.
 func killOne(t *testing.T, random *rand.Rand) string {
 	t.Helper()
 	part := "postback-dispatcher"
@@ -148,7 +148,7 @@ func killOne(t *testing.T, random *rand.Rand) string {
 	return part[len("postback-"):] + " " + how
 }
 
-// ready returns those of the Pods that are, and that nobody has deleted.
+// ready returns the ready Pods that are not being deleted.
 func ready(all []corev1.Pod) []corev1.Pod {
 	var found []corev1.Pod
 	for i := range all {
@@ -168,7 +168,7 @@ func condition(pod *corev1.Pod, kind corev1.PodConditionType) corev1.ConditionSt
 	return corev1.ConditionUnknown
 }
 
-// pause lets the load go on for a while.
+// pause lets the load continue for a while.
 func pause(t *testing.T, d time.Duration) {
 	t.Helper()
 	select {

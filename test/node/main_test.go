@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package node tests the shipped installation on a real node: kubelet, containerd, kube-proxy, CoreDNS and NetworkPolicy,
-// as hack/node starts them. "make test-node" runs it; elsewhere it is skipped.
+// Package node tests the shipped installation on a real node, with kubelet, containerd, kube-proxy, CoreDNS and
+// NetworkPolicy, as hack/node starts it. "make test-node" runs it; otherwise it is skipped.
 package node
 
 import (
@@ -44,19 +44,19 @@ import (
 )
 
 const (
-	// nodeVariable is set in the node, to the folder with its logs.
+	// nodeVariable is set in the node, to the folder of its logs.
 	nodeVariable = "POSTBACK_NODE"
-	// installerVariable names the manifests that "make build-installer" has made.
+	// installerVariable names the file with the output of "make build-installer".
 	installerVariable = "POSTBACK_INSTALLER"
 
 	system, partner = "postback-system", "partner-node"
 
 	pollEvery = 200 * time.Millisecond
-	// patience bounds what takes a moment; the machine may be busy.
+	// patience bounds waits for events that usually take a moment, for busy machines.
 	patience = 90 * time.Second
 )
 
-// Clients of the node's API server.
+// These are clients of the node's API server.
 var (
 	api     client.Client
 	clients *kubernetes.Clientset
@@ -94,7 +94,7 @@ func connect() error {
 	return nil
 }
 
-// connectable waits until a Service takes connections. kube-proxy learns of a Pod a moment after it has become ready.
+// connectable waits until a Service accepts connections. kube-proxy learns of a ready Pod a moment later.
 func connectable(ctx context.Context, namespace, name string) error {
 	var service corev1.Service
 	if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &service); err != nil {
@@ -123,16 +123,16 @@ func figure(name string, value any) {
 	_, _ = fmt.Fprintf(os.Stdout, "    %-52s %v\n", name, value)
 }
 
-// kubectlTimeout is longer than any --timeout that the tests give.
+// kubectlTimeout is longer than any --timeout in the tests.
 const kubectlTimeout = 10 * time.Minute
 
-// kubectl runs the real one, with a text as its standard input.
+// kubectl runs the real kubectl with a text as standard input.
 func kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
 	var out, errOut bytes.Buffer
 	ctx, cancel := context.WithTimeoutCause(ctx, kubectlTimeout, fmt.Errorf("it did not end within %s", kubectlTimeout))
 	defer cancel()
 	command := exec.CommandContext(ctx, "kubectl", args...)
-	command.WaitDelay = 10 * time.Second // A child of it may hold its output open.
+	command.WaitDelay = 10 * time.Second // A child of the command may keep its output open.
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &errOut
 	if err := command.Run(); err != nil {
 		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), errors.Join(err, context.Cause(ctx)), strings.TrimSpace(errOut.String()))
@@ -140,7 +140,7 @@ func kubectl(ctx context.Context, stdin string, args ...string) (string, error) 
 	return out.String(), nil
 }
 
-// mustKubectl is kubectl for what must succeed.
+// mustKubectl runs kubectl, which must succeed.
 func mustKubectl(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
 	out, err := kubectl(t.Context(), stdin, args...)
@@ -163,7 +163,7 @@ func await(t *testing.T, patience time.Duration, check func(context.Context) err
 	}
 }
 
-// pods returns the Pods of the installation's part with a name, or of all parts.
+// pods returns the Pods of the named parts of the installation, or of all parts.
 func pods(ctx context.Context, names ...string) ([]corev1.Pod, error) {
 	var list corev1.PodList
 	if err := api.List(ctx, &list, client.InNamespace(system)); err != nil {
@@ -180,7 +180,7 @@ func pods(ctx context.Context, names ...string) ([]corev1.Pod, error) {
 	return found, nil
 }
 
-// rolledOut waits until a Deployment has all its Pods ready.
+// rolledOut waits until all Pods of a Deployment are ready.
 func rolledOut(t *testing.T, deployment string) {
 	t.Helper()
 	mustKubectl(t, "", "-n", system, "rollout", "status", "--timeout=120s", "deployment/"+deployment)

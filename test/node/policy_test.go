@@ -28,8 +28,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// TestNetworkPolicyIsEnforced applies the shipped policies: events come in, the metrics are for some namespaces only, and
-// an endpoint in the cluster is out of reach until another policy opens the way.
+// TestNetworkPolicyIsEnforced applies the shipped policies. Events can be posted, only some namespaces can read
+// metrics, and an endpoint in the cluster is unreachable until another policy permits it.
 func TestNetworkPolicyIsEnforced(t *testing.T) {
 	const shipped, endpoint = "../../config/network-policy", "testdata/egress-policy.yaml"
 	mustKubectl(t, "", "apply", "-k", shipped)
@@ -42,7 +42,7 @@ func TestNetworkPolicyIsEnforced(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// Connections that are there already are not asked about, so that all begins anew, under the policies.
+	// Policies do not apply to existing connections, so the Pods are restarted.
 	mustKubectl(t, "", "-n", system, "rollout", "restart", "deployment/postback-dispatcher", "deployment/postback-manager")
 	rolledOut(t, "postback-dispatcher")
 	rolledOut(t, "postback-manager")
@@ -64,11 +64,11 @@ func TestNetworkPolicyIsEnforced(t *testing.T) {
 	await(t, patience, func(ctx context.Context) error { return keptBack(ctx, p.name+"-0") })
 	mustKubectl(t, "", "apply", "-f", endpoint)
 	began := time.Now()
-	p.arrived(t, 4*time.Minute) // The second attempt comes after 12s, the third 2m28s later.
+	p.arrived(t, 4*time.Minute) // The second attempt comes after 12 s, the third 2m28s later.
 	figure("after a policy opened the way, the event came in", time.Since(began))
 }
 
-// keptBack returns nil if an attempt of an event has failed, in the way of packets that are dropped.
+// keptBack returns nil once an attempt of an event has failed because its packets were dropped.
 func keptBack(ctx context.Context, event string) error {
 	var list v1alpha1.PostbackDeliveryList
 	if err := api.List(ctx, &list, client.InNamespace(partner)); err != nil {
@@ -99,7 +99,7 @@ func podIP(t *testing.T, part string) string {
 	return found[0].Status.PodIP
 }
 
-// connects reports whether a Pod of the partner's can connect to an address.
+// connects reports whether a Pod of the partner can connect to an address.
 func connects(t *testing.T, name, address string) bool {
 	t.Helper()
 	pod := workload(name, "connect", "--address="+address)

@@ -27,8 +27,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// processOf returns the id of the process in a Pod's first container. The node's processes, of which this is one, are in
-// one namespace, and each tells its control group, which holds the container's id.
+// processOf returns the id of the process in a Pod's first container. The test shares the node's PID namespace, and
+// finds the process by its control group, which contains the container's id.
 func processOf(t *testing.T, pod *corev1.Pod) int {
 	t.Helper()
 	id, err := findProcess(pod)
@@ -56,7 +56,7 @@ func findProcess(pod *corev1.Pod) (int, error) {
 	return 0, fmt.Errorf("no process is in container %s of Pod %s", container, pod.Name)
 }
 
-// processStatus returns what the kernel tells of a process.
+// processStatus returns /proc/ID/status of a process.
 func processStatus(t *testing.T, id int) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(id), "status"))
@@ -66,7 +66,7 @@ func processStatus(t *testing.T, id int) string {
 	return string(content)
 }
 
-// memoryGroup returns the folder of the control group that bounds a process's memory.
+// memoryGroup returns the folder of the control group that limits a process's memory.
 func memoryGroup(t *testing.T, id int) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(id), "cgroup"))

@@ -38,15 +38,15 @@ import (
 
 const ingestHost = "postback-ingest.postback-system.svc"
 
-// production is a producer to be run.
+// production configures a producer in a Pod.
 type production struct {
 	name          string
 	events, tries int
 	rate          float64
 }
 
-// start starts a producer in a Pod, which posts to the Service of ingest, by its name, with a token for its
-// ServiceAccount, and trusts the published authority.
+// start starts the producer. It posts to ingest's Service by name, with a token of its ServiceAccount, and trusts the
+// published authority.
 func (p production) start(t *testing.T) {
 	t.Helper()
 	var authority corev1.ConfigMap
@@ -62,7 +62,7 @@ func (p production) start(t *testing.T) {
 	}
 }
 
-// workload returns a Pod of the partner's that runs the test's own program, as restricted Pod security demands.
+// workload returns a Pod of the partner that runs the test's program under the profile restricted.
 func workload(name string, args ...string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: partner, Name: name},
@@ -97,7 +97,7 @@ func (p production) pod() *corev1.Pod {
 	return pod
 }
 
-// ended waits until a Pod has ended, and returns how.
+// ended waits until a Pod has ended, and returns its phase.
 func ended(t *testing.T, pod *corev1.Pod, patience time.Duration) corev1.PodPhase {
 	t.Helper()
 	await(t, patience, func(ctx context.Context) error {
@@ -112,7 +112,7 @@ func ended(t *testing.T, pod *corev1.Pod, patience time.Duration) corev1.PodPhas
 	return pod.Status.Phase
 }
 
-// finish waits until the producer has ended, and returns what it tells.
+// finish waits until the producer has ended, and returns its report.
 func (p production) finish(t *testing.T, patience time.Duration) report.Produced {
 	t.Helper()
 	ended(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: partner, Name: p.name}}, patience)
@@ -124,7 +124,7 @@ func (p production) finish(t *testing.T, patience time.Duration) report.Produced
 	return produced
 }
 
-// received returns what the endpoint has got.
+// received returns the report of the endpoint.
 func received(ctx context.Context) (report.Received, error) {
 	var all report.Received
 	content, err := ask(ctx, http.MethodGet, "")
@@ -134,7 +134,7 @@ func received(ctx context.Context) (report.Received, error) {
 	return all, json.Unmarshal(content, &all)
 }
 
-// refuse has the endpoint answer 503 so many times from now on, to each request after so many that it accepts.
+// refuse makes the endpoint answer 503 to every nth request from now on, until it has refused the given number.
 func refuse(t *testing.T, times, every int) {
 	t.Helper()
 	if answer, err := ask(t.Context(), http.MethodPost, fmt.Sprintf("refuse?times=%d&every=%d", times, every)); err != nil {
@@ -142,7 +142,7 @@ func refuse(t *testing.T, times, every int) {
 	}
 }
 
-// ask asks the endpoint's Pod.
+// ask sends a request to the control port of the endpoint's Pod.
 func ask(ctx context.Context, method, path string) ([]byte, error) {
 	var pod corev1.Pod
 	if err := api.Get(ctx, client.ObjectKey{Namespace: partner, Name: "receiver"}, &pod); err != nil {
@@ -164,7 +164,8 @@ func ask(ctx context.Context, method, path string) ([]byte, error) {
 	return content, err
 }
 
-// arrived waits until every event of a producer has arrived, and returns how many were accepted more than once.
+// arrived waits until every event of a producer has arrived, and returns the number of events that arrived more than
+// once.
 func (p production) arrived(t *testing.T, patience time.Duration) (again int) {
 	t.Helper()
 	await(t, patience, func(ctx context.Context) error {

@@ -26,8 +26,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestShippedPodsAreRestricted shows that the Pods run as the namespace's Pod security demands, which the API server has
-// checked, and as the kernel tells of each process.
+// TestShippedPodsAreRestricted checks that the Pods run under the profile restricted, which the API server enforces,
+// and that the kernel reports the same for each process.
 func TestShippedPodsAreRestricted(t *testing.T) {
 	var namespace corev1.Namespace
 	if err := api.Get(t.Context(), client.ObjectKey{Name: system}, &namespace); err != nil {
@@ -40,7 +40,7 @@ func TestShippedPodsAreRestricted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The processes of a Pod that a rollout has replaced may have ended.
+	// Processes of replaced Pods may have ended.
 	running = slices.DeleteFunc(running, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
 	if len(running) < 3 {
 		t.Fatalf("%d Pods run", len(running))

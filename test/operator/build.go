@@ -24,10 +24,10 @@ import (
 	"os/exec"
 )
 
-// Build builds the manager and the dispatcher of the module in root into a folder, with the race detector if this
-// program has it, and with further arguments of "go build".
+// Build builds the manager and the dispatcher of the module in root into a folder, with further arguments of "go
+// build". It uses the race detector if this program does.
 func Build(ctx context.Context, root, dir string, further ...string) error {
-	// Without the race detector the flags are those of "make build", so that both share Go's cache.
+	// Without the race detector the flags are those of "make build", to share the build cache.
 	args, env := []string{"-trimpath"}, []string{"CGO_ENABLED=0"}
 	if raceEnabled {
 		args, env = []string{"-race"}, nil

@@ -28,18 +28,18 @@ import (
 
 const (
 	keepInterval = 200 * time.Millisecond
-	// leaseIsLost is what a manager says that ends because it could not renew its Lease, in the last of its endLogLines.
+	// leaseIsLost is in the last endLogLines lines of a manager that ends because it could not renew its Lease.
 	leaseIsLost = "leader election lost"
 	endLogLines = 10
 )
 
-// WithRestarts has a manager started again when it ends because it could not renew its Lease, as a kubelet does: the machine
-// may stand still for longer than that takes. Every other end stays, and EndedByItself reports it.
+// WithRestarts restarts a manager that ends because it could not renew its Lease, as a kubelet does: a busy machine
+// may stall for that long. After any other end the manager stays ended, and EndedByItself reports it.
 func WithRestarts() Option {
 	return func(p *Process) { p.restarts = true }
 }
 
-// keep starts the process again whenever it has lost its Lease, until ctx ends.
+// keep restarts the process whenever it has lost its Lease, until ctx ends.
 func (p *Process) keep(ctx context.Context) {
 	_ = wait.PollUntilContextCancel(ctx, keepInterval, false, func(ctx context.Context) (bool, error) {
 		if !p.lostLease() {

@@ -31,13 +31,13 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 )
 
-// logBatch is how many messages of the delivery log are asked for at a time.
+// logBatch is the number of entries that are fetched together.
 const logBatch = 500
 
 const streamNames = message.Names(message.DefaultPrefix)
 
-// Waiting counts the deliveries of a namespace that wait in a stream of the intake JetStream, or are being attempted from
-// there. Deliveries beyond this count are on record.
+// Waiting counts the deliveries of a namespace that wait in a stream, or are attempted from there. Deliveries beyond
+// this count are recorded.
 func (o *Operator) Waiting(ctx context.Context, namespace string) (int, error) {
 	if o.NATS == nil {
 		return 0, nil
@@ -49,8 +49,8 @@ func (o *Operator) Waiting(ctx context.Context, namespace string) (int, error) {
 	return sum, nil
 }
 
-// WaitingAt counts as Waiting does, at a NATS server. Every stream with the default prefix counts but the delivery log and that of
-// published events.
+// WaitingAt is Waiting at a NATS server. It counts every stream with the default prefix except the delivery log and
+// the stream of published events.
 func WaitingAt(ctx context.Context, server, namespace string) (int, error) {
 	js, end, err := connect(server)
 	if err != nil {
@@ -65,7 +65,7 @@ func WaitingAt(ctx context.Context, server, namespace string) (int, error) {
 	if err := streams.Err(); err != nil {
 		return 0, err
 	}
-	// A delivery moves from DELIVERIES or QUEUE to WAITING: in this order it counts.
+	// A delivery moves from DELIVERIES or QUEUE to WAITING. In this order none is missed.
 	slices.Sort(names)
 	sum := 0
 	for _, name := range names {
@@ -81,7 +81,7 @@ func WaitingAt(ctx context.Context, server, namespace string) (int, error) {
 	return sum, nil
 }
 
-// messagesOf counts the messages of a namespace in a stream. The namespace is the third token of every subject.
+// messagesOf counts the messages of a namespace in a stream. The namespace is the third token of each subject.
 func messagesOf(ctx context.Context, js jetstream.JetStream, name, namespace string) (int, error) {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
@@ -114,8 +114,8 @@ func connect(server string) (js jetstream.JetStream, end func(), err error) {
 	return js, connection.Close, nil
 }
 
-// Logged returns the deliveries of a namespace that the delivery log of the intake JetStream holds, oldest first. With the other
-// intake there are none.
+// Logged returns the entries of a namespace in the delivery log, oldest first. Without the JetStream intake there are
+// none.
 func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.PostbackDelivery, error) {
 	if o.NATS == nil {
 		return nil, nil

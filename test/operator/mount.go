@@ -29,13 +29,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// mountDir returns the folder that stands for a folder of the container.
+// mountDir returns the folder on this machine that replaces a folder of the container.
 func (p *Process) mountDir(path string) string {
 	return filepath.Join(p.operator.Dir, p.Name+".mounts", path)
 }
 
-// mount writes the Secrets that the container mounts into files, as a kubelet does, and waits for those that are not
-// there yet. Nothing else may be mounted.
+// mount writes the container's mounted Secrets to files, as a kubelet does, and waits for missing ones. It refuses
+// other kinds of volumes.
 func (p *Process) mount(ctx context.Context) error {
 	volumes := map[string]*corev1.SecretVolumeSource{}
 	for i := range p.template.Spec.Volumes {
@@ -85,7 +85,7 @@ func writeSecret(secret *corev1.Secret, dir string) error {
 	return nil
 }
 
-// mounted returns an argument with the container's folders replaced by those that stand for them.
+// mounted returns an argument in which folders of this machine replace those of the container.
 func (p *Process) mounted(argument string) string {
 	for _, m := range p.template.Spec.Containers[0].VolumeMounts {
 		argument = strings.ReplaceAll(argument, m.MountPath+"/", p.mountDir(m.MountPath)+"/")

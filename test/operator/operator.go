@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package operator installs the operator on a control plane and runs its programs as processes of their own, as the
-// shipped manifests say: with the arguments and environment of the Deployments and with tokens of the ServiceAccounts,
-// so that manifests and RBAC are tested for real. Each process has a Pod, which nothing runs: there is no kubelet.
+// Package operator installs the operator on a control plane and runs its programs as processes. They have the
+// arguments and the environment of the Deployments and tokens of the ServiceAccounts, so that the shipped manifests
+// and RBAC are tested. Each process has a Pod object, but no kubelet runs it.
 package operator
 
 import (
@@ -56,27 +56,28 @@ var kinds = []string{
 	"crd/postbackstatistics.postback.dev",
 }
 
-// Options say how to install. The zero value is what tests want.
+// Options configure an installation. The zero value suits tests.
 type Options struct {
-	// Programs is a folder with the built programs manager and dispatcher. By default Install builds them, with the race
+	// Programs is a folder with the programs manager and dispatcher. By default Install builds them, with the race
 	// detector if this program has it.
 	Programs string
-	// Overlay is the folder to apply. The default is config/default of this module.
+	// Overlay is the kustomize folder to apply. The default is config/default of this module.
 	Overlay string
-	// Intake is that of the dispatchers: "jetstream" runs a nats-server for them, too. The default is that of the manifests.
+	// Intake is the intake of the dispatchers. With "jetstream" a nats-server is started, too. The default is that of
+	// the manifests.
 	Intake string
-	// NATSNodes is how many nats-servers there are with it, on all of which the streams are. The default is 1.
+	// NATSNodes is the number of nats-servers, each of which stores the streams. The default is 1.
 	NATSNodes int
 }
 
 // Operator is an installation. Its methods are safe for concurrent use.
 type Operator struct {
 	ControlPlane *controlplane.ControlPlane
-	// Dir holds the programs, kubeconfigs and logs. Stop removes it.
+	// Dir has the programs, kubeconfigs and logs. Stop removes it.
 	Dir string
-	// Applied is what kubectl said when the overlay was applied.
+	// Applied is the output of kubectl for the overlay.
 	Applied string
-	// NATS is there with the intake JetStream.
+	// NATS is nil without the JetStream intake.
 	NATS *natsserver.Cluster
 
 	programs string
@@ -85,7 +86,7 @@ type Operator struct {
 	mu        sync.Mutex
 	processes []*Process
 
-	// keepers start processes again, each until its stopKeeping is called.
+	// keepers restart processes, each until its stopKeeping is called.
 	keepers     sync.WaitGroup
 	stopKeeping []context.CancelFunc
 }
@@ -110,7 +111,7 @@ func Install(ctx context.Context, cp *controlplane.ControlPlane, o Options) (*Op
 	return operator, nil
 }
 
-// Installed returns an installation that was made by other means, such as Helm. It takes the programs from a folder.
+// Installed returns an Operator for an installation made by other means, such as Helm, with the programs of a folder.
 func Installed(cp *controlplane.ControlPlane, programs string) (*Operator, error) {
 	clients, err := kubernetes.NewForConfig(cp.Config)
 	if err != nil {
@@ -135,7 +136,8 @@ func (o *Operator) install(ctx context.Context, root string, options Options) er
 		return fmt.Errorf("make a client: %w", err)
 	}
 	if options.Intake == jetStream {
-		// Each stream has its bound reserved, and tests make some of their own. Nothing of it is taken before it is needed.
+		// The bound of each stream is reserved, and tests create further streams. The disk space itself is used only
+		// on demand.
 		nats := natsserver.Options{Dir: o.Dir, SyncAlways: true, MaxFileStore: "64GB", Nodes: options.NATSNodes}
 		if o.NATS, err = natsserver.Start(ctx, nats, os.Stderr); err != nil {
 			return err
@@ -148,12 +150,12 @@ func (o *Operator) install(ctx context.Context, root string, options Options) er
 	return err
 }
 
-// StartManager starts a manager under the name of its Pod and returns when it is ready.
+// StartManager starts a manager with the name of its Pod and returns once it is ready.
 func (o *Operator) StartManager(ctx context.Context, name string, options ...Option) (*Process, error) {
 	return o.start(ctx, Namespace, managerDeployment, "manager", name, options)
 }
 
-// StartDispatcher starts a dispatcher replica under the name of its Pod and returns when it is ready.
+// StartDispatcher starts a dispatcher replica with the name of its Pod and returns once it is ready.
 func (o *Operator) StartDispatcher(ctx context.Context, name string, options ...Option) (*Process, error) {
 	return o.start(ctx, Namespace, dispatcherDeployment, "dispatcher", name, options)
 }
@@ -185,7 +187,7 @@ func (o *Operator) start(ctx context.Context, namespace, deployment, program, na
 	return p, nil
 }
 
-// keepRunning has a process started again until Stop.
+// keepRunning restarts a process that has lost its Lease, until Stop.
 func (o *Operator) keepRunning(ctx context.Context, p *Process) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	o.mu.Lock()
@@ -218,15 +220,15 @@ func (o *Operator) newProcess(deployment *appsv1.Deployment, program, name strin
 	return p, nil
 }
 
-// Processes returns every process that was started, in order.
+// Processes returns every started process, in order.
 func (o *Operator) Processes() []*Process {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return append([]*Process(nil), o.processes...)
 }
 
-// Stop ends every process, the newest first, and removes the folder. It leaves what was applied. A process that does not
-// end with exit code 0 is an error, and so is one that has ended by itself.
+// Stop ends every process, newest first, and removes Dir. It leaves the applied objects. It returns an error if a
+// process exits with another code than 0, or has ended by itself.
 func (o *Operator) Stop(ctx context.Context) error {
 	for _, stop := range o.stopKeeping {
 		stop()
@@ -254,7 +256,7 @@ func (o *Operator) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// DumpLogs writes the newest lines of every process.
+// DumpLogs writes the newest log lines of every process.
 func (o *Operator) DumpLogs(w io.Writer, lines int) {
 	for _, p := range o.Processes() {
 		_, _ = fmt.Fprintf(w, "--- log of %s, the newest %d lines ---\n%s\n", p.Name, lines, p.LogTail(lines))

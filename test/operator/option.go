@@ -18,7 +18,7 @@ package operator
 
 import clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-// Option changes how a process is started.
+// Option changes the start of a process.
 type Option func(*Process)
 
 // WithArgs adds arguments after those of the Deployment.
@@ -31,15 +31,15 @@ func WithEnv(variables ...string) Option {
 	return func(p *Process) { p.env = append(p.env, variables...) }
 }
 
-// WithAPIServer has the process talk to another address than the control plane's, with a certificate of its own.
+// WithAPIServer connects the process to another address than the control plane's, which has another certificate.
 func WithAPIServer(host string, ca []byte) Option {
 	return func(p *Process) {
 		p.apiServer = &clientcmdapi.Cluster{Server: host, CertificateAuthorityData: ca}
 	}
 }
 
-// WithTLS has a dispatcher take events as it does in a cluster, with the certificate of the Secret that it mounts, for
-// which the start waits. Without it ingest speaks plain HTTP on loopback.
+// WithTLS makes ingest of a dispatcher serve TLS as in a cluster, with the certificate of the mounted Secret, for
+// which the start waits. By default ingest serves plain HTTP on loopback.
 func WithTLS() Option {
 	return func(p *Process) { p.tls = true }
 }
@@ -54,7 +54,7 @@ func WithProgram(path string) Option {
 	return func(p *Process) { p.path = path }
 }
 
-// WithoutReady returns from the start before the process is ready.
+// WithoutReady makes the start return before the process is ready.
 func WithoutReady() Option {
 	return func(p *Process) { p.unready = true }
 }

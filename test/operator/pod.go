@@ -30,8 +30,8 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// ensurePod returns the process's Pod, made from the Deployment's template as its controllers would, so that admission
-// judges it, and so that the downward API has something to say.
+// ensurePod returns the Pod of the process, created from the Deployment's template as its controllers would. So
+// admission checks it, and the downward API has values.
 func (p *Process) ensurePod(ctx context.Context) (*corev1.Pod, error) {
 	pods := p.operator.clients.CoreV1().Pods(p.namespace)
 	pod, err := pods.Get(ctx, p.Name, metav1.GetOptions{})
@@ -51,7 +51,7 @@ func (p *Process) ensurePod(ctx context.Context) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// DeletePod deletes the process's Pod, as when its node is gone. Terminate does so by itself.
+// DeletePod deletes the Pod of the process, as when its node is gone. Terminate does it, too.
 func (p *Process) DeletePod(ctx context.Context) error {
 	err := p.operator.clients.CoreV1().Pods(p.namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -112,7 +112,7 @@ func environment(container *corev1.Container, pod *corev1.Pod, settings map[stri
 	return values, nil
 }
 
-// expand replaces $(NAME) in an argument.
+// expand replaces each $(NAME) in an argument.
 func expand(argument string, values map[string]string) string {
 	for name, value := range values {
 		argument = strings.ReplaceAll(argument, "$("+name+")", value)
@@ -120,7 +120,8 @@ func expand(argument string, values map[string]string) string {
 	return argument
 }
 
-// arguments returns the arguments of the Deployment and, after them, what this machine needs, so that it wins.
+// arguments returns the arguments of the Deployment, followed by those that this machine needs, which take
+// precedence.
 func (p *Process) arguments(container *corev1.Container, values map[string]string) []string {
 	var args []string
 	if len(container.Command) > 0 {
@@ -142,7 +143,7 @@ func (p *Process) arguments(container *corev1.Container, values map[string]strin
 	return append(args, p.args...)
 }
 
-// kubeconfig writes a kubeconfig with a token of the shipped ServiceAccount and returns its path.
+// kubeconfig writes a kubeconfig with a token of the ServiceAccount and returns its path.
 func (p *Process) kubeconfig(ctx context.Context, serviceAccount string) (string, error) {
 	config, err := p.operator.ControlPlane.ServiceAccountConfig(ctx, p.namespace, serviceAccount)
 	if err != nil {

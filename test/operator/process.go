@@ -40,14 +40,14 @@ import (
 
 const (
 	loopback = "127.0.0.1"
-	// Endpoints of tests listen on this machine, which a dispatcher refuses to reach by itself.
+	// Test endpoints listen on loopback, which a dispatcher refuses by default.
 	loopbackCIDRs = "127.0.0.0/8,::1/128"
 	startTries    = 3
 
 	startTimeout  = 3 * time.Minute
 	pollInterval  = 50 * time.Millisecond
 	startLogLines = 40
-	// defaultGrace is what Kubernetes gives a Pod that does not say.
+	// defaultGrace is the default grace period of a Pod.
 	defaultGrace = 30 * time.Second
 	portIsTaken  = "address already in use"
 )
@@ -80,11 +80,11 @@ type Process struct {
 	command *exec.Cmd
 	// done is closed when the process has ended.
 	done chan struct{}
-	// awaited says that a test ends the process, or waits for its end.
+	// awaited is true if a test has ended the process, or waits for its end.
 	awaited bool
 }
 
-// IngestURL returns the address of a dispatcher's ingest, without a path.
+// IngestURL returns the base URL of a dispatcher's ingest.
 func (p *Process) IngestURL() string {
 	if p.tls {
 		return "https://" + p.ingest
@@ -92,10 +92,10 @@ func (p *Process) IngestURL() string {
 	return "http://" + p.ingest
 }
 
-// MetricsURL returns the address of the metrics.
+// MetricsURL returns the URL of the metrics.
 func (p *Process) MetricsURL() string { return "http://" + p.metrics + "/metrics" }
 
-// ReadyURL returns the address of the readiness probe.
+// ReadyURL returns the URL of the readiness probe.
 func (p *Process) ReadyURL() string {
 	path := "/readyz"
 	if probe := p.template.Spec.Containers[0].ReadinessProbe; probe != nil && probe.HTTPGet != nil {
@@ -104,7 +104,7 @@ func (p *Process) ReadyURL() string {
 	return "http://" + p.probes + path
 }
 
-// startOnFreePorts tries again on new ports if another process takes one first.
+// startOnFreePorts starts the process, and tries new ports if another process takes one first.
 func (p *Process) startOnFreePorts(ctx context.Context) error {
 	var err error
 	for range startTries {
@@ -132,8 +132,7 @@ func (p *Process) choosePorts() error {
 	return nil
 }
 
-// Restart starts the process again after it has ended, with the same identity, addresses and arguments, and returns when
-// it is ready.
+// Restart restarts an ended process with the same identity, addresses and arguments, and returns once it is ready.
 func (p *Process) Restart(ctx context.Context) error {
 	if p.Running() {
 		return fmt.Errorf("start %s: it runs", p.Name)
@@ -151,7 +150,7 @@ func (p *Process) Restart(ctx context.Context) error {
 	return nil
 }
 
-// RestartIfEnded starts the process again if it has ended by itself, as a kubelet does: a manager that cannot renew its
+// RestartIfEnded restarts a process that has ended by itself, as a kubelet does: a manager that cannot renew its
 // Lease ends.
 func (p *Process) RestartIfEnded(ctx context.Context) error {
 	if p.Running() {
@@ -189,7 +188,7 @@ func (p *Process) launch(ctx context.Context) error {
 	}
 	defer log.Close()
 	command := exec.Command(p.path, p.arguments(container, values)...)
-	// As in a container, nothing else of this process's environment is there.
+	// As in a container, the process inherits no other environment.
 	command.Env = []string{"KUBECONFIG=" + kubeconfig, "HOME=" + p.operator.Dir, "TMPDIR=" + os.TempDir()}
 	for name, value := range values {
 		command.Env = append(command.Env, name+"="+value)
@@ -200,8 +199,8 @@ func (p *Process) launch(ctx context.Context) error {
 	return p.run(command)
 }
 
-// run starts the program from a thread that lives as long as the program does: Linux ties the parent-death signal to
-// the thread that forked, not to the whole process.
+// run starts the program from a goroutine that keeps its thread until the program ends, because Linux ties the
+// parent-death signal to the thread that forked.
 func (p *Process) run(command *exec.Cmd) error {
 	started, done := make(chan error, 1), make(chan struct{})
 	go func() {
@@ -211,7 +210,7 @@ func (p *Process) run(command *exec.Cmd) error {
 		err := command.Start()
 		started <- err
 		if err == nil {
-			// How it ended is in command.ProcessState.
+			// command.ProcessState tells how the process ended.
 			_ = command.Wait()
 		}
 	}()
@@ -224,15 +223,15 @@ func (p *Process) run(command *exec.Cmd) error {
 	return nil
 }
 
-// await says that the end of the process, if it comes, is what a test wants.
+// await marks the end of the process as wanted by a test.
 func (p *Process) await() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.awaited = true
 }
 
-// EndedByItself returns an error if the process has ended without a test that ended it or waited for its end, and nothing
-// starts it again.
+// EndedByItself returns an error if the process has ended although no test ended it or waited for that, and nothing
+// restarts it.
 func (p *Process) EndedByItself() error {
 	p.mu.Lock()
 	command, awaited := p.command, p.awaited
@@ -272,7 +271,7 @@ func (p *Process) PID() int {
 	return command.Process.Pid
 }
 
-// WaitReady returns when the readiness probe is answered with 200, or an error if the process ends before.
+// WaitReady returns once the readiness probe answers 200, or an error if the process ends first.
 func (p *Process) WaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -322,7 +321,7 @@ func (p *Process) Signal(signal syscall.Signal) error {
 	return nil
 }
 
-// Kill ends the process at once (SIGKILL) and returns when it is gone. Its Pod stays, as when a container is restarted.
+// Kill kills the process (SIGKILL) and returns when it is gone. Its Pod stays, as when a container is restarted.
 func (p *Process) Kill() error {
 	p.await()
 	if !p.Running() {
@@ -336,8 +335,8 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Terminate ends the process as a kubelet does: it asks it to end (SIGTERM), kills it if that takes longer than the
-// Deployment's grace period, which is an error, and deletes its Pod. It returns the exit code.
+// Terminate ends the process as a kubelet does. It sends SIGTERM, kills the process after the Deployment's grace
+// period, which is an error, and deletes the Pod. It returns the exit code.
 func (p *Process) Terminate(ctx context.Context) (exitCode int, err error) {
 	p.await()
 	if err := p.Signal(syscall.SIGTERM); err != nil {
@@ -356,7 +355,7 @@ func (p *Process) Terminate(ctx context.Context) (exitCode int, err error) {
 	return code, p.DeletePod(ctx)
 }
 
-// WaitExit returns the exit code of the process when it has ended; -1 means that a signal ended it.
+// WaitExit waits for the end of the process and returns its exit code; -1 means that a signal ended it.
 func (p *Process) WaitExit(ctx context.Context) (exitCode int, err error) {
 	command, done := p.current()
 	if command == nil {
@@ -371,7 +370,7 @@ func (p *Process) WaitExit(ctx context.Context) (exitCode int, err error) {
 	}
 }
 
-// Log returns what the process has written so far, over all its runs.
+// Log returns the output of the process so far, over all its runs.
 func (p *Process) Log() string {
 	content, err := os.ReadFile(p.logPath)
 	if err != nil {

@@ -32,9 +32,9 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// WaitSignedWith returns when every live dispatcher replica signs the events of a Postback with exactly these keys, the
-// current one first, or an error that says what is missing when ctx ends. It reads what the replicas acknowledge on
-// their Leases, not the Postback's conditions.
+// WaitSignedWith returns once every live dispatcher replica signs the events of a Postback with exactly these keys,
+// the current one first. When ctx ends, it returns an error that describes the difference. It reads the replicas'
+// Leases, not the conditions of the Postback.
 func (o *Operator) WaitSignedWith(ctx context.Context, postback types.UID, keys ...string) error {
 	var missing error
 	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
@@ -62,7 +62,7 @@ func (o *Operator) signedWith(ctx context.Context, postback types.UID, keys []st
 	return o.loaded(ctx, secret)
 }
 
-// loaded reports whether every replica whose Lease has not run out has loaded a route Secret.
+// loaded returns an error unless every replica with a valid Lease has loaded a route Secret.
 func (o *Operator) loaded(ctx context.Context, secret *corev1.Secret) error {
 	want, err := strconv.ParseUint(secret.ResourceVersion, 10, 64)
 	if err != nil {

@@ -31,20 +31,20 @@ import (
 )
 
 const (
-	// interrupted is the exit code of a shell command that Ctrl-C ended.
+	// interrupted is the exit status of a shell command that Ctrl-C ended.
 	interrupted  = 130
 	stopPatience = 2 * time.Minute
 )
 
 const (
-	// IntakeVariable names the variable that chooses the intake of tests: "jetstream", or the default.
+	// IntakeVariable is the environment variable with the intake of the tests: "jetstream", or the default.
 	IntakeVariable = "INTAKE"
-	// nodesVariable names that of how many nats-servers there are with the intake JetStream; the default is 1.
+	// nodesVariable is the environment variable with the number of nats-servers; the default is 1.
 	nodesVariable = "NATS_NODES"
 )
 
-// RunTests starts a control plane, installs the operator, calls start to start its processes, runs the tests, and stops
-// everything. It returns the exit code, and reports progress on standard error.
+// RunTests starts a control plane, installs the operator, calls start to start its processes, runs the tests, and
+// stops everything. It returns the exit code, and prints progress to standard error.
 func RunTests(m *testing.M, start func(context.Context, *Operator) error) (code int) {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
@@ -84,7 +84,7 @@ func RunTests(m *testing.M, start func(context.Context, *Operator) error) (code 
 	return code
 }
 
-// installForTests installs the operator as the environment says.
+// installForTests installs the operator as the environment variables say.
 func installForTests(ctx context.Context, cp *controlplane.ControlPlane) (*Operator, error) {
 	o := Options{Intake: os.Getenv(IntakeVariable)}
 	if value := os.Getenv(nodesVariable); value != "" {

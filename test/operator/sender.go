@@ -31,14 +31,14 @@ import (
 )
 
 const (
-	// Sender is the ServiceAccount that SenderToken makes.
+	// Sender is the name of the ServiceAccount that SenderToken creates.
 	Sender = "events-sender"
-	// SenderRole is the shipped role for those who post events.
+	// SenderRole is the shipped role of producers.
 	SenderRole = "postback-event-sender"
 )
 
-// SenderToken returns a new token for posting events in a namespace: of a ServiceAccount of that namespace, to which the
-// shipped role is bound there. Both are made if they are not there. It returns when the API server allows to post.
+// SenderToken returns a new token for posting events in a namespace. It creates the ServiceAccount, and the binding
+// of the shipped role, if necessary. It returns once the API server permits the posts.
 func (o *Operator) SenderToken(ctx context.Context, namespace string) (string, error) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: Sender}}
 	if _, err := o.clients.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -62,7 +62,8 @@ func (o *Operator) SenderToken(ctx context.Context, namespace string) (string, e
 	return config.BearerToken, nil
 }
 
-// waitAllowed waits until the API server, which learns of a new binding by a watch, has Sender post events.
+// waitAllowed waits until the API server permits Sender to post events. The API server learns of a new binding by a
+// watch.
 func (o *Operator) waitAllowed(ctx context.Context, namespace string) error {
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: "system:serviceaccount:" + namespace + ":" + Sender,

@@ -29,7 +29,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// token FILE writes the token of a producer of events to a file.
+// token FILE writes a producer's token to a file.
 func token(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: token FILE")
@@ -37,7 +37,7 @@ func token(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(ts.Getenv("TOKEN")+"\n"), 0o600))
 }
 
-// execPlugin TOKENFILE writes exec.kubeconfig, whose user's token comes from a program, as that of cloud providers does.
+// execPlugin TOKENFILE writes exec.kubeconfig, whose user gets the token from a program, as with cloud providers.
 func execPlugin(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: execplugin TOKENFILE")
@@ -53,7 +53,7 @@ func execPlugin(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(clientcmd.WriteToFile(*config, ts.MkAbs("exec.kubeconfig")))
 }
 
-// kept HEADERS BODY writes the newest request that the endpoint got to files.
+// kept HEADERS BODY writes the header and body of the endpoint's newest request to files.
 func kept(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: kept HEADERS BODY")
@@ -69,7 +69,7 @@ func kept(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), newest.Body, 0o600))
 }
 
-// listening waits until something listens at $LISTEN.
+// listening waits until a server listens at $LISTEN.
 func listening(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: listening")

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package plugin tests the kubectl plugin as a program: scripts run it by the real kubectl, against a real API server with the
-// operator's programs.
+// Package plugin tests the kubectl plugin as a program: scripts run it by the real kubectl, with a real API server
+// and the operator's programs.
 package plugin
 
 import (
@@ -45,10 +45,10 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// update writes what the plugin prints into the scripts, to be looked at.
+// update writes the plugin's output into the scripts, for inspection.
 var update = flag.Bool("update", false, "update the expected output in the scripts")
 
-// The installation that all scripts share.
+// All scripts share this installation.
 var (
 	cp         *controlplane.ControlPlane
 	op         *operator.Operator
@@ -78,7 +78,7 @@ func start(ctx context.Context, installed *operator.Operator) error {
 	return startPortal(ctx)
 }
 
-// build puts the plugin beside the operator's programs, where the scripts find it in their PATH.
+// build builds the plugin into the folder of the operator's programs, which is in the PATH of the scripts.
 func build(ctx context.Context) error {
 	root, err := controlplane.ModuleRoot()
 	if err != nil {
@@ -92,7 +92,7 @@ func build(ctx context.Context) error {
 	return nil
 }
 
-// endpointKey is where a script keeps its endpoint.
+// endpointKey is the key of a script's endpoint.
 type endpointKey struct{}
 
 func TestScripts(t *testing.T) {
@@ -119,7 +119,7 @@ func TestScripts(t *testing.T) {
 
 var notName = regexp.MustCompile(`[^a-z0-9]+`)
 
-// setUp gives a script a namespace, named like it, an endpoint at $URL, and a kubeconfig.
+// setUp prepares a script: a namespace with its name, an endpoint at $URL, and a kubeconfig.
 func setUp(env *testscript.Env) error {
 	ctx := context.Background()
 	namespace := "kp-" + strings.Trim(notName.ReplaceAllString(strings.ToLower(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")), "-"), "-")
@@ -178,7 +178,8 @@ func secrets(ctx context.Context, namespace string) []receiver.Secret {
 	return found
 }
 
-// varying maps text that differs from run to run to a placeholder. Tables need the white space before it evened out.
+// varying maps text that varies from run to run to placeholders. In tables, the white space before the text must be
+// normalised as well.
 var varying = []struct {
 	pattern *regexp.Regexp
 	with    string
@@ -196,7 +197,8 @@ var varying = []struct {
 	{regexp.MustCompile(`(\S)   +`), "$1   "},
 }
 
-// normalise FILE writes a file, or the last output ("stdout", "stderr"), with what varies replaced, to FILE.out.
+// normalise FILE replaces the varying text in a file, or in the last output ("stdout", "stderr"), and writes it to
+// FILE.out.
 func normalise(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: normalise stdout|stderr|FILE")
@@ -216,7 +218,7 @@ func endpointOf(ts *testscript.TestScript) *receiver.Receiver {
 	return endpoint
 }
 
-// answer STATUS [TIMES [BODY [RETRY-AFTER]]] says how the endpoint answers from now on.
+// answer STATUS [TIMES [BODY [RETRY-AFTER]]] sets how the endpoint answers from now on.
 func answer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 4 {
 		ts.Fatalf("usage: answer STATUS [TIMES [BODY [RETRY-AFTER]]]")
@@ -241,7 +243,7 @@ func answer(ts *testscript.TestScript, neg bool, args []string) {
 
 const patience = time.Minute
 
-// received N waits until the endpoint has got N requests, and checks that each is signed.
+// received N waits until the endpoint has received N requests, and checks that each is signed.
 func received(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: received N")
@@ -259,7 +261,7 @@ func received(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// post JSON posts events, as a producer does.
+// post JSON posts events as a producer.
 func post(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: post JSON")
@@ -280,7 +282,7 @@ func post(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// until REGEXP COMMAND... runs a command again and again until its output matches.
+// until REGEXP COMMAND... repeats a command until its output matches.
 func until(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: until REGEXP COMMAND...")

@@ -34,10 +34,10 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// The portal that all scripts share, with the rights of its ServiceAccount.
+// All scripts share this portal, which has the rights of its ServiceAccount.
 var (
 	portalServer *httptest.Server
-	// portalCA is a file with its certificate, and partnerFile one with the ServiceAccounts of a partner.
+	// portalCA is a file with the portal's certificate, partnerFile one with the ServiceAccounts of a partner.
 	portalCA, partnerFile string
 )
 
@@ -72,7 +72,7 @@ func startPortal(ctx context.Context) error {
 	return os.WriteFile(portalCA, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: portalServer.Certificate().Raw}), 0o600)
 }
 
-// signin FILE STATUS signs in with the link in a file, as the page of the link does, and expects a status.
+// signin FILE STATUS signs in with the link in a file, as the page of the link does, and expects a status code.
 func signIn(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: signin FILE STATUS")

@@ -39,7 +39,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// The namespaces of config/watch-namespaces, and one that is not among them.
+// These are the namespaces of config/watch-namespaces, and one that is not among them.
 const (
 	watchedNamespace = "partner-acme"
 	otherWatched     = "partner-globex"
@@ -55,8 +55,8 @@ func kubectl(t *testing.T, stdin string, args ...string) string {
 	return stdout
 }
 
-// nameNamespaces has the installation work for the namespaces of config/watch-namespaces alone, as docs/operations.md says, until
-// the test ends.
+// nameNamespaces restricts the installation to the namespaces of config/watch-namespaces, as docs/operations.md says,
+// until the test ends.
 func nameNamespaces(t *testing.T) {
 	t.Helper()
 	root, err := controlplane.ModuleRoot()
@@ -74,17 +74,17 @@ func nameNamespaces(t *testing.T) {
 	kubectl(t, "", "delete", "--ignore-not-found", "clusterrole,clusterrolebinding", "postback-manager")
 }
 
-// can asks the API server, with kubectl, what a program may do.
+// can asks the API server, by kubectl, whether a program has a right.
 func can(t *testing.T, program, namespace, verb, resource string) bool {
 	t.Helper()
-	// The exit code says the same as the answer.
+	// The exit status agrees with the output.
 	answer, _, _ := op.ControlPlane.Kubectl(t.Context(), "", "auth", "can-i", verb, resource,
 		"--as=system:serviceaccount:"+operator.Namespace+":postback-"+program, "-n", namespace)
 	return strings.TrimSpace(answer) == "yes"
 }
 
-// TestNamedNamespaces: with the Roles of named namespaces alone everything works there, nothing is refused, and of another
-// namespace nothing is read, changed or taken in.
+// TestNamedNamespaces: with only the Roles of named namespaces everything works there and nothing is refused. The
+// operator reads, changes and accepts nothing of another namespace.
 func TestNamedNamespaces(t *testing.T) {
 	nameNamespaces(t)
 	for _, may := range []struct {
@@ -142,8 +142,8 @@ func TestNamedNamespaces(t *testing.T) {
 	}
 }
 
-// TestNamespaceThatLosesItsRoles: whoever administers a namespace may delete what is bound there, and the namespace. That ends
-// nothing for the others, and what comes back is watched again.
+// TestNamespaceThatLosesItsRoles: an administrator of a namespace may delete its RoleBindings, or the namespace. The
+// other namespaces are not affected, and a restored one is watched again.
 func TestNamespaceThatLosesItsRoles(t *testing.T) {
 	nameNamespaces(t)
 	kubectl(t, "", "delete", "-n", otherWatched, "rolebinding", "postback-manager-watched", "postback-dispatcher-watched")
@@ -174,7 +174,7 @@ func TestNamespaceThatLosesItsRoles(t *testing.T) {
 	again.end()
 }
 
-// retry has an event tried again, without anybody asking, after the first attempt has failed.
+// retry makes the first attempt of an event fail, and waits for the scheduled retry.
 func (r *run) retry(ctx context.Context) error {
 	seen := len(r.endpoint.Requests(hooks))
 	return errors.Join(r.declare(ctx), r.post(ctx, "evt_retried", 1), r.until(ctx, func(ctx context.Context) (bool, error) {
@@ -184,7 +184,7 @@ func (r *run) retry(ctx context.Context) error {
 	}))
 }
 
-// checkRefusal posts an event for the namespace that is not watched, by a producer who may.
+// checkRefusal posts an event for the unwatched namespace, with a producer's right, and expects a refusal.
 func checkRefusal(ctx context.Context, t *testing.T, r *run) {
 	t.Helper()
 	token, err := op.SenderToken(ctx, unwatched)
@@ -210,8 +210,8 @@ func checkRefusal(ctx context.Context, t *testing.T, r *run) {
 	}
 }
 
-// TestRolesOfNamedNamespacesAreThose: each rule of a ClusterRole, of which TestEveryRuleIsNeeded shows that it is needed, is in the
-// Role of a watched namespace or in what is left of the ClusterRole, and there is no other.
+// TestRolesOfNamedNamespacesAreThose: the Role of a watched namespace and the rest of the ClusterRole have exactly
+// the rules of the full ClusterRole, which TestEveryRuleIsNeeded shows to be needed.
 func TestRolesOfNamedNamespacesAreThose(t *testing.T) {
 	programs := []string{"manager", "dispatcher"}
 	want := map[string][]string{}
@@ -242,7 +242,7 @@ func TestRolesOfNamedNamespacesAreThose(t *testing.T) {
 	}
 }
 
-// spelled returns each verb on each resource of rules, in order.
+// spelled returns each verb on each resource of rules, sorted.
 func spelled(rules []rbacv1.PolicyRule) (all []string) {
 	for _, rule := range rules {
 		for _, resource := range rule.Resources {
@@ -255,7 +255,7 @@ func spelled(rules []rbacv1.PolicyRule) (all []string) {
 	return all
 }
 
-// TestInstallationNeedsItsSecrets: the rules that only an installation for named namespaces has in its own are needed, too.
+// TestInstallationNeedsItsSecrets: the rules that exist only in an installation for named namespaces are needed, too.
 func TestInstallationNeedsItsSecrets(t *testing.T) {
 	nameNamespaces(t)
 	object := &rbacv1.Role{}

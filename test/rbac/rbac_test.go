@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package rbac shows that the roles of the programs grant nothing that they do not need: each rule is taken away in turn, and
-// each time the program that has lost it is refused something in a run that otherwise goes well.
+// Package rbac shows that the programs' roles grant only needed rights. It removes each rule in turn, and each time
+// the program is refused something in a run that otherwise succeeds.
 package rbac
 
 import (
@@ -38,7 +38,7 @@ import (
 )
 
 const (
-	// patience bounds a run without a fault; a run in which something is refused is given up after refusal.
+	// patience bounds a run without a loss, refusal a run with one.
 	patience = time.Minute
 	refusal  = 30 * time.Second
 	polling  = 50 * time.Millisecond
@@ -53,7 +53,7 @@ var (
 
 const caOfCertificates = "the CA of client certificates, which only the JetStream intake reads"
 
-// unseen are rights that a run of these tests does not use, and why they are needed.
+// unseen has rights that no run of these tests uses, and why they are needed.
 var unseen = map[string]string{
 	"ClusterRole/postback-manager events.k8s.io events patch":                "a second event that is the same becomes a series",
 	"Role/postback-manager  configmaps get":                                  "everybody may read that ConfigMap by the role postback-ingest-ca, which an administrator may take away",
@@ -64,7 +64,7 @@ var unseen = map[string]string{
 	"ClusterRole/postback-dispatcher  configmaps watch":                      caOfCertificates,
 }
 
-// granted are rights that another role grants as well, and why they are needed. Taking one away takes nothing.
+// granted has rights that another role grants as well, and why they are needed. Their removal has no effect.
 var granted = map[string]string{
 	"Role/postback-manager  secrets delete": "the ClusterRole is not there in an installation for named namespaces",
 }
@@ -81,7 +81,7 @@ func TestMain(m *testing.M) {
 type role struct {
 	program string
 	object  client.Object
-	// namespace is the one to work on, or "" for a new one.
+	// namespace is the namespace of the run, or "" for a new one.
 	namespace string
 }
 
@@ -99,10 +99,10 @@ func (r *role) String() string {
 	return strings.TrimPrefix(fmt.Sprintf("%T", r.object), "*v1.") + "/" + r.object.GetName()
 }
 
-// loss is what is taken away: a rule, or one verb on one resource of it.
+// loss is a removed right: a rule, or one verb on one resource of it.
 type loss struct {
 	role *role
-	// rules are what is left; lost is what is gone.
+	// rules are the remaining rules, lost is the removed one.
 	rules []rbacv1.PolicyRule
 	lost  rbacv1.PolicyRule
 }
@@ -111,11 +111,11 @@ func (l *loss) String() string {
 	return fmt.Sprintf("%s %s %s %s", l.role, strings.Join(l.lost.APIGroups, ","), strings.Join(l.lost.Resources, ","), strings.Join(l.lost.Verbs, ","))
 }
 
-// seenIn reports whether a log says that something was refused for want of what is lost.
+// seenIn reports whether a log has a refusal for lack of the lost right.
 func (l *loss) seenIn(log string) bool {
 	log = strings.ReplaceAll(log, `\`, "")
 	for _, resource := range l.lost.Resources {
-		// The admission plugin OwnerReferencesPermissionEnforcement asks for this right, and has words of its own.
+		// The admission plugin OwnerReferencesPermissionEnforcement checks this right, with a message of its own.
 		if strings.HasSuffix(resource, "/finalizers") && strings.Contains(log, "refers to a resource you can't set finalizers on") {
 			return true
 		}
@@ -131,7 +131,7 @@ func (l *loss) seenIn(log string) bool {
 	return false
 }
 
-// losses returns everything that can be taken from a role.
+// losses returns each possible loss of a role.
 func losses(r *role) (all []*loss) {
 	rules := *r.rules()
 	for i, rule := range rules {
@@ -151,7 +151,7 @@ func losses(r *role) (all []*loss) {
 	return all
 }
 
-// without returns what a rule grants but for one verb on one resource.
+// without returns a rule without one verb on one resource.
 func without(rule rbacv1.PolicyRule, resource, verb string) (rules []rbacv1.PolicyRule) {
 	for _, other := range rule.Resources {
 		left := slices.Clone(rule.Verbs)
@@ -203,7 +203,7 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 	}
 }
 
-// checkLoss takes something away, uses the operator, and looks for a refusal in the log of the program.
+// checkLoss removes a right, uses the operator, and checks that the program's log has a refusal.
 func checkLoss(t *testing.T, l *loss) {
 	all := slices.Clone(*l.role.rules())
 	setRules(t, l, l.rules, false)
@@ -233,10 +233,11 @@ func checkLoss(t *testing.T, l *loss) {
 	}
 }
 
-// setRules gives a role other rules, and waits until the API server goes by them: whether it grants what is lost.
+// setRules changes the rules of a role, and waits until the API server applies them. granted is whether they grant
+// the lost right.
 func setRules(t *testing.T, l *loss, rules []rbacv1.PolicyRule, granted bool) {
 	t.Helper()
-	// The test may be over, and its context with it.
+	// The context of the test may have ended.
 	ctx := context.WithoutCancel(t.Context())
 	*l.role.rules() = rules
 	if err := api.Update(ctx, l.role.object); err != nil {
@@ -269,7 +270,8 @@ func linesWith(log, word string) string {
 	return strings.Join(found[:min(len(found), logLines)], "")
 }
 
-// deleteLeases removes what a run before left, so that nothing waits for a Lease to end, and each has to be made.
+// deleteLeases deletes the Leases of earlier runs, so that no program waits for one to expire and each has to create
+// its own.
 func deleteLeases(t *testing.T) {
 	t.Helper()
 	if err := api.DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(operator.Namespace)); err != nil {

@@ -40,11 +40,11 @@ import (
 
 const (
 	hooks = "/hooks"
-	// failures, one after the other, are trouble.
+	// failures in a row open the circuit.
 	failures = 5
 )
 
-// run is one life of a manager and a dispatcher, with a namespace of its own to work on.
+// run is one life of a manager and a dispatcher, with its own namespace.
 type run struct {
 	t                   *testing.T
 	manager, dispatcher *operator.Process
@@ -52,7 +52,7 @@ type run struct {
 	namespace, token    string
 }
 
-// begin starts both programs, which need not become ready, to work on a namespace, or on a new one if it is "".
+// begin starts both programs for a namespace, or for a new one if it is "". The programs need not become ready.
 func begin(t *testing.T, namespace string) *run {
 	t.Helper()
 	deleteLeases(t)
@@ -72,7 +72,7 @@ func begin(t *testing.T, namespace string) *run {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.endpoint.Close() })
-	// Lists are what is used where the API server does not stream them (KEP-3157), as in Kubernetes 1.33.
+	// Lists are used where the API server does not stream them (KEP-3157), as in Kubernetes 1.33.
 	options := []operator.Option{operator.WithoutReady(), operator.WithEnv("KUBE_FEATURE_WatchListClient=false")}
 	if r.manager, err = op.StartManager(t.Context(), "manager-"+r.namespace, append(options, operator.WithArgs("--allow-plain-http"))...); err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func begin(t *testing.T, namespace string) *run {
 	return r
 }
 
-// end ends both programs. One that lacks rights may have ended by itself.
+// end ends both programs. A program that lacks rights may have ended by itself.
 func (r *run) end() {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.t.Context()), patience)
@@ -96,7 +96,7 @@ func (r *run) end() {
 			r.t.Error(err)
 		}
 	}
-	// Nothing of this run is left for the next manager to work on.
+	// The next manager must find nothing of this run.
 	if err := api.DeleteAllOf(ctx, &v1alpha1.Postback{}, client.InNamespace(r.namespace)); err != nil {
 		r.t.Error(err)
 	}
@@ -120,9 +120,9 @@ func (r *run) logOf(program string) string {
 
 func (r *run) logs() string { return r.manager.Log() + r.dispatcher.Log() }
 
-// use does what takes every right of the two programs: a Postback with a key of its own is declared, gets an event, a test event, a
-// new key and a redelivery, loses an old delivery, is in trouble with its endpoint, and goes. It returns at the first thing that
-// does not happen before ctx ends.
+// use needs every right of the two programs. A Postback with its own key is declared, gets an event, a test event, a
+// new key and a redelivery, loses an old delivery, has an endpoint in trouble, and is deleted. use returns an error
+// if ctx ends before a step is done.
 func (r *run) use(ctx context.Context) error {
 	for _, step := range []struct {
 		what string
@@ -155,7 +155,7 @@ func (r *run) postback(ctx context.Context) (*v1alpha1.Postback, error) {
 	return p, api.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: "crm"}, p)
 }
 
-// update changes an object, and says so to the API server.
+// update changes an object and writes it to the API server.
 func (r *run) update(ctx context.Context, object client.Object, change func()) error {
 	before, ok := object.DeepCopyObject().(client.Object)
 	if !ok {
@@ -178,7 +178,7 @@ func (r *run) annotate(ctx context.Context, object client.Object, annotations ma
 	})
 }
 
-// mendCertificate has the manager make all objects of the certificate anew, and then correct one of them.
+// mendCertificate makes the manager recreate all objects of the certificate, and then repair one of them.
 func (r *run) mendCertificate(ctx context.Context) error {
 	bundle := &corev1.ConfigMap{}
 	bundle.Namespace, bundle.Name = operator.Namespace, v1alpha1.IngestCAName
@@ -196,7 +196,7 @@ func (r *run) mendCertificate(ctx context.Context) error {
 		if err := spoil(); err != nil {
 			return err
 		}
-		// The manager watches the Secrets, and looks at the ConfigMap with them.
+		// The manager watches the Secrets, and checks the ConfigMap at the same time.
 		for _, name := range []string{v1alpha1.IngestCertificateName, v1alpha1.IngestCAName} {
 			secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name}}
 			if err := client.IgnoreNotFound(api.Delete(ctx, secret)); err != nil {
@@ -227,7 +227,7 @@ func (r *run) declare(ctx context.Context) error {
 	})
 }
 
-// post posts an event, and waits for the first attempt. So many attempts from then on fail.
+// post posts an event, and waits for the first attempt. This many attempts fail.
 func (r *run) post(ctx context.Context, id string, failures int) error {
 	seen := len(r.endpoint.Requests(hooks))
 	r.endpoint.Answer(hooks, receiver.Times(failures, http.StatusServiceUnavailable))
@@ -241,7 +241,7 @@ func (r *run) post(ctx context.Context, id string, failures int) error {
 		request.Header.Set("Authorization", "Bearer "+r.token)
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
-			return false, nil // The dispatcher is not there yet.
+			return false, nil // The dispatcher is not ready yet.
 		}
 		defer response.Body.Close()
 		_, err = io.Copy(io.Discard, response.Body)
@@ -254,7 +254,7 @@ func (r *run) post(ctx context.Context, id string, failures int) error {
 	return err
 }
 
-// statistics waits until the dispatcher has counted.
+// statistics waits until the dispatcher has written statistics.
 func (r *run) statistics(ctx context.Context) error {
 	return r.until(ctx, func(ctx context.Context) (bool, error) {
 		err := api.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: "crm"}, &v1alpha1.PostbackStatistics{})
@@ -267,7 +267,7 @@ func (r *run) deliveries(ctx context.Context) ([]v1alpha1.PostbackDelivery, erro
 	return list.Items, api.List(ctx, list, client.InNamespace(r.namespace))
 }
 
-// redeliver asks for another attempt, and waits for it.
+// redeliver requests a redelivery, and waits for its attempt.
 func (r *run) redeliver(ctx context.Context) error {
 	all, err := r.deliveries(ctx)
 	if err != nil || len(all) == 0 {
@@ -281,7 +281,7 @@ func (r *run) redeliver(ctx context.Context) error {
 	return err
 }
 
-// trouble asks for attempts until so many have failed that the condition EndpointHealthy says so.
+// trouble requests attempts until enough have failed that the condition EndpointHealthy is False.
 func (r *run) trouble(ctx context.Context) error {
 	for range failures {
 		if err := r.redeliver(ctx); err != nil {
@@ -309,10 +309,11 @@ func (r *run) ask(ctx context.Context) error {
 	})
 }
 
-// redeliverSince ends when everything is delivered, and one of the two deliveries is deleted because the cluster keeps one.
+// redeliverSince returns once everything is delivered, and one of the two deliveries is deleted because the cluster
+// keeps only one.
 func (r *run) redeliverSince(ctx context.Context) error {
 	r.endpoint.Answer(hooks)
-	// One that succeeds ends the trouble.
+	// A success closes the circuit.
 	if err := r.redeliver(ctx); err != nil {
 		return err
 	}

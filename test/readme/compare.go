@@ -22,12 +22,12 @@ import (
 	"strings"
 )
 
-// names maps the names of deliveries on the page, which are made from a UID, to those of this run.
+// names maps the names of deliveries on the page, which depend on a UID, to those of this run.
 type names map[string]string
 
 var deliveryName = regexp.MustCompile(`\bshop-[a-z2-7]{26}\b`)
 
-// apply puts this run's names into a text of the page.
+// apply replaces the names in a text of the page by those of this run.
 func (n names) apply(text string) string {
 	return deliveryName.ReplaceAllStringFunc(text, func(name string) string {
 		if known, ok := n[name]; ok {
@@ -37,7 +37,7 @@ func (n names) apply(text string) string {
 	})
 }
 
-// learn takes the names that stand at the same place of the output.
+// learn matches the names on the page with those in the output, by their order.
 func (n names) learn(page, printed string) {
 	theirs, ours := deliveryName.FindAllString(page, -1), deliveryName.FindAllString(printed, -1)
 	for i, name := range theirs {
@@ -47,7 +47,7 @@ func (n names) learn(page, printed string) {
 	}
 }
 
-// changing are the texts that differ at each run.
+// changing lists the texts that differ in each run, with placeholders.
 var changing = []struct {
 	what *regexp.Regexp
 	with string
@@ -58,7 +58,7 @@ var changing = []struct {
 	{regexp.MustCompile(` +`), " "},
 }
 
-// lines returns a text line by line, without what changes from run to run.
+// lines splits a text into lines, with placeholders for the text that changes.
 func lines(text string) []string {
 	for _, c := range changing {
 		text = c.what.ReplaceAllString(text, c.with)
@@ -70,8 +70,8 @@ func lines(text string) []string {
 	return all
 }
 
-// same reports whether a command printed what the page says. A line … on the page stands for any number of lines; the rows of a
-// table that kubectl does not sort may come in any order.
+// same reports whether the output of a command is that of the page. A line … on the page matches any number of lines.
+// Rows of a table that kubectl does not sort may come in any order.
 func same(page, printed string, sorted bool) bool {
 	want, got := lines(page), lines(printed)
 	if !sorted {
@@ -91,7 +91,7 @@ func same(page, printed string, sorted bool) bool {
 	return true
 }
 
-// parts yields the lines between those that are left out.
+// parts yields the lines between the lines …
 func parts(all []string) func(yield func([]string) bool) {
 	return func(yield func([]string) bool) {
 		for {
@@ -108,7 +108,7 @@ func parts(all []string) func(yield func([]string) bool) {
 	}
 }
 
-// index returns where lines stand in others one after the other, or -1.
+// index returns the index at which part occurs in all, or -1.
 func index(all, part []string) int {
 	for i := 0; i+len(part) <= len(all); i++ {
 		if slices.Equal(all[i:i+len(part)], part) {

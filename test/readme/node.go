@@ -40,8 +40,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// node stands for what a cluster has besides its API server: it runs what the Deployments say, as processes on this machine, and
-// tells so in their status, as their controller and a kubelet would. The programs of the operator have to be those of op.
+// node replaces the nodes and Deployment controllers of a cluster: it runs the Deployments as processes on this
+// machine and writes their status. The operator's programs must be those of op.
 type node struct {
 	api client.Client
 	op  *operator.Operator
@@ -52,7 +52,7 @@ type node struct {
 	started int
 }
 
-// workload is what runs of one Deployment.
+// workload is the running part of one Deployment.
 type workload struct {
 	template []byte
 	replicas int
@@ -61,7 +61,7 @@ type workload struct {
 	log      func() string
 }
 
-// deployments that the node runs.
+// deployments lists the Deployments that the node runs.
 var deployments = []client.ObjectKey{
 	{Namespace: operator.Namespace, Name: "postback-manager"},
 	{Namespace: operator.Namespace, Name: "postback-dispatcher"},
@@ -70,7 +70,7 @@ var deployments = []client.ObjectKey{
 
 const partner = "partner-globex"
 
-// run keeps what runs as the Deployments say, until ctx ends.
+// run keeps the processes as the Deployments say, until ctx ends.
 func (n *node) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		for _, key := range deployments {
@@ -101,8 +101,8 @@ func (n *node) reconcile(ctx context.Context, key client.ObjectKey) error {
 	}
 	replicas := int(*deployment.Spec.Replicas)
 	if had := n.workload(key); !bytes.Equal(had.template, template) || had.replicas != replicas {
-		// As with a kubelet, a Pod waits for its volumes and the node goes on: the manager makes the dispatcher's Secret, and kubectl
-		// may have created only the dispatcher's Deployment so far.
+		// As with a kubelet, a Pod waits for its volumes without blocking the node: the manager makes the
+		// dispatcher's Secret, and kubectl may so far have created only the dispatcher's Deployment.
 		if mountable, err := n.mountable(ctx, deployment); err != nil || !mountable {
 			return err
 		}
@@ -128,7 +128,7 @@ func (n *node) reconcile(ctx context.Context, key client.ObjectKey) error {
 	return nil
 }
 
-// mountable reports whether the Secrets of a Deployment's volumes are there.
+// mountable reports whether the Secrets of a Deployment's volumes exist.
 func (n *node) mountable(ctx context.Context, d *appsv1.Deployment) (bool, error) {
 	for i := range d.Spec.Template.Spec.Volumes {
 		source := d.Spec.Template.Spec.Volumes[i].Secret
@@ -155,7 +155,7 @@ func (n *node) workload(key client.ObjectKey) *workload {
 	return &workload{}
 }
 
-// replace takes a workload in the place of what ran before, which ends.
+// replace installs a workload and ends the former one.
 func (n *node) replace(ctx context.Context, key client.ObjectKey, w *workload) error {
 	had := n.workload(key)
 	n.mu.Lock()
@@ -168,7 +168,7 @@ func (n *node) replace(ctx context.Context, key client.ObjectKey, w *workload) e
 	return errors.Join(errs...)
 }
 
-// stop ends everything.
+// stop ends all workloads.
 func (n *node) stop(ctx context.Context) error {
 	var errs []error
 	for _, key := range slices.Backward(deployments) {
@@ -207,13 +207,13 @@ func (n *node) start(ctx context.Context, d *appsv1.Deployment) (*workload, erro
 
 func terminate(p *operator.Process) func(context.Context) error {
 	return func(ctx context.Context) error {
-		// A program whose rights are being removed with it may end as it likes.
+		// A program whose rights are being deleted may exit with any code.
 		_, err := p.Terminate(context.WithoutCancel(ctx))
 		return err
 	}
 }
 
-// startContainer runs the command of a Pod's container in a folder that holds the files of its ConfigMap.
+// startContainer runs the command of a Pod's container, in a folder with the files of its ConfigMap.
 func (n *node) startContainer(ctx context.Context, w *workload, d *appsv1.Deployment, name string) error {
 	pod := d.Spec.Template.Spec
 	container := pod.Containers[0]
@@ -238,7 +238,7 @@ func (n *node) startContainer(ctx context.Context, w *workload, d *appsv1.Deploy
 	guarded := &guardedWriter{to: &log}
 	process := exec.CommandContext(context.WithoutCancel(ctx), command[0], command[1:]...)
 	process.Dir, process.Stdout, process.Stderr = dir, guarded, guarded
-	process.WaitDelay = patience // A child of it may hold its output open.
+	process.WaitDelay = patience // A child of the process may keep its output open.
 	process.Env = []string{"PATH=" + os.Getenv("PATH")}
 	port := ""
 	for _, variable := range container.Env {
@@ -255,7 +255,7 @@ func (n *node) startContainer(ctx context.Context, w *workload, d *appsv1.Deploy
 		}
 		process.Env = append(process.Env, variable.Name+"="+value)
 	}
-	// The present process occupies the port; in a cluster each Pod has its own.
+	// End the former process, which occupies the port. In a cluster each Pod has its own.
 	if err := n.replace(ctx, client.ObjectKeyFromObject(d), &workload{}); err != nil {
 		return err
 	}
@@ -265,13 +265,13 @@ func (n *node) startContainer(ctx context.Context, w *workload, d *appsv1.Deploy
 	w.log = guarded.String
 	w.stop = append(w.stop, func(context.Context) error {
 		err := process.Process.Kill()
-		_ = process.Wait() // It ended by the signal.
+		_ = process.Wait() // The error says that it was killed.
 		return err
 	})
 	return answers(ctx, net.JoinHostPort("127.0.0.1", port))
 }
 
-// answers returns when somebody listens on an address.
+// answers returns once a server listens on an address.
 func answers(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -288,7 +288,7 @@ func answers(ctx context.Context, address string) error {
 	}
 }
 
-// guardedWriter lets one process write while the test reads.
+// guardedWriter is a writer that the test may read while a process writes.
 type guardedWriter struct {
 	mu sync.Mutex
 	to *bytes.Buffer
@@ -301,14 +301,15 @@ func (g *guardedWriter) Write(p []byte) (int, error) {
 	return g.to.Write(p)
 }
 
-// String returns what was written so far.
+// String returns the text written so far.
 func (g *guardedWriter) String() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.to.String()
 }
 
-// forward passes connections to the tunnel's port on to a dispatcher, as "kubectl port-forward" does, until the listener closes.
+// forward forwards connections from the tunnel's port to a dispatcher, as "kubectl port-forward" does, until the
+// listener closes.
 func (n *node) forward(listener net.Listener) {
 	for {
 		connection, err := listener.Accept()

@@ -27,7 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 )
 
-// TestNodeWaitsForVolumes checks that a dispatcher whose Secret is not there yet does not block or end the node, which has to
+// TestNodeWaitsForVolumes checks that a dispatcher without its Secret neither blocks nor ends the node, which has to
 // start the manager that makes the Secret.
 func TestNodeWaitsForVolumes(t *testing.T) {
 	key := deployments[1]
@@ -37,7 +37,7 @@ func TestNodeWaitsForVolumes(t *testing.T) {
 			Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "certificate"}}}},
 		}}},
 	}
-	// Without an operator the start of a program would be a panic.
+	// The node has no operator, so a start of a program would panic.
 	n := &node{api: fake.NewFakeClient(dispatcher), running: map[client.ObjectKey]*workload{}}
 	if err := n.reconcile(t.Context(), key); err != nil {
 		t.Errorf("the node ends: %v", err)

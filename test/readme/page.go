@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package readme follows the README and the quickstart as a stranger does, word for word.
+// Package readme follows the README and the quickstart word for word, as a new user does.
 package readme
 
 import (
@@ -23,19 +23,19 @@ import (
 	"strings"
 )
 
-// step is what a page has its reader do next.
+// step is one action of a page's reader.
 type step struct {
-	// line of the page, from 1.
+	// line is the line number on the page, from 1.
 	line int
-	// file is the name of a file to write, and command what to type; one of the two is there.
+	// file is the name of a file to write, command a command to type. Exactly one of them is set.
 	file, command string
-	// text is that of the file, or what the command prints; printed says whether the page tells.
+	// text is the content of the file, or the output of the command. printed is true if the page shows the output.
 	text    string
 	printed bool
 }
 
-// steps returns what a section of a page, without its heading, has the reader do: files are blocks of YAML that begin with
-// their name in a comment; commands stand in blocks of sh, and, after a $ and before what they print, in blocks of console.
+// steps returns the steps in a section of a page. Blocks of YAML are files, named by the comment in their first line.
+// Blocks of sh are commands. Blocks of console have commands after a $, each followed by its output.
 func steps(page, heading string) ([]step, error) {
 	lines := strings.Split(page, "\n")
 	begin := -1
@@ -68,7 +68,7 @@ func steps(page, heading string) ([]step, error) {
 	return all, nil
 }
 
-// whole returns the command that begins in a line, with the lines in which it goes on, and the last of these.
+// whole returns the command that begins in line i with its continuation lines, and the index of the last line.
 func whole(lines []string, i int) (command string, last int) {
 	function := strings.HasSuffix(lines[i], "() {")
 	last = i
@@ -105,7 +105,7 @@ func block(language string, lines []string, at int) ([]step, error) {
 	return nil, fmt.Errorf("line %d: nobody knows what to do with a block of %q", at, language)
 }
 
-// session reads commands and what they print.
+// session returns the commands of a console block with their output.
 func session(lines []string, at int) (all []step, err error) {
 	for i := 0; i < len(lines); i++ {
 		switch {

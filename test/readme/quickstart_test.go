@@ -31,8 +31,9 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// TestQuickstart follows docs/quickstart.md on a cluster of its own, once for each way to install. The API server, kubectl, Helm, and what
-// runs are real; only what nodes do is done here: Pods are processes, a Service's name is this machine, and so a tunnel's end.
+// TestQuickstart follows docs/quickstart.md on its own cluster, once for each way to install. The API server,
+// kubectl, Helm and the programs are real. Only the nodes are replaced: Pods are processes, and the names of Services
+// lead to this machine.
 func TestQuickstart(t *testing.T) {
 	needs(t, "bash", "curl", "node", "make")
 	root, err := controlplane.ModuleRoot()
@@ -84,13 +85,13 @@ func newQuickstart(t *testing.T, root, programs string) *reader {
 	t.Cleanup(func() { _ = tunnel.Close() })
 	go n.forward(tunnel)
 	r.replaced = strings.NewReplacer(receiverPort, strconv.Itoa(port), "127.0.0.1:8443", tunnel.Addr().String(), "receiver.partner-globex.svc", "127.0.0.1", "value: 0.0.0.0", "value: 127.0.0.1")
-	// The programs are there, built as this test is.
+	// The programs exist already, built like this test.
 	r.skip = func(command string) bool { return command == "make build" }
 	r.instead = n.kubelet(r)
 	return r
 }
 
-// newNode starts a node. The context that it returns ends with the node's error, if there is one.
+// newNode starts a node. The returned context ends with the error of the node, if it fails.
 func newNode(t *testing.T, cp *controlplane.ControlPlane, programs string) (*node, context.Context) {
 	t.Helper()
 	n := &node{dir: t.TempDir(), running: map[client.ObjectKey]*workload{}}
@@ -129,14 +130,14 @@ func newNode(t *testing.T, cp *controlplane.ControlPlane, programs string) (*nod
 	return n, alive
 }
 
-// kubelet does what kubectl asks a kubelet for.
+// kubelet returns a function that replaces the kubectl commands that need a kubelet.
 func (n *node) kubelet(r *reader) func(command string) (printed string, answered bool) {
 	return func(command string) (string, bool) {
 		switch {
 		case strings.Contains(command, " logs deployment/receiver"):
 			return n.workload(deployments[2]).log(), true
 		case strings.Contains(command, " port-forward "):
-			// The tunnel is there; its job is one that can be ended.
+			// The tunnel exists already; this job stands for it, so that the page can end it.
 			_, _, err := r.bash.run("sleep 600 >/dev/null 2>&1 &")
 			if err != nil {
 				r.t.Error(err)

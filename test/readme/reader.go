@@ -34,21 +34,22 @@ const (
 	polling  = 200 * time.Millisecond
 )
 
-// reader does what a page says.
+// reader follows a page.
 type reader struct {
 	t    *testing.T
 	page string
-	// replaced are pairs of what the page says and what stands for it here.
+	// replaced replaces texts of the page by those for this machine.
 	replaced *strings.Replacer
 	bash     *shell
 	known    names
-	// skip says which commands are not for the test.
+	// skip selects the commands that the test does not run.
 	skip func(command string) bool
-	// instead does what this machine cannot do as a cluster would, and returns what a command prints, or no answer.
+	// instead replaces commands that need a real cluster, and returns their output. answered is false for other
+	// commands.
 	instead func(command string) (printed string, answered bool)
 }
 
-// newReader starts a shell in a folder from which some of the repository can be reached as in a clone. A step fails as soon as
+// newReader starts a shell in a folder with links to parts of the repository, as in a clone. A step fails as soon as
 // alive ends.
 func newReader(t *testing.T, alive context.Context, root, page string, inClone, env []string) *reader { //nolint:revive // t comes first.
 	t.Helper()
@@ -74,7 +75,7 @@ func newReader(t *testing.T, alive context.Context, root, page string, inClone, 
 	}
 }
 
-// section does what one section of the page says.
+// section follows one section of the page.
 func (r *reader) section(heading string) {
 	r.t.Helper()
 	root, err := filepath.Abs("../..")
@@ -92,7 +93,7 @@ func (r *reader) section(heading string) {
 	for _, s := range all {
 		switch {
 		case s.file != "":
-			// Not into the repository: bash runs in a folder of its own.
+			// bash runs in its own folder, so the file is not in the repository.
 			if err := os.WriteFile(filepath.Join(r.bash.command.Dir, s.file), []byte(s.text), 0o600); err != nil {
 				r.t.Fatal(err)
 			}
@@ -102,19 +103,19 @@ func (r *reader) section(heading string) {
 	}
 }
 
-// follow types a command, and compares its output. It repeats a command that only reads until the output is that of the
-// page: people take a moment, too.
+// follow types a command, and compares its output with the page's. It repeats a command that only reads until the
+// outputs agree, because people also type later.
 func (r *reader) follow(s *step) {
 	r.t.Helper()
 	command, want := r.known.apply(s.command), r.known.apply(s.text)
 	r.t.Logf("%s:%d: $ %s", r.page, s.line, command)
-	// Rows stand in the order of names, some of which are others at each run.
+	// kubectl sorts rows by names, some of which differ in each run.
 	sorted := !strings.Contains(command, " get ")
 	try := func() error {
 		printed, status, err := r.do(command)
 		switch {
 		case err != nil:
-			// The shell is lost; typing again cannot help.
+			// Without the shell, another try cannot succeed.
 			return gomega.StopTrying(fmt.Sprintf("%s:%d: %s", r.page, s.line, command)).Wrap(err)
 		case status != 0:
 			return fmt.Errorf("%s:%d: %s\nexits with %d and prints\n%s", r.page, s.line, command, status, printed)
@@ -136,7 +137,7 @@ func (r *reader) do(command string) (printed string, status int, err error) {
 	if printed, answered := r.instead(command); answered {
 		return printed, 0, nil
 	}
-	// A background process would print between the lines of the next command.
+	// The output of a background process would mix with that of the next command.
 	if job, ok := strings.CutSuffix(command, " &"); ok {
 		command = job + " >job.log 2>&1 &"
 	}

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
-// receiverPort is the pages', which may be taken here.
+// receiverPort is the port on the pages. It may be taken on this machine.
 const receiverPort = "3000"
 
 var (
@@ -50,8 +50,8 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// TestFirstPostback does what docs/tutorial.md says, in a clone, with the plugin, beside an operator that runs as that of
-// the demo does, and holds what is printed against what the page says.
+// TestFirstPostback follows docs/tutorial.md in a clone, with the plugin and an operator as in the demo, and compares
+// the output with the page.
 func TestFirstPostback(t *testing.T) {
 	needs(t, "bash", "curl", "node")
 	root, err := controlplane.ModuleRoot()
@@ -68,7 +68,7 @@ func TestFirstPostback(t *testing.T) {
 		"PATH=" + op.ControlPlane.AssetsDir + ":" + op.Dir + ":" + os.Getenv("PATH"),
 	})
 	r.replaced = strings.NewReplacer(receiverPort, strconv.Itoa(port))
-	// It goes on until somebody ends it; test/console is about it.
+	// The console runs until the user ends it, and test/console tests it.
 	r.skip = func(command string) bool { return strings.Contains(command, " console ") }
 	r.section("A first Postback")
 }

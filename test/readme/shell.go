@@ -31,17 +31,17 @@ import (
 )
 
 const (
-	// end follows what a command printed, with its exit status.
+	// end precedes the exit status, after the output of a command.
 	end = "-- ended with "
-	// longest is how long a command may take: longer than any of the pages waits.
+	// longest bounds a command. It is longer than any wait on the pages.
 	longest = 5 * time.Minute
-	// leaving is how long the shell may take to end before its whole process group is killed.
+	// leaving bounds the end of the shell. Then its process group is killed.
 	leaving = 10 * time.Second
 )
 
-// shell is a bash in which commands are typed one after the other, as in a terminal.
+// shell is a bash in which commands are typed one after another, as in a terminal.
 type shell struct {
-	// alive ends, with a cause, when a command can no longer succeed.
+	// alive ends, with a cause, when no command can succeed any more.
 	alive   context.Context //nolint:containedctx // It bounds every command of the shell.
 	longest time.Duration
 	leaving time.Duration
@@ -55,13 +55,13 @@ type shell struct {
 func startShell(alive context.Context, dir string, env []string) (*shell, error) {
 	command := exec.Command("bash", "--norc", "--noprofile")
 	command.Dir, command.Env = dir, env
-	// A group of its own, so that stop reaches the jobs too.
+	// With its own process group, stop reaches the jobs, too.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start bash: %w", err)
 	}
-	// A pipe of our own: what is started in the background may hold it open after the shell has ended.
+	// Use an own pipe, because a background process may keep it open after the end of the shell.
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start bash: %w", err)
@@ -73,7 +73,7 @@ func startShell(alive context.Context, dir string, env []string) (*shell, error)
 	return &shell{alive: alive, longest: longest, leaving: leaving, stdin: stdin, output: bufio.NewReader(read), pipe: read, command: command}, nil
 }
 
-// run types a command, and returns what it printed and its exit status.
+// run types a command, and returns its output and exit status.
 func (s *shell) run(command string) (printed string, status int, err error) {
 	if _, err := io.WriteString(s.stdin, command+"\necho \""+end+"$?\"\n"); err != nil {
 		return "", 0, fmt.Errorf("type into bash: %w", err)
@@ -99,7 +99,7 @@ func (s *shell) run(command string) (printed string, status int, err error) {
 	}
 }
 
-// broken says which command the shell waited for, and why it no longer does.
+// broken returns an error that names the command that the shell ran, and why the wait for it ended.
 func (s *shell) broken(command, printed string, err error) error {
 	switch {
 	case s.alive.Err() != nil:
@@ -110,7 +110,7 @@ func (s *shell) broken(command, printed string, err error) error {
 	return fmt.Errorf("wait for the command %q to end: %w; it printed\n%s", command, err, printed)
 }
 
-// stop ends the shell and its jobs. It kills them if a command still runs after a bound, which is an error.
+// stop ends the shell and its jobs. If a command still runs after leaving, stop kills them and returns an error.
 func (s *shell) stop() error {
 	_, err := io.WriteString(s.stdin, "kill $(jobs -p) 2>/dev/null; exit 0\n")
 	kill := time.AfterFunc(s.leaving, func() { _ = syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL) })

@@ -25,8 +25,8 @@ import (
 	"time"
 )
 
-// TestShellFails checks that a command which never ends fails with the command's name: at its bound, or as soon as the node
-// on which it waits has ended.
+// TestShellFails checks that an endless command fails with the command's name: at its bound, or as soon as the node
+// ends.
 func TestShellFails(t *testing.T) {
 	needs(t, "bash")
 	nodeEnded := errors.New("the node ended: no Secret")

@@ -23,25 +23,25 @@ import (
 	"time"
 )
 
-// Answer says how to answer a request. The zero value is 200 at once.
+// Answer says how to answer a request. The zero value answers 200 at once.
 type Answer struct {
-	// Status is 200 by default.
+	// Status is the status code; 0 means 200.
 	Status int
 	Header http.Header
 	Body   string
-	// Before is called before the answer is given, with the request as recorded. It may block.
+	// Before is called with the recorded request before the response. It may block.
 	Before func(*Request)
-	// Delay is the time to wait before answering.
+	// Delay is the time before the response.
 	Delay time.Duration
-	// Hang gives no answer until the client gives up or the receiver is closed.
+	// Hang sends no response until the client gives up or the receiver is closed.
 	Hang bool
-	// Abort closes the connection without an answer.
+	// Abort closes the connection without a response.
 	Abort bool
 	// Times is the number of requests that get this answer; 0 means all that follow.
 	Times int
 }
 
-// Times returns an answer with a status, for the next n requests.
+// Times returns an answer with a status code for n requests.
 func Times(n, status int) Answer { return Answer{Status: status, Times: n} }
 
 func (a Answer) status() int {
@@ -55,15 +55,15 @@ func (a Answer) status() int {
 	}
 }
 
-// Answer sets the answers to the requests that come on a path from now on, each for as many requests as it says. Those
-// that come after the last one get 200.
+// Answer sets the answers on a path from now on, each for the number of requests in Times. Requests after the last
+// one get 200.
 func (r *Receiver) Answer(path string, answers ...Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answers[path] = append([]Answer(nil), answers...)
 }
 
-// next takes the answer to one request from the script of a path.
+// next returns the answer to the next request on a path.
 func (r *Receiver) next(path string) Answer {
 	script := r.answers[path]
 	if len(script) == 0 {
@@ -79,7 +79,7 @@ func (r *Receiver) next(path string) Answer {
 	return answer
 }
 
-// give answers, or returns an error if the connection is to be closed instead.
+// give sends an answer, or returns an error if the connection must be closed instead.
 func (r *Receiver) give(w http.ResponseWriter, request *http.Request, received *Request, answer Answer) error {
 	if answer.Before != nil {
 		answer.Before(received)
@@ -107,7 +107,7 @@ func (r *Receiver) give(w http.ResponseWriter, request *http.Request, received *
 	}
 	maps.Copy(w.Header(), answer.Header)
 	w.WriteHeader(answer.status())
-	// A client that is gone does not read the body.
+	// A client that has gone does not read the body.
 	_, _ = io.WriteString(w, answer.Body)
 	return nil
 }

@@ -24,8 +24,8 @@ import (
 	"testing"
 )
 
-// Raw serves each connection to a free port of loopback with f, and returns its address. It closes connections that f
-// leaves open. It is for answers that no real HTTP server gives.
+// Raw serves each connection to a free loopback port with f, and returns the address. It closes connections that f
+// leaves open. It is for responses that no HTTP server sends.
 func Raw(t testing.TB, f func(net.Conn)) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
@@ -48,8 +48,8 @@ func Raw(t testing.TB, f func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
-// Refusing returns an address of loopback that refuses connections until the test ends: the near end of a connection, so that
-// nothing else can listen there.
+// Refusing returns a loopback address that refuses connections until the test ends. The address is the local end of a
+// connection, so that no other program can listen there.
 func Refusing(t testing.TB) string {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp4", Raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }))
@@ -60,7 +60,7 @@ func Refusing(t testing.TB) string {
 	return conn.LocalAddr().String()
 }
 
-// Answering reads a request and writes a text.
+// Answering returns a function that reads a request and writes a text.
 func Answering(text string) func(net.Conn) {
 	return func(conn net.Conn) {
 		if request, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package receiver is an endpoint for tests and the demo: a real HTTP server that verifies what it gets with code that is
-// not this project's, records it, and answers as it is told to.
+// Package receiver is an endpoint for tests and the demo: a real HTTP server that verifies requests by code of other
+// projects, records them, and answers as configured.
 package receiver
 
 import (
@@ -35,40 +35,40 @@ const (
 	headerTimeout = 10 * time.Second
 )
 
-// Secret is a signing secret that the receiver knows, under a name of the caller's choice.
+// Secret is a signing secret that the receiver knows, with a name of the caller's choice.
 type Secret struct {
 	Name, Value string
 }
 
-// Request is a request as it was received.
+// Request is a received request.
 type Request struct {
-	// Time at which its body was complete.
+	// Time is when the body was complete.
 	Time   time.Time
 	Method string
 	Path   string
 	Header http.Header
-	// Body holds the exact bytes.
+	// Body has the exact bytes.
 	Body []byte
-	// StandardWebhooks and Dub hold the names of the secrets by which each scheme verified, in the order in which the
-	// secrets were given.
+	// StandardWebhooks and Dub have the names of the secrets that verified the request by each scheme, in the order
+	// of the secrets.
 	StandardWebhooks, Dub []string
-	// Status of the answer that it gets; 0 if it gets none.
+	// Status is the status code of the response; 0 means none.
 	Status int
 }
 
-// ID returns the event id that the request carries.
+// ID returns the event id of the request.
 func (r *Request) ID() string { return r.Header.Get("webhook-id") }
 
-// Verified reports whether both schemes verified by some secret.
+// Verified reports whether a secret verified the request by each scheme.
 func (r *Request) Verified() bool { return len(r.StandardWebhooks) > 0 && len(r.Dub) > 0 }
 
-// Receiver is a server that runs. Its methods are safe for concurrent use.
+// Receiver is a running server. Its methods are safe for concurrent use.
 type Receiver struct {
 	secrets func() []Secret
 	server  *http.Server
 	address string
 	served  chan struct{}
-	// closing ends the answers that wait.
+	// closing ends the responses in progress.
 	closing context.Context //nolint:containedctx // It is the server's lifetime, not that of a call.
 	cancel  context.CancelFunc
 
@@ -79,10 +79,11 @@ type Receiver struct {
 	changed chan struct{}
 }
 
-// Start starts a receiver on a free port of loopback. secrets is called for each request and returns those to check now.
+// Start starts a receiver on a free loopback port. secrets is called for each request, and returns the secrets for
+// its verification.
 func Start(secrets func() []Secret) (*Receiver, error) { return StartAt("127.0.0.1:0", secrets) }
 
-// StartAt is Start with an address to listen on.
+// StartAt is Start with a given address.
 func StartAt(address string, secrets func() []Secret) (*Receiver, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -99,13 +100,13 @@ func StartAt(address string, secrets func() []Secret) (*Receiver, error) {
 	r.server = &http.Server{Handler: http.HandlerFunc(r.serve), ReadHeaderTimeout: headerTimeout}
 	go func() {
 		defer close(r.served)
-		// It returns when Close is called; nothing else ends a listener.
+		// Serve returns when Close is called; nothing else ends the listener.
 		_ = r.server.Serve(listener)
 	}()
 	return r, nil
 }
 
-// Close ends the receiver and the requests that it has not answered.
+// Close ends the receiver and the unanswered requests.
 func (r *Receiver) Close() error {
 	r.cancel()
 	err := r.server.Close()
@@ -116,13 +117,13 @@ func (r *Receiver) Close() error {
 	return nil
 }
 
-// Address returns the host and port.
+// Address returns host:port.
 func (r *Receiver) Address() string { return r.address }
 
-// URL returns the address of a path.
+// URL returns the URL of a path.
 func (r *Receiver) URL(path string) string { return "http://" + r.address + path }
 
-// Requests returns what was received on a path so far, in order; "" means any path.
+// Requests returns the requests on a path so far, in order; "" means any path.
 func (r *Receiver) Requests(path string) []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -142,13 +143,13 @@ func (r *Receiver) on(path string) []Request {
 	return requests
 }
 
-// Wait returns what was received on a path ("" means any) as soon as that is at least n requests, or an error that says
-// how many there are when ctx ends. A request counts before it is answered.
+// Wait returns the requests on a path ("" means any) once there are at least n, or an error with their number when
+// ctx ends. A request counts before it is answered.
 func (r *Receiver) Wait(ctx context.Context, path string, n int) ([]Request, error) {
 	return r.WaitFor(ctx, func(requests []Request) bool { return len(requests) >= n }, path)
 }
 
-// WaitFor is Wait with a condition of the caller's own.
+// WaitFor is Wait with another condition.
 func (r *Receiver) WaitFor(ctx context.Context, enough func([]Request) bool, path string) ([]Request, error) {
 	for {
 		r.mu.Lock()
@@ -168,7 +169,7 @@ func (r *Receiver) WaitFor(ctx context.Context, enough func([]Request) bool, pat
 func (r *Receiver) serve(w http.ResponseWriter, request *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, maxBody))
 	if err != nil {
-		// A truncated request is no request.
+		// A truncated request is not recorded.
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -182,12 +183,12 @@ func (r *Receiver) serve(w http.ResponseWriter, request *http.Request) {
 	received.StandardWebhooks, received.Dub = verify(r.secrets(), request.Header, body)
 	answer := r.record(&received)
 	if err := r.give(w, request, &received, answer); err != nil {
-		// The client sees a connection that ends without an answer.
+		// The connection ends without a response.
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// record appends a request and returns the answer to it.
+// record records a request and returns its answer.
 func (r *Receiver) record(received *Request) Answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()

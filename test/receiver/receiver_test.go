@@ -77,7 +77,7 @@ func post(ctx context.Context, t *testing.T, url string, header http.Header) (*h
 	return response, string(content), err
 }
 
-// standardHeader signs as the upstream library does.
+// standardHeader signs by the upstream library.
 func standardHeader(at time.Time, secrets ...string) http.Header {
 	var signatures []string
 	for _, secret := range secrets {
@@ -163,7 +163,7 @@ func TestAnswers(t *testing.T) {
 	for _, request := range r.Requests("") {
 		statuses = append(statuses, request.Status)
 	}
-	// An http.Client may repeat a request that got no answer.
+	// An http.Client may repeat a request without a response.
 	if want := []int{503, 503, 0, 418, 200, 200}; !slices.Equal(statuses, want) {
 		t.Errorf("recorded %v, want %v", statuses, want)
 	}

@@ -25,10 +25,10 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// dubHeader is the header that Dub's documentation names.
+// dubHeader is the header in Dub's documentation.
 const dubHeader = "Dub-Signature"
 
-// verify returns the names of the secrets by which a request verifies, for each scheme.
+// verify returns the names of the secrets that verify a request, for each scheme.
 func verify(secrets []Secret, header http.Header, body []byte) (standard, dub []string) {
 	for _, secret := range secrets {
 		if verifyStandardWebhooks(secret.Value, header, body) {
@@ -47,8 +47,8 @@ func verifyStandardWebhooks(secret string, header http.Header, body []byte) bool
 	return err == nil && webhook.Verify(body, header) == nil
 }
 
-// verifyDub follows Dub's documentation: the lower-case hexadecimal HMAC-SHA256 of the raw body, keyed with the secret
-// as it is shown.
+// verifyDub follows Dub's documentation: the signature is the lower-case hexadecimal HMAC-SHA256 of the raw body, and
+// the key is the secret as shown.
 func verifyDub(secret, signature string, body []byte) bool {
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write(body)

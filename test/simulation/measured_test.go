@@ -27,27 +27,28 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 )
 
-// measured is what came of a run.
+// measured has the measurements of a run.
 type measured struct {
 	mu       sync.Mutex
 	scenario scenario
 	start    time.Time
-	// perSecond counts the attempts at failing endpoints that began in each second since the start.
+	// perSecond counts the attempts at failing endpoints by the second in which they began.
 	perSecond []int
-	// unfinished and inFlight are samples, one a second.
+	// unfinished and inFlight are samples, one per second.
 	unfinished, inFlight []int
-	// back are the times of delivery to failing endpoints of what was stored in the outage.
+	// back has the times from the end of the outage to the delivery of events for failing endpoints that were stored
+	// after its begin.
 	back []time.Duration
-	// failed counts attempts at failing endpoints that failed.
+	// failed counts the failed attempts at failing endpoints.
 	failed int
-	// inOutage, afterwards are the delays of healthy endpoints' events: from their coming in to the first attempt.
+	// inOutage and afterwards have the delays from the store of a healthy endpoint's event to its first attempt.
 	inOutage, afterwards []time.Duration
 	longestWrite         time.Duration
 }
 
 func (m *measured) init(s scenario) { m.scenario, m.start = s, time.Now() }
 
-// begun takes in the begin of an attempt.
+// begun records the begin of an attempt.
 func (m *measured) begun(e *event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,7 +71,7 @@ func (m *measured) begun(e *event) {
 	}
 }
 
-// recorded takes in the end of an attempt.
+// recorded records the end of an attempt.
 func (m *measured) recorded(e *event, succeeded bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -89,8 +90,8 @@ func (m *measured) wrote(wait time.Duration) {
 	m.longestWrite = max(m.longestWrite, wait)
 }
 
-// sample takes in what there is in a second. Of the hours in which no more than the last retries come, nobody asks how many
-// are in flight.
+// sample records the state of one second. It does not count attempts in flight in the last hours, in which only the
+// last retries come.
 func (m *measured) sample(since time.Duration, unfinished int, lanes []*lane.Lanes) {
 	inFlight := 0
 	if since <= before+m.scenario.outage+after {
@@ -113,7 +114,7 @@ func percentile(of []time.Duration, p float64) time.Duration {
 	return of[min(int(p/100*float64(len(of))), len(of)-1)]
 }
 
-// span returns the samples, or counts, of a part of the time.
+// span returns the samples of a span of time.
 func span(of []int, from, to time.Duration) []int {
 	a, b := min(int(from/time.Second), len(of)), min(int(to/time.Second), len(of))
 	return of[a:b]

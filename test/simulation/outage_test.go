@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// small is an outage that takes a moment to simulate.
+// small is an outage whose simulation takes only a moment.
 func small(change func(*scenario)) scenario {
 	return restarted("small", func(s *scenario) {
 		s.failing, s.healthy, s.outage, s.restart = 200, 10, 40*time.Minute, 20*time.Minute
@@ -31,7 +31,7 @@ func small(change func(*scenario)) scenario {
 	})
 }
 
-// The published figures rest on this test: nothing is lost, runs are reproducible, and each rule has an effect.
+// The published figures rely on this test: no event is lost, runs are reproducible, and each rule has an effect.
 func TestOutage(t *testing.T) {
 	shipped, again := run(t, small(func(*scenario) {})), run(t, small(func(*scenario) {}))
 	if !reflect.DeepEqual(shipped.perSecond, again.perSecond) || table([]*measured{shipped}) != table([]*measured{again}) {

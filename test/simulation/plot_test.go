@@ -23,30 +23,30 @@ import (
 	"time"
 )
 
-// The plot's measures, in pixels.
+// These are the dimensions of the plot in pixels.
 const (
 	plotWidth, plotHeight = 720, 260
 	left, right           = 64, 16
 	top, bottom           = 44, 40
 )
 
-// plot is a drawing of what changes with time.
+// plot is a plot over time.
 type plot struct {
 	title, unit string
-	// from and to are times since the end of the outage, or whatever zero stands for.
+	// from and to are times relative to the end of the outage, or to the event that zero names.
 	from, to, tick time.Duration
 	zero           string
 	lines          []line
 }
 
-// line is one curve: a value for each step from the plot's beginning.
+// line is a curve, with one value per step from the begin of the plot.
 type line struct {
 	name, color string
 	step        time.Duration
 	values      []float64
 }
 
-// means returns the means of samples, one a second, of each step of a span that begins at from.
+// means returns the means of one-per-second samples, for each step of a span that begins at from.
 func means(samples []int, from, to, step time.Duration) []float64 {
 	var values []float64
 	for at := from; at < to; at += step {
@@ -55,7 +55,7 @@ func means(samples []int, from, to, step time.Duration) []float64 {
 	return values
 }
 
-// svg draws the plot.
+// svg returns the plot as SVG.
 func (p *plot) svg() string {
 	highest := 0.0
 	for _, l := range p.lines {
@@ -103,7 +103,7 @@ func (p *plot) draw(b *strings.Builder, l line, x func(time.Duration) float64, y
 	b.WriteString(`"/>` + "\n")
 }
 
-// niceStep returns the next 1, 2 or 5 with zeros that is not less.
+// niceStep returns the least number of the form 1, 2 or 5 times a power of ten that is at least atLeast.
 func niceStep(atLeast float64) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(max(atLeast, 1))))
 	for _, digit := range []float64{1, 2, 5} {

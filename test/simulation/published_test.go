@@ -35,7 +35,7 @@ var (
 
 const page = "../../docs/scale.md"
 
-// outage returns the scenario of docs/scale.md: half of the endpoints that are down hang, half refuse.
+// outage returns the scenario of docs/scale.md: half of the failing endpoints hang, the others refuse connections.
 func outage(name string, change func(*scenario)) scenario {
 	s := scenario{
 		name: name, failing: 2000, healthy: 200, hanging: 0.5,
@@ -45,7 +45,7 @@ func outage(name string, change func(*scenario)) scenario {
 	return s
 }
 
-// restarted returns an outage in whose middle all replicas are replaced; all endpoints that are down hang.
+// restarted returns an outage with hanging endpoints, in the middle of which all replicas are replaced.
 func restarted(name string, change func(*scenario)) scenario {
 	return outage(name, func(s *scenario) {
 		s.hanging, s.restart = 1, s.outage/2
@@ -53,7 +53,7 @@ func restarted(name string, change func(*scenario)) scenario {
 	})
 }
 
-// forget removes the rules that keep troubled endpoints out of the slots of others.
+// forget removes the rules that keep troubled endpoints from using the slots of others.
 func forget(s *scenario) {
 	s.forgetful = true
 	s.recovery.Share = 1
@@ -81,7 +81,7 @@ func restarts() []scenario {
 	}
 }
 
-// TestPublished writes the figures and plots of docs/scale.md, or compares them.
+// TestPublished writes the figures and plots of docs/scale.md, or compares them with the files.
 func TestPublished(t *testing.T) {
 	if !*update && !*full {
 		t.Skip("it takes minutes: make simulation, make verify-simulation")
@@ -114,7 +114,7 @@ func runAll(t *testing.T, scenarios []scenario) []*measured {
 	return results
 }
 
-// publish puts texts between the marks of the page.
+// publish writes texts between the marks of the page, in pairs of mark and text.
 func publish(t *testing.T, pairs ...string) {
 	t.Helper()
 	content, err := os.ReadFile(page)
@@ -134,7 +134,7 @@ func publish(t *testing.T, pairs ...string) {
 	check(t, page, text)
 }
 
-// check writes a file, or compares it.
+// check writes a file, or compares it with the text.
 func check(t *testing.T, path, text string) {
 	t.Helper()
 	if *update {
@@ -184,7 +184,7 @@ func restartPlot(results []*measured) *plot {
 	return p
 }
 
-// twoLines shows the first two results, each by its values, one a step.
+// twoLines returns the curves of the first two results. values returns one value per step.
 func twoLines(results []*measured, step time.Duration, values func(*measured) []float64) []line {
 	var lines []line
 	for i, color := range []string{"#1a7f37", "#bc4c00"} {

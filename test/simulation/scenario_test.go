@@ -22,40 +22,40 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 )
 
-// scenario is an outage of many endpoints, and how it is met.
+// scenario is an outage of many endpoints, and the configuration of the dispatcher.
 type scenario struct {
 	name string
-	// failing endpoints are away for a time, all at once; healthy ones answer always.
+	// failing endpoints are down for the outage, all at the same time; healthy ones always answer.
 	failing, healthy int
-	// hanging is the share of the failing endpoints that do not answer rather than refuse the connection.
+	// hanging is the share of the failing endpoints that hang instead of refusing the connection.
 	hanging float64
-	// every is the time between two events of one failing endpoint, healthyEvery of one healthy endpoint.
+	// every is the mean time between two events of a failing endpoint, healthyEvery that of a healthy endpoint.
 	every, healthyEvery time.Duration
 	outage              time.Duration
-	// restart is when, in the outage, all replicas are replaced, or 0.
+	// restart is when all replicas are replaced, from the begin of the outage; 0 means never.
 	restart time.Duration
 
 	// blind keeps the circuit closed: trouble counts as a rejection of one event.
 	blind bool
-	// jitter is the share by which each retry may come earlier or later than its schedule.
+	// jitter is the share of the delay by which each retry may come earlier or later.
 	jitter      float64
 	maxInFlight int
-	// forgetful has a new replica take nothing from what is on record.
+	// forgetful means that a new replica ignores recorded attempts.
 	forgetful bool
 	recovery  lane.Recovery
 }
 
 const (
-	// before is how long all is well at first, after how long healthy endpoints are looked at when the others are back.
+	// before is the time before the outage, after the time after it during which healthy endpoints are measured.
 	before, after = 10 * time.Minute, 30 * time.Minute
 	replicas      = 2
-	// writeTime is what a write costs the API server. Two of them, a create and a status, were measured at 500 a second on
-	// two cores, with everything else on them. The odd nanoseconds keep its writes from ending when a timer of the lanes
-	// fires, for what happens at one instant happens in no order that could be repeated.
+	// writeTime is the duration of a write at the API server. 500 deliveries a second, with a create and a status
+	// each, were measured on two cores. The odd nanoseconds keep writes from ending at the same instant as a timer of
+	// the lanes, because the order would not be reproducible.
 	writeTime = time.Millisecond + 7
-	// answerTime is how long a healthy endpoint takes, refuseTime how long one that refuses, timeout one that hangs.
+	// answerTime is the duration of an attempt at a healthy endpoint, refuseTime at a refusing one, timeout at a
+	// hanging one.
 	answerTime, refuseTime, timeout = 50 * time.Millisecond, 5 * time.Millisecond, 10 * time.Second
-	// takeover is how long after the timeout the elected replica makes a first attempt that another one promised and has
-	// not made.
+	// takeover is how long after the store the elected replica takes over a missing first attempt.
 	takeover = timeout + 10*time.Second
 )

@@ -42,7 +42,7 @@ func table(results []*measured) string {
 	return b.String()
 }
 
-// rounded returns a duration as people say it.
+// rounded returns a duration rounded for readers.
 func rounded(d time.Duration) string {
 	switch {
 	case d >= time.Hour:

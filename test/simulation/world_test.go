@@ -36,40 +36,39 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// world is everything that is not under test, made up: endpoints, the API server, producers, and a retry controller that
-// knows nothing but the schedule. The lanes are the dispatcher's own. It runs in a bubble, whose clock jumps to the next
-// time at which something happens; all that is left to chance is drawn from the names of things, so that each run is
-// the same.
+// world simulates everything except the lanes: endpoints, the API server, producers, and a retry controller that
+// knows only the schedule. The lanes are the dispatcher's own. It runs in a synctest bubble. Random numbers are
+// derived from names, so that each run is the same.
 type world struct {
 	scenario
 	start time.Time
 	api   apiServer
-	// stop ends what goes on.
+	// stop ends the simulation.
 	stop context.Context
 
 	mu        sync.Mutex
 	endpoints map[types.UID]*endpoint
 	lanes     []*lane.Lanes
 	ended     sync.WaitGroup
-	// unfinished are the deliveries of failing endpoints that are stored and not delivered.
+	// unfinished has the stored and undelivered events of failing endpoints.
 	unfinished map[*event]struct{}
-	// left counts the events that are still to come, or not delivered.
+	// left counts the events that are still to come or undelivered.
 	left     int
 	finished chan struct{}
 	measured measured
 }
 
-// endpoint is one Postback's.
+// endpoint is the endpoint of one Postback.
 type endpoint struct {
 	route            *route.Route
 	failing, hanging bool
 	next             *rand.Rand
 	events           int
-	// retrying counts its unfinished deliveries that have failed.
+	// retrying counts its unfinished deliveries with a failed attempt.
 	retrying int
 }
 
-// event is one delivery.
+// event is an event and its delivery.
 type event struct {
 	to       *endpoint
 	number   int
@@ -77,11 +76,11 @@ type event struct {
 	stored   time.Time
 	// due is when the next attempt may begin.
 	due time.Time
-	// running says that an attempt is in flight, done that one succeeded.
+	// running is true while an attempt is in flight, done once one has succeeded.
 	running, done bool
 }
 
-// run simulates a scenario until all is delivered.
+// run simulates a scenario until everything is delivered.
 func run(t *testing.T, s scenario) *measured {
 	t.Helper()
 	var result *measured
@@ -92,7 +91,7 @@ func run(t *testing.T, s scenario) *measured {
 		w.startReplicas()
 		w.produce()
 		if s.restart > 0 {
-			time.AfterFunc(before+s.restart+3, w.restartReplicas) // not with a sample of that second
+			time.AfterFunc(before+s.restart+3, w.restartReplicas) // Avoid the instant of a sample.
 		}
 		w.watch()
 		cancel()
@@ -116,7 +115,7 @@ func (w *world) startReplicas() {
 	}
 }
 
-// onRecord returns the unfinished deliveries of an endpoint that have failed, as far as lanes read them.
+// onRecord returns an unfinished delivery with a failed attempt if the endpoint has any. That is all that lanes read.
 func (w *world) onRecord(r *route.Route) []*v1alpha1.PostbackDelivery {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,7 +126,7 @@ func (w *world) onRecord(r *route.Route) []*v1alpha1.PostbackDelivery {
 	return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*w.failure(e)}}}}
 }
 
-// restartReplicas has new replicas find what is due.
+// restartReplicas replaces all replicas; the elected one then retries the due deliveries.
 func (w *world) restartReplicas() {
 	for _, l := range w.lanes {
 		l.Close()
@@ -147,7 +146,7 @@ func (w *world) restartReplicas() {
 	}
 }
 
-// elected returns the lanes of the replica that owns the retries, replica those of one that takes events.
+// elected returns the lanes of the elected replica.
 func (w *world) elected() *lane.Lanes { return w.replica(0) }
 
 func (w *world) replica(i int) *lane.Lanes {
@@ -156,7 +155,7 @@ func (w *world) replica(i int) *lane.Lanes {
 	return w.lanes[i%replicas]
 }
 
-// produce has the events of all endpoints come in.
+// produce begins the events of all endpoints.
 func (w *world) produce() {
 	for i := range w.failing + w.healthy {
 		name := fmt.Sprintf("endpoint-%05d", i)
@@ -171,7 +170,7 @@ func (w *world) produce() {
 	}
 }
 
-// expect has the next event of an endpoint come in after a random time, until the end.
+// expect schedules the next event of an endpoint after a random time, until the end of the scenario.
 func (w *world) expect(e *endpoint) {
 	mean, until := w.healthyEvery, before+w.outage+after
 	if e.failing {
@@ -192,7 +191,7 @@ func (w *world) expect(e *endpoint) {
 	})
 }
 
-// ingest stores an event, and has it attempted, as the dispatcher does.
+// ingest stores an event, and attempts it as the dispatcher does.
 func (w *world) ingest(to *endpoint, number int) {
 	e := &event{to: to, number: number, stored: time.Now(), due: time.Now()}
 	if w.stop.Err() != nil {
@@ -207,12 +206,12 @@ func (w *world) ingest(to *endpoint, number int) {
 		w.retry(e)
 		return
 	}
-	// If it comes to nothing, the elected replica takes over.
+	// If no first attempt is made, the elected replica takes over.
 	time.AfterFunc(takeover, func() { w.retry(e) })
 	begin(w.work(e, true))
 }
 
-// retry has the elected replica attempt a delivery that is due.
+// retry submits a due delivery to the elected replica.
 func (w *world) retry(e *event) {
 	w.mu.Lock()
 	idle := w.stop.Err() != nil || e.done || e.running || time.Now().Before(e.due)
@@ -222,7 +221,7 @@ func (w *world) retry(e *event) {
 	}
 }
 
-// work is an attempt by the lanes that there are now. Those of a replica that has ended begin nothing.
+// work returns an attempt by the present lanes. It does nothing if its replica has ended.
 func (w *world) work(e *event, first bool) *lane.Work {
 	by := w.elected()
 	return &lane.Work{
@@ -237,7 +236,7 @@ func (w *world) work(e *event, first bool) *lane.Work {
 	}
 }
 
-// begin reports whether a delivery is still to be attempted now.
+// begin reports whether a delivery is still due, and marks it as running.
 func (w *world) begin(e *event) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -312,13 +311,13 @@ func (w *world) failure(e *endpoint) *v1alpha1.Attempt {
 	return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeConnectionRefused, PostbackGeneration: 1}
 }
 
-// away reports whether failing endpoints are away.
+// away reports whether failing endpoints are down.
 func (w *world) away(now time.Time) bool {
 	since := now.Sub(w.start)
 	return since >= before && since < before+w.outage
 }
 
-// watch measures what can be seen from outside, until all is delivered.
+// watch samples the simulation until everything is delivered.
 func (w *world) watch() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -336,7 +335,7 @@ func (w *world) watch() {
 	}
 }
 
-// apiServer takes one write after the other.
+// apiServer serves one write after another.
 type apiServer struct {
 	mu   sync.Mutex
 	free time.Time
@@ -356,7 +355,7 @@ func (a *apiServer) write(m *measured) {
 	time.Sleep(wait) //nolint:forbidigo // The bubble's clock.
 }
 
-// sleep waits on the bubble's clock.
+// sleep waits on the clock of the bubble.
 func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// cluster is a control plane with the operator installed, a tenant, and the endpoint of all its Postbacks.
+// cluster is a control plane with the operator, a tenant, and the common endpoint of all Postbacks.
 type cluster struct {
 	t          *testing.T
 	cp         *controlplane.ControlPlane
@@ -102,7 +102,7 @@ func (c *cluster) check(err error) {
 	}
 }
 
-// start starts a manager and a dispatcher under names that end alike, and makes a token for a producer.
+// start starts a manager and a dispatcher whose names have a suffix, and creates a token for a producer.
 func (c *cluster) start(suffix string) {
 	c.t.Helper()
 	ctx := c.t.Context()
@@ -133,10 +133,10 @@ func (c *cluster) deliveries() []v1alpha1.PostbackDelivery {
 	return list.Items
 }
 
-// send posts an event, and returns the answer.
+// send posts an event, and returns the response.
 func (c *cluster) send(id, eventType string) string {
 	c.t.Helper()
-	// A number of more digits than JSON libraries keep shows that bytes are.
+	// The number has more digits than JSON libraries keep, to show that the bytes are kept.
 	body, err := json.Marshal(map[string]any{"id": id, "event": eventType, "data": json.RawMessage(`{"amount": 12345678901234567890.10, "name": "Łódź <&>"}`)})
 	c.must(err)
 	request, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, c.dispatcher.IngestURL()+"/v1/namespaces/"+tenant+"/events", bytes.NewReader(body))

@@ -43,7 +43,7 @@ import (
 
 var version = flag.String("record", "", "Version whose leavings are to be recorded, into testdata, from the present programs.")
 
-// TestRecord has the programs work for a while, kills them in the midst of it, and records what is in etcd.
+// TestRecord lets the programs work for a while, kills them during their work, and records the data of etcd.
 func TestRecord(t *testing.T) {
 	if *version == "" {
 		t.Skip("docs/releasing.md says when a version is recorded: go test ./test/upgrade -run TestRecord -record v0.1.0")
@@ -64,7 +64,7 @@ func TestRecord(t *testing.T) {
 	t.Logf("%d objects", len(r.Objects))
 }
 
-// prepare makes Secrets and Postbacks. Together these have every field.
+// prepare creates Secrets and Postbacks that together have every field.
 func (c *cluster) prepare() {
 	c.t.Helper()
 	certificate, key := selfSigned(c.t)
@@ -138,7 +138,7 @@ func (c *cluster) work() {
 	})
 }
 
-// interrupt kills everything while attempts are in flight.
+// interrupt kills all programs while attempts are in flight.
 func (c *cluster) interrupt() {
 	c.t.Helper()
 	for _, p := range c.op.Processes() {
@@ -148,7 +148,7 @@ func (c *cluster) interrupt() {
 	}
 }
 
-// ask makes requests that nobody answers any more.
+// ask makes requests by annotations after the programs have ended, so that none is handled.
 func (c *cluster) ask() {
 	c.t.Helper()
 	for _, d := range c.deliveries() {
@@ -161,7 +161,7 @@ func (c *cluster) ask() {
 	c.kubectl("", "-n", tenant, "annotate", "postbacksecret", "shared", v1alpha1.RotateSecretAnnotation+"=1")
 }
 
-// selfSigned returns a certificate and its key, in PEM.
+// selfSigned returns a self-signed certificate and its key in PEM.
 func selfSigned(t *testing.T) (certificate, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package upgrade has the present programs take over what those of each released version left in etcd: Postbacks, keys, routes, Leases, and deliveries
-// in every state, also in the midst of things. See docs/releasing.md.
+// Package upgrade tests that the present programs take over the data in etcd that each released version left:
+// Postbacks, keys, routes, Leases, and deliveries in every state, even during an attempt. See docs/releasing.md.
 package upgrade
 
 import (
@@ -44,18 +44,18 @@ const (
 	traversed = 0o755
 )
 
-// recording is what a version left.
+// recording has the objects that a version left.
 type recording struct {
-	// Version that left it, and when.
+	// Version left the objects at the time Recorded.
 	Version  string      `json:"version"`
 	Recorded metav1.Time `json:"recorded"`
-	// Endpoint is the address to which all Postbacks sent.
+	// Endpoint is the URL of the common endpoint of all Postbacks.
 	Endpoint string `json:"endpoint"`
-	// Objects as the API server gave them, in an order in which owners come first.
+	// Objects are as the API server returned them, owners first.
 	Objects []*unstructured.Unstructured `json:"objects"`
 }
 
-// kind is one of those that a version leaves, with the place of its objects in etcd.
+// kind is a kind of recorded objects, with their key prefix in etcd.
 type kind struct {
 	schema.GroupVersionKind
 	prefix string
@@ -69,7 +69,7 @@ var kinds = []kind{
 	{schema.GroupVersionKind{Group: "coordination.k8s.io", Version: "v1", Kind: "Lease"}, "/registry/leases/"},
 }
 
-// record reads everything from a cluster.
+// record reads all objects of a cluster.
 func record(ctx context.Context, api client.Client, version, endpoint string, namespaces ...string) (*recording, error) {
 	r := &recording{Version: version, Recorded: metav1.Now(), Endpoint: endpoint}
 	for _, k := range kinds {
@@ -80,7 +80,7 @@ func record(ctx context.Context, api client.Client, version, endpoint string, na
 				return nil, fmt.Errorf("record %s: %w", k.Kind, err)
 			}
 			for i := range list.Items {
-				// etcd knows it better.
+				// etcd keeps the version itself.
 				list.Items[i].SetResourceVersion("")
 				r.Objects = append(r.Objects, &list.Items[i])
 			}
@@ -115,8 +115,9 @@ func read(folder string) (*recording, error) {
 	return r, nil
 }
 
-// moved returns the recording as if it had been made now, with another endpoint. It shifts the times of status and metadata,
-// because retention would otherwise delete most of it. Specs, and with them the bodies of deliveries, stay as they are.
+// moved returns the recording with another endpoint, and with the times of status and metadata shifted to the
+// present. Otherwise retention would delete most deliveries. Specs, including the bodies of deliveries, stay
+// unchanged.
 func (r *recording) moved(endpoint string) (*recording, error) {
 	by := time.Since(r.Recorded.Time).Truncate(time.Second)
 	copied := &recording{Version: r.Version, Recorded: r.Recorded, Endpoint: endpoint}
@@ -144,7 +145,7 @@ func (r *recording) moved(endpoint string) (*recording, error) {
 	return copied, nil
 }
 
-// eachText returns a JSON value with each text in it changed.
+// eachText returns a JSON value in which change has replaced each string.
 func eachText(value any, change func(string) string) any {
 	switch v := value.(type) {
 	case string:
@@ -163,7 +164,7 @@ func eachText(value any, change func(string) string) any {
 
 var timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 
-// shift moves the times in a text, and keeps their precision.
+// shift shifts the times in a text, and keeps their precision.
 func shift(text string, by time.Duration) string {
 	return timestamp.ReplaceAllStringFunc(text, func(was string) string {
 		at, err := time.Parse(time.RFC3339Nano, was)
@@ -178,7 +179,7 @@ func shift(text string, by time.Duration) string {
 	})
 }
 
-// store puts everything into the etcd of a cluster.
+// store writes the objects into the etcd of a cluster.
 func (r *recording) store(ctx context.Context, cp *controlplane.ControlPlane) error {
 	for _, object := range r.Objects {
 		key := ""

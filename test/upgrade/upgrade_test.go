@@ -41,7 +41,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// TestUpgrade puts what each released version left into etcd, starts the present programs, and sees everything through.
+// TestUpgrade writes the objects of each released version into etcd, starts the present programs, and checks that
+// they complete the work.
 func TestUpgrade(t *testing.T) {
 	folders, err := filepath.Glob("testdata/v*")
 	if err != nil || len(folders) == 0 {
@@ -62,7 +63,7 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
-// upgrade is a cluster that has been taken over.
+// upgrade is a cluster that the present programs have taken over.
 type upgrade struct {
 	*cluster
 
@@ -90,7 +91,7 @@ func takeOver(t *testing.T, folder string) *upgrade {
 	return u
 }
 
-// remember keeps what was recorded, in its type, and shows the endpoint the keys.
+// remember keeps a recorded object in its Go type, and gives the endpoint its keys.
 func (u *upgrade) remember(object *unstructured.Unstructured) error {
 	into := map[string]client.Object{"Postback": &v1alpha1.Postback{}, "PostbackDelivery": &v1alpha1.PostbackDelivery{}, "Secret": &corev1.Secret{}}[object.GetKind()]
 	if into == nil {
@@ -120,7 +121,8 @@ func (u *upgrade) remember(object *unstructured.Unstructured) error {
 	return nil
 }
 
-// driveToCompletion waits until what can be delivered is, then lets go what waits for somebody, and waits for that.
+// driveToCompletion waits until everything that may be delivered is. It then enables the paused Postback and changes
+// the gone one, and waits for the rest.
 func (u *upgrade) driveToCompletion() {
 	u.t.Helper()
 	u.waitReady()
@@ -143,7 +145,8 @@ func (u *upgrade) waitReady() {
 	u.kubectl("", "-n", tenant, "wait", "--for=condition=Ready", "--timeout="+patience.String(), "postback", "--all")
 }
 
-// delivered says what of the recorded deliveries, of some Postbacks, is not delivered, or was not delivered again on a request.
+// delivered returns an error if a recorded delivery of the selected Postbacks is not delivered, or if its requested
+// redelivery is not.
 func (u *upgrade) delivered(of func(postback string) bool) error {
 	for _, d := range u.cluster.deliveries() {
 		if recorded := u.deliveries[d.Name]; recorded == nil || !of(d.Spec.PostbackRef.Name) {
@@ -156,7 +159,7 @@ func (u *upgrade) delivered(of func(postback string) bool) error {
 	return nil
 }
 
-// asked says which request on a Postback or PostbackSecret is not answered.
+// asked returns an error if a request on a Postback or PostbackSecret is unhandled.
 func (u *upgrade) asked() error {
 	var errs []error
 	if n := len(u.cluster.deliveries()) - len(u.deliveries); n != 1 {
@@ -179,7 +182,7 @@ func (u *upgrade) asked() error {
 	return errors.Join(errs...)
 }
 
-// checkPostbacks checks that no field was lost, and that each has the one route that it had.
+// checkPostbacks checks that each Postback has kept its fields, and has the same single route.
 func (u *upgrade) checkPostbacks() {
 	u.t.Helper()
 	for name, recorded := range u.postbacks {
@@ -206,14 +209,14 @@ func (u *upgrade) checkPostbacks() {
 	}
 }
 
-// checkKeys checks that keys are those of before, and that one that was being replaced keeps signing.
+// checkKeys checks that the keys are the recorded ones, and that a replaced key keeps signing.
 func (u *upgrade) checkKeys() {
 	u.t.Helper()
 	for name, recorded := range u.secrets {
 		present := &corev1.Secret{}
 		u.must(u.api.Get(u.t.Context(), client.ObjectKeyFromObject(recorded), present))
 		want := recorded.Data
-		if name == "shared-signing" { // A replacement was asked for.
+		if name == "shared-signing" { // Its rotation was requested.
 			want = map[string][]byte{"secret": present.Data["secret"], "previous-1": recorded.Data["secret"]}
 		}
 		if diff := cmp.Diff(want, present.Data); diff != "" {
@@ -226,7 +229,8 @@ func (u *upgrade) checkKeys() {
 	}
 }
 
-// checkDeliveries checks that each goes on where it was: the same body, and the attempts of before in front of the new ones.
+// checkDeliveries checks that each delivery continues: with the same body, and with the recorded attempts before the
+// new ones.
 func (u *upgrade) checkDeliveries() {
 	u.t.Helper()
 	for name, recorded := range u.deliveries {
@@ -260,7 +264,7 @@ func (u *upgrade) requestsOf(d *v1alpha1.PostbackDelivery) []receiver.Request {
 	return slices.DeleteFunc(u.endpoint.Requests("/"+d.Spec.PostbackRef.Name), func(r receiver.Request) bool { return r.ID() != d.Spec.Event.ID })
 }
 
-// checkRequests checks what came: the recorded bytes, signed with the recorded keys, with the credentials of before.
+// checkRequests checks the endpoint's requests: they have the recorded bytes, keys and credentials.
 func (u *upgrade) checkRequests() {
 	u.t.Helper()
 	checked := 0
@@ -294,7 +298,7 @@ func basicAuth(r *receiver.Request) (user, password string, ok bool) {
 	return (&http.Request{Header: r.Header}).BasicAuth()
 }
 
-// TestShift: times move, with the precision that they have.
+// TestShift: times are shifted and keep their precision.
 func TestShift(t *testing.T) {
 	const by = 25 * time.Hour
 	for was, want := range map[string]string{

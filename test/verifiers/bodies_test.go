@@ -26,7 +26,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
-// Data of events whose bytes a receiver, or anything on the way, might be tempted to write in another way.
+// unusual has event data that a receiver, or a proxy, might re-encode with other bytes.
 var unusual = []struct{ name, data string }{
 	{"empty", `{}`},
 	{"unicode", `{"name":"Zoë Ångström","city":"東京","combining":"é"}`},
@@ -44,7 +44,7 @@ var unusual = []struct{ name, data string }{
 	{"deep", `{"a":` + strings.Repeat(`[`, 60) + strings.Repeat(`]`, 60) + `}`},
 }
 
-// longData is data with which a body is 256 KiB long.
+// longData returns data that makes a body of 256 KiB.
 func longData(t *testing.T) string {
 	t.Helper()
 	const size = 256 << 10
@@ -60,7 +60,7 @@ func body(id, data string) []byte {
 	return (&event.Event{ID: id, Type: "lead.created", CreatedAt: time.UnixMilli(1769860800000), Data: json.RawMessage(data)}).Body()
 }
 
-// secret returns a signing key that is filled with one byte.
+// secret returns a signing key whose bytes are all equal to fill.
 func secret(fill byte) string {
 	return "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat(string(rune(fill)), 32)))
 }

@@ -47,7 +47,7 @@ var (
 	foreign  = secret('f')
 )
 
-// sent returns a request as an endpoint gets it from the dispatcher, which signs with the given keys at the given time.
+// sent returns a request as an endpoint receives it from the dispatcher, signed with keys at a time.
 func sent(t *testing.T, keys []string, at time.Time, content []byte) request {
 	t.Helper()
 	received := request{Headers: map[string]string{}}
@@ -72,8 +72,8 @@ func sent(t *testing.T, keys []string, at time.Time, content []byte) request {
 	return received
 }
 
-// but returns the request with headers replaced, or, by an empty value, removed; and with the secrets that a receiver
-// knows.
+// but returns a copy of the request with changed headers, where "" removes a header, and with the secrets that a
+// receiver knows.
 func (r request) but(headers map[string]string, secrets ...string) request {
 	r.Headers = maps.Clone(r.Headers)
 	for name, value := range headers {
@@ -86,7 +86,7 @@ func (r request) but(headers map[string]string, secrets ...string) request {
 	return r
 }
 
-// The headers as Go's server names them.
+// These are header names in the spelling of Go's server.
 const (
 	dub       = "Dub-Signature"
 	id        = "Webhook-Id"
@@ -104,11 +104,11 @@ const (
 type testCase struct {
 	name    string
 	request request
-	// want is how the answer begins.
+	// want is the beginning of the answer.
 	want string
 }
 
-// accepted are requests that fit.
+// accepted returns requests that a receiver must accept.
 func accepted(t *testing.T) []testCase {
 	t.Helper()
 	now := time.Now()
@@ -131,7 +131,7 @@ func accepted(t *testing.T) []testCase {
 	)
 }
 
-// refused are requests that do not fit.
+// refused returns requests that a receiver must refuse.
 func refused(t *testing.T) []testCase {
 	t.Helper()
 	now := time.Now()
@@ -214,7 +214,7 @@ func runCases(t *testing.T, v verifier, cases []testCase) {
 	}
 }
 
-// The overlap has to show in the header: one signature for each key, the current one first.
+// During the overlap the header has one signature for each key, the current one first.
 func TestOverlapSignsWithEachKey(t *testing.T) {
 	r := sent(t, []string{current, previous}, time.Now(), body(eventID, `{}`))
 	if signatures := strings.Split(r.Headers[standard], " "); len(signatures) != 2 {
@@ -225,8 +225,8 @@ func TestOverlapSignsWithEachKey(t *testing.T) {
 	}
 }
 
-// Convoy's simple signature is the hexadecimal HMAC of the body, keyed with the secret as it is written. A receiver that
-// verifies it goes on unchanged where the scheme Dub has that header: see docs/migrating/from-convoy.md.
+// Convoy's simple signature is the hexadecimal HMAC of the body, with the secret as the key. A receiver that verifies
+// it needs no change if the scheme Dub uses that header: see docs/migrating/from-convoy.md.
 func TestConvoyReceiversVerifyARenamedHeader(t *testing.T) {
 	signer, err := sign.New("X-Convoy-Signature")
 	if err != nil {
@@ -244,7 +244,7 @@ func TestConvoyReceiversVerifyARenamedHeader(t *testing.T) {
 	}
 }
 
-// newSender returns a Sender that may reach this machine.
+// newSender returns a Sender that may connect to loopback.
 func newSender(t *testing.T, c clock.PassiveClock) *send.Sender {
 	t.Helper()
 	out, err := egress.New(egress.Options{AllowCIDRs: egress.List{"127.0.0.0/8"}})

@@ -28,20 +28,20 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// language is a language in which docs/receivers shows how to verify.
+// language is a language for which docs/receivers shows how to verify.
 type language struct {
 	name string
-	// check returns the command line of the program that checks; receivers is its folder's.
+	// check returns the command line of the checking program. receivers is the folder docs/receivers.
 	check func(t *testing.T, receivers string) []string
-	// encode writes a request as that program reads it.
+	// encode encodes a request in the input format of that program.
 	encode func(r request) ([]byte, error)
-	// serve returns the command line of the endpoint, which not every language has.
+	// serve returns the command line of the endpoint. It is nil if the language has none.
 	serve func(t *testing.T, receivers string) []string
 }
 
 var languages = []language{
 	{"node", script("node", "node/check.mjs"), inJSON, script("node", "node/server.mjs")},
-	// -B: a test leaves nothing behind in the source.
+	// -B keeps Python from writing bytecode into the source folder.
 	{"python", script("python3", "-B", "python/check.py"), inJSON, script("python3", "-B", "python/server.py")},
 	{"go", func(t *testing.T, receivers string) []string { return append(buildGo(t, receivers), "-check") }, inJSON, buildGo},
 	{"ruby", script("ruby", "ruby/check.rb"), inFields, nil},
@@ -51,7 +51,7 @@ var languages = []language{
 	{"rust", buildRust, inFields, nil},
 }
 
-// script runs a file, the last of args, by an interpreter.
+// script returns a command line that runs a script, the last of args, by an interpreter.
 func script(interpreter string, args ...string) func(t *testing.T, receivers string) []string {
 	return func(t *testing.T, receivers string) []string {
 		commandLine := append([]string{installed(t, interpreter)}, args...)
@@ -80,10 +80,10 @@ func buildCSharp(t *testing.T, receivers string) []string {
 	return []string{installed(t, "mono"), program}
 }
 
-// debianCrates is where Debian's packages of crates are, such as librust-hmac-dev.
+// debianCrates is the folder of crates in Debian's packages, such as librust-hmac-dev.
 const debianCrates = "/usr/share/cargo/registry"
 
-// buildRust needs the crates to be there, from earlier or from Debian: no test goes out for them.
+// buildRust builds offline, so the crates must be installed, in the cache or by Debian.
 func buildRust(t *testing.T, receivers string) []string {
 	cargo, folder := installed(t, "cargo"), t.TempDir()
 	if err := os.CopyFS(folder, os.DirFS(filepath.Join(receivers, "rust"))); err != nil {
@@ -103,10 +103,11 @@ func buildRust(t *testing.T, receivers string) []string {
 	return []string{filepath.Join(folder, "target", "debug", "receiver")}
 }
 
-// inJSON writes a request as one JSON object.
+// inJSON encodes a request as one JSON object.
 func inJSON(r request) ([]byte, error) { return json.Marshal(r) }
 
-// inFields writes what matters of a request with tabs between, for languages whose standard library reads no JSON.
+// inFields encodes the relevant parts of a request as tab-separated fields, for languages without JSON in their
+// standard library.
 func inFields(r request) ([]byte, error) {
 	return []byte(strings.Join([]string{
 		base64.StdEncoding.EncodeToString(r.Body), r.Headers[dub],

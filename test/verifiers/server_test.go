@@ -38,13 +38,13 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// server is one of the endpoints of docs/receivers, running.
+// server is a running endpoint of docs/receivers.
 type server struct {
 	url   string
 	lines chan string
 }
 
-// startServer starts an endpoint that knows the given secrets and ends with the test.
+// startServer starts an endpoint with secrets, which ends with the test.
 func startServer(t *testing.T, commandLine []string, secrets ...string) *server {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), commandLine[0], commandLine[1:]...)
@@ -68,7 +68,7 @@ func startServer(t *testing.T, commandLine []string, secrets ...string) *server 
 	t.Cleanup(func() {
 		_ = command.Process.Kill()
 		for range s.lines {
-			// The goroutine above would wait for a reader.
+			// Read the rest, so that the goroutine above ends.
 		}
 		_ = command.Wait()
 	})
@@ -80,7 +80,7 @@ func startServer(t *testing.T, commandLine []string, secrets ...string) *server 
 	return s
 }
 
-// line returns the next line that the endpoint writes.
+// line returns the next line of the endpoint's output.
 func (s *server) line(t *testing.T) string {
 	t.Helper()
 	select {
@@ -95,13 +95,13 @@ func (s *server) line(t *testing.T) string {
 	}
 }
 
-// deliver sends an event as the dispatcher does.
+// deliver sends an event to the endpoint as the dispatcher does.
 func (s *server) deliver(t *testing.T, eventID, data string, keys ...string) v1alpha1.Attempt {
 	t.Helper()
 	return s.send(t, delivery(eventID, body(eventID, data)), keys...)
 }
 
-// send sends a delivery as the dispatcher does.
+// send sends a delivery to the endpoint as the dispatcher does.
 func (s *server) send(t *testing.T, d *v1alpha1.PostbackDelivery, keys ...string) v1alpha1.Attempt {
 	t.Helper()
 	return newSender(t, clock.RealClock{}).Send(t.Context(), &route.Route{
@@ -142,7 +142,7 @@ func TestEndpointsTakeEachEventOnce(t *testing.T) {
 	}
 }
 
-// An endpoint takes the body of every format, as its Postback may change to another.
+// An endpoint accepts the body of every format, because spec.format may change.
 func TestEndpointsTakeEveryFormat(t *testing.T) {
 	types := map[v1alpha1.PayloadFormat]string{
 		v1alpha1.FormatJSON: "lead.created", v1alpha1.FormatCloudEvents: "lead.created", v1alpha1.FormatSlack: "untyped",
@@ -174,7 +174,7 @@ func TestEndpointsTakeEveryFormat(t *testing.T) {
 	}
 }
 
-// Express leaves a body alone whose type its middleware does not name.
+// Express does not parse a body of a media type that its middleware does not name.
 func TestExpressTakesEveryFormat(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(receiversDir(t), "..", "receivers.md"))
 	if err != nil {

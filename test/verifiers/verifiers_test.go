@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package verifiers tests that receivers' own code verifies what the dispatcher sends: the programs of docs/receivers,
-// in each language that is installed, and the upstream Standard Webhooks library.
+// Package verifiers tests that receivers' code verifies the dispatcher's requests: the programs of docs/receivers, in
+// each installed language, and the upstream Standard Webhooks library.
 package verifiers
 
 import (
@@ -34,22 +34,22 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// answerTimeout bounds the time that a program takes for one request, the start of its interpreter included.
+// answerTimeout bounds a program's answer to one request, including the start of the interpreter.
 const answerTimeout = 30 * time.Second
 
-// request is what a program is asked about, as a line of its standard input.
+// request is the input of a program, as a line on its standard input.
 type request struct {
 	Body    []byte            `json:"body"`
 	Headers map[string]string `json:"headers"`
 	Secrets []string          `json:"secrets"`
 }
 
-// verifier says "ok", or "refused: " and which scheme refused a request and why.
+// verifier answers "ok", or "refused: " with the scheme that refused the request and the reason.
 type verifier interface {
 	check(r request) (string, error)
 }
 
-// program is a running program that checks one request a line.
+// program is a running program that checks one request per line.
 type program struct {
 	name    string
 	encode  func(r request) ([]byte, error)
@@ -61,7 +61,7 @@ type program struct {
 // startProgram starts a program that ends with the test.
 func startProgram(t *testing.T, commandLine []string, encode func(r request) ([]byte, error)) *program {
 	t.Helper()
-	// The test's context ends before the clean-up, in which the program ends by itself.
+	// The program must outlive the test's context, because it ends by itself during the clean-up.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	command := exec.CommandContext(ctx, commandLine[0], commandLine[1:]...)
 	p := &program{name: filepath.Base(commandLine[len(commandLine)-1]), encode: encode, answers: make(chan string), stderr: &strings.Builder{}}
@@ -90,7 +90,7 @@ func startProgram(t *testing.T, commandLine []string, encode func(r request) ([]
 		defer cancel()
 		_ = p.in.Close()
 		for range p.answers {
-			// Further output does not matter; the program ends when its input ends.
+			// Discard further output; the program ends when its input ends.
 		}
 		if err := command.Wait(); err != nil {
 			t.Errorf("%s: %v\n%s", p.name, err, p.stderr)
@@ -118,7 +118,7 @@ func (p *program) check(r request) (string, error) {
 	}
 }
 
-// upstream is the Standard Webhooks library. It knows that scheme alone.
+// upstream is the Standard Webhooks library, which knows only that scheme.
 type upstream struct{}
 
 func (upstream) check(r request) (string, error) {

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package report is what the programs that the tests of a real node run in Pods tell about their work.
+// Package report has the reports of the programs that run in Pods for the tests of a real node.
 package report
 
 import (
@@ -22,34 +22,34 @@ import (
 	"time"
 )
 
-// Received is what an endpoint has got.
+// Received is the report of an endpoint.
 type Received struct {
-	// Events counts the requests with each event's id that the endpoint has accepted.
+	// Events counts the accepted requests by the id of their event.
 	Events map[string]int `json:"events"`
-	// Unverified counts the requests whose signatures do not fit.
+	// Unverified counts the requests with invalid signatures.
 	Unverified int `json:"unverified"`
-	// Refused counts the requests that the endpoint was told not to accept.
+	// Refused counts the requests that the endpoint refused as ordered.
 	Refused int `json:"refused"`
 }
 
-// Produced is what became of the events of a producer.
+// Produced is the report of a producer.
 type Produced struct {
 	Accepted int `json:"accepted"`
-	// Refused holds the last error of each event that was not accepted, by its id.
+	// Refused has the last error of each event that was never accepted, by its id.
 	Refused map[string]string `json:"refused"`
-	// Retries counts the tries that failed and were followed by another, by their error.
+	// Retries counts the failed tries that were followed by another, by their error.
 	Retries map[string]int `json:"retries"`
 	// MostTries is the largest number of tries for one event.
 	MostTries int `json:"mostTries"`
-	// Median, P99 and Max are the times of the requests that were accepted.
+	// Median, P99 and Max are durations of the accepted requests.
 	Median time.Duration `json:"median"`
 	P99    time.Duration `json:"p99"`
 	Max    time.Duration `json:"max"`
-	// Posting is the time from the first event's first try to that of the last.
+	// Posting is the time from the first try of the first event to that of the last event.
 	Posting time.Duration `json:"posting"`
 }
 
-// ReadProduced reads what a producer has printed.
+// ReadProduced decodes the output of a producer.
 func ReadProduced(text []byte) (Produced, error) {
 	var p Produced
 	err := json.Unmarshal(text, &p)

@@ -14,7 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command workload is what the tests of a real node run in Pods: an endpoint, a producer of events, or a mere connection.
+// Command workload runs in Pods for the tests of a real node: as an endpoint, as a producer of events, or to try a
+// connection.
 package main
 
 import (
@@ -29,7 +30,7 @@ import (
 	"time"
 )
 
-// connectTimeout is longer than what a network without a policy needs.
+// connectTimeout is longer than a connection takes that no policy blocks.
 const connectTimeout = 3 * time.Second
 
 func main() {
@@ -76,7 +77,7 @@ func run(args []string) error {
 	return fmt.Errorf("there is no %q", args[0])
 }
 
-// connect makes a connection, and fails if it cannot.
+// connect connects to an address, or fails.
 func connect(ctx context.Context, address string) error {
 	connection, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", address)
 	if err != nil {

@@ -40,18 +40,18 @@ import (
 )
 
 const (
-	// burst is how many events may make up for a moment in which the processors were busy.
+	// burst is the number of events that may make up for a busy moment.
 	burst = 20
-	// connections bounds how many requests are made at a time.
+	// connections bounds the concurrent requests.
 	connections = 256
-	// postTimeout bounds a try; pauses between two grow from the first to the longest.
+	// postTimeout bounds a try. The pauses between tries grow from firstPause to longestPause.
 	postTimeout                 = 10 * time.Second
 	firstPause, longestPause    = 100 * time.Millisecond, 2 * time.Second
 	dialTimeout, headersTimeout = 2 * time.Second, 8 * time.Second
 )
 
-// producer posts events as one that must not lose any: what is not accepted is posted again, with the same id. It goes on
-// to post new ones meanwhile, for what happens in a business does not wait.
+// producer posts events without losing any: it repeats unaccepted events with the same id. Meanwhile it posts new
+// ones at the same rate.
 type producer struct {
 	url, caFile, tokenFile, prefix string
 	events, tries                  int
@@ -65,7 +65,7 @@ type producer struct {
 	times []time.Duration
 }
 
-// produce posts all events, and writes what became of them as JSON.
+// produce posts all events, and writes its report as JSON.
 func (p *producer) produce(ctx context.Context, out io.Writer) error {
 	if err := p.prepare(); err != nil {
 		return err
@@ -113,7 +113,7 @@ func (p *producer) prepare() error {
 	return nil
 }
 
-// post posts an event until it is accepted, or there are no more tries.
+// post posts an event until it is accepted or no try is left.
 func (p *producer) post(ctx context.Context, id string) {
 	body := fmt.Appendf(nil, `{"id":%q,"event":"sale.created","data":{"sale":{"id":%q,"amount":4900}}}`, id, id)
 	pause := firstPause
@@ -143,7 +143,7 @@ func (p *producer) post(ctx context.Context, id string) {
 	}
 }
 
-// kindOf returns an error's text without the addresses in it.
+// kindOf returns the text of an error without addresses, to group equal errors.
 func kindOf(err error) string {
 	var network *net.OpError
 	var address *url.Error
@@ -156,7 +156,7 @@ func kindOf(err error) string {
 	return err.Error()
 }
 
-// try posts once.
+// try posts an event once.
 func (p *producer) try(ctx context.Context, body []byte) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(body))
 	if err != nil {

@@ -34,12 +34,12 @@ import (
 // hook is the path of the endpoint.
 const hook = "/hooks"
 
-// receive takes postbacks on port 8080, tells on port 8081 what has come, and is told there to refuse some.
+// receive serves the endpoint on port 8080. Port 8081 returns the report and takes orders to refuse requests.
 func receive(ctx context.Context, secretFile string) error {
 	secrets := func() []receiver.Secret {
 		value, err := os.ReadFile(secretFile)
 		if err != nil {
-			return nil // Then nothing verifies.
+			return nil // Without the file no signature verifies.
 		}
 		return []receiver.Secret{{Name: "current", Value: strings.TrimSpace(string(value))}}
 	}
@@ -65,7 +65,7 @@ func receive(ctx context.Context, secretFile string) error {
 	server := &http.Server{Addr: ":8081", ReadHeaderTimeout: 10 * time.Second, Handler: tell}
 	go func() {
 		<-ctx.Done()
-		_ = server.Close() // It keeps nothing.
+		_ = server.Close() // The server has nothing to save.
 	}()
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -73,7 +73,7 @@ func receive(ctx context.Context, secretFile string) error {
 	return nil
 }
 
-// refusals returns answers in which every nth is a 503, after the accepting ones.
+// refusals returns answers of which every nth is a 503.
 func refusals(times, every int) []receiver.Answer {
 	answers := make([]receiver.Answer, 0, 2*times)
 	for range times {
