@@ -83,12 +83,12 @@ func (e *env) stateCommand(use, short, long, done string, state v1alpha1.Postbac
 }
 
 func (e *env) pauseCommand() *cobra.Command {
-	return e.stateCommand("pause", "Store events and let them wait", "Store events and let them wait, until \"kubectl postback resume\". Nothing is lost.",
+	return e.stateCommand("pause", "Store events without sending them", "Store events without sending them, until \"kubectl postback resume\". No event is lost.",
 		"paused", v1alpha1.PostbackPaused)
 }
 
 func (e *env) resumeCommand() *cobra.Command {
-	cmd := e.stateCommand("resume", "Deliver again, after pause or disable", "Deliver events again. Due deliveries are sent at once.",
+	cmd := e.stateCommand("resume", "Send events again, after pause or disable", "Send events again, after pause or disable. Due deliveries go out at once.",
 		"enabled", v1alpha1.PostbackEnabled)
 	cmd.Aliases = []string{"enable"}
 	return cmd
@@ -175,7 +175,7 @@ func (e *env) setCommand() *cobra.Command {
 		func(_ *cobra.Command, _ *v1alpha1.Postback, values []string) (map[string]any, error) {
 			return map[string]any{"displayName": orNone(values[0])}, nil
 		})
-	sub("timeout POSTBACK DURATION", "Change the bound of one attempt, 1s to 30s", "  kubectl postback set timeout crm 5s", 2, 2, "a Postback and a duration",
+	sub("timeout POSTBACK DURATION", "Change the longest duration of an attempt, 1s to 30s", "  kubectl postback set timeout crm 5s", 2, 2, "a Postback and a duration",
 		func(cmd *cobra.Command, _ *v1alpha1.Postback, values []string) (map[string]any, error) {
 			if _, err := time.ParseDuration(values[0]); err != nil {
 				return nil, usagef(cmd, "%q is not a duration, such as 5s", values[0])

@@ -43,7 +43,7 @@ func (e *env) consoleCommand() *cobra.Command {
 		Use:   "console",
 		Short: "Serve the web console on this machine",
 		Long: "Serve the web console on 127.0.0.1. It shows Postbacks and their events as they change, and offers the actions of " +
-			"these commands. It works with your kubeconfig and rights, and talks to the API server, and to a dispatcher if that keeps a delivery log.\n\n" +
+			"these commands. It works with your kubeconfig and rights, and talks to the API server, and to a dispatcher if the installation has a delivery log.\n\n" +
 			"The printed link works once, for one browser. The console ends with Ctrl-C.",
 		Example: "  kubectl postback console\n  kubectl postback console -n partner-acme --port 8080 --open",
 		Args:    cobra.NoArgs,

@@ -75,16 +75,16 @@ func (e *env) createCommand() *cobra.Command {
 	f.StringArrayVar(&o.headers, "header", nil, "A header for each request, 'Name: value'. May be repeated.")
 	f.StringArrayVar(&o.secretHeaders, "secret-header", nil, "A header whose value is in a Secret, Name=SECRET/KEY. May be repeated.")
 	f.StringSliceVar(&o.signatures, "signature", nil, "Signature schemes: Dub, StandardWebhooks. Both by default.")
-	f.DurationVar(&o.timeout, "timeout", 0, "Bound of one attempt, 1s to 30s (10s).")
+	f.DurationVar(&o.timeout, "timeout", 0, "Longest duration of an attempt, 1s to 30s. The default is 10s.")
 	f.Int32Var(&o.maxAttempts, "max-attempts", 0, "Attempts after which a delivery fails. 0 is no limit.")
 	f.DurationVar(&o.giveUpAfter, "give-up-after", 0, "Time after which a delivery fails. 0 is no limit.")
 	f.Int32Var(&o.maxConcurrent, "max-concurrent", 0, "Requests in flight at a time.")
 	f.Int32Var(&o.perSecond, "per-second", 0, "Requests that begin in a second. 0 is no limit.")
-	f.Int32Var(&o.maxPending, "max-pending", 0, "Unfinished deliveries at which new events are refused (10000).")
-	f.StringVar(&o.dryRun, "dry-run", dryRunNone, "none, client (only print what would be sent) or server (let the API server check it, and keep nothing).")
+	f.Int32Var(&o.maxPending, "max-pending", 0, "Number of unfinished deliveries at which new events are refused. The default is 10000.")
+	f.StringVar(&o.dryRun, "dry-run", dryRunNone, "none, client (print the object and send nothing) or server (the API server checks the object and does not store it).")
 	f.Lookup("dry-run").NoOptDefVal = dryRunClient
 	f.BoolVar(&o.wait, "wait", false, "Wait until events are routed.")
-	f.DurationVar(&o.waitTimeout, "wait-timeout", time.Minute, "How long to wait.")
+	f.DurationVar(&o.waitTimeout, "wait-timeout", time.Minute, "Longest time to wait.")
 	completeWith(cmd, "format", string(v1alpha1.FormatJSON), string(v1alpha1.FormatCloudEvents), string(v1alpha1.FormatSlack))
 	completeWith(cmd, "state", string(v1alpha1.PostbackEnabled), string(v1alpha1.PostbackPaused), string(v1alpha1.PostbackDisabled))
 	completeWith(cmd, "signature", string(v1alpha1.SignatureDub), string(v1alpha1.SignatureStandardWebhooks))
@@ -122,7 +122,7 @@ func (o *createOptions) run(cmd *cobra.Command, name string) error {
 	}
 	err = s.Create(cmd.Context(), p, options...)
 	if apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("postback %q is there already: change it with \"kubectl postback set\", or choose another name", name)
+		return fmt.Errorf("postback %q already exists: change it with \"kubectl postback set\", or choose another name", name)
 	}
 	if err != nil {
 		return err

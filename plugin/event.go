@@ -50,11 +50,11 @@ func (e *env) eventCommand() *cobra.Command {
 	o := &eventOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "event DELIVERY|EVENT-ID",
-		Short: "Show all about one event: request, each attempt, response, next attempt, curl command",
-		Long: "Show all about one event. It is named by the event's id or by a delivery, or by the beginning of either.\n\n" +
-			"An event that several Postbacks take has a delivery for each: a table shows them, and --postback chooses one.\n\n" +
-			"With --curl, only a shell script is printed that signs and sends the same request again. It reads the key, credentials and the URL " +
-			"with kubectl when it runs, and holds none of them.",
+		Short: "Show one event: request, each attempt, response, next attempt, curl command",
+		Long: "Show one event. The argument is the id of the event, the name of a delivery, or the beginning of either.\n\n" +
+			"An event that several Postbacks accepted has a delivery for each: a table shows them, and --postback chooses one.\n\n" +
+			"With --curl, the output is only a shell script that signs and sends the same request again. The script reads the key, credentials and " +
+			"the URL with kubectl when it runs, and contains none of them.",
 		Example: "  kubectl postback event evt_8W10G8\n  kubectl postback event evt_8W10G8 --postback crm --curl | sh",
 		Args:    names(1, 1, "a delivery, or the id of an event"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },

@@ -64,8 +64,8 @@ func (e *env) eventsCommand() *cobra.Command {
 	f.BoolVar(&o.failed, "failed", false, "Only failed events, in phase Failed or Retrying.")
 	f.BoolVar(&o.waiting, "waiting", false, "Only events that wait for an attempt, in phase Pending or Retrying.")
 	f.StringVar(&o.event, "event", "", "Only events of this type.")
-	f.Var(&o.since, "since", "Only deliveries made since: a duration before now, such as 24h, or a time in RFC 3339.")
-	f.IntVar(&o.limit, "limit", o.limit, "Number of events, the newest. 0 is no limit.")
+	f.Var(&o.since, "since", "Only deliveries made since this time: a duration before now, such as 24h, or a time in RFC 3339.")
+	f.IntVar(&o.limit, "limit", o.limit, "Number of newest events. 0 is no limit.")
 	return cmd
 }
 

@@ -51,9 +51,9 @@ func (e *env) linkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "link",
 		Short: "Print a link that signs a partner in to the portal",
-		Long: "Print a link that signs a partner in to the portal, once, for the Postbacks of the namespace. It is the call that the backend of a platform makes.\n\n" +
-			"The portal is reached at --portal-url, or through a port-forward to one of its Pods, with a bearer token: that of --token-file, of a ServiceAccount of the namespace that you may get tokens for, or your own, " +
-			"if you have one. It needs the right to create postbackportallinks.postback.dev: the role postback-portal-link-requester. Anybody with the link can use it: do not mail or log it.",
+		Long: "Print a link that signs a partner in to the portal, once, for the Postbacks of the namespace. The backend of a platform makes the same request.\n\n" +
+			"The command sends the request to --portal-url, or through a port-forward to a Pod of the portal. Its bearer token comes from --token-file, from --service-account if you may create tokens for it, or from your kubeconfig. " +
+			"The owner of the token needs the right to create postbackportallinks.postback.dev: the role postback-portal-link-requester. Anybody with the link can use it: do not mail or log it.",
 		Example: "  kubectl postback link -n partner-acme --role editor --ttl 8h",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
@@ -61,12 +61,12 @@ func (e *env) linkCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.role, "role", "", "What the partner may do: "+strings.Join(portallink.Roles, ", ")+".")
 	f.DurationVar(&o.ttl, "ttl", portallink.DefaultTTL, "Length of the session, from 10m to 12h.")
-	f.StringVar(&o.portalURL, "portal-url", "", "Address of the portal. Without it, a port-forward to a portal Pod is made.")
-	f.StringVar(&o.caFile, "ca-file", "", "File with the CAs to trust, in PEM. Without it, those of this machine.")
+	f.StringVar(&o.portalURL, "portal-url", "", "Address of the portal. The default is a port-forward to a Pod of the portal.")
+	f.StringVar(&o.caFile, "ca-file", "", "File with the CAs to trust, in PEM. The default are those of this machine.")
 	f.StringVar(&o.namespace, "portal-namespace", portallink.Name, "Namespace of the portal.")
 	f.StringVar(&o.tokens.file, "token-file", "", "File with the token to send.")
 	f.StringVar(&o.tokens.account, "service-account", "", "ServiceAccount of the namespace to get a token for.")
-	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "How long to wait for the answer.")
+	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "Longest time to wait for the answer.")
 	completeWith(cmd, "role", portallink.Roles...)
 	return cmd
 }

@@ -51,10 +51,10 @@ func (e *env) listenCommand() *cobra.Command {
 	o := &listenOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "listen",
-		Short: "Receive requests here, verify and print them, and pass them on",
-		Long: "Receive requests on this machine, verify each against a secret, print it, and answer; to develop a receiver against. With --forward-to, the " +
-			"request is passed on byte for byte, and its answer given back, so that retries and the log show what your receiver says.\n\n" +
-			"The dispatcher has to reach the address: on a cluster elsewhere, put a tunnel in front of it, and set the URL of a Postback to the tunnel's.",
+		Short: "Receive requests here, verify and print them, and forward them",
+		Long: "Receive requests on this machine, verify each against a secret, print it, and answer it, while you develop a receiver. With --forward-to, it " +
+			"forwards the request byte for byte and returns the answer of your receiver, so retries and the log show that answer.\n\n" +
+			"The dispatcher has to reach the address: if the cluster runs elsewhere, use a tunnel, and set the URL of a Postback to that of the tunnel.",
 		Example: "  kubectl postback listen --postback crm --forward-to http://localhost:8000/hooks",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
@@ -62,7 +62,7 @@ func (e *env) listenCommand() *cobra.Command {
 	o.secretFlags.add(cmd, e)
 	f := cmd.Flags()
 	f.StringVar(&o.address, "address", "127.0.0.1:3000", "Address to listen on; port 0 is any free one.")
-	f.StringVar(&o.forwardTo, "forward-to", "", "URL to pass requests on to.")
+	f.StringVar(&o.forwardTo, "forward-to", "", "URL to forward requests to.")
 	f.IntVar(&o.status, "status", http.StatusOK, "HTTP status to answer with, to simulate failures.")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "Print a line for each request, and neither headers nor body.")
 	return cmd

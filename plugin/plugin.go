@@ -143,9 +143,9 @@ func newCommand(o Options) *cobra.Command {
 	e := &env{IOStreams: o.IOStreams, config: genericclioptions.NewConfigFlags(true), clock: o.Clock, version: o.Version}
 	root := &cobra.Command{
 		Use:   "kubectl-postback",
-		Short: "See, test and steer Postbacks: signed event postbacks from Kubernetes",
-		Long: "See, test and steer Postbacks, which send the events of a namespace to an endpoint, signed and retried until they are " +
-			"delivered.\n\nEverything that a verb changes is a field or an annotation that kubectl apply, patch and annotate can change, too.",
+		Short: "Show, test and change Postbacks: signed event postbacks from Kubernetes",
+		Long: "Show, test and change Postbacks. A Postback sends the events of a namespace to an endpoint, signed and retried until they are " +
+			"delivered.\n\nEach verb changes only fields and annotations that kubectl apply, patch and annotate can change, too.",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl postback"},
 		Version:       o.Version,
 		SilenceErrors: true,

@@ -46,7 +46,7 @@ type reach struct {
 }
 
 func (r *reach) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&r.ingestURL, "ingest-url", "", "Base URL of the ingest API. Without it, a port-forward to a dispatcher Pod is made.")
+	f.StringVar(&r.ingestURL, "ingest-url", "", "Base URL of the ingest API. The default is the URL that the installation publishes, else a port-forward to a dispatcher Pod.")
 	f.StringVar(&r.caFile, "ca-file", "", "File with the CAs to trust, in PEM. Without it, a port-forward trusts those that the manager publishes, and --ingest-url those of this machine.")
 	f.StringVar(&r.installNamespace, "install-namespace", defaultInstallNamespace, "Namespace of the installation.")
 }

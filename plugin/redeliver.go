@@ -52,8 +52,8 @@ func (e *env) redeliverCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "redeliver DELIVERY|EVENT-ID... [--postback POSTBACK | --all] | --postback POSTBACK --since TIME",
 		Short: "Send events again: some, or all that were not delivered since a time",
-		Long: "Send events again. Each gets a new attempt and a new round of retries, with the same id and bytes, in whatever state it is. " +
-			"An event that several Postbacks took is sent to one of them with --postback, and to each with --all.\n\n" +
+		Long: "Send events again. Each gets a new attempt and a new round of retries, with the same id and bytes, in every phase. " +
+			"An event that several Postbacks accepted goes to one of them with --postback, and to each with --all.\n\n" +
 			"With --postback and --since, all failed and unfinished deliveries of that Postback since then are sent again; " +
 			"with --failed, only those in phase Failed. The operator sends them as the endpoint accepts them.",
 		Example: "  kubectl postback redeliver evt_8W10G8 --wait\n  kubectl postback redeliver evt_8W10G8 --postback crm\n  kubectl postback redeliver --postback crm --since 24h",
@@ -64,10 +64,10 @@ func (e *env) redeliverCommand() *cobra.Command {
 	o.log = e.withLog(f)
 	f.StringVar(&o.postback, "postback", "", "Send deliveries of this Postback: of the named events, or with --since.")
 	f.BoolVar(&o.all, "all", false, "Send the named events to each of their Postbacks.")
-	f.Var(&o.since, "since", "Deliveries made since: a duration before now, such as 24h, or a time in RFC 3339.")
+	f.Var(&o.since, "since", "Earliest creation time of the deliveries: a duration before now, such as 24h, or a time in RFC 3339.")
 	f.BoolVar(&o.failed, "failed", false, "Only deliveries in phase Failed.")
 	f.BoolVar(&o.wait, "wait", false, "Wait until each has been attempted.")
-	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "How long to wait.")
+	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "Longest time to wait.")
 	_ = cmd.RegisterFlagCompletionFunc("postback", e.completePostbacks)
 	return cmd
 }

@@ -39,14 +39,14 @@ func (e *env) secretCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "secret POSTBACK",
 		Short: "Show the signing keys of a Postback, masked",
-		Long: "Show the signing keys of a Postback: the current one, and previous ones that keep signing for a while. Keys are masked.\n\n" +
-			"With --show, only the current key is printed, as it is.",
+		Long: "Show the signing keys of a Postback: the current one, and previous ones that keep signing for their overlap. Keys are masked.\n\n" +
+			"With --show, print only the current key, in full.",
 		Example:           "  kubectl postback secret crm\n  export POSTBACK_SECRET=$(kubectl postback secret crm --show)",
 		Args:              names(1, 1, "a Postback"),
 		ValidArgsFunction: e.completePostbacks,
 		RunE:              func(cmd *cobra.Command, args []string) error { return e.secret(cmd.Context(), args[0], show) },
 	}
-	cmd.Flags().BoolVar(&show, "show", false, "Print the current key, as it is.")
+	cmd.Flags().BoolVar(&show, "show", false, "Print only the current key, in full.")
 	return cmd
 }
 
@@ -122,7 +122,7 @@ func (e *env) secret(ctx context.Context, name string, show bool) error {
 	if err := t.print(e.Out, rows...); err != nil {
 		return err
 	}
-	say(e.ErrOut, "In Secret %q. The current key as it is: kubectl postback secret %s -n %s --show", core.Name, p.Name, p.Namespace)
+	say(e.ErrOut, "The keys are in Secret %q. This prints the current one in full: kubectl postback secret %s -n %s --show", core.Name, p.Name, p.Namespace)
 	return nil
 }
 
@@ -152,17 +152,17 @@ func (e *env) rotateCommand() *cobra.Command {
 		Use:   "rotate POSTBACK",
 		Short: "Replace the signing key",
 		Long: "Replace the signing key of a Postback. The new key signs at once; the previous one keeps signing, too, for the overlap.\n\n" +
-			"--overlap changes spec.rotation.overlap of the PostbackSecret, which holds for previous keys, too: 0s ends them at once, as for a " +
-			"key that has leaked.",
+			"--overlap changes spec.rotation.overlap of the PostbackSecret, also for keys that are already replaced: 0s ends them at once. Use it for " +
+			"a leaked key.",
 		Example:           "  kubectl postback rotate crm --wait\n  kubectl postback rotate crm --overlap 0s --wait",
 		Args:              names(1, 1, "a Postback"),
 		ValidArgsFunction: e.completePostbacks,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	f := cmd.Flags()
-	f.DurationVar(&o.overlap, "overlap", 0, "How long the previous key keeps signing, 0s to 720h. The default is that of the PostbackSecret.")
-	f.BoolVar(&o.wait, "wait", false, "Wait until the new key is there.")
-	f.DurationVar(&o.timeout, "timeout", time.Minute, "How long to wait.")
+	f.DurationVar(&o.overlap, "overlap", 0, "Time for which the previous key keeps signing, 0s to 720h. The default is that of the PostbackSecret.")
+	f.BoolVar(&o.wait, "wait", false, "Wait until the new key signs.")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "Longest time to wait.")
 	return cmd
 }
 

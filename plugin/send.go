@@ -51,8 +51,8 @@ func (e *env) sendCommand() *cobra.Command {
 		Use:   "send -f FILE",
 		Short: "Post events, as a producer does",
 		Long: "Post events of the namespace: one, or an array of up to 100, in the form of the ingest API. They go to every Postback whose triggers match.\n\n" +
-			"They are posted to --ingest-url, to the URL that the installation publishes, or through a port-forward to a dispatcher Pod, with a bearer token: that of --token-file, of a ServiceAccount " +
-			"that you may get tokens for, or your own, if you have one. It needs the right to create postbackevents.postback.dev: the role postback-event-sender.",
+			"The command posts to --ingest-url, to the URL that the installation publishes, or through a port-forward to a dispatcher Pod. Its bearer token comes from --token-file, from --service-account if you may " +
+			"create tokens for it, or from your kubeconfig. The owner of the token needs the right to create postbackevents.postback.dev: the role postback-event-sender.",
 		Example: "  echo '{\"event\":\"lead.created\",\"data\":{}}' | kubectl postback send -f - --service-account orders",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
@@ -64,7 +64,7 @@ func (e *env) sendCommand() *cobra.Command {
 	f.StringVar(&o.tokens.account, "service-account", "", "ServiceAccount of the namespace to get a token for.")
 	f.StringVar(&o.tokens.audience, "audience", "", "Audience of that token, if the dispatcher has --ingest-audience.")
 	f.StringVar(&o.key, "idempotency-key", "", "Idempotency-Key: events without ids get ids that depend on it.")
-	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "How long to wait for the answer.")
+	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "Longest time to wait for the answer.")
 	return cmd
 }
 

@@ -46,8 +46,8 @@ func (e *env) testCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test POSTBACK [EVENT]",
 		Short: "Send a test event, and show its attempts",
-		Long: "Send a test event of a type that the triggers select, and print each attempt as it happens. Without a type, the first that the " +
-			"triggers name is taken.\n\nIt ends after the first attempt, or with --wait when the event is delivered or failed. The exit code is 0 " +
+		Long: "Send a test event of a type that the triggers select, and print each attempt as it happens. Without a type, it sends the first one that the " +
+			"triggers name.\n\nIt ends after the first attempt, or with --wait when the event is delivered or failed. The exit code is 0 " +
 			"if it was delivered, and 1 if not.",
 		Example: "  kubectl postback test crm\n  kubectl postback test crm sale.created --data sale.json --wait",
 		Args:    names(1, 2, "a Postback and an event type"),
@@ -70,7 +70,7 @@ func (e *env) testCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", "", "File with the data of the event, a JSON object, instead of the sample; - is the standard input.")
 	f.BoolVar(&o.wait, "wait", false, "Wait until the event is delivered or failed.")
-	f.DurationVar(&o.timeout, "timeout", time.Minute, "How long to wait.")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "Longest time to wait.")
 	return cmd
 }
 

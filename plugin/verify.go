@@ -51,7 +51,7 @@ type secretFlags struct{ postback, secretFile string }
 
 func (f *secretFlags) add(cmd *cobra.Command, e *env) {
 	cmd.Flags().StringVar(&f.postback, "postback", "", "Use the secret of this Postback from the cluster.")
-	cmd.Flags().StringVar(&f.secretFile, "secret-file", "", "File with the secret; - is the standard input. Without it and --postback, the environment variable "+secretVariable+" is taken.")
+	cmd.Flags().StringVar(&f.secretFile, "secret-file", "", "File with the secret; - is the standard input. The default is the environment variable "+secretVariable+".")
 	_ = cmd.RegisterFlagCompletionFunc("postback", e.completePostbacks)
 }
 
@@ -105,9 +105,9 @@ func (e *env) verifyCommand() *cobra.Command {
 	o.secretFlags.add(cmd, e)
 	f := cmd.Flags()
 	f.StringVar(&o.body, "body", "", "File with the raw body, byte for byte; - is the standard input.")
-	f.StringVar(&o.headersFile, "headers", "", "File with the headers, one a line.")
+	f.StringVar(&o.headersFile, "headers", "", "File with the headers, one in each line.")
 	f.StringArrayVarP(&o.headers, "header", "H", nil, "A header, 'Name: value'. May be repeated.")
-	f.DurationVar(&o.tolerance, "tolerance", verify.Tolerance, "How far the timestamp may be from now; 0 skips this check, for an older request.")
+	f.DurationVar(&o.tolerance, "tolerance", verify.Tolerance, "Largest difference of the timestamp from now; 0 skips this check, for an older request.")
 	return cmd
 }
 
@@ -163,7 +163,7 @@ func (o *verifyOptions) header() (http.Header, error) {
 	}
 	header, err := textproto.NewReader(bufio.NewReader(strings.NewReader(strings.Join(lines, "\r\n") + "\r\n\r\n"))).ReadMIMEHeader()
 	if err != nil || len(header) == 0 {
-		return nil, errors.New("there are no headers: write one a line, as Name: value")
+		return nil, errors.New("there are no headers: write one in each line, as Name: value")
 	}
 	return http.Header(header), nil
 }

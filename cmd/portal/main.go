@@ -39,7 +39,7 @@ const misused = 2
 func main() {
 	var o portal.Options
 	flag.StringVar(&o.URL, "url", "", "Address under which browsers reach the portal: https:// and a host, such as https://postbacks.example.com.")
-	flag.StringVar(&o.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "postback-portal"), "Namespace of the portal, which holds the links that nobody opened yet. Nothing else may be there.")
+	flag.StringVar(&o.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "postback-portal"), "Namespace of the portal, which holds the links that nobody has opened yet. Keep no other objects there.")
 	flag.StringVar(&o.Installation, "install-namespace", "postback-system", "Namespace of the operator's installation.")
 	flag.StringVar(&o.Address, "bind-address", "127.0.0.1:8443", "Address on which browsers and backends reach the portal.")
 	flag.StringVar(&o.CertFile, "tls-cert-file", "", "File with the certificate for HTTPS, in PEM. It is read again when it changes.")

@@ -48,7 +48,7 @@ var (
 		"Messages that are not deliveries, and were removed from the stream.")
 
 	remade = metric.Dispatcher.Counter("postback_nats_remade_total",
-		"Streams and consumers that were made again since this replica last saw them. Their earlier messages may be lost.")
+		"Streams and consumers that were created anew since this replica last saw them. Their earlier messages may be lost.")
 
 	eventsTaken = metric.Dispatcher.Counters("postback_nats_events_total",
 		"Published events that this replica got, by result. The server redelivers those with the results Full and Again.",
@@ -70,9 +70,9 @@ var (
 	oldestWaitingGauge = metric.Dispatcher.Gauge("postback_nats_oldest_waiting_age_seconds",
 		"Time since the oldest delivery in the waiting stream was put there; 0 if there is none.")
 	deliveriesGauge = metric.Dispatcher.Gauge("postback_nats_stream_deliveries",
-		"Unsettled deliveries in the stream, at most one second ago.")
+		"Deliveries in the deliveries stream, counted every second.")
 	deliveriesUsedGauge = metric.Dispatcher.Gauge("postback_nats_stream_used_ratio",
 		"Bytes of the deliveries in the stream divided by --nats-max-bytes; at 1 events are refused.")
 	oldestDeliveryGauge = metric.Dispatcher.Gauge("postback_nats_oldest_delivery_age_seconds",
-		"Age of the oldest delivery in the stream, at most one second ago; 0 if there is none.")
+		"Age of the oldest delivery in the deliveries stream, measured every second; 0 if there is none.")
 )

@@ -44,7 +44,7 @@ const (
 // with apiVersion ConfigVersion and a kind. Its fields are the flags in camel case: maxInFlight is --max-in-flight. A
 // flag that may be repeated is a list. An unknown field is an error that names it.
 func Parse(flags *flag.FlagSet, kind string, args []string) error {
-	path := flags.String(ConfigFlag, "", "File with settings, of kind "+kind+": its fields are these flags in camel case, such as userAgent for --user-agent. The command line wins.")
+	path := flags.String(ConfigFlag, "", "File with settings, of kind "+kind+": its fields are these flags in camel case, such as userAgent for --user-agent. A flag on the command line overrides its field.")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
