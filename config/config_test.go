@@ -194,13 +194,15 @@ func TestRights(t *testing.T) {
 		},
 		{"admin", "partner-acme", []string{"create postbacks.postback.dev"}, []string{"update postbackdeliveries.postback.dev"}},
 	} {
-		allowed := sets.New(test.may...)
-		for _, action := range append(test.may, test.mayNot...) {
-			verb, resource, _ := strings.Cut(action, " ")
-			if got := can(t, test.user, test.namespace, verb, resource); got != allowed.Has(action) {
-				t.Errorf("%s in %s: %s: %t", test.user, test.namespace, action, got)
+		t.Run(test.user+" in "+test.namespace, func(t *testing.T) {
+			allowed := sets.New(test.may...)
+			for _, action := range append(test.may, test.mayNot...) {
+				verb, resource, _ := strings.Cut(action, " ")
+				if got := can(t, test.user, test.namespace, verb, resource); got != allowed.Has(action) {
+					t.Errorf("%s in %s: %s: %t", test.user, test.namespace, action, got)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -209,10 +211,12 @@ func TestEverybodyReadsTheAuthorityOfIngest(t *testing.T) {
 	for object, want := range map[string]string{
 		"configmap/postback-ingest-ca": "yes", "lease.coordination.k8s.io/postback-intake": "yes", "lease.coordination.k8s.io/other": "no", "configmap/other": "no", "secret/postback-ingest-ca": "no", "secret/postback-ingest-tls": "no",
 	} {
-		got, _, err := cp.Kubectl(t.Context(), "", "auth", "can-i", "get", object, "-n", installNamespace, "--as", "system:serviceaccount:shop:orders")
-		if strings.TrimSpace(got) != want {
-			t.Errorf("may get %s: %s, want %s (%v)", object, got, want, err)
-		}
+		t.Run(object, func(t *testing.T) {
+			got, _, err := cp.Kubectl(t.Context(), "", "auth", "can-i", "get", object, "-n", installNamespace, "--as", "system:serviceaccount:shop:orders")
+			if strings.TrimSpace(got) != want {
+				t.Errorf("may get %s: %s, want %s (%v)", object, got, want, err)
+			}
+		})
 	}
 }
 

@@ -97,9 +97,11 @@ func TestGaugesOfTheManager(t *testing.T) {
 		"postback_rotation_overdue_seconds":       " 600",
 		"postback_oldest_signing_key_age_seconds": " 108000",
 	} {
-		if err := testutil.CollectAndCompare(c, strings.NewReader(exposition(name, series)), name); err != nil {
-			t.Error(err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if err := testutil.CollectAndCompare(c, strings.NewReader(exposition(name, series)), name); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	unhealthy := make([]string, 0, len(v1alpha1.UnhealthyReasons))
 	for _, reason := range slices.Sorted(slices.Values(v1alpha1.UnhealthyReasons)) {

@@ -223,9 +223,11 @@ func TestValueSecretsAreAllIndexed(t *testing.T) {
 		}
 	})
 	for name, auth := range map[string]*v1alpha1.Authentication{"bearer": bearer("auth", "x"), "basic": basic("auth"), "OAuth 2.0": oauth2("auth", tokenURL)} {
-		p.Spec.Auth = auth
-		if got := valueSecrets(p); !slices.Equal(got, []string{"auth", "ca", "client", "header"}) {
-			t.Errorf("%s: %v", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			p.Spec.Auth = auth
+			if got := valueSecrets(p); !slices.Equal(got, []string{"auth", "ca", "client", "header"}) {
+				t.Errorf("%s: %v", name, got)
+			}
+		})
 	}
 }

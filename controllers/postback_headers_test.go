@@ -36,20 +36,22 @@ func TestReservedHeadersAreRefused(t *testing.T) {
 		"Proxy-Authenticate": true, "Proxy-Authorization": true, "Proxy-Connection": true, "Proxy-Tenant": true, "proxy-": true, "PROXY-X": true,
 		"Proxy": false, "X-Proxy-Tenant": false, "Forwarded": false, "Via": false, "Authorization": false, "Accept": false, "Contents": false,
 	} {
-		if header.Reserved(name) != reserved {
-			t.Errorf("%s: Reserved is %t", name, !reserved)
-		}
-		p := newPostback("reserved", func(p *v1alpha1.Postback) {
-			p.Spec.Headers = []v1alpha1.Header{{Name: name, Value: ptr.To("x")}}
+		t.Run(name, func(t *testing.T) {
+			if header.Reserved(name) != reserved {
+				t.Errorf("%s: Reserved is %t", name, !reserved)
+			}
+			p := newPostback("reserved", func(p *v1alpha1.Postback) {
+				p.Spec.Headers = []v1alpha1.Header{{Name: name, Value: ptr.To("x")}}
+			})
+			p.Namespace = b.ns
+			err := b.direct.Create(t.Context(), p, client.DryRunAll)
+			if refused := err != nil && strings.Contains(err.Error(), "is reserved: choose another name"); refused != reserved || err != nil && !refused {
+				t.Errorf("%s: the API server says %v", name, err)
+			}
+			v := Policy{SignatureHeader: "Acme-Signature"}.check(&p.Spec)
+			if refused := v != nil && v.reason == v1alpha1.InvalidHeaderReason && strings.Contains(v.message, name); refused != reserved {
+				t.Errorf("%s: the manager says %+v", name, v)
+			}
 		})
-		p.Namespace = b.ns
-		err := b.direct.Create(t.Context(), p, client.DryRunAll)
-		if refused := err != nil && strings.Contains(err.Error(), "is reserved: choose another name"); refused != reserved || err != nil && !refused {
-			t.Errorf("%s: the API server says %v", name, err)
-		}
-		v := Policy{SignatureHeader: "Acme-Signature"}.check(&p.Spec)
-		if refused := v != nil && v.reason == v1alpha1.InvalidHeaderReason && strings.Contains(v.message, name); refused != reserved {
-			t.Errorf("%s: the manager says %+v", name, v)
-		}
 	}
 }

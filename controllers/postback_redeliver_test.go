@@ -256,15 +256,17 @@ func TestRedeliverSinceValues(t *testing.T) {
 		"2026-03-01":                  {err: "neither"},
 		"24":                          {err: "neither"},
 	} {
-		since, err := redeliverSince(value, now)
-		switch {
-		case want.err != "":
-			if err == nil || !strings.Contains(err.Error(), want.err) {
-				t.Errorf("%s: %v, %v; want an error with %q", value, since, err, want.err)
+		t.Run(value, func(t *testing.T) {
+			since, err := redeliverSince(value, now)
+			switch {
+			case want.err != "":
+				if err == nil || !strings.Contains(err.Error(), want.err) {
+					t.Errorf("%s: %v, %v; want an error with %q", value, since, err, want.err)
+				}
+			case err != nil || since.Format(time.RFC3339Nano) != want.since:
+				t.Errorf("%s: %v, %v; want %s", value, since, err, want.since)
 			}
-		case err != nil || since.Format(time.RFC3339Nano) != want.since:
-			t.Errorf("%s: %v, %v; want %s", value, since, err, want.since)
-		}
+		})
 	}
 }
 

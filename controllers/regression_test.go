@@ -18,6 +18,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -108,14 +109,16 @@ func TestActionAnnotationsAreLookedAt(t *testing.T) {
 		{newPostbackSecret("crm", nil), postbackSecretChanged(), v1alpha1.PassedRotateSecretAnnotation, true},
 		{newPostbackSecret("crm", nil), postbackSecretChanged(), "example.com/note", false},
 	} {
-		after, ok := test.object.DeepCopyObject().(client.Object)
-		if !ok {
-			t.Fatal("copy of another type")
-		}
-		after.SetAnnotations(map[string]string{test.annotation: "1"})
-		if got := test.look.Update(event.UpdateEvent{ObjectOld: test.object, ObjectNew: after}); got != test.want {
-			t.Errorf("%T, %s: looked at %t, want %t", test.object, test.annotation, got, test.want)
-		}
+		t.Run(fmt.Sprintf("%T, %s", test.object, test.annotation), func(t *testing.T) {
+			after, ok := test.object.DeepCopyObject().(client.Object)
+			if !ok {
+				t.Fatal("copy of another type")
+			}
+			after.SetAnnotations(map[string]string{test.annotation: "1"})
+			if got := test.look.Update(event.UpdateEvent{ObjectOld: test.object, ObjectNew: after}); got != test.want {
+				t.Errorf("%T, %s: looked at %t, want %t", test.object, test.annotation, got, test.want)
+			}
+		})
 	}
 }
 

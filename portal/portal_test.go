@@ -162,9 +162,11 @@ func TestCookies(t *testing.T) {
 		"changed": cookie[:middle] + string(cookie[middle]^1) + cookie[middle+1:], "cut": cookie[:middle], "empty": c.Name + "=", "none": "",
 		"twice": cookie + "; " + cookie, "without the prefix": "postback=" + c.Value,
 	} {
-		if got := other.ask(http.MethodGet, "/", "", "Cookie", wrong); got.StatusCode != http.StatusUnauthorized || strings.Contains(got.body, "crm") {
-			t.Errorf("a cookie that is %s is answered with %s", name, got.Status)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := other.ask(http.MethodGet, "/", "", "Cookie", wrong); got.StatusCode != http.StatusUnauthorized || strings.Contains(got.body, "crm") {
+				t.Errorf("a cookie that is %s is answered with %s", name, got.Status)
+			}
+		})
 	}
 	if got := stranger.ask(http.MethodGet, "/", "", "Cookie", cookie); got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a cookie of another key is answered with %s", got.Status)
@@ -183,9 +185,11 @@ func TestForeignNamespaces(t *testing.T) {
 	path := "/p/" + beta + "/crm"
 	const form = "state=Disabled&name=crm&url=https://evil.example.com&triggers=*&namespace=bounds-beta&delivery=x"
 	for _, route := range []string{"/", "/new", path, path + "/d/x", path + "/d/x/body", path + "/d/x/curl"} {
-		if got := r.ask(http.MethodGet, route, "", "Cookie", cookie); strings.Contains(got.body, "bounds-beta.example.com") {
-			t.Errorf("GET %s shows what is not theirs", route)
-		}
+		t.Run(route, func(t *testing.T) {
+			if got := r.ask(http.MethodGet, route, "", "Cookie", cookie); strings.Contains(got.body, "bounds-beta.example.com") {
+				t.Errorf("GET %s shows what is not theirs", route)
+			}
+		})
 	}
 	routes := []string{"/new"}
 	for _, action := range []string{"test", "state", "again", "edit", "delete", "rotate", "secret", "yaml", "redeliver"} {
@@ -230,10 +234,12 @@ func TestRolesOfVisitors(t *testing.T) {
 	viewer := r.visitor(acme, "viewer")
 	r.get("/", viewer, "roles-acme.example.com")
 	for _, form := range []string{"/do/state", "/do/edit", "/do/test", "/do/delete"} {
-		got := r.ask(http.MethodPost, path+form, "state=Disabled", "Cookie", viewer, "Origin", "https://"+host)
-		if got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "it requires the right to") {
-			t.Errorf("a viewer gets %s with %s", form, got.Status)
-		}
+		t.Run(form, func(t *testing.T) {
+			got := r.ask(http.MethodPost, path+form, "state=Disabled", "Cookie", viewer, "Origin", "https://"+host)
+			if got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "it requires the right to") {
+				t.Errorf("a viewer gets %s with %s", form, got.Status)
+			}
+		})
 	}
 	if got := r.ask(http.MethodGet, "/new", "", "Cookie", viewer); !strings.Contains(got.body, "You may not add Postbacks: it requires the right to create postbacks") {
 		t.Error("a viewer is not told why there is nothing to add")
@@ -312,14 +318,16 @@ func TestPortalItselfMayDoNothingElse(t *testing.T) {
 		{Verb: "get", Resource: "configmaps", Namespace: "kube-system"},
 		{Verb: "update", Resource: "configmaps", Namespace: "postback-portal"},
 	} {
-		review, err := clients.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(),
-			&authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &a}}, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if review.Status.Allowed {
-			t.Errorf("it may %s %s/%s %s in %q", a.Verb, a.Resource, a.Subresource, a.Name, a.Namespace)
-		}
+		t.Run(a.Verb+" "+a.Resource+" in "+a.Namespace, func(t *testing.T) {
+			review, err := clients.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(),
+				&authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &a}}, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if review.Status.Allowed {
+				t.Errorf("it may %s %s/%s %s in %q", a.Verb, a.Resource, a.Subresource, a.Name, a.Namespace)
+			}
+		})
 	}
 }
 

@@ -76,8 +76,10 @@ func TestAddressOfThePortal(t *testing.T) {
 		"https://postbacks.example.com": true, "https://postbacks.example.com:8443": true,
 		"": false, "http://postbacks.example.com": false, "https://": false, "https://a.example/path": false, "https://u@a.example": false, "https://a.example?x": false, "postbacks.example.com": false,
 	} {
-		if _, err := parseOrigin(text); (err == nil) != want {
-			t.Errorf("%q: %v", text, err)
-		}
+		t.Run(text, func(t *testing.T) {
+			if _, err := parseOrigin(text); (err == nil) != want {
+				t.Errorf("%q: %v", text, err)
+			}
+		})
 	}
 }

@@ -102,9 +102,11 @@ func TestShortNamesAndCategory(t *testing.T) {
 	for short, want := range map[string]string{
 		"pb": "postback.postback.dev/crm", "pbs": "postbacksecret.postback.dev/signing", "pbd": "postbackdelivery.postback.dev/delivery",
 	} {
-		if got := strings.TrimSpace(kubectl(t, "get", short, "-o", "name")); got != want {
-			t.Errorf("kubectl get %s: %q, want %q", short, got, want)
-		}
+		t.Run(short, func(t *testing.T) {
+			if got := strings.TrimSpace(kubectl(t, "get", short, "-o", "name")); got != want {
+				t.Errorf("kubectl get %s: %q, want %q", short, got, want)
+			}
+		})
 	}
 	// A category must not have the name of a kind: kubectl would expand it, and delete objects of other kinds too.
 	for category, want := range map[string][]string{
@@ -142,10 +144,12 @@ spec: {postbackRef: {name: other}, event: {id: evt_2, type: sale.created}}`))
 		{"pbd", "spec.event.id=evt_2", "sale"},
 		{"pbd", "spec.event.id=evt_3", ""},
 	} {
-		got := kubectl(t, "get", test.kind, "--field-selector", test.selector, "-o", "jsonpath={.items[*].metadata.name}")
-		if got != test.want {
-			t.Errorf("%s of %s: %q, want %q", test.selector, test.kind, got, test.want)
-		}
+		t.Run(test.selector, func(t *testing.T) {
+			got := kubectl(t, "get", test.kind, "--field-selector", test.selector, "-o", "jsonpath={.items[*].metadata.name}")
+			if got != test.want {
+				t.Errorf("%s of %s: %q, want %q", test.selector, test.kind, got, test.want)
+			}
+		})
 	}
 }
 

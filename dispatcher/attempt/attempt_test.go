@@ -26,9 +26,11 @@ import (
 
 func TestNoteTakeoverKeepsTheBound(t *testing.T) {
 	for _, message := range []string{"", "short", strings.Repeat("é", v1alpha1.MaxMessage/2), strings.Repeat("x", v1alpha1.MaxMessage)} {
-		got := noteTakeover(message)
-		if len(got) > v1alpha1.MaxMessage || !utf8.ValidString(got) || !strings.HasPrefix(got, takenOverNote) {
-			t.Errorf("a message of %d bytes becomes one of %d", len(message), len(got))
-		}
+		t.Run(message, func(t *testing.T) {
+			got := noteTakeover(message)
+			if len(got) > v1alpha1.MaxMessage || !utf8.ValidString(got) || !strings.HasPrefix(got, takenOverNote) {
+				t.Errorf("a message of %d bytes becomes one of %d", len(message), len(got))
+			}
+		})
 	}
 }

@@ -22,8 +22,10 @@ func TestHeaderValue(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain": "plain", "a%20b": "a b", "%E2%82%AC": "€", "100%": "100%", "%zz%20": "%zz%20", `"quoted \"x\" %20"`: `quoted "x"  `, `"`: `"`, `""`: "", "": "",
 	} {
-		if got := headerValue(text); got != want {
-			t.Errorf("%q: got %q, want %q", text, got, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got := headerValue(text); got != want {
+				t.Errorf("%q: got %q, want %q", text, got, want)
+			}
+		})
 	}
 }

@@ -205,9 +205,11 @@ func TestMetrics(t *testing.T) {
 	post(t, server.URL, "acme", `{}`)
 	after := counted(t)
 	for result, want := range map[string]float64{"Stored": 2, "NoMatch": 1, "Invalid": 1, "Unstored": 0} {
-		if got := after[result] - before[result]; got != want {
-			t.Errorf("%s: got %v, want %v", result, got, want)
-		}
+		t.Run(result, func(t *testing.T) {
+			if got := after[result] - before[result]; got != want {
+				t.Errorf("%s: got %v, want %v", result, got, want)
+			}
+		})
 	}
 	if n := len(after); n != 8 {
 		t.Errorf("%d series, want one for each of 8 results", n)

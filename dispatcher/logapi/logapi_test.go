@@ -224,10 +224,12 @@ func TestWhoMayReadTheLog(t *testing.T) {
 		"a number that is none":         {"GET", "/v1/namespaces/acme/deliveries?limit=-1", "viewer", 400, "invalid-query"},
 		"a continue token of elsewhere": {"GET", "/v1/namespaces/acme/deliveries?continue=eyJ2", "viewer", 400, "invalid-query"},
 	} {
-		got := ask(t, tt.method, server.URL+tt.path, tt.token)
-		if got.code != tt.code || tt.problem != "" && got.Type != "urn:postback:problem:"+tt.problem {
-			t.Errorf("%s: %d %s, want %d %s", what, got.code, got.raw, tt.code, tt.problem)
-		}
+		t.Run(what, func(t *testing.T) {
+			got := ask(t, tt.method, server.URL+tt.path, tt.token)
+			if got.code != tt.code || tt.problem != "" && got.Type != "urn:postback:problem:"+tt.problem {
+				t.Errorf("%s: %d %s, want %d %s", what, got.code, got.raw, tt.code, tt.problem)
+			}
+		})
 	}
 }
 

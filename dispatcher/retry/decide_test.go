@@ -17,6 +17,7 @@ limitations under the License.
 package retry
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -137,8 +138,10 @@ func TestLeaseRunsOut(t *testing.T) {
 		t.Error("a Lease that was never written is held")
 	}
 	for age, want := range map[time.Duration]bool{0: true, 59 * time.Second: true, time.Minute: false, time.Hour: false} {
-		if e.renewed(time.Now().Add(-age)); e.HoldsLease() != want {
-			t.Errorf("a Lease that was renewed %s ago is held: %t, want %t", age, e.HoldsLease(), want)
-		}
+		t.Run(fmt.Sprint(age), func(t *testing.T) {
+			if e.renewed(time.Now().Add(-age)); e.HoldsLease() != want {
+				t.Errorf("a Lease that was renewed %s ago is held: %t, want %t", age, e.HoldsLease(), want)
+			}
+		})
 	}
 }

@@ -50,22 +50,24 @@ func sample(t *testing.T, f v1alpha1.PayloadFormat) *v1alpha1.PostbackDelivery {
 
 func TestDeliveryComesBackAsItWas(t *testing.T) {
 	for _, f := range []v1alpha1.PayloadFormat{"", v1alpha1.FormatJSON, v1alpha1.FormatCloudEvents} {
-		d := sample(t, f)
-		d.Annotations = map[string]string{v1alpha1.TraceparentAnnotation: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-		m := names.Delivery(d)
-		if got := m.Header.Get(nats.MsgIdHdr); got != "partner/"+d.Name {
-			t.Errorf("message id %q", got)
-		}
-		if hash := d.Name[len("shop-in-town-"):]; m.Subject != "postback.deliveries.partner.6f1c1c3e-0b1e-4d2f-9c1a-4f5f2f9f3a10."+hash {
-			t.Errorf("subject %q of delivery %s", m.Subject, d.Name)
-		}
-		got, err := names.ParseDelivery(m.Subject, m.Header, m.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(d, got); diff != "" {
-			t.Errorf("format %q: -want +got:\n%s", f, diff)
-		}
+		t.Run(string(f), func(t *testing.T) {
+			d := sample(t, f)
+			d.Annotations = map[string]string{v1alpha1.TraceparentAnnotation: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+			m := names.Delivery(d)
+			if got := m.Header.Get(nats.MsgIdHdr); got != "partner/"+d.Name {
+				t.Errorf("message id %q", got)
+			}
+			if hash := d.Name[len("shop-in-town-"):]; m.Subject != "postback.deliveries.partner.6f1c1c3e-0b1e-4d2f-9c1a-4f5f2f9f3a10."+hash {
+				t.Errorf("subject %q of delivery %s", m.Subject, d.Name)
+			}
+			got, err := names.ParseDelivery(m.Subject, m.Header, m.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(d, got); diff != "" {
+				t.Errorf("format %q: -want +got:\n%s", f, diff)
+			}
+		})
 	}
 }
 
@@ -118,16 +120,18 @@ func TestWhatIsNoDeliveryIsRefused(t *testing.T) {
 		"bad time":      {header: message.CreatedAtHeader, value: "yesterday", want: message.CreatedAtHeader},
 	}
 	for name, test := range tests {
-		m := names.Delivery(sample(t, ""))
-		if test.subject != "" {
-			m.Subject = test.subject
-		}
-		if test.header != "" {
-			m.Header.Set(test.header, test.value)
-		}
-		if _, err := names.ParseDelivery(m.Subject, m.Header, m.Data); err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			m := names.Delivery(sample(t, ""))
+			if test.subject != "" {
+				m.Subject = test.subject
+			}
+			if test.header != "" {
+				m.Header.Set(test.header, test.value)
+			}
+			if _, err := names.ParseDelivery(m.Subject, m.Header, m.Data); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
 	}
 	if _, err := names.ParseDelivery(good.Subject, good.Header, nil); err == nil {
 		t.Error("a delivery without a body was taken")
@@ -136,9 +140,11 @@ func TestWhatIsNoDeliveryIsRefused(t *testing.T) {
 
 func TestPrefixes(t *testing.T) {
 	for prefix, want := range map[message.Names]bool{"POSTBACK": true, "team-a_1": true, "": false, "a.b": false, "a b": false, "ü": false, "*": false} {
-		if got := prefix.Valid(); got != want {
-			t.Errorf("Valid(%q) = %v", prefix, got)
-		}
+		t.Run(string(prefix), func(t *testing.T) {
+			if got := prefix.Valid(); got != want {
+				t.Errorf("Valid(%q) = %v", prefix, got)
+			}
+		})
 	}
 	for got, want := range map[string]string{
 		message.Names("Team-A").AllLog():                              "team-a.log.>",
