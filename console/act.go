@@ -35,10 +35,10 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
-// maxForm bounds what a form may hold.
+// maxForm bounds the body of a form, in bytes.
 const maxForm = 1 << 20
 
-// dialog is a form that asks before something is done, and then shows what came of it.
+// dialog is the form of an action: it asks for confirmation or input, and then shows the result.
 type dialog struct {
 	P      *v1alpha1.Postback
 	Key    *v1alpha1.PostbackSecret
@@ -46,16 +46,16 @@ type dialog struct {
 	Path   string
 	Form   url.Values
 	Counts feed.Counts
-	// Refused says why it may not be done; Error what went wrong, Errors the same by the names of fields.
+	// Refused is the reason why the user may not act. Error is a general error; Errors are errors by field.
 	Refused, Error string
 	Errors         map[string]string
-	// YAML is the object as it would be, for Git.
+	// YAML previews the changed object as a manifest for Git.
 	YAML string
-	// OneNamespace says that the console shows one namespace only, so that there is none to choose.
+	// OneNamespace says that the console shows one namespace only, so that the form has no choice of namespace.
 	OneNamespace bool
 	// Tool is the tool that manages the object, such as Argo CD, and ToolName its name for the object.
 	Tool, ToolName string
-	// Fields are those of the form that adds or edits.
+	// Fields are the fields of the form that adds or edits a Postback.
 	Fields []shownField
 	Types  []string
 	// Secret is a signing key that the user requested.
@@ -64,9 +64,9 @@ type dialog struct {
 	Sharing []string
 	// WaitReason is the reason why redeliveries wait for their endpoint, or "".
 	WaitReason string
-	// OldKeyEnds is the end of the key that was replaced, zero if it signs no longer.
+	// OldKeyEnds is the time at which the replaced key stops signing; zero means that it no longer signs.
 	OldKeyEnds time.Time
-	// log may hold the delivery to send again. It is nil if there is none.
+	// log is the delivery log, which may have the delivery to redeliver. It is nil if there is none.
 	log      *deliveries.Client
 	token    string
 	done     string
@@ -74,15 +74,15 @@ type dialog struct {
 	finished bool
 }
 
-// act is something that a person can do.
+// act is an action on a Postback.
 type act struct {
 	template string
 	refused  func(actions) string
-	// prepare fills in what the form shows.
+	// prepare adds data that the form shows.
 	prepare func(*Console, *dialog)
-	// do performs the action with a client, which may be one for dry runs, and returns the changed object.
+	// do performs the action with a client, possibly as a dry run, and returns the changed object.
 	do func(context.Context, client.Client, *dialog) (client.Object, error)
-	// after, if set, fills in the message after success.
+	// after, if set, adds data that the form shows after success.
 	after func(context.Context, *Console, *dialog)
 }
 
@@ -100,7 +100,7 @@ var acts = map[string]act{
 
 func mayEdit(a actions) string { return a.Edit }
 
-// readForm reads the form of a request, or refuses it.
+// readForm reads the form of a request. If that fails, it answers with an error and returns false.
 func readForm(w http.ResponseWriter, r *http.Request) bool {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	err := r.ParseForm()
@@ -110,7 +110,7 @@ func readForm(w http.ResponseWriter, r *http.Request) bool {
 	return err == nil
 }
 
-// act shows the form of an action, does it, or shows the object as it would be.
+// act shows the form of an action, performs the action, or previews the changed object.
 func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	a, known := acts[r.PathValue("action")]
 	p := c.feed.Postback(keyOf(r))
@@ -138,7 +138,8 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	c.answer(w, r, a.template, d)
 }
 
-// annotations returns those of the Postback and of its key. Each name asks for something on one of them only, in a preview.
+// annotations returns the annotations of the Postback and of its PostbackSecret, which have different names in a
+// preview.
 func (d *dialog) annotations() map[string]string {
 	all := map[string]string{}
 	maps.Copy(all, d.P.GetAnnotations())
@@ -148,7 +149,7 @@ func (d *dialog) annotations() map[string]string {
 	return all
 }
 
-// perform does what a form asks for.
+// perform performs the action, or its dry run for a preview.
 func (c *Console) perform(r *http.Request, a act, d *dialog) {
 	preview := r.FormValue("preview") != ""
 	cl := c.client
@@ -170,7 +171,7 @@ func (c *Console) perform(r *http.Request, a act, d *dialog) {
 	}
 }
 
-// answer sends a dialog, or says that it is done and where to go.
+// answer sends the dialog, or after success the page to show next.
 func (c *Console) answer(w http.ResponseWriter, r *http.Request, template string, d *dialog) {
 	status := http.StatusOK
 	switch {
@@ -190,7 +191,7 @@ func (c *Console) answer(w http.ResponseWriter, r *http.Request, template string
 		return
 	}
 	if fragment(r) != "" {
-		// A script reads the answer, which also has the reason of a refusal.
+		// A script reads this answer, whose content also names the reason of a refusal.
 		write(w, http.StatusOK, template, d)
 		return
 	}
@@ -204,7 +205,7 @@ func (c *Console) answer(w http.ResponseWriter, r *http.Request, template string
 
 func doNothing(context.Context, client.Client, *dialog) (client.Object, error) { return nil, nil }
 
-// doState enables, pauses or disables.
+// doState enables, pauses or disables the Postback.
 func doState(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
 	state := v1alpha1.PostbackState(d.Form.Get("state"))
 	d.done = string(state)
@@ -213,7 +214,7 @@ func doState(ctx context.Context, c client.Client, d *dialog) (client.Object, er
 
 func prepareTest(_ *Console, d *dialog) { d.Types = action.TestTypes(d.P.Spec.Triggers) }
 
-// doTest asks for a test event, and leads to the sheet on which it will appear.
+// doTest requests a test event, and leads to the sheet of that event.
 func doTest(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
 	eventType := strings.TrimSpace(d.Form.Get("type"))
 	if other := strings.TrimSpace(d.Form.Get("other")); other != "" {
@@ -234,7 +235,7 @@ func doTest(ctx context.Context, c client.Client, d *dialog) (client.Object, err
 	return d.P, nil
 }
 
-// doDelete deletes a Postback whose name was typed in.
+// doDelete deletes a Postback if the user typed its name.
 func doDelete(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
 	if d.Form.Get("name") != d.P.Name {
 		d.Errors = map[string]string{"name": "Type " + d.P.Name + " to delete it."}
@@ -244,7 +245,7 @@ func doDelete(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 	return d.P, c.Delete(ctx, d.P, client.Preconditions{UID: &d.P.UID})
 }
 
-// doRedeliver asks for another attempt of each delivery that was chosen.
+// doRedeliver requests a redelivery of each chosen delivery.
 func doRedeliver(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
 	names := d.Form["delivery"]
 	for i, name := range names {
@@ -261,7 +262,7 @@ func doRedeliver(ctx context.Context, c client.Client, d *dialog) (client.Object
 	return nil, nil
 }
 
-// redeliver asks for another attempt of a delivery. One in the delivery log alone has to be a PostbackDelivery again first.
+// redeliver requests a redelivery. A delivery that is only in the delivery log is restored first.
 func (d *dialog) redeliver(ctx context.Context, c client.Client, o *v1alpha1.PostbackDelivery) error {
 	err := action.Redeliver(ctx, c, o, d.token)
 	if !apierrors.IsNotFound(err) || d.log == nil {

@@ -31,15 +31,16 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// rotationPatience is how long the page waits for the operator to make a key.
+// rotationPatience is how long the page waits until the operator has made a key.
 const rotationPatience = 20 * time.Second
 
-// prepareAgain finds out what a redelivery of many waits for. One of a single event passes more: see internal/waiting.
+// prepareAgain finds the reason why redeliveries of many events wait. A redelivery of one event overrides more: see
+// internal/waiting.
 func prepareAgain(c *Console, d *dialog) {
 	d.WaitReason = waiting.Endpoint(d.P, c.clock.Now()).Sentence
 }
 
-// doAgain asks for what failed or is unfinished to be sent again.
+// doAgain requests a redelivery of all failed and unfinished deliveries since a time.
 func doAgain(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
 	span, err := time.ParseDuration(d.Form.Get("since"))
 	if err != nil || span <= 0 {
@@ -55,7 +56,7 @@ func doAgain(ctx context.Context, c client.Client, d *dialog) (client.Object, er
 	return d.P, err
 }
 
-// prepareRotate finds out who else signs with the key.
+// prepareRotate lists the other Postbacks that sign with the same key.
 func prepareRotate(c *Console, d *dialog) {
 	if d.Key == nil {
 		return
@@ -67,7 +68,7 @@ func prepareRotate(c *Console, d *dialog) {
 	}
 }
 
-// doRotate sets the overlap, if another is chosen, and asks for a new key.
+// doRotate sets the overlap if it changed, and requests a new key.
 func doRotate(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
 	overlap := d.Key.Spec.GetOverlap()
 	if value := d.Form.Get("overlap"); value != "" {
@@ -84,13 +85,13 @@ func doRotate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 	rotation := d.Key.Spec.Rotation
 	err := action.Rotate(ctx, c, d.Key, d.token)
 	if d.Form.Get("preview") != "" {
-		// The dry run stored nothing, so the second change cannot show it.
+		// A dry run stores nothing, so the second change lacks the first, and the preview has to add it.
 		d.Key.Spec.Rotation = rotation
 	}
 	return d.Key, err
 }
 
-// afterRotate waits for the new key and shows it.
+// afterRotate waits for the new key and shows it in the answer.
 func afterRotate(ctx context.Context, c *Console, d *dialog) {
 	subscription := c.feed.Subscribe()
 	defer subscription.Close()
@@ -113,7 +114,7 @@ func afterRotate(ctx context.Context, c *Console, d *dialog) {
 	showSecret(ctx, c, d)
 }
 
-// showSecret reads the current key, for this one answer.
+// showSecret reads the current key for this answer only.
 func showSecret(ctx context.Context, c *Console, d *dialog) {
 	d.Show = true
 	if d.May.Secret != "" {
@@ -132,7 +133,7 @@ func showSecret(ctx context.Context, c *Console, d *dialog) {
 
 func prepareYAML(_ *Console, d *dialog) { d.YAML = manifest(d.P, nil) }
 
-// overlaps are the choices for a rotation.
+// overlaps are the overlaps to choose from in a rotation.
 var overlaps = []choice{
 	{Value: "0s", Text: "None: the old key has leaked"},
 	{Value: "1h", Text: "1 hour"},
@@ -141,7 +142,7 @@ var overlaps = []choice{
 	{Value: "720h", Text: "30 days"},
 }
 
-// Overlaps returns the choices for a rotation, with the present overlap of the key.
+// Overlaps returns the overlaps to choose from, including the present overlap of the key.
 func (d *dialog) Overlaps() []choice {
 	var choices []choice
 	now := v1alpha1.DefaultOverlap

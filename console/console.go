@@ -14,9 +14,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package console is the web console. Its pages show the Postbacks of a namespace, or of all, with their events, and
-// change them. A Console acts with the rights of one user. A Server serves one on loopback to the user who started it; the
-// portal serves one to each of its visitors. It talks to the API server, and to a dispatcher if there is a delivery log.
+// Package console is the web console. Its pages show and change the Postbacks of one namespace or all, with their
+// deliveries. A Console acts with the rights of one user. A Server serves one on loopback to the user who started it.
+// The portal serves one to each of its visitors. A Console uses the API server, and a dispatcher if there is a
+// delivery log.
 package console
 
 import (
@@ -43,7 +44,7 @@ import (
 )
 
 const (
-	// bodyTimeout is how long a request with a body may take, answer included: more than a page does.
+	// bodyTimeout bounds the time to read a request with a body. It is longer than pageTimeout.
 	bodyTimeout = pageTimeout + headerTimeout
 	clientQPS   = 50
 	clientBurst = 100
@@ -51,22 +52,22 @@ const (
 
 // Options are the settings of the console.
 type Options struct {
-	// Config is the configuration of a client with the rights of the console's user.
+	// Config is the configuration of a client with the user's rights.
 	Config *rest.Config
-	// Namespace to show; "" means all.
+	// Namespace is the namespace to show; "" means all.
 	Namespace string
-	// Kubectl names the cluster, for the eye and for scripts. It may be empty.
+	// Kubectl names the cluster on the pages and in scripts. It may be empty.
 	Kubectl curl.Kubectl
-	// DeliveryLog is nil if there is none, or it cannot be read. Unread is the reason, if the user should know it.
+	// DeliveryLog is nil if there is no delivery log, or if it cannot be read. Unread is the reason to show, or "".
 	DeliveryLog *deliveries.Client
 	Unread      string
-	// Hosted says that visitors reach the pages through a portal: they have no kubeconfig, and can sign out.
+	// Hosted says that visitors use a portal: they have no kubeconfig, and can sign out.
 	Hosted bool
-	// Clock is the system's by default.
+	// Clock defaults to the system clock.
 	Clock clock.PassiveClock
 }
 
-// Console is the pages of one user.
+// Console serves the pages of one user.
 type Console struct {
 	hosted     bool
 	namespace  string
@@ -77,11 +78,11 @@ type Console struct {
 	unread     string
 	rights     *rights
 	clock      clock.PassiveClock
-	// ended is closed when the console ends; its streams end with it.
+	// ended is closed when the console ends, to end its streams.
 	ended chan struct{}
 }
 
-// New returns a console that shows nothing until Run runs.
+// New returns a console. Its pages have no data before Run runs.
 func New(o Options) (*Console, error) {
 	o.Clock = cmp.Or[clock.PassiveClock](o.Clock, clock.RealClock{})
 	scheme := runtime.NewScheme()
@@ -106,33 +107,33 @@ func New(o Options) (*Console, error) {
 	}, nil
 }
 
-// Run keeps the pages current until ctx ends. Then their streams end. It may be called once.
+// Run keeps the pages current until ctx ends, which also ends their streams. It may be called once.
 func (c *Console) Run(ctx context.Context) {
 	context.AfterFunc(ctx, func() { close(c.ended) })
 	c.feed.Run(ctx)
 }
 
-// Pages returns what answers requests that are permitted to see the pages.
+// Pages returns the handler of the pages, for requests that are already authenticated.
 func (c *Console) Pages() http.Handler { return readWithin(bodyTimeout, c.routes()) }
 
-// Static returns what answers requests below guard.StaticPath: files that are the same for everybody.
+// Static returns the handler of the files below guard.StaticPath, which are the same for everybody.
 func Static() http.Handler {
 	return http.StripPrefix(strings.TrimSuffix(guard.StaticPath, "/"), static())
 }
 
-// SignIn answers with the page that exchanges the code of a link for a session.
+// SignIn writes the page that exchanges a link's code for a session.
 func SignIn(w http.ResponseWriter) { write(w, http.StatusOK, "signin", nil) }
 
-// Refuse answers with a page that says why there is nothing else.
+// Refuse writes a page with the reason why a request is refused.
 func Refuse(w http.ResponseWriter, status int, why string) { refuse(w, status, why) }
 
-// readWithin bounds the time in which a request with a body can be read. Those without one, such as streams, last as long as
-// they are wanted.
+// readWithin bounds the time to read a request with a body. A request without a body, such as for a stream, has no
+// bound.
 func readWithin(bound time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
-			// Without a deadline somebody could hold the connection for ever. A connection that supports none
-			// is refused.
+			// Without a deadline, a client could hold the connection forever. A connection without support for
+			// deadlines is refused.
 			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bound)); err != nil {
 				refuse(w, http.StatusInternalServerError, err.Error())
 				return

@@ -30,7 +30,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// serve serves a console whose API server is away, and returns its address and a browser that is in.
+// serve starts a console whose API server is unavailable. It returns the console's address, and a browser with the
+// cookie.
 func serve(t *testing.T) (base string, browser *http.Client) {
 	t.Helper()
 	c, err := Listen(t.Context(), ServerOptions{Options: Options{Config: &rest.Config{Host: "http://127.0.0.1:1"}, Namespace: "acme"}})

@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/action"
 )
 
-// create shows the form that adds a Postback, and adds it.
+// create shows the form that adds a Postback, and creates the Postback.
 func (c *Console) create(w http.ResponseWriter, r *http.Request) {
 	if !readForm(w, r) {
 		return
@@ -60,7 +60,7 @@ func doCreate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 	if err != nil && !errors.Is(err, errField) {
 		return nil, err
 	}
-	// Every field that is wrong is named at once.
+	// The form shows the errors of all fields at once.
 	for _, field := range []struct {
 		name, value string
 		check       func(string) error
@@ -91,7 +91,7 @@ func doCreate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 	return o, err
 }
 
-// afterCreate waits for the signing key of the new Postback, and shows it with the next steps.
+// afterCreate waits for the new Postback's signing key, and shows it with the next steps.
 func afterCreate(ctx context.Context, c *Console, d *dialog) {
 	d.Show = true
 	key := client.ObjectKeyFromObject(d.P)
@@ -116,10 +116,10 @@ func afterCreate(ctx context.Context, c *Console, d *dialog) {
 	showSecret(ctx, c, d)
 }
 
-// To is the page of a Postback that was added.
+// To returns the page of the new Postback.
 func (d *dialog) To() string { return d.to }
 
-// withoutNil drops what a merge patch would remove.
+// withoutNil removes nil values, which a merge patch would use to remove fields.
 func withoutNil(fields map[string]any) map[string]any {
 	for name, value := range fields {
 		switch v := value.(type) {

@@ -24,12 +24,12 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// label is a word in a colour: good, warn, bad, or calm.
+// label is a text with a colour: good, warn, bad, or calm.
 type label struct {
 	Kind, Text, Why string
 }
 
-// stateOf returns the label of the state in the spec.
+// stateOf returns the label of spec.state.
 func stateOf(p *v1alpha1.Postback) label {
 	switch state := p.Spec.GetState(); state {
 	case v1alpha1.PostbackPaused:
@@ -41,7 +41,7 @@ func stateOf(p *v1alpha1.Postback) label {
 	}
 }
 
-// words parts a reason into words: "SecretNotFound" is "Secret not found".
+// words splits a reason into words: "SecretNotFound" is "Secret not found".
 func words(reason string) string {
 	var b strings.Builder
 	runes := []rune(reason)
@@ -49,7 +49,7 @@ func words(reason string) string {
 		upper, next := unicode.IsUpper(r), i+1 < len(runes) && unicode.IsUpper(runes[i+1])
 		if i > 0 && (unicode.IsDigit(r) || upper && (!unicode.IsUpper(runes[i-1]) || !next && i+1 < len(runes))) {
 			b.WriteByte(' ')
-			// An abbreviation stays as it is.
+			// An abbreviation keeps its capitals.
 			if !next {
 				r = unicode.ToLower(r)
 			}
@@ -59,7 +59,7 @@ func words(reason string) string {
 	return b.String()
 }
 
-// titleOf returns what people call a Postback.
+// titleOf returns the display name of a Postback, or else its name.
 func titleOf(p *v1alpha1.Postback) string {
 	if p.Spec.DisplayName != "" {
 		return p.Spec.DisplayName
@@ -67,7 +67,7 @@ func titleOf(p *v1alpha1.Postback) string {
 	return p.Name
 }
 
-// hostOf returns the host of the endpoint. It quotes no URL without a host, which may hold a token.
+// hostOf returns the host of the endpoint. It quotes no part of an invalid URL, which may hold a token.
 func hostOf(p *v1alpha1.Postback) string {
 	if u, err := url.Parse(p.Spec.URL); err == nil && u.Host != "" {
 		return u.Host
@@ -75,7 +75,7 @@ func hostOf(p *v1alpha1.Postback) string {
 	return "no valid URL"
 }
 
-// phaseOf returns how a delivery fares.
+// phaseOf returns the label of a delivery's phase.
 func phaseOf(phase v1alpha1.DeliveryPhase) label {
 	switch phase {
 	case v1alpha1.DeliveryDelivered:

@@ -103,7 +103,7 @@ func TestHealthNamesEachCause(t *testing.T) {
 	}
 }
 
-// The words stay while attempts fail and succeed in turn, and while the operator has judged nothing yet.
+// The label stays the same while attempts alternate between success and failure, and before the condition is set.
 func TestHealthDoesNotFlipWithEachAttempt(t *testing.T) {
 	p := &v1alpha1.Postback{}
 	p.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ReadyCondition, Status: metav1.ConditionTrue, Reason: v1alpha1.RoutedReason}}

@@ -34,9 +34,9 @@ import (
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
-// field is a field of spec in the form that adds or edits a Postback.
+// field is a field of the form that adds or edits a Postback.
 type field struct {
-	// Path of it in spec, with full stops.
+	// Path is the path of the field in spec, with full stops.
 	Path, Label, Hint, Placeholder string
 	// Kind is text, number, words (a list), area, headers, or choice.
 	Kind     string
@@ -78,10 +78,10 @@ type shownField struct {
 	Value, Error string
 }
 
-// errField reports that the fields have errors.
+// errField means that fields have errors, which the dialog holds.
 var errField = errors.New("a field is not right")
 
-// fail notes what went wrong: at the fields that the API server names, or above them.
+// fail records an error: at the fields that the API server names, or above them.
 func (d *dialog) fail(err error) {
 	if errors.Is(err, errField) {
 		return
@@ -90,7 +90,7 @@ func (d *dialog) fail(err error) {
 	var rest []string
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Details != nil {
 		for _, cause := range status.Status().Details.Causes {
-			// The API server also says that it judged no further, of no field.
+			// The API server adds, without a field, that it did not check further rules.
 			if cause.Field == "<nil>" {
 				continue
 			}
@@ -112,7 +112,7 @@ func (d *dialog) fail(err error) {
 	}
 }
 
-// formPath returns the field of the form for the path of a field in an error of the API server, or "".
+// formPath returns the form's field for a path in an error of the API server, or "".
 func formPath(path string) string {
 	if path == "metadata.name" {
 		return "name"
@@ -126,7 +126,7 @@ func formPath(path string) string {
 	return ""
 }
 
-// valuesOf returns the values of the form for a spec. Credentials are hidden in them.
+// valuesOf returns the form's values for a spec, with credentials hidden.
 func valuesOf(spec *v1alpha1.PostbackSpec) map[string]string {
 	values := map[string]string{}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(spec)
@@ -178,7 +178,8 @@ func listText(f field, list []any, spec *v1alpha1.PostbackSpec) string {
 	return strings.Join(texts, " ")
 }
 
-// parse returns the JSON value for the text of a field; nil removes the field. Hidden values stay as they are in spec.
+// parse returns the JSON value for the text of a field; nil removes the field. Hidden values keep their value in
+// spec.
 func (f field) parse(text string, spec *v1alpha1.PostbackSpec) (any, error) {
 	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
 	switch {
@@ -239,7 +240,7 @@ func parseHeaders(text string, before []v1alpha1.Header) (any, error) {
 	return headers, nil
 }
 
-// changes returns what the form changes of a spec, as a merge patch of it.
+// changes returns the changes of a spec in the form, as a merge patch.
 func (d *dialog) changes(before map[string]string) (map[string]any, error) {
 	patch := map[string]any{}
 	d.Errors = map[string]string{}
@@ -263,7 +264,7 @@ func (d *dialog) changes(before map[string]string) (map[string]any, error) {
 		}
 		at[path[len(path)-1]] = value
 	}
-	// A reference without a name is none.
+	// Without a name, the reference is removed.
 	if ref, ok := patch["secretRef"].(map[string]any); ok && ref["name"] == nil {
 		patch["secretRef"] = nil
 	}
@@ -273,7 +274,7 @@ func (d *dialog) changes(before map[string]string) (map[string]any, error) {
 	return patch, nil
 }
 
-// fields fills the form with the typed text, or with values.
+// fields fills the form with the submitted text, or else with values.
 func (d *dialog) fields(values map[string]string) {
 	for _, f := range formFields {
 		shown := shownField{field: f, Value: values[f.Path]}
@@ -288,16 +289,16 @@ func (d *dialog) fields(values map[string]string) {
 	}
 }
 
-// AdvancedErrors reports whether something is not right among the settings that are folded away.
+// AdvancedErrors reports whether a field in the collapsed part of the form has an error.
 func (d *dialog) AdvancedErrors() bool {
 	return slices.ContainsFunc(d.Fields, func(f shownField) bool { return f.Advanced && f.Error != "" })
 }
 
 func prepareEdit(_ *Console, d *dialog) { d.fields(valuesOf(&d.P.Spec)) }
 
-// doEdit changes what differs from what the form showed, unless somebody else changed the Postback since then.
+// doEdit changes the fields that the user changed. It fails if somebody else changed the Postback meanwhile.
 func doEdit(ctx context.Context, c client.Client, d *dialog) (client.Object, error) {
-	// The watch may be a moment behind.
+	// The watch may lag behind.
 	if err := c.Get(ctx, client.ObjectKeyFromObject(d.P), d.P); err != nil {
 		return nil, err
 	}
@@ -312,7 +313,7 @@ func doEdit(ctx context.Context, c client.Client, d *dialog) (client.Object, err
 	return d.P, action.SetSpec(ctx, c, d.P, patch)
 }
 
-// manifest returns an object in the form for Git: without requests for actions, except new ones.
+// manifest returns an object as YAML for Git, without requests for actions except new ones.
 func manifest(object client.Object, before map[string]string) string {
 	if own, ok := object.DeepCopyObject().(client.Object); ok {
 		object = own

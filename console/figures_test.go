@@ -38,7 +38,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/statistics"
 )
 
-// The figures are those of the statistics: 200 deliveries and 10 failures of two attempts each, of which few objects are kept.
+// The figures come from the PostbackStatistics: 200 deliveries and 10 failures of two attempts each. Few
+// PostbackDeliveries are kept.
 func TestFiguresAreOfTheStatistics(t *testing.T) {
 	now := time.Date(2026, 11, 28, 9, 31, 0, 0, time.UTC)
 	scheme := runtime.NewScheme()
@@ -57,7 +58,7 @@ func TestFiguresAreOfTheStatistics(t *testing.T) {
 		Watch: func(ctx context.Context, api client.WithWatch, list client.ObjectList, options ...client.ListOption) (watch.Interface, error) {
 			asked := &client.ListOptions{}
 			if asked.ApplyOptions(options); asked.Raw != nil && asked.Raw.SendInitialEvents != nil {
-				// As an API server without streamed lists answers.
+				// An API server without streaming lists answers like this.
 				return nil, apierrors.NewInvalid(schema.GroupKind{}, "sendInitialEvents", nil)
 			}
 			return api.Watch(ctx, list, options...)
@@ -98,7 +99,7 @@ func TestFiguresAreOfTheStatistics(t *testing.T) {
 	}
 }
 
-// Counts lag behind the log: none is not shown as a result.
+// Counts lag behind the log, so the page shows no rate without counts.
 func TestNothingCounted(t *testing.T) {
 	page, err := render("figures", head{Traffic: trafficOf(statistics.Counts{}, true, nil), Span: 24 * time.Hour, Path: "/"})
 	if err != nil {
@@ -109,7 +110,7 @@ func TestNothingCounted(t *testing.T) {
 	}
 }
 
-// Nothing is said of finished deliveries before one has finished.
+// Without a finished delivery, the page has no figure of finished deliveries.
 func TestNothingFinished(t *testing.T) {
 	page, err := render("figures", head{Traffic: traffic{Attempts: 1}, Span: 24 * time.Hour, Path: "/"})
 	if err != nil {
@@ -120,7 +121,7 @@ func TestNothingFinished(t *testing.T) {
 	}
 }
 
-// Counts that cannot be read are not shown as none.
+// Counts that cannot be read are not shown as zero.
 func TestUnknownFigures(t *testing.T) {
 	shown := trafficOf(statistics.Counts{}, false, context.DeadlineExceeded)
 	page, err := render("figures", head{Traffic: shown, Span: time.Hour, Path: "/"})

@@ -25,7 +25,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// healthWords name the cause of failed attempts: a reason of the condition EndpointHealthy, or an Outcome.
+// healthWords describe the reasons of health: those of the condition EndpointHealthy, and Outcomes.
 var healthWords = map[string]string{
 	v1alpha1.EndpointRespondingReason:            "Healthy",
 	waiting.SomeAttemptsFail:                     "Some attempts fail",
@@ -50,7 +50,7 @@ var healthWords = map[string]string{
 	string(v1alpha1.OutcomeInterrupted):          "Interrupted",
 }
 
-// healthOf describes the health of a Postback by its worst fact: that of the Postback itself, or of its endpoint.
+// healthOf returns the health of a Postback: the worse of its own state and its endpoint's health.
 func healthOf(p *v1alpha1.Postback, recent waiting.Recent) waiting.Health {
 	conditions := p.Status.Conditions
 	ready := meta.FindStatusCondition(conditions, v1alpha1.ReadyCondition)
@@ -72,7 +72,7 @@ func healthOf(p *v1alpha1.Postback, recent waiting.Recent) waiting.Health {
 	return endpoint
 }
 
-// ofReady returns what the condition Ready says, which a Postback that is Stalled may lack.
+// ofReady returns the condition Ready as a health. A Stalled Postback may lack that condition.
 func ofReady(grade waiting.Grade, ready *metav1.Condition) waiting.Health {
 	if ready == nil {
 		return waiting.Health{Grade: grade, Reason: v1alpha1.StalledCondition}
@@ -80,7 +80,7 @@ func ofReady(grade waiting.Grade, ready *metav1.Condition) waiting.Health {
 	return waiting.Health{Grade: grade, Reason: ready.Reason, Sentence: ready.Message}
 }
 
-// healthLabel shows a health in words.
+// healthLabel returns the label of a health.
 func healthLabel(h waiting.Health) label {
 	text, ok := healthWords[h.Reason]
 	if !ok {
@@ -89,7 +89,8 @@ func healthLabel(h waiting.Health) label {
 	return label{string(h.Grade), text, h.Sentence}
 }
 
-// recent returns the newest attempts of rows, or none if the delivery log cannot be read: then successes are missing.
+// recent returns the newest attempts of rows. It returns none if the delivery log cannot be read, because successes
+// are missing then.
 func (c *Console) recent(rows []*feed.Row) waiting.Recent {
 	if c.unread != "" || c.feed.Status().Unread != nil {
 		return nil

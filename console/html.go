@@ -35,7 +35,7 @@ import (
 //go:embed web
 var web embed.FS
 
-// static are the files of web/static. There is no list of them.
+// static serves the files of web/static. It does not list directories.
 func static() http.Handler {
 	files, err := fs.Sub(web, "web/static")
 	if err != nil {
@@ -65,7 +65,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"args":     func(args ...any) []any { return args },
 }).ParseFS(web, "web/templates/*.html"))
 
-// moment returns a time that the page keeps up to date: how long ago it was, or how long until it comes.
+// moment returns a time as an element that the page updates: the time since then or until then.
 func moment(t time.Time, kind, said string) template.HTML {
 	if t.IsZero() {
 		return `<span class="faint">–</span>`
@@ -77,7 +77,7 @@ func moment(t time.Time, kind, said string) template.HTML {
 		t.UTC().Format(time.RFC3339Nano), kind, t.Local().Format("Mon, 2 Jan 2006 15:04:05.000 MST")+" · "+t.UTC().Format("15:04:05 UTC"), said))
 }
 
-// number returns a number with commas between thousands.
+// number formats a number with commas between thousands.
 func number(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
@@ -86,7 +86,7 @@ func number(n int) string {
 	return s
 }
 
-// render returns what a template makes of data.
+// render executes a template.
 func render(name string, data any) (template.HTML, error) {
 	var b bytes.Buffer
 	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
@@ -95,7 +95,7 @@ func render(name string, data any) (template.HTML, error) {
 	return template.HTML(b.String()), nil //nolint:gosec // The template escaped it.
 }
 
-// write answers with a template. It is made whole before any of it is sent.
+// write renders a template and sends it. It sends nothing before the template is complete.
 func write(w http.ResponseWriter, status int, name string, data any) {
 	content, err := render(name, data)
 	if err != nil {
@@ -107,7 +107,7 @@ func write(w http.ResponseWriter, status int, name string, data any) {
 	_, _ = w.Write([]byte(content))
 }
 
-// refuse answers with a page that says why there is nothing else.
+// refuse sends a page with the reason why a request is refused.
 func refuse(w http.ResponseWriter, status int, why string) {
 	write(w, status, "refused", why)
 }

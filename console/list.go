@@ -40,15 +40,15 @@ type listPage struct {
 	frame
 	Cards []card
 	Query string
-	// Health and Sort are the chosen filter and order, "" by default; Tallies and Sorts are the choices.
+	// Health and Sort are the chosen filter and order, "" by default. Tallies and Sorts are the choices.
 	Health, Sort   string
 	Tallies, Sorts []choice
 	Loading        bool
-	// Create is "" if the user may add one, or says why not.
+	// Create is the reason why the user may not add a Postback, or "".
 	Create string
 }
 
-// card is one Postback of the list.
+// card is one Postback in the list.
 type card struct {
 	ID, Href               string
 	Namespace, Name, Title string
@@ -62,7 +62,7 @@ type card struct {
 	ShowNamespace          bool
 }
 
-// shownTriggers is how many triggers a card shows.
+// shownTriggers bounds the triggers on a card.
 const shownTriggers = 3
 
 func (c *Console) list(w http.ResponseWriter, r *http.Request) {
@@ -73,7 +73,7 @@ func (c *Console) list(w http.ResponseWriter, r *http.Request) {
 	write(w, http.StatusOK, name, c.listPage(r))
 }
 
-// listPage returns the list that a request asks for.
+// listPage returns the list for a request, filtered and sorted.
 func (c *Console) listPage(r *http.Request) listPage {
 	page := listPage{
 		frame: c.frame("Postbacks"), Query: strings.TrimSpace(r.FormValue("q")), Loading: c.feed.Status().Loading != "",
@@ -89,10 +89,10 @@ func (c *Console) listPage(r *http.Request) listPage {
 	return page
 }
 
-// LiveHref is the stream that keeps the list current.
+// LiveHref returns the path of the stream that updates the list.
 func (p listPage) LiveHref() string { return listLink("/live", p.Query, p.Health, p.Sort) }
 
-// members returns which Postbacks are shown.
+// members returns the names of the listed Postbacks.
 func (p *listPage) members() []types.NamespacedName {
 	var all []types.NamespacedName
 	for i := range p.Cards {
@@ -101,7 +101,7 @@ func (p *listPage) members() []types.NamespacedName {
 	return all
 }
 
-// found reports whether a Postback is one that somebody searches for.
+// found reports whether a Postback matches the words of a search.
 func found(p *v1alpha1.Postback, health label, query string) bool {
 	texts := []string{p.Namespace + "/" + p.Name, p.Spec.DisplayName, endpoint.Masked(p.Spec.URL), string(p.Spec.GetState()), health.Text}
 	for _, t := range p.Spec.Triggers {
@@ -149,5 +149,5 @@ func lastSuccess(rows []*feed.Row, counted *v1alpha1.PostbackStatistics) (newest
 	return newest
 }
 
-// pathOf returns the page of a Postback.
+// pathOf returns the path of a Postback's page.
 func pathOf(key types.NamespacedName) string { return "/p/" + key.Namespace + "/" + key.Name }

@@ -34,9 +34,9 @@ import (
 )
 
 const (
-	// gatherTime is the time for which changes are gathered before an update of a page: too short for a user to notice.
+	// gatherTime is how long changes are collected before an update of a page. Users do not notice it.
 	gatherTime = 100 * time.Millisecond
-	// headTime is the minimum interval between updates of the parts above the log.
+	// headTime is the least time between updates of the parts above the log.
 	headTime = time.Second
 	// maxRows bounds the rows in one update of a page.
 	maxRows = 4 * pageSize
@@ -46,15 +46,15 @@ const (
 type stream struct {
 	w       http.ResponseWriter
 	flusher *http.ResponseController
-	// sent has the last content of each part of the page, so that only changes are sent.
+	// sent holds the last content of each part of the page, so that only changed parts are sent.
 	sent map[string]template.HTML
 }
 
-// patch replaces an element of the page; without HTML it goes.
+// patch replaces an element of the page, or removes it if HTML is "".
 type patch struct {
 	ID   string        `json:"id"`
 	HTML template.HTML `json:"html"`
-	// Cursor says where in the log a row stands that the page does not have, Key what it is about.
+	// Cursor is the position of a row that the page does not have yet, and Key its name.
 	Cursor string `json:"cursor,omitempty"`
 	Key    string `json:"key,omitempty"`
 }
@@ -67,7 +67,7 @@ func newStream(w http.ResponseWriter) *stream {
 	return s
 }
 
-// send sends an event.
+// send sends one event of the stream.
 func (s *stream) send(name string, revision uint64, data any) {
 	content, err := json.Marshal(data)
 	if err != nil {
@@ -80,7 +80,7 @@ func (s *stream) send(name string, revision uint64, data any) {
 	_ = s.flusher.Flush()
 }
 
-// replace sends an element if it is not as it was sent last.
+// replace sends an element if it differs from the last one sent.
 func (s *stream) replace(id, name string, data any) {
 	content, err := render(name, data)
 	if err != nil || s.sent[id] == content {
@@ -90,8 +90,8 @@ func (s *stream) replace(id, name string, data any) {
 	s.send("patch", 0, []patch{{ID: id, HTML: content}})
 }
 
-// follow calls tell, at once and whenever something changed, until the page goes or the console ends. If tell returns a
-// time, it is called again after that, too.
+// follow calls tell at once and after each change, until the client disconnects or the console ends. A duration that
+// tell returns triggers another call after that time.
 func (c *Console) follow(ctx context.Context, subscription *feed.Subscription, tell func(feed.Changes) time.Duration) {
 	defer subscription.Close()
 	again := tell(feed.Changes{Status: true})
@@ -117,7 +117,8 @@ func (c *Console) follow(ctx context.Context, subscription *feed.Subscription, t
 	}
 }
 
-// listLive sends the list its changes: all of it at first and when a card comes or goes, else the changed cards.
+// listLive streams the changes of the list: the whole list at first and after a card is added or removed, otherwise
+// the changed cards.
 func (c *Console) listLive(w http.ResponseWriter, r *http.Request) {
 	subscription := c.feed.Subscribe()
 	s := newStream(w)
@@ -153,7 +154,7 @@ func (c *Console) listLive(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// postbackLive sends the page of a Postback its changes: the rows of its log, and the parts above it.
+// postbackLive streams the changes of a Postback's page: the rows of its log, and the parts above it.
 func (c *Console) postbackLive(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
 	key := keyOf(r)
@@ -176,7 +177,7 @@ type logStream struct {
 	revision uint64
 	drawn    time.Time
 	stale    bool
-	// wait is the newest reason for waiting that the rows of the log show.
+	// wait is the reason for waiting that the rows on the page show.
 	wait waiting.Why
 }
 
@@ -197,10 +198,10 @@ func (l *logStream) tell(changes feed.Changes) time.Duration {
 	return 0
 }
 
-// rows sends the rows that changed since the last message to the page.
+// rows sends the rows that changed since the last call.
 func (l *logStream) rows() {
 	changed, removed, now, ok := l.console.feed.Since(l.key, l.revision)
-	// A change of several pages is cheaper to read again.
+	// For a change of several pages, reloading is cheaper.
 	if !ok || len(changed) > maxRows {
 		l.revision = now
 		l.send("reload", now, "main")
@@ -219,7 +220,7 @@ func (l *logStream) rows() {
 		may := l.console.rights.of(l.request.Context(), p, l.console.feed.Secret(secretKey(p)))
 		filter := l.console.filterOf(l.request.Form)
 		for i := range changed {
-			// Oldest first: each new row is put on top.
+			// The oldest row comes first, because the page puts each new row at the top.
 			row := changed[len(changed)-1-i]
 			told := patch{ID: "d-" + row.Name, Key: row.Name, Cursor: row.Cursor()}
 			if filter.Match(row) {
@@ -233,7 +234,7 @@ func (l *logStream) rows() {
 	}
 }
 
-// head sends the parts above the log, and the numbers of its filters.
+// head sends the parts above the log, and the counts of its filters.
 func (l *logStream) head() {
 	p := l.console.feed.Postback(l.key)
 	if p == nil {
@@ -253,7 +254,7 @@ func (l *logStream) head() {
 	if l.wait == h.Wait {
 		return
 	}
-	// The reason to wait is that of the Postback: every line that waits says it.
+	// The reason for waiting belongs to the Postback, and every waiting row shows it.
 	l.wait = h.Wait
 	var patches []patch
 	for i := range log.Rows {

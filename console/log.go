@@ -35,13 +35,13 @@ var (
 	phases = []v1alpha1.DeliveryPhase{
 		"", v1alpha1.DeliveryDelivered, v1alpha1.DeliveryRetrying, v1alpha1.DeliveryPending, v1alpha1.DeliveryFailed,
 	}
-	// times are the spans that the log can be narrowed to.
+	// times are the time spans by which the log can be filtered.
 	times = []struct{ value, text string }{
 		{"", "Any time"}, {"15m", "Last 15 minutes"}, {"1h", "Last hour"}, {"24h", "Last 24 hours"}, {"168h", "Last 7 days"},
 	}
 )
 
-// filterOf returns what the query of a page selects.
+// filterOf returns the filter in the query of a page.
 func (c *Console) filterOf(query url.Values) feed.Filter {
 	f := feed.Filter{Event: query.Get("event"), Text: strings.TrimSpace(query.Get("text"))}
 	if phase := v1alpha1.DeliveryPhase(query.Get("phase")); slices.Contains(phases, phase) {
@@ -53,7 +53,7 @@ func (c *Console) filterOf(query url.Values) feed.Filter {
 	return f
 }
 
-// log returns the part of a Postback's log that a request asks for.
+// log returns the page of a Postback's log for a request.
 func (c *Console) log(p *v1alpha1.Postback, may actions, r *http.Request) logPage {
 	key := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
 	filter := c.filterOf(r.Form)
@@ -82,8 +82,8 @@ func (c *Console) log(p *v1alpha1.Postback, may actions, r *http.Request) logPag
 	return log
 }
 
-// noLonger returns a note about the time before which deliveries of a Postback were pruned, or "". It is for logs of objects
-// alone: the stream keeps its own by other rules.
+// noLonger returns a note about the time before which deliveries of a Postback were pruned, or "". It is only for
+// logs without a delivery log, which has its own retention.
 func noLonger(p *v1alpha1.Postback, all []*feed.Row, now time.Time) string {
 	kept := &history.Kept{}
 	for _, row := range all {
@@ -97,7 +97,7 @@ func noLonger(p *v1alpha1.Postback, all []*feed.Row, now time.Time) string {
 	return why
 }
 
-// choices fills in the filters. The numbers are those of the other filters together.
+// choices fills in the filters. The count of a phase applies the other filters.
 func (p *logPage) choices(all []*feed.Row, filter feed.Filter, query url.Values) {
 	var rest []*feed.Row
 	events := map[string]bool{}
@@ -132,7 +132,7 @@ func (p *logPage) choices(all []*feed.Row, filter feed.Filter, query url.Values)
 	}
 }
 
-// logRow returns a line of the log. Its link keeps the filters, so that previous and next go by them.
+// logRow returns a row of the log. Its link keeps the filters, which the sheet's links to its neighbours need.
 func (c *Console) logRow(p *v1alpha1.Postback, row *feed.Row, query url.Values, may actions) logRow {
 	path := pathOf(row.PostbackKey())
 	return logRow{
@@ -141,18 +141,18 @@ func (c *Console) logRow(p *v1alpha1.Postback, row *feed.Row, query url.Values, 
 	}
 }
 
-// Outcome returns how the newest attempt ended, in words.
+// Outcome describes the outcome of the newest attempt.
 func (r logRow) Outcome() string { return healthWords[string(r.Last.Outcome)] }
 
-// LiveHref is the stream that keeps the page current.
+// LiveHref returns the path of the stream that updates the page.
 func (p logPage) LiveHref() string {
 	return link(p.Path+"/live", p.Query)
 }
 
-// Here is the page without a sheet.
+// Here returns the path of the page without a sheet.
 func (p logPage) Here() string { return link(p.Path, p.Query) }
 
-// Kept are the values that the form of the filters does not show.
+// Kept returns the query values that the filter form submits as hidden fields.
 func (p logPage) Kept() []choice {
 	var kept []choice
 	for _, name := range []string{"phase", "span"} {

@@ -72,7 +72,7 @@ func TestFormKeepsHiddenValues(t *testing.T) {
 	for name, test := range map[string]struct {
 		form url.Values
 		want map[string]any
-		// wrong is the field with a mistake.
+		// wrong is the field with an error.
 		wrong string
 	}{
 		"untouched":         {url.Values{}, map[string]any{}, ""},

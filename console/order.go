@@ -25,7 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// healthGroups are the choices of the filter by health.
+// healthGroups are the choices of the health filter.
 var healthGroups = []choice{{Text: "All"}, {Value: "failing", Text: "Failing"}, {Value: "attention", Text: "Attention"}, {Value: "ok", Text: "OK"}}
 
 // healthGroup returns the group of a health.
@@ -40,7 +40,7 @@ func healthGroup(health label) string {
 	}
 }
 
-// sorts are the orders of the list. Cards that are equal in one of them are in the order by name.
+// sorts are the orders of the list. Equal cards are ordered by name.
 var sorts = []struct {
 	value, text string
 	compare     func(a, b card) int
@@ -51,14 +51,14 @@ var sorts = []struct {
 	{"success", "Latest success first", func(a, b card) int { return b.LastSuccess.Compare(a.LastSuccess) }},
 }
 
-// byTitle compares the names that a reader sees, which may be display names.
+// byTitle compares titles, which may be display names.
 func byTitle(a, b card) int { return cmp.Compare(strings.ToLower(a.Title), strings.ToLower(b.Title)) }
 
 func severity(health label) int {
 	return slices.Index([]string{"good", "calm", "warn", "bad"}, health.Kind)
 }
 
-// choose counts cards by health, and keeps those of the chosen one in the chosen order.
+// choose counts the cards by health group, and keeps those of the chosen group in the chosen order.
 func (p *listPage) choose(cards []card, health, sort string) {
 	counts := map[string]int{"": len(cards)}
 	for i := range cards {
@@ -88,7 +88,7 @@ func (p *listPage) choose(cards []card, health, sort string) {
 	}
 }
 
-// keepOrder puts the cards into the order in which a reader sees them, if they are the same. An open list does not move.
+// keepOrder restores the order that the page shows, if it has the same cards. An open list does not move.
 func (p *listPage) keepOrder(seen []types.NamespacedName) {
 	places := map[types.NamespacedName]int{}
 	for i, name := range seen {
@@ -106,7 +106,7 @@ func (c *card) key() types.NamespacedName {
 	return types.NamespacedName{Namespace: c.Namespace, Name: c.Name}
 }
 
-// listLink returns the address of a list.
+// listLink returns the path of a list with its query.
 func listLink(path, query, health, sort string) string {
 	values := url.Values{}
 	for name, value := range map[string]string{"q": query, "health": health, "sort": sort} {

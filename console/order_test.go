@@ -85,7 +85,7 @@ func TestListSortsAndFilters(t *testing.T) {
 	}
 }
 
-// The order by name is that of the names on the cards.
+// The list is sorted by the titles on its cards.
 func TestListSortsByWhatItShows(t *testing.T) {
 	p := &listPage{}
 	p.choose([]card{{Name: "analytics", Title: "Pipeline"}, {Name: "crm", Title: "acme CRM"}, {Name: "legacy", Title: "Bridge"}}, "", "")

@@ -32,10 +32,10 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// pageSize is how many rows of a log a page has.
+// pageSize is the number of rows on a page of the log.
 const pageSize = 50
 
-// postbackPage is one Postback with its log, and, if one is chosen, the sheet of an event.
+// postbackPage is one Postback with its log and, if an event is chosen, the sheet of that event.
 type postbackPage struct {
 	frame
 	Head  head
@@ -49,10 +49,10 @@ type head struct {
 	Path          string
 	Title         string
 	State, Health label
-	// Wait says why deliveries wait, if they wait for one reason. Note says how the Postback is, and that.
+	// Wait is the reason why all deliveries wait, if they do. Note describes it and the health.
 	Wait waiting.Why
 	Note string
-	// OldKeyEnds is the end of the previous signing key, if that still signs.
+	// OldKeyEnds is the time at which the previous key stops signing, or zero.
 	OldKeyEnds time.Time
 	Counts     feed.Counts
 	Traffic    traffic
@@ -68,17 +68,17 @@ type head struct {
 
 // traffic are the counts that the figures and charts show.
 type traffic struct {
-	// Unknown says why there are no counts, "" if they are known.
+	// Unknown is the reason why there are no counts, or "".
 	Unknown string
-	// Succeeded of Attempts did, which is Rate percent of them; Delivered of Deliveries ended so.
+	// Rate is Succeeded in percent of Attempts. Delivered is the part of the finished Deliveries that succeeded.
 	Attempts, Succeeded, Rate, Deliveries, Delivered int
-	// Counted is the time of the newest counts, zero if there are none.
+	// Counted is the time of the last update of the counts, or zero.
 	Counted time.Time
 	// Median and NinetyFifth are estimates of the duration of an attempt.
 	Median, NinetyFifth time.Duration
 }
 
-// choice is one of several values of a filter.
+// choice is one value of a filter.
 type choice struct {
 	Value, Text string
 	Count       int
@@ -86,7 +86,7 @@ type choice struct {
 	Chosen      bool
 }
 
-// logPage is a part of the log.
+// logPage is a page of the log.
 type logPage struct {
 	Path     string
 	Query    url.Values
@@ -97,39 +97,39 @@ type logPage struct {
 	Filtered bool
 	Rows     []logRow
 	Page     feed.Page
-	// Newer and Older are the pages around this one, "" if there is none; Newest is the first.
+	// Newer and Older are the links to the neighbouring pages, or "". Newest is the link to the first page.
 	Newer, Older, Newest string
 	MayRedeliver         string
 	// NoLonger is the note at the end of the log about the time before which deliveries were pruned.
 	NoLonger string
-	// Empty says that the Postback has no deliveries at all.
+	// Empty says that the Postback has no deliveries.
 	Empty bool
 }
 
-// From is the number of the first row, counted from 1.
+// From returns the number of the first row, from 1.
 func (p logPage) From() int { return p.Page.First + 1 }
 
-// To is the number of the last row.
+// To returns the number of the last row.
 func (p logPage) To() int { return p.Page.First + len(p.Page.Rows) }
 
-// logRow is one line of the log.
+// logRow is one row of the log.
 type logRow struct {
 	*feed.Row
 	ID, Href string
 	Phase    label
 	Last     feed.Sample
 	Wait     wait
-	// MayRedeliver is "" if the row can be chosen.
+	// MayRedeliver is "" if the user can select the row, or the reason why not.
 	MayRedeliver string
 }
 
-// menuItem is an action in the menu of a Postback. Why is the reason why it is not allowed, or "".
+// menuItem is an action in the menu of a Postback. Why is the reason why the user may not do it, or "".
 type menuItem struct {
 	Text, Href, Why string
 	Danger          bool
 }
 
-// Menu returns the actions that have no button of their own.
+// Menu returns the actions without a button.
 func (h head) Menu() []menuItem {
 	var items []menuItem
 	for _, s := range []struct {
@@ -178,7 +178,7 @@ func (c *Console) postback(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// noPostback answers a request about one that is not there, or not yet known.
+// noPostback answers a request for a Postback that does not exist, or has not been read yet.
 func (c *Console) noPostback(w http.ResponseWriter, key types.NamespacedName) {
 	status := c.feed.Status()
 	switch {
@@ -192,7 +192,7 @@ func (c *Console) noPostback(w http.ResponseWriter, key types.NamespacedName) {
 	}
 }
 
-// secretKey returns the PostbackSecret that signs for a Postback.
+// secretKey returns the namespace and name of the PostbackSecret that signs for a Postback.
 func secretKey(p *v1alpha1.Postback) types.NamespacedName {
 	return types.NamespacedName{Namespace: p.Namespace, Name: p.GetPostbackSecretName()}
 }
@@ -217,7 +217,7 @@ func (c *Console) head(p *v1alpha1.Postback, may actions, query url.Values) head
 	return h
 }
 
-// trafficOf returns counts as they are shown.
+// trafficOf returns counts in the form that the page shows.
 func trafficOf(counts statistics.Counts, known bool, err error) traffic {
 	t := traffic{
 		Attempts: int(counts.Attempts), Succeeded: int(counts.Succeeded), Rate: counts.Rate(),
@@ -234,7 +234,7 @@ func trafficOf(counts statistics.Counts, known bool, err error) traffic {
 	return t
 }
 
-// spanOf returns the span of time that the charts show, 24 hours by default.
+// spanOf returns the time span of the charts, 24 hours by default.
 func spanOf(value string) time.Duration {
 	if d, err := time.ParseDuration(value); err == nil && slices.Contains(spans, d) {
 		return d
@@ -242,7 +242,7 @@ func spanOf(value string) time.Duration {
 	return spans[0]
 }
 
-// spans returns the choice of spans for the charts.
+// spans returns the time spans to choose from for the charts.
 func (c *Console) spans(p *v1alpha1.Postback, r *http.Request) []choice {
 	names := []string{"24 h", "7 d"}
 	var choices []choice
@@ -255,7 +255,7 @@ func (c *Console) spans(p *v1alpha1.Postback, r *http.Request) []choice {
 	return choices
 }
 
-// link returns a path with a query in which some values are replaced; empty values are removed.
+// link returns a path with the query and some values replaced. An empty value is removed.
 func link(path string, query url.Values, replaced ...string) string {
 	q := url.Values{}
 	for _, name := range []string{"phase", "event", "time", "text", "span", "after", "before"} {

@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// rendered returns what a template makes of data.
+// rendered renders a template with data, and checks that the result contains the wanted texts.
 func rendered(t *testing.T, name string, data any, wanted ...string) string {
 	t.Helper()
 	content, err := render(name, data)

@@ -31,10 +31,10 @@ import (
 	"github.com/postback-dev/postback-operator/internal/rbacreview"
 )
 
-// retryAge is the pause after a question without an answer.
+// retryAge is the time before a review is repeated after a failure.
 const retryAge = 3 * time.Second
 
-// rights asks the API server about rights of the user, and caches the answers for a while.
+// rights reviews the rights of the user, and caches the answers.
 type rights struct {
 	reviews   authorizationclient.AuthorizationV1Interface
 	questions *rbacreview.Questions
@@ -45,8 +45,8 @@ func newRights(reviews authorizationclient.AuthorizationV1Interface, c clock.Pas
 	return &rights{reviews: reviews, questions: rbacreview.NewQuestions(), known: rbacreview.New[bool](c)}
 }
 
-// may reports whether the user has a right. Without an answer of the API server, the last answer counts. Without any, the
-// user may try: the API server decides.
+// may reports whether the user has a right. If the API server does not answer, the last answer counts. Without one,
+// may returns true, because the API server checks the action itself.
 func (r *rights) may(ctx context.Context, wanted rbacreview.Right) bool {
 	key := wanted.Key()
 	may, err := r.known.Get(ctx, key, func(ctx context.Context) (bool, time.Duration, error) {
@@ -61,24 +61,24 @@ func (r *rights) may(ctx context.Context, wanted rbacreview.Right) bool {
 		}
 		return review.Status.Allowed, rbacreview.Holds(review.Status.Allowed), nil
 	})
-	if err != nil { // The visitor left before the answer.
+	if err != nil { // The client disconnected before the answer.
 		return r.lastOrTry(key)
 	}
 	return may
 }
 
-// lastOrTry is the answer while the API server gives none.
+// lastOrTry returns the answer of may while the API server does not respond.
 func (r *rights) lastOrTry(key string) bool {
 	may, known := r.known.Last(key)
 	return may || !known
 }
 
-// actions are the rights of the user for one Postback. Each is "" if allowed, or the reason why not.
+// actions are the user's rights for one Postback. Each is "" if permitted, or the reason why not.
 type actions struct {
 	Edit, Delete, Redeliver, Rotate, Secret string
 }
 
-// of asks for all rights that concern a Postback and its signing key, at the same time.
+// of reviews all rights for a Postback and its signing key, concurrently.
 func (r *rights) of(ctx context.Context, p *v1alpha1.Postback, secret *v1alpha1.PostbackSecret) actions {
 	var a actions
 	var asking sync.WaitGroup
@@ -115,7 +115,7 @@ func (r *rights) of(ctx context.Context, p *v1alpha1.Postback, secret *v1alpha1.
 	return a
 }
 
-// create returns "" if the user may create Postbacks in a namespace, or why not.
+// create returns "" if the user may create Postbacks in a namespace, or the reason why not.
 func (r *rights) create(ctx context.Context, namespace string) string {
 	if r.may(ctx, rbacreview.Right{Verb: "create", Group: v1alpha1.GroupVersion.Group, Resource: "postbacks", Namespace: namespace}) {
 		return ""

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
-// routes returns the handler of permitted requests.
+// routes returns the handler of the pages.
 func (c *Console) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+guard.StaticPath, Static())
@@ -49,12 +49,12 @@ func (c *Console) routes() http.Handler {
 	return mux
 }
 
-// LivePath ends the paths of streams, whose answers last as long as their pages.
+// LivePath is the suffix of the paths of streams, which last as long as their pages.
 const LivePath = "/live"
 
 const noPage = "There is no such page."
 
-// pageTimeout bounds what a page waits for: an API server may take a request and not answer.
+// pageTimeout bounds the time to answer a request, because an API server may accept a request and not answer.
 const pageTimeout = 30 * time.Second
 
 func bounded(page http.HandlerFunc) http.HandlerFunc {
@@ -65,19 +65,19 @@ func bounded(page http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// keyOf returns the Postback that a request is about.
+// keyOf returns the namespace and name of the Postback in a request's path.
 func keyOf(r *http.Request) types.NamespacedName {
 	return types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
 }
 
-// fragment returns the part of a page that a script asks for; "" for the whole page.
+// fragment returns the part of a page that a script requests, or "" for the whole page.
 func fragment(r *http.Request) string { return r.Header.Get("X-Fragment") }
 
 // frame is the layout around every page.
 type frame struct {
 	Title              string
 	Namespace, Context string
-	// Hosted says that the visitor is in a portal, and can sign out.
+	// Hosted says that the visitor uses a portal, and can sign out.
 	Hosted  bool
 	Problem *problem
 }
@@ -86,11 +86,11 @@ func (c *Console) frame(title string) frame {
 	return frame{Title: title, Namespace: c.namespace, Context: c.kubectl.Context, Hosted: c.hosted, Problem: c.problem()}
 }
 
-// problem describes an error of the connection to the API server.
+// problem describes an error that makes the pages incomplete or outdated.
 type problem struct {
-	// Lost is true if the problem ends by itself. Otherwise a person has to act.
+	// Lost says that the problem may end by itself. Otherwise a person has to act.
 	Lost bool
-	// Short is a word or two for the corner of the page.
+	// Short is a word or two, for the corner of the page.
 	Short, Text, Hint string
 }
 
@@ -100,7 +100,7 @@ const (
 	logIncomplete = "Log incomplete"
 )
 
-// problem returns the error of the feed, or nil.
+// problem returns the present problem of the feed, or nil.
 func (c *Console) problem() *problem {
 	status := c.feed.Status()
 	err := status.Err
@@ -133,7 +133,7 @@ func (c *Console) unreadLog(err error) *problem {
 	return nil
 }
 
-// explain returns an error of the API server, or of the delivery log, for humans.
+// explain returns the text of an error of the API server or the delivery log, for users.
 func explain(err error) string {
 	if unread, ok := errors.AsType[*deliveries.UnreadError](err); ok {
 		return "The delivery log cannot be read now: " + unread.Err.Error()

@@ -32,18 +32,18 @@ import (
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
-	// shutdownTimeout is how long pages that are being written have when the console ends.
+	// shutdownTimeout is how long running requests may take when the console ends.
 	shutdownTimeout = 2 * time.Second
 )
 
 // ServerOptions are the settings of a Server.
 type ServerOptions struct {
 	Options
-	// Address to listen on, of loopback. The default is a free port of 127.0.0.1.
+	// Address is the loopback address to listen on. The default is a free port of 127.0.0.1.
 	Address string
-	// Out gets the address that opens the console.
+	// Out receives the URL that opens the console.
 	Out io.Writer
-	// Open, if set, is called with that address, to show it in a browser.
+	// Open, if set, is called with that URL, to open it in a browser.
 	Open func(url string) error
 }
 
@@ -54,7 +54,7 @@ type Server struct {
 	listener net.Listener
 }
 
-// Listen returns a console that listens, to be served.
+// Listen returns a Server that listens. The caller has to call Serve.
 func Listen(ctx context.Context, o ServerOptions) (*Server, error) {
 	o.Address = cmp.Or(o.Address, "127.0.0.1:0")
 	if err := guard.Loopback(o.Address); err != nil {
@@ -75,18 +75,18 @@ func Listen(ctx context.Context, o ServerOptions) (*Server, error) {
 	return &Server{console: c, guard: guard.New(port), listener: listener}, nil
 }
 
-// URL returns the address that opens the console. It works once.
+// URL returns the URL that opens the console once.
 func (s *Server) URL() string { return s.guard.URL(s.listener.Addr().String()) }
 
-// Address returns the address of the pages, for browsers with the cookie.
+// Address returns the URL of the pages, for a browser with the cookie.
 func (s *Server) Address() string { return "http://" + s.listener.Addr().String() }
 
-// Handler returns what answers browsers.
+// Handler returns the handler of all requests.
 func (s *Server) Handler() http.Handler {
 	return readWithin(bodyTimeout, s.guard.Wrap(s.console.routes(), refuse))
 }
 
-// server returns the server that Serve runs.
+// server returns the HTTP server.
 func (s *Server) server() *http.Server {
 	return &http.Server{Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
 }
@@ -115,7 +115,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	return fmt.Errorf("serve the console: %w", err)
 }
 
-// Serve serves a console until ctx ends, and prints the address that opens it.
+// Serve serves a console until ctx ends, and prints the URL that opens it.
 func Serve(ctx context.Context, o ServerOptions) error {
 	s, err := Listen(ctx, o)
 	if err != nil {

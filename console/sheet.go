@@ -35,12 +35,13 @@ import (
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
-// sheet has all details of one event. It is read again, because the feed has no bodies.
+// sheet holds all details of one event's delivery. It is read again, because the feed has no bodies.
 type sheet struct {
 	Path, Name string
-	// Close is the link back to the log; Newer and Older link to the neighbouring events, "" if there are none.
+	// Close is the link back to the log. Newer and Older link to the neighbouring events, or are "".
 	Close, Newer, Older string
-	// D is nil if there is no such delivery; Why is the reason. Waiting is true if the delivery is expected to appear.
+	// D is nil if the delivery does not exist, and Why is the reason. Waiting says that the delivery is expected to
+	// appear.
 	D       *v1alpha1.PostbackDelivery
 	Why     string
 	Waiting bool
@@ -50,16 +51,16 @@ type sheet struct {
 	Headers  []curl.Header
 	Request  text.Body
 	Attempts []attempt
-	// Wait says why there is no attempt yet.
+	// Wait is the reason why the next attempt waits.
 	Wait wait
-	// Hidden is the number of attempts that the status no longer lists.
+	// Hidden is the number of older attempts that the status no longer lists.
 	Hidden       int32
 	MayRedeliver string
-	// Hosted visitors have no kubeconfig, which the script of a request needs.
+	// Hosted says that visitors have no kubeconfig, which the script of a request needs.
 	Hosted bool
 }
 
-// attempt is one attempt for the timeline.
+// attempt is one attempt in the timeline.
 type attempt struct {
 	*v1alpha1.Attempt
 	Outcome  label
@@ -72,7 +73,7 @@ func (c *Console) sheetFragment(w http.ResponseWriter, r *http.Request, p *v1alp
 	write(w, http.StatusOK, "sheet", c.sheet(r, p, may))
 }
 
-// sheet reads the delivery that a request names.
+// sheet returns the sheet of the delivery in a request's path.
 func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *sheet {
 	path := pathOf(client.ObjectKeyFromObject(p))
 	s := &sheet{Path: path, Name: r.PathValue("delivery"), Close: link(path, r.Form), MayRedeliver: may.Redeliver, Hosted: c.hosted}
@@ -117,7 +118,7 @@ func (s *sheet) fill(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// outcomeOf returns how an attempt ended.
+// outcomeOf returns the label of an outcome.
 func outcomeOf(o v1alpha1.Outcome) label {
 	if o == v1alpha1.OutcomeSucceeded {
 		return label{Kind: "good", Text: "Succeeded"}
@@ -145,7 +146,7 @@ func (c *Console) curl(w http.ResponseWriter, r *http.Request) {
 
 const noEvent = "There is no such event any more. Finished ones are kept as spec.history says."
 
-// delivery reads the delivery that a request is about. If it cannot, it says so to the browser and returns nil.
+// delivery reads the delivery in a request's path. If that fails, it answers the request and returns nil.
 func (c *Console) delivery(w http.ResponseWriter, r *http.Request) *v1alpha1.PostbackDelivery {
 	key := keyOf(r)
 	d, err := c.deliveries.Get(r.Context(), types.NamespacedName{Namespace: key.Namespace, Name: r.PathValue("delivery")})
@@ -160,7 +161,7 @@ func (c *Console) delivery(w http.ResponseWriter, r *http.Request) *v1alpha1.Pos
 	return nil
 }
 
-// body answers with the exact bytes of a request, to be stored: a browser must not take them for a page.
+// body sends the exact body of a delivery as a download, because a browser must not interpret it.
 func (c *Console) body(w http.ResponseWriter, r *http.Request) {
 	d := c.delivery(w, r)
 	if d == nil {

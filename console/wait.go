@@ -24,7 +24,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// waitWords replace the time of the next attempt in a line of the log, if a delivery waits without a schedule.
+// waitWords replace the time of the next attempt in a row of a delivery that waits without a schedule.
 var waitWords = map[waiting.Reason]string{
 	waiting.NoPostback:           "no Postback",
 	waiting.NoRoute:              "no route",
@@ -35,14 +35,14 @@ var waitWords = map[waiting.Reason]string{
 	waiting.APIServerUnavailable: "unknown",
 }
 
-// wait is the reason why a delivery waits, as the pages show it.
+// wait is the reason why a delivery waits, in the form that the pages show.
 type wait struct {
 	waiting.Why
-	// Ahead says that Next is a time in the future.
+	// Ahead says that Next is in the future.
 	Ahead bool
 }
 
-// Word is one word for a line of the log; it stands in for a time.
+// Word returns a word or two that replace a time in a row of the log.
 func (w wait) Word() string {
 	if word := waitWords[w.Reason]; word != "" || w.Reason == "" {
 		return word
@@ -56,7 +56,7 @@ func (c *Console) away() bool {
 	return p != nil && p.Short == apiServerAway
 }
 
-// whyRow says why the delivery of a row waits. The zero value says that it does not wait.
+// whyRow returns the reason why the delivery of a row waits, or the zero value.
 func (c *Console) whyRow(p *v1alpha1.Postback, row *feed.Row) wait {
 	now := c.clock.Now()
 	why := waiting.For(waiting.Delivery{
@@ -68,7 +68,7 @@ func (c *Console) whyRow(p *v1alpha1.Postback, row *feed.Row) wait {
 	return wait{why, why.Next.After(now)}
 }
 
-// behind returns the number of older deliveries of the same Postback whose attempt is due, too.
+// behind returns the number of older due deliveries of the same Postback.
 func (c *Console) behind(p *v1alpha1.Postback, row *feed.Row) int {
 	others := 0
 	for _, other := range c.feed.Rows(row.PostbackKey()) {
@@ -79,7 +79,7 @@ func (c *Console) behind(p *v1alpha1.Postback, row *feed.Row) int {
 	return others
 }
 
-// whyPostback says why the deliveries of a Postback wait, as far as they wait for one reason.
+// whyPostback returns the reason why all deliveries of a Postback wait, or the zero value.
 func (c *Console) whyPostback(p *v1alpha1.Postback) waiting.Why {
 	if c.away() {
 		return waiting.Unavailable()
@@ -87,7 +87,7 @@ func (c *Console) whyPostback(p *v1alpha1.Postback) waiting.Why {
 	return waiting.Postback(p, c.clock.Now())
 }
 
-// oldKeyEnds returns the time at which the previous signing key stops signing, zero if only one key signs.
+// oldKeyEnds returns the time at which the previous key stops signing, or zero if only one key signs.
 func oldKeyEnds(key *v1alpha1.PostbackSecret, now time.Time) time.Time {
 	if key == nil || key.Status.PreviousExpiryTime == nil || !key.Status.PreviousExpiryTime.After(now) {
 		return time.Time{}

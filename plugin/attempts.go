@@ -29,8 +29,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// attempts prints each attempt of a test event as it is recorded, and the reason why the next one waits. The reason stands in
-// the Postback, often later than the delivery: both are watched.
+// attempts prints each attempt of a test event as it is recorded, and the reason why the next one waits. The Postback
+// has that reason, often after the delivery changed, so both are watched.
 func (o *testOptions) attempts(ctx context.Context, s *scope, p *v1alpha1.Postback, test action.Test) error {
 	deadline, _ := ctx.Deadline()
 	progress := &progress{postback: p, deadline: deadline, toTheEnd: o.wait}
@@ -56,22 +56,22 @@ func (o *testOptions) attempts(ctx context.Context, s *scope, p *v1alpha1.Postba
 	return nil
 }
 
-// progress is a test event on its way, as far as it is printed.
+// progress is the printed state of a test event.
 type progress struct {
 	postback *v1alpha1.Postback
-	// delivery is nil until it is seen.
+	// delivery is nil until the watch shows it.
 	delivery *v1alpha1.PostbackDelivery
-	// deadline is the time at which the caller stops looking on.
+	// deadline is the time at which the command stops waiting.
 	deadline time.Time
-	// toTheEnd says that the caller waits for the end of the delivery, not only for its first attempt.
+	// toTheEnd says that the command waits until the delivery is finished, not only for its first attempt.
 	toTheEnd bool
 
-	// printed is the number of the newest attempt that is printed, told the reason that is.
+	// printed is the number of the newest printed attempt. told is the reason that was printed last.
 	printed int32
 	told    string
 }
 
-// see takes the new state of the Postback or the delivery.
+// see records the new state of the Postback or the delivery.
 func (g *progress) see(object client.Object) {
 	switch object := object.(type) {
 	case *v1alpha1.Postback:
@@ -81,7 +81,7 @@ func (g *progress) see(object client.Object) {
 	}
 }
 
-// news returns the lines to print, and whether nothing more is to come before the deadline.
+// news returns the lines to print, and whether no more will come before the deadline.
 func (g *progress) news(now time.Time) (lines []string, done bool) {
 	if g.delivery == nil {
 		return nil, false
@@ -98,12 +98,13 @@ func (g *progress) news(now time.Time) (lines []string, done bool) {
 		g.told = why.Sentence
 		lines = append(lines, line)
 	}
-	// No attempt comes while anybody looks on.
+	// The next attempt comes after the deadline.
 	late := g.printed == 0 && why.Reason == waiting.RetryAfter && why.Next.After(g.deadline)
 	return lines, of.Phase.Finished() || late || g.printed > 0 && !g.toTheEnd
 }
 
-// reason returns the line that says why the next attempt waits. A first attempt is due or scheduled at once: that is no news.
+// reason returns the line with the reason why the next attempt waits, or "". A first attempt that is due or scheduled
+// needs no line.
 func (g *progress) reason(why waiting.Why, now time.Time) string {
 	switch {
 	case why.Reason == "" || why.Reason == waiting.InTurn || why.Reason == waiting.Scheduled && g.printed == 0:

@@ -28,7 +28,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// The reason why an attempt waits comes with the Postback, before or after the delivery: it is printed as soon as both are seen.
+// The Postback has the reason why an attempt waits. It may be seen before or after the delivery, and the reason is
+// printed once both are known.
 func TestProgressOfATestEvent(t *testing.T) {
 	now := time.Date(2026, 3, 1, 5, 0, 0, 0, time.UTC)
 	in := func(d time.Duration) metav1.Time { return metav1.NewTime(now.Add(d)) }

@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
-// readyMessage says why a Postback is ready or not.
+// readyMessage returns reason and message of the condition Ready.
 func readyMessage(p *v1alpha1.Postback) string {
 	c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ReadyCondition)
 	if c == nil {
@@ -44,14 +44,14 @@ func readyMessage(p *v1alpha1.Postback) string {
 	return c.Reason + ": " + c.Message
 }
 
-// warnManaged warns that a tool undoes manual changes of an object.
+// warnManaged warns that a tool, such as Argo CD, may revert a change of an object.
 func (e *env) warnManaged(kind string, object client.Object) {
 	if tool, name := action.ManagedBy(object); tool != "" {
 		say(e.ErrOut, "Warning: %s (%s) keeps %s %q, and may undo this change: make it there, too.", tool, name, kind, object.GetName())
 	}
 }
 
-// change reads a Postback, changes it, and reports the change.
+// change reads a Postback, calls f to change it, and prints the result.
 func (e *env) change(ctx context.Context, name, done string, f func(*scope, *v1alpha1.Postback) error) error {
 	s, err := e.scope()
 	if err != nil {
@@ -99,7 +99,7 @@ func (e *env) disableCommand() *cobra.Command {
 		"To keep events for later, use \"kubectl postback pause\".", "disabled", v1alpha1.PostbackDisabled)
 }
 
-// sayURLs prints how an endpoint was changed, without credentials.
+// sayURLs prints the change of an endpoint's URL, without credentials.
 func (e *env) sayURLs(before, now string) {
 	if before == now {
 		return
@@ -113,7 +113,7 @@ func (e *env) setCommand() *cobra.Command {
 		Args: func(*cobra.Command, []string) error {
 			return errors.New("name the setting: url, triggers, filter, display-name or timeout")
 		},
-		// Cobra checks Args only if the command has a Run function.
+		// Cobra checks Args only for commands with a Run function.
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	sub := func(use, short, example string, least, most int, what string, fields func(cmd *cobra.Command, p *v1alpha1.Postback, values []string) (map[string]any, error)) *cobra.Command {
@@ -193,7 +193,7 @@ func orNone(text string) any {
 	return text
 }
 
-// changedTriggers returns new triggers, or the present ones with some added and some removed.
+// changedTriggers returns the triggers to set, or the present ones after additions and removals.
 func changedTriggers(present []v1alpha1.Trigger, set, add, remove []string) ([]string, error) {
 	if len(set) > 0 {
 		if len(add)+len(remove) > 0 {
@@ -246,7 +246,7 @@ func (e *env) delete(ctx context.Context, postbacks []string, yes bool) error {
 	if err != nil {
 		return err
 	}
-	// All are looked up first, so that a wrong name deletes nothing.
+	// All Postbacks are read first, so that a wrong name deletes none.
 	found := make([]*v1alpha1.Postback, len(postbacks))
 	for i, name := range postbacks {
 		if found[i], err = s.postback(ctx, name); err != nil {
@@ -273,7 +273,7 @@ func (e *env) delete(ctx context.Context, postbacks []string, yes bool) error {
 	return nil
 }
 
-// confirm asks a question; only "y" and "yes" are a yes.
+// confirm asks a question, and returns true for "y" and "yes" only.
 func (e *env) confirm(question string, args ...any) bool {
 	_, _ = fmt.Fprintf(e.ErrOut, question+" [y/N] ", args...)
 	var answer string

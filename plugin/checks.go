@@ -39,19 +39,21 @@ import (
 )
 
 const (
-	// oldestServer is the oldest Kubernetes that is supported.
+	// oldestServer is the oldest supported version of Kubernetes.
 	oldestServer = "1.33"
-	// managerLease is by which the manager's working replica is elected.
+	// managerLease is the Lease of the manager's leader election.
 	managerLease = "postback-manager"
-	// lateAfter is how long something may be due before that is worth a warning; clockSlack the same for clocks.
+	// lateAfter is how long an attempt may be overdue before a warning. clockSlack is the tolerated difference of
+	// clocks.
 	lateAfter  = 2 * time.Minute
 	clockSlack = 5 * time.Second
-	// manyDeliveries is Kubernetes' own target for the objects of a kind in a cluster.
+	// manyDeliveries is the number of PostbackDeliveries that causes a warning. It is Kubernetes' own target for
+	// objects of a kind.
 	manyDeliveries = 10000
 	testPatience   = time.Minute
 )
 
-// checkKinds checks the API server, and that it serves our kinds.
+// checkKinds checks that the API server answers, is recent enough, and serves the operator's kinds.
 func (o *doctorOptions) checkKinds(ctx context.Context, r *report) error {
 	config, err := o.restConfig()
 	if err != nil {
@@ -93,7 +95,7 @@ func (o *doctorOptions) checkKinds(ctx context.Context, r *report) error {
 	return nil
 }
 
-// checkClock compares this machine's clock with the API server's, which answers carry.
+// checkClock compares this machine's clock with the header Date of the API server.
 func (o *doctorOptions) checkClock(ctx context.Context, config *rest.Config, r *report) {
 	clients, err := rest.HTTPClientFor(config)
 	if err != nil {
@@ -115,7 +117,7 @@ func (o *doctorOptions) checkClock(ctx context.Context, config *rest.Config, r *
 	if err != nil {
 		return
 	}
-	// The header has a second's precision.
+	// The header Date has whole seconds.
 	skew := o.clock.Now().Sub(at).Round(time.Second)
 	if skew.Abs() > clockSlack {
 		o.ahead = skew
@@ -127,7 +129,7 @@ func (o *doctorOptions) checkClock(ctx context.Context, config *rest.Config, r *
 	r.good("This machine's clock agrees with the API server's")
 }
 
-// checkRights checks what the caller may do.
+// checkRights checks the caller's rights.
 func (o *doctorOptions) checkRights(ctx context.Context, s *scope, r *report) {
 	group := v1alpha1.GroupVersion.Group
 	own := []rbacreview.Right{
@@ -156,7 +158,7 @@ func (o *doctorOptions) checkRights(ctx context.Context, s *scope, r *report) {
 	}
 }
 
-// checkAccounts checks what the operator may do, in the namespaces that it watches.
+// checkAccounts checks the rights of the operator's ServiceAccounts in the namespaces that it watches.
 func (o *doctorOptions) checkAccounts(ctx context.Context, s *scope, r *report, known *replicas) {
 	group := v1alpha1.GroupVersion.Group
 	manager := []rbacreview.Right{{Verb: "create", Resource: "secrets", Namespace: o.installNamespace}}
@@ -201,8 +203,8 @@ func (o *doctorOptions) checkAccount(ctx context.Context, s *scope, r *report, a
 	r.good("ServiceAccount %s has its rights", account)
 }
 
-// checkPostbacks checks the Postbacks and the backlog: of all namespaces, if the caller has the
-// right.
+// checkPostbacks checks the Postbacks and their backlog: in all namespaces if the caller has the right, or else in
+// one.
 func (o *doctorOptions) checkPostbacks(ctx context.Context, s *scope, r *report, known *replicas) {
 	everywhere := &scope{WithWatch: s.WithWatch}
 	list := &v1alpha1.PostbackList{}
@@ -234,7 +236,7 @@ func (o *doctorOptions) checkPostbacks(ctx context.Context, s *scope, r *report,
 	o.checkBacklog(r, b, where)
 }
 
-// checkPostback reports the faults of a Postback, and whether it is ready.
+// checkPostback reports the problems of a Postback. It returns true if the Postback is ready.
 func (o *doctorOptions) checkPostback(r *report, p *v1alpha1.Postback, known *replicas) (ready bool) {
 	if !known.watched().Has(p.Namespace) {
 		r.add(finding{warning, fmt.Sprintf("Postback %s/%s is in a namespace that the operator does not watch", p.Namespace, p.Name), watchRemedy})
@@ -250,7 +252,8 @@ func (o *doctorOptions) checkPostback(r *report, p *v1alpha1.Postback, known *re
 	return ready
 }
 
-// checkHealth reports what is wrong with the endpoint of a Postback, or returns true. a is nil if there are no deliveries.
+// checkHealth reports the problems of a Postback's endpoint. It returns true if there are none. a is nil without
+// deliveries.
 func (o *doctorOptions) checkHealth(r *report, p *v1alpha1.Postback, a *activity) (healthy bool) {
 	health := a.health(p)
 	what := "The endpoint of postback %s/%s is in trouble"
@@ -265,7 +268,7 @@ func (o *doctorOptions) checkHealth(r *report, p *v1alpha1.Postback, a *activity
 	return false
 }
 
-// backlog is what the deliveries of a scope tell.
+// backlog is the summary of the deliveries in a scope.
 type backlog struct {
 	err                      error
 	total, pending, retrying int
@@ -280,7 +283,7 @@ func (o *doctorOptions) backlog(ctx context.Context, s *scope) *backlog {
 		b.waits.add(d, waits.of(d))
 	})
 	if b.err != nil {
-		b.activities = map[client.ObjectKey]*activity{} // What was read is incomplete.
+		b.activities = map[client.ObjectKey]*activity{} // The summary is incomplete.
 	}
 	for _, a := range b.activities {
 		b.pending += a.pending

@@ -78,7 +78,7 @@ func (o *consoleOptions) run(cmd *cobra.Command) error {
 	if options.Kubectl, err = o.kubectl(); err != nil {
 		return err
 	}
-	// The script of an event is for this cluster, whatever context is chosen later.
+	// The scripts of events name this context, even if the user switches to another one later.
 	options.Kubectl.Context = cmp.Or(options.Kubectl.Context, raw.CurrentContext)
 	if err := o.addLog(cmd.Context(), &options.Options); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (o *consoleOptions) run(cmd *cobra.Command) error {
 	return console.Serve(cmd.Context(), options)
 }
 
-// addLog has the console show the delivery log, or say why it cannot.
+// addLog sets the delivery log of the console, or the reason why it cannot be read.
 func (o *consoleOptions) addLog(ctx context.Context, options *console.Options) error {
 	api, err := o.env.client()
 	if err != nil {
@@ -103,7 +103,7 @@ func (o *consoleOptions) addLog(ctx context.Context, options *console.Options) e
 	return nil
 }
 
-// openBrowser shows a page in the browser of the desktop.
+// openBrowser opens a URL in the desktop's browser.
 func openBrowser(ctx context.Context, url string) error {
 	name, args := "xdg-open", []string{url}
 	switch runtime.GOOS {

@@ -133,7 +133,7 @@ func (o *createOptions) run(cmd *cobra.Command, name string) error {
 	return o.follow(cmd.Context(), s, p)
 }
 
-// follow waits for what the operator makes of a new Postback, as far as that is asked for.
+// follow waits for the manager's results for a new Postback, as far as the flags request.
 func (o *createOptions) follow(ctx context.Context, s *scope, p *v1alpha1.Postback) error {
 	if p.Spec.Filter != "" {
 		if err := o.checkFilter(ctx, s, p, "--filter"); err != nil {
@@ -187,7 +187,7 @@ func (o *createOptions) postback(cmd *cobra.Command, name string) (*v1alpha1.Pos
 	return p, nil
 }
 
-// bounds sets what a flag was given for, so that defaults stay the operator's.
+// bounds sets only the fields whose flags were given. The operator's defaults apply to the others.
 func (o *createOptions) bounds(cmd *cobra.Command, spec *v1alpha1.PostbackSpec) {
 	given := cmd.Flags().Changed
 	if given("timeout") {
@@ -239,7 +239,7 @@ func (o *createOptions) headerList() ([]v1alpha1.Header, error) {
 	return headers, nil
 }
 
-// waitReady waits until a Postback is Ready; it is an error if it is Stalled.
+// waitReady waits until a Postback is Ready. It fails if the Postback is Stalled.
 func (o *createOptions) waitReady(ctx context.Context, s *scope, p *v1alpha1.Postback) error {
 	ctx, cancel := context.WithTimeout(ctx, o.waitTimeout)
 	defer cancel()

@@ -33,27 +33,27 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
-// logSource opens the deliveries for a verb: the PostbackDeliveries, and the delivery log beside them.
+// logSource connects a verb to the delivery log, which it reads together with PostbackDeliveries.
 type logSource struct {
 	reach
 
 	once sync.Once
-	// client is nil if there is no delivery log, or it cannot be read.
+	// client is nil if there is no delivery log, or if it cannot be read.
 	client *deliveries.Client
-	// unread is why the delivery log could not be read, or nil.
+	// unread is the reason why the delivery log cannot be read, or nil.
 	unread error
-	// report replaces the words about it, if it is there.
+	// report, if set, replaces the warning about unread.
 	report func(error)
 }
 
-// withLog adds the flags for reaching the delivery log to a verb.
+// withLog adds the flags for the connection to the delivery log to a verb.
 func (e *env) withLog(f *pflag.FlagSet) *logSource {
 	l := &logSource{reach: reach{env: e}}
 	l.addFlags(f)
 	return l
 }
 
-// open returns the reader of the PostbackDeliveries and of the delivery log. It warns once if the delivery log exists and cannot be read.
+// open returns a reader of PostbackDeliveries and the delivery log. It warns once if the delivery log cannot be read.
 func (l *logSource) open(ctx context.Context, api client.Client) *deliveries.Reader {
 	reader := &deliveries.Reader{API: api}
 	if l == nil {
@@ -65,14 +65,14 @@ func (l *logSource) open(ctx context.Context, api client.Client) *deliveries.Rea
 			l.warnUnread(err)
 		}
 	})
-	if l.unread == nil { // A verb waits once for a delivery log that does not answer.
+	if l.unread == nil { // A verb waits only once for a delivery log that does not answer.
 		reader.Log = l.client
 	}
 	return reader
 }
 
-// deliveries returns the newest deliveries that a query selects. It reports a fault of the delivery log, and
-// shows the rest nevertheless.
+// deliveries returns the newest deliveries that a query selects. It warns about an unreadable delivery log, and
+// returns the other deliveries nevertheless.
 func (s *scope) deliveries(ctx context.Context, q deliveries.Query, bodies bool, each func(*v1alpha1.PostbackDelivery)) (*deliveries.Page, error) {
 	log := &deliveries.Reader{API: s}
 	if q.Waiting || !q.Failed && !q.Undelivered && !q.Unfinished {
@@ -85,7 +85,7 @@ func (s *scope) deliveries(ctx context.Context, q deliveries.Query, bodies bool,
 	return page, err
 }
 
-// warn says what a page lacks.
+// warn warns that a page is incomplete.
 func (l *logSource) warn(page *deliveries.Page) {
 	if page.Unread != nil {
 		l.failed(page.Unread)
@@ -95,7 +95,7 @@ func (l *logSource) warn(page *deliveries.Page) {
 	}
 }
 
-// warnUnread says why the delivery log is not shown.
+// warnUnread warns that the delivery log cannot be read.
 func (l *logSource) warnUnread(err error) {
 	l.unread = err
 	if l.report != nil {
@@ -108,7 +108,8 @@ func (l *logSource) warnUnread(err error) {
 
 const logRemedy = "\"kubectl postback doctor\" checks the connection; docs/jetstream.md has the requirements"
 
-// incomplete returns an error if what a verb has printed lacks the delivery log: a script must not take it for all.
+// incomplete returns an error if the verb's output lacks the delivery log, so that a script does not take it for
+// complete.
 func (l *logSource) incomplete() error {
 	if l != nil && l.unread != nil {
 		return errReported
@@ -116,7 +117,7 @@ func (l *logSource) incomplete() error {
 	return nil
 }
 
-// failed handles an error of the delivery log: the verb shows the rest without it.
+// failed handles an error of the delivery log. The verb continues without it.
 func (l *logSource) failed(err error) {
 	l.client.Close()
 	if deliveries.IsNoLog(err) {
@@ -126,21 +127,21 @@ func (l *logSource) failed(err error) {
 	l.warnUnread(err)
 }
 
-// close ends the connection.
+// close closes the connection.
 func (l *logSource) close() {
 	if l.client != nil {
 		l.client.Close()
 	}
 }
 
-// find finds out whether there is a delivery log, and how it is reached. Nothing is sent yet but to the API server.
+// find returns a client of the delivery log, or nil if there is none. It sends requests to the API server only.
 func (l *logSource) find(ctx context.Context, api client.Client) (*deliveries.Client, error) {
 	base := l.ingestURL
 	if base == "" {
 		intake := &coordinationv1.Lease{}
 		err := api.Get(ctx, client.ObjectKey{Namespace: l.installNamespace, Name: v1alpha1.IntakeLeaseName}, intake)
 		if err != nil || intake.Annotations[v1alpha1.IntakeAnnotation] != v1alpha1.IntakeJetStream {
-			// Without the right to read it, or without such an installation, the rest of the verb works.
+			// Without the right to read the Lease, the verb works without the delivery log.
 			return nil, nil //nolint:nilerr // Without a delivery log the Lease is absent.
 		}
 		base = intake.Annotations[v1alpha1.IngestURLAnnotation]
@@ -160,7 +161,7 @@ func (l *logSource) find(ctx context.Context, api client.Client) (*deliveries.Cl
 
 var errNoCredentials = errors.New("your kubeconfig has neither a token nor a client certificate. Name a token with --token, such as that of \"kubectl create token\"")
 
-// hasCredentials returns an error unless a kubeconfig, or the program that it names, yields a token or a client certificate.
+// hasCredentials returns an error unless the kubeconfig, or its exec plugin, yields a token or a client certificate.
 func hasCredentials(ctx context.Context, config *rest.Config) error {
 	if _, err := ownToken(ctx, config); err == nil {
 		return nil
@@ -179,7 +180,7 @@ func hasCredentials(ctx context.Context, config *rest.Config) error {
 	return nil
 }
 
-// clientCertificate returns what gets the client certificate of a kubeconfig, or of the program that it names, or nil.
+// clientCertificate returns a function that gets the client certificate of the kubeconfig or its exec plugin, or nil.
 func clientCertificate(config *rest.Config) (func(*tls.CertificateRequestInfo) (*tls.Certificate, error), error) {
 	own, err := rest.TLSConfigFor(config)
 	if err != nil {
@@ -191,7 +192,7 @@ func clientCertificate(config *rest.Config) (func(*tls.CertificateRequestInfo) (
 	return own.GetClientCertificate, nil
 }
 
-// connect makes a connection to a URL, or by a port-forward.
+// connect connects to a dispatcher at a URL, or by a port-forward if base is "".
 func (l *logSource) connect(ctx context.Context, config *rest.Config, base string) (*deliveries.Connection, error) {
 	c := &deliveries.Connection{URL: base}
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
@@ -218,8 +219,7 @@ func (l *logSource) connect(ctx context.Context, config *rest.Config, base strin
 		c.Close()
 		return nil, err
 	}
-	// The token is read for each request, because one from a credential program is replaced before
-	// it expires.
+	// The token is read for each request, because an exec plugin replaces its token before the token expires.
 	if c.Transport, err = rest.HTTPWrappersForConfig(config, transport); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("read your token from the kubeconfig: %w", err)

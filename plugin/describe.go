@@ -50,7 +50,7 @@ func (e *env) describeCommand() *cobra.Command {
 	return cmd
 }
 
-// describedEvents is how many of the newest events a description shows.
+// describedEvents is the number of newest events in a description.
 const describedEvents = 10
 
 func (e *env) describe(ctx context.Context, log *logSource, name string) error {
@@ -94,13 +94,13 @@ func (e *env) describe(ctx context.Context, log *logSource, name string) error {
 	return o.table(deliveries.Query{Postback: p.Name}).print(e.Out, logRows(page.Deliveries, e.waits(ctx, s, p.Namespace))...)
 }
 
-// description writes fields, one a line.
+// description writes fields, each on its own line.
 type description struct {
 	out io.Writer
 	now time.Time
 }
 
-// field writes a field whose value is not empty.
+// field writes a field unless its value is empty.
 func (d *description) field(name, format string, args ...any) {
 	if value := fmt.Sprintf(format, args...); value != "" {
 		say(d.out, "%-15s%s", name+":", visible(value))
@@ -221,7 +221,7 @@ func (d *description) deliveries(a *activity, page *deliveries.Page) {
 	}
 }
 
-// conditions are written with the problems first, because people look for these.
+// conditions writes the conditions that report problems first.
 func (d *description) conditions(conditions []metav1.Condition) {
 	say(d.out, "Conditions:")
 	for _, conditionType := range []string{

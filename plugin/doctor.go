@@ -36,7 +36,7 @@ type doctorOptions struct {
 	*logSource
 	postback string
 	sendTest bool
-	// ahead is by how much this machine's clock is ahead of the API server's, if that is much.
+	// ahead is how far this machine's clock is ahead of the API server's, if the difference exceeds clockSlack.
 	ahead time.Duration
 }
 
@@ -61,7 +61,7 @@ func (e *env) doctorCommand() *cobra.Command {
 	return cmd
 }
 
-// grade says how a check went.
+// grade is the result of a check, from good to bad.
 type grade int
 
 const (
@@ -73,13 +73,13 @@ const (
 
 var gradeCells = map[grade]cell{good: {"ok", green}, unknown: {"?", faint}, warning: {"warn", yellow}, bad: {"FAIL", red}}
 
-// finding is the result of a check, with its remedy.
+// finding is the result of a check with its remedy.
 type finding struct {
 	grade        grade
 	what, remedy string
 }
 
-// report prints findings and keeps the worst.
+// report prints findings and records the worst grade.
 type report struct {
 	env   *env
 	worst grade
@@ -100,7 +100,7 @@ func (r *report) add(f finding) {
 
 func (r *report) good(format string, args ...any) { r.add(finding{what: fmt.Sprintf(format, args...)}) }
 
-// unreadable reports that something could not be read, and why.
+// unreadable reports that something cannot be read, and the reason.
 func (r *report) unreadable(what string, err error) {
 	r.add(finding{unknown, what + " cannot be read", firstLine(explain(err))})
 }
@@ -124,7 +124,7 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 	var p *v1alpha1.Postback
 	var missing error
 	if o.postback != "" {
-		// A misspelt name comes before all else, but for the kinds without which no name is known.
+		// A misspelt name is reported first, unless the kinds are missing.
 		if p, missing = s.postback(ctx, o.postback); missing != nil && !isMissing(missing) {
 			return missing
 		}
@@ -134,7 +134,7 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	if r.worst == bad {
-		// Without its kinds nothing else can be checked.
+		// The other checks need the operator's kinds.
 		return errReported
 	}
 	if missing != nil {
@@ -159,7 +159,7 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// checkEndpoint reports on one endpoint, and sends a test event on request.
+// checkEndpoint reports the health of one Postback's endpoint, and sends a test event if --send-test is set.
 func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, p *v1alpha1.Postback) {
 	if !o.sendTest {
 		var a v1alpha1.Attempt
@@ -174,7 +174,7 @@ func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, 
 			told.recent = nil
 		}
 		why := waiting.Postback(p, o.clock.Now())
-		// The trouble of an endpoint names the reason why deliveries wait for it.
+		// The health of the endpoint may already name the reason why deliveries wait.
 		if healthy := o.checkHealth(r, p, told); why.Reason != "" && (healthy || why != waiting.Endpoint(p, o.clock.Now())) {
 			r.add(finding{warning, "Deliveries of postback " + p.Name + " wait", why.Sentence})
 		}
@@ -209,7 +209,7 @@ func (o *doctorOptions) checkEndpoint(ctx context.Context, s *scope, r *report, 
 	}
 }
 
-// checkLog reads a line of the delivery log, if the installation has one.
+// checkLog reads one entry of the delivery log, if the installation has one.
 func (o *doctorOptions) checkLog(ctx context.Context, s *scope, r *report) {
 	log := o.open(ctx, s).Log
 	if log == nil {
@@ -225,7 +225,7 @@ func (o *doctorOptions) checkLog(ctx context.Context, s *scope, r *report) {
 	}
 }
 
-// unreadLog is the finding of a delivery log that could not be read.
+// unreadLog returns the finding for a delivery log that cannot be read.
 func unreadLog(err error) finding {
 	return finding{warning, "The delivery log cannot be read: " + firstLine(explain(err)), "Events delivered on the first attempt are missing in all lists: docs/kubectl.md has the requirements for reading it"}
 }

@@ -72,7 +72,7 @@ func TestDoctorComparesClocks(t *testing.T) {
 	}
 }
 
-// A replica that is alive and cannot use its streams is named, with the reason.
+// The doctor names a live replica that cannot use its streams, with the reason.
 func TestDoctorNamesAReplicaThatAcceptsNothing(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	lease := func(identity, unready string) *coordinationv1.Lease {

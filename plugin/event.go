@@ -112,7 +112,7 @@ func (o *eventOptions) run(ctx context.Context, name string) error {
 	return nil
 }
 
-// printEach prints the deliveries of one event for several Postbacks.
+// printEach prints one event's deliveries for several Postbacks.
 func (o *eventOptions) printEach(ctx context.Context, s *scope, found *lookup) error {
 	event := found.deliveries[0].Spec.Event
 	say(o.Out, "Event %s (%s) has %s:\n", event.ID, event.Type, plural(len(found.deliveries), "delivery"))
@@ -137,7 +137,7 @@ func (o *eventOptions) printMissing(ctx context.Context, s *scope, found *lookup
 	}
 }
 
-// find looks up the event, of the Postback that is named, if one is.
+// find finds the deliveries of an event, for one Postback if --postback names it.
 func (o *eventOptions) find(ctx context.Context, s *scope, name string) (*lookup, error) {
 	if o.postback != "" {
 		p, err := s.postback(ctx, o.postback)
@@ -149,7 +149,7 @@ func (o *eventOptions) find(ctx context.Context, s *scope, name string) (*lookup
 	return s.lookup(ctx, name, o.postback, o.clock.Now())
 }
 
-// several shows the deliveries of one event for several Postbacks.
+// several prints one event's deliveries for several Postbacks, in the chosen format.
 func (o *eventOptions) several(ctx context.Context, s *scope, found *lookup, printObject func(*env, runtime.Object) error) error {
 	switch {
 	case o.curl:
@@ -239,7 +239,7 @@ func (o *eventOptions) printAttempts(d *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// pretty indents JSON; anything else stays as it is.
+// pretty indents JSON, and returns any other text unchanged.
 func pretty(text string) string {
 	var indented bytes.Buffer
 	if json.Indent(&indented, []byte(text), "", "  ") != nil {
@@ -248,7 +248,7 @@ func pretty(text string) string {
 	return indented.String()
 }
 
-// indented writes a text from outside, whose lines are set off from ours.
+// indented writes untrusted text, with a mark before each line.
 func indented(out interface{ Write([]byte) (int, error) }, text string) {
 	for line := range strings.Lines(strings.TrimRight(text, "\n")) {
 		say(out, "     | %s", visibleText(strings.TrimRight(line, "\r\n")))

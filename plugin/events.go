@@ -131,7 +131,7 @@ func (o *eventsOptions) run(cmd *cobra.Command, args []string) error {
 	return o.log.incomplete()
 }
 
-// printKept prints the time since which the log of a Postback is complete, if it is shown as a whole.
+// printKept prints the time since which the printed log of a Postback is complete, unless filters or a limit apply.
 func (o *eventsOptions) printKept(p *v1alpha1.Postback, q deliveries.Query, page *deliveries.Page, kept *history.Kept) {
 	if p == nil || q.Failed || q.Unfinished || q.Event != "" || page.More || page.Version != "" || page.Total > len(page.Deliveries) {
 		return
@@ -171,7 +171,7 @@ func (o *eventsOptions) printLog(q deliveries.Query, page *deliveries.Page, w *w
 	return nil
 }
 
-// described says what a query selects, for a sentence.
+// described describes the filters of a query, for a sentence.
 func described(q deliveries.Query) string {
 	text := ""
 	if q.Failed {
@@ -202,7 +202,7 @@ func (o *eventsOptions) table(q deliveries.Query) *table {
 		column{name: "OUTCOME", wide: true}, column{name: "CREATED", wide: true}, column{name: "NAME", wide: true}, column{name: "WAITS", wide: true}, column{name: "MESSAGE", wide: true})
 }
 
-// testMark follows the type of a test event.
+// testMark follows the event type of a test event.
 const testMark = " (test)"
 
 func logRows(deliveries []*v1alpha1.PostbackDelivery, w *waits) []row {
@@ -250,7 +250,7 @@ func phaseCell(phase v1alpha1.DeliveryPhase) cell {
 
 func decimal(n int) string { return strconv.Itoa(n) }
 
-// sinceFlag is a time, or a duration before now.
+// sinceFlag is the flag --since: a time, or a duration before now.
 type sinceFlag struct {
 	text string
 	back time.Duration
@@ -277,7 +277,7 @@ func (f *sinceFlag) Set(text string) error {
 	return nil
 }
 
-// time returns the time that is meant, or the zero time if the flag is not set.
+// time returns the time of the flag, or the zero time if the flag is not set.
 func (f *sinceFlag) time(now time.Time) time.Time {
 	if f.back > 0 {
 		return now.Add(-f.back)

@@ -28,11 +28,11 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// filterPatience is the time that the manager has to validate a filter.
+// filterPatience is how long the plugin waits for the manager to validate a filter.
 const filterPatience = 5 * time.Second
 
-// checkFilter waits for the manager's judgement of a stored filter; what names the origin of the filter. The plugin does not
-// compile filters itself, because CEL would make it a tenth larger.
+// checkFilter waits until the manager has validated a stored filter; what is the filter's origin, for messages. The
+// plugin does not compile filters itself, because CEL would make it a tenth larger.
 func (e *env) checkFilter(ctx context.Context, s *scope, p *v1alpha1.Postback, what string) error {
 	ctx, cancel := context.WithTimeout(ctx, filterPatience)
 	defer cancel()

@@ -28,12 +28,12 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
-// maxFollowed bounds the entries of the delivery log that are known to be printed.
+// maxFollowed bounds the log entries that are remembered as printed.
 const maxFollowed = 20000
 
 // followLog prints the deliveries, oldest first, and then each change as it happens, until ctx ends.
 func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliveries.Query, printObject func(*env, runtime.Object) error) error {
-	// Both sources tell at the same time. The union knows the version of each delivery, as printed or selected before.
+	// Both watches call show concurrently. The union holds the version of each delivery that was printed or skipped.
 	var one sync.Mutex
 	changed := false
 	union := deliveries.NewUnion(maxFollowed, func(_, now string) { changed = changed || now != "" })
@@ -63,7 +63,7 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliveries.Qu
 		}
 		return nil
 	}
-	// The names of the columns stand there before anything arrives.
+	// This prints the header even if there are no deliveries yet.
 	if err := show(page.Deliveries...); err != nil {
 		return err
 	}
@@ -92,14 +92,14 @@ func (o *eventsOptions) followLog(ctx context.Context, s *scope, q deliveries.Qu
 		return false, show(d)
 	}, w)
 	if ctx.Err() != nil {
-		// To be interrupted is how it ends.
+		// An interrupt ends the command without an error.
 		return nil
 	}
 	return err
 }
 
-// followEntries prints the entries of the delivery log, if the intake has one, until the returned function is called. If it could
-// not be read before, it is tried again.
+// followEntries prints new entries of the delivery log, if there is one, until the returned function is called. It
+// retries if the delivery log could not be read before.
 func (o *eventsOptions) followEntries(ctx context.Context, s *scope, q deliveries.Query, page *deliveries.Page, show func(...*v1alpha1.PostbackDelivery) error) (stop func()) {
 	if q.Failed || q.Unfinished || s.log.client == nil || page.Version == "" && (page.Unread == nil || deliveries.IsRefused(page.Unread)) {
 		return func() {}

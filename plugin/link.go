@@ -115,7 +115,7 @@ func (o *linkOptions) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// forward makes a port-forward to a portal Pod. trust then expects a certificate for the address of the portal.
+// forward makes a port-forward to a Pod of the portal. It makes trust expect a certificate for the portal's host.
 func (o *linkOptions) forward(ctx context.Context, config *rest.Config, trust *tls.Config) (*forwarded, error) {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -142,7 +142,7 @@ func (o *linkOptions) forward(ctx context.Context, config *rest.Config, trust *t
 	return f, nil
 }
 
-// host returns the name for which the certificate of the portal is.
+// host returns the host in the portal's URL, which its certificate must name.
 func (o *linkOptions) host(ctx context.Context, clients kubernetes.Interface) (string, error) {
 	settings, err := clients.CoreV1().ConfigMaps(o.namespace).Get(ctx, portallink.Name, metav1.GetOptions{})
 	switch {
@@ -158,7 +158,7 @@ func (o *linkOptions) host(ctx context.Context, clients kubernetes.Interface) (s
 	return address.Hostname(), nil
 }
 
-// portalPort returns how a Pod of the portal is reached. The proxy in front of a portal may end TLS.
+// portalPort returns the scheme and port of a portal Pod. The port is plain HTTP if a proxy terminates TLS.
 func portalPort(pod *corev1.Pod) (scheme string, port int32, err error) {
 	for _, name := range []string{portallink.PortName, portallink.PlainPortName} {
 		if port, ok := portOf(pod, name); ok {
@@ -185,7 +185,7 @@ func (o *linkOptions) request(ctx context.Context, base string, trust *tls.Confi
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("User-Agent", o.userAgent())
-	// A redirect would carry the token elsewhere.
+	// A redirect would send the token to another server.
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -201,7 +201,7 @@ func (o *linkOptions) request(ctx context.Context, base string, trust *tls.Confi
 	return readLink(base, response, content)
 }
 
-// untrusted adds the remedy to the error about a certificate.
+// untrusted adds a remedy to an error about the portal's certificate.
 func untrusted(err error) error {
 	if failed, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("%w: name --ca-file with the CA of the portal's certificate", failed)
@@ -209,7 +209,7 @@ func untrusted(err error) error {
 	return err
 }
 
-// readLink reads the answer of the portal.
+// readLink returns the link in the portal's response, or an error with the reason for its refusal.
 func readLink(base string, response *http.Response, content []byte) (*portallink.Link, error) {
 	var link portallink.Link
 	var refusal portallink.Refusal

@@ -140,7 +140,7 @@ func stateCell(p *v1alpha1.Postback) cell {
 	return cell{string(state), yellow}
 }
 
-// readyCell says "Yes", or the reason why not.
+// readyCell shows "Yes", or the reason why the Postback is not ready.
 func readyCell(p *v1alpha1.Postback) cell {
 	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ReadyCondition)
 	switch {
@@ -154,20 +154,21 @@ func readyCell(p *v1alpha1.Postback) cell {
 	return cell{ready.Reason, yellow}
 }
 
-// healthCell returns the reason of the health of an endpoint, which is empty if nothing is known.
+// healthCell shows the reason of an endpoint's health, or nothing if the health is unknown.
 func healthCell(h waiting.Health) cell { return cell{h.Reason, gradeColours[h.Grade]} }
 
 var gradeColours = map[waiting.Grade]colour{waiting.Good: green, waiting.Neutral: yellow, waiting.Warning: yellow, waiting.Bad: red}
 
-// activity is the summary of a Postback's deliveries.
+// activity is a summary of one Postback's deliveries.
 type activity struct {
 	pending, retrying      int
 	lastSuccess, oldestDue time.Time
-	// recent are the newest attempts. It is empty if the delivery log cannot be read: then successes are missing.
+	// recent are the newest attempts. It is empty if the delivery log cannot be read, because successes are missing
+	// then.
 	recent waiting.Recent
 }
 
-// health returns the health of the endpoint. a may be nil.
+// health returns the health of the Postback's endpoint. a may be nil.
 func (a *activity) health(p *v1alpha1.Postback) waiting.Health {
 	if a == nil {
 		return waiting.HealthOf(p, nil)
@@ -175,7 +176,7 @@ func (a *activity) health(p *v1alpha1.Postback) waiting.Health {
 	return waiting.HealthOf(p, a.recent)
 }
 
-// pendingCell shows the unfinished deliveries: objects, and the backlog in a stream.
+// pendingCell shows the number of unfinished PostbackDeliveries plus the backlog in a stream.
 func (a *activity) pendingCell(backlog int64) cell {
 	unfinished := a.pending + a.retrying + int(backlog)
 	if unfinished == 0 {
@@ -207,7 +208,7 @@ func (a *activity) add(d *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// activities reads the deliveries of the scope, page by page, and sums them up for each Postback. Functions get to see each.
+// activities summarises the scope's PostbackDeliveries by Postback. It also calls each function with every delivery.
 func (s *scope) activities(ctx context.Context, each ...func(*v1alpha1.PostbackDelivery)) (map[client.ObjectKey]*activity, error) {
 	found := map[client.ObjectKey]*activity{}
 	return found, deliveries.EachObject(ctx, s, deliveries.Query{Namespace: s.namespace}, func(d *v1alpha1.PostbackDelivery) {
@@ -222,14 +223,15 @@ func (s *scope) activities(ctx context.Context, each ...func(*v1alpha1.PostbackD
 	})
 }
 
-// maxLookups bounds how many Postbacks are looked up in the delivery log one by one.
+// maxLookups bounds the Postbacks whose log entries are read separately.
 const maxLookups = 40
 
-// newestLogged is how many deliveries of the stream are read for all Postbacks together.
+// newestLogged is the number of log entries that are read for all Postbacks together.
 const newestLogged = 500
 
-// loggedActivities adds the newest successes of each Postback that the delivery log has. Beyond a number of quiet Postbacks,
-// it knows no successes before those of its first page: then older attempts are forgotten, too.
+// loggedActivities adds each Postback's newest successes from the delivery log. It reads the entries of maxLookups
+// Postbacks separately if the common page lacks them. For any other it forgets attempts before that page, because
+// successes may be missing.
 func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postback, activities map[client.ObjectKey]*activity) {
 	since, seen := s.addLogged(ctx, deliveries.Query{Namespace: s.namespace, Limit: newestLogged}, activities)
 	for i, n := 0, 0; i < len(postbacks) && !since.IsZero(); i++ {
@@ -250,8 +252,8 @@ func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postb
 	}
 }
 
-// addLogged adds a page of the delivery log to activities. It returns the Postbacks in the page, and the time since which the
-// page is complete: zero if nothing is missing.
+// addLogged adds a page of the delivery log to activities. It returns the Postbacks on the page, and the time since
+// which the page is complete; zero means that nothing is missing.
 func (s *scope) addLogged(ctx context.Context, q deliveries.Query, activities map[client.ObjectKey]*activity) (since time.Time, seen map[client.ObjectKey]bool) {
 	log := s.log.open(ctx, s).Log
 	if log == nil {

@@ -42,7 +42,7 @@ type listenOptions struct {
 	status             int
 	quiet              bool
 
-	// printing keeps requests that come at the same time apart.
+	// printing keeps the output of concurrent requests apart.
 	printing sync.Mutex
 	secretOf string
 }
@@ -69,9 +69,9 @@ func (e *env) listenCommand() *cobra.Command {
 }
 
 const (
-	// maxReceived bounds the body of a received request.
+	// maxReceived bounds the body of a received request, in bytes.
 	maxReceived = 4 << 20
-	// forwardPatience bounds what the receiver behind may take: an attempt lasts 30s at most.
+	// forwardPatience bounds a forwarded request. An attempt takes at most 30s.
 	forwardPatience = 30 * time.Second
 	closePatience   = 3 * time.Second
 )
@@ -111,7 +111,7 @@ func (o *listenOptions) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// ServeHTTP handles one request.
+// ServeHTTP verifies, prints and answers one request.
 func (o *listenOptions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReceived))
 	if err != nil {
@@ -135,7 +135,7 @@ func (o *listenOptions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(a.body)
 }
 
-// reply is an answer to a request.
+// reply is the response to a request.
 type reply struct {
 	status int
 	header http.Header
@@ -143,10 +143,10 @@ type reply struct {
 	note   string
 }
 
-// forwardedHeaders are those of an answer that the dispatcher acts upon.
+// forwardedHeaders are the response headers that affect the dispatcher.
 var forwardedHeaders = []string{"Content-Type", "Retry-After", "Location"}
 
-// forward passes a request on and returns the answer. Without an answer it returns a 502.
+// forward forwards a request and returns the response, or a 502 if there is none.
 func (o *listenOptions) forward(r *http.Request, body []byte) reply {
 	ctx, cancel := context.WithTimeout(r.Context(), forwardPatience)
 	defer cancel()
@@ -173,7 +173,7 @@ func (o *listenOptions) forward(r *http.Request, body []byte) reply {
 	return a
 }
 
-// printedHeaders are those that are of interest to a receiver.
+// printedHeaders are the request headers that matter to a receiver.
 var printedHeaders = []string{"Content-Type", "User-Agent", "Webhook-Id", "Webhook-Timestamp", "Webhook-Signature", "Dub-Signature"}
 
 func (o *listenOptions) printRequest(r *http.Request, body []byte, results []verify.Result, a reply) {

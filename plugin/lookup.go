@@ -32,16 +32,17 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// lookup is the result for a name that a person gave.
+// lookup is the result of looking up a name that a user typed.
 type lookup struct {
-	// deliveries are one by its own name, or those of one event, in the order of their Postbacks.
+	// deliveries are the one delivery with that name, or those of one event, sorted by Postback.
 	deliveries []*v1alpha1.PostbackDelivery
-	// kept maps each Postback to the time since which its deliveries are kept. It is nil if not all deliveries were searched.
+	// kept maps each Postback to the time since which its deliveries are kept. It is nil unless all deliveries were
+	// searched.
 	kept map[string]*history.Kept
 }
 
-// lookup finds a delivery by its name, the deliveries of an event by its id, or either by its unique beginning. postback,
-// unless it is "", selects one Postback.
+// lookup finds a delivery by its name, the deliveries of an event by its id, or either by an unambiguous prefix.
+// postback restricts the search to one Postback unless it is "".
 func (s *scope) lookup(ctx context.Context, name, postback string, now time.Time) (*lookup, error) {
 	for _, prefix := range []string{"postbackdelivery/", "pbd/"} {
 		name = strings.TrimPrefix(name, prefix)
@@ -70,8 +71,8 @@ func (s *scope) lookup(ctx context.Context, name, postback string, now time.Time
 	return l, err
 }
 
-// search returns the deliveries whose name, or whose event's id, begins with a name, and since when those of each Postback
-// are kept.
+// search returns the deliveries whose name or event id begins with name, and since when the deliveries of each
+// Postback are kept.
 func (s *scope) search(ctx context.Context, name string) (found []*v1alpha1.PostbackDelivery, kept map[string]*history.Kept, err error) {
 	kept = map[string]*history.Kept{}
 	log := s.log.open(ctx, s)
@@ -86,14 +87,14 @@ func (s *scope) search(ctx context.Context, name string) (found []*v1alpha1.Post
 	}
 	s.log.warn(page)
 	if page.Version != "" || s.log != nil && s.log.unread != nil {
-		kept = nil // Most delivered events are in the stream, which keeps them by other rules.
+		kept = nil // Most delivered events are in the delivery log, which has its own retention.
 	}
 	return page.Deliveries, kept, nil
 }
 
-// named returns the delivery of a name, or nil.
+// named returns the delivery with a name, or nil.
 func (s *scope) named(ctx context.Context, name string) (*v1alpha1.PostbackDelivery, error) {
-	// The id of an event may hold a slash, which no object's name does.
+	// The id of an event may contain a slash, which no name of an object does.
 	if strings.Contains(name, "/") {
 		return nil, nil
 	}
@@ -106,7 +107,7 @@ func (s *scope) named(ctx context.Context, name string) (*v1alpha1.PostbackDeliv
 	return nil, nil
 }
 
-// choose returns the deliveries of a name. They are those of the event with that id, of the only event with that beginning,
+// choose selects the deliveries that name means: those of the event with this id, of the only event with this prefix,
 // or the only delivery with it.
 func choose(found []*v1alpha1.PostbackDelivery, name string, of func(*v1alpha1.PostbackDelivery) bool) ([]*v1alpha1.PostbackDelivery, error) {
 	exact := slices.DeleteFunc(slices.Clone(found), func(d *v1alpha1.PostbackDelivery) bool { return d.Spec.Event.ID != name })
@@ -130,7 +131,7 @@ func choose(found []*v1alpha1.PostbackDelivery, name string, of func(*v1alpha1.P
 	return found, nil
 }
 
-// notFound says why nothing is found, and since when deliveries are no longer kept.
+// notFound returns an error that says why nothing was found, and since when deliveries are no longer kept.
 func (s *scope) notFound(ctx context.Context, l *lookup, others []*v1alpha1.PostbackDelivery, name, postback string, now time.Time) error {
 	about := fmt.Sprintf("there is no delivery and no event %q in namespace %s", name, s.namespace)
 	if s.log != nil && s.log.unread != nil {
@@ -161,7 +162,7 @@ func (s *scope) notFound(ctx context.Context, l *lookup, others []*v1alpha1.Post
 	return errors.New(strings.Join(lines, "\n"))
 }
 
-// since returns the time before which a delivered event of a Postback is no longer kept, and says why.
+// since returns the time before which delivered events of a Postback are no longer kept, and the reason.
 func (l *lookup) since(p *v1alpha1.Postback, now time.Time) (time.Time, string) {
 	if l.kept == nil {
 		return time.Time{}, ""
@@ -173,8 +174,8 @@ func (l *lookup) since(p *v1alpha1.Postback, now time.Time) (time.Time, string) 
 	return kept.Since(p, now)
 }
 
-// missing says which Postbacks take the event and have no delivery of it, so that nobody takes what another Postback
-// received for theirs.
+// missing names the Postbacks that select the event and have no delivery of it. Otherwise a user could take one
+// Postback's delivery for another's.
 func (s *scope) missing(ctx context.Context, l *lookup, now time.Time) []string {
 	event := l.deliveries[0].Spec.Event
 	list := &v1alpha1.PostbackList{}
@@ -207,7 +208,7 @@ func postbacksOf(deliveries []*v1alpha1.PostbackDelivery) []string {
 	return slices.Compact(names)
 }
 
-// shortened returns the first of many.
+// shortened returns the first maxSuggested names, and an ellipsis for the others.
 func shortened(names []string) []string {
 	if len(names) <= maxSuggested {
 		return names

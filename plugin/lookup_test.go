@@ -28,8 +28,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// A delivery that is no longer kept is not made up for by another Postback's: each answer says which one is missing, and since
-// when.
+// Another Postback's delivery does not replace one that is no longer kept: the result says which Postback lacks it,
+// and since when.
 func TestLookupSaysWhatIsNoLongerKept(t *testing.T) {
 	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
 	postback := func(name string, delivered int32) *v1alpha1.Postback {

@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/action"
 )
 
-// output is the flag -o of a verb that prints objects: kubectl's formats, and a table without it.
+// output is the flag -o of a verb that prints objects: kubectl's formats, or a table without the flag.
 type output struct {
 	cmd   *cobra.Command
 	flags *genericclioptions.PrintFlags
@@ -51,9 +51,9 @@ func newOutput(cmd *cobra.Command, withWide bool) *output {
 	return o
 }
 
-// completeWith offers words for a flag.
+// completeWith completes a flag with words.
 func completeWith(cmd *cobra.Command, flag string, words ...string) {
-	// The one error is a flag that does not exist.
+	// The only error is an unknown flag.
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -76,8 +76,8 @@ func (o *output) printer() (func(*env, runtime.Object) error, error) {
 	}, nil
 }
 
-// withoutRequests returns a copy of an object, or of a list, without the annotations that ask for an action: applied elsewhere, they
-// would ask again.
+// withoutRequests returns a copy of an object or list without the annotations that request an action. Applying them
+// elsewhere would request the action again.
 func withoutRequests(object runtime.Object) runtime.Object {
 	object = object.DeepCopyObject()
 	drop := func(item runtime.Object) error {

@@ -14,8 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package plugin is the kubectl plugin: one file for each verb or family of verbs. It talks to the API server with the
-// caller's kubeconfig and rights, and requests actions of the operator as kubectl annotate and kubectl patch would.
+// Package plugin is the kubectl plugin, with one file for each verb or group of verbs. It uses the caller's
+// kubeconfig and rights. It requests actions of the operator by annotations and patches, like kubectl annotate and
+// kubectl patch.
 package plugin
 
 import (
@@ -38,7 +39,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Options are the environment of the plugin, given by its process.
+// Options are the plugin's streams, arguments, version and clock.
 type Options struct {
 	genericiooptions.IOStreams
 	Args    []string
@@ -46,9 +47,9 @@ type Options struct {
 	Clock   clock.WithTicker
 }
 
-// Run runs the verb of the arguments. It returns the exit code: 0 for success, 1 for an error, 2 for a wrong command line.
+// Run runs the verb in Args. It returns the exit code: 0 for success, 1 for an error, 2 for a usage error.
 func Run(ctx context.Context, o Options) int {
-	// The plugin prints its own messages. Without a logger controller-runtime prints a warning.
+	// The plugin prints its own messages. controller-runtime warns if it has no logger.
 	logf.SetLogger(logr.Discard())
 	root := newCommand(o) //nolint:contextcheck // ExecuteContext gives it to each verb
 	root.SetArgs(o.Args)
@@ -69,10 +70,10 @@ func Run(ctx context.Context, o Options) int {
 	return 1
 }
 
-// errReported ends a verb with exit code 1 whose output has said all.
+// errReported ends a verb with exit code 1 and without a message, because the output has said everything.
 var errReported = errors.New("reported")
 
-// usageError is a fault of the command line.
+// usageError is a mistake in the command line.
 type usageError struct {
 	command string
 	err     error
@@ -85,7 +86,7 @@ func usagef(cmd *cobra.Command, format string, args ...any) error {
 	return &usageError{command: cmd.CommandPath(), err: fmt.Errorf(format, args...)}
 }
 
-// explain adds to an error what to do next.
+// explain returns the text of an error with its remedy.
 func explain(err error) string {
 	text := strings.TrimSpace(judgedNoFurther.ReplaceAllString(err.Error(), ""))
 	switch {
@@ -100,13 +101,14 @@ func explain(err error) string {
 }
 
 var (
-	// judgedNoFurther is how the API server adds to mistakes that there may be more.
+	// judgedNoFurther matches the API server's note that further rules were not checked.
 	judgedNoFurther = regexp.MustCompile(`, <nil>: Invalid value: [^:]*: some validation rules were not checked because the object was invalid[^\]]*`)
-	// refusedRight is how it names a right that somebody has not; what else it forbids, such as beyond a quota, has no such text.
+	// refusedRight matches the API server's text about a missing right. Other refusals, such as by a quota, do not
+	// match.
 	refusedRight = regexp.MustCompile(`cannot (\w+) resource "([^"]+)" in API group "([^"]*)" (at the cluster scope|in the namespace "[^"]*")`)
 )
 
-// missingRight says which role has the right that the API server has not found, or "".
+// missingRight names the role that grants the right in an error's text, or returns "".
 func missingRight(text string) string {
 	found := refusedRight.FindStringSubmatch(text)
 	if found == nil {
@@ -131,7 +133,7 @@ func isNoSuchKind(err error) bool {
 	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && strings.Contains(err.Error(), "could not find the requested resource")
 }
 
-// env is the shared environment of all verbs.
+// env is the environment that all verbs share.
 type env struct {
 	genericiooptions.IOStreams
 	config  *genericclioptions.ConfigFlags
@@ -176,7 +178,7 @@ func newCommand(o Options) *cobra.Command {
 	return root
 }
 
-// knownVerb refuses an unknown verb, and names similar ones.
+// knownVerb refuses an unknown verb, and suggests similar ones.
 func knownVerb(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -210,7 +212,7 @@ func wrapArgs(cmd *cobra.Command) {
 	}
 }
 
-// names returns a check of the number of arguments, which tells what they are.
+// names returns a check of the number of arguments; what describes them in its errors.
 func names(least, most int, what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {

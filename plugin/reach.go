@@ -39,7 +39,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// reach is how a dispatcher's ingest is reached: at a URL, or by a port-forward.
+// reach holds the flags for the connection to a dispatcher's ingest: a URL, or a port-forward.
 type reach struct {
 	*env
 	ingestURL, caFile, installNamespace string
@@ -56,9 +56,9 @@ const dispatcherSelector = "app.kubernetes.io/name=postback-dispatcher"
 
 // forwarded is a port-forward to a Pod.
 type forwarded struct {
-	// address is that of this machine.
+	// address is the local address.
 	address, url string
-	// tls trusts the CA of the installation, and expects the Service's name in the certificate.
+	// tls trusts the installation's CA, and expects the Service's DNS name in the certificate.
 	tls  *tls.Config
 	stop chan struct{}
 	done chan struct{}
@@ -95,7 +95,7 @@ func (r *reach) forward(ctx context.Context, config *rest.Config) (*forwarded, e
 	return f, nil
 }
 
-// findPod returns a ready Pod.
+// findPod returns a ready Pod that a label selector selects.
 func findPod(ctx context.Context, clients kubernetes.Interface, namespace, selector string) (*corev1.Pod, error) {
 	pods, err := clients.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
@@ -147,8 +147,8 @@ func (e *env) tunnel(ctx context.Context, config *rest.Config, clients kubernete
 	return f, nil
 }
 
-// trust returns the TLS settings of a connection through a port-forward. The certificate has to be for the Service, and
-// signed by a CA of --ca-file, or of the manager's ConfigMap.
+// trust returns the TLS configuration for a port-forward. The certificate must be for the Service, and signed by a CA
+// in --ca-file or in the manager's ConfigMap.
 func (r *reach) trust(ctx context.Context, clients kubernetes.Interface) (*tls.Config, error) {
 	config, err := r.tlsConfig()
 	if err != nil {
@@ -169,8 +169,8 @@ func (r *reach) trust(ctx context.Context, clients kubernetes.Interface) (*tls.C
 	return config, nil
 }
 
-// tlsOf returns the TLS configuration for a URL. An address of this machine is the end of a tunnel, and its certificate is
-// checked like that of a port-forward.
+// tlsOf returns the TLS configuration for a URL. A loopback address is the end of a tunnel, so its certificate is
+// verified like that of a port-forward.
 func (r *reach) tlsOf(ctx context.Context, config *rest.Config, base string) (*tls.Config, error) {
 	parsed, err := url.Parse(base)
 	if err != nil {
@@ -187,7 +187,7 @@ func (r *reach) tlsOf(ctx context.Context, config *rest.Config, base string) (*t
 	return r.trust(ctx, clients)
 }
 
-// published returns the URL at which the installation is reached by its own word, the Lease of the intake, or "".
+// published returns the ingest URL that the installation publishes in the intake's Lease, or "".
 func (r *reach) published(ctx context.Context, clients kubernetes.Interface) string {
 	lease, err := clients.CoordinationV1().Leases(r.installNamespace).Get(ctx, v1alpha1.IntakeLeaseName, metav1.GetOptions{})
 	if err != nil {
@@ -196,10 +196,10 @@ func (r *reach) published(ctx context.Context, clients kubernetes.Interface) str
 	return lease.Annotations[v1alpha1.IngestURLAnnotation]
 }
 
-// tlsConfig returns what HTTPS is checked with: the CAs of --ca-file, or without it those of this machine.
+// tlsConfig returns a TLS configuration that trusts the CAs in --ca-file, or else those of this machine.
 func (r *reach) tlsConfig() (*tls.Config, error) { return r.trustFile(r.caFile) }
 
-// trustFile returns the TLS settings that trust the CAs of a file, or those of this machine without a file.
+// trustFile returns a TLS configuration that trusts the CAs in a file, or those of this machine if file is "".
 func (e *env) trustFile(file string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if file == "" {

@@ -77,7 +77,7 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// The URL that an installation publishes needs no flag and no right to make a port-forward.
+// A published URL requires no flag, and no right to make a port-forward.
 func TestPublishedURL(t *testing.T) {
 	r := &reach{env: &env{}, installNamespace: "elsewhere"}
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{

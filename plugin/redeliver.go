@@ -109,7 +109,7 @@ func (o *redeliverOptions) named(ctx context.Context, s *scope, args []string) e
 		}
 		postback = p.Name
 	}
-	// All are looked up first, so that a wrong name asks for nothing.
+	// All deliveries are looked up first, so that after a wrong name nothing is requested.
 	var found []*v1alpha1.PostbackDelivery
 	for _, name := range args {
 		named, err := s.lookup(ctx, name, postback, o.clock.Now())
@@ -121,7 +121,7 @@ func (o *redeliverOptions) named(ctx context.Context, s *scope, args []string) e
 				named.deliveries[0].Spec.Event.ID, strings.Join(postbacksOf(named.deliveries), ", "))
 		}
 		for _, d := range named.deliveries {
-			// A delivery may be selected twice, by its name and by its event.
+			// Two arguments may select the same delivery, by its name and by its event.
 			if !slices.ContainsFunc(found, func(other *v1alpha1.PostbackDelivery) bool { return other.Name == d.Name }) {
 				found = append(found, d)
 			}
@@ -169,7 +169,7 @@ func (o *redeliverOptions) many(ctx context.Context, s *scope) error {
 		}
 		return nil
 	case requested > 0:
-		// A request for many waits for the endpoint as anything else.
+		// A request for many deliveries waits for the endpoint like any other attempt.
 		if why := waiting.Endpoint(p, now); why.Reason != "" {
 			say(o.ErrOut, "They wait for their turn: %s", why.Sentence)
 		}
@@ -182,7 +182,7 @@ func (o *redeliverOptions) many(ctx context.Context, s *scope) error {
 	})
 }
 
-// requested waits until the manager has asked for all, and returns how many those are.
+// requested waits until the manager has requested all redeliveries, and returns their number.
 func (o *redeliverOptions) requested(ctx context.Context, s *scope, p *v1alpha1.Postback, request string, total int) (int, error) {
 	bar := o.bar(total, "asking")
 	defer bar.finish()
@@ -202,7 +202,7 @@ func (o *redeliverOptions) requested(ctx context.Context, s *scope, p *v1alpha1.
 	return n, err
 }
 
-// each asks for deliveries one by one.
+// each requests redeliveries one by one.
 func (o *redeliverOptions) each(ctx context.Context, s *scope, deliveries []*v1alpha1.PostbackDelivery) error {
 	token := action.Token(o.clock.Now())
 	bar := o.bar(len(deliveries), "asking")
@@ -221,7 +221,7 @@ func (o *redeliverOptions) each(ctx context.Context, s *scope, deliveries []*v1a
 	return o.outcomes(ctx, s, deliveries, func(d *v1alpha1.PostbackDelivery) bool { return d.Status.LastHandledRedeliver == token })
 }
 
-// ask asks for a delivery. One of the stream alone has to be a PostbackDelivery again first.
+// ask requests a redelivery. A delivery that is only in the delivery log is restored first.
 func (o *redeliverOptions) ask(ctx context.Context, s *scope, d *v1alpha1.PostbackDelivery, token string) error {
 	if !deliveries.IsObject(d) {
 		restored, err := o.log.client.Restore(ctx, d.Namespace, d.Name)
@@ -233,7 +233,7 @@ func (o *redeliverOptions) ask(ctx context.Context, s *scope, d *v1alpha1.Postba
 	return action.Redeliver(ctx, s, d, token)
 }
 
-// outcomes waits until each delivery has been attempted as asked, and says how that went.
+// outcomes waits until each redelivery has been attempted, and prints the outcomes.
 func (o *redeliverOptions) outcomes(ctx context.Context, s *scope, deliveries []*v1alpha1.PostbackDelivery, handled func(*v1alpha1.PostbackDelivery) bool) error {
 	open := map[types.UID]bool{}
 	for _, d := range deliveries {
@@ -278,7 +278,7 @@ func (o *redeliverOptions) outcomes(ctx context.Context, s *scope, deliveries []
 	return err
 }
 
-// bar is a progress bar on a terminal, and nothing elsewhere.
+// bar is a progress bar on a terminal, and does nothing elsewhere.
 type bar struct{ shown *progressbar.ProgressBar }
 
 func (o *redeliverOptions) bar(total int, what string) bar {

@@ -34,20 +34,21 @@ import (
 
 // replicas are the dispatcher replicas, read from their Leases.
 type replicas struct {
-	// unreadable is true if the caller may not read the Leases.
+	// unreadable says that the caller may not read the Leases.
 	unreadable bool
-	// alive maps the Lease of each live dispatcher replica to its watched namespaces; stale names the others.
+	// alive maps the Lease of each live replica to its watched namespaces. stale are the Leases of the others.
 	alive map[string]watched.Namespaces
 	stale []string
-	// unready maps the identity of a live replica that accepts no events to the reason.
+	// unready maps the identity of a live replica that accepts no events to its reason.
 	unready map[string]string
-	// clocks holds by how much a holder's clock is ahead of the API server's, by the name of the Lease, if that is much.
+	// clocks maps the name of a Lease to how far its holder's clock is ahead of the API server's, if that exceeds
+	// clockSlack.
 	clocks map[string]time.Duration
-	// holders are the elected replicas, by the name of the Lease.
+	// holders maps the name of each leader election's Lease to its holder.
 	holders map[string]string
 }
 
-// replicas reads the Leases: the live replicas, and the owner of the retries.
+// replicas reads the Leases of the installation: the live replicas, and the elected ones.
 func (o *doctorOptions) replicas(ctx context.Context, s *scope, r *report) *replicas {
 	found := &replicas{alive: map[string]watched.Namespaces{}, unready: map[string]string{}, clocks: map[string]time.Duration{}, holders: map[string]string{}}
 	list := &coordinationv1.LeaseList{}
@@ -79,8 +80,8 @@ func (o *doctorOptions) replicas(ctx context.Context, s *scope, r *report) *repl
 	return found
 }
 
-// watched returns the namespaces of one live dispatcher replica, or all if none is alive. checkWatched reports differences
-// between the replicas.
+// watched returns the namespaces that one live dispatcher replica watches, or all if none is alive. checkWatched
+// reports differences between replicas.
 func (k *replicas) watched() watched.Namespaces {
 	for _, name := range slices.Sorted(maps.Keys(k.alive)) {
 		return k.alive[name]
@@ -122,7 +123,7 @@ func (o *doctorOptions) checkReplicas(r *report, known *replicas) {
 
 const watchRemedy = "Add it to --" + watched.Flag + " of manager and dispatcher, and apply the Roles of config/rbac/namespace there: docs/operations.md"
 
-// checkWatched tells which namespaces are watched, if those are not all.
+// checkWatched reports the watched namespaces, unless all are watched.
 func (o *doctorOptions) checkWatched(s *scope, r *report, known *replicas) {
 	all := known.watched()
 	for _, name := range slices.Sorted(maps.Keys(known.alive)) {
@@ -148,11 +149,12 @@ func (o *doctorOptions) checkHolder(r *report, holder, is, isNot, consequence st
 	r.good("%s%s, by %s", strings.ToUpper(is[:1]), is[1:], holder)
 }
 
-// longestSkew bounds the error of a clock. A Lease that differs by more was not written by its holder, but for example by a
-// restore. A holder with such a clock would accept no certificate of the API server.
+// longestSkew bounds the plausible error of a clock. A Lease with a larger difference was not written by its holder,
+// but for example by a restore. With such a clock, the holder would accept no certificate of the API server.
 const longestSkew = 24 * time.Hour
 
-// clockAhead returns by how much the clock of a Lease's holder is ahead of the API server's, which notes when it took the write.
+// clockAhead returns how far the clock of a Lease's holder is ahead of the API server's, which records the time of
+// each write.
 func clockAhead(lease *coordinationv1.Lease) time.Duration {
 	var written time.Time
 	for i := range lease.ManagedFields {
@@ -170,7 +172,7 @@ func clockAhead(lease *coordinationv1.Lease) time.Duration {
 	return ahead
 }
 
-// leaseAlive reports whether a Lease has been renewed in its time, with some slack for clocks.
+// leaseAlive reports whether a Lease has been renewed within its duration, plus clockSlack.
 func leaseAlive(lease *coordinationv1.Lease, now time.Time) bool {
 	if lease.Spec.RenewTime == nil || lease.Spec.LeaseDurationSeconds == nil {
 		return false

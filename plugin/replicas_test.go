@@ -51,7 +51,7 @@ func TestClockOfAReplica(t *testing.T) {
 	}
 }
 
-// TestDoctorNamesAReplicasClock checks that a replica whose clock is behind is alive, and is no reason to delete its Lease.
+// TestDoctorNamesAReplicasClock checks that a replica whose clock is behind counts as alive.
 func TestDoctorNamesAReplicasClock(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{

@@ -36,7 +36,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/curl"
 )
 
-// scheme has what the plugin reads and writes.
+// scheme has the kinds that the plugin reads and writes.
 var scheme = newScheme()
 
 func newScheme() *runtime.Scheme {
@@ -45,7 +45,7 @@ func newScheme() *runtime.Scheme {
 	return s
 }
 
-// restConfig returns how the API server is reached, as kubectl would.
+// restConfig returns the configuration of the API server's client, from kubectl's flags and kubeconfig.
 func (e *env) restConfig() (*rest.Config, error) {
 	config, err := e.config.ToRESTConfig()
 	if err != nil {
@@ -57,10 +57,11 @@ func (e *env) restConfig() (*rest.Config, error) {
 	return config, nil
 }
 
-// userAgent is the header User-Agent of every request.
+// userAgent returns the header User-Agent of every request.
 func (e *env) userAgent() string { return "kubectl-postback/" + e.version }
 
-// kubectl returns the flags that name the cluster, for a script of kubectl. A path is that from any folder.
+// kubectl returns the kubectl flags that select the cluster in a script. It makes the path of the kubeconfig
+// absolute.
 func (e *env) kubectl() (curl.Kubectl, error) {
 	k := curl.Kubectl{Context: *e.config.Context, Kubeconfig: *e.config.KubeConfig}
 	if k.Kubeconfig == "" {
@@ -82,7 +83,7 @@ func (e *env) client() (client.WithWatch, error) {
 	return client.NewWithWatch(config, client.Options{Scheme: scheme})
 }
 
-// namespace returns the namespace that the flags or the context name.
+// namespace returns the namespace from the flags or the context.
 func (e *env) namespace() (string, error) {
 	namespace, _, err := e.config.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
@@ -91,11 +92,11 @@ func (e *env) namespace() (string, error) {
 	return namespace, nil
 }
 
-// scope is a client and the namespace that it is for.
+// scope is a client with the namespace of a command.
 type scope struct {
 	client.WithWatch
 	namespace string
-	// log is the delivery log, for verbs that show it.
+	// log connects verbs that show the delivery log to it, and is nil for others.
 	log *logSource
 }
 
@@ -111,7 +112,7 @@ func (e *env) scope() (*scope, error) {
 	return &scope{WithWatch: c, namespace: namespace}, nil
 }
 
-// scope returns the scope of a verb that shows the delivery log, too.
+// scope returns the scope of a verb that also shows the delivery log.
 func (l *logSource) scope() (*scope, error) {
 	s, err := l.env.scope()
 	if err == nil {
@@ -120,15 +121,15 @@ func (l *logSource) scope() (*scope, error) {
 	return s, err
 }
 
-// isMissingObject reports whether an object is not there.
+// isMissingObject reports whether an error means that an object does not exist.
 func isMissingObject(err error) bool { return apierrors.IsNotFound(err) && !isNoSuchKind(err) }
 
-// isMissing reports whether an object is not there, or cannot be by its name.
+// isMissing reports whether an error means that an object does not exist, or cannot exist because of its name.
 func isMissing(err error) bool {
 	return isMissingObject(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
-// postback reads a Postback. If there is none, the error lists the existing ones.
+// postback reads a Postback. If it does not exist, the error lists the existing ones.
 func (s *scope) postback(ctx context.Context, name string) (*v1alpha1.Postback, error) {
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "postback/"), "pb/")
 	p := &v1alpha1.Postback{}
@@ -160,7 +161,7 @@ func suggest(postbacks []v1alpha1.Postback) string {
 	return "it has " + strings.Join(found, ", ")
 }
 
-// completePostbacks offers the names of Postbacks for the first argument.
+// completePostbacks completes the first argument with the names of Postbacks.
 func (e *env) completePostbacks(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

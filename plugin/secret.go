@@ -60,7 +60,7 @@ func (s *scope) postbackSecret(ctx context.Context, p *v1alpha1.Postback) (*v1al
 	return secret, err
 }
 
-// signing reads a Postback by its name, and its PostbackSecret.
+// signing reads a Postback by name, and its PostbackSecret.
 func (s *scope) signing(ctx context.Context, name string) (*v1alpha1.Postback, *v1alpha1.PostbackSecret, error) {
 	p, err := s.postback(ctx, name)
 	if err != nil {
@@ -70,7 +70,7 @@ func (s *scope) signing(ctx context.Context, name string) (*v1alpha1.Postback, *
 	return p, secret, err
 }
 
-// keys reads the core Secret of a PostbackSecret.
+// keys reads the core Secret of a PostbackSecret, which must have a signing key.
 func (s *scope) keys(ctx context.Context, secret *v1alpha1.PostbackSecret) (*corev1.Secret, error) {
 	core := &corev1.Secret{}
 	if err := s.Get(ctx, client.ObjectKey{Namespace: secret.Namespace, Name: secret.GetSecretName()}, core); err != nil {
@@ -126,7 +126,7 @@ func (e *env) secret(ctx context.Context, name string, show bool) error {
 	return nil
 }
 
-// masked shows enough of a key to tell it from another, and no more.
+// masked returns the last characters of a key: enough to tell it from another.
 func masked(key string) string {
 	const ending = 4
 	prefix := ""
@@ -200,7 +200,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, name string) error {
 	return o.rotated(ctx, s, p, secret, token)
 }
 
-// tellOthers names the other Postbacks whose key is replaced, too.
+// tellOthers names the other Postbacks that share the replaced key.
 func (o *rotateOptions) tellOthers(ctx context.Context, s *scope, p *v1alpha1.Postback, secret *v1alpha1.PostbackSecret) error {
 	list := &v1alpha1.PostbackList{}
 	if err := s.List(ctx, list, client.InNamespace(p.Namespace)); err != nil {

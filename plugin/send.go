@@ -70,7 +70,7 @@ func (e *env) sendCommand() *cobra.Command {
 
 const (
 	defaultInstallNamespace = "postback-system"
-	// maxEventsFile bounds the file; the dispatcher's own bound is 256 KiB by default.
+	// maxEventsFile bounds the file of events, in bytes. The dispatcher's own default bound is 256 KiB.
 	maxEventsFile = 1 << 20
 	maxTokenFile  = 64 << 10
 	maxCAFile     = 1 << 20
@@ -128,7 +128,7 @@ func (o *sendOptions) run(cmd *cobra.Command) error {
 	return o.post(ctx, forward.url, forward.tls, namespace, token, body)
 }
 
-// tokenSource says which token is sent. Without a file or a ServiceAccount it is the caller's own.
+// tokenSource selects the token to send: from a file, of a ServiceAccount, or else the caller's own.
 type tokenSource struct {
 	file, account, audience string
 }
@@ -161,8 +161,7 @@ func (e *env) token(ctx context.Context, config *rest.Config, namespace string, 
 	return answer.Status.Token, nil
 }
 
-// ownToken returns the token by which the kubeconfig authenticates, also one that an exec plugin makes: what would be sent to
-// the API server.
+// ownToken returns the token that the kubeconfig, or its exec plugin, sends to the API server.
 func ownToken(ctx context.Context, config *rest.Config) (string, error) {
 	captured := ""
 	capture := roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -196,7 +195,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// answered is the part of an answer of the ingest API that is printed.
+// answered is the printed part of the ingest API's response.
 type answered struct {
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
@@ -229,7 +228,7 @@ func (o *sendOptions) post(ctx context.Context, base string, trust *tls.Config, 
 	if o.key != "" {
 		request.Header.Set("Idempotency-Key", o.key)
 	}
-	// A redirect would carry the token elsewhere.
+	// A redirect would send the token to another server.
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

@@ -32,11 +32,12 @@ import (
 // counted are the PostbackStatistics of a scope.
 type counted struct {
 	of map[client.ObjectKey]*v1alpha1.PostbackStatistics
-	// err says why they are unknown, nil if they are known.
+	// err is the reason why they are unknown, or nil.
 	err error
 }
 
-// statistics reads the PostbackStatistics of the scope. Everything else is shown without them.
+// statistics reads the PostbackStatistics of the scope. If that fails, the result has the error, and the verb
+// continues.
 func (s *scope) statistics(ctx context.Context) counted {
 	list := &v1alpha1.PostbackStatisticsList{}
 	c := counted{of: map[client.ObjectKey]*v1alpha1.PostbackStatistics{}}
@@ -61,7 +62,7 @@ func (s *scope) statisticsOf(ctx context.Context, key client.ObjectKey) counted 
 
 const day = 24 * time.Hour
 
-// cells returns the success rate of the last day, and its numbers of deliveries.
+// cells returns the success rate and the numbers of delivered and failed deliveries of the last 24 hours.
 func (c counted) cells(key client.ObjectKey, now time.Time) (rate, delivered, failed cell) {
 	if c.err != nil {
 		return plain("unknown"), plain("unknown"), plain("unknown")
@@ -74,7 +75,7 @@ func (c counted) cells(key client.ObjectKey, now time.Time) (rate, delivered, fa
 	return rate, delivered, failed
 }
 
-// lastSuccess returns the time of the newest success, zero if none is on record.
+// lastSuccess returns the time of the newest success, or zero if none is recorded.
 func (c counted) lastSuccess(key client.ObjectKey) time.Time {
 	if s := c.of[key]; c.err == nil && s != nil && s.LastSuccessTime != nil {
 		return s.LastSuccessTime.Time
@@ -89,7 +90,7 @@ func rateText(c statistics.Counts) string {
 	return fmt.Sprintf("%d%%", c.Rate())
 }
 
-// statistics writes the counts of a day and a week.
+// statistics writes the counts of the last 24 hours and the last week.
 func (d *description) statistics(c counted, key client.ObjectKey) {
 	if c.err != nil {
 		d.field("Statistics", "unknown: %s", explain(c.err))
@@ -113,7 +114,7 @@ func (d *description) statistics(c counted, key client.ObjectKey) {
 	}
 }
 
-// countsText says attempts and deliveries apart.
+// countsText describes the counts of attempts and of deliveries.
 func countsText(c statistics.Counts) string {
 	if c.Attempts == 0 {
 		return "no attempts"

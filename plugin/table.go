@@ -29,17 +29,17 @@ import (
 // column is a column of a table.
 type column struct {
 	name string
-	// wide columns are there with -o wide only.
+	// wide columns are shown only with -o wide.
 	wide bool
-	// least is the width, in characters, to which cells may be cut for a narrow terminal; 0 means not at all.
+	// least is the width, in characters, to which a narrow terminal may cut the cells; 0 means that they are not cut.
 	least int
-	// first columns are cut before the others are.
+	// first columns are cut before others.
 	first bool
-	// ending is not cut off.
+	// ending is a suffix of cells that is kept when they are cut.
 	ending string
 }
 
-// cell is a text with a colour, which only terminals get to see.
+// cell is a text with a colour, which only terminals show.
 type cell struct {
 	text   string
 	colour colour
@@ -47,7 +47,7 @@ type cell struct {
 
 func plain(text string) cell { return cell{text: text} }
 
-// colour is the number of an ANSI colour.
+// colour is the number of an ANSI SGR code.
 type colour int
 
 const (
@@ -66,26 +66,26 @@ func (c colour) of(text string) string {
 	return "\x1b[" + string(rune('0'+int(c)/10)) + string(rune('0'+int(c)%10)) + "m" + text + "\x1b[0m"
 }
 
-// columnGap is between columns, narrowGap where a terminal is too narrow for that.
+// columnGap is the number of spaces between columns. narrowGap replaces it if the terminal is too narrow.
 const (
 	columnGap = 3
 	narrowGap = 2
 )
 
-// table prints rows below the names of their columns. On a terminal it is made to fit, and coloured.
+// table prints rows below the column names. On a terminal it fits the width and uses colours.
 type table struct {
 	columns []column
-	// shown are the places of the columns in a row.
+	// shown are the indexes of the shown columns in a row.
 	shown []int
-	// width of the terminal in characters; 0 is unlimited.
+	// width is the width of the terminal in characters; 0 means unlimited.
 	width    int
 	coloured bool
 	gap      int
-	// widths of the columns, once the first rows are printed: those that follow keep to them.
+	// widths are the column widths after the first print, which later rows keep.
 	widths []int
 }
 
-// newTable returns a table for an output.
+// newTable returns a table for an output stream.
 func newTable(out io.Writer, wide bool, columns ...column) *table {
 	t := &table{coloured: printers.AllowsColorOutput(out), gap: columnGap}
 	for i, c := range columns {
@@ -101,7 +101,7 @@ func newTable(out io.Writer, wide bool, columns ...column) *table {
 	return t
 }
 
-// row has a cell for each column that newTable was given, also for those that are not shown.
+// row has a cell for each column of newTable, even for those that are not shown.
 type row []cell
 
 func (t *table) pick(r row) row {
@@ -112,7 +112,7 @@ func (t *table) pick(r row) row {
 	return picked
 }
 
-// print writes rows; the first call writes the names of the columns, too.
+// print prints rows. The first call also prints the column names.
 func (t *table) print(out io.Writer, rows ...row) error {
 	var lines []row
 	if t.widths == nil {
@@ -136,7 +136,7 @@ func (t *table) print(out io.Writer, rows ...row) error {
 	return err
 }
 
-// measure returns the widths that rows need, cut to the terminal's as far as the columns allow.
+// measure returns the column widths for rows, reduced to the terminal's width as far as the columns permit.
 func (t *table) measure(rows []row) []int {
 	widths := make([]int, len(t.columns))
 	total := 0
@@ -162,7 +162,7 @@ func (t *table) measure(rows []row) []int {
 	return widths
 }
 
-// widest returns the column that is cut next, or -1 if there is none: the widest of those that give way first, then of all.
+// widest returns the column to cut next, or -1 if there is none: the widest of the first columns, then of all.
 func (t *table) widest(widths []int) int {
 	widest := -1
 	for i, c := range t.columns {
@@ -199,7 +199,7 @@ func (t *table) writeLine(out *strings.Builder, line row) {
 	out.WriteByte('\n')
 }
 
-// cut shortens a text to a number of characters, with an ellipsis for the rest. An ending, if it has that, stays.
+// cut shortens a text to width characters, with an ellipsis. It keeps the text's ending.
 func cut(text string, width int, ending string) string {
 	if utf8.RuneCountInString(text) <= width {
 		return text

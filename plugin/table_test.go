@@ -69,7 +69,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// On a terminal of 80 characters the id gives way before the type does, and that an event is a test is never cut off.
+// On a terminal of 80 characters, the id is cut before the type, and the mark of a test event is never cut.
 func TestLogFitsIntoATerminal(t *testing.T) {
 	rows := []row{
 		{plain(""), plain("10:00:00"), plain("crm"), plain("lead.created (test)"), plain("evt_8W10G8AAAAAAAAAAAAAAAAAAA"), plain("Delivered"), plain("200"), plain("1"), plain("157ms"), plain("")},
@@ -98,7 +98,7 @@ func TestLogFitsIntoATerminal(t *testing.T) {
 	}
 }
 
-// Text from an endpoint neither moves the cursor nor reverses a line.
+// Untrusted text neither moves the cursor nor reverses a line.
 func TestVisible(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain ä €":        "plain ä €",

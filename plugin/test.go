@@ -74,10 +74,10 @@ func (e *env) testCommand() *cobra.Command {
 	return cmd
 }
 
-// maxDataFile bounds the file: an annotation has at most 256 KiB.
+// maxDataFile bounds the file, in bytes: annotations have at most 256 KiB.
 const maxDataFile = 256 << 10
 
-// readFile reads a file, or the standard input for "-", of a bounded size.
+// readFile reads a file of at most bound bytes; "-" is the standard input.
 func (e *env) readFile(name string, bound int64) ([]byte, error) {
 	in := e.In
 	if name != "-" {
@@ -106,7 +106,7 @@ func (o *testOptions) run(cmd *cobra.Command, args []string) error {
 		if data, err = o.readFile(o.data, maxDataFile); err != nil {
 			return err
 		}
-		// A file ends with a line break, which is not part of the object.
+		// A file usually ends with a line break, which is not part of the object.
 		data = []byte(strings.TrimSpace(string(data)))
 	}
 	s, err := o.scope()
@@ -124,7 +124,7 @@ func (o *testOptions) run(cmd *cobra.Command, args []string) error {
 	return o.send(ctx, s, p, eventType, data)
 }
 
-// send sends a test event and looks on.
+// send requests a test event and prints its attempts.
 func (o *testOptions) send(ctx context.Context, s *scope, p *v1alpha1.Postback, eventType string, data []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
@@ -140,7 +140,7 @@ func (o *testOptions) send(ctx context.Context, s *scope, p *v1alpha1.Postback, 
 	return o.tooLate(err, "not finished within %s; \"kubectl postback event %s\" shows its progress", o.timeout, test.Delivery)
 }
 
-// testType returns the type that was named, or the first that the triggers name.
+// testType returns the named event type, or else the first one that the triggers name.
 func testType(p *v1alpha1.Postback, named []string) (string, error) {
 	if len(named) > 0 {
 		return named[0], nil
@@ -152,7 +152,7 @@ func testType(p *v1alpha1.Postback, named []string) (string, error) {
 	return types[0], nil
 }
 
-// tooLate replaces the error of a time that ran out.
+// tooLate replaces an error that the deadline caused.
 func (o *testOptions) tooLate(err error, format string, args ...any) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf(format, args...)
@@ -160,7 +160,7 @@ func (o *testOptions) tooLate(err error, format string, args ...any) error {
 	return err
 }
 
-// stored waits until the manager has answered the request.
+// stored waits until the manager has stored the test event or refused the request.
 func (o *testOptions) stored(ctx context.Context, s *scope, p *v1alpha1.Postback, test action.Test) error {
 	told := false
 	return o.await(ctx, s, p, &v1alpha1.PostbackList{}, func(object client.Object) (bool, error) {

@@ -27,11 +27,12 @@ import (
 	"github.com/postback-dev/postback-operator/internal/nonprinting"
 )
 
-// visible replaces by its code what a terminal would act upon, and what would change how a line is read. Bytes that are no UTF-8,
-// which old terminals take for control characters, become U+FFFD. Endpoints choose some of the printed text.
+// visible replaces nonprinting characters, which could control a terminal or change how a line reads, by their codes.
+// Bytes that are not UTF-8 become U+FFFD, because old terminals take some for control characters. Endpoints choose
+// some of the text.
 func visible(text string) string { return visibleBut(text, "") }
 
-// visibleText is visible for a text of several lines.
+// visibleText is visible for a text of several lines, and keeps line feeds and tabs.
 func visibleText(text string) string { return visibleBut(text, "\n\t") }
 
 func visibleBut(text, but string) string {
@@ -52,7 +53,7 @@ func visibleBut(text, but string) string {
 	return shown.String()
 }
 
-// clockTime returns a time for humans: in the local zone, with the day unless it is today.
+// clockTime formats a time in the local zone, with the day unless it is today.
 func clockTime(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
 	switch {
@@ -66,7 +67,7 @@ func clockTime(t, now time.Time) string {
 	return t.Format("2006-01-02")
 }
 
-// until returns the time that is left until t, such as 2m28s, or "now".
+// until formats the time left until t, such as "in 2m28s", or returns "now".
 func until(t, now time.Time) string {
 	if !t.After(now) {
 		return "now"
@@ -74,7 +75,7 @@ func until(t, now time.Time) string {
 	return "in " + duration.HumanDuration(t.Sub(now).Round(time.Second))
 }
 
-// ago returns how long ago t was.
+// ago formats the time since t, such as "5m ago".
 func ago(t, now time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -82,7 +83,7 @@ func ago(t, now time.Time) string {
 	return duration.HumanDuration(now.Sub(t)) + " ago"
 }
 
-// took returns a duration of an attempt, to the millisecond.
+// took formats the duration of an attempt.
 func took(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:
@@ -93,7 +94,7 @@ func took(d time.Duration) string {
 	return d.Round(10 * time.Millisecond).String()
 }
 
-// plural returns a number and its noun.
+// plural returns a number with its noun in the right form.
 func plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun

@@ -46,7 +46,7 @@ type verifyOptions struct {
 	tolerance         time.Duration
 }
 
-// secretFlags say where a verifier's secret comes from.
+// secretFlags are the flags that select the secret of verify and listen.
 type secretFlags struct{ postback, secretFile string }
 
 func (f *secretFlags) add(cmd *cobra.Command, e *env) {
@@ -55,17 +55,17 @@ func (f *secretFlags) add(cmd *cobra.Command, e *env) {
 	_ = cmd.RegisterFlagCompletionFunc("postback", e.completePostbacks)
 }
 
-// maxSecretFile bounds a file with a secret.
+// maxSecretFile bounds a file with a secret, in bytes.
 const maxSecretFile = 4 << 10
 
-// read reads the secret. It does not tidy one from a file or the environment, so that verify finds its faults.
+// read reads the secret. It does not trim a secret from the environment, so that verify can report its faults.
 func (f *secretFlags) read(ctx context.Context, e *env) (string, error) {
 	switch {
 	case f.postback != "" && f.secretFile != "":
 		return "", errors.New("name either --postback or --secret-file")
 	case f.secretFile != "":
 		data, err := e.readFile(f.secretFile, maxSecretFile)
-		// Every editor ends a file with one line break.
+		// Editors end a file with one line break.
 		return strings.TrimSuffix(string(data), "\n"), err
 	case f.postback == "":
 		secret := os.Getenv(secretVariable)
@@ -111,7 +111,7 @@ func (e *env) verifyCommand() *cobra.Command {
 	return cmd
 }
 
-// maxBodyFile bounds the file with a body. The dispatcher sends at most 1 MiB.
+// maxBodyFile bounds the file with a body, in bytes. The dispatcher sends at most 1 MiB.
 const maxBodyFile = 2 << 20
 
 func (o *verifyOptions) run(cmd *cobra.Command) error {
@@ -144,7 +144,7 @@ func (o *verifyOptions) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// header reads the headers, as HTTP or curl -i writes them: a line before them that is none is skipped.
+// header parses headers in the form of HTTP or curl -i. It skips a status line before them.
 func (o *verifyOptions) header() (http.Header, error) {
 	text := strings.Join(o.headers, "\n")
 	if o.headersFile != "" {
@@ -168,7 +168,7 @@ func (o *verifyOptions) header() (http.Header, error) {
 	return http.Header(header), nil
 }
 
-// printResults prints the result of each scheme. It reports whether all present signatures are valid, and there is at least one.
+// printResults prints the result of each scheme. It returns true if there is a signature and all are valid.
 func printResults(out io.Writer, results []verify.Result) bool {
 	valid, invalid := 0, 0
 	coloured := printers.AllowsColorOutput(out)
@@ -195,7 +195,7 @@ func printResults(out io.Writer, results []verify.Result) bool {
 	return valid > 0 && invalid == 0
 }
 
-// summary says in a line what each scheme found.
+// summary returns the result of each scheme in one line.
 func summary(results []verify.Result) string {
 	var parts []string
 	for _, r := range results {

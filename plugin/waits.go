@@ -30,10 +30,10 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// waitsFresh is the time for which Postbacks that were read answer why deliveries wait.
+// waitsFresh is how long waits uses Postbacks before it reads them again.
 const waitsFresh = 5 * time.Second
 
-// waits finds the reasons why deliveries wait, from the Postbacks of their namespaces.
+// waits finds the reasons why deliveries wait. It reads their Postbacks, and keeps them for waitsFresh.
 type waits struct {
 	ctx       context.Context //nolint:containedctx // The context of the calling verb.
 	scope     *scope
@@ -44,12 +44,12 @@ type waits struct {
 	postbacks map[client.ObjectKey]*v1alpha1.Postback
 }
 
-// waits returns why deliveries of a namespace wait; "" is all namespaces.
+// waits returns the waits for a namespace, or for all if it is "".
 func (e *env) waits(ctx context.Context, s *scope, namespace string) *waits {
 	return &waits{ctx: ctx, scope: s, namespace: namespace, now: e.clock.Now}
 }
 
-// of says why a delivery waits. Where Postbacks cannot be read, its own schedule is all that is known.
+// of returns the reason why a delivery waits. If Postbacks cannot be read, it knows only the delivery's schedule.
 func (w *waits) of(d *v1alpha1.PostbackDelivery) waiting.Why {
 	now := w.now()
 	of := waiting.Of(d)
@@ -83,7 +83,7 @@ func (w *waits) read(now time.Time) {
 	}
 }
 
-// nextText returns the time until the next attempt, or why there is none.
+// nextText returns the time until the next attempt, or the reason why none is planned.
 func nextText(why waiting.Why, now time.Time) string {
 	switch {
 	case why.Reason == "":
@@ -94,7 +94,7 @@ func nextText(why waiting.Why, now time.Time) string {
 	return until(why.Next, now)
 }
 
-// spaced parts a reason into words: "NoRoute" is "No Route".
+// spaced splits a reason into words: "NoRoute" is "No Route".
 func spaced(reason string) string {
 	var b strings.Builder
 	for i, r := range reason {
@@ -106,7 +106,7 @@ func spaced(reason string) string {
 	return b.String()
 }
 
-// waitCounts counts deliveries by the reason for which they wait.
+// waitCounts counts deliveries by the reason why they wait.
 type waitCounts struct {
 	byReason map[waiting.Reason]int
 	// oldestDue is the due time of the oldest delivery that waits only for a slot, or zero.
@@ -130,7 +130,7 @@ func (c *waitCounts) add(d *v1alpha1.PostbackDelivery, why waiting.Why) {
 	c.byReason[why.Reason]++
 }
 
-// text returns the counts for a sentence, such as "; 3 wait: 2 CircuitOpen, 1 Paused", or "".
+// text returns the counts as part of a sentence, such as "; 3 wait: 2 CircuitOpen, 1 Paused", or "".
 func (c *waitCounts) text() string {
 	total := 0
 	var parts []string
@@ -145,7 +145,7 @@ func (c *waitCounts) text() string {
 	return fmt.Sprintf("; %d wait: %s", total, strings.Join(parts, ", "))
 }
 
-// dueSince returns since when a delivery has been due.
+// dueSince returns the time at which a delivery's attempt became due.
 func dueSince(d *v1alpha1.PostbackDelivery) time.Time {
 	if next := d.Status.NextAttemptTime; next != nil {
 		return next.Time
@@ -153,7 +153,7 @@ func dueSince(d *v1alpha1.PostbackDelivery) time.Time {
 	return d.CreationTimestamp.Time
 }
 
-// ahead counts the deliveries of the same Postback that are due before one.
+// ahead counts the due deliveries of the same Postback that became due earlier.
 func (s *scope) ahead(ctx context.Context, d *v1alpha1.PostbackDelivery, now time.Time) int {
 	n := 0
 	q := deliveries.Query{Namespace: d.Namespace, Postback: d.Spec.PostbackRef.Name}

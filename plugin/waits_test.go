@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// NEXT is the time at which a delivery is really tried, not the time at which it has been due.
+// NEXT is the time of the next real attempt, not the delivery's schedule.
 func TestNextTellsWhenADeliveryIsTried(t *testing.T) {
 	now := time.Date(2026, 3, 1, 5, 0, 0, 0, time.UTC)
 	late := &v1alpha1.PostbackDelivery{}
@@ -53,7 +53,7 @@ func TestNextTellsWhenADeliveryIsTried(t *testing.T) {
 	}
 }
 
-// Only a delivery that waits for nothing but its turn makes the dispatcher look late.
+// Only a delivery that waits for nothing but its turn makes the dispatcher late.
 func TestWaitCounts(t *testing.T) {
 	d := &v1alpha1.PostbackDelivery{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.Now()}}
 	c := &waitCounts{}

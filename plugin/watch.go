@@ -31,13 +31,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// change is an object as the API server has it, or had it before it went.
+// change is an object that was added, changed or deleted. gone says that it was deleted.
 type change struct {
 	object client.Object
 	gone   bool
 }
 
-// watching describes a watch.
+// watching selects the objects of a watch.
 type watching struct {
 	object    client.Object
 	list      client.ObjectList
@@ -45,9 +45,8 @@ type watching struct {
 	selector  fields.Selector
 }
 
-// watch gives each object that is there, and each change of one, to a function, until that is done or ctx ends. It calls the
-// function for one change at a time. It goes on when the connection is lost, and says so once. It is an error if the caller may
-// not watch.
+// watch calls f with each existing object and each change, one at a time, until f is done or ctx ends. It reconnects
+// after a lost connection, and says so once. It fails if the caller may not watch.
 func (e *env) watch(ctx context.Context, s *scope, f func(change) (done bool, err error), all ...watching) error {
 	ctx, stop := context.WithCancel(ctx)
 	var informers sync.WaitGroup
@@ -76,7 +75,7 @@ func (e *env) watch(ctx context.Context, s *scope, f func(change) (done bool, er
 	}
 }
 
-// informer returns an informer that sends each change until ctx ends.
+// informer returns an informer that sends each change to a channel until ctx ends.
 func (s *scope) informer(ctx context.Context, w watching, changes chan<- change, trouble *trouble) (cache.SharedInformer, error) {
 	send := func(object any, gone bool) {
 		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
@@ -104,16 +103,16 @@ func (s *scope) informer(ctx context.Context, w watching, changes chan<- change,
 	return informer, err
 }
 
-// trouble is the error of a watch.
+// trouble handles the errors of a watch.
 type trouble struct {
 	*env
-	// told says that the caller knows of the present trouble.
+	// told says that the present error has been printed.
 	told atomic.Bool
-	// refused gets what ends the watch.
+	// refused receives the error that ends the watch.
 	refused chan error
 }
 
-// handle says once that the watch is lost, or ends it if it never worked and never will.
+// handle prints once that the watch is lost. If the watch never worked and is refused, it ends the watch.
 func (t *trouble) handle(ctx context.Context, err error, worked bool) {
 	switch {
 	case ctx.Err() != nil:
@@ -127,10 +126,10 @@ func (t *trouble) handle(ctx context.Context, err error, worked bool) {
 	}
 }
 
-// isRefused reports whether the API server answers, and does not let the caller watch.
+// isRefused reports whether the API server does not let the caller watch.
 func isRefused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
-// whyLost says in words why a watch that worked has ended.
+// whyLost describes why a watch that worked has ended.
 func whyLost(err error) string {
 	if isRefused(err) {
 		return "The API server does not let you watch any more"
@@ -138,7 +137,7 @@ func whyLost(err error) string {
 	return "The API server does not answer"
 }
 
-// listWatch lists and watches, and notes when a watch worked.
+// listWatch returns the list and watch functions of an informer. It sets worked when one succeeds.
 func (s *scope) listWatch(w watching, worked *atomic.Bool) *cache.ListWatch {
 	options := func(raw metav1.ListOptions) *client.ListOptions {
 		return &client.ListOptions{Namespace: w.namespace, FieldSelector: w.selector, Raw: &raw}
@@ -161,20 +160,19 @@ func (s *scope) listWatch(w watching, worked *atomic.Bool) *cache.ListWatch {
 	}
 }
 
-// await watches one object until a function reports that it is done. It is an error if the object is
-// deleted before.
+// await watches one object until f is done. It fails if the object is deleted before.
 func (e *env) await(ctx context.Context, s *scope, object client.Object, list client.ObjectList, f func(client.Object) (done bool, err error)) error {
 	return e.watch(ctx, s, unlessGone(f), only(object, list))
 }
 
-// only describes the watch of one object.
+// only selects one object for a watch.
 func only(object client.Object, list client.ObjectList) watching {
 	return watching{
 		object: object, list: list, namespace: object.GetNamespace(), selector: fields.OneTermEqualSelector("metadata.name", object.GetName()),
 	}
 }
 
-// unlessGone makes the deletion of an object an error, and gives its other changes to a function.
+// unlessGone returns a function for watch that fails if an object is deleted, and calls f with every other change.
 func unlessGone(f func(client.Object) (done bool, err error)) func(change) (bool, error) {
 	return func(c change) (bool, error) {
 		if c.gone {

@@ -38,20 +38,20 @@ import (
 )
 
 const (
-	// cookieName binds the cookie to this host and to HTTPS: no other host, not even one below the same domain, can set it.
+	// cookieName binds the cookie to this host and to HTTPS: no other host of the same domain can set it.
 	cookieName  = "__Host-postback"
 	signInPath  = "/signin"
 	signOutPath = "/signout"
 	maxCode     = 1 << 10
-	// The rates of requests. A page with its scripts takes about ten.
+	// Rates of requests per second, and bursts. A page with its files takes about ten requests.
 	addressRate, addressBurst = 2, 20
 	sessionRate, sessionBurst = 20, 100
 	linkRate, linkBurst       = 5, 50
-	// hsts has browsers use HTTPS alone for half a year.
+	// hsts makes browsers use only HTTPS for half a year.
 	hsts = "max-age=15768000"
 )
 
-// door answers every request to the portal.
+// door is the handler of all requests to the portal.
 type door struct {
 	origin *url.URL
 	links  *links
@@ -60,7 +60,7 @@ type door struct {
 	access *access.Reviewer
 	clock  clock.PassiveClock
 	log    logr.Logger
-	// forwarded says that a proxy in front names the visitor's address.
+	// forwarded says that a proxy in front appends the visitor's address to X-Forwarded-For.
 	forwarded bool
 	static    http.Handler
 
@@ -71,18 +71,18 @@ type door struct {
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	guard.SetHeaders(w.Header())
 	w.Header().Set("Strict-Transport-Security", hsts)
-	// With no-referrer, browsers would hide the origin of the portal's own forms.
+	// With no-referrer, browsers would hide the origin of the portal's forms.
 	w.Header().Set("Referrer-Policy", "same-origin")
 	switch {
 	case strings.HasPrefix(r.URL.Path, portallink.Prefix):
-		// Backends have a token and no browser: they may use the name of the Service.
+		// Backends may use the DNS name of the Service. They authenticate by a token, not by a cookie.
 		d.link(w, r)
 	case r.Host != d.origin.Host:
 		console.Refuse(w, http.StatusMisdirectedRequest, "The portal does not answer under this name.")
 	case strings.HasPrefix(r.URL.Path, guard.StaticPath) && r.Method == http.MethodGet:
 		d.static.ServeHTTP(w, r)
 	case r.URL.Path == signInPath && r.Method == http.MethodGet:
-		// A link from elsewhere leads here. The page holds nothing private.
+		// Links from other sites lead here. The page holds nothing private.
 		console.SignIn(w)
 	case !guard.OwnPage(r, d.origin.Scheme+"://"+d.origin.Host):
 		console.Refuse(w, http.StatusForbidden, "The request does not come from a page of the portal.")
@@ -93,7 +93,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// page answers a visitor who has a session.
+// page answers a request of a visitor with a session.
 func (d *door) page(w http.ResponseWriter, r *http.Request) {
 	s, ok := d.session(r)
 	if !ok {
@@ -123,7 +123,7 @@ func (d *door) page(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// paced reports whether a request is within its rate, or answers it.
+// paced reports whether a request is within its rate. Otherwise it answers with 429.
 func (d *door) paced(w http.ResponseWriter, limit *pace.Limit, caller string) bool {
 	wait, ok := limit.Acquire(caller, 1, 0)
 	if !ok {
@@ -133,10 +133,11 @@ func (d *door) paced(w http.ResponseWriter, limit *pace.Limit, caller string) bo
 	return ok
 }
 
-// retryAfter returns a wait in whole seconds, as the header has it.
+// retryAfter returns the value of the header Retry-After for a wait, in whole seconds.
 func retryAfter(wait time.Duration) string { return strconv.Itoa(int(wait/time.Second) + 1) }
 
-// session returns the session of a request's cookie, if there is exactly one that the portal sealed and that has not expired.
+// session returns the session in a request's cookie. The request must have exactly one, sealed by the portal and not
+// expired.
 func (d *door) session(r *http.Request) (session, bool) {
 	var s session
 	cookies := r.CookiesNamed(cookieName)
@@ -150,7 +151,7 @@ func (d *door) setCookie(w http.ResponseWriter, value string, maxAge int) {
 	})
 }
 
-// signIn exchanges the code of a link for a session. Its answers are texts for the script of the page.
+// signIn exchanges a link's code for a session. The page's script reads the text of the answer.
 func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if wait, ok := d.addresses.Acquire(d.address(r), 1, 0); !ok {
@@ -165,7 +166,7 @@ func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, "The form could not be read.")
 		return
 	}
-	// A link of somebody else must not take the place of a session without its visitor's notice.
+	// Another person's link must not silently replace the session of a visitor.
 	present, signedIn := d.session(r)
 	g, err := d.links.redeem(ctx, r.PostForm.Get("code"))
 	switch {
@@ -183,7 +184,7 @@ func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
 	d.begin(ctx, w, g)
 }
 
-// begin begins a session of a grant.
+// begin starts the session of a grant.
 func (d *door) begin(ctx context.Context, w http.ResponseWriter, g grant) {
 	s, err := d.links.session(ctx, g)
 	if err != nil {
@@ -202,10 +203,10 @@ func (d *door) begin(ctx context.Context, w http.ResponseWriter, g grant) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// address returns the address of the visitor, by which sign-ins are counted.
+// address returns the visitor's address, which limits the rate of sign-ins.
 func (d *door) address(r *http.Request) string {
 	if d.forwarded {
-		// The proxy in front appends the address that it saw. Anybody can invent the addresses before it.
+		// The proxy appends the address that it saw. A client can invent the addresses before it.
 		all := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 		return strings.TrimSpace(all[len(all)-1])
 	}

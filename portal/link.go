@@ -34,13 +34,13 @@ import (
 )
 
 const (
-	// Resource is the right that a backend needs, to create it in the partner's namespace, with the role as its name. There is
-	// no such resource in the API.
+	// Resource names the right of a backend: to create it in the partner's namespace, with the role as the object's
+	// name. The resource does not exist in the API.
 	Resource   = "postbackportallinks"
 	maxRequest = 4 << 10
 )
 
-// refusal is an answer that is no link.
+// refusal is the error that answers a refused request.
 type refusal portallink.Refusal
 
 // Error implements error.
@@ -50,7 +50,7 @@ func refused(status int, format string, args ...any) *refusal {
 	return &refusal{Status: status, Detail: fmt.Sprintf(format, args...)}
 }
 
-// link answers a backend that requests a link for a partner.
+// link answers a backend's request for a link.
 func (d *door) link(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
 	defer cancel()
@@ -67,7 +67,7 @@ func (d *door) link(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, why.Status, "application/problem+json", why)
 		return
 	}
-	// The fragment of an address reaches no server, no log and no referrer.
+	// The fragment of a URL reaches no server, log or referrer.
 	writeJSON(w, http.StatusCreated, "application/json", portallink.Link{
 		URL: d.origin.Scheme + "://" + d.origin.Host + signInPath + "#" + code, Expires: until.UTC().Truncate(time.Second),
 	})
@@ -128,7 +128,7 @@ func (d *door) makeLink(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	return code, d.clock.Now().Add(linkLife), nil
 }
 
-// readGrant reads the body of a request.
+// readGrant reads the grant in the body of a request.
 func readGrant(body interface{ Read([]byte) (int, error) }, namespace string) (grant, error) {
 	asked := portallink.Request{TTL: portallink.DefaultTTL.String()}
 	decoder := json.NewDecoder(body)
@@ -143,7 +143,7 @@ func readGrant(body interface{ Read([]byte) (int, error) }, namespace string) (g
 	return grant{Namespace: namespace, Role: asked.Role, TTL: ttl}, nil
 }
 
-// denied turns the answer about a backend's right into one for it.
+// denied turns an error of access.Reviewer into a refusal.
 func denied(err error) error {
 	var unauthenticated *access.UnauthenticatedError
 	var forbidden *access.ForbiddenError

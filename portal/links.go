@@ -34,25 +34,25 @@ import (
 )
 
 const (
-	// linkLife is how long a link opens the portal.
+	// linkLife is how long a link can be opened.
 	linkLife = 5 * time.Minute
-	// linkLabel marks the ConfigMaps of links, which the portal deletes when they are old.
+	// linkLabel marks the ConfigMaps of links, which the portal deletes after linkLife.
 	linkLabel = "postback.dev/portal-link"
 	linkKey   = "link"
-	// sweepEvery is the interval at which links that nobody opened are deleted, and sweepMost the number for one sweep.
+	// sweepEvery is the interval at which expired links are deleted, and sweepMost the largest number in one sweep.
 	sweepEvery = time.Minute
 	sweepMost  = 500
 	// callTimeout bounds a call to the API server.
 	callTimeout = 10 * time.Second
 )
 
-// ServiceAccount returns the name of the ServiceAccount of a role.
+// ServiceAccount returns the name of the ServiceAccount for a role.
 func ServiceAccount(role string) string { return "postback-portal-" + role }
 
-// errUsed means that a code opens nothing: it was used, is too old, or never was one.
+// errUsed means that a code is invalid, expired or used.
 var errUsed = errors.New("this link was used already, or is older than 5 minutes")
 
-// grant is what a link gives.
+// grant is the access that a link gives.
 type grant struct {
 	Namespace string        `json:"namespace"`
 	Role      string        `json:"role"`
@@ -60,8 +60,8 @@ type grant struct {
 	Until     time.Time     `json:"until"`
 }
 
-// links are the links that nobody opened yet. Each is a ConfigMap in the portal's own namespace, so that all replicas know
-// it, and its deletion, which succeeds once, uses it up.
+// links are the unopened links. Each is a ConfigMap in the portal's own namespace, so that all replicas see it. Its
+// deletion succeeds only once, and uses it up.
 type links struct {
 	api       kubernetes.Interface
 	namespace string
@@ -69,7 +69,7 @@ type links struct {
 	clock     clock.PassiveClock
 }
 
-// name returns the name of the ConfigMap of a code. It does not tell the code.
+// name returns the name of a code's ConfigMap. The name does not reveal the code.
 func name(code string) string {
 	digest := sha256.Sum256([]byte(code))
 	return "link-" + hex.EncodeToString(digest[:])
@@ -79,7 +79,7 @@ func name(code string) string {
 func (l *links) create(ctx context.Context, g grant) (code string, err error) {
 	code = rand.Text()
 	g.Until = l.clock.Now().Add(linkLife)
-	// The seal keeps users who may write ConfigMaps here from making links, and one link from becoming another.
+	// The seal keeps users who may write these ConfigMaps from making links, and from copying one link over another.
 	sealed, err := l.sealer.seal(purposeLink, name(code), g)
 	if err != nil {
 		return "", err
@@ -94,7 +94,7 @@ func (l *links) create(ctx context.Context, g grant) (code string, err error) {
 	return code, nil
 }
 
-// redeem returns what a code gives, once.
+// redeem returns the grant of a code, once.
 func (l *links) redeem(ctx context.Context, code string) (grant, error) {
 	var g grant
 	stored, err := l.api.CoreV1().ConfigMaps(l.namespace).Get(ctx, name(code), metav1.GetOptions{})
@@ -117,7 +117,7 @@ func (l *links) redeem(ctx context.Context, code string) (grant, error) {
 	return g, nil
 }
 
-// session returns the session of a grant, with a new token of the visitor's ServiceAccount.
+// session returns a session for a grant, with a new token of the role's ServiceAccount.
 func (l *links) session(ctx context.Context, g grant) (session, error) {
 	seconds := int64(g.TTL.Seconds())
 	token, err := l.api.CoreV1().ServiceAccounts(g.Namespace).CreateToken(ctx, ServiceAccount(g.Role),
@@ -125,7 +125,7 @@ func (l *links) session(ctx context.Context, g grant) (session, error) {
 	if err != nil {
 		return session{}, fmt.Errorf("request a token of ServiceAccount %s in the namespace %s: %w", ServiceAccount(g.Role), g.Namespace, err)
 	}
-	// The API server may shorten or extend what was asked for.
+	// The API server may shorten or extend the lifetime.
 	until := l.clock.Now().Add(g.TTL)
 	if granted := token.Status.ExpirationTimestamp.Time; granted.Before(until) {
 		until = granted
@@ -133,7 +133,7 @@ func (l *links) session(ctx context.Context, g grant) (session, error) {
 	return session{Namespace: g.Namespace, Role: g.Role, Token: token.Status.Token, Until: until}, nil
 }
 
-// sweep deletes links that nobody opened in time.
+// sweep deletes expired links.
 func (l *links) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

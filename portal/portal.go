@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package portal serves the console's pages to partners, who have a browser and no kubeconfig. A platform's backend requests
-// a link; the code in it is exchanged, once, for a session with a short-lived token of a ServiceAccount in the partner's
-// namespace. The pages act with that token alone. docs/portal.md describes it.
+// Package portal serves the console's pages to partners, who have a browser and no kubeconfig. A platform's backend
+// requests a link. Its code is exchanged, once, for a session with a short-lived token of a ServiceAccount in the
+// partner's namespace. The pages act only with that token. docs/portal.md describes it.
 package portal
 
 import (
@@ -49,41 +49,42 @@ const (
 	idleTimeout     = 2 * time.Minute
 	shutdownTimeout = 10 * time.Second
 	maxHeaderBytes  = 16 << 10
-	// maxBodyTime bounds the reading of a request with a body.
+	// maxBodyTime bounds the time to read a request with a body.
 	maxBodyTime = 30 * time.Second
-	// maxAnswerTime bounds a request with its answer. Streams last as long as their visits.
+	// maxAnswerTime bounds a request including its answer. Streams have no bound.
 	maxAnswerTime = 90 * time.Second
 )
 
 // Options are the settings of the portal.
 type Options struct {
-	// URL is the address under which browsers reach the portal, such as https://postbacks.example.com.
+	// URL is the base URL under which browsers reach the portal, such as https://postbacks.example.com.
 	URL string
-	// Address to listen on for browsers and backends, and ProbeAddress for the kubelet; "0" for no probes.
+	// Address is the address to listen on for browsers and backends. ProbeAddress is that for the kubelet's probes;
+	// "0" means none.
 	Address, ProbeAddress string
-	// CertFile and KeyFile hold the certificate and its key, in PEM. Without them PlainHTTP has to be true.
+	// CertFile and KeyFile hold the certificate and its key, in PEM. Without them PlainHTTP must be true.
 	CertFile, KeyFile string
 	PlainHTTP         bool
-	// Namespace is the portal's own, which holds the links that nobody opened yet.
+	// Namespace is the portal's own namespace, which holds the unopened links.
 	Namespace string
-	// Installation is the namespace of the operator.
+	// Installation is the namespace of the operator's installation.
 	Installation string
-	// SessionKeyFile holds the keys that encrypt cookies, one in each line, the present one first.
+	// SessionKeyFile holds the keys that encrypt cookies, one on each line, the present one first.
 	SessionKeyFile string
 	// Forwarded says that a proxy in front appends the visitor's address to X-Forwarded-For.
 	Forwarded bool
-	// Clock is the system's by default.
+	// Clock defaults to the system clock.
 	Clock clock.PassiveClock
 	Log   logr.Logger
 }
 
-// Portal is a portal that does not listen yet.
+// Portal is a portal, which listens after Run or Serve.
 type Portal struct {
 	options Options
 	door    *door
 }
 
-// New returns a portal. config is that of its own ServiceAccount, which only signs visitors in.
+// New returns a portal. config has the credentials of the portal's own ServiceAccount, which only signs visitors in.
 func New(config *rest.Config, o Options) (*Portal, error) {
 	o.Clock = cmp.Or[clock.PassiveClock](o.Clock, clock.RealClock{})
 	origin, err := parseOrigin(o.URL)
@@ -120,7 +121,7 @@ func New(config *rest.Config, o Options) (*Portal, error) {
 	}}, nil
 }
 
-// parseOrigin reads the address of the portal. Its cookies need HTTPS, and the whole of a host.
+// parseOrigin parses the URL of the portal. Its cookies require HTTPS and a host of its own.
 func parseOrigin(text string) (*url.URL, error) {
 	origin, err := url.Parse(text)
 	if err != nil || origin.Scheme != "https" || origin.Host == "" || origin.User != nil || origin.Path != "" || origin.RawQuery != "" || origin.Fragment != "" {
@@ -129,7 +130,7 @@ func parseOrigin(text string) (*url.URL, error) {
 	return origin, nil
 }
 
-// Handler returns what answers browsers and backends.
+// Handler returns the handler of browsers and backends.
 func (p *Portal) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		connection, now := http.NewResponseController(w), time.Now()
@@ -140,7 +141,7 @@ func (p *Portal) Handler() http.Handler {
 		if !strings.HasSuffix(r.URL.Path, console.LivePath) {
 			written = now.Add(maxAnswerTime)
 		}
-		// Without deadlines, somebody who neither sends nor reads could hold the connection for ever.
+		// Without deadlines, a client that neither sends nor reads could hold the connection forever.
 		if err := errors.Join(connection.SetReadDeadline(read), connection.SetWriteDeadline(written)); err != nil {
 			console.Refuse(w, http.StatusInternalServerError, err.Error())
 			return
@@ -188,7 +189,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	running.Go(probes)
 	running.Go(func() {
 		<-ctx.Done()
-		// Streams last as long as their visits: these end first.
+		// Streams last as long as their visits, which therefore end first.
 		p.door.visits.stop()
 		shutDown(ctx, server)
 	})
@@ -206,7 +207,7 @@ func shutDown(ctx context.Context, server *http.Server) {
 	}
 }
 
-// keep ends visits and deletes links that are over, until ctx ends.
+// keep ends expired visits and deletes expired links, until ctx ends.
 func (p *Portal) keep(ctx context.Context) {
 	reviews, sweeps := time.NewTicker(reviewEvery), time.NewTicker(sweepEvery)
 	defer reviews.Stop()
@@ -225,7 +226,7 @@ func (p *Portal) keep(ctx context.Context) {
 	}
 }
 
-// probe returns what answers the kubelet until ctx ends.
+// probe returns a function that answers the kubelet's probes until ctx ends.
 func (p *Portal) probe(ctx context.Context) (serve func(), err error) {
 	if p.options.ProbeAddress == "0" || p.options.ProbeAddress == "" {
 		return func() {}, nil

@@ -108,7 +108,7 @@ func TestCodeWorksOnce(t *testing.T) {
 	if got := one.open(late); got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a code that is too old is answered with %s: %s", got.Status, got.body)
 	}
-	// Somebody who may write ConfigMaps there, but has no key, makes no link.
+	// A user who may write ConfigMaps, but has no key, cannot make a link.
 	forged := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "postback-portal", Name: name("forged")}, Data: map[string]string{
 		linkKey: `{"namespace": "` + acme + `", "role": "editor"}`,
 	}}
@@ -154,7 +154,7 @@ func TestCookies(t *testing.T) {
 	cookie := c.Name + "=" + c.Value
 	one.get("/", cookie, "cookie-acme.example.com")
 	one.stop()
-	// The session does not know which replica began it.
+	// Any replica accepts the session, and also one with rotated keys.
 	other.get("/", cookie, "cookie-acme.example.com")
 	rotated.get("/", cookie, "cookie-acme.example.com")
 	middle := len(cookie) / 2
@@ -210,7 +210,7 @@ func TestForeignNamespaces(t *testing.T) {
 	if len(all.Items) != 1 || all.Items[0].Spec.URL != "https://bounds-beta.example.com/hooks" || all.Items[0].Generation != 1 || len(all.Items[0].Annotations) > 0 {
 		t.Errorf("the other partner has %+v", all.Items)
 	}
-	// The pages know one namespace. The token would not do for another, either.
+	// The pages use one namespace, and the token has no rights in another.
 	for visit := range r.portal.door.visits.open {
 		visitor := *r.portal.door.visits.config
 		visitor.BearerToken = r.portal.door.visits.open[visit].Token
@@ -261,7 +261,7 @@ func TestDeletedServiceAccountEndsSessions(t *testing.T) {
 	if err := api.Delete(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: acme, Name: ServiceAccount("viewer")}}); err != nil {
 		t.Fatal(err)
 	}
-	// A visitor who has a live page open does not ask for anything more.
+	// A visitor with an open live page sends no further requests.
 	v := r.portal.door.visits
 	held, err := v.enter(v.present()[0].session, "")
 	if err != nil {
@@ -288,7 +288,7 @@ func TestPodsAreRestricted(t *testing.T) {
 	if *deployment.Spec.Replicas != 2 {
 		t.Errorf("there are %d replicas", *deployment.Spec.Replicas)
 	}
-	// The namespace enforces the Pod security profile restricted.
+	// The namespace enforces the Pod security standard "restricted".
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "postback-portal", Name: "one"}, Spec: deployment.Spec.Template.Spec}
 	if err := api.Create(t.Context(), pod, client.DryRunAll); err != nil {
 		t.Error(err)
@@ -437,7 +437,7 @@ func TestOpenPagesAreBounded(t *testing.T) {
 func TestLogOfAStreamIsSaidToBeMissing(t *testing.T) {
 	r := start(t, keys)
 	acme := partner(t, "stream-acme")
-	// config/rbac has this right for every account.
+	// config/rbac grants this right to every account.
 	if _, stderr, err := cp.Kubectl(t.Context(), "", "apply", "-f", "../config/rbac/users/ingest-ca.yaml"); err != nil {
 		t.Fatal(err, stderr)
 	}

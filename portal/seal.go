@@ -29,27 +29,27 @@ import (
 	"strings"
 )
 
-// The purposes of sealed texts. A text that was sealed for one is worthless for another.
+// Purposes of sealed values. A value sealed for one purpose does not open for another.
 const (
 	purposeSession = "session"
 	purposeLink    = "link"
 )
 
 const (
-	// minKey is the least length of a key in its file: 32 random bytes in base64 have 44 characters.
+	// minKey is the least length of a key in the file, in characters: 32 random bytes in base64 have 44.
 	minKey = 32
-	// maxKeys bounds the keys of a file: the present one, and those before it.
+	// maxKeys bounds the keys in the file: the present one, and earlier ones.
 	maxKeys = 4
 	keySize = 32
 )
 
-// sealer encrypts what the portal hands out and wants back unchanged. Its replicas share the keys.
+// sealer encrypts values that the portal gives away and must get back unchanged. All replicas share its keys.
 type sealer struct {
-	// keys has the present one first. The others open what was sealed before.
+	// keys has the present key first. The others open values that were sealed before.
 	keys []cipher.AEAD
 }
 
-// newSealer reads keys from the content of a file with one key in each line, the present one first.
+// newSealer reads the keys in a file's content, one on each line, the present one first.
 func newSealer(content string) (*sealer, error) {
 	s := &sealer{}
 	for line := range strings.Lines(content) {
@@ -82,7 +82,7 @@ func newSealer(content string) (*sealer, error) {
 	return s, nil
 }
 
-// seal returns a value that only open with the same purpose and context reads.
+// seal encrypts a value. Only open with the same purpose and context decrypts it.
 func (s *sealer) seal(purpose, context string, value any) (string, error) {
 	plain, err := json.Marshal(value)
 	if err != nil {
@@ -90,11 +90,11 @@ func (s *sealer) seal(purpose, context string, value any) (string, error) {
 	}
 	aead := s.keys[0]
 	nonce := make([]byte, aead.NonceSize())
-	_, _ = rand.Read(nonce) // It never fails.
+	_, _ = rand.Read(nonce) // rand.Read never fails.
 	return base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, bound(purpose, context))), nil
 }
 
-// open reads a sealed value. It reports false for anything that seal did not make.
+// open decrypts a sealed value. It returns false for anything that seal did not make.
 func (s *sealer) open(purpose, context, sealed string, value any) bool {
 	content, err := base64.RawURLEncoding.DecodeString(sealed)
 	if err != nil {

@@ -32,7 +32,7 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// certificate writes a certificate for example.com and its key into files, and returns a client that trusts it.
+// certificate writes a certificate for example.com and its key to files, and returns a client that trusts it.
 func certificate(t *testing.T) (certFile, keyFile string, trusting *http.Client) {
 	t.Helper()
 	server := httptest.NewTLSServer(nil)
@@ -52,7 +52,7 @@ func certificate(t *testing.T) (certFile, keyFile string, trusting *http.Client)
 	return certFile, keyFile, server.Client()
 }
 
-// TestServing is a portal from its start to its end, with a page open.
+// TestServing runs a portal from start to end, with a page open.
 func TestServing(t *testing.T) {
 	r := start(t, keys)
 	acme := partner(t, "serving-acme")
@@ -94,7 +94,7 @@ func TestServing(t *testing.T) {
 		t.Fatalf("a live page is answered with %s", response.Status)
 	}
 	cancel()
-	for stream.Scan() { // It ends with the portal.
+	for stream.Scan() { // The stream ends with the portal.
 		continue
 	}
 	select {

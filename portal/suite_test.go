@@ -67,7 +67,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// install applies config/portal as a user does, who has the namespace of the operator.
+// install applies config/portal like a user whose cluster has the operator's namespace.
 func install(ctx context.Context) error {
 	if _, _, err := cp.Kubectl(ctx, "", "create", "namespace", "postback-system"); err != nil {
 		return err
@@ -83,7 +83,7 @@ func install(ctx context.Context) error {
 	return err
 }
 
-// partner makes the namespace of a partner, with the ServiceAccounts of the sample and a Postback with the name crm.
+// partner makes a partner's namespace, with the sample's ServiceAccounts and a Postback named crm.
 func partner(t *testing.T, name string) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -106,7 +106,8 @@ func partner(t *testing.T, name string) string {
 	return name
 }
 
-// backend returns the token of a ServiceAccount that may request links for a namespace, of some roles or, without names, of all.
+// backend returns the token of a ServiceAccount that may request links for a namespace, with the given roles or with
+// all.
 func backend(t *testing.T, namespace string, roles ...string) string {
 	t.Helper()
 	name := "backend" + strings.Join(roles, "-")
@@ -132,7 +133,7 @@ func backend(t *testing.T, namespace string, roles ...string) string {
 	return config.BearerToken
 }
 
-// replica is one replica of a portal, behind a proxy that terminates TLS.
+// replica is one replica of the portal, behind a proxy that terminates TLS.
 type replica struct {
 	t      *testing.T
 	portal *Portal
@@ -141,7 +142,7 @@ type replica struct {
 	log    *logged
 }
 
-// logged is what a replica logs.
+// logged collects the log of a replica.
 type logged struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -161,7 +162,7 @@ func (l *logged) String() string {
 
 const keys = "0123456789abcdef0123456789abcdef"
 
-// start starts a replica with keys for its sessions.
+// start starts a replica with session keys.
 func start(t *testing.T, sessionKeys string) *replica {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "keys")
@@ -186,13 +187,13 @@ func (r *replica) stop() {
 	r.server.Close()
 }
 
-// answered is an answer that was read.
+// answered is a response whose body was read.
 type answered struct {
 	*http.Response
 	body string
 }
 
-// ask sends a request. headers are names and values by turns.
+// ask sends a request. headers are alternating names and values.
 func (r *replica) ask(method, path, body string, headers ...string) answered {
 	r.t.Helper()
 	request, err := http.NewRequestWithContext(r.t.Context(), method, r.server.URL+path, strings.NewReader(body))
@@ -218,7 +219,7 @@ func (r *replica) ask(method, path, body string, headers ...string) answered {
 	return answered{response, string(content)}
 }
 
-// link requests a link as a backend does, and returns its code.
+// link requests a link like a backend, and returns its code.
 func (r *replica) link(token, namespace, role string) string {
 	r.t.Helper()
 	got := r.ask(http.MethodPost, portallink.Path(namespace), fmt.Sprintf(`{"role": %q, "ttl": "1h"}`, role), "Authorization", "Bearer "+token)
@@ -230,7 +231,7 @@ func (r *replica) link(token, namespace, role string) string {
 	return code
 }
 
-// open exchanges a code, as the page of a link does.
+// open exchanges a code like the sign-in page.
 func (r *replica) open(code string, headers ...string) answered {
 	r.t.Helper()
 	return r.ask(http.MethodPost, signInPath, "code="+code, append([]string{"Origin", "https://" + host}, headers...)...)
@@ -247,7 +248,7 @@ func (r *replica) visitor(namespace, role string) string {
 	return cookie.Name + "=" + cookie.Value
 }
 
-// get waits until a page has a text.
+// get waits until a page contains a text.
 func (r *replica) get(path, cookie, text string) {
 	r.t.Helper()
 	gomega.NewWithT(r.t).Eventually(func() string { return r.ask(http.MethodGet, path, "", "Cookie", cookie).body }).

@@ -40,21 +40,22 @@ import (
 )
 
 const (
-	// maxSessions bounds the sessions whose pages one replica keeps current. Each has four watches and the deliveries of a namespace.
+	// maxSessions bounds the visits in one replica. Each has four watches, and keeps the deliveries of a namespace in
+	// memory.
 	maxSessions = 256
-	// maxOfNamespace keeps one partner, who may get many links, from taking the room of the others.
+	// maxOfNamespace bounds the visits of one partner, who may get many links, so that others have room.
 	maxOfNamespace = 32
-	// maxRequests bounds the requests of one session that are open at once, streams included.
+	// maxRequests bounds the open requests of one session, streams included.
 	maxRequests = 16
-	// idleTime is how long pages without a visitor are kept current.
+	// idleTime is how long a visit without requests lasts.
 	idleTime = time.Minute
-	// reviewEvery is the interval at which the rights of open sessions are reviewed.
+	// reviewEvery is the interval at which the rights of visits are reviewed.
 	reviewEvery = 15 * time.Second
-	// lastWrite is how long what is being written to a visitor may take when the visit ends.
+	// lastWrite is how long a pending write to a visitor may take after the visit ends.
 	lastWrite = 5 * time.Second
 )
 
-// session is what a cookie holds.
+// session is the content of a cookie.
 type session struct {
 	Namespace string    `json:"n"`
 	Role      string    `json:"r"`
@@ -68,16 +69,16 @@ var (
 	errOpen = errors.New("too many pages of this session are open: close some")
 )
 
-// shown are the resources that the pages show from memory. A session lasts only as long as its user may list all of them.
+// shown are the resources that the pages show. A visit lasts only as long as its user may list all of them.
 var shown = []string{"postbacks", "postbacksecrets", "postbackdeliveries", "postbackstatistics"}
 
-// visits keeps the pages of each session current while it has a visitor. Sessions share nothing, even those of one
-// namespace: all that a visitor sees was read with their own token.
+// visits keeps the pages of each session current while it has a visitor. Sessions share no data, even in one
+// namespace: everything that a visitor sees was read with the visitor's own token.
 type visits struct {
 	config *rest.Config
 	access *access.Reviewer
 	clock  clock.PassiveClock
-	// installation is the namespace of the operator, and api reads there which intake it has.
+	// installation is the namespace of the operator, in which api reads the intake.
 	installation string
 	api          kubernetes.Interface
 	unread       *rbacreview.Cache[string]
@@ -88,7 +89,7 @@ type visits struct {
 	running sync.WaitGroup
 }
 
-// visit is a session with a visitor.
+// visit is a session whose pages are kept current.
 type visit struct {
 	session
 	pages    http.Handler
@@ -98,7 +99,7 @@ type visit struct {
 	used     time.Time
 }
 
-// newVisits returns visits with the address of the API server, but without credentials: each session has its own.
+// newVisits returns visits that use the API server of own without its credentials, because each session has its own.
 func newVisits(own *rest.Config, api kubernetes.Interface, installation string, reviewer *access.Reviewer, c clock.PassiveClock) *visits {
 	return &visits{
 		config: rest.AnonymousClientConfig(own), access: reviewer, clock: c, open: map[[sha256.Size]byte]*visit{},
@@ -106,7 +107,8 @@ func newVisits(own *rest.Config, api kubernetes.Interface, installation string, 
 	}
 }
 
-// whyUnread returns why the pages lack a part of the delivery log, or "". Everybody with an account may read which intake there is.
+// whyUnread returns the reason why the pages lack entries of the delivery log, or "". Every account may read the
+// intake.
 func (v *visits) whyUnread(ctx context.Context) string {
 	why, err := v.unread.Get(ctx, "", func(ctx context.Context) (string, time.Duration, error) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -126,7 +128,7 @@ func (v *visits) whyUnread(ctx context.Context) string {
 	return why
 }
 
-// review returns an error if the visitor may not see the pages any more.
+// review returns an error if the visitor may no longer see the pages.
 func (v *visits) review(ctx context.Context, s session) error {
 	for _, resource := range shown {
 		right := rbacreview.Right{Verb: "list", Group: v1alpha1.GroupVersion.Group, Resource: resource, Namespace: s.Namespace}
@@ -152,15 +154,15 @@ func (v *visits) serve(w http.ResponseWriter, r *http.Request, s session) error 
 	//nolint:contextcheck // The request ends with its visit, too.
 	defer context.AfterFunc(mine.ctx, func() {
 		cancel()
-		// A visitor who does not read would hold the stream for ever.
+		// A visitor who does not read would hold the stream forever.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(lastWrite))
 	})()
 	mine.pages.ServeHTTP(w, r.WithContext(ctx))
 	return nil
 }
 
-// enter returns the visit of a session, which it begins if need be, with one request more. unread is why the pages lack a
-// part of the delivery log, or "".
+// enter returns the visit of a session, with one more request. It starts the visit if necessary. unread is the reason
+// why the pages lack entries of the delivery log, or "".
 func (v *visits) enter(s session, unread string) (*visit, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -190,7 +192,7 @@ func (v *visits) enter(s session, unread string) (*visit, error) {
 	return mine, nil
 }
 
-// of returns the number of visits of a namespace. It is called with the lock.
+// of returns the number of visits of a namespace. The caller holds the lock.
 func (v *visits) of(namespace string) int {
 	n := 0
 	for _, other := range v.open {
@@ -213,7 +215,7 @@ func (v *visits) signOut(s session) {
 	v.endIf(func(other *visit) bool { return other.Token == s.Token })
 }
 
-// endIf ends the visits that a condition chooses, with their streams.
+// endIf ends the visits that satisfy a condition, with their streams.
 func (v *visits) endIf(over func(*visit) bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -225,8 +227,8 @@ func (v *visits) endIf(over func(*visit) bool) {
 	}
 }
 
-// sweep ends the visits that nobody uses, whose token has expired, or whose user lost the right to see the pages. While the
-// API server does not answer, a visit lasts.
+// sweep ends visits that are idle, whose token has expired, or whose user may no longer see the pages. While the API
+// server does not answer, no visit ends for lack of rights.
 func (v *visits) sweep(ctx context.Context) {
 	now := v.clock.Now()
 	v.endIf(func(mine *visit) bool {

@@ -28,7 +28,8 @@ import (
 	"github.com/postback-dev/postback-operator/internal/statistics"
 )
 
-// weekOf returns the statistics of a week with one success an hour, and one failure in each hour of its last day.
+// weekOf returns the statistics of a week with one success in each hour, and one failure in each hour of the last
+// day.
 func weekOf(now time.Time) *v1alpha1.PostbackStatistics {
 	s := &v1alpha1.PostbackStatistics{}
 	for at := now.Truncate(time.Hour).Add(-7 * 24 * time.Hour); !at.After(now); at = at.Add(time.Hour) {
@@ -97,7 +98,7 @@ func TestHeights(t *testing.T) {
 		{10, 0, 10, 0, 100},
 		{0, 10, 10, 100, 0},
 		{5, 5, 20, 25, 25},
-		// One of many is seen, too.
+		// One of many is visible, too.
 		{999, 1, 1000, shortest, 97},
 		{1, 999, 1000, 97, shortest},
 	} {

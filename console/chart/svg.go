@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package chart draws the attempts of hours, by their statistics, as SVG that fits the width it is given.
+// Package chart draws hourly attempts, from PostbackStatistics, as SVG that scales to its container.
 package chart
 
 import (
@@ -32,14 +32,14 @@ const (
 	sparkStep   = 9
 	chartHeight = 100
 	chartStep   = 10
-	// shortest is the height of a bar that stands for one of many.
+	// shortest is the height of a bar for a count that is not 0 but would be invisible.
 	shortest = 3
 )
 
 // Chart is a drawing with the labels of its axes.
 type Chart struct {
 	SVG template.HTML
-	// Top and Middle are the values of the upper grid lines; Empty says that there is nothing to draw.
+	// Top and Middle are the values of the upper grid lines. Empty says that no hour has attempts.
 	Top, Middle string
 	Empty       bool
 	// Times are the labels of the time axis, from the start to the present.
@@ -60,7 +60,7 @@ func times(drawn []statistics.Counts, long time.Duration) []string {
 	return append(labels, "now")
 }
 
-// round returns the smallest value that is not below top, begins with one of the digits, and ends with zeros.
+// round returns the smallest value of at least top that is one of the digits times a power of ten.
 func round(top int64, digits ...int64) int64 {
 	for power := int64(1); ; power *= 10 {
 		for _, digit := range digits {
@@ -93,7 +93,7 @@ func Spark(hours []statistics.Counts) template.HTML {
 	return draw("spark", "", label, len(hours)*sparkStep-2, sparkHeight, b.String())
 }
 
-// span returns the time covered by hourly counts, without the hour in which it begins.
+// span returns the time from the first hour to the last one.
 func span(hours []statistics.Counts) time.Duration {
 	if len(hours) == 0 {
 		return 0
@@ -101,7 +101,7 @@ func span(hours []statistics.Counts) time.Duration {
 	return hours[len(hours)-1].Since.Sub(hours[0].Since)
 }
 
-// parts joins the hours of a week, so that bars are not too thin.
+// parts groups the hours of a long span, so that bars do not become too thin.
 func parts(hours []statistics.Counts) []statistics.Counts {
 	if len(hours) > mostParts {
 		return statistics.Group(hours, joined)
@@ -110,12 +110,12 @@ func parts(hours []statistics.Counts) []statistics.Counts {
 }
 
 const (
-	// mostParts is the number of bars that are wide enough on a small screen; joined is the number of hours of a bar beyond that.
+	// mostParts is the number of bars that are wide enough on a small screen. Beyond it, each bar has joined hours.
 	mostParts = 48
 	joined    = 4
 )
 
-// Outcomes draws how many attempts succeeded and failed in each hour.
+// Outcomes draws the succeeded and failed attempts of each hour.
 func Outcomes(hours []statistics.Counts) Chart {
 	drawn, long := parts(hours), span(hours)
 	top := round(highest(drawn), 2, 4, 6, 8, 10)
@@ -137,7 +137,7 @@ func Outcomes(hours []statistics.Counts) Chart {
 	}
 }
 
-// Latency draws the duration of the attempts of each hour: a bar from the median to the 95th percentile. Both are estimates.
+// Latency draws the attempt duration in each hour: a bar from the median to the 95th percentile. Both are estimates.
 func Latency(hours []statistics.Counts) Chart {
 	drawn, long := parts(hours), span(hours)
 	var top time.Duration
@@ -193,7 +193,7 @@ func highest(parts []statistics.Counts) int64 {
 	return top
 }
 
-// heights returns how high the failed and the succeeded attempts of a part are drawn: none that is there is left out.
+// heights returns the heights of a bar's failed and succeeded parts. A count that is not 0 is always visible.
 func heights(p *statistics.Counts, top int64, height int) (bad, good int) {
 	all := scale(p.Attempts, top, height)
 	bad = scale(p.FailedAttempts(), top, height)
@@ -206,7 +206,7 @@ func heights(p *statistics.Counts, top int64, height int) (bad, good int) {
 	return min(bad, height-good), good
 }
 
-// scale returns the height of a value, at least the shortest if it is not 0.
+// scale returns the height for a value: 0 for 0, and otherwise at least shortest.
 func scale(value, top int64, height int) int {
 	if value == 0 || top == 0 {
 		return 0
@@ -214,7 +214,7 @@ func scale(value, top int64, height int) int {
 	return max(int(float64(value)/float64(top)*float64(height)), shortest)
 }
 
-// clock returns the beginning of a part as people say it.
+// clock formats the beginning of a bar, with the weekday if the chart spans more than a day.
 func clock(t time.Time, span time.Duration) string {
 	if span > 24*time.Hour {
 		return t.Local().Format("Mon 15:04")
@@ -222,7 +222,7 @@ func clock(t time.Time, span time.Duration) string {
 	return t.Local().Format("15:04")
 }
 
-// Span returns a span in words: "24 hours".
+// Span returns a span in words, such as "24 hours".
 func Span(d time.Duration) string {
 	switch {
 	case d == time.Hour:
@@ -234,7 +234,7 @@ func Span(d time.Duration) string {
 	}
 }
 
-// Duration returns a duration for humans, to three digits: "182 ms", "1.25 s".
+// Duration formats a duration with three digits, such as "182 ms" or "1.25 s".
 func Duration(d time.Duration) string {
 	switch {
 	case d >= time.Minute:

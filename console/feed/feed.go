@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package feed keeps what the console shows current: the Postbacks, PostbackSecrets and deliveries of one namespace, or of
-// all, from watches of the API server. It does not poll, and passes changes on to its subscribers.
+// Package feed keeps the console's data current: the Postbacks, PostbackSecrets, PostbackStatistics and deliveries of
+// one namespace or all. It watches the API server and the delivery log, and passes changes on to its subscribers.
 package feed
 
 import (
@@ -31,13 +31,12 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
-// Feed is the known state of the cluster. Its methods are safe for concurrent use; callers must not change
-// the results.
+// Feed is the data of the console. Its methods are safe for concurrent use. Callers must not change the results.
 type Feed struct {
 	client    client.WithWatch
 	namespace string
 	sources   []*source
-	// stream is that of the delivery log, or nil if there is none to be read.
+	// stream is the client of the delivery log, or nil if there is none or it cannot be read.
 	stream *deliveries.Client
 
 	mu            sync.RWMutex
@@ -47,16 +46,16 @@ type Feed struct {
 	logs          *logs
 	subscriptions map[*Subscription]bool
 	changed       Changes
-	// unread is why the stream is not read, or nil. allObjects says that the installation has none.
+	// unread is the reason why the delivery log is not read, or nil. allObjects says that there is no delivery log.
 	unread     error
 	allObjects bool
 }
 
-// statisticsSource is the place of that source among Feed.sources.
+// statisticsSource is the index of the PostbackStatistics in Feed.sources.
 const statisticsSource = 3
 
-// New returns a feed of a namespace, or of all if it is empty. It shows the stream of the delivery log, too, if that is
-// not nil.
+// New returns a feed of a namespace, or of all if it is "". It includes the entries of the delivery log unless stream
+// is nil.
 func New(c client.WithWatch, namespace string, stream *deliveries.Client) *Feed {
 	f := &Feed{
 		client: c, namespace: namespace, stream: stream, allObjects: stream == nil,
@@ -75,7 +74,7 @@ func New(c client.WithWatch, namespace string, stream *deliveries.Client) *Feed 
 	return f
 }
 
-// objectsOf returns a source that keeps whole objects in a map.
+// objectsOf returns a source that keeps objects in a map.
 func objectsOf[T any](f *Feed, kind string, objects map[types.NamespacedName]T, key func(T) types.NamespacedName) *source {
 	s := &source{feed: f, kind: kind}
 	s.put = func(o any) {
@@ -102,7 +101,7 @@ func objectsOf[T any](f *Feed, kind string, objects map[types.NamespacedName]T, 
 	return s
 }
 
-// note notes that a row changed. It is called with the lock.
+// note records that a row changed. The caller holds the lock.
 func (f *Feed) note(r *Row) {
 	f.changed.add(r.PostbackKey())
 	f.changed.addRow(r.NamespacedName, r.PostbackKey())
@@ -153,16 +152,16 @@ func (f *Feed) Run(ctx context.Context) {
 	running.Wait()
 }
 
-// follow keeps the rows of the delivery log's stream current until ctx ends, or a dispatcher says that asking does not help.
+// follow adds new entries of the delivery log until ctx ends, or a dispatcher's answer will not change.
 func (f *Feed) follow(ctx context.Context) {
-	// Without LeftOut: what is left out exceeds what a page can show.
+	// LeftOut is not set, because a page cannot show that many deliveries anyway.
 	err := f.stream.Follow(ctx, deliveries.Query{Namespace: f.namespace}, "", deliveries.Follower{Trim: strip, Deliveries: f.putLogged, Trouble: f.heardStream})
 	if err != nil && ctx.Err() == nil {
 		f.heardStream(err)
 	}
 }
 
-// putLogged adds rows of the stream, the oldest first.
+// putLogged adds entries of the delivery log, oldest first.
 func (f *Feed) putLogged(deliveries ...*v1alpha1.PostbackDelivery) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -175,7 +174,7 @@ func (f *Feed) putLogged(deliveries ...*v1alpha1.PostbackDelivery) error {
 	return nil
 }
 
-// heardStream notes the error of the stream, or nil.
+// heardStream records the error of the delivery log, or nil.
 func (f *Feed) heardStream(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -189,15 +188,16 @@ func (f *Feed) heardStream(err error) {
 
 // Status says whether the feed is current.
 type Status struct {
-	// Loading names a kind that was not read yet, "" if all were.
+	// Loading is a kind that has not been read yet, or "" if all have.
 	Loading string
-	// Kind names the kind that could not be read, and Err the cause.
+	// Kind is a kind that cannot be read, and Err the reason.
 	Kind string
 	Err  error
-	// Unread is why the stream of the delivery log is not current, or nil. AllObjects says that there is no such stream.
+	// Unread is the reason why the entries of the delivery log are not current, or nil. AllObjects says that there is
+	// no delivery log.
 	Unread     error
 	AllObjects bool
-	// Uncounted is why the PostbackStatistics could not be read, or nil.
+	// Uncounted is the reason why the PostbackStatistics cannot be read, or nil.
 	Uncounted error
 }
 
@@ -221,7 +221,7 @@ func (f *Feed) Status() Status {
 	return status
 }
 
-// Postbacks returns all, by namespace and name.
+// Postbacks returns all Postbacks, sorted by namespace and name.
 func (f *Feed) Postbacks() []*v1alpha1.Postback {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -235,7 +235,7 @@ func (f *Feed) Postbacks() []*v1alpha1.Postback {
 	return all
 }
 
-// Postback returns one, or nil.
+// Postback returns a Postback, or nil.
 func (f *Feed) Postback(key types.NamespacedName) *v1alpha1.Postback {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -249,7 +249,8 @@ func (f *Feed) Secret(key types.NamespacedName) *v1alpha1.PostbackSecret {
 	return f.secrets[key]
 }
 
-// Statistics returns the counts of a Postback, nil if there are none, and whether they are known.
+// Statistics returns the counts of a Postback, or nil if there are none. known says whether the counts have been
+// read.
 func (f *Feed) Statistics(postback types.NamespacedName) (s *v1alpha1.PostbackStatistics, known bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -263,14 +264,14 @@ func (f *Feed) Rows(postback types.NamespacedName) []*Row {
 	return slices.Clone(f.logs.logs[postback])
 }
 
-// Row returns one delivery, or nil.
+// Row returns the row of a delivery, or nil.
 func (f *Feed) Row(key types.NamespacedName) *Row {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.logs.union.Get(key)
 }
 
-// Page returns a part of a Postback's log: the rows after one cursor or before another, else the newest.
+// Page returns a part of a Postback's log: the rows after or before a cursor, or the newest.
 func (f *Feed) Page(postback types.NamespacedName, filter Filter, after, before string, size int) Page {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -290,8 +291,7 @@ func (f *Feed) selected(postback types.NamespacedName, filter Filter) []*Row {
 	return rows
 }
 
-// Neighbours returns the rows that stand before and after one in what a filter selects, or nil. The row itself need not
-// be selected.
+// Neighbours returns the selected rows before and after a row, or nil. The filter need not select the row itself.
 func (f *Feed) Neighbours(of *Row, filter Filter) (newer, older *Row) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -309,7 +309,8 @@ func (f *Feed) Neighbours(of *Row, filter Filter) (newer, older *Row) {
 	return newer, older
 }
 
-// Since returns what changed in a log after a revision, and the present revision. ok is false if that is no longer known.
+// Since returns the changes of a log after a revision, and the present revision. ok is false if they are no longer
+// known.
 func (f *Feed) Since(postback types.NamespacedName, revision uint64) (changed, removed []*Row, now uint64, ok bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

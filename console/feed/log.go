@@ -25,22 +25,22 @@ import (
 	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
-// maxLogged bounds how many rows of the delivery log's stream are kept: about ten megabytes.
+// maxLogged bounds the rows from the delivery log: about ten megabytes.
 const maxLogged = 20000
 
-// maxRemoved bounds how many deletions are remembered for pages that were away.
+// maxRemoved bounds the removals that are remembered for pages that reconnect.
 const maxRemoved = 4096
 
-// logs holds the rows of all Postbacks, each log in its order.
+// logs holds the rows of all Postbacks, each log sorted.
 type logs struct {
 	union *deliveries.Union[*Row]
 	logs  map[types.NamespacedName][]*Row
-	// note is called with each row that changed or went.
+	// note is called with each row that was changed or removed.
 	note func(*Row)
 
 	revision uint64
 	removed  []removal
-	// forgotten is the revision up to which deletions are remembered no more.
+	// forgotten is the revision of the newest removal that is no longer remembered.
 	forgotten uint64
 }
 
@@ -55,7 +55,7 @@ func newLogs(note func(*Row)) *logs {
 	return l
 }
 
-// show puts a row in the place of another one of the same delivery. Either may be nil.
+// show replaces a row by another one of the same delivery. Either may be nil.
 func (l *logs) show(before, now *Row) {
 	if before != nil && now != nil && before.version == now.version && before.Logged == now.Logged {
 		return
@@ -80,7 +80,7 @@ func (l *logs) show(before, now *Row) {
 	l.note(now)
 }
 
-// remove takes a row out of its log.
+// remove removes a row from its log.
 func (l *logs) remove(r *Row) {
 	log := l.logs[r.PostbackKey()]
 	if i, found := slices.BinarySearchFunc(log, r, newestFirst); found {
@@ -97,7 +97,8 @@ func (l *logs) remove(r *Row) {
 	}
 }
 
-// replace makes the rows of objects those of a list. In the order of the log each new one goes to its log's end.
+// replace replaces the rows of PostbackDeliveries by those of a list. It inserts the newest first, so that each is
+// appended.
 func (l *logs) replace(rows []*Row) {
 	listed := make(map[types.NamespacedName]bool, len(rows))
 	slices.SortFunc(rows, newestFirst)
@@ -108,8 +109,8 @@ func (l *logs) replace(rows []*Row) {
 	l.union.DropObjects(listed)
 }
 
-// since returns the rows of a log that changed after a revision, and those that were removed. ok is false if that is no
-// longer known.
+// since returns the rows of a log that were changed after a revision, and those that were removed. ok is false if the
+// removals are no longer known.
 func (l *logs) since(log types.NamespacedName, revision uint64) (changed, removed []*Row, ok bool) {
 	if revision < l.forgotten || revision > l.revision {
 		return nil, nil, false
@@ -127,24 +128,24 @@ func (l *logs) since(log types.NamespacedName, revision uint64) (changed, remove
 	return changed, removed, true
 }
 
-// Counts are the deliveries of a Postback by phase.
+// Counts are the numbers of a Postback's deliveries by phase.
 type Counts struct {
 	Pending, Retrying, Delivered, Failed int
 }
 
-// WithBacklog adds deliveries that wait in a stream, and have no row.
+// WithBacklog adds n deliveries that wait in a stream and have no row.
 func (c Counts) WithBacklog(n int64) Counts {
 	c.Pending += int(n)
 	return c
 }
 
-// Total returns how many there are.
+// Total returns the number of all deliveries.
 func (c Counts) Total() int { return c.Pending + c.Retrying + c.Delivered + c.Failed }
 
-// Unfinished returns how many are on their way.
+// Unfinished returns the number of unfinished deliveries.
 func (c Counts) Unfinished() int { return c.Pending + c.Retrying }
 
-// Of returns the number of one phase, or of all if it is empty.
+// Of returns the number of deliveries in a phase, or of all if phase is "".
 func (c Counts) Of(phase v1alpha1.DeliveryPhase) int {
 	switch phase {
 	case v1alpha1.DeliveryPending:

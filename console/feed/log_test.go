@@ -33,7 +33,7 @@ var (
 	crm   = types.NamespacedName{Namespace: "acme", Name: "crm"}
 )
 
-// stored returns a delivery that was stored some seconds after the start.
+// stored returns a delivery that was stored some seconds after start.
 func stored(name string, seconds int, version string) *v1alpha1.PostbackDelivery {
 	d := &v1alpha1.PostbackDelivery{ObjectMeta: metav1.ObjectMeta{
 		Namespace: crm.Namespace, Name: name, ResourceVersion: version,
@@ -44,7 +44,7 @@ func stored(name string, seconds int, version string) *v1alpha1.PostbackDelivery
 	return d
 }
 
-// filled returns a feed with n deliveries, d00 the oldest.
+// filled returns a feed with n deliveries, of which d00 is the oldest.
 func filled(t *testing.T, n int) *Feed {
 	t.Helper()
 	f := New(nil, "", nil)
@@ -80,7 +80,7 @@ func TestPagesHoldWhileEventsArrive(t *testing.T) {
 	if first.Newer() || !first.Older() || first.Total != 7 {
 		t.Errorf("the first page is %+v", first)
 	}
-	// One arrives, and the row that the page ended with goes.
+	// A row is added, and the last row of the page is removed.
 	if err := f.sources[2].Add(stored("d07", 7, "1")); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestWhatChangedSince(t *testing.T) {
 	subscription := f.Subscribe()
 	defer subscription.Close()
 	_, _, seen, _ := f.Since(crm, 0)
-	// A list after an outage: one is as before, one changed, one is gone, one is new.
+	// In the list after an outage, one row is unchanged, one changed, one is missing, and one is new.
 	all := []any{stored("d00", 0, "1"), stored("d01", 1, "2"), stored("d03", 3, "1")}
 	if err := f.sources[2].Replace(all, ""); err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func TestWhatChangedSince(t *testing.T) {
 	if _, _, _, ok := f.Since(crm, now+1); ok {
 		t.Error("a revision of another console is known")
 	}
-	// The oldest removals are forgotten.
+	// The feed forgets the oldest removals.
 	for i := range maxRemoved + 10 {
 		d := stored(fmt.Sprintf("x%05d", i), i, "1")
 		if f.sources[2].Add(d) != nil || f.sources[2].Delete(d) != nil {

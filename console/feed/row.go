@@ -32,12 +32,12 @@ import (
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
-// Row is a PostbackDelivery as a row of the log. It has no body, so that ten thousand rows fit into a few megabytes. It is
-// never changed: a new state of the object is a new Row.
+// Row is a delivery in the log. It has no body, so that ten thousand rows fit into a few megabytes. A Row never
+// changes: a new state of the delivery is a new Row.
 type Row struct {
 	deliveries.Place
 
-	// Postback is the name of its Postback.
+	// Postback is the name of the Postback.
 	Postback string
 	Event    string
 	EventID  string
@@ -46,25 +46,25 @@ type Row struct {
 	Attempts int32
 	// Recent are the recorded attempts, oldest first.
 	Recent []Sample
-	// Next is when the next attempt is due, zero if none is.
+	// Next is the scheduled time of the next attempt, or zero if there is none.
 	Next time.Time
-	// Asked and InBulk are those of waiting.Delivery.
+	// Asked and InBulk are as in waiting.Delivery.
 	Asked, InBulk bool
-	// Logged says that it is an entry of the delivery log's stream, and no PostbackDelivery.
+	// Logged says that the row is an entry of the delivery log, not a PostbackDelivery.
 	Logged bool
 
 	version  string
 	revision uint64
 }
 
-// Sample is the data of an attempt that the charts need.
+// Sample is the part of an attempt that the charts need.
 type Sample struct {
 	waiting.Attempt
 
 	Duration time.Duration
 }
 
-// Last returns the newest attempt; the zero value if there is none.
+// Last returns the newest attempt, or the zero value if there is none.
 func (r *Row) Last() Sample {
 	if len(r.Recent) == 0 {
 		return Sample{}
@@ -82,7 +82,7 @@ func Newest(rows []*Row) (newest waiting.Recent) {
 	return newest
 }
 
-// PostbackKey returns the key of its Postback.
+// PostbackKey returns the namespace and name of the Postback.
 func (r *Row) PostbackKey() types.NamespacedName {
 	return types.NamespacedName{Namespace: r.Namespace, Name: r.Postback}
 }
@@ -106,7 +106,7 @@ func NewRow(d *v1alpha1.PostbackDelivery) *Row {
 	return r
 }
 
-// strip drops fields that only the sheet shows, which reads the object again.
+// strip removes the fields that only the sheet shows. The sheet reads the delivery again.
 func strip(d *v1alpha1.PostbackDelivery) {
 	d.ManagedFields = nil
 	d.Spec.Body = ""
@@ -115,15 +115,15 @@ func strip(d *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// newestFirst is the order of the log.
+// newestFirst compares rows in the order of the log.
 func newestFirst(a, b *Row) int { return a.Compare(b.Place) }
 
-// Cursor names a row's place in the log; it holds although rows come and go.
+// Cursor returns the row's position in the log. It stays valid when rows are added or removed.
 func (r *Row) Cursor() string {
 	return fmt.Sprintf("%d_%d_%s", r.Created.Unix(), r.EventTime.UnixMicro(), r.Name)
 }
 
-// parseCursor returns a row that stands at a cursor's place in a log of a namespace, or nil if it is none.
+// parseCursor returns a row with the position of a cursor, or nil if the cursor is invalid.
 func parseCursor(namespace, cursor string) *Row {
 	parts := strings.SplitN(cursor, "_", 3)
 	if len(parts) != 3 {
@@ -144,13 +144,13 @@ func parseCursor(namespace, cursor string) *Row {
 type Filter struct {
 	Phase v1alpha1.DeliveryPhase
 	Event string
-	// Since is the time from which on they were stored.
+	// Since selects rows that were stored at this time or later.
 	Since time.Time
-	// Text is part of the event's id or type, or of the delivery's name, in any case.
+	// Text is a part of the event's id or type, or of the delivery's name, in any case.
 	Text string
 }
 
-// Match reports whether a row is selected.
+// Match reports whether the filter selects a row.
 func (f Filter) Match(r *Row) bool {
 	return (f.Phase == "" || f.Phase == r.Phase) && (f.Event == "" || f.Event == r.Event) &&
 		(f.Since.IsZero() || !r.Created.Before(f.Since)) &&
@@ -164,19 +164,19 @@ func contains(text, part string) bool {
 // Page is a part of a log.
 type Page struct {
 	Rows []*Row
-	// First is the place of the first of them among all that the filter selects, from 0; Total is how many those are.
+	// First is the index of the first row among the selected ones, from 0. Total is the number of selected rows.
 	First, Total int
-	// Revision is the state of the feed that it shows.
+	// Revision is the revision of the feed that the page shows.
 	Revision uint64
 }
 
-// Newer and Older report whether there are more in either direction.
+// Newer reports whether there are newer rows.
 func (p Page) Newer() bool { return p.First > 0 }
 
-// Older reports whether there are older ones.
+// Older reports whether there are older rows.
 func (p Page) Older() bool { return p.First+len(p.Rows) < p.Total }
 
-// page cuts a page out of the rows that a filter selects: those after a place, those before one, or the first.
+// page returns a page of the selected rows: those after one row, those before another, or the first.
 func page(rows []*Row, after, before *Row, size int) Page {
 	start := 0
 	if after != nil {

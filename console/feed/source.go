@@ -34,17 +34,17 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// source keeps the objects of one kind current by a watch. Its methods are those of cache.ReflectorStore.
+// source keeps the objects of one kind current by a watch. It implements cache.ReflectorStore.
 type source struct {
 	feed *Feed
 	kind string
-	// optional says that the rest is shown without it.
+	// optional says that the pages work without this kind.
 	optional bool
-	// put and drop take an object that came or went, replace all there are. They are called with the feed's lock.
+	// put adds an object, drop removes one, and replace replaces all. The caller holds the feed's lock.
 	put, drop func(any)
 	replace   func([]any)
 
-	// The rest runs under the feed's lock.
+	// The feed's lock protects synced and err.
 	synced bool
 	err    error
 }
@@ -71,7 +71,7 @@ func (s *source) Replace(objects []any, _ string) error {
 	})
 }
 
-// heard notes how a request to the API server ended.
+// heard records the error of a request to the API server, or nil.
 func (s *source) heard(err error) {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
@@ -113,7 +113,7 @@ func (s *source) run(ctx context.Context, c client.WithWatch, namespace string, 
 	}).RunWithContext(ctx)
 }
 
-// stripObject drops unneeded fields at once, so that a list with large bodies does not stay in memory.
+// stripObject removes unneeded fields of an object as soon as it is read, to save memory.
 func stripObject(object runtime.Object) {
 	switch o := object.(type) {
 	case *v1alpha1.PostbackDelivery:

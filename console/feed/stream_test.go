@@ -23,7 +23,8 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// The fixtures: deliveries in the stream of the delivery log alone, and redelivered ones, which are in both.
+// The feed shows deliveries that are only in the delivery log, and redelivered ones, which are also
+// PostbackDeliveries.
 func TestTheStreamStandsWithTheRest(t *testing.T) {
 	f := filled(t, 2)
 	if err := f.putLogged(stored("logged", 5, "7"), stored("both", 6, "8")); err != nil {
@@ -39,14 +40,14 @@ func TestTheStreamStandsWithTheRest(t *testing.T) {
 	if r := f.Row(f.Rows(crm)[0].NamespacedName); r.Logged || r.Phase != v1alpha1.DeliveryRetrying {
 		t.Errorf("the row is %+v", r)
 	}
-	// The delivery log tells of it once more, as after the console has read it anew.
+	// The entry comes again, as after a reconnect.
 	if err := f.putLogged(stored("both", 6, "8")); err != nil {
 		t.Fatal(err)
 	}
 	if r := f.Rows(crm)[0]; r.Logged {
 		t.Error("the stream hides the PostbackDelivery")
 	}
-	// A list of the API server says nothing of the delivery log.
+	// A new list of PostbackDeliveries does not affect the entries of the delivery log.
 	if err := f.sources[2].Replace([]any{stored("d01", 1, "1"), object}, ""); err != nil {
 		t.Fatal(err)
 	}

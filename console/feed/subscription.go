@@ -24,9 +24,9 @@ import (
 
 // Changes are the changes since the last call of a subscriber.
 type Changes struct {
-	// Objects are the names of Postbacks and PostbackSecrets that changed, and of Postbacks whose log did.
+	// Objects are the names of changed Postbacks and PostbackSecrets, and of Postbacks whose log changed.
 	Objects map[types.NamespacedName]bool
-	// Rows are the deliveries that changed or went, with the Postback of each.
+	// Rows maps each delivery that was changed or removed to its Postback.
 	Rows map[types.NamespacedName]types.NamespacedName
 	// Status says that the feed's Status changed.
 	Status bool
@@ -57,9 +57,9 @@ func (c *Changes) merge(other Changes) {
 	c.Status = c.Status || other.Status
 }
 
-// Subscription gathers changes until they are taken, so that a slow subscriber holds nobody up.
+// Subscription collects changes until the subscriber takes them, so that a slow subscriber delays nobody.
 type Subscription struct {
-	// C gets a value when there is something to take.
+	// C receives a value when there are changes to take.
 	C <-chan struct{}
 
 	feed    *Feed
@@ -67,7 +67,7 @@ type Subscription struct {
 	pending Changes
 }
 
-// Subscribe returns a subscription, to be closed.
+// Subscribe returns a subscription, which the caller has to close.
 func (f *Feed) Subscribe() *Subscription {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -84,7 +84,7 @@ func (s *Subscription) Close() {
 	delete(s.feed.subscriptions, s)
 }
 
-// Take returns what changed since it was called last.
+// Take returns the changes since its last call.
 func (s *Subscription) Take() Changes {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
@@ -93,10 +93,10 @@ func (s *Subscription) Take() Changes {
 	return taken
 }
 
-// noteStatus notes that the Status changed. It is called with the lock.
+// noteStatus records that the Status changed. The caller holds the lock.
 func (f *Feed) noteStatus() { f.changed.Status = true }
 
-// wake hands what changed to the subscribers. It is called with the lock.
+// wake passes the changes to the subscribers. The caller holds the lock.
 func (f *Feed) wake() {
 	for s := range f.subscriptions {
 		s.pending.merge(f.changed)

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package guard lets only the person who started the console use it. Every program of the machine and every page of the
+// Package guard lets only the user who started the console use it. Every program of the machine and every page in the
 // browser can send requests to loopback. Each request therefore has to prove that it comes from the console's own
 // pages.
 package guard
@@ -32,21 +32,21 @@ import (
 
 const (
 	tokenParameter = "token"
-	// entryPath is where the printed URL leads.
+	// entryPath is the path of the printed URL.
 	entryPath = "/enter"
-	// StaticPath is where files lie that are the same for everyone.
+	// StaticPath is the path of files that are the same for everybody.
 	StaticPath = "/static/"
 	policy     = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-// Guard checks requests to one console. It is safe for concurrent use.
+// Guard authenticates the requests to one console. It is safe for concurrent use.
 type Guard struct {
 	port, cookie string
 	session      string
 
 	mu sync.Mutex
-	// token opens the console once; "" when it was used.
+	// token opens the console once. It is "" after its use.
 	token string
 }
 
@@ -54,12 +54,12 @@ type Guard struct {
 func New(port string) *Guard {
 	return &Guard{
 		port: port, session: rand.Text(), token: rand.Text(),
-		// Cookies do not know ports: two consoles must not take each other's.
+		// Cookies ignore ports: two consoles must not overwrite each other's.
 		cookie: "postback-console-" + port,
 	}
 }
 
-// Loopback returns an error unless an address to listen on is a loopback address.
+// Loopback returns an error unless the address to listen on is a loopback address.
 func Loopback(address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -71,14 +71,14 @@ func Loopback(address string) error {
 	return nil
 }
 
-// URL returns the address that opens the console once, on the host and port that it listens on.
+// URL returns the URL that opens the console once, on the address that it listens on.
 func (g *Guard) URL(address string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return "http://" + address + entryPath + "?" + url.Values{tokenParameter: {g.token}}.Encode()
 }
 
-// Wrap returns a handler that answers permitted requests, and refuses all others with refuse.
+// Wrap returns a handler that passes authenticated requests to next, and all others to refuse.
 func (g *Guard) Wrap(next http.Handler, refuse func(w http.ResponseWriter, status int, why string)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		SetHeaders(w.Header())
@@ -97,13 +97,13 @@ func (g *Guard) Wrap(next http.Handler, refuse func(w http.ResponseWriter, statu
 	})
 }
 
-// ownHost refuses names that somebody else's DNS points to loopback.
+// ownHost refuses foreign host names that resolve to loopback (DNS rebinding).
 func (g *Guard) ownHost(host string) bool {
 	name, port, err := net.SplitHostPort(host)
 	return err == nil && port == g.port && (name == "127.0.0.1" || name == "::1" || name == "localhost")
 }
 
-// SetHeaders sets what every answer of a private page carries: no foreign script, no frame, no copy in a cache.
+// SetHeaders sets the headers of every private page: no foreign scripts, no frames, no caching.
 func SetHeaders(header http.Header) {
 	header.Set("Content-Security-Policy", policy)
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -115,7 +115,8 @@ func SetHeaders(header http.Header) {
 	header.Set("Cache-Control", "no-store")
 }
 
-// OwnPage refuses requests that another site makes the browser send. A change has to name the origin, as browsers do.
+// OwnPage reports whether a request comes from the page's own origin. A request that changes something must have the
+// header Origin, which browsers send.
 func OwnPage(r *http.Request, own string) bool {
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
 		return false
@@ -127,7 +128,7 @@ func OwnPage(r *http.Request, own string) bool {
 	return origin == own
 }
 
-// known reports whether a request carries the cookie.
+// known reports whether a request has the session cookie.
 func (g *Guard) known(r *http.Request) bool {
 	for _, c := range r.CookiesNamed(g.cookie) {
 		if equal(c.Value, g.session) {
@@ -137,7 +138,7 @@ func (g *Guard) known(r *http.Request) bool {
 	return false
 }
 
-// enter takes the token, once, and gives the cookie for it.
+// enter exchanges the token, once, for the session cookie.
 func (g *Guard) enter(w http.ResponseWriter, r *http.Request, refuse func(http.ResponseWriter, int, string)) {
 	if r.Method != http.MethodGet || notVisited(r) {
 		refuse(w, http.StatusForbidden, "The link has to be opened as a page.")
@@ -152,20 +153,20 @@ func (g *Guard) enter(w http.ResponseWriter, r *http.Request, refuse func(http.R
 			Name: g.cookie, Value: g.session, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		})
 	}
-	// The browser treats a redirect after a link on another site as a request of that site, and omits the cookie. A page
+	// After a link on another site, the browser treats a redirect as that site's request and omits the cookie. A page
 	// of the console starts a new request.
 	w.Header().Set("Refresh", "0; url=/")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = w.Write([]byte(`<!doctype html><html lang="en"><title>Postback</title><link rel="icon" href="` + StaticPath + `icon.svg"><p><a href="/">Open the console</a></p></html>`))
 }
 
-// notVisited reports whether the browser asks for something else than a page to show: an image or a prefetch of some page.
+// notVisited reports whether the browser does not show the page to the user, as for an image or a prefetch.
 func notVisited(r *http.Request) bool {
 	destination := r.Header.Get("Sec-Fetch-Dest")
 	return destination != "" && destination != "document" || r.Header.Get("Sec-Purpose") != ""
 }
 
-// take reports whether a token is right, and makes it worthless if so.
+// take reports whether a token is valid, and invalidates it.
 func (g *Guard) take(token string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -25,7 +25,7 @@ import (
 
 const address = "127.0.0.1:4711"
 
-// request sends one through a guard and returns the answer; the page behind the guard answers 204.
+// request sends a request through a guard and returns the response. The page behind the guard answers 204.
 func request(g *Guard, method, target, host string, header map[string]string) *http.Response {
 	r := httptest.NewRequest(method, target, nil)
 	r.Host = host
@@ -38,7 +38,7 @@ func request(g *Guard, method, target, host string, header map[string]string) *h
 	return w.Result()
 }
 
-// enter opens the printed link and returns the cookie.
+// enter opens the printed URL and returns the cookie.
 func enter(t *testing.T, g *Guard) *http.Cookie {
 	t.Helper()
 	link := strings.TrimPrefix(g.URL(address), "http://"+address)
@@ -79,7 +79,7 @@ func TestLinkWorksOnce(t *testing.T) {
 			t.Errorf("used again, %s is answered with %s", again, got.Status)
 		}
 	}
-	// A visitor with a session may open the link again.
+	// A browser with the session cookie may open the URL again.
 	if got := request(g, http.MethodGet, link, address, map[string]string{"Cookie": c.Name + "=" + c.Value}); got.StatusCode != http.StatusOK {
 		t.Errorf("opened by one who is in, the link is answered with %s", got.Status)
 	}
@@ -127,7 +127,7 @@ func TestWhoMayAsk(t *testing.T) {
 	}
 }
 
-// checkHeader checks what each answer has to carry, also those that refuse.
+// checkHeader checks the headers that each response must have, including refusals.
 func checkHeader(t *testing.T, header http.Header) {
 	t.Helper()
 	for name, want := range map[string]string{
@@ -138,7 +138,7 @@ func checkHeader(t *testing.T, header http.Header) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	// The whole of it, for one more source would be enough to let others' scripts in.
+	// The whole policy is compared, because one more source could let in foreign scripts.
 	const want = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 	if csp := header.Get("Content-Security-Policy"); csp != want {

@@ -27,23 +27,23 @@ import (
 // maxShown bounds the part of a body that a page shows, in bytes. The download has the whole body.
 const maxShown = 64 << 10
 
-// maxDepth bounds the indentation: with a line for each bracket, n nested brackets need n² bytes.
+// maxDepth bounds the nesting of indented JSON: n nested brackets, each on its own line, need n² bytes.
 const maxDepth = 100
 
-// Body is a body for a page.
+// Body is a body as a page shows it.
 type Body struct {
 	HTML template.HTML
-	// Size is the size of the body. Cut is true if only a part of it is shown, JSON if it is
+	// Size is the size of the whole body in bytes. Cut says that only a part is shown. JSON says that the body is
 	// indented.
 	Size      int
 	Cut, JSON bool
 }
 
-// Show returns a body for a page: JSON indented and coloured, anything else as it is.
+// Show returns a body as a page shows it: JSON indented and coloured, anything else unchanged.
 func Show(body string) Body {
 	shown := Body{Size: len(body)}
 	var indented bytes.Buffer
-	// Indent keeps names, order and numbers as they are.
+	// json.Indent keeps names, order and numbers unchanged.
 	if len(body) <= maxShown && depth(body) <= maxDepth && json.Indent(&indented, []byte(body), "", "  ") == nil {
 		shown.JSON, shown.HTML = true, colour(indented.String())
 		return shown
@@ -76,7 +76,7 @@ func depth(s string) (deepest int) {
 	return deepest
 }
 
-// colour marks the tokens of valid JSON.
+// colour marks the tokens of valid JSON with CSS classes.
 func colour(s string) template.HTML {
 	var b strings.Builder
 	for len(s) > 0 {
@@ -123,7 +123,7 @@ func token(s string) (length int, class string) {
 
 const (
 	numbers = "-0123456789"
-	// letters are those of true, false and null.
+	// letters are the letters of true, false and null.
 	letters = "aeflnrstu"
 )
 

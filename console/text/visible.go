@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package text shows untrusted text: it escapes every byte, and makes characters visible that are invisible or reorder the text
-// around them.
+// Package text shows untrusted text. It escapes all text, and makes invisible characters and those that reorder the
+// text visible.
 package text
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/nonprinting"
 )
 
-// Visible returns text as HTML. Control characters, marks of direction and characters without width are shown by name.
+// Visible returns text as HTML. It shows the code of each nonprinting character.
 func Visible(s string) template.HTML {
 	var b strings.Builder
 	writeVisible(&b, s)
@@ -52,7 +52,7 @@ func writeVisible(b *strings.Builder, s string) {
 	b.WriteString(template.HTMLEscapeString(s[from:]))
 }
 
-// Plain returns text for an attribute or a title, with the same characters replaced.
+// Plain returns text for an attribute or a title, with each nonprinting character replaced by its code.
 func Plain(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -65,7 +65,7 @@ func Plain(s string) string {
 	return b.String()
 }
 
-// hidden returns the text for an invisible character, or "".
+// hidden returns the code of a nonprinting character, such as U+200B, or "".
 func hidden(r rune) string {
 	if r == '\n' || r == '\t' || !nonprinting.Is(r) {
 		return ""

@@ -30,7 +30,7 @@ type Union[V comparable] struct {
 	order []types.NamespacedName
 }
 
-// NewUnion returns a Union that keeps at most most entries of the delivery log, the newest. It calls show after each
+// NewUnion returns a Union that keeps the newest entries of the delivery log, up to most. It calls show after each
 // change of a shown copy; the zero value stands for no copy.
 func NewUnion[V comparable](most int, show func(before, now V)) *Union[V] {
 	return &Union[V]{most: most, show: show, objects: map[types.NamespacedName]V{}, logged: map[types.NamespacedName]V{}}

@@ -28,7 +28,7 @@ import (
 // ErrPanic is the error of the log line about a panic.
 var ErrPanic = errors.New("panic")
 
-// Recover, in a defer statement, recovers a panic. It calls report, which sets the result of the deferring function
+// Recover recovers a panic of the function that defers it. It calls report, which sets the result of that function
 // and returns keys and values for the log. It then logs message with the cause and the stack. Without a panic it does
 // nothing.
 func Recover(log logr.Logger, message string, report func() (keysAndValues []any)) {
