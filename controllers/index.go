@@ -117,7 +117,7 @@ func valueSecrets(postback *v1alpha1.Postback) []string {
 // lookup maps a changed object to the objects that depend on it.
 type lookup struct {
 	cache client.Reader
-	// namespace is that of the installation.
+	// namespace is the namespace of the installation.
 	namespace string
 	// watched are the namespaces whose Postbacks and PostbackSecrets are in the cache.
 	watched watched.Namespaces

@@ -55,7 +55,7 @@ type PostbackReconciler struct {
 	Events   events.EventRecorder
 	Clock    clock.PassiveClock
 	Replicas *Replicas
-	// Namespace is that of the installation, which holds the routes.
+	// Namespace is the namespace of the installation, which holds the routes.
 	Namespace string
 	// Watched are the namespaces whose Postbacks are in the Client's cache.
 	Watched watched.Namespaces
@@ -105,7 +105,7 @@ type resolved struct {
 
 // published is the route as the dispatcher can read it.
 type published struct {
-	// route is the route in force, and secret holds it. Both are nil if there is none, or if it is unknown.
+	// route is the route in force, and secret is its Secret. Both are nil if there is no route, or it was not read.
 	route  *route.Route
 	secret *corev1.Secret
 	// removed is true if the pass removed the route, because the dispatcher must not use it.

@@ -47,7 +47,7 @@ import (
 const (
 	// DefaultPollInterval is the interval of reads of a Secret whose changes are not watched.
 	DefaultPollInterval = time.Minute
-	// recorderName is the reporting controller of the events.
+	// recorderName is the reportingController of Kubernetes Events.
 	recorderName = "postback-manager"
 	// concurrency is the number of objects of one kind that are reconciled at a time.
 	concurrency = 4

@@ -99,7 +99,7 @@ type visit struct {
 	used     time.Time
 }
 
-// newVisits returns visits that use the API server of own without its credentials, because each session has its own.
+// newVisits returns visits that use own's API server, but not its credentials: each session has its own token.
 func newVisits(own *rest.Config, api kubernetes.Interface, installation string, reviewer *access.Reviewer, c clock.PassiveClock) *visits {
 	return &visits{
 		config: rest.AnonymousClientConfig(own), access: reviewer, clock: c, open: map[[sha256.Size]byte]*visit{},

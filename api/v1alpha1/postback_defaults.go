@@ -67,7 +67,7 @@ func (s *PostbackSpec) GetState() PostbackState {
 	return s.State
 }
 
-// GetSignatures returns the signature schemes, all of them if none is named.
+// GetSignatures returns the signature schemes, by default all.
 func (s *PostbackSpec) GetSignatures() []SignatureScheme {
 	if len(s.Signatures) == 0 {
 		return []SignatureScheme{SignatureDub, SignatureStandardWebhooks}

@@ -89,7 +89,7 @@ type Backlog struct {
 	// +kubebuilder:validation:Minimum=1
 	Deliveries int64 `json:"deliveries,omitempty"`
 
-	// oldestTime is the time at which the oldest of them was accepted.
+	// oldestTime is the time at which the oldest of these deliveries was accepted.
 	//
 	// +required
 	OldestTime *metav1.Time `json:"oldestTime,omitempty"`
@@ -225,7 +225,7 @@ const (
 	// WaitRetryAfter says that the endpoint asked for a pause.
 	WaitRetryAfter EndpointWaitReason = "RetryAfter"
 	// WaitGone says that the endpoint answered 410. Deliveries wait until spec changes, or until a user sends a test event or
-	// redelivers one of them.
+	// redelivers a delivery.
 	WaitGone EndpointWaitReason = "Gone"
 )
 

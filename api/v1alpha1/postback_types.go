@@ -211,8 +211,8 @@ type PostbackSpec struct {
 	// +default="JSON"
 	Format PayloadFormat `json:"format,omitempty"`
 
-	// secretRef names the PostbackSecret whose key signs the requests. By default the Postback has one of its own, of
-	// the same name.
+	// secretRef names the PostbackSecret whose key signs the requests. By default the operator makes a PostbackSecret
+	// with the Postback's name.
 	//
 	// +optional
 	SecretRef *LocalReference `json:"secretRef,omitempty"`
@@ -236,7 +236,7 @@ type PostbackSpec struct {
 	// +optional
 	TLS *TLS `json:"tls,omitempty"`
 
-	// signatures are the schemes by which each request is signed. The default is all of them.
+	// signatures are the schemes by which each request is signed. The default is all schemes.
 	//
 	// +optional
 	// +listType=set

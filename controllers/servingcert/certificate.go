@@ -33,7 +33,7 @@ import (
 
 const (
 	// authorityLifetime is the validity of a CA. authorityMargin is the time before its end at which the next CA is
-	// made. A CA outlasts every certificate that it signed. Producers have the margin to read the next one.
+	// made. A CA outlasts every certificate that it signed. Producers have that margin to learn of the next CA.
 	authorityLifetime = 10 * 365 * 24 * time.Hour
 	authorityMargin   = 365 * 24 * time.Hour
 	// lifetime is the validity of a server certificate. margin is the time before its end at which it is replaced.

@@ -26,7 +26,7 @@ import (
 )
 
 // DropRequests removes the annotations that request an action from an object, and the copy of the object by kubectl
-// apply, which may contain them. It keeps requests that before lacks, because they are the change to be shown. The
+// apply, which may contain them. It keeps requests that are not in before, because they are the change to be shown. The
 // caller must own the object.
 func DropRequests(object metav1.Object, before map[string]string) {
 	annotations := maps.Clone(object.GetAnnotations())

@@ -33,7 +33,7 @@ import (
 const (
 	// MaxRecent is the number of newest attempts from which an endpoint's health follows.
 	MaxRecent = 20
-	// someFailures is the least number of failures among them that causes a warning.
+	// someFailures is the least number of failures among MaxRecent attempts that causes a warning.
 	someFailures = 5
 )
 
