@@ -44,7 +44,7 @@ type Health struct {
 	Status, Message string
 }
 
-// Of converts an object to JSON types and runs the script of its kind from config/argocd on it.
+// Of runs the script of a kind from config/argocd on an object, in the JSON types that Argo CD gives it.
 func Of(kind string, object runtime.Object) (Health, error) {
 	root, err := controlplane.ModuleRoot()
 	if err != nil {
