@@ -80,7 +80,7 @@ type Attempter struct {
 type Record func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error)
 
 // Attempt sends a delivery to the endpoint of a route, records the outcome, and returns the delivery as recorded. It
-// returns ErrInFlight, without an effect, if an attempt of the delivery is in flight in this replica, and
+// returns ErrInFlight, without an effect, if an attempt of the delivery is in flight here. It returns
 // delivery.ErrGone if the delivery was deleted meanwhile.
 //
 // An attempt, once begun, is recorded even if nobody waits for it any more, because the endpoint has seen it. ctx
@@ -178,8 +178,8 @@ func entered(before *v1alpha1.PostbackDeliveryStatus, after *v1alpha1.PostbackDe
 	return after.Status.Phase
 }
 
-// announce reports a new phase: a metric, and a Kubernetes Event on the Postback. Event notes name no delivery and no cause,
-// because the API merges Events of one reason into a series, which keeps the note of the first.
+// announce counts a new phase, and emits a Kubernetes Event on the Postback. The note names no delivery and no cause:
+// the API merges Events of one reason, and keeps the first note.
 func (a *Attempter) announce(r *route.Route, after *v1alpha1.PostbackDelivery) {
 	observePhase(after)
 	switch {
@@ -195,8 +195,8 @@ func (a *Attempter) announce(r *route.Route, after *v1alpha1.PostbackDelivery) {
 	}
 }
 
-// announceUnrecorded emits a Kubernetes Event with the message of the API server that refuses the record of an
-// attempt, because the delivery does not show the attempt.
+// announceUnrecorded emits a Kubernetes Event with the API server's reason for refusing the record of an attempt. The
+// delivery itself does not show the attempt.
 func (a *Attempter) announceUnrecorded(r *route.Route, err error) {
 	if !errors.Is(err, delivery.ErrUnrecordable) {
 		return

@@ -51,8 +51,8 @@ type First struct {
 	Clock     clock.PassiveClock
 }
 
-// Admit implements intake.FirstAttempts. It leaves a delivery to the elected replica if the lane cannot begin it at
-// once, the Postback is not Enabled, or only one replica can enforce its limits.
+// Admit implements intake.FirstAttempts. A delivery is left to the elected replica in three cases: the lane cannot
+// begin it at once, the Postback is not Enabled, or only one replica can enforce its limits.
 func (f *First) Admit(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 	if r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
 		return nil

@@ -165,8 +165,8 @@ func unquoted(text string) string {
 	return b.String()
 }
 
-// idMaker returns a function that makes the ids of events without one. With an Idempotency-Key, an id is derived from
-// the key, the namespace and the index of the event, so a repeated request gets the same ids.
+// idMaker returns a function that makes the ids of events without one. With an Idempotency-Key, ids are derived from
+// the key, the namespace and the index of the event: a repeated request gets the same ids.
 func idMaker(header textproto.MIMEHeader, namespace string) (func(index int) string, error) {
 	keys := header.Values(IdempotencyKey)
 	if len(keys) == 0 {

@@ -39,9 +39,9 @@ const checkEvery = 3 * time.Second
 // errAnew means that the delivery log was recreated, so sequences of the former log are void.
 var errAnew = errors.New("the delivery log was made anew")
 
-// Follow calls tell for each message after a sequence, in the order of the delivery log; d is nil if the query does not select
-// the message. Follow ends when ctx ends or tell fails. It survives a lost connection. If the delivery log was recreated, it
-// continues from the start of the new log.
+// Follow calls tell for each message after a sequence, in the order of the delivery log. d is nil if the query does
+// not select the message. Follow ends when ctx ends or tell fails. It survives a lost connection. If the delivery log
+// was recreated, it continues from the start of the new log.
 func (r *Reader) Follow(ctx context.Context, q Query, after uint64, tell func(sequence uint64, d *v1alpha1.PostbackDelivery) error) error {
 	filter, some := r.filter(q)
 	if !some {

@@ -249,7 +249,7 @@ func tooLarge(limit int64) *problem.Answer {
 }
 
 // wantsBody reports whether a producer of CloudEvents accepts a body in the answer. A Knative Broker treats a body
-// that is not a CloudEvent as a failure, so the answer has one only if the request accepts its type.
+// that is not a CloudEvent as a failure. So the answer has one only if the request accepts its type.
 func wantsBody(header http.Header) bool {
 	for _, value := range header.Values("Accept") {
 		for accepted := range strings.SplitSeq(value, ",") {

@@ -36,11 +36,11 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// operator is one as nsc makes it: it vouches for an account, which vouches for users.
+// operator is an operator of NATS as nsc creates it: it signs an account, which signs users.
 type operator struct {
 	t       *testing.T
 	account nkeys.KeyPair
-	// config is what servers need to know.
+	// config is the part of the servers' configuration that names the operator.
 	config string
 }
 
@@ -85,7 +85,7 @@ func (o *operator) sign(claims jwt.Claims, by nkeys.KeyPair) string {
 	return token
 }
 
-// issue writes the credentials of a user who may do what docs/jetstream.md asks for, until a time.
+// issue writes the credentials of a user with the permissions in docs/jetstream.md, which expire at a time.
 func (o *operator) issue(file string, until time.Time) {
 	o.t.Helper()
 	user := o.key(nkeys.CreateUser())
@@ -101,7 +101,7 @@ func (o *operator) issue(file string, until time.Time) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	// As the kubelet does it: all of it, or nothing.
+	// Replace the file atomically, as the kubelet does.
 	if err := os.WriteFile(file+".new", credentials, 0o600); err != nil {
 		o.t.Fatal(err)
 	}
@@ -110,8 +110,8 @@ func (o *operator) issue(file string, until time.Time) {
 	}
 }
 
-// TestCredentialsAreRenewed: credentials that have expired are refused however often they are tried, and those that replace
-// them in the file are taken: at the start, and when they expire under way.
+// TestCredentialsAreRenewed: expired credentials are refused at every try. Replaced credentials in the same file are
+// accepted, at the start and when the former ones expire during a connection.
 func TestCredentialsAreRenewed(t *testing.T) {
 	g := NewWithT(t)
 	o := newOperator(t)
@@ -152,7 +152,7 @@ func TestCredentialsAreRenewed(t *testing.T) {
 	const short = 3 * time.Second
 	var issued time.Time
 	g.Eventually(func() error {
-		// On a busy machine they may expire before they are used.
+		// On a busy machine the credentials may expire before they are used.
 		if time.Since(issued) > short {
 			issued = time.Now()
 			o.issue(file, issued.Add(short))
@@ -161,7 +161,7 @@ func TestCredentialsAreRenewed(t *testing.T) {
 	}).WithTimeout(patience).Should(Succeed())
 	before := refusals()
 	g.Eventually(refusals).WithTimeout(patience).Should(BeNumerically(">=", before+often))
-	// The server takes credentials in their last moment, too, and ends the connection at once.
+	// The server accepts credentials in their last moment, too, and ends the connection at once.
 	times := 1 + connected.Load() + int32(time.Since(begun)/complainAgain)
 	g.Expect(complaints.Load()).To(And(BeNumerically(">=", 2), BeNumerically("<=", times)), "once for each time without a connection")
 

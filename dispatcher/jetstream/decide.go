@@ -24,44 +24,46 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// verdict is what to do with a delivery whose first attempt is due.
+// verdict is the decision about a delivery whose first attempt is due.
 type verdict int
 
 const (
-	// attemptNow: its lane has a place.
+	// attemptNow means that its lane has a place.
 	attemptNow verdict = iota
-	// waitForPlace: its lane is full, and moves: there will be a place in a moment.
+	// waitForPlace means that its lane is full but moves, so a place will be free in a moment.
 	waitForPlace
-	// waitBeside: its lane is full, and pauses: there may be a place in a moment, and what comes after it must not wait for that.
+	// waitBeside means that its lane is full and pauses. A place may be free in a moment, but later messages must not
+	// wait for that.
 	waitBeside
-	// deferAttempt: it becomes a PostbackDelivery, because its Postback is paused, or has limits that the elected replica alone can hold.
+	// deferAttempt means that it becomes a PostbackDelivery, because its Postback is paused, or has limits that only
+	// the elected replica can enforce.
 	deferAttempt
-	// moveToWaiting: it waits in the waiting stream, for its endpoint is throttled, or its lane hardly moves.
+	// moveToWaiting means that it goes to the waiting stream, because its endpoint is throttled or its lane is slow.
 	moveToWaiting
 )
 
 const (
-	// lanePlaces is how many first attempts may wait in one lane. With more, a dispatcher that is short of CPU would take its
-	// own queue for an endpoint that is slow, and have the API server store what the stream holds already; with fewer, an
-	// endpoint that begins to hang would hold up everybody else's before it is known to be one.
+	// lanePlaces bounds the first attempts that wait in one lane. With more, a dispatcher short of CPU would take its
+	// own queue for a slow endpoint, and move messages needlessly. With fewer, an endpoint that begins to hang would
+	// delay the messages of others before it counts as slow.
 	lanePlaces = 256
-	// slowLane is how long work may wait in a lane before the lane is slow, and stillLane for how long nothing may begin in
-	// one in which manyWaiting do: longer than a process stalls that is short of CPU.
+	// A lane is slow if work waits for longer than slowLane, or if manyWaiting wait and none begins for stillLane.
+	// That is longer than a process short of CPU stalls.
 	slowLane    = time.Second
 	stillLane   = 250 * time.Millisecond
 	manyWaiting = 64
-	// pausedLane is how long nothing may begin in a full lane before later messages pass by those that wait for a slot there. A lane
-	// may stand still for a moment.
+	// pausedLane is how long no work may begin in a full lane before later messages pass those that wait for a place
+	// in it. A lane may pause for a moment.
 	pausedLane = 10 * time.Millisecond
-	// fewWaiting may wait in a lane without that who posts is held up, which is for longestHold at most: enough for a producer
-	// with some dozens of connections not to fill the stream, before everybody else's events, and too little to matter to one
-	// that posts for many Postbacks, one of which is slow.
+	// Up to fewWaiting attempts may wait in a lane without a delay for the producer. longestHold bounds the delay:
+	// enough to keep a producer with some dozens of connections from filling the stream ahead of others. It is too
+	// short to harm a producer whose events go to many Postbacks, one of them slow.
 	fewWaiting  = 16
 	longestHold = 25 * time.Millisecond
 )
 
-// decide says what to do with a delivery, of whose Postback r is the route, or nil if there is none here: it may have been
-// deleted, or not be loaded yet, and the garbage collector knows which.
+// decide returns the verdict for a delivery. r is the route of its Postback, or nil: then the Postback may be deleted
+// or not be loaded yet, which the garbage collector will know.
 func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 	if r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
 		return deferAttempt
@@ -78,8 +80,8 @@ func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 	return attemptNow
 }
 
-// hold returns for how long the answer to a stored delivery waits: until about the time at which its attempt begins, and for
-// longer if the replicas are outrun. A throttled or slow endpoint delays no answer.
+// hold returns how long to delay the answer for a stored delivery: about until its attempt begins, and longestHold if
+// the replicas are outrun. A throttled or slow endpoint delays no answer.
 func hold(p lane.Pressure, outrun bool) time.Duration {
 	switch {
 	case p.Throttled, p.Wait > slowLane:

@@ -61,7 +61,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Later messages pass a message whose lane is full while nothing begins there. That message keeps waiting, and goes back into
+// Later messages pass a message that waits for a place in a paused lane. That message keeps waiting, and goes back to
 // the stream when the replica ends.
 func TestPausedLaneHoldsUpNobody(t *testing.T) {
 	g := NewWithT(t)
@@ -89,21 +89,21 @@ func TestPausedLaneHoldsUpNobody(t *testing.T) {
 		defer close(passed)
 		c.place(ended, u, false)
 	}()
-	g.Eventually(passed).WithTimeout(patience).Should(BeClosed()) // The clock stands still, and so does the lane.
+	g.Eventually(passed).WithTimeout(patience).Should(BeClosed()) // The fake clock stands still, and with it the lane.
 	g.Expect(c.unsettled.all()).To(ConsistOf(u))
 	g.Expect(message.back).NotTo(BeClosed())
 	end()
 	g.Eventually(message.back).WithTimeout(patience).Should(BeClosed())
 }
 
-// only is the one route that there is.
+// only has a single route.
 type only struct{ *route.Route }
 
 func (o only) Get(types.UID) *route.Route { return o.Route }
 
 func (o only) Of(string, v1alpha1.PostbackReference) *route.Route { return o.Route }
 
-// returned is a message of which it is known that it was given back.
+// returned is a message that records when it is given back.
 type returned struct {
 	jetstream.Msg
 

@@ -32,7 +32,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// An event that is posted again while its delivery is in the stream is known, whatever has become of its endpoint since.
+// An event that is posted again while its delivery is in the stream is a Duplicate, whatever the state of its
+// endpoint.
 func TestPostedAgainWhileHeld(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -48,7 +49,7 @@ func TestPostedAgainWhileHeld(t *testing.T) {
 	x.knows(first)
 	g.Expect(r.objects()).To(BeEmpty())
 
-	// It leaves the stream as one PostbackDelivery, under which it is known again.
+	// The delivery leaves the stream as a PostbackDelivery, which is also found as the duplicate.
 	r.replica(true)
 	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(r.objects()).To(HaveLen(1))
@@ -57,7 +58,7 @@ func TestPostedAgainWhileHeld(t *testing.T) {
 	g.Expect(e.total()).To(BeZero())
 }
 
-// slow are lanes that hardly move.
+// slow are lanes that count as slow.
 type slow struct{}
 
 func (slow) Pressure(*route.Route) lane.Pressure { return lane.Pressure{Wait: 2 * slowLane} }
@@ -79,7 +80,7 @@ func TestPostedAgainWhileSlow(t *testing.T) {
 	g.Expect(e.count("evt_1")).To(Equal(1))
 }
 
-// A delivery that waits for longer than the duplicate window is in the stream once, as well.
+// A delivery that waits for longer than the duplicate window is also in the stream only once.
 func TestPostedAgainAfterTheWindow(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -88,7 +89,7 @@ func TestPostedAgainAfterTheWindow(t *testing.T) {
 	x := r.replica(false)
 	first := r.make(crm, "evt_1", data(1))
 	m := x.connection.names.Delivery(first.Object)
-	m.Header.Del(nats.MsgIdHdr) // So its id is not known, as after the window.
+	m.Header.Del(nats.MsgIdHdr) // Without an id, as if the window had passed.
 	_, err := x.connection.intoDeliveries.publish(t.Context(), m)
 	g.Expect(err).NotTo(HaveOccurred())
 	x.knows(first)
@@ -98,8 +99,8 @@ func TestPostedAgainAfterTheWindow(t *testing.T) {
 	g.Expect(e.count("evt_1")).To(Equal(1))
 }
 
-// A message whose event has become a PostbackDelivery by another way in the same moment is not attempted beside it, be that
-// finished or not.
+// If an event becomes a PostbackDelivery by another way, its message is not attempted as well, whether that
+// PostbackDelivery is finished or not.
 func TestStoredBothWays(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -126,8 +127,8 @@ func TestStoredBothWays(t *testing.T) {
 	g.Expect(e.total()).To(BeZero())
 }
 
-// A server that was restarted has forgotten the ids of what has left the stream: the log has not. What is in the stream it
-// knows.
+// A restarted server has forgotten the ids of messages that left the stream. The delivery log has these events. The
+// server knows the ids of messages in the stream.
 func TestPostedAgainAfterARestart(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{SyncAlways: true})
@@ -139,10 +140,10 @@ func TestPostedAgainAfterARestart(t *testing.T) {
 	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	x.shutDown()
 	y := r.replica(false)
-	g.Expect(y.connection.memory.short()).To(BeTrue()) // It has not seen for how long the server has been running.
+	g.Expect(y.connection.memory.short()).To(BeTrue()) // It does not know yet when the server started.
 	waits := r.make(crm, "evt_2", data(2))
 	g.Expect(y.intake.Store(t.Context(), waits).Result).To(Equal(intake.Stored))
-	y.connection.memory.begins.Store(0) // Long ago.
+	y.connection.memory.begins.Store(0) // The server started long ago.
 	g.Expect(y.connection.memory.short()).To(BeFalse())
 	g.Expect(r.servers.Nodes[0].Kill()).To(Succeed())
 	g.Eventually(y.connection.Available).WithTimeout(patience).ShouldNot(Succeed())
@@ -158,7 +159,7 @@ func TestPostedAgainAfterARestart(t *testing.T) {
 	g.Expect(e.count("evt_1")).To(Equal(1))
 }
 
-// Another leader may have been restarted before it was one, which no connection tells.
+// A new leader of the stream may have been restarted before, without a change of the connection.
 func TestAnotherLeaderMayHaveForgotten(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{Nodes: 3})
@@ -173,7 +174,7 @@ func TestAnotherLeaderMayHaveForgotten(t *testing.T) {
 	g.Eventually(func() intake.Result { return x.store(crm, "evt_1", data(1)).Result }).WithTimeout(patience).Should(Equal(intake.Duplicate))
 }
 
-// A stream that was made without a bound for each subject gets it.
+// An existing stream without a bound per subject gets the bound.
 func TestStreamFromBefore(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

@@ -28,14 +28,15 @@ import (
 )
 
 const (
-	// checkEvery is how often streams and consumers are compared with what they have to be.
+	// checkEvery is the time between two checks of the streams and consumers.
 	checkEvery = 2 * time.Second
-	// unansweredFor is how long a replica relies on the last comparison while nobody answers: a cluster elects a leader meanwhile.
+	// unansweredFor is how long a replica relies on the last check while nobody answers, because a cluster may be
+	// electing a leader.
 	unansweredFor = 15 * time.Second
 )
 
-// Start compares streams and consumers with what they have to be, and corrects them, every few seconds and after each new
-// connection, until ctx ends.
+// Start checks streams and consumers every few seconds and after each new connection, and corrects their
+// configuration, until ctx ends.
 func (c *Connection) Start(ctx context.Context) error {
 	var said string
 	for {
@@ -62,7 +63,7 @@ func (c *Connection) Start(ctx context.Context) error {
 	}
 }
 
-// judge takes in a comparison, and reports whether the streams count as right.
+// judge applies the result of a check, and reports whether the streams count as ready.
 func (c *Connection) judge(err error, now time.Time) bool {
 	if err == nil {
 		c.rightAt = now
@@ -78,16 +79,16 @@ func (c *Connection) judge(err error, now time.Time) bool {
 	return false
 }
 
-// isUnanswered reports whether an error says nothing about the streams. The API error 503 is of a cluster that elects a leader.
+// isUnanswered reports whether an error tells nothing about the streams. A cluster that elects a leader answers 503.
 func isUnanswered(err error) bool {
 	answer, answered := errors.AsType[*jetstream.APIError](err)
 	return (!answered || answer.Code == http.StatusServiceUnavailable) && !errors.Is(err, errUnfit)
 }
 
-// errUnfit is part of errors about a stream that cannot be corrected.
+// errUnfit means that the configuration of a stream cannot be corrected.
 var errUnfit = errors.New("it cannot be used")
 
-// ensure makes every stream and consumer that is missing, and corrects those that differ from the desired configuration.
+// ensure creates missing streams and consumers, and corrects those that differ from the wanted configuration.
 func (c *Connection) ensure(ctx context.Context) error {
 	if !c.nats.IsConnected() {
 		return errDisconnected
@@ -117,7 +118,7 @@ func (c *Connection) ensure(ctx context.Context) error {
 	return nil
 }
 
-// see takes in what a stream or consumer is known by.
+// see records the identity of a stream or consumer. If it was replaced, the memory is void.
 func (c *Connection) see(name string, now identity) {
 	if !c.epoch.see(name, now) {
 		return
@@ -164,8 +165,7 @@ func (c *Connection) ensureStream(ctx context.Context, want jetstream.StreamConf
 	return info, grouped(stream, want)
 }
 
-// grouped returns an error if a server is older than group commits, because such a server reports
-// none itself.
+// grouped returns an error if a server is too old for group commits. Such a server reports no error itself.
 func grouped(have jetstream.Stream, want jetstream.StreamConfig) error {
 	if want.AllowAtomicPublish && !have.CachedInfo().Config.AllowAtomicPublish {
 		return fmt.Errorf("%w: the server does not support batches: upgrade it to 2.12 or newer, or omit --nats-group-commit", errUnfit)
@@ -173,7 +173,7 @@ func grouped(have jetstream.Stream, want jetstream.StreamConfig) error {
 	return nil
 }
 
-// ensureConsumer makes the consumer of a work queue, or makes it anew if it does not serve and cannot be changed.
+// ensureConsumer creates or updates the consumer of a work queue. If the consumer cannot be updated, it is recreated.
 func (c *Connection) ensureConsumer(ctx context.Context, stream string) (*jetstream.ConsumerInfo, error) {
 	consumer, err := c.js.Consumer(ctx, stream, consumerName)
 	switch {
@@ -189,7 +189,8 @@ func (c *Connection) ensureConsumer(ctx context.Context, stream string) (*jetstr
 	}
 	made, err := c.js.CreateOrUpdateConsumer(ctx, stream, sharedConsumer())
 	if _, refused := errors.AsType[*jetstream.APIError](err); refused && consumer != nil {
-		// It delivers its messages again; their traces identify them.
+		// The new consumer delivers all messages again. Records in the delivery log or at the API server keep
+		// deliveries from being repeated.
 		if err := c.js.DeleteConsumer(ctx, stream, consumerName); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return nil, err
 		}

@@ -32,14 +32,14 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// stores has a replica store an event, once it accepts any.
+// stores makes a replica store an event, as soon as it accepts any.
 func (x *replica) stores(target *route.Route, id string) {
 	x.rig.t.Helper()
 	NewWithT(x.rig.t).Eventually(func() intake.Outcome { return x.store(target, id, data(1)) }).WithTimeout(patience).
 		Should(HaveField("Result", BeElementOf(intake.Stored, intake.Duplicate)), id)
 }
 
-// NATS returns without its store: every event that is accepted afterwards arrives, through each replica.
+// NATS returns without its store. Every event accepted afterwards arrives, through each replica.
 func TestLostStore(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -59,7 +59,7 @@ func TestLostStore(t *testing.T) {
 	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 }
 
-// Streams and consumers are corrected while the connection lasts, whatever happened to them.
+// A replica corrects streams and consumers while it is connected, whatever was changed.
 func TestStreamsAreCorrected(t *testing.T) {
 	r := newRig(t, natsserver.Options{})
 	e := newEndpoint(t)
@@ -128,7 +128,7 @@ func TestStreamsAreCorrected(t *testing.T) {
 	}
 }
 
-// A stream that cannot be corrected makes the replica unready, with the reason, and it accepts nothing.
+// A stream that cannot be corrected makes the replica unready, with the reason, and the replica accepts no event.
 func TestUnfitStream(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -140,7 +140,7 @@ func TestUnfitStream(t *testing.T) {
 	alien := jetstream.StreamConfig{Name: name, Subjects: []string{x.connection.names.AllLog()}, Retention: jetstream.InterestPolicy}
 	g.Eventually(func() error {
 		_ = js.DeleteStream(t.Context(), name)
-		_, err := js.CreateStream(t.Context(), alien) // Unless the replica is faster.
+		_, err := js.CreateStream(t.Context(), alien) // It fails if the replica is faster.
 		return err
 	}).WithTimeout(patience).Should(Succeed())
 	g.Eventually(x.connection.Available).WithTimeout(patience).Should(MatchError(ContainSubstring("retention Interest")))
@@ -150,7 +150,7 @@ func TestUnfitStream(t *testing.T) {
 	x.stores(crm, "evt_1")
 }
 
-// A replica that is busy with a delivery of a lost store does not acknowledge the delivery that has its number afterwards.
+// A replica with a delivery of a lost store does not acknowledge the later delivery with the same sequence.
 func TestAcknowledgementOfALostStore(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -172,7 +172,7 @@ func TestAcknowledgementOfALostStore(t *testing.T) {
 	cancel()
 	x.stores(crm, "evt_later")
 	later := x.fetch(1)[0]
-	g.Expect(later.NakWithDelay(time.Hour)).To(Succeed()) // Its endpoint is down.
+	g.Expect(later.NakWithDelay(time.Hour)).To(Succeed()) // As if its endpoint were down.
 	had, err := lost.Metadata()
 	g.Expect(err).NotTo(HaveOccurred())
 	has, err := later.Metadata()
@@ -183,7 +183,7 @@ func TestAcknowledgementOfALostStore(t *testing.T) {
 	g.Expect(x.inDeliveries()).To(BeEquivalentTo(1))
 }
 
-// An id of a stream that was deleted is known by the log.
+// An id of a deleted stream is known from the delivery log.
 func TestPostedAgainAfterTheStreamWasDeleted(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

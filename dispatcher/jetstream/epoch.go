@@ -24,22 +24,24 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// identity tells a stream or consumer from a later one of the same name.
+// identity distinguishes a stream or consumer from a later one of the same name.
 type identity struct {
 	created time.Time
-	// last is its newest sequence number. A server of a cluster that loses its disk keeps the time, and begins to count again.
+	// last is the newest sequence. A server of a cluster that lost its disk keeps the creation time, but counts from
+	// the start again.
 	last uint64
 }
 
-// epoch counts how often streams or consumers were replaced by others of the same names. A sequence number means a message
-// only within an epoch: to acknowledge the fifth message of a lost stream would remove the fifth one of its successor.
+// epoch counts the replacements of streams and consumers by others of the same names. A sequence identifies a message
+// only within an epoch. An acknowledgement of the fifth message of a lost stream would remove the fifth message of
+// its successor.
 type epoch struct {
-	// reconnects returns how many new connections there were: a stream may be another one after each.
+	// reconnects returns the number of reconnects. After each, a stream may be another one.
 	reconnects func() uint64
 
 	mu     sync.Mutex
 	number uint64
-	// verified is for how many new connections the streams were looked at.
+	// verified is the number of reconnects before the last check of all streams.
 	verified uint64
 	known    map[string]identity
 	// over is closed when the epoch ends.
@@ -50,8 +52,8 @@ func newEpoch(reconnects func() uint64) *epoch {
 	return &epoch{reconnects: reconnects, known: map[string]identity{}, over: make(chan struct{})}
 }
 
-// see takes in what a stream or consumer is known by, and reports whether it is another one than before. Then a new epoch
-// begins.
+// see records the identity of a stream or consumer. If it replaced an earlier one, see begins a new epoch and returns
+// true.
 func (e *epoch) see(name string, now identity) (replaced bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -66,14 +68,15 @@ func (e *epoch) see(name string, now identity) (replaced bool) {
 	return true
 }
 
-// checked says that every stream and consumer was looked at after so many new connections.
+// checked records that all streams and consumers were checked after this number of reconnects.
 func (e *epoch) checked(connections uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.verified = connections
 }
 
-// now returns a function that reports whether the present epoch goes on, and a channel that is closed when it ends.
+// now returns a function that reports whether the present epoch lasts and is verified, and a channel that is closed
+// when the epoch ends.
 func (e *epoch) now() (sameEpoch func() bool, over <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -86,8 +89,8 @@ func (e *epoch) now() (sameEpoch func() bool, over <-chan struct{}) {
 	}, e.over
 }
 
-// bound is a message that is settled only in the epoch in which it was given out. Otherwise it comes again, if it is still
-// there, and is known by its traces.
+// bound is a message that is settled only in the epoch in which NATS delivered it. In a later epoch nothing is sent:
+// NATS delivers the message again if it still exists, and its record keeps the delivery from being repeated.
 type bound struct {
 	jetstream.Msg
 

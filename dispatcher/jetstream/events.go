@@ -36,13 +36,14 @@ import (
 )
 
 const (
-	// maxStoring is how many published events a replica stores at a time, and pullEvents how many are in flight to it.
+	// maxStoring bounds the published events that a replica stores concurrently, pullEvents those in flight to it.
 	maxStoring = 64
 	pullEvents = 128
-	// An event goes back into the stream for so long if not all of it could be stored, and if nobody has room.
+	// backUnstored is the delay before NATS delivers an event again of which not all deliveries were stored, backFull
+	// the delay if every Postback refused it.
 	backUnstored = time.Second
 	backFull     = 10 * time.Second
-	// acceptTimeout bounds the storing of one message.
+	// acceptTimeout bounds the time to accept one message.
 	acceptTimeout = 10 * time.Second
 )
 
@@ -52,8 +53,8 @@ type Acceptor interface {
 	Synced() bool
 }
 
-// Events is the NATS door: it pulls the events that producers publish themselves, and has them accepted. NATS has checked by
-// the subject whether the producer may publish for the namespace. It is a runnable of every replica.
+// Events is the NATS door: it pulls events that producers have published to NATS, and accepts them. NATS has
+// authorized the producer for the namespace by the subject. It is a runnable of every replica.
 type Events struct {
 	Connection *Connection
 	Acceptor   Acceptor
@@ -65,7 +66,7 @@ type Events struct {
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (e *Events) NeedLeaderElection() bool { return false }
 
-// Start pulls events until ctx ends, and then finishes those that it has begun.
+// Start pulls events until ctx ends, then finishes those in progress.
 func (e *Events) Start(ctx context.Context) error {
 	pullAgain(ctx, func() bool { return e.Connection.Available() == nil }, e.consume, func(err error) {
 		e.Log.Info("Cannot pull published events; trying again", "reason", err.Error())
@@ -73,7 +74,7 @@ func (e *Events) Start(ctx context.Context) error {
 	return nil
 }
 
-// consume pulls messages until ctx ends, or the consumer does.
+// consume pulls messages until ctx or the consumer ends.
 func (e *Events) consume(ctx context.Context) error {
 	slots := semaphore.NewWeighted(maxStoring)
 	var storing sync.WaitGroup
@@ -108,24 +109,24 @@ func (e *Events) accept(ctx context.Context, msg jetstream.Msg) {
 	}
 }
 
-// disposition says how a message is settled. Its values are those of a metric.
+// disposition is the way in which a message is settled. Its values are labels of a metric.
 type disposition string
 
 const (
-	// dispositionTaken: each Postback that takes the event has it.
+	// dispositionTaken means that every delivery of the event is stored, or will never be.
 	dispositionTaken disposition = "Taken"
-	// dispositionInvalid: the message is no event, and never will be.
+	// dispositionInvalid means that the message is not a valid event.
 	dispositionInvalid disposition = "Invalid"
-	// dispositionFull: no Postback that takes the event has room. The stream delivers the message again.
+	// dispositionFull means that every Postback refuses the event. NATS delivers the message again.
 	dispositionFull disposition = "Full"
-	// dispositionAgain: some deliveries are not stored. The stream delivers the message again, and soon, because the memory of
-	// stored deliveries ends.
+	// dispositionAgain means that some deliveries are not stored. NATS delivers the message again soon, before the
+	// stored deliveries are forgotten.
 	dispositionAgain disposition = "Again"
 )
 
 var errNotLoaded = errors.New("the Postbacks are not loaded yet")
 
-// store has the events of a message accepted. The error says why the message is not Taken.
+// store accepts the events of a message. The error is the reason for a disposition other than Taken.
 func (e *Events) store(ctx context.Context, msg jetstream.Msg) (disposition, error) {
 	namespace, postback, ok := e.Connection.names.Owner(msg.Subject())
 	metadata, err := msg.Metadata()
@@ -158,7 +159,7 @@ func (e *Events) store(ctx context.Context, msg jetstream.Msg) (disposition, err
 	return dispositionTaken, nil
 }
 
-// dispositionOf decides by the results of a message's events.
+// dispositionOf derives the disposition from the results of a message's events.
 func dispositionOf(results accept.Results) (disposition, error) {
 	counts := results.Tally()
 	switch {
@@ -172,7 +173,7 @@ func dispositionOf(results accept.Results) (disposition, error) {
 	return dispositionTaken, nil
 }
 
-// fullError says why no Postback takes an event, with the words of the first refusal.
+// fullError returns the reason why no Postback accepts an event, with the message of the first refusal.
 func fullError(results accept.Results) error {
 	for i := range results {
 		for _, d := range results[i].Deliveries {
@@ -184,8 +185,8 @@ func fullError(results accept.Results) error {
 	return errors.New("no Postback accepts the event")
 }
 
-// decode returns the events of a message, or its fault. Its header is that of a request by HTTP, as far as it says how to
-// read the body; without a type the body is JSON.
+// decode returns the events of a message. Its headers mean the same as in an HTTP request; without Content-Type the
+// body is JSON.
 func (e *Events) decode(namespace string, metadata *jetstream.MsgMetadata, msg jetstream.Msg) ([]event.Posted, error) {
 	if len(validation.IsDNS1123Label(namespace)) > 0 {
 		return nil, fmt.Errorf("%q is not the name of a namespace", namespace)
@@ -196,15 +197,15 @@ func (e *Events) decode(namespace string, metadata *jetstream.MsgMetadata, msg j
 	header := textproto.MIMEHeader{}
 	for name, values := range msg.Headers() {
 		for _, value := range values {
-			header.Add(name, value) // NATS minds the case of names, decode does not.
+			header.Add(name, value) // Header names are case-sensitive in NATS, but not in package decode.
 		}
 	}
 	if header.Get("Content-Type") == "" && !decode.IsBinary(header) {
 		header.Set("Content-Type", "application/json")
 	}
 	if header.Get(decode.IdempotencyKey) == "" {
-		// The same each time that the stream delivers the message. A stream that was made anew counts from 1 again, but not at the
-		// same time.
+		// The key is the same for each delivery of the message. The time distinguishes it from a message of a
+		// recreated stream with the same sequence.
 		header.Set(decode.IdempotencyKey, fmt.Sprintf("%s/%d/%d", metadata.Stream, metadata.Sequence.Stream, metadata.Timestamp.UnixNano()))
 	}
 	d, err := decode.New(header, namespace)
@@ -213,13 +214,13 @@ func (e *Events) decode(namespace string, metadata *jetstream.MsgMetadata, msg j
 	}
 	posted, err := d.Decode(msg.Data(), metadata.Timestamp)
 	if invalid, ok := errors.AsType[*event.InvalidError](err); ok {
-		// The pointer may quote the event's data, and this goes into a log.
+		// The pointer may quote data of the event, and this error is logged.
 		err = errors.New(invalid.Detail)
 	}
 	return posted, err
 }
 
-// report logs what a producer by HTTP reads in the answer: which Postbacks refused an event.
+// report logs the refused deliveries, which an HTTP producer would see in the answer.
 func (e *Events) report(namespace string, results accept.Results) {
 	for i := range results {
 		for _, d := range results[i].Deliveries {

@@ -48,7 +48,7 @@ func (p *sender) publish(body string, headers ...string) {
 	}
 }
 
-// events has a replica take published events, and returns a sender of the rig's namespace.
+// events makes a replica take published events, and returns a sender for the rig's namespace.
 func (x *replica) events() *sender {
 	x.rig.t.Helper()
 	acceptor, err := accept.New(accept.Options{Intake: x.intake, Routes: x.rig.routes, Backlog: x.pending, Log: logr.Discard()})
@@ -72,7 +72,7 @@ func (x *replica) events() *sender {
 	return &sender{t: x.rig.t, js: js, namespace: x.rig.namespace}
 }
 
-// published returns how many events are in the stream.
+// published returns the number of events in the stream.
 func (p *sender) published() uint64 {
 	stream, err := p.js.Stream(p.t.Context(), "POSTBACK_EVENTS")
 	if err != nil {
@@ -90,7 +90,7 @@ func TestPublishedEventsAreDelivered(t *testing.T) {
 	p := r.replica(true).events()
 
 	p.publish(`{"id": "evt_1", "event": "lead.created", "data": {"n": 12345678901234567890}}`)
-	// The attributes of CloudEvents may stand in headers, in any case of letters.
+	// Headers may have the attributes of a CloudEvent, in any case.
 	p.publish(`{"n": 1}`, "ce-specversion", "1.0", "ce-id", "7", "ce-source", "/shop", "ce-type", "lead.created", "content-type", "application/json")
 	p.publish(`{"event": "lead.created", "data": {}}`)
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(3))
@@ -98,13 +98,13 @@ func TestPublishedEventsAreDelivered(t *testing.T) {
 	g.Expect(e.bodies["evt_1"]).To(HaveLen(1))
 	g.Expect(e.bodies["evt_1"][0]).To(ContainSubstring(`"data":{"n": 12345678901234567890}`))
 
-	// Once more, it is known by its id.
+	// The repeated event is recognised by its id.
 	p.publish(`{"id": "evt_1", "event": "lead.created", "data": {"n": 12345678901234567890}}`)
 	g.Eventually(p.published).WithTimeout(patience).Should(BeZero())
 	g.Consistently(func() int { return e.count("evt_1") }).Should(Equal(1))
 }
 
-// An invalid message blocks no other, and does not come again.
+// An invalid message delays no other, and is not delivered again.
 func TestInvalidEventsAreTakenOut(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -121,7 +121,7 @@ func TestInvalidEventsAreTakenOut(t *testing.T) {
 	g.Expect(e.total()).To(Equal(1))
 }
 
-// An event for which nobody has room waits until there is.
+// An event that every Postback refuses waits until one has room.
 func TestPublishedEventWaitsForRoom(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

@@ -34,26 +34,27 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// errorCodes of the JetStream API that nats.go has no names for.
+// These errorCodes of the JetStream API have no names in nats.go.
 const (
-	codeStoreFailed      = 10077 // "maximum bytes exceeded", among others
+	codeStoreFailed      = 10077 // For example "maximum bytes exceeded".
 	codeStorageExceeded  = 10047
 	codeResourcesMissing = 10023
 )
 
-// logRoom is what the log of a delivery has more than the delivery: its attempt, whose texts JSON may make longer.
+// logRoom is the largest excess of a log entry over its delivery, in bytes: the attempt, in escaped JSON.
 const logRoom = 24 << 10
 
-// publishPause is between two tries to publish.
+// publishPause is the time between two tries to publish.
 const publishPause = 100 * time.Millisecond
 
-// Lanes report the state of an endpoint.
+// Lanes report the load of an endpoint.
 type Lanes interface {
 	Pressure(r *route.Route) lane.Pressure
 }
 
-// Intake stores deliveries in the stream. It refuses those for throttled endpoints if the waiting stream is full, and gives those to the API server whose Postback
-// is not enabled or has limits that one replica alone can hold, and those that are larger than a message may be.
+// Intake stores deliveries in the deliveries stream. If the waiting stream is full, it refuses deliveries for
+// throttled or slow endpoints. It leaves deliveries to the API server if their Postback is not Enabled or has limits
+// that only one replica can enforce, or if they are too large for a message.
 type Intake struct {
 	Connection *Connection
 	Kubernetes *intake.Kubernetes
@@ -74,7 +75,7 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	case int64(m.Size()+logRoom) > i.Connection.nats.MaxPayload():
 		return i.deferDelivery(ctx, d, overflowLarge)
 	case verdict == moveToWaiting && i.Pending.waitingFull():
-		// The others still find room.
+		// Deliveries for other endpoints are still stored.
 		return intake.Outcome{Result: intake.Unstored, Reason: intake.StreamFull, Err: errWaitingFull}
 	}
 	if i.Unfinished.Recent(d.Object) {
@@ -94,7 +95,8 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 		case existing != nil:
 			return d.Compare(existing)
 		}
-		// A copy may wait for the endpoint, where it is not found by its name. The waiting stream knows its id.
+		// A copy may be in the waiting stream, which can be searched only by id: publish there, where the id makes a
+		// copy a duplicate.
 		switch waits, err := i.Connection.hasWaiting(ctx, d.Route.Namespace, d.Route.UID); {
 		case err != nil:
 			return intake.Outcome{Result: intake.Unstored, Err: err}
@@ -107,8 +109,8 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 
 var errWaitingFull = errors.New("the stream of deliveries that wait for their endpoints is full")
 
-// deferDelivery leaves a delivery to the API server, unless it is in a stream: in the log, or, stored while it could be attempted
-// at once, in the one of those that wait.
+// deferDelivery leaves a delivery to the API server, unless it is already in the deliveries stream or the delivery
+// log.
 func (i *Intake) deferDelivery(ctx context.Context, d *intake.Delivery, why overflow) intake.Outcome {
 	existing, err := i.Connection.stored(ctx, d.Object)
 	switch {
@@ -124,7 +126,7 @@ func (i *Intake) deferDelivery(ctx context.Context, d *intake.Delivery, why over
 	return outcome
 }
 
-// publish tries until ctx ends. A try that got no answer may have stored the message: then the next one is told that it is a
+// publish tries until ctx ends. A try without an answer may have stored the message: then the next try reports a
 // duplicate.
 func (i *Intake) publish(ctx context.Context, d *intake.Delivery, into *publisher, m *nats.Msg) intake.Outcome {
 	for {
@@ -151,14 +153,14 @@ func (i *Intake) publish(ctx context.Context, d *intake.Delivery, into *publishe
 	}
 }
 
-// mayPass reports whether a publish may succeed if it is tried again: a leader was lost, or an answer.
+// mayPass reports whether another try may succeed, because only the leader or an answer was lost.
 func mayPass(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
 		errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
-// isTaken reports whether the stream holds the delivery already, of which it has forgotten the id: it waits for longer than
-// the duplicate window.
+// isTaken reports whether the stream already has a message of the subject. Its id is forgotten, because it has waited
+// for longer than the duplicate window.
 func isTaken(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && api.ErrorCode == codeStoreFailed && strings.Contains(api.Description, "per subject")
@@ -169,8 +171,7 @@ func isFull(err error) bool {
 	return ok && (api.ErrorCode == codeStoreFailed || api.ErrorCode == codeStorageExceeded || api.ErrorCode == codeResourcesMissing)
 }
 
-// compare says whether what was stored before under the name of a delivery is the same, or what else there is to say if it is
-// nowhere any more.
+// compare returns Duplicate or Conflict if a delivery of the same name is stored, and otherwise gone.
 func (i *Intake) compare(ctx context.Context, d *intake.Delivery, gone intake.Outcome) intake.Outcome {
 	existing, err := i.find(ctx, d.Object)
 	switch {

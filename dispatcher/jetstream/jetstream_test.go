@@ -49,7 +49,7 @@ func TestWhatSucceedsIsLoggedAndNeverAnObject(t *testing.T) {
 	g.Expect(*d.Status.Attempts[0].StatusCode).To(BeEquivalentTo(http.StatusOK))
 	g.Expect(r.objects()).To(BeEmpty())
 
-	// The same event again, and another one under its id, once it is done with.
+	// The same event, and another one with its id, are posted after the delivery has left the stream.
 	g.Expect(x.store(crm, "evt_1", data(1)).Result).To(Equal(intake.Duplicate))
 	g.Expect(x.store(crm, "evt_1", data(2)).Result).To(Equal(intake.Conflict))
 	g.Consistently(func() int { return e.count("evt_1") }).Should(Equal(1))
@@ -114,7 +114,7 @@ func TestWhatMayNotBeAttemptedIsLeftToTheAPIServer(t *testing.T) {
 		g.Expect(d.Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, test.deferred))
 	}
 
-	// A delivery that was stored before the pause, or whose Postback is not known here, goes the same way.
+	// A delivery that was stored before the pause, or whose Postback is unknown here, takes the same way.
 	g := NewWithT(t)
 	late, gone := r.postback("late", e), r.postback("gone", e)
 	x.shutDown()
@@ -134,7 +134,7 @@ func TestWhatMayNotBeAttemptedIsLeftToTheAPIServer(t *testing.T) {
 	g.Expect(e.total()).To(BeZero())
 }
 
-// An event that was delivered from the stream is not sent again by way of the API server.
+// An event that was delivered from the stream is not sent again as a PostbackDelivery.
 func TestDeliveredThenPaused(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -152,7 +152,8 @@ func TestDeliveredThenPaused(t *testing.T) {
 	g.Expect(r.objects()).To(BeEmpty())
 }
 
-// A replica that died between the record of an attempt and its acknowledgement leaves a message that is not sent again.
+// A replica that died after the record of an attempt, before the acknowledgement, leaves a message. Its event is not
+// sent again.
 func TestRedeliveredAfterTheRecord(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -160,7 +161,7 @@ func TestRedeliveredAfterTheRecord(t *testing.T) {
 	crm := r.postback("crm", e)
 	x := r.replica(false)
 	logged, kept, fresh := r.make(crm, "evt_logged", data(1)), r.make(crm, "evt_kept", data(2)), r.make(crm, "evt_fresh", data(3))
-	// The log knows it from before the duplicate window, as another event.
+	// The delivery log has this id from before the duplicate window, for another event.
 	again, before := r.make(crm, "evt_again", data(4)), r.make(crm, "evt_again", data(5))
 	for _, d := range []*intake.Delivery{logged, kept, fresh, again} {
 		g.Expect(x.intake.Store(t.Context(), d).Result).To(Equal(intake.Stored))
@@ -182,7 +183,7 @@ func TestRedeliveredAfterTheRecord(t *testing.T) {
 	g.Expect(e.total()).To(Equal(2))
 }
 
-// A server that was killed gives out again, as if for the first time, what it had given out in its last moments.
+// A killed server delivers messages again, as if for the first time, that it delivered in its last moments.
 func TestGivenOutAgainByAForgetfulServer(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -228,7 +229,7 @@ func TestFullStreamRefusesAndLosesNothing(t *testing.T) {
 	g.Eventually(func() intake.Result { return x.store(crm, "evt_last", large).Result }).WithTimeout(patience).Should(Equal(intake.Stored))
 }
 
-// A body that is too large for a message, with its log, is stored at the API server instead.
+// A body that is too large for a message, including the log entry, is stored at the API server.
 func TestLargeBody(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -238,12 +239,12 @@ func TestLargeBody(t *testing.T) {
 	g.Expect(r.objects()).To(HaveKey("evt_2"))
 }
 
-// pressed is how each lane fares.
+// pressed are lanes with a given pressure.
 type pressed lane.Pressure
 
 func (p pressed) Pressure(*route.Route) lane.Pressure { return lane.Pressure(p) }
 
-// A producer waits about as long as its deliveries do.
+// A producer's answer is delayed about as long as its deliveries wait.
 func TestWhoPostsIsHeld(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -256,7 +257,7 @@ func TestWhoPostsIsHeld(t *testing.T) {
 	g.Expect(x.store(target, "evt_2", data(2))).To(Equal(intake.Outcome{Result: intake.Stored, Delay: longestHold}))
 }
 
-// A missing stream is requested again and again, and its consumer as soon as it is there.
+// pullAgain repeats the search for a missing stream, and later for its consumer.
 func TestPullAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

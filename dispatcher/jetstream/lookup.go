@@ -31,10 +31,10 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// lookTimeout is for one look into a stream.
+// lookTimeout bounds one read of a stream.
 const lookTimeout = 2 * time.Second
 
-// find returns the stored delivery of a name, or nil: from the streams, or from the API server.
+// find returns the stored delivery of a name from the streams or the API server, or nil.
 func (i *Intake) find(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
 	if existing, err := i.Connection.stored(ctx, d); err != nil || existing != nil {
 		return existing, err
@@ -50,8 +50,8 @@ func (i *Intake) find(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alp
 	return existing, nil
 }
 
-// stored returns a delivery as the streams hold it, or nil. It is in the log before it leaves the other stream, so it is
-// looked for the other way round: else it could pass by.
+// stored returns a delivery from the deliveries stream or the delivery log, or nil. A delivery enters the log before
+// it leaves the deliveries stream, so in this order none is missed.
 func (c *Connection) stored(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
 	if existing, err := c.inDeliveries(ctx, d); err != nil || existing != nil {
 		return existing, err
@@ -59,17 +59,17 @@ func (c *Connection) stored(ctx context.Context, d *v1alpha1.PostbackDelivery) (
 	return c.logged(ctx, d)
 }
 
-// inDeliveries returns a delivery as it is in the deliveries stream, or nil.
+// inDeliveries returns a delivery from the deliveries stream, or nil.
 func (c *Connection) inDeliveries(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
 	return c.last(ctx, c.names.DeliveriesStream(), c.names.DeliverySubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), c.names.ParseDelivery)
 }
 
-// logged returns a delivery as it is in the log, or nil.
+// logged returns a delivery from the delivery log, or nil.
 func (c *Connection) logged(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
 	return c.last(ctx, c.names.LogStream(), c.names.LogSubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), c.names.ParseLog)
 }
 
-// last returns what the last message of a subject holds, or nil if there is none.
+// last returns the delivery in the last message of a subject, or nil.
 func (c *Connection) last(ctx context.Context, stream, subject string,
 	parse func(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error),
 ) (*v1alpha1.PostbackDelivery, error) {
@@ -84,15 +84,16 @@ func (c *Connection) last(ctx context.Context, stream, subject string,
 	return existing, nil
 }
 
-// whichMessage is a request for the last message of a subject, or the first of NextOf from a place on.
+// whichMessage selects a message: the last one of the subject LastOf, or the first one of NextOf from the sequence
+// From on.
 type whichMessage struct {
 	LastOf string `json:"last_by_subj,omitempty"`
 	From   uint64 `json:"seq,omitempty"`
 	NextOf string `json:"next_by_subj,omitempty"`
 }
 
-// ask returns a message as the leader of a stream has it, or nil if there is none: any other server may not know yet what was
-// stored a moment ago, and nats.go asks whichever there is once the stream allows it.
+// ask returns a message from the leader of a stream, or nil. Another server may lag, and nats.go asks any server if
+// the stream allows direct reads.
 func (c *Connection) ask(ctx context.Context, stream string, which whichMessage) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -114,7 +115,7 @@ func (c *Connection) ask(ctx context.Context, stream string, which whichMessage)
 	return m, nil
 }
 
-// content returns the message in an answer of the API of JetStream.
+// content decodes the message in a response of the JetStream API.
 func content(answer []byte) (*jetstream.RawStreamMsg, error) {
 	var a struct {
 		Error   *jetstream.APIError `json:"error"`

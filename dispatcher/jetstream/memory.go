@@ -23,84 +23,84 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// clockSlack is how far the clocks of a server and of this replica may be apart.
+// clockSlack bounds the difference between the clocks of a server and of this replica.
 const clockSlack = time.Second
 
-// memory knows how far back the deliveries stream knows ids. Its leader has them in its process. A restarted leader knows
-// the ids in the stream, and none of settled messages. Those are in the log, and only events posted while the memory is short
-// have to be looked up there. The same goes for messages that were delivered right before.
+// memory tells how far back the deliveries stream remembers ids. The leader of the stream has them in memory. After a
+// restart it knows only the ids of messages in the stream. The delivery log has the others, so an event is looked up
+// there while the memory is short. The same holds for messages that a killed server delivered in its last moments.
 type memory struct {
 	window time.Duration
-	// reconnects returns how many new connections there were: a server to which the connection was lost may have been restarted.
+	// reconnects returns the number of reconnects. After each, the server may have been restarted.
 	reconnects func() uint64
-	// clustered reports whether the stream may be on another server than the connection goes to.
+	// clustered reports whether the stream's leader may be another server than the connected one.
 	clustered func() bool
 
-	// known is how many of the new connections are known of.
+	// known is the number of reconnects that are taken into account.
 	known atomic.Uint64
-	// begins is since when at least ids are remembered, in nanoseconds since 1970.
+	// begins is the time since which ids are certainly remembered, in nanoseconds since 1970.
 	begins atomic.Int64
-	// leader is who led the stream at the last look.
+	// leader is the leader of the stream at the last check.
 	leader atomic.Pointer[string]
-	// replaced is when the stream was found to be another one than before, 0 if it never was.
+	// replaced is when the stream was last found to be replaced, in nanoseconds since 1970; 0 means never.
 	replaced atomic.Int64
 }
 
-// newMemory returns a memory of which nothing is known yet.
+// newMemory returns a memory that remembers no ids yet.
 func newMemory(window time.Duration, reconnects func() uint64, clustered func() bool) *memory {
 	m := &memory{window: window, reconnects: reconnects, clustered: clustered}
 	m.lost()
 	return m
 }
 
-// short reports whether an event that was stored within the duplicate window may not be known again.
+// short reports whether the stream may have forgotten an id of the duplicate window.
 func (m *memory) short() bool {
 	m.note()
 	return time.Now().UnixNano() < m.begins.Load()+int64(m.window)
 }
 
-// givenOut reports whether what was stored at a time may have been given out before, though the server says that this is the
-// first time: one that was killed has forgotten what it gave out in its last moments, for it writes down the state of a
-// consumer up to a tenth of a second later, whatever it syncs.
+// givenOut reports whether a message stored at a time may have been delivered before, although the server calls this
+// the first time. A server writes the state of a consumer up to a tenth of a second late, so a killed server has
+// forgotten its last deliveries.
 func (m *memory) givenOut(stored time.Time) bool {
 	m.note()
 	return stored.UnixNano() < m.begins.Load()+int64(clockSlack)
 }
 
-// note has new connections known of, also before a look at the stream, which says nothing of those that come after it. The
-// handlers of new connections are called some time after these are in use.
+// note takes new reconnects into account. It also runs before a check of the stream, which says nothing about later
+// reconnects. The handlers of a reconnect run some time after the connection is in use.
 func (m *memory) note() {
 	if n := m.reconnects(); m.known.Load() != n {
-		m.lost() // Before others take it for known.
+		m.lost() // First, before other goroutines see known.
 		m.known.Store(n)
 	}
 }
 
-// lost: what is known again is what will be stored from now on.
+// lost records that only ids from now on are certainly remembered.
 func (m *memory) lost() { m.begins.Store(time.Now().UnixNano()) }
 
-// remade notes that the stream or its consumer was created again. The old one may have given out its messages, and an id may
-// belong to the old one.
+// remade records that the stream or its consumer was recreated. The former one may have delivered its messages, and
+// an id may be of a message in it.
 func (m *memory) remade() {
 	m.replaced.Store(time.Now().UnixNano())
 	m.lost()
 }
 
-// unseen: nobody answers for the stream, whose leader may be ending.
+// unseen records that nobody answered for the stream. In a cluster its leader may be ending.
 func (m *memory) unseen() {
 	if m.clustered() {
 		m.lost()
 	}
 }
 
-// seen learns from a look at the stream.
+// seen learns from the state of the stream.
 func (m *memory) seen(info *jetstream.StreamInfo) {
 	before := m.leader.Load()
 	switch c := info.Cluster; {
 	case info.State.LastSeq == 0:
-		m.begins.Store(m.replaced.Load()) // Nothing was ever there, unless in a stream before it.
+		m.begins.Store(m.replaced.Load()) // The stream never had a message, so it has forgotten none.
 	case c != nil && c.LeaderSince != nil:
-		// It has been running for so long at least. Both times are from its clock.
+		// The leader has been running for at least this long. Both times are from its clock.
 		running := max(info.TimeStamp.Sub(*c.LeaderSince), 0)
 		m.begins.Store(max(time.Now().Add(-running).UnixNano(), m.replaced.Load()))
 	case c != nil && before != nil && *before != c.Leader:

@@ -34,7 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// BenchmarkWaiting shows what deliveries that wait take of a server's memory, and how long it takes to count those of one
+// BenchmarkWaiting measures the memory that waiting deliveries take of a server, and the time to count those of one
 // Postback in ten.
 func BenchmarkWaiting(b *testing.B) {
 	for _, waiting := range []int{0, 100_000, 1_000_000} {
@@ -77,7 +77,7 @@ func BenchmarkWaiting(b *testing.B) {
 	}
 }
 
-// resident returns the memory of a process in MiB.
+// resident returns the resident memory of a process in MiB.
 func resident(b *testing.B, pid int) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// Deliveries in the stream count for their own Postback alone, beside its PostbackDeliveries.
+// Deliveries in the stream count only for their own Postback, together with its PostbackDeliveries.
 func TestPending(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -48,7 +48,7 @@ func TestPending(t *testing.T) {
 	}
 	g.Eventually(x.pending.deliveries.Load).WithTimeout(patience).Should(BeEquivalentTo(7))
 	g.Expect(full(crm, 8)()).To(BeFalse())
-	g.Expect(x.pending.counts).To(BeEmpty()) // All that waits would not fill it.
+	g.Expect(x.pending.counts).To(BeEmpty()) // All messages together would not fill it, so none is counted.
 
 	for _, target := range []*route.Route{crm, shop, idle} {
 		full(target, 7)()
@@ -67,10 +67,10 @@ func TestPending(t *testing.T) {
 
 	x.consume()
 	g.Eventually(full(crm, 1)).WithTimeout(patience).Should(BeFalse())
-	g.Expect(full(shop, 1)()).To(BeTrue()) // Its object is unfinished.
+	g.Expect(full(shop, 1)()).To(BeTrue()) // Its PostbackDelivery is unfinished.
 }
 
-// At each look those are counted that were asked for most, and the others when it is their turn.
+// Each pass counts the Postbacks that were asked for most, and others in their turn.
 func TestPendingCountsSoMuchAtATime(t *testing.T) {
 	for name, test := range map[string]struct{ each, counted int }{
 		"many Postbacks": {each: 7, counted: maxCounts},
@@ -104,7 +104,7 @@ func TestPendingCountsSoMuchAtATime(t *testing.T) {
 		if recount(); counted[0] != key(postbacks-test.counted-1) {
 			t.Errorf("%s: then counted %v", name, counted)
 		}
-		// A Postback that nobody asks for is forgotten.
+		// A Postback that is not asked for any more is forgotten.
 		for range postbacks + idleLooks {
 			recount()
 		}
@@ -118,7 +118,7 @@ func TestMemory(t *testing.T) {
 	const window = time.Minute
 	now := time.Now()
 	at := func(lastSeq uint64, leader string, since time.Duration) *jetstream.StreamInfo {
-		// The server's clock is another one.
+		// The server's clock differs from the replica's.
 		info := &jetstream.StreamInfo{TimeStamp: now.Add(time.Hour), Cluster: &jetstream.ClusterInfo{Leader: leader}}
 		info.State.LastSeq = lastSeq
 		if since > 0 {

@@ -29,48 +29,47 @@ import (
 )
 
 const (
-	// maxGroup is how many messages are stored together at most, and maxGroupBytes how large they are together, unless one
-	// alone is larger.
+	// maxGroup bounds the messages of a group, maxGroupBytes their bytes. A single larger message is its own group.
 	maxGroup      = 256
 	maxGroupBytes = 4 << 20
 )
 
-// publisher stores messages in one stream, each by itself or, with grouping, together with those that come while others are
-// on their way: a server that writes to its disk before it answers takes hardly longer for many than for one. It is the
-// group commit of databases, in batches of all or nothing (NATS ADR-50). It is safe for concurrent use.
+// publisher stores messages in a stream. With grouping, it stores messages that arrive during a write together in the
+// next one, because a sync to the disk takes hardly longer for many. It is a group commit in atomic batches (NATS
+// ADR-50). It is safe for concurrent use.
 type publisher struct {
 	js       jetstream.JetStream
 	grouping bool
 
 	mu      sync.Mutex
 	waiting []*publication
-	// committing says that commit runs.
+	// committing is true while commit runs.
 	committing bool
 }
 
-// publication is one message and what became of it.
+// publication is a message and the result of its store.
 type publication struct {
 	message *nats.Msg
-	// done is closed when it is known whether it was stored, now or before, or why not.
+	// done is closed once the result is known.
 	done chan struct{}
 	ack  *jetstream.PubAck
 	err  error
 }
 
-// end takes in the server's answer: ack is there if err is not.
+// end sets the result: ack is nil if err is not.
 func (p *publication) end(ack *jetstream.PubAck, err error) {
 	p.ack, p.err = ack, err
 	close(p.done)
 }
 
-// publish stores a message, in one try, or reports that it was stored before. If ctx ends first, or there is no answer in
-// time, it may be stored nevertheless.
+// publish stores a message, in one try. It returns true if the message was stored before. If ctx ends first, or the
+// answer is late, the message may be stored all the same.
 func (p *publisher) publish(ctx context.Context, m *nats.Msg) (duplicate bool, err error) {
 	ack, err := p.publishAck(ctx, m)
 	return err == nil && ack.Duplicate, err
 }
 
-// publishAck is publish with the whole answer. Of a duplicate it has the sequence number of the first message.
+// publishAck is publish with the complete answer. For a duplicate, the answer has the sequence of the first message.
 func (p *publisher) publishAck(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -93,7 +92,7 @@ func (p *publisher) publishAck(ctx context.Context, m *nats.Msg) (*jetstream.Pub
 	return one.ack, nil
 }
 
-// join has a message stored with others.
+// join adds a message to the next group.
 func (p *publisher) join(one *publication) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,7 +103,7 @@ func (p *publisher) join(one *publication) {
 	}
 }
 
-// commit stores the waiting messages, until none is left.
+// commit stores the waiting messages group by group, until none is left.
 func (p *publisher) commit() {
 	for {
 		p.mu.Lock()
@@ -120,7 +119,7 @@ func (p *publisher) commit() {
 	}
 }
 
-// next takes as many as may be stored together.
+// next removes and returns the next group of the waiting messages.
 func (p *publisher) next() []*publication {
 	n, size := 0, 0
 	for n < min(len(p.waiting), maxGroup) && (n == 0 || size+p.waiting[n].message.Size() <= maxGroupBytes) {
@@ -130,7 +129,7 @@ func (p *publisher) next() []*publication {
 	group := p.waiting[:n:n]
 	p.waiting = p.waiting[n:]
 	if len(p.waiting) == 0 {
-		p.waiting = nil // The array must not keep finished messages alive.
+		p.waiting = nil // Otherwise the array would keep stored messages alive.
 	}
 	return group
 }
@@ -150,25 +149,26 @@ func (p *publisher) store(ctx context.Context, group []*publication) {
 	}
 }
 
-// batch stores all messages of a group, or none.
+// batch stores all messages of a group atomically.
 func (p *publisher) batch(ctx context.Context, group []*publication) error {
 	messages := make([]*nats.Msg, len(group))
 	for i, one := range group {
-		// The batch has headers of its own, and a message whose caller has given up may be in the next one by then.
+		// PublishMsg of the batch adds headers. The original may join another group, if its caller has given up and
+		// tries again.
 		messages[i] = &nats.Msg{Subject: one.message.Subject, Header: maps.Clone(one.message.Header), Data: one.message.Data}
 	}
 	_, err := jetstreamext.PublishMsgBatch(ctx, p.js, messages, jetstreamext.BatchFlowControl{})
 	return err
 }
 
-// isRefused reports whether the server has said that it stores nothing of a batch, of which one message may be the cause:
-// it is known already, or there is no room for it.
+// isRefused reports whether the server refused a batch, perhaps because of a single message: it is a duplicate, or
+// there is no room for it.
 func isRefused(err error) bool {
 	_, ok := errors.AsType[*jetstream.APIError](err)
 	return ok
 }
 
-// each stores the messages of a group one by one, so that each gets an answer of its own.
+// each stores the messages of a group one by one, so that each gets its own answer.
 func (p *publisher) each(ctx context.Context, group []*publication) {
 	futures := make([]jetstream.PubAckFuture, len(group))
 	for i, one := range group {

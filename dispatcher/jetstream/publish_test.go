@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// Messages that come while others are on their way are stored together, and each gets an answer of its own.
+// Messages that arrive during a write are stored together, and each gets its own answer.
 func TestGroupCommit(t *testing.T) {
 	const events, again = 200, 20
 	g := NewWithT(t)
@@ -59,10 +59,10 @@ func TestGroupCommit(t *testing.T) {
 	}
 	g.Expect(grouped).To(BeNumerically(">", events/2))
 
-	// Some of a group are known already, and others are not.
+	// Some messages of the groups are duplicates, others are new.
 	mixed := storeAll(events-again, 2*again, func(i int) string {
 		if i == 0 {
-			return data(-1) // another event than was stored under its id
+			return data(-1) // Another event than the stored one with this id.
 		}
 		return data(events - again + i)
 	})

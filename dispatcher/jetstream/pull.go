@@ -28,16 +28,16 @@ import (
 )
 
 const (
-	// pullRetry is the pause before a consumer is requested again.
+	// pullRetry is the pause before the next pull.
 	pullRetry = time.Second
-	// readyPoll is how soon it is seen that there is something to pull from: ingest takes events from then on, too, and the
-	// first ones must not wait.
+	// readyPoll is the time between two checks whether the stream is ready. It is short, because ingest takes events
+	// as soon as the stream is ready.
 	readyPoll = 20 * time.Millisecond
 )
 
 var errEnded = errors.New("the consumer has ended")
 
-// pullAgain calls pull again and again, when it is ready, until ctx ends, and tells failed of its errors.
+// pullAgain calls pull repeatedly, each time once ready returns true, until ctx ends. It passes errors to failed.
 func pullAgain(ctx context.Context, ready func() bool, pull func(context.Context) error, failed func(error)) {
 	poll := func(context.Context) (bool, error) { return ready(), nil }
 	for ctx.Err() == nil && wait.PollUntilContextCancel(ctx, readyPoll, true, poll) == nil {
@@ -51,11 +51,11 @@ func pullAgain(ctx context.Context, ready func() bool, pull func(context.Context
 	}
 }
 
-// errReplaced says that the stream or its consumer is another one than when the pull began.
+// errReplaced means that the stream or its consumer was replaced during the pull.
 var errReplaced = errors.New("the stream or its consumer was made anew")
 
-// pull hands the messages of a stream to take, one after the other, until ctx ends, or the consumer does. Up to ahead of
-// them are on their way to this replica; once ctx has ended, take has to give back those that are left.
+// pull passes the messages of a stream to take, one after another, until ctx or the consumer ends. Up to ahead
+// messages are in flight to this replica. Once ctx has ended, take must give back the remaining ones.
 func (c *Connection) pull(ctx context.Context, stream string, ahead int, log logr.Logger, take func(jetstream.Msg)) error {
 	sameEpoch, over := c.epoch.now()
 	consumer, err := c.consumer(ctx, stream)
@@ -87,7 +87,7 @@ func (c *Connection) pull(ctx context.Context, stream string, ahead int, log log
 	return why
 }
 
-// consumer returns the one of a stream that all replicas share.
+// consumer returns the consumer of a stream that all replicas share.
 func (c *Connection) consumer(ctx context.Context, stream string) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()

@@ -52,8 +52,8 @@ func (denyingStore) Create(context.Context, client.Object, ...client.CreateOptio
 	}}
 }
 
-// A policy denies the object of a delivery that was accepted, when it has to leave the stream: the Postback says so, and the
-// delivery stays.
+// A policy denies the PostbackDelivery of an accepted delivery that has to leave the stream. An Event on the Postback
+// says so, and the delivery stays in the stream.
 func TestPolicyDeniesWhatLeavesTheStream(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

@@ -26,14 +26,14 @@ import (
 )
 
 const (
-	// sweepEvery is how often strays are looked for, and for how long a delivery has to look like one.
+	// sweepEvery is the time between two searches for strays. A delivery must look like a stray in two searches.
 	sweepEvery = 10 * time.Second
-	// maxSwept bounds how many are settled at a time.
+	// maxSwept bounds the strays that one search settles.
 	maxSwept = 100
 )
 
-// stray is a delivery that the server takes for settled and holds nevertheless, because it was killed before its removal was
-// on the disk. It is never given out again.
+// stray is a delivery that the server counts as acknowledged but still has, because it was killed before the removal
+// reached the disk. The server never delivers it again.
 type stray struct {
 	stream    jetstream.Stream
 	place     uint64
@@ -50,12 +50,12 @@ func (s *stray) Ack() error {
 	return s.stream.DeleteMsg(ctx, s.place)
 }
 
-// Nak, NakWithDelay and InProgress do nothing: what is left is found again.
+// Nak, NakWithDelay and InProgress do nothing: a later search finds the message again.
 func (*stray) Nak() error                       { return nil }
 func (*stray) NakWithDelay(time.Duration) error { return nil }
 func (*stray) InProgress() error                { return nil }
 
-// sweep settles strays until ctx ends.
+// sweep searches for strays and settles them, until ctx ends.
 func (c *Consumer) sweep(ctx context.Context, ready func() bool) {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -83,8 +83,8 @@ func (c *Consumer) sweep(ctx context.Context, ready func() bool) {
 	}
 }
 
-// settleStrays settles what the stream holds up to a place up to which the consumer had nothing left at the last look, and
-// returns up to where that is so now.
+// settleStrays settles the messages up to the sequence before, the consumer's acknowledgement floor at the last
+// search. It returns the present floor.
 func (c *Consumer) settleStrays(ctx context.Context, before uint64, sameEpoch func() bool) (now uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
 	defer cancel()
@@ -98,7 +98,7 @@ func (c *Consumer) settleStrays(ctx context.Context, before uint64, sameEpoch fu
 		return 0, fmt.Errorf("look at the consumer of stream %s: %w", name, err)
 	}
 	now = consumer.CachedInfo().AckFloor.Stream
-	last := min(before, now) // A server that was killed may have gone back, and give out what is beyond.
+	last := min(before, now) // The floor of a killed server may be lower again; it delivers the messages above.
 	next := stream.CachedInfo().State.FirstSeq
 	for range maxSwept {
 		if next > last {
@@ -119,7 +119,7 @@ func (c *Consumer) settleStrays(ctx context.Context, before uint64, sameEpoch fu
 	return now, nil
 }
 
-// settleStray removes one that is on record, and leaves any other to the API server.
+// settleStray removes a delivery that is recorded, and leaves any other to the API server.
 func (c *Consumer) settleStray(ctx context.Context, s *stray, m *jetstream.RawStreamMsg) error {
 	d, err := c.Connection.names.ParseDelivery(m.Subject, m.Header, m.Data)
 	if err != nil {

@@ -28,8 +28,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// TestStray starts a server on files in which it has acknowledged what it has not removed, as one is that was killed between
-// the two: here they are put together from what it had before and after.
+// TestStray starts a server on files with acknowledged messages that are not removed, as after a kill between the two
+// steps. The test combines files from before and after the acknowledgements.
 func TestStray(t *testing.T) {
 	g := NewWithT(t)
 	dir := t.TempDir()
@@ -49,7 +49,7 @@ func TestStray(t *testing.T) {
 	messages := filepath.Join(dir, "nats1", "store", "jetstream", "$G", "streams", x.connection.names.DeliveriesStream(), "msgs")
 	kept := filepath.Join(t.TempDir(), "msgs")
 	g.Expect(os.CopyFS(kept, os.DirFS(messages))).To(Succeed())
-	// Not in their order: what a server finds below its floor when it starts it removes.
+	// Acknowledge the later messages only: when a server starts, it removes messages below its acknowledgement floor.
 	g.Expect(taken[1].DoubleAck(t.Context())).To(Succeed())
 	g.Expect(taken[2].DoubleAck(t.Context())).To(Succeed())
 	g.Expect(r.servers.Stop()).To(Succeed())
@@ -63,13 +63,13 @@ func TestStray(t *testing.T) {
 	floor, err := x.consumer.settleStrays(t.Context(), 3, always)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(floor).To(BeZero())
-	g.Expect(x.inDeliveries()).To(BeEquivalentTo(3)) // The first one may be given out again, and nothing is known of what comes after it.
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(3)) // The first message is unacknowledged, so the floor is below it.
 	g.Expect(taken[0].DoubleAck(t.Context())).To(Succeed())
 	g.Expect(x.inDeliveries()).To(BeEquivalentTo(2))
 	floor, err = x.consumer.settleStrays(t.Context(), floor, always)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(floor).To(BeEquivalentTo(3))
-	g.Expect(x.inDeliveries()).To(BeEquivalentTo(2)) // It may be about to remove them.
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(2)) // The server may be about to remove them.
 	_, err = x.consumer.settleStrays(t.Context(), floor, always)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(x.inDeliveries()).To(BeZero())

@@ -24,9 +24,9 @@ import (
 
 const (
 	consumerName = "dispatcher"
-	// ackWait is after what time without a word a message goes to another replica.
+	// ackWait is how long a message may go without a sign of progress before NATS delivers it to another replica.
 	ackWait = 30 * time.Second
-	// maxAckPending bounds the unsettled messages of all replicas, and those that wait for another delivery.
+	// maxAckPending bounds the unsettled messages of all replicas, including those that wait to be delivered again.
 	maxAckPending = 1 << 16
 )
 
@@ -38,18 +38,18 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 			Description: "Deliveries that wait for their first attempt",
 			Retention:   jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 			MaxBytes: o.MaxBytes, Duplicates: o.DuplicateWindow, Replicas: o.Replicas,
-			// A delivery is there once, also when its id is forgotten.
+			// The stream has a delivery only once, even if its id is forgotten.
 			MaxMsgsPerSubject: 1, DiscardNewPerSubject: true,
-			// Pending counts by it.
+			// Pending counts by direct reads.
 			AllowDirect: true, AllowAtomicPublish: o.GroupCommit,
 		},
 		{
 			Name: c.names.WaitingStream(), Subjects: []string{c.names.AllWaiting()},
 			Description: "Deliveries that wait for their endpoint",
-			// A work queue allows no reader without acknowledgements.
+			// A work queue permits no reads without acknowledgements.
 			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 			MaxBytes: o.MaxBytes, Duplicates: max(o.DuplicateWindow, DefaultDuplicateWindow), Replicas: o.Replicas,
-			// The elected replica reads it a page at a time.
+			// The elected replica reads the stream page by page.
 			AllowDirect: true, AllowAtomicPublish: o.GroupCommit,
 		},
 		{
@@ -57,7 +57,7 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 			Description: "Deliveries that succeeded at their first attempt",
 			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 			MaxBytes: o.LogMaxBytes, MaxAge: o.LogMaxAge, Duplicates: DefaultDuplicateWindow, Replicas: o.Replicas,
-			// It is read a page at a time, by any of the servers that have it.
+			// The log is read page by page, from any server that has it.
 			AllowDirect: true, AllowAtomicPublish: o.GroupCommit,
 		},
 		{
@@ -69,12 +69,12 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 	}
 }
 
-// workQueues are the streams that all replicas share the messages of.
+// workQueues are the streams whose messages all replicas share.
 func (c *Connection) workQueues() []string {
 	return []string{c.names.DeliveriesStream(), c.names.EventsStream()}
 }
 
-// sharedConsumer is the one consumer of a work queue, from which every replica pulls.
+// sharedConsumer is the configuration of a work queue's single consumer, from which every replica pulls.
 func sharedConsumer() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable: consumerName, Description: "All dispatcher replicas", AckPolicy: jetstream.AckExplicitPolicy,
@@ -82,8 +82,8 @@ func sharedConsumer() jetstream.ConsumerConfig {
 	}
 }
 
-// withNeeds returns a configuration that is there, changed into what is needed. It keeps what somebody may have chosen: the
-// servers that the stream is on, and their number.
+// withNeeds returns an existing configuration with the required changes. It keeps the placement and the number of
+// replicas, which an administrator may have chosen.
 func withNeeds(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	have.Subjects, have.Description, have.Discard = want.Subjects, want.Description, want.Discard
 	have.MaxBytes, have.MaxAge, have.Duplicates = want.MaxBytes, want.MaxAge, want.Duplicates
@@ -92,12 +92,12 @@ func withNeeds(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	if want.DiscardNewPerSubject {
 		have.MaxMsgsPerSubject = want.MaxMsgsPerSubject
 	}
-	// Each of these would drop, refuse or rename messages, or leave a publisher without an answer.
+	// These settings would drop, refuse or rename messages, or leave a publisher without an answer.
 	have.NoAck, have.MaxMsgs, have.MaxMsgSize, have.SubjectTransform = false, -1, -1, nil
 	return have
 }
 
-// serves reports whether a consumer gives out every message, again and again until it is acknowledged.
+// serves reports whether a consumer delivers every message repeatedly until it is acknowledged.
 func serves(have *jetstream.ConsumerInfo) bool {
 	c, want := &have.Config, sharedConsumer()
 	return !have.Paused && c.AckPolicy == want.AckPolicy && c.DeliverPolicy == want.DeliverPolicy && c.AckWait == want.AckWait &&
@@ -105,7 +105,7 @@ func serves(have *jetstream.ConsumerInfo) bool {
 		c.RateLimit == 0 && c.InactiveThreshold == 0 && !c.HeadersOnly && len(c.BackOff) == 0 && len(c.PriorityGroups) == 0
 }
 
-// boundedWindow: NATS takes no duplicate window beyond the age of what it keeps.
+// boundedWindow returns the duplicate window, which NATS requires to be at most the age of its messages.
 func boundedWindow(s jetstream.StreamConfig) time.Duration {
 	if s.MaxAge > 0 {
 		return min(s.Duplicates, s.MaxAge)

@@ -183,7 +183,7 @@ func (l *lane) assess(now time.Time) (h Health, known bool) {
 // down reports whether failed attempts keep the circuit open.
 func (p *peer) down() bool { return !p.breaker.closed() && p.streak.failures > 0 }
 
-// pause returns the health of an endpoint that asked to wait; paused is false if it did not, or if the wait is not
+// pause returns the health of an endpoint that asked to wait. paused is false if it did not, or if the wait is not
 // worth a report.
 func (p *peer) pause(now time.Time) (h Health, paused bool) {
 	until := p.retryAfter.until

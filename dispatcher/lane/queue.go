@@ -40,8 +40,8 @@ type Work struct {
 	// because the endpoint then has room for another attempt. ctx ends when the process must end, or, with the cause
 	// ErrDeleted, when the Postback is deleted.
 	Do func(ctx context.Context, sent func(*v1alpha1.Attempt))
-	// Dropped, if not nil, is called instead of Do if the Postback is deleted, the process ends, or newer work for
-	// the same delivery replaces this. It must not block, and must not call Lanes.
+	// Dropped, if not nil, is called instead of Do if the work is dropped: the Postback is deleted, the process ends,
+	// or newer work replaces this. It must not block, and must not call Lanes.
 	Dropped func()
 
 	// entered is when the work entered its lane.

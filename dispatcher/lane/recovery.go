@@ -39,8 +39,8 @@ type Recovery struct {
 	Share float64
 }
 
-// beyondChance reports whether failures in a row show that an endpoint is down. At a high rate, an endpoint that
-// fails a fifth of its requests at random often fails five in a row, but succeeds within the second.
+// beyondChance reports whether failures in a row show that an endpoint is down. An endpoint that fails a fifth of its
+// requests at random often fails five in a row at a high rate. It still succeeds within the second.
 func (r Recovery) beyondChance(failures int, sinceSuccess time.Duration) bool {
 	return failures >= r.TripAfter && sinceSuccess >= r.TripQuiet
 }

@@ -93,8 +93,8 @@ func TestThousandsAreDeletedOldestFirst(t *testing.T) {
 	b.checkKept(after, b.all(), nil)
 }
 
-// checkKept checks the number of kept deliveries for each namespace and phase, or for all together, and that each
-// deleted delivery finished before the kept ones.
+// checkKept checks the number of kept deliveries for each namespace and phase, or for all together. It also checks
+// that each deleted delivery finished before the kept ones.
 func (b *bench) checkKept(before, after map[types.NamespacedName]v1alpha1.PostbackDelivery, want map[string]int) {
 	b.t.Helper()
 	class := func(d *v1alpha1.PostbackDelivery) string {

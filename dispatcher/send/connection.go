@@ -145,8 +145,8 @@ func (t *connectionTrace) sent() bool {
 	return c == nil || c.written.Load() > t.before
 }
 
-// cutOff reports whether a response is malformed only because the connection ended within its header, so that
-// net/http took part of a line for the whole. A response that does not begin as HTTP is malformed however it ended.
+// cutOff reports whether a response is malformed only because the connection ended within its header: net/http then
+// takes part of a line for the whole. A response that does not begin as HTTP is malformed however it ended.
 func (t *connectionTrace) cutOff(err error) bool {
 	text := err.Error()
 	_, line, isLine := strings.Cut(text, `malformed HTTP response "`)

@@ -423,8 +423,8 @@ func TestEarlyAnswerIsNotLost(t *testing.T) {
 	}
 }
 
-// A response that is cut off in its header is not classified as malformed, whether by a reset or a close, and
-// wherever it is cut.
+// A response that is cut off in its header is not classified as malformed. It does not matter where it is cut, or
+// whether by a reset or a close.
 func TestAnswerCutOffInItsHeader(t *testing.T) {
 	const header = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
 	for name, useTLS := range map[string]bool{"plain": false, "TLS": true} {

@@ -29,9 +29,9 @@ const (
 	traversed = 0o755
 )
 
-// Write reads the page at a path of the working directory, such as docs/metrics.md, replaces its tables, and writes
-// it at the same path in folder. Each table is between two comments: the first has its key in tables, the second ends
-// it.
+// Write replaces the tables of the page at a path of the working directory, such as docs/metrics.md. It writes the
+// result at the same path in folder. Each table is between two comments: the first has its key in tables, the second
+// ends it.
 func Write(folder, path string, tables map[string]string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {

@@ -26,8 +26,8 @@ import (
 )
 
 const (
-	// Ports are below the range that Linux uses for outgoing connections, so that no connection takes the API
-	// server's port while the API server is stopped.
+	// Ports are below the range that Linux uses for outgoing connections. Otherwise a connection might take the port
+	// of the API server while that is stopped.
 	firstPort, lastPort = 20000, 32000
 	portTries           = 100
 )

@@ -81,7 +81,7 @@ func (p *process) start(ctx context.Context) error {
 	return nil
 }
 
-// launch starts the program from a goroutine that keeps its thread until the program ends, because Linux ties the
+// launch starts the program from a goroutine that keeps its thread until the program ends. Linux ties the
 // parent-death signal to the thread that forked.
 func (p *process) launch() error {
 	started := make(chan error, 1)

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package e2e tests the operator from end to end, with the built programs, the shipped manifests and RBAC, a real
-// control plane and the real kubectl.
+// Package e2e tests the operator from end to end: the built programs with the shipped manifests and RBAC, on a real
+// control plane, with the real kubectl.
 package e2e
 
 import (

@@ -38,9 +38,9 @@ import (
 )
 
 const (
-	// Namespace of the installation.
+	// Namespace is the namespace of the installation.
 	Namespace = "postback-system"
-	// PortalNamespace is that of the portal.
+	// PortalNamespace is the namespace of the portal.
 	PortalNamespace = "postback-portal"
 )
 
@@ -160,8 +160,8 @@ func (o *Operator) StartDispatcher(ctx context.Context, name string, options ...
 	return o.start(ctx, Namespace, dispatcherDeployment, "dispatcher", name, options)
 }
 
-// StartPortal starts a replica of the portal, which config/portal installed, under the name of its Pod and returns when it is ready. It
-// serves TLS, with the certificate of the Secret that it mounts.
+// StartPortal starts a replica of the portal with the name of its Pod and returns once it is ready. config/portal
+// must be installed. The portal serves TLS with the certificate of the mounted Secret.
 func (o *Operator) StartPortal(ctx context.Context, name string, options ...Option) (*Process, error) {
 	return o.start(ctx, PortalNamespace, portalDeployment, "portal", name, append(options, WithTLS()))
 }

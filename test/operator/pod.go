@@ -60,7 +60,7 @@ func (p *Process) DeletePod(ctx context.Context) error {
 	return nil
 }
 
-// settings returns the data of the ConfigMaps that the container's environment needs, by their names.
+// settings returns the data of the ConfigMaps that the container's environment refers to, by their names.
 func (p *Process) settings(ctx context.Context, container *corev1.Container) (map[string]map[string]string, error) {
 	found := map[string]map[string]string{}
 	for _, variable := range container.Env {
@@ -76,7 +76,8 @@ func (p *Process) settings(ctx context.Context, container *corev1.Container) (ma
 	return found, nil
 }
 
-// environment returns the container's environment as a kubelet would make it, with the data of ConfigMaps by their names.
+// environment returns the container's environment as a kubelet would build it. settings has the data of ConfigMaps by
+// their names.
 func environment(container *corev1.Container, pod *corev1.Pod, settings map[string]map[string]string) (map[string]string, error) {
 	fields := map[string]string{
 		"metadata.name":           pod.Name,

@@ -52,8 +52,8 @@ const (
 	portIsTaken  = "address already in use"
 )
 
-// Process is a replica of manager, dispatcher or portal. It may end and be started again; its addresses stay. Its methods are
-// safe for concurrent use, except Restart beside another of them.
+// Process is a replica of the manager, the dispatcher or the portal. It may end and be restarted, with the same
+// addresses. Its methods are safe for concurrent use, except Restart.
 type Process struct {
 	// Name of its Pod, which is also its identity.
 	Name string
@@ -70,9 +70,9 @@ type Process struct {
 	tls       bool
 	restarts  bool
 
-	// The addresses are host:port. ingest is that of the portal's pages, too.
+	// ingest, metrics and probes are addresses, host:port. ingest also serves the portal's pages.
 	ingest, metrics, probes string
-	// placed says that ingest is given, and no free port is to be found for it.
+	// placed is true if the caller has set ingest, so no free port is needed for it.
 	placed  bool
 	logPath string
 
@@ -199,8 +199,8 @@ func (p *Process) launch(ctx context.Context) error {
 	return p.run(command)
 }
 
-// run starts the program from a goroutine that keeps its thread until the program ends, because Linux ties the
-// parent-death signal to the thread that forked.
+// run starts the program from a goroutine that keeps its thread until the program ends. Linux ties the parent-death
+// signal to the thread that forked.
 func (p *Process) run(command *exec.Cmd) error {
 	started, done := make(chan error, 1), make(chan struct{})
 	go func() {

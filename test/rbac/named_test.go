@@ -210,8 +210,8 @@ func checkRefusal(ctx context.Context, t *testing.T, r *run) {
 	}
 }
 
-// TestRolesOfNamedNamespacesAreThose: the Role of a watched namespace and the rest of the ClusterRole have exactly
-// the rules of the full ClusterRole, which TestEveryRuleIsNeeded shows to be needed.
+// TestRolesOfNamedNamespacesAreThose: the Role of a watched namespace and the rest of the ClusterRole together have
+// the rules of the full ClusterRole. TestEveryRuleIsNeeded shows that these are needed.
 func TestRolesOfNamedNamespacesAreThose(t *testing.T) {
 	programs := []string{"manager", "dispatcher"}
 	want := map[string][]string{}

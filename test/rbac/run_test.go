@@ -120,9 +120,9 @@ func (r *run) logOf(program string) string {
 
 func (r *run) logs() string { return r.manager.Log() + r.dispatcher.Log() }
 
-// use needs every right of the two programs. A Postback with its own key is declared, gets an event, a test event, a
-// new key and a redelivery, loses an old delivery, has an endpoint in trouble, and is deleted. use returns an error
-// if ctx ends before a step is done.
+// use needs every right of the two programs. A Postback with its own key is declared, and gets an event, a test
+// event, a new key and a redelivery. An old delivery is pruned, the endpoint is in trouble, and the Postback is
+// deleted. use returns an error if ctx ends before a step is done.
 func (r *run) use(ctx context.Context) error {
 	for _, step := range []struct {
 		what string
