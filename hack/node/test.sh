@@ -24,7 +24,7 @@ arch=$(go env GOARCH)
 make -s bin/kustomize bin/helm
 hack/installer.sh latest >"$run/install.yaml"
 hack/image/build.sh -o "$run/images" -a "$arch" -v latest -l "-s -w -X main.version=node-test" \
-	postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher workload=./test/node/workload >&2
+	postback-manager=./cmd/manager postback-dispatcher=./cmd/dispatcher postback-portal=./cmd/portal workload=./test/node/workload >&2
 CGO_ENABLED=0 go test -c -trimpath -o "$run/node.test" ./test/node
 CGO_ENABLED=0 go build -trimpath -o "$run/bin/kubectl-postback" ./cmd/kubectl-postback
 images=$(find "$run/images" -maxdepth 1 -name '*.tar' | paste -sd, -)
@@ -48,7 +48,7 @@ test_node "$@"
 case "$*" in
 *-test.run*) ;;
 *)
-	[ "$status" -ne 0 ] || test_node "$@" -install chart -test.run 'Shipped|Service|Plugin'
+	[ "$status" -ne 0 ] || test_node "$@" -install chart -test.run 'Shipped|Service|Plugin|Portal'
 	[ "$status" -ne 0 ] || test_node "$@" -install embedded -test.run 'Embedded'
 	;;
 esac

@@ -47,7 +47,9 @@ func install(ctx context.Context) error {
 	case installByManifests:
 		err = installManifests(ctx)
 	case installByChart:
-		err = installChart(ctx)
+		if err = preparePortal(ctx); err == nil {
+			err = installChart(ctx, "testdata/portal-values.yaml")
+		}
 	case installEmbedded:
 		if err = makeVolumes(ctx); err == nil {
 			err = installChart(ctx, "testdata/embedded-values.yaml")

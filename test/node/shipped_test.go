@@ -26,6 +26,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// restricted are the lines of /proc/PID/status that the profile restricted demands.
+var restricted = []string{"Uid:\t65532\t65532\t65532\t65532", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"}
+
 // TestShippedPodsAreRestricted checks that the Pods run under the profile restricted, which the API server enforces,
 // and that the kernel reports the same for each process.
 func TestShippedPodsAreRestricted(t *testing.T) {
@@ -47,7 +50,7 @@ func TestShippedPodsAreRestricted(t *testing.T) {
 	}
 	for i := range running {
 		status := processStatus(t, processOf(t, &running[i]))
-		for _, line := range []string{"Uid:\t65532\t65532\t65532\t65532", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		for _, line := range restricted {
 			if !strings.Contains(status, "\n"+line+"\n") {
 				t.Errorf("%s runs without %q:\n%s", running[i].Name, line, status)
 			}
