@@ -57,6 +57,7 @@ type dialog struct {
 	Tool, ToolName string
 	// Fields are the fields of the form that adds or edits a Postback.
 	Fields []shownField
+	rules  Rules
 	Types  []string
 	// Secret is a signing key that the user requested.
 	Secret  string
@@ -125,7 +126,7 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	d := &dialog{
 		P: p.DeepCopy(), Key: key.DeepCopy(), May: c.rights.of(r.Context(), p, key), Path: r.URL.Path, Form: r.Form,
 		Counts: feed.Count(c.feed.Rows(keyOf(r))).WithBacklog(p.Status.GetBacklog()), token: action.Token(c.clock.Now()),
-		log: c.deliveries.Log,
+		log: c.deliveries.Log, rules: c.rules,
 	}
 	d.Tool, d.ToolName = action.ManagedBy(p)
 	d.Refused = a.refused(d.May)

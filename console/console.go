@@ -63,6 +63,8 @@ type Options struct {
 	Unread      string
 	// Hosted says that visitors use a portal: they have no kubeconfig, and can sign out.
 	Hosted bool
+	// Rules are those of the platform that serves the pages.
+	Rules Rules
 	// Clock defaults to the system clock.
 	Clock clock.PassiveClock
 }
@@ -77,6 +79,7 @@ type Console struct {
 	deliveries *deliveries.Reader
 	unread     string
 	rights     *rights
+	rules      Rules
 	clock      clock.PassiveClock
 	// ended is closed when the console ends, to end its streams.
 	ended chan struct{}
@@ -103,7 +106,7 @@ func New(o Options) (*Console, error) {
 	return &Console{
 		hosted: o.Hosted, namespace: o.Namespace, kubectl: o.Kubectl, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
 		feed: feed.New(c, o.Namespace, o.DeliveryLog), deliveries: &deliveries.Reader{API: c, Log: o.DeliveryLog}, unread: o.Unread,
-		rights: newRights(clients.AuthorizationV1(), o.Clock), clock: o.Clock, ended: make(chan struct{}),
+		rights: newRights(clients.AuthorizationV1(), o.Clock), rules: o.Rules, clock: o.Clock, ended: make(chan struct{}),
 	}, nil
 }
 

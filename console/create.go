@@ -36,7 +36,7 @@ func (c *Console) create(w http.ResponseWriter, r *http.Request) {
 	if !readForm(w, r) {
 		return
 	}
-	d := &dialog{P: &v1alpha1.Postback{}, Path: r.URL.Path, Form: r.Form, OneNamespace: c.namespace != ""}
+	d := &dialog{P: &v1alpha1.Postback{}, Path: r.URL.Path, Form: r.Form, OneNamespace: c.namespace != "", rules: c.rules}
 	d.P.Namespace = cmp.Or(c.namespace, strings.TrimSpace(r.FormValue("namespace")))
 	d.P.Name = strings.TrimSpace(r.FormValue("name"))
 	d.fields(map[string]string{"format": string(v1alpha1.FormatJSON)})

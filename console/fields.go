@@ -42,6 +42,8 @@ type field struct {
 	Kind     string
 	Options  []choice
 	Advanced bool
+	// Fixed says that the platform alone sets it.
+	Fixed bool
 }
 
 var formFields = []field{
@@ -94,10 +96,14 @@ func (d *dialog) fail(err error) {
 			if cause.Field == "<nil>" {
 				continue
 			}
-			if path := formPath(cause.Field); path != "" {
-				d.Errors[path] = strings.TrimPrefix(cause.Message+" ", "Invalid value: ")
-			} else {
-				rest = append(rest, cause.Field+": "+cause.Message)
+			path, message := causeOf(cause)
+			switch at := formPath(path); {
+			case at != "":
+				d.Errors[at] = message
+			case path != "":
+				rest = append(rest, path+": "+message)
+			default:
+				rest = append(rest, message)
 			}
 		}
 	}
@@ -119,7 +125,7 @@ func formPath(path string) string {
 	}
 	inSpec, ok := strings.CutPrefix(path, "spec.")
 	for _, f := range formFields {
-		if ok && (inSpec == f.Path || strings.HasPrefix(inSpec, f.Path+"[") || strings.HasPrefix(inSpec, f.Path+".")) {
+		if ok && (inSpec == f.Path || strings.HasPrefix(inSpec, f.Path+"[") || strings.HasPrefix(inSpec, f.Path+".") || strings.HasPrefix(f.Path, inSpec+".")) {
 			return f.Path
 		}
 	}
@@ -277,11 +283,11 @@ func (d *dialog) changes(before map[string]string) (map[string]any, error) {
 // fields fills the form with the submitted text, or else with values.
 func (d *dialog) fields(values map[string]string) {
 	for _, f := range formFields {
-		shown := shownField{field: f, Value: values[f.Path]}
+		shown := shownField{field: d.rules.apply(f), Value: values[f.Path]}
 		if d.Form.Has(f.Path) {
 			shown.Value = strings.TrimSpace(strings.ReplaceAll(d.Form.Get(f.Path), "\r\n", "\n"))
 		}
-		shown.Options = slices.Clone(f.Options)
+		shown.Options = slices.Clone(shown.Options)
 		for i := range shown.Options {
 			shown.Options[i].Chosen = shown.Options[i].Value == shown.Value
 		}

@@ -33,6 +33,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -253,6 +254,36 @@ func TestRolesOfVisitors(t *testing.T) {
 	}
 }
 
+// TestFormExplainsTheRules: the rules of the platform stand in the form, and an answer of the API server at its field.
+func TestFormExplainsTheRules(t *testing.T) {
+	acme := partner(t, "form-acme")
+	rules := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "postback-system", Name: rulesName}}
+	patch := fmt.Sprintf(`{"data": {"%[1]s.hosts": ".acme.example", "%[1]s.formats": "JSON", "form-beta.hosts": "secret.beta.example", "limits.perSecond": "50"}}`, acme)
+	if err := api.Patch(t.Context(), rules, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, keys)
+	cookie := r.visitor(acme, "editor")
+	r.get("/new", cookie, "Hosts that your platform allows: .acme.example.")
+	form := r.ask(http.MethodGet, "/new", "", "Cookie", cookie).body
+	if strings.Contains(form, "Slack") || strings.Contains(form, "beta") || !strings.Contains(form, "At most 50, by your platform.") || !strings.Contains(form, "Only your platform sets values from Secrets.") {
+		t.Errorf("the form is %s", form)
+	}
+	for field, test := range map[string]struct{ value, why string }{
+		"url":            {"url=https://evil.example/", "the host evil.example is not among those that this namespace may use"},
+		"headers":        {"url=https://crm.acme.example/&headers=X-Token: secret foreign key k", "you may not send the Secret foreign"},
+		"secretRef.name": {"url=https://crm.acme.example/&secretRef.name=foreign", "you may not sign with the PostbackSecret foreign"},
+	} {
+		t.Run(field, func(t *testing.T) {
+			// The API server applies a new rule a moment later.
+			gomega.NewWithT(t).Eventually(func() string {
+				return r.ask(http.MethodPost, "/new", "name=crm2&preview=yes&triggers=*&limits.perSecond=5&"+test.value, "Cookie", cookie, "Origin", "https://"+host).body
+			}).WithTimeout(patience).WithPolling(200 * time.Millisecond).Should(gomega.ContainSubstring(
+				`<span id="f-` + field + `" class="error" role="alert">` + test.why))
+		})
+	}
+}
+
 func TestDeletedServiceAccountEndsSessions(t *testing.T) {
 	r := start(t, keys)
 	acme := partner(t, "revoked-acme")
@@ -263,7 +294,7 @@ func TestDeletedServiceAccountEndsSessions(t *testing.T) {
 	}
 	// A visitor with an open live page sends no further requests.
 	v := r.portal.door.visits
-	held, err := v.enter(v.present()[0].session, "")
+	held, err := v.enter(v.present()[0].session, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -416,19 +447,19 @@ func TestOpenPagesAreBounded(t *testing.T) {
 	for i := range maxSessions {
 		v.open[[32]byte{byte(i), byte(i >> 8), 1}] = &visit{session: session{Until: until}, end: func() {}, requests: 1}
 	}
-	if _, err := v.enter(session{Token: "one more"}, ""); err == nil {
+	if _, err := v.enter(session{Token: "one more"}, "", nil); err == nil {
 		t.Error("more sessions than the bound are open")
 	}
 	clear(v.open)
 	for i := range maxOfNamespace {
 		v.open[[32]byte{byte(i), 2}] = &visit{session: session{Namespace: "greedy", Until: until}, end: func() {}, requests: 1}
 	}
-	if _, err := v.enter(session{Namespace: "greedy", Token: "one more"}, ""); !errors.Is(err, errFull) {
+	if _, err := v.enter(session{Namespace: "greedy", Token: "one more"}, "", nil); !errors.Is(err, errFull) {
 		t.Errorf("a namespace has more sessions than its bound: %v", err)
 	}
 	s := session{Namespace: "none", Token: "mine", Until: until}
 	for i := range maxRequests + 1 {
-		if _, err := v.enter(s, ""); (err != nil) != (i == maxRequests) {
+		if _, err := v.enter(s, "", nil); (err != nil) != (i == maxRequests) {
 			t.Errorf("request %d of a session: %v", i, err)
 		}
 	}

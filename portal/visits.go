@@ -82,6 +82,7 @@ type visits struct {
 	installation string
 	api          kubernetes.Interface
 	unread       *rbacreview.Cache[string]
+	platform     *rbacreview.Cache[map[string]string]
 
 	mu      sync.Mutex
 	open    map[[sha256.Size]byte]*visit
@@ -103,7 +104,7 @@ type visit struct {
 func newVisits(own *rest.Config, api kubernetes.Interface, installation string, reviewer *access.Reviewer, c clock.PassiveClock) *visits {
 	return &visits{
 		config: rest.AnonymousClientConfig(own), access: reviewer, clock: c, open: map[[sha256.Size]byte]*visit{},
-		installation: installation, api: api, unread: rbacreview.New[string](c),
+		installation: installation, api: api, unread: rbacreview.New[string](c), platform: rbacreview.New[map[string]string](c),
 	}
 }
 
@@ -144,7 +145,7 @@ func (v *visits) serve(w http.ResponseWriter, r *http.Request, s session) error 
 	if err := v.review(r.Context(), s); err != nil {
 		return err
 	}
-	mine, err := v.enter(s, v.whyUnread(r.Context()))
+	mine, err := v.enter(s, v.whyUnread(r.Context()), v.rules(r.Context(), s.Namespace))
 	if err != nil {
 		return err
 	}
@@ -162,8 +163,8 @@ func (v *visits) serve(w http.ResponseWriter, r *http.Request, s session) error 
 }
 
 // enter returns the visit of a session, with one more request. It starts the visit if necessary. unread is the reason
-// why the pages lack entries of the delivery log, or "".
-func (v *visits) enter(s session, unread string) (*visit, error) {
+// why the pages lack entries of the delivery log, or "". rules are those of the platform.
+func (v *visits) enter(s session, unread string, rules console.Rules) (*visit, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	key := sha256.Sum256([]byte(s.Token))
@@ -179,7 +180,7 @@ func (v *visits) enter(s session, unread string) (*visit, error) {
 		config := rest.CopyConfig(v.config)
 		config.BearerToken = s.Token
 		config.UserAgent = "postback-portal"
-		pages, err := console.New(console.Options{Config: config, Namespace: s.Namespace, Unread: unread, Clock: v.clock, Hosted: true})
+		pages, err := console.New(console.Options{Config: config, Namespace: s.Namespace, Unread: unread, Rules: rules, Clock: v.clock, Hosted: true})
 		if err != nil {
 			return nil, err
 		}
