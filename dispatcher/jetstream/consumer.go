@@ -88,11 +88,13 @@ type Consumer struct {
 	unsettled *unsettledSet
 	drain     *drain
 	overflow  *allowance
+	failures  *failureObjects
+	records   recordsIndex
 }
 
 // NewConsumer returns a Consumer that takes nothing yet.
 func NewConsumer(o ConsumerOptions) *Consumer {
-	c := &Consumer{ConsumerOptions: o, unsettled: newUnsettledSet(unsettledGauge, maxUnsettled), overflow: newAllowance()}
+	c := &Consumer{ConsumerOptions: o, unsettled: newUnsettledSet(unsettledGauge, maxUnsettled), overflow: newAllowance(maxOverflowing, overflowRate, overflowBurst), failures: newFailureObjects()}
 	c.drain = newDrain(c)
 	return c
 }

@@ -24,10 +24,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
@@ -54,6 +55,9 @@ type drain struct {
 	consumer  *Consumer
 	unsettled *unsettledSet
 	wake      chan struct{}
+	// reads are under way.
+	reads   sync.WaitGroup
+	reading *semaphore.Weighted
 
 	mu sync.Mutex
 	// orphans are the Postbacks without a route.
@@ -63,11 +67,15 @@ type drain struct {
 }
 
 func newDrain(c *Consumer) *drain {
-	return &drain{consumer: c, unsettled: newUnsettledSet(drainingGauge, maxDraining), wake: make(chan struct{}, 1), orphans: map[postbackKey]orphan{}}
+	return &drain{
+		consumer: c, unsettled: newUnsettledSet(drainingGauge, maxDraining), wake: make(chan struct{}, 1),
+		reading: semaphore.NewWeighted(maxReads), orphans: map[postbackKey]orphan{},
+	}
 }
 
 // run drains while this replica is elected, until ctx ends.
 func (d *drain) run(ctx context.Context, ready func() bool) {
+	defer d.reads.Wait()
 	ticker := time.NewTicker(drainEvery)
 	defer ticker.Stop()
 	for {
@@ -81,9 +89,15 @@ func (d *drain) run(ctx context.Context, ready func() bool) {
 			d.end()
 			continue
 		}
-		if err := d.fill(ctx); err != nil && ctx.Err() == nil {
-			d.consumer.Log.V(1).Info("Cannot read the deliveries that wait", "reason", err.Error())
+		if err := d.fill(ctx); err != nil {
+			d.complain(ctx, err)
 		}
+	}
+}
+
+func (d *drain) complain(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		d.consumer.Log.V(1).Info("Cannot read the deliveries that wait", "reason", err.Error())
 	}
 }
 
@@ -110,11 +124,16 @@ func (d *drain) begin(ctx context.Context) (*term, error) {
 		return now, nil
 	}
 	sameEpoch, _ := d.consumer.Connection.epoch.now()
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
 	stream, err := d.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	now = &term{sameEpoch: sameEpoch, stream: stream, doubtfulUpTo: stream.CachedInfo().State.LastSeq, cursors: map[postbackKey]*cursor{}}
+	now = &term{
+		sameEpoch: sameEpoch, stream: stream, doubtfulUpTo: stream.CachedInfo().State.LastSeq, cursors: map[cursorKey]*cursor{},
+		moved: map[postbackKey]*retryRecords{},
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.replace(now)
@@ -130,44 +149,59 @@ func (d *drain) stream(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// fill reads as much for each Postback as its lane takes.
+// fill begins to read as much for each level of each Postback as its lane takes.
 func (d *drain) fill(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
-	defer cancel()
 	now, err := d.begin(ctx)
 	if err != nil {
 		return err
 	}
-	var reading errgroup.Group
-	reading.SetLimit(maxReads)
 	counts, poll := d.consumer.Pending.waitingCounts()
 	d.prune(now, counts)
-	for key := range counts {
+	for key, levels := range counts {
 		r := d.consumer.Routes.Get(key.postback)
 		if r == nil || r.Namespace != key.namespace {
 			if d.mayAsk(key) {
-				reading.Go(func() error { return d.purgeOrphan(ctx, key) })
+				d.start(ctx, func(ctx context.Context) error { return d.purgeOrphan(ctx, key) })
 			}
 			continue
 		}
 		if r.State != v1alpha1.PostbackEnabled {
 			continue
 		}
-		share, throttled := d.share(now, key, r, poll)
-		if share > 0 {
-			reading.Go(func() error { return d.read(ctx, now, key, r, share, poll, throttled) })
+		for level, n := range levels {
+			if next, ok := d.claim(now, cursorKey{key, level}, r, n, poll); ok {
+				d.start(ctx, func(ctx context.Context) error {
+					defer d.unclaim(now, next.key)
+					return d.read(ctx, now, r, next)
+				})
+			}
 		}
 	}
-	return reading.Wait()
+	return nil
+}
+
+// start runs a read beside others. It waits for one of maxReads slots.
+func (d *drain) start(ctx context.Context, read func(context.Context) error) {
+	got := d.reading.Acquire(ctx, 1)
+	d.reads.Go(func() {
+		if got == nil {
+			defer d.reading.Release(1)
+		}
+		ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+		defer cancel()
+		if err := read(ctx); err != nil {
+			d.complain(ctx, err)
+		}
+	})
 }
 
 // prune forgets Postbacks for which nothing waits.
-func (d *drain) prune(now *term, counts map[postbackKey]uint64) {
+func (d *drain) prune(now *term, counts map[postbackKey]levelCounts) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	maps.DeleteFunc(d.orphans, func(key postbackKey, _ orphan) bool { return counts[key] == 0 })
-	maps.DeleteFunc(now.cursors, func(key postbackKey, c *cursor) bool {
-		done := counts[key] == 0 && c.inHand == 0 && len(c.again) == 0
+	maps.DeleteFunc(d.orphans, func(key postbackKey, _ orphan) bool { return counts[key].total() == 0 })
+	maps.DeleteFunc(now.cursors, func(key cursorKey, c *cursor) bool {
+		done := counts[key.postbackKey].total() == 0 && c.inHand == 0 && len(c.again) == 0 && !c.reading
 		if done {
 			now.doubtfulUpTo = max(now.doubtfulUpTo, c.next)
 		}
@@ -175,41 +209,70 @@ func (d *drain) prune(now *term, counts map[postbackKey]uint64) {
 	})
 }
 
-// share returns how many messages of a Postback to read now.
-func (d *drain) share(now *term, key postbackKey, r *route.Route, poll uint64) (n int, throttled bool) {
-	p := d.consumer.Lanes.Pressure(r)
+// claimed is what to read now.
+type claimed struct {
+	key  cursorKey
+	most int
+	// poll is that of Pending which says that there is something to read.
+	poll      uint64
+	throttled bool
+}
+
+// mayRead reports whether a read may find a message of a level to attempt now.
+func (d *drain) mayRead(now *term, key cursorKey, r *route.Route, n, poll uint64) bool {
+	at := d.consumer.Clock.Now()
 	// An owner that was suspended, or is slow to end, may still be at an attempt.
-	early := d.consumer.Clock.Now().Before(d.consumer.Owner.Inherited().Add(r.Timeout.Duration + inheritGrace))
+	early := at.Before(d.consumer.Owner.Inherited().Add(r.Timeout.Duration + inheritGrace))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := now.cursors[key]
 	if c == nil {
+		if n == 0 {
+			return false
+		}
 		c = &cursor{}
 		now.cursors[key] = c
 	}
-	if early && c.next <= now.doubtfulUpTo {
-		return 0, false
+	return !c.reading && (!early || c.next > now.doubtfulUpTo) && c.mayHaveDue(n, poll, at)
+}
+
+// claim returns how many of the n messages of a level to read now, and keeps others from reading it until unclaim.
+func (d *drain) claim(now *term, key cursorKey, r *route.Route, n, poll uint64) (claimed, bool) {
+	if !d.mayRead(now, key, r, n, poll) {
+		return claimed{}, false
 	}
+	p := d.consumer.Lanes.Pressure(r) // It is not asked under the lock, for lanes drop work under theirs.
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := now.cursors[key]
 	most := min(laneShare, max(maxUnsettled-now.flowing, 0))
+	inHand := c.inHand
 	if p.Throttled {
 		if most = 1; now.throttledBytes >= maxThrottledBytes {
 			most = 0
 		}
+		inHand = now.inHand(key.postbackKey)
 	}
-	n = most - c.inHand
 	// A read of many is cheaper than many reads. The deliveries in the lane keep it busy meanwhile.
-	if n <= 0 || n < most/2 || c.dryAt == poll && len(c.again) == 0 {
-		return 0, false
+	if left := most - inHand; left > 0 && left >= most/2 {
+		c.reading = true
+		return claimed{key, left, poll, p.Throttled}, true
 	}
-	return n, p.Throttled
+	return claimed{}, false
 }
 
-// read reads messages of a Postback and puts them into its lane.
-func (d *drain) read(ctx context.Context, now *term, key postbackKey, r *route.Route, share int, poll uint64, throttled bool) error {
-	messages, err := d.next(ctx, now, key, share, poll)
+func (d *drain) unclaim(now *term, key cursorKey) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now.cursors[key].reading = false
+}
+
+// read reads messages of a level and puts them into the lane of its Postback.
+func (d *drain) read(ctx context.Context, now *term, r *route.Route, next claimed) error {
+	messages, err := d.next(ctx, now, next)
 	for i, m := range messages {
-		if err := d.submit(ctx, now, key, r, m, throttled); err != nil {
-			d.giveUp(now, key, messages[i:])
+		if err := d.submit(ctx, now, r, next, m); err != nil {
+			d.giveUp(now, next.key, messages[i:])
 			return err
 		}
 	}
@@ -217,7 +280,7 @@ func (d *drain) read(ctx context.Context, now *term, key postbackKey, r *route.R
 }
 
 // giveUp has messages read again.
-func (d *drain) giveUp(now *term, key postbackKey, messages []drained) {
+func (d *drain) giveUp(now *term, key cursorKey, messages []drained) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, m := range messages {
@@ -226,23 +289,28 @@ func (d *drain) giveUp(now *term, key postbackKey, messages []drained) {
 }
 
 // submit puts a message into a lane, or removes what is no delivery. A message that is read again may have been attempted.
-func (d *drain) submit(ctx context.Context, now *term, key postbackKey, r *route.Route, m drained, throttled bool) error {
-	delivery, stored, invalid := d.consumer.Connection.names.ParseWaiting(m.Subject, m.Header, m.Data)
-	if invalid != nil {
-		d.consumer.refuse(invalid, m.Subject)
+func (d *drain) submit(ctx context.Context, now *term, r *route.Route, from claimed, m drained) error {
+	if m.invalid != nil {
+		d.consumer.refuse(m.invalid, m.Subject)
 		return now.remove(ctx, m.Sequence)
 	}
 	d.mu.Lock()
 	doubtful := m.Sequence <= now.doubtfulUpTo || m.Header.Get(message.DoubtfulHeader) != ""
 	d.mu.Unlock()
-	w := &waitingMessage{drain: d, term: now, key: key, sequence: m.Sequence, tries: m.tries + 1, doubtful: doubtful, throttled: throttled, size: len(m.Data)}
-	u := &unsettled{msg: w, waiting: w, d: delivery, stored: stored, since: stored, tries: w.tries}
+	w := &waitingMessage{
+		drain: d, term: now, key: from.key, sequence: m.Sequence, tries: m.tries + 1, doubtful: doubtful, throttled: from.throttled,
+		size: len(m.Data) + len(m.Header.Get(message.StatusHeader)),
+	}
+	u := &unsettled{msg: w, waiting: w, d: m.delivery, stored: m.stored, since: dueSince(m.delivery, m.stored), tries: w.tries}
 	if !d.unsettled.add(ctx, u) {
 		return ctx.Err()
 	}
 	d.mu.Lock()
 	w.count(1)
 	d.mu.Unlock()
+	if newest := delivery.Newest(m.delivery); newest != nil {
+		d.consumer.Lanes.Observe(r, newest) // The replica may have started after that attempt.
+	}
 	d.consumer.intoLane(r, u)
 	return nil
 }

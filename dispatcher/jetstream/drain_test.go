@@ -328,7 +328,7 @@ func TestRemovalIsTriedAgain(t *testing.T) {
 	g.Eventually(func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		c := d.term.cursors[postbackKey{r.namespace, crm.UID}]
+		c := d.term.cursors[cursorKey{postbackKey{r.namespace, crm.UID}, 0}]
 		if c == nil {
 			return false
 		}
@@ -391,7 +391,7 @@ func TestRepeatedKeepsTrack(t *testing.T) {
 	crm := r.postback("crm", newEndpoint(t))
 	x := r.replica(false)
 	x.putWaiting(crm, 3, time.Now())
-	d, key := x.consumer.drain, postbackKey{r.namespace, crm.UID}
+	d, key := x.consumer.drain, cursorKey{postbackKey{r.namespace, crm.UID}, 0}
 	now, err := d.begin(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	c := &cursor{}

@@ -42,8 +42,10 @@ var (
 		metric.Values("reason", overflowDeferred, overflowLarge, overflowStray))
 	movedToWaiting = metric.Dispatcher.Counter("postback_nats_moved_to_waiting_total",
 		"Deliveries that this replica has put into the waiting stream, because their endpoint is throttled or slow.")
+	retriesStored = metric.Dispatcher.Counter("postback_nats_retries_stored_total",
+		"Failed attempts after which this replica has put the delivery into the waiting stream for a retry.")
 	logged = metric.Dispatcher.Counter("postback_nats_logged_total",
-		"Deliveries that succeeded on the first attempt and are in the log stream.")
+		"Delivered events that this replica has written to the log stream.")
 	invalid = metric.Dispatcher.Counter("postback_nats_invalid_messages_total",
 		"Messages that are not deliveries, and were removed from the stream.")
 

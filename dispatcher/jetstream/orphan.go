@@ -68,9 +68,10 @@ func (d *drain) purgeOrphan(ctx context.Context, key postbackKey) error {
 	if err != nil {
 		return err
 	}
-	subject := c.names.WaitingSubject(key.namespace, key.postback)
-	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
-		return fmt.Errorf("purge %s: %w", subject, err)
+	for _, subject := range []string{c.names.WaitingSubject(key.namespace, key.postback), c.names.RetrySubjects(key.namespace, key.postback)} {
+		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			return fmt.Errorf("purge %s: %w", subject, err)
+		}
 	}
 	d.consumer.Log.Info("Removed the waiting deliveries of a deleted Postback", "namespace", key.namespace, "postback", name, "uid", key.postback)
 	return nil

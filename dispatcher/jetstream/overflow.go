@@ -40,14 +40,14 @@ const (
 	longestAside = time.Minute
 )
 
-// allowance bounds the making of PostbackDeliveries without an attempt. It is safe for concurrent use.
+// allowance bounds the making of PostbackDeliveries. It is safe for concurrent use.
 type allowance struct {
 	making *semaphore.Weighted
 	rate   *rate.Limiter
 }
 
-func newAllowance() *allowance {
-	return &allowance{making: semaphore.NewWeighted(maxOverflowing), rate: rate.NewLimiter(overflowRate, overflowBurst)}
+func newAllowance(making int64, perSecond rate.Limit, burst int) *allowance {
+	return &allowance{making: semaphore.NewWeighted(making), rate: rate.NewLimiter(perSecond, burst)}
 }
 
 // take reports whether one may be made, of a stream that is deep or not. Then done has to be called.

@@ -25,7 +25,7 @@ import (
 
 func TestAllowance(t *testing.T) {
 	g := NewWithT(t)
-	a, now := newAllowance(), time.Unix(1_000_000, 0)
+	a, now := newAllowance(maxOverflowing, overflowRate, overflowBurst), time.Unix(1_000_000, 0)
 	take := func(n int, deep bool) (taken int) {
 		for range n {
 			if a.take(now, deep) {

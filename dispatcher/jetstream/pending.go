@@ -86,7 +86,7 @@ type Pending struct {
 	counts map[postbackKey]*deliveriesCount
 	// waiting are the deliveries in the waiting stream at the last poll, polls is how many there were. nextPoll is when the next
 	// one is due: the server's work grows with the Postbacks.
-	waiting  map[postbackKey]uint64
+	waiting  map[postbackKey]levelCounts
 	polls    uint64
 	nextPoll time.Time
 }
@@ -180,85 +180,6 @@ func (p *Pending) look(ctx context.Context) error {
 	return errors.Join(waiting, p.recount(func(key postbackKey) (int, error) { return c.count(ctx, key) }))
 }
 
-// countWaiting counts the deliveries in the waiting stream, for each Postback.
-func (p *Pending) countWaiting(ctx context.Context) error {
-	began := time.Now()
-	if p.notDue(began) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	c := p.Connection
-	stream, err := c.js.Stream(ctx, c.names.WaitingStream())
-	if err != nil {
-		return fmt.Errorf("find stream %s: %w", c.names.WaitingStream(), err)
-	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.names.AllWaiting()))
-	if err != nil {
-		return fmt.Errorf("count the deliveries of stream %s: %w", c.names.WaitingStream(), err)
-	}
-	waiting := make(map[postbackKey]uint64, len(info.State.Subjects))
-	for subject, n := range info.State.Subjects {
-		if namespace, postback, ok := c.names.Owner(subject); ok {
-			waiting[postbackKey{namespace, postback}] = n
-		}
-	}
-	used, oldest := streamUse(&info.State, info.Config.MaxBytes, time.Now())
-	p.full.Store(used >= fullRatio)
-	waitingGauge.Set(float64(info.State.Msgs))
-	waitingUsedGauge.Set(used)
-	oldestWaitingGauge.Set(oldest.Seconds())
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting, p.polls = waiting, p.polls+1
-	p.nextPoll = time.Now().Add(pollShare * time.Since(began))
-	return nil
-}
-
-func (p *Pending) notDue(now time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return now.Before(p.nextPoll)
-}
-
-// waitingCounts returns how many deliveries of each Postback are in the waiting stream, and the number of the poll that says so.
-// Nobody may change the map.
-func (p *Pending) waitingCounts() (counts map[postbackKey]uint64, poll uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.waiting, p.polls
-}
-
-// Waiting returns how many deliveries of each Postback were in the waiting stream at the last poll, or false before the first one.
-func (p *Pending) Waiting() (counts map[types.UID]int64, polled bool) {
-	waiting, poll := p.waitingCounts()
-	counts = make(map[types.UID]int64, len(waiting))
-	for key, n := range waiting {
-		counts[key.postback] = int64(min(n, math.MaxInt64))
-	}
-	return counts, poll > 0
-}
-
-// OldestWaiting returns when the delivery at the head of the waiting stream was accepted, or the zero time if none waits.
-func (p *Pending) OldestWaiting(ctx context.Context, r *route.Route) (time.Time, error) {
-	c := p.Connection
-	head, err := c.headOfWaiting(ctx, r.Namespace, r.UID)
-	if err != nil || head == nil {
-		return time.Time{}, err
-	}
-	_, stored, err := c.names.ParseWaiting(head.Subject, head.Header, head.Data)
-	return stored, err
-}
-
-func (p *Pending) waitingOf(key postbackKey) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return int(min(p.waiting[key], math.MaxInt))
-}
-
-// waitingFull reports whether the waiting stream has no room.
-func (p *Pending) waitingFull() bool { return p.full.Load() }
-
 // recount counts what waits for the Postbacks that are due.
 func (p *Pending) recount(count func(postbackKey) (int, error)) error {
 	left := maxCounted
@@ -301,17 +222,6 @@ func (p *Pending) counted(key postbackKey, count int) {
 	defer p.mu.Unlock()
 	w := p.counts[key]
 	w.count, w.asked = count, 0
-}
-
-// hasWaiting reports whether a delivery of a Postback is in the waiting stream.
-func (c *Connection) hasWaiting(ctx context.Context, namespace string, postback types.UID) (bool, error) {
-	head, err := c.headOfWaiting(ctx, namespace, postback)
-	return head != nil, err
-}
-
-// headOfWaiting returns the oldest message of a Postback in the waiting stream, or nil.
-func (c *Connection) headOfWaiting(ctx context.Context, namespace string, postback types.UID) (*jetstream.RawStreamMsg, error) {
-	return c.ask(ctx, c.names.WaitingStream(), whichMessage{From: 1, NextOf: c.names.WaitingSubject(namespace, postback)})
 }
 
 // count returns how many deliveries of a Postback are in the stream: the first, and what it says is behind it.

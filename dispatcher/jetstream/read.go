@@ -22,56 +22,93 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 // drained is a message that was read, and how often before.
 type drained struct {
 	*jetstream.RawStreamMsg
 
-	tries uint64
+	tries    uint64
+	delivery *v1alpha1.PostbackDelivery
+	stored   time.Time
+	// invalid says why it is no delivery.
+	invalid error
 }
 
-// next returns the next messages of a Postback: some that were read before, then those that were not, unless too many are to be
-// read again.
-func (d *drain) next(ctx context.Context, now *term, key postbackKey, most int, poll uint64) ([]drained, error) {
-	c := d.consumer.Connection
-	messages, err := d.repeated(ctx, now, key, most)
+func (d *drain) parse(m *jetstream.RawStreamMsg, tries uint64) drained {
+	one := drained{RawStreamMsg: m, tries: tries}
+	one.delivery, one.stored, one.invalid = d.consumer.Connection.names.ParseWaiting(m.Subject, m.Header, m.Data)
+	return one
+}
+
+// next returns the next messages of a level that are due: some that were read before, then those that were not, unless too many are
+// to be read again.
+func (d *drain) next(ctx context.Context, now *term, claim claimed) ([]drained, error) {
+	messages, err := d.repeated(ctx, now, claim.key, claim.most)
 	d.mu.Lock()
-	cursor := now.cursors[key]
-	from, crowded := cursor.next, len(cursor.again) >= laneShare
+	c := now.cursors[claim.key]
+	from, crowded := c.next, len(c.again) >= laneShare
 	d.mu.Unlock()
-	if err != nil || len(messages) == most || crowded {
+	if err != nil || len(messages) == claim.most || crowded {
 		return messages, err
 	}
-	batch, err := jetstreamext.GetBatch(ctx, c.js, c.names.WaitingStream(), most-len(messages), jetstreamext.GetBatchSeq(max(from, 1)),
-		jetstreamext.GetBatchSubject(c.names.WaitingSubject(key.namespace, key.postback)), jetstreamext.GetBatchMaxBytes(readBytes))
-	if err != nil {
-		return messages, fmt.Errorf("read what waits for Postback %s of namespace %s: %w", key.postback, key.namespace, err)
-	}
-	for m, failed := range batch {
-		if errors.Is(failed, jetstreamext.ErrNoMessages) {
-			break
-		}
-		if failed != nil {
-			err = fmt.Errorf("read what waits for Postback %s of namespace %s: %w", key.postback, key.namespace, failed)
-			break
-		}
-		messages, from = append(messages, drained{RawStreamMsg: m}), m.Sequence+1
-	}
+	read, err := d.unread(ctx, claim.key, from, claim.most-len(messages))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	cursor.next = from
-	if err == nil && len(messages) == 0 {
-		cursor.dryAt = poll
+	if err == nil && len(read) == 0 {
+		c.dryAt = claim.poll
 	}
-	return messages, err
+	return append(messages, c.advance(read, d.consumer.Clock.Now())...), err
+}
+
+// unread reads messages of a level from a sequence number on.
+func (d *drain) unread(ctx context.Context, key cursorKey, from uint64, most int) (read []drained, err error) {
+	c := d.consumer.Connection
+	subject := c.names.RetrySubject(key.namespace, key.postback, key.level)
+	batch, err := jetstreamext.GetBatch(ctx, c.js, c.names.WaitingStream(), most, jetstreamext.GetBatchSeq(max(from, 1)),
+		jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchMaxBytes(readBytes))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", subject, err)
+	}
+	for m, err := range batch {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			break
+		}
+		if err != nil {
+			return read, fmt.Errorf("read %s: %w", subject, err)
+		}
+		read = append(read, d.parse(m, 0))
+	}
+	return read, nil
+}
+
+// advance returns the messages that are due, and rests at the first one that is not. A level is a queue in the order of due times. A
+// message that its endpoint wants later than its level is set aside, for the next ones may be due before.
+func (c *cursor) advance(read []drained, now time.Time) (due []drained) {
+	for _, m := range read {
+		wait := dueIn(m.delivery, now)
+		switch {
+		case m.invalid != nil || wait <= 0:
+			due = append(due, m)
+		case delayed(m.delivery) && len(c.again) < laneShare:
+			c.retry(m.Sequence, retrial{at: now.Add(wait)})
+		default:
+			c.restUntil = now.Add(max(wait, shortestRest))
+			return due
+		}
+		c.next = m.Sequence + 1
+	}
+	return due
 }
 
 // repeated returns the messages that were given back and whose time has come, as the leader has them.
-func (d *drain) repeated(ctx context.Context, now *term, key postbackKey, most int) (messages []drained, err error) {
+func (d *drain) repeated(ctx context.Context, now *term, key cursorKey, most int) (messages []drained, err error) {
 	due := d.dueAgain(now, key, most)
 	for i, one := range due {
 		m, err := d.consumer.Connection.ask(ctx, d.consumer.Connection.names.WaitingStream(), whichMessage{From: one.sequence})
@@ -84,7 +121,7 @@ func (d *drain) repeated(ctx context.Context, now *term, key postbackKey, most i
 			return messages, err
 		}
 		if m != nil {
-			messages = append(messages, drained{m, one.tries})
+			messages = append(messages, d.parse(m, one.tries))
 		}
 	}
 	return messages, nil
@@ -97,7 +134,7 @@ type again struct {
 }
 
 // dueAgain pops the messages that are to be read again now, the oldest first.
-func (d *drain) dueAgain(now *term, key postbackKey, most int) (due []again) {
+func (d *drain) dueAgain(now *term, key cursorKey, most int) (due []again) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	given, at := now.cursors[key].again, d.consumer.Clock.Now()

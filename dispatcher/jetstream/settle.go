@@ -27,7 +27,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/attempt"
@@ -70,7 +69,7 @@ func (c *Consumer) giveBack(u *unsettled, after time.Duration) {
 	})
 }
 
-// attempt makes the first attempt of a delivery, unless it is no longer due.
+// attempt makes the next attempt of a delivery, unless it is no longer due.
 func (c *Consumer) attempt(ctx context.Context, u *unsettled, sent func(*v1alpha1.Attempt)) {
 	r := c.Routes.Of(u.d.Namespace, u.d.Spec.PostbackRef)
 	end, ok := c.begin(ctx, u, r)
@@ -78,7 +77,7 @@ func (c *Consumer) attempt(ctx context.Context, u *unsettled, sent func(*v1alpha
 		return
 	}
 	defer end()
-	_, err := c.Attempter.AttemptWith(ctx, u.d, r, attempt.Cause{}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+	_, err := c.Attempter.AttemptWith(ctx, u.d, r, attempt.Cause{TakenOver: u.takenOver()}, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 		return c.record(ctx, u, apply)
 	})
 	switch {
@@ -117,73 +116,6 @@ func (c *Consumer) begin(ctx context.Context, u *unsettled, r *route.Route) (end
 		return func() {}, true
 	}
 	return nil, false
-}
-
-// record writes down how an attempt ended: in the delivery log, or, if it was not delivered, as a PostbackDelivery.
-func (c *Consumer) record(ctx context.Context, u *unsettled, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
-	attempted := *u.d
-	attempted.Generation, attempted.CreationTimestamp = 1, message.Created(u.stored)
-	apply(&attempted)
-	if attempted.Status.Phase != v1alpha1.DeliveryDelivered {
-		return c.keep(ctx, u.d, apply)
-	}
-	if err := c.log(ctx, u, *delivery.Newest(&attempted)); err != nil {
-		return nil, err
-	}
-	return &attempted, nil
-}
-
-// log writes a success to the log, again and again until ctx ends.
-func (c *Consumer) log(ctx context.Context, u *unsettled, a v1alpha1.Attempt) error {
-	m, err := c.Connection.names.Log(u.d, u.stored, a)
-	if err != nil {
-		return err
-	}
-	var last error
-	err = delivery.RecordBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		_, err := c.Connection.intoLog.publish(ctx, m)
-		if err != nil && last == nil {
-			logf.FromContext(ctx).Info("A success is not in the log yet", "reason", err.Error())
-		}
-		last = err
-		return err == nil, nil
-	})
-	if err != nil {
-		return errors.Join(err, last)
-	}
-	logged.Inc()
-	return nil
-}
-
-// keep makes a PostbackDelivery of an attempted delivery, with the attempt in its status.
-func (c *Consumer) keep(ctx context.Context, d *v1alpha1.PostbackDelivery, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
-	object := d.DeepCopy()
-	var last error
-	err := delivery.RecordBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		existing, outcome := intake.Create(ctx, c.API, object)
-		switch {
-		case existing != nil && !same(existing, d):
-			return false, fmt.Errorf("%w: %w", delivery.ErrGone, errOther)
-		case existing != nil:
-			object = existing
-			return true, nil
-		case outcome.Result == intake.Stored:
-			return true, nil
-		case outcome.Result == intake.Skipped:
-			return false, delivery.ErrGone
-		case outcome.Result == intake.Refused:
-			return false, c.refused(d, outcome)
-		}
-		if last == nil {
-			logf.FromContext(ctx).Info("Cannot record an attempt yet", "reason", outcome.Err.Error())
-		}
-		last = outcome.Err
-		return false, nil
-	})
-	if err != nil {
-		return nil, errors.Join(err, last)
-	}
-	return c.Attempter.Recorder.Record(ctx, object, apply)
 }
 
 // refused makes known, on the Postback, that the API server refuses a delivery that was accepted before, and returns an error
@@ -233,7 +165,7 @@ func (c *Consumer) moveToWaiting(u *unsettled) {
 	ack, err := c.Connection.intoWaiting.publishAck(c.Stop, m)
 	if err == nil && ack.Duplicate {
 		var known bool
-		if known, err = c.isCopy(u, ack.Sequence); err == nil && !known {
+		if known, err = c.isCopy(c.Stop, u, ack.Sequence); err == nil && !known {
 			// The id belongs to another event, or to an earlier one that is done with.
 			m.Header.Set(nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr)+"/"+u.stored.UTC().Format(time.RFC3339Nano))
 			_, err = c.Connection.intoWaiting.publishAck(c.Stop, m)
@@ -253,8 +185,8 @@ func (c *Consumer) moveToWaiting(u *unsettled) {
 
 // isCopy reports whether the message that took the id of a delivery in the waiting stream is of the same event: it waits there, or
 // its record is in the log.
-func (c *Consumer) isCopy(u *unsettled, sequence uint64) (bool, error) {
-	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+func (c *Consumer) isCopy(ctx context.Context, u *unsettled, sequence uint64) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, overflowTimeout)
 	defer cancel()
 	first, err := c.Connection.ask(ctx, c.Connection.names.WaitingStream(), whichMessage{From: sequence})
 	if err != nil {
@@ -318,30 +250,67 @@ func (c *Consumer) settledBefore(u *unsettled) bool {
 	switch {
 	case u.tries > 1, c.Unfinished.Recent(u.d):
 		return !c.isNew(u)
+	case u.waiting != nil && u.waiting.doubtful && c.mayHaveFailed(u.d):
+		return !c.isNew(u)
 	case u.waiting != nil && u.waiting.doubtful, u.waiting == nil && c.Connection.memory.givenOut(u.stored):
-		return c.settledByLog(u) // Unfinished knows what is at the API server.
+		return c.settledByLog(u) || c.settledByRetry(u) // Unfinished knows what is at the API server.
 	}
 	return false
 }
 
-// isNew reports whether no trace of a delivery is in the log or at the API server. Otherwise, or if that cannot be known now,
-// it settles it.
+// mayHaveFailed reports whether an attempt may have been the last one that a limit allows: Unfinished does not know such a delivery.
+func (c *Consumer) mayHaveFailed(d *v1alpha1.PostbackDelivery) bool {
+	r := c.Routes.Of(d.Namespace, d.Spec.PostbackRef)
+	return r != nil && (r.MaxAttempts > 0 || r.GiveUpAfter.Duration > 0)
+}
+
+// isNew reports whether no trace of an attempt is in the log, in the waiting stream or at the API server. Otherwise, or if that cannot
+// be known now, it settles the message.
 func (c *Consumer) isNew(u *unsettled) bool {
-	if c.settledByLog(u) {
+	if c.settledByLog(u) || c.settledByRetry(u) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
-	err := c.API.Get(ctx, client.ObjectKeyFromObject(u.d), &v1alpha1.PostbackDelivery{})
-	switch {
-	case apierrors.IsNotFound(err):
+	existing := &v1alpha1.PostbackDelivery{}
+	err := c.API.Get(ctx, client.ObjectKeyFromObject(u.d), existing)
+	if apierrors.IsNotFound(err) {
 		return true
+	}
+	if err == nil {
+		err = c.restoreAttempts(ctx, existing, u)
+	}
+	if err != nil && !errors.Is(err, delivery.ErrGone) {
+		c.giveBack(u, backStep)
+		return false
+	}
+	c.done(u)
+	return false
+}
+
+// settledByRetry reports whether a later retry of a delivery is in the waiting stream, or that cannot be known now. Then it settles the
+// message.
+func (c *Consumer) settledByRetry(u *unsettled) bool {
+	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+	defer cancel()
+	switch retried, err := c.hasRetry(ctx, u); {
 	case err != nil:
 		c.giveBack(u, backStep)
-	default:
-		c.done(u)
+		return true
+	case !retried:
+		return false
 	}
-	return false
+	c.done(u)
+	return true
+}
+
+func (c *Consumer) hasRetry(ctx context.Context, u *unsettled) (bool, error) {
+	if u.waiting != nil {
+		return u.waiting.hasRetry(ctx, u)
+	}
+	records := c.records.of(c.Connection, postbackKey{u.d.Namespace, u.d.Spec.PostbackRef.UID}, c.Clock.Now())
+	err := records.read(ctx, u.stored.Add(-clockSlack))
+	return err == nil && records.show(u.d, u.stored), err
 }
 
 // settledByLog reports whether a delivery is in the log, or that cannot be known now. Then it settles it.

@@ -17,6 +17,7 @@ limitations under the License.
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -69,26 +70,32 @@ func TestMain(m *testing.M) {
 	os.Exit(controlplane.RunTests(m, func(c *controlplane.ControlPlane) { cp = c }))
 }
 
-// endpoint answers with what status says, after delay, and counts what it got by event id.
+// endpoint answers with what status says, after delay, and counts what it got by event id. With failFirst the first request of every
+// other event fails.
 type endpoint struct {
-	url    string
-	status atomic.Int32
-	delay  atomic.Int64
+	url       string
+	status    atomic.Int32
+	failFirst atomic.Bool
+	delay     atomic.Int64
 
 	mu     sync.Mutex
 	bodies map[string][]string
+	// events numbers them in the order in which they came.
+	events map[string]int
 	at     map[string]time.Time
 }
 
 func newEndpoint(t *testing.T) *endpoint {
 	t.Helper()
-	e := &endpoint{bodies: map[string][]string{}, at: map[string]time.Time{}}
+	e := &endpoint{bodies: map[string][]string{}, events: map[string]int{}, at: map[string]time.Time{}}
 	e.status.Store(http.StatusOK)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		id := r.Header.Get("webhook-id")
 		e.mu.Lock()
 		e.bodies[id] = append(e.bodies[id], string(body))
+		e.events[id] = cmp.Or(e.events[id], len(e.events)+1)
+		fails := e.failFirst.Load() && len(e.bodies[id]) == 1 && e.events[id]%2 == 0
 		if _, ok := e.at[id]; !ok {
 			e.at[id] = time.Now()
 		}
@@ -96,6 +103,10 @@ func newEndpoint(t *testing.T) *endpoint {
 		select {
 		case <-time.After(time.Duration(e.delay.Load())):
 		case <-r.Context().Done():
+		}
+		if fails {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
 		}
 		w.WriteHeader(int(e.status.Load()))
 	}))

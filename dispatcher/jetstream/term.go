@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 )
 
 // term is the time in which the sequence numbers of the stream mean the same, and this replica is its owner.
@@ -35,14 +37,27 @@ type term struct {
 	// doubtfulUpTo is the last sequence number at its beginning: an earlier owner may have attempted these messages. It rises to what
 	// was read of Postbacks without a cursor, for a server that lags may show a removed message.
 	doubtfulUpTo uint64
-	cursors      map[postbackKey]*cursor
+	cursors      map[cursorKey]*cursor
+	// moved has the retries that were put into the stream before this term, for Postbacks with doubtful deliveries.
+	moved map[postbackKey]*retryRecords
 	// throttledBytes are those of bodies in lanes of throttled endpoints, flowing is the number of deliveries in other lanes.
 	throttledBytes, flowing int
 }
 
-// cursor is the place up to which the messages of one Postback are in a lane or settled.
+// cursorKey names a level of a Postback.
+type cursorKey struct {
+	postbackKey
+
+	level int
+}
+
+// cursor is the place up to which the messages of one level of a Postback are in a lane or settled.
 type cursor struct {
 	next uint64
+	// reading is set while a read is under way.
+	reading bool
+	// restUntil is when the next message is due.
+	restUntil time.Time
 	// again are messages that were given back.
 	again  map[uint64]retrial
 	inHand int
@@ -60,7 +75,7 @@ type retrial struct {
 type waitingMessage struct {
 	drain    *drain
 	term     *term
-	key      postbackKey
+	key      cursorKey
 	sequence uint64
 	tries    uint64
 	doubtful bool
@@ -98,6 +113,29 @@ func (w *waitingMessage) NakWithDelay(after time.Duration) error {
 	return nil
 }
 
+// hasRetry reports whether an earlier owner, or this one before a removal that failed, has put the next retry into the stream.
+func (w *waitingMessage) hasRetry(ctx context.Context, u *unsettled) (bool, error) {
+	records := w.drain.recordsOf(w.term, w.key.postbackKey)
+	var err error
+	if w.tries > 1 {
+		err = records.read(ctx, time.Now())
+	} else {
+		err = records.readOnce(ctx) // Later ones are this owner's own.
+	}
+	return err == nil && records.show(u.d, u.stored), err
+}
+
+func (d *drain) recordsOf(now *term, key postbackKey) *retryRecords {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	records := now.moved[key]
+	if records == nil {
+		records = newRetryRecords(d.consumer.Connection, key)
+		now.moved[key] = records
+	}
+	return records
+}
+
 // InProgress does nothing: nobody else gives out the message.
 func (*waitingMessage) InProgress() error { return nil }
 
@@ -118,6 +156,26 @@ func (w *waitingMessage) count(n int) {
 	} else {
 		w.term.flowing += n
 	}
+}
+
+// mayHaveDue reports whether a read may find a message that is due, of a level that has n at a poll of Pending.
+func (c *cursor) mayHaveDue(n, poll uint64, now time.Time) bool {
+	for _, r := range c.again {
+		if !r.at.After(now) {
+			return true
+		}
+	}
+	return n > 0 && len(c.again) < laneShare && c.dryAt != poll && !c.restUntil.After(now)
+}
+
+// inHand returns how many messages of a Postback are in its lane.
+func (t *term) inHand(key postbackKey) (n int) {
+	for level := range message.Levels + 1 {
+		if c := t.cursors[cursorKey{key, level}]; c != nil {
+			n += c.inHand
+		}
+	}
+	return n
 }
 
 func (c *cursor) retry(sequence uint64, r retrial) {

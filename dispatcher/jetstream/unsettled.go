@@ -56,6 +56,11 @@ type unsettled struct {
 	settled atomic.Bool
 }
 
+// takenOver reports whether an earlier owner may have made the retry that is due, without a record of it.
+func (u *unsettled) takenOver() bool {
+	return u.waiting != nil && u.waiting.doubtful && u.d.Status.AttemptCount > 0 && u.since.Before(u.waiting.drain.consumer.Owner.Inherited())
+}
+
 // unsettledSet has the unsettled messages of one stream. It is safe for concurrent use.
 type unsettledSet struct {
 	slots *semaphore.Weighted

@@ -43,9 +43,11 @@ const (
 	TestHeader        = "Postback-Test"
 	TraceparentHeader = "traceparent"
 	// StoredAtHeader stands in the log and among those that wait: when the delivery was accepted. AttemptHeader stands in the log
-	// alone: the attempt, as JSON.
+	// alone: the attempt that succeeded, as JSON.
 	StoredAtHeader = "Postback-Stored-At"
 	AttemptHeader  = "Postback-Attempt"
+	// StatusHeader stands in the same messages, as JSON: the status after the attempts that failed, if there were any.
+	StatusHeader = "Postback-Status"
 	// DoubtfulHeader marks a waiting delivery of which an earlier copy may have been attempted.
 	DoubtfulHeader = "Postback-Doubtful"
 )
@@ -60,21 +62,24 @@ const Yes = "true"
 // what it is for, so that storing the same event twice stores it once.
 func (n Names) Delivery(d *v1alpha1.PostbackDelivery) *nats.Msg {
 	m := n.message(n.DeliverySubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), d)
-	m.Header.Set(nats.MsgIdHdr, d.Namespace+"/"+d.Name)
+	m.Header.Set(nats.MsgIdHdr, ID(d))
 	return m
 }
+
+// ID is the message id of the first message of a delivery in a stream.
+func ID(d *v1alpha1.PostbackDelivery) string { return d.Namespace + "/" + d.Name }
 
 // Waiting returns the message of a delivery that waits for its endpoint, accepted at a time. It has the id of Delivery, so that
 // a second copy is refused within the duplicate window.
 func (n Names) Waiting(d *v1alpha1.PostbackDelivery, stored time.Time) *nats.Msg {
 	m := n.message(n.WaitingSubject(d.Namespace, d.Spec.PostbackRef.UID), d)
-	m.Header.Set(nats.MsgIdHdr, d.Namespace+"/"+d.Name)
+	m.Header.Set(nats.MsgIdHdr, ID(d))
 	m.Header.Set(StoredAtHeader, stored.UTC().Format(time.RFC3339Nano))
 	return m
 }
 
-// Log returns the message of a delivery whose first attempt succeeded. Its id tells attempts apart: should a delivery be
-// attempted twice, both are in the log.
+// Log returns the message of a delivery after the attempt that succeeded. d has the status before it. The id tells attempts apart:
+// should a delivery be attempted twice, both are in the log.
 func (n Names) Log(d *v1alpha1.PostbackDelivery, stored time.Time, a v1alpha1.Attempt) (*nats.Msg, error) {
 	encoded, err := json.Marshal(a)
 	if err != nil {
@@ -84,7 +89,10 @@ func (n Names) Log(d *v1alpha1.PostbackDelivery, stored time.Time, a v1alpha1.At
 	m.Header.Set(nats.MsgIdHdr, d.Namespace+"/"+d.Name+"/"+a.Time.UTC().Format(time.RFC3339Nano))
 	m.Header.Set(StoredAtHeader, stored.UTC().Format(time.RFC3339Nano))
 	m.Header.Set(AttemptHeader, string(encoded))
-	return m, nil
+	if d.Status.AttemptCount > 0 {
+		err = setStatus(m, &d.Status)
+	}
+	return m, err
 }
 
 func (n Names) message(subject string, d *v1alpha1.PostbackDelivery) *nats.Msg {
@@ -152,6 +160,9 @@ func (n Names) ParseWaiting(subject string, header nats.Header, data []byte) (d 
 	if stored, err = time.Parse(time.RFC3339Nano, header.Get(StoredAtHeader)); err != nil {
 		return nil, time.Time{}, fmt.Errorf("header %s: %w", StoredAtHeader, err)
 	}
+	if err := parseStatus(header, &d.Status); err != nil {
+		return nil, time.Time{}, err
+	}
 	return d, stored, nil
 }
 
@@ -178,6 +189,9 @@ func (n Names) ParseLog(subject string, header nats.Header, data []byte) (*v1alp
 	}
 	d.CreationTimestamp = Created(stored)
 	d.Generation = 1
+	if err := parseStatus(header, &d.Status); err != nil {
+		return nil, err
+	}
 	delivery.Apply(d, nil, a, delivery.Request{}) // The route matters to failures alone.
 	return d, nil
 }

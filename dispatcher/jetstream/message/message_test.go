@@ -113,6 +113,8 @@ func TestWhatIsNoDeliveryIsRefused(t *testing.T) {
 		"short subject": {subject: "postback.deliveries.partner.uid", want: "subject"},
 		"long subject":  {subject: good.Subject + ".more", want: "subject"},
 		"other prefix":  {subject: "other.deliveries.partner.uid.hash", want: "subject"},
+		"no level":      {subject: "postback.waiting.partner.uid.0", want: "subject"},
+		"beyond levels": {subject: "postback.waiting.partner.uid.7", want: "subject"},
 		"no Postback":   {header: message.PostbackHeader, want: message.PostbackHeader},
 		"no id":         {header: message.EventIDHeader, want: message.EventIDHeader},
 		"bad id":        {header: message.EventIDHeader, value: "a.b", want: message.EventIDHeader},

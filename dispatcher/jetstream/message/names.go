@@ -17,9 +17,12 @@ limitations under the License.
 package message
 
 import (
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
 // DefaultPrefix begins the names of the streams, and in lower case those of the subjects, unless something else is chosen.
@@ -60,8 +63,8 @@ func (n Names) EventsStream() string { return string(n) + "_EVENTS" }
 // AllDeliveries is the subject of the deliveries stream: three parts, so that nothing else can get in.
 func (n Names) AllDeliveries() string { return n.root() + deliveries + ".*.*.*" }
 
-// AllWaiting is the subject of the waiting stream: two parts, for it has one subject for each Postback.
-func (n Names) AllWaiting() string { return n.root() + waiting + ".*.*" }
+// AllWaiting is the subject of the waiting stream. It has WaitingSubject and the RetrySubjects of each Postback.
+func (n Names) AllWaiting() string { return n.root() + waiting + ".>" }
 
 // AllLog is the subject of the log stream.
 func (n Names) AllLog() string { return n.root() + logged + ".>" }
@@ -71,11 +74,12 @@ func (n Names) AllEvents() string { return n.root() + events + ".*" }
 
 // DeliverySubject is that of one delivery, so that the stream can be asked for it. No part holds a full stop: a namespace is
 // a DNS label, and of the delivery's name the last part is enough (see delivery.Name).
-func (n Names) DeliverySubject(namespace string, postback types.UID, delivery string) string {
-	return n.of(deliveries, namespace, postback, delivery)
+func (n Names) DeliverySubject(namespace string, postback types.UID, name string) string {
+	return n.of(deliveries, namespace, postback, name)
 }
 
-// WaitingSubject is that of all waiting deliveries of a Postback: a subject for each delivery would cost NATS memory.
+// WaitingSubject is that of the waiting deliveries of a Postback that are due at once: a subject for each delivery would cost NATS
+// memory.
 func (n Names) WaitingSubject(namespace string, postback types.UID) string {
 	return n.root() + waiting + "." + namespace + "." + string(postback)
 }
@@ -100,9 +104,39 @@ func (n Names) ActRequests() string { return n.root() + acts + ".request" }
 // ActAnswers begins the subjects of answers.
 func (n Names) ActAnswers() string { return n.root() + acts + ".answer." }
 
+// Levels is the number of subjects for the retries of a Postback: one for each delay, and the last one for those that have no time,
+// because the endpoint answered 410.
+const Levels = delivery.Levels + 1
+
+// RetrySubject is that of the waiting deliveries of a Postback whose retries have the same delay. Level 0 is WaitingSubject.
+func (n Names) RetrySubject(namespace string, postback types.UID, level int) string {
+	if level == 0 {
+		return n.WaitingSubject(namespace, postback)
+	}
+	return n.WaitingSubject(namespace, postback) + "." + strconv.Itoa(level)
+}
+
+// RetrySubjects is a filter for the retries of a Postback, of all levels from 1 on.
+func (n Names) RetrySubjects(namespace string, postback types.UID) string {
+	return n.WaitingSubject(namespace, postback) + ".*"
+}
+
+// Level returns the level of a subject of the waiting stream.
+func (n Names) Level(subject string) int {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != waitingTokens+1 {
+		return 0
+	}
+	level, _ := strconv.Atoi(tokens[waitingTokens]) // Owner has checked it.
+	return level
+}
+
+// waitingTokens is the number of parts of a WaitingSubject.
+const waitingTokens = 4
+
 // LogSubject is that of one delivery in the log.
-func (n Names) LogSubject(namespace string, postback types.UID, delivery string) string {
-	return n.of(logged, namespace, postback, delivery)
+func (n Names) LogSubject(namespace string, postback types.UID, name string) string {
+	return n.of(logged, namespace, postback, name)
 }
 
 // DeliverySubjects is a filter for the deliveries of a Postback, or, without one, of a namespace.
@@ -115,8 +149,8 @@ func (n Names) LogSubjects(namespace string, postback types.UID) string {
 	return n.all(logged, namespace, postback)
 }
 
-func (n Names) of(kind, namespace string, postback types.UID, delivery string) string {
-	return n.root() + kind + "." + namespace + "." + string(postback) + "." + delivery[strings.LastIndexByte(delivery, '-')+1:]
+func (n Names) of(kind, namespace string, postback types.UID, name string) string {
+	return n.root() + kind + "." + namespace + "." + string(postback) + "." + name[strings.LastIndexByte(name, '-')+1:]
 }
 
 func (n Names) all(kind, namespace string, postback types.UID) string {
@@ -144,8 +178,14 @@ func (n Names) Owner(subject string) (namespace string, postback types.UID, ok b
 		return tokens[1], "", true
 	case (kind == deliveries || kind == logged) && size == 4:
 		return tokens[1], types.UID(tokens[2]), true
-	case kind == waiting && size == 3:
+	case kind == waiting && (size == 3 || size == 4 && isLevel(tokens[3])):
 		return tokens[1], types.UID(tokens[2]), true
 	}
 	return "", "", false
+}
+
+// isLevel reports whether the last part of a subject is a level of retries.
+func isLevel(token string) bool {
+	level, err := strconv.Atoi(token)
+	return err == nil && level >= 1 && level <= Levels
 }

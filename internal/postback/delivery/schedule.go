@@ -40,3 +40,9 @@ func Delay(attempt int32) time.Duration {
 	}
 	return delays[attempt-1]
 }
+
+// Levels is the number of different delays.
+const Levels = len(delays) + 1
+
+// Level returns which of the delays, counted from 1, follows a failed attempt.
+func Level(attempt int32) int { return min(max(int(attempt), 1), Levels) }

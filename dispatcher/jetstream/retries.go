@@ -1,0 +1,182 @@
+/*
+Copyright 2026 The Postback Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
+)
+
+const (
+	// recordsReach is how far before the newest retry of a Postback its retries are read: for longer no replica makes attempts while
+	// a removal of its own fails.
+	recordsReach = time.Minute
+	// recordsIdle is after what time without a question they are forgotten.
+	recordsIdle = time.Minute
+	recordsPage = 1024
+)
+
+// retryRecords are the retries of a Postback that were put into the waiting stream since a time: records of failed attempts, by which
+// a message is known that was left behind when a replica died. It is safe for concurrent use.
+type retryRecords struct {
+	connection *Connection
+	key        postbackKey
+	seed       maphash.Seed
+
+	mu sync.Mutex
+	// from is the time since which they are read, next the sequence number from which on they are not.
+	from time.Time
+	next uint64
+	// attempts is the highest number of attempts of each delivery, nil before the first retry.
+	attempts map[uint64]int32
+	// complete is set after readOnce.
+	complete bool
+}
+
+func newRetryRecords(c *Connection, key postbackKey) *retryRecords {
+	return &retryRecords{connection: c, key: key, seed: maphash.MakeSeed()}
+}
+
+// readOnce reads what is there, unless that was done.
+func (x *retryRecords) readOnce(ctx context.Context) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.complete {
+		return nil
+	}
+	err := x.readOn(ctx, time.Now())
+	x.complete = err == nil
+	return err
+}
+
+// read reads what is there and was not read, since a time and since recordsReach before the newest retry at the first reading.
+func (x *retryRecords) read(ctx context.Context, since time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.readOn(ctx, since)
+}
+
+func (x *retryRecords) readOn(ctx context.Context, since time.Time) error {
+	if x.attempts == nil || since.Before(x.from) {
+		if err := x.begin(ctx, since); err != nil || x.attempts == nil {
+			return err
+		}
+	}
+	for {
+		n, err := x.page(ctx)
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
+// show reports whether more attempts of a delivery are on record than its status has.
+func (x *retryRecords) show(d *v1alpha1.PostbackDelivery, stored time.Time) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.attempts[x.id(d.Spec.Event.ID, stored.UTC().Format(time.RFC3339Nano))] > d.Status.AttemptCount
+}
+
+func (x *retryRecords) id(event, stored string) uint64 {
+	return maphash.String(x.seed, event+"\x00"+stored)
+}
+
+// begin finds out from when to read, if there are retries.
+func (x *retryRecords) begin(ctx context.Context, since time.Time) error {
+	c := x.connection
+	newest, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{LastOf: c.names.RetrySubjects(x.key.namespace, x.key.postback)})
+	if err != nil || newest == nil {
+		return err
+	}
+	x.from, x.next, x.attempts = newest.Time.Add(-recordsReach), 0, map[uint64]int32{}
+	if since.Before(x.from) {
+		x.from = since
+	}
+	return nil
+}
+
+func (x *retryRecords) page(ctx context.Context) (n int, err error) {
+	c, subject := x.connection, x.connection.names.RetrySubjects(x.key.namespace, x.key.postback)
+	start := jetstreamext.GetBatchStartTime(x.from)
+	if x.next > 0 {
+		start = jetstreamext.GetBatchSeq(x.next)
+	}
+	batch, err := jetstreamext.GetBatch(ctx, c.js, c.names.WaitingStream(), recordsPage, start, jetstreamext.GetBatchSubject(subject))
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", subject, err)
+	}
+	for m, err := range batch {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			break
+		}
+		if err != nil {
+			return n, fmt.Errorf("read %s: %w", subject, err)
+		}
+		x.add(m.Header)
+		x.next = m.Sequence + 1
+		n++
+	}
+	return n, nil
+}
+
+func (x *retryRecords) add(header nats.Header) {
+	attempts, err := message.AttemptCount(header)
+	if err != nil {
+		return // The owner removes it.
+	}
+	id := x.id(header.Get(message.EventIDHeader), header.Get(message.StoredAtHeader))
+	x.attempts[id] = max(x.attempts[id], attempts)
+}
+
+// recordsIndex has the retryRecords of the Postbacks that were asked for within recordsIdle. It is safe for concurrent use.
+type recordsIndex struct {
+	mu       sync.Mutex
+	postback map[postbackKey]*askedRecords
+}
+
+type askedRecords struct {
+	*retryRecords
+
+	at time.Time
+}
+
+func (x *recordsIndex) of(c *Connection, key postbackKey, now time.Time) *retryRecords {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	maps.DeleteFunc(x.postback, func(_ postbackKey, r *askedRecords) bool { return now.Sub(r.at) > recordsIdle })
+	r := x.postback[key]
+	if r == nil {
+		r = &askedRecords{retryRecords: newRetryRecords(c, key)}
+		if x.postback == nil {
+			x.postback = map[postbackKey]*askedRecords{}
+		}
+		x.postback[key] = r
+	}
+	r.at = now
+	return r.retryRecords
+}
