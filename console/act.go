@@ -139,8 +139,8 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	c.answer(w, r, a.template, d)
 }
 
-// annotations returns the annotations of the Postback and of its PostbackSecret, which have different names in a
-// preview.
+// annotations merges the annotations of the Postback and its PostbackSecret. In a preview, each request for an action
+// is on only one of them.
 func (d *dialog) annotations() map[string]string {
 	all := map[string]string{}
 	maps.Copy(all, d.P.GetAnnotations())

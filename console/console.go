@@ -50,7 +50,7 @@ const (
 	clientBurst = 100
 )
 
-// Options are the settings of the console.
+// Options configure a Console.
 type Options struct {
 	// Config is the configuration of a client with the user's rights.
 	Config *rest.Config

@@ -83,7 +83,7 @@ type shownField struct {
 // errField means that fields have errors, which the dialog holds.
 var errField = errors.New("a field is not right")
 
-// fail records an error: at the fields that the API server names, or above them.
+// fail records an error at the fields that the API server names, or as a general error.
 func (d *dialog) fail(err error) {
 	if errors.Is(err, errField) {
 		return

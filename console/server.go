@@ -36,7 +36,7 @@ const (
 	shutdownTimeout = 2 * time.Second
 )
 
-// ServerOptions are the settings of a Server.
+// ServerOptions configure a Server.
 type ServerOptions struct {
 	Options
 	// Address is the loopback address to listen on. The default is a free port of 127.0.0.1.

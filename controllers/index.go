@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
-// Indexes of cached objects. Names in the indexes are those in force, defaults included.
+// Indexes of cached objects. An object whose spec names no other one is indexed by the default name.
 const (
 	// secretNameIndex finds PostbackSecrets by the name of their core Secret.
 	secretNameIndex = ".spec.secretName"

@@ -36,8 +36,8 @@ type ownership int
 const (
 	// ownedByUs: the reconciled object is its controller.
 	ownedByUs ownership = iota
-	// ownedByNobodyLeft: its controller, of the same kind, is deleted or being deleted. Garbage collection will
-	// delete it.
+	// ownedByNobodyLeft: it is being deleted, or garbage collection will delete it, because its controller of the
+	// same kind is deleted.
 	ownedByNobodyLeft
 	// ownedByOthers: it has another controller, or the operator did not make it. It must not be changed.
 	ownedByOthers

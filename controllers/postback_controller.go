@@ -91,7 +91,7 @@ type postbackScope struct {
 
 // resolved holds the objects that the spec refers to.
 type resolved struct {
-	// secret is the PostbackSecret, or nil if the Postback may use none.
+	// secret is the PostbackSecret, or nil if it does not exist or belongs to another owner.
 	secret *v1alpha1.PostbackSecret
 	keys   []string
 	// firstKey is true if the operator generated the key, and the PostbackSecret records no earlier one.

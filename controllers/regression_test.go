@@ -55,7 +55,7 @@ func TestCreateThatTheCacheDoesNotShowIsAdopted(t *testing.T) {
 	b.postbacks.Client = blindClient{live}
 	for pass := range 10 {
 		result, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")})
-		// The first pass makes the PostbackSecret, and the watch would show it.
+		// The first pass makes the PostbackSecret, and need not requeue because the watch would show it.
 		if err != nil || pass > 0 && result.RequeueAfter < minRequeue {
 			t.Fatalf("looks again after %s, %v", result.RequeueAfter, err)
 		}

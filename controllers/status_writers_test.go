@@ -34,7 +34,7 @@ import (
 
 const dispatcherFieldOwner = "postback-dispatcher"
 
-// tellHealth writes the condition EndpointHealthy as the dispatcher does, by server-side apply.
+// tellHealth writes the condition EndpointHealthy by server-side apply, as the dispatcher does.
 func (b *bench) tellHealth(name string, status metav1.ConditionStatus, message string) {
 	b.t.Helper()
 	b.must(b.direct.Status().Apply(b.ctx, client.ApplyConfigurationFromUnstructured(&unstructured.Unstructured{Object: map[string]any{

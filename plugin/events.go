@@ -202,7 +202,7 @@ func (o *eventsOptions) table(q deliveries.Query) *table {
 		column{name: "OUTCOME", wide: true}, column{name: "CREATED", wide: true}, column{name: "NAME", wide: true}, column{name: "WAITS", wide: true}, column{name: "MESSAGE", wide: true})
 }
 
-// testMark follows the event type of a test event.
+// testMark is printed after the event type of a test event.
 const testMark = " (test)"
 
 func logRows(deliveries []*v1alpha1.PostbackDelivery, w *waits) []row {

@@ -96,7 +96,7 @@ func (e *env) namespace() (string, error) {
 type scope struct {
 	client.WithWatch
 	namespace string
-	// log connects verbs that show the delivery log to it, and is nil for others.
+	// log connects to the delivery log; it is nil for verbs that do not show it.
 	log *logSource
 }
 

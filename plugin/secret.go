@@ -126,7 +126,7 @@ func (e *env) secret(ctx context.Context, name string, show bool) error {
 	return nil
 }
 
-// masked returns the last characters of a key: enough to tell it from another.
+// masked shortens a key to its prefix and its last characters, enough to tell it from another.
 func masked(key string) string {
 	const ending = 4
 	prefix := ""

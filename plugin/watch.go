@@ -112,7 +112,7 @@ type trouble struct {
 	refused chan error
 }
 
-// handle prints once that the watch is lost. If the watch never worked and is refused, it ends the watch.
+// handle prints once that the watch is lost. It ends a watch that never worked and that the API server refuses.
 func (t *trouble) handle(ctx context.Context, err error, worked bool) {
 	switch {
 	case ctx.Err() != nil:

@@ -55,7 +55,7 @@ const (
 	maxAnswerTime = 90 * time.Second
 )
 
-// Options are the settings of the portal.
+// Options configure a Portal.
 type Options struct {
 	// URL is the base URL under which browsers reach the portal, such as https://postbacks.example.com.
 	URL string

@@ -58,10 +58,10 @@ const (
 	// PostbackDeliveries.
 	IntakeJetStream = "jetstream"
 	// LeftOutAnnotation, on a bookmark in a watch of the delivery log, is the number of deliveries left out since the
-	// bookmark before, because there were too many to read.
+	// previous bookmark. The watch leaves some out if there are too many.
 	LeftOutAnnotation = "postback.dev/left-out"
-	// TraceparentAnnotation, on a PostbackDelivery, holds its place in the trace of the event (W3C Trace Context), to which
-	// the attempts belong, if the dispatcher exports traces.
+	// TraceparentAnnotation, on a PostbackDelivery, holds the W3C Trace Context of its event, to which the attempts
+	// belong. It exists if the dispatcher exports traces.
 	TraceparentAnnotation = "postback.dev/traceparent"
 )
 
@@ -96,7 +96,7 @@ const (
 	PartOf    = "postback"
 )
 
-// Field managers under which the parts write.
+// Field managers of the manager, the dispatcher and the kubectl plugin.
 const (
 	ManagerFieldOwner    = "postback-manager"
 	DispatcherFieldOwner = "postback-dispatcher"

@@ -148,9 +148,9 @@ const (
 	// ReadyCondition is True when an event posted now would be routed: every live dispatcher replica has loaded this
 	// generation.
 	ReadyCondition = "Ready"
-	// ReconcilingCondition is True while the controller works or waits for something that is expected to come.
+	// ReconcilingCondition is True while the controller works, or waits for something that it expects.
 	ReconcilingCondition = "Reconciling"
-	// StalledCondition is True when nothing more happens until somebody changes the object or what it refers to.
+	// StalledCondition is True when nothing more happens until a user changes the object or one that it refers to.
 	StalledCondition = "Stalled"
 	// TestEventCondition reports the result of the newest value of the send-test annotation.
 	TestEventCondition = "TestEvent"

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command dispatcher takes events in and sends them to endpoints.
+// Command dispatcher accepts events, stores deliveries and sends them to endpoints.
 package main
 
 import (

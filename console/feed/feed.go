@@ -152,7 +152,7 @@ func (f *Feed) Run(ctx context.Context) {
 	running.Wait()
 }
 
-// follow adds new entries of the delivery log until ctx ends, or a dispatcher's answer will not change.
+// follow adds new entries of the delivery log until ctx ends, or a dispatcher refuses the request.
 func (f *Feed) follow(ctx context.Context) {
 	// LeftOut is not set, because a page cannot show that many deliveries anyway.
 	err := f.stream.Follow(ctx, deliveries.Query{Namespace: f.namespace}, "", deliveries.Follower{Trim: strip, Deliveries: f.putLogged, Trouble: f.heardStream})

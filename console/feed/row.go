@@ -37,7 +37,7 @@ import (
 type Row struct {
 	deliveries.Place
 
-	// Postback is the name of the Postback.
+	// Postback is the name of the delivery's Postback.
 	Postback string
 	Event    string
 	EventID  string

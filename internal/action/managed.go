@@ -23,8 +23,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ManagedBy returns the tool that manages an object, such as "Argo CD", and the object's owner in that tool. Both are
-// empty if no tool manages it. The tool reverts a change by hand when it applies the object again.
+// ManagedBy returns the tool that manages an object, such as "Argo CD", and the name of the Application,
+// Kustomization or release there. Both are empty if no tool manages it. The tool reverts a change by hand when it
+// applies the object again.
 //
 // ManagedBy recognises the marks of Argo CD (argocd.argoproj.io), Flux (kustomize and helm.toolkit.fluxcd.io) and
 // Helm (the annotation meta.helm.sh/release-name).

@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package deliveries reads deliveries for the kubectl plugin and the console. Client reads the delivery log through a
-// dispatcher, as docs/ingest.md describes. Reader lists PostbackDeliveries and the delivery log together, and Union
-// merges changes of both.
+// Package deliveries reads deliveries for the kubectl plugin and the console. Client reads the delivery log and the
+// waiting stream through a dispatcher, as docs/ingest.md describes. Reader lists them together with
+// PostbackDeliveries, and Union merges the changes of PostbackDeliveries and the delivery log.
 package deliveries
 
 import (
@@ -62,7 +62,7 @@ type Connection struct {
 	Close func()
 }
 
-// Client reads the delivery log. It is safe for concurrent use.
+// Client reads the delivery log and the waiting stream. It is safe for concurrent use.
 type Client struct {
 	connect func(context.Context) (*Connection, error)
 

@@ -330,7 +330,7 @@ func TestUnion(t *testing.T) {
 	}
 }
 
-// pending returns a delivery as the waiting stream has it.
+// pending returns a delivery in the waiting stream.
 func pending(name, eventID string, minutes int) *v1alpha1.PostbackDelivery {
 	d := logged(name, eventID, minutes)
 	d.Status.Phase = v1alpha1.DeliveryPending

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package pace limits the rate of each caller, such as of posted events.
+// Package pace limits the rate of each caller's requests or events.
 package pace
 
 import (

@@ -37,8 +37,8 @@ type Questions struct{ slots *semaphore.Weighted }
 // NewQuestions returns a Questions without any review in flight.
 func NewQuestions() *Questions { return &Questions{slots: semaphore.NewWeighted(maxOpen)} }
 
-// Ask runs question as soon as fewer than 32 are in flight. After 5 s in all, it returns an error and the context of
-// the question ends.
+// Ask runs question as soon as fewer than maxOpen are in flight. The context of question ends after timeout, which
+// includes the wait.
 func (q *Questions) Ask(ctx context.Context, question func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -97,7 +97,7 @@ type Health struct {
 }
 
 // HealthOf returns the health of a Postback's endpoint. If the condition EndpointHealthy is False, it decides.
-// Otherwise the newest attempts decide, from which no success may be missing.
+// Otherwise recent decides, which must not lack a success.
 func HealthOf(p *v1alpha1.Postback, recent Recent) Health {
 	condition := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.EndpointHealthyCondition)
 	if condition != nil && condition.Status == metav1.ConditionFalse {

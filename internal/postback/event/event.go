@@ -80,7 +80,7 @@ const (
 	idAlphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// NewID returns a new random event id: "evt_" and 25 letters and digits (148 bits).
+// NewID returns a random event id: "evt_" and 25 letters and digits, which are 148 bits.
 func NewID() string {
 	return idFrom(rand.Text() + rand.Text())
 }

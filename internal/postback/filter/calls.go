@@ -63,7 +63,7 @@ func newCalls(env *cel.Env, patterns map[string]*pattern) (*calls, error) {
 	return c, nil
 }
 
-// noSuchOverload returns a new error each time, because the library writes the position into it.
+// noSuchOverload returns a new error each time, because the library writes the expression's position into it.
 func noSuchOverload() ref.Val { return types.NewErrFromString("no such overload") }
 
 // implementation calls the binding of a function, with any number of arguments.

@@ -87,7 +87,7 @@ func (r *rules) refuse(e ast.Expr, format string, args ...any) {
 	r.err = &CompileError{Line: max(at.Line(), 1), Column: max(at.Column()+1, 1), Detail: shorten(fmt.Sprintf(format, args...))}
 }
 
-// field refuses a field that no event has, because it is a typing error.
+// field refuses a field that no event has: it is a typo.
 func (r *rules) field(e, operand ast.Expr, name string) {
 	if operand.Kind() != ast.IdentKind || strings.TrimPrefix(operand.AsIdent(), ".") != eventVariable {
 		return

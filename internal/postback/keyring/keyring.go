@@ -26,13 +26,13 @@ const (
 	// maxPrevious bounds the previous keys; a further rotation drops the oldest.
 	maxPrevious = 10
 	// maxSkew is how far in the future a stored time may lie. A later time was stored before the clock was set back,
-	// and must not keep a key valid.
+	// and must not postpone a rotation or an expiry forever.
 	maxSkew = 5 * time.Minute
 )
 
 // Keyring is the keys of one generated Secret. Its methods return a changed copy.
 type Keyring struct {
-	// Version is the number of Current: how many keys have been generated. It is at least 1.
+	// Version is the number of Current. Each generated key has the next number. It is at least 1.
 	Version int64
 	// Current is the current key, or "" if the Secret holds no valid one.
 	Current string
