@@ -60,7 +60,7 @@ type redelivery struct {
 
 func (p *redelivery) requested() int32 { return max(p.counted, p.seen) }
 
-// redeliverStep marks a bounded number of a Postback's deliveries, and reports whether all are marked.
+// redeliverStep requests the redelivery of a bounded number of deliveries, and reports whether all are requested.
 func (r *PostbackReconciler) redeliverStep(ctx context.Context, postback *v1alpha1.Postback, p *redelivery) (done bool, err error) {
 	before := p.counted
 	for range enoughPages {
@@ -77,7 +77,7 @@ func (r *PostbackReconciler) redeliverStep(ctx context.Context, postback *v1alph
 	return done, nil
 }
 
-// markPage marks the next page of a Postback's deliveries.
+// markPage requests the redelivery of the deliveries on the next page, by their annotation.
 func (r *PostbackReconciler) markPage(ctx context.Context, postback *v1alpha1.Postback, p *redelivery) error {
 	page := &metav1.PartialObjectMetadataList{}
 	page.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackDeliveryList"))
