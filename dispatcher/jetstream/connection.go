@@ -14,9 +14,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package jetstream keeps deliveries in streams of NATS: one for those that wait for their first attempt, one for those whose
-// endpoint is throttled or slow, and the delivery log. A delivery that fails, or whose Postback is paused or has limits over all
-// replicas, becomes a PostbackDelivery and continues as without NATS.
+// Package jetstream keeps deliveries in streams of NATS: the deliveries stream before the first attempt, the waiting
+// stream while the endpoint is throttled or slow, and the delivery log. A delivery that fails becomes a
+// PostbackDelivery and continues as without NATS. So does one whose Postback is paused, or has limits over all
+// replicas.
 package jetstream
 
 import (
@@ -34,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 )
 
-// Defaults of Options.
+// These are defaults of Options.
 const (
 	DefaultReplicas        = 1
 	DefaultDuplicateWindow = 2 * time.Minute
@@ -45,40 +46,41 @@ const (
 
 const (
 	reconnectWait = 250 * time.Millisecond
-	// pingInterval and maxPings find a server that is gone without a word.
+	// pingInterval and maxPings detect a server that has gone silent.
 	pingInterval = 5 * time.Second
 	maxPings     = 2
-	// publishTimeout is for one try to publish.
+	// publishTimeout bounds one try to publish.
 	publishTimeout = 2 * time.Second
 	setupRetry     = time.Second
 	setupTimeout   = 10 * time.Second
 	drainTimeout   = 3 * time.Second
-	// complainAgain is how often it is logged that there is no connection.
+	// complainAgain is the least time between two log lines about a missing connection.
 	complainAgain = 30 * time.Second
 )
 
-// Options of a Connection.
+// Options configure a Connection.
 type Options struct {
-	// URL names the servers, between commas.
+	// URL has the URLs of the servers, separated by commas.
 	URL string
-	// Embedded connects to a server in this process, in place of URL.
+	// Embedded are options for a server in this process, which replaces URL.
 	Embedded []nats.Option
-	// CredentialsFile holds a user's JWT and key; CAFile the authorities for the servers' certificates; CertFile and KeyFile
-	// our own. Each may be "".
+	// CredentialsFile has the JWT and the key of a user. CAFile has the authorities that sign the servers'
+	// certificates. CertFile and KeyFile are the client certificate. Each may be "".
 	CredentialsFile, CAFile, CertFile, KeyFile string
-	// Names of streams and subjects.
+	// Names of the streams and subjects.
 	Names message.Names
-	// Replicas is on how many servers a new stream is stored.
+	// Replicas is the number of servers that store a new stream.
 	Replicas int
-	// DuplicateWindow is how long the deliveries stream knows an event again.
+	// DuplicateWindow is how long the deliveries stream recognises a repeated event.
 	DuplicateWindow time.Duration
-	// MaxBytes bounds each of the streams of deliveries, waiting deliveries and events; LogMaxBytes and LogMaxAge the log.
+	// MaxBytes bounds each of the streams of deliveries, waiting deliveries and events. LogMaxBytes and LogMaxAge
+	// bound the delivery log.
 	MaxBytes, LogMaxBytes int64
 	LogMaxAge             time.Duration
-	// GroupCommit stores messages in batches: those that come while others are on their way. It needs a server of 2.12
-	// or newer.
+	// GroupCommit stores messages in batches, which collect during the previous write. It requires a server of
+	// version 2.12 or newer.
 	GroupCommit bool
-	// Identity is the name of the connection in the tools of the server.
+	// Identity is the name of the connection in the server's tools.
 	Identity string
 	Log      logr.Logger
 }
@@ -103,30 +105,32 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// Connection is the one of this replica to NATS, with its streams.
+// Connection is this replica's connection to NATS, with its streams.
 type Connection struct {
 	options Options
 	names   message.Names
 	nats    *nats.Conn
 	js      jetstream.JetStream
-	// intoDeliveries, intoWaiting and intoLog store messages in these streams.
+	// intoDeliveries, intoWaiting and intoLog publish to these streams.
 	intoDeliveries, intoWaiting, intoLog *publisher
-	// again tells Start that the streams have to be looked at.
+	// again makes Start check the streams at once.
 	again chan struct{}
-	// wrong is why the streams are not as they have to be, nil if they are; rightAt when they were last, for Start alone.
+	// wrong is why the streams are not ready, or nil if they are. rightAt is when they were last ready; only Start
+	// uses it.
 	wrong   atomic.Pointer[error]
 	rightAt time.Time
-	// replicas is how many replicas each stream was seen with.
+	// replicas has the last seen number of replicas of each stream.
 	replicas map[string]int
-	// epoch tells streams and consumers from those that replace them.
+	// epoch distinguishes streams and consumers from those that replace them.
 	epoch *epoch
-	// memory is that of the deliveries stream.
+	// memory is the memory of the deliveries stream.
 	memory *memory
-	// complained is when a failure to connect was logged last. The handlers are called one after the other.
+	// complained is the time of the last log line about a missing connection. The handlers that use it do not run
+	// concurrently.
 	complained time.Time
 }
 
-// Connect returns a connection, which need not be there yet: it is made, and made again, for ever.
+// Connect returns a Connection at once. The connection itself is made, and made again, in the background.
 func Connect(o Options) (*Connection, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -139,10 +143,10 @@ func Connect(o Options) (*Connection, error) {
 	c.memory = newMemory(o.DuplicateWindow, reconnects, func() bool { return c.nats.ConnectedClusterName() != "" })
 	options := []nats.Option{
 		nats.Name("postback-dispatcher " + o.Identity), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
-		// Credentials that have expired are renewed in their file.
+		// Credentials that have expired are replaced in their file.
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, reconnectWait),
-		// A message that cannot be sent fails at once: the publisher handles it.
+		// A message that cannot be sent fails at once, because the publisher repeats it.
 		nats.ReconnectBufSize(-1), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings), nats.DrainTimeout(drainTimeout),
 		nats.ConnectHandler(func(to *nats.Conn) { c.connected(to, "Connected to NATS") }),
 		nats.ReconnectHandler(func(to *nats.Conn) { c.connected(to, "Connected to NATS again") }),
@@ -154,7 +158,7 @@ func Connect(o Options) (*Connection, error) {
 		}),
 		nats.ReconnectErrHandler(c.refused),
 		nats.ErrorHandler(func(from *nats.Conn, _ *nats.Subscription, err error) {
-			if !from.IsConnected() { // It refuses the credentials.
+			if !from.IsConnected() { // The server refuses the credentials.
 				c.refused(from, err)
 				return
 			}
@@ -196,7 +200,7 @@ func (c *Connection) connected(to *nats.Conn, what string) {
 	}
 }
 
-// refused says why there is no connection, not each time that one is tried.
+// refused logs why there is no connection, at most once in complainAgain.
 func (c *Connection) refused(_ *nats.Conn, err error) {
 	if time.Since(c.complained) < complainAgain {
 		return
@@ -205,7 +209,7 @@ func (c *Connection) refused(_ *nats.Conn, err error) {
 	c.options.Log.Info("Cannot connect to NATS; trying again", "reason", err.Error())
 }
 
-// Log returns the delivery log, of the Postbacks that exist.
+// Log returns a reader of the delivery log, for existing Postbacks.
 func (c *Connection) Log(routes deliverylog.Routes) *deliverylog.Reader {
 	return &deliverylog.Reader{JetStream: c.js, Names: c.names, Routes: routes}
 }
@@ -228,7 +232,7 @@ var (
 	errNotYet       = errors.New("they have not been checked yet")
 )
 
-// Available returns an error that says why nothing can be stored now.
+// Available returns why no delivery can be stored now, or nil.
 func (c *Connection) Available() error {
 	if !c.nats.IsConnected() {
 		return errDisconnected
@@ -239,7 +243,7 @@ func (c *Connection) Available() error {
 	return nil
 }
 
-// Ready is a check for a readiness probe.
+// Ready is a readiness check.
 func (c *Connection) Ready(*http.Request) error { return c.Available() }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.

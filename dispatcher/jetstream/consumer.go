@@ -37,30 +37,31 @@ import (
 )
 
 const (
-	// pullMessages is how many messages are on their way to a replica.
+	// pullMessages bounds the messages in flight to a replica.
 	pullMessages = 512
-	// lookAgain is when to look again whether a lane has a place.
+	// lookAgain is the time between two checks for a free place in a lane.
 	lookAgain = 5 * time.Millisecond
 )
 
-// Routes are those of the Postbacks that this replica has loaded.
+// Routes are the routes that this replica has loaded.
 type Routes interface {
 	attempt.Routes
-	// Get returns nil if there is none.
+	// Get returns nil if the Postback has no route.
 	Get(postback types.UID) *route.Route
 }
 
-// Owner is the part of a replica in the election of the owner of the retries.
+// Owner is this replica's part in the election of the replica that owns the retries.
 type Owner interface {
-	// HoldsLease reports whether the replica is elected and its Lease has not run out.
+	// HoldsLease reports whether the replica is elected and its Lease has not expired.
 	HoldsLease() bool
-	// Begin reports whether an attempt of the owner may begin. Then end has to be called once it is recorded.
+	// Begin reports whether an attempt of the owner may begin. If so, the caller must call end once the attempt is
+	// recorded.
 	Begin() (end func(), ok bool)
-	// Inherited is when the replica was elected after one that did not release the Lease, or the zero time.
+	// Inherited returns when the replica took over from one that had not released the Lease, or the zero time.
 	Inherited() time.Time
 }
 
-// ConsumerOptions are all needed.
+// ConsumerOptions configure a Consumer. All are required.
 type ConsumerOptions struct {
 	Connection *Connection
 	Routes     Routes
@@ -69,19 +70,19 @@ type ConsumerOptions struct {
 	API        intake.API
 	Unfinished *unfinished.Index
 	Pending    *Pending
-	// Owner is this replica's part in the election: the elected replica alone empties the waiting stream.
+	// Owner tells whether this replica is elected: only the elected replica drains the waiting stream.
 	Owner Owner
 	// PostbackExists asks the API server whether a Postback exists.
 	PostbackExists func(ctx context.Context, namespace, name string, uid types.UID) (bool, error)
-	// Synced reports whether Routes and Unfinished hold what was there at the start.
+	// Synced reports whether Routes and Unfinished have loaded the initial state.
 	Synced func() bool
-	// Stop ends when what is in flight has to be cut short.
+	// Stop ends when work in flight has to be interrupted.
 	Stop  context.Context //nolint:containedctx // It outlives the context of Start.
 	Clock clock.PassiveClock
 	Log   logr.Logger
 }
 
-// Consumer has the deliveries in the stream attempted. It is a runnable of every replica.
+// Consumer makes the attempts of deliveries in the streams. It is a runnable of every replica.
 type Consumer struct {
 	ConsumerOptions
 
@@ -102,7 +103,7 @@ func NewConsumer(o ConsumerOptions) *Consumer {
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (c *Consumer) NeedLeaderElection() bool { return false }
 
-// Start consumes until ctx ends. Then it receives no more, and returns when it has settled what it received.
+// Start consumes until ctx ends. It returns once all received messages are settled.
 func (c *Consumer) Start(ctx context.Context) error {
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -119,31 +120,31 @@ func (c *Consumer) Start(ctx context.Context) error {
 	return nil
 }
 
-// consume takes messages until ctx ends, or the consumer does.
+// consume takes messages until ctx or the consumer of the stream ends.
 func (c *Consumer) consume(ctx context.Context) error {
 	return c.Connection.pull(ctx, c.Connection.names.DeliveriesStream(), pullMessages, c.Log, func(msg jetstream.Msg) { c.receive(ctx, msg) })
 }
 
-// receive takes one message after the other. It delays the next ones while the lane of this one is full and moves, or maxUnsettled
-// messages are unsettled.
+// receive takes a message. It blocks later messages while the lane of this one is full and moves, or while
+// maxUnsettled messages are unsettled.
 func (c *Consumer) receive(ctx context.Context, msg jetstream.Msg) {
 	u, err := c.parse(msg)
 	if err != nil {
 		c.refuse(err, msg.Subject())
-		_ = msg.TermWithReason("not a delivery") // It would come again.
+		_ = msg.TermWithReason("not a delivery") // Otherwise NATS would deliver it again.
 		return
 	}
 	if u.tries > 1 {
 		redelivered.Inc()
 	}
 	if !c.unsettled.add(ctx, u) {
-		_ = msg.Nak() // Else it comes again later.
+		_ = msg.Nak() // NATS delivers it to another replica at once.
 		return
 	}
 	c.place(ctx, u, false)
 }
 
-// refuse says that a message is no delivery.
+// refuse logs and counts a message that is not a delivery.
 func (c *Consumer) refuse(err error, subject string) {
 	invalid.Inc()
 	c.Log.Error(err, "A message is not a delivery, and was removed from the stream", "subject", subject)
@@ -163,8 +164,8 @@ func (c *Consumer) parse(msg jetstream.Msg) (*unsettled, error) {
 	return &unsettled{msg: msg, d: d, stored: metadata.Timestamp, since: now, tries: metadata.NumDelivered}, nil
 }
 
-// place puts a message where it belongs: into the lane of its endpoint, or to the API server. It returns when it is there or,
-// unless beside says that nobody waits for that, when its lane pauses.
+// place gives a message to the lane of its endpoint, to the waiting stream or to the API server. It blocks until
+// then, or, unless beside is true, until the lane pauses.
 func (c *Consumer) place(ctx context.Context, u *unsettled, beside bool) {
 	for {
 		r := c.Routes.Of(u.d.Namespace, u.d.Spec.PostbackRef)
@@ -194,11 +195,11 @@ func (c *Consumer) place(ctx context.Context, u *unsettled, beside bool) {
 	}
 }
 
-// intoLane puts a message into a lane.
+// intoLane submits a message to a lane.
 func (c *Consumer) intoLane(r *route.Route, u *unsettled) {
 	key, after := client.ObjectKeyFromObject(u.d), time.Duration(0)
 	if u.waiting != nil {
-		// The retry of an object of the same delivery, if there is one, keeps its place in the lane.
+		// The key differs from that of a PostbackDelivery of the same name, whose retry keeps its place in the lane.
 		key.Name, after = fmt.Sprintf("%s/%d", key.Name, u.waiting.sequence), backStep
 	}
 	c.Lanes.Submit(r, &lane.Work{
@@ -208,7 +209,7 @@ func (c *Consumer) intoLane(r *route.Route, u *unsettled) {
 	})
 }
 
-// finish waits for the unsettled messages, and returns the rest to the stream when its time ends.
+// finish waits for the unsettled messages. When the time is over, it gives the rest back to the stream.
 func (c *Consumer) finish() {
 	ticker := time.NewTicker(lookAgain)
 	defer ticker.Stop()
@@ -218,7 +219,7 @@ func (c *Consumer) finish() {
 		select {
 		case <-ticker.C:
 		case <-stop:
-			// The attempts are being recorded.
+			// lastWrite is left to record the attempts.
 			stop, last = nil, time.After(lastWrite)
 		case <-last:
 			for _, u := range c.allUnsettled() {

@@ -33,24 +33,25 @@ import (
 )
 
 const (
-	// drainEvery is how soon the drain notices an endpoint that recovered, a resumed Postback or new work.
+	// drainEvery bounds the time until the drain notices a recovered endpoint, a resumed Postback or new messages.
 	drainEvery = 250 * time.Millisecond
-	// laneShare is how many deliveries of one Postback the drain has in a lane: enough for an endpoint that answers at once.
+	// laneShare bounds the deliveries of one Postback that the drain has in a lane. It suffices for an endpoint that
+	// answers at once.
 	laneShare = 64
-	// maxReads bounds the reads under way. The server keeps the file of each in memory for some seconds.
+	// maxReads bounds the concurrent reads. The server keeps the file of each read in memory for some seconds.
 	maxReads = 16
-	// readBytes bounds one read.
+	// readBytes bounds the bytes of one read.
 	readBytes = 4 << 20
-	// maxThrottledBytes bounds the bodies that are in memory for throttled endpoints, whose probes they are.
+	// maxThrottledBytes bounds the bytes of bodies in memory for throttled endpoints, which need them for probes.
 	maxThrottledBytes = 64 << 20
-	// inheritGrace is how long the recording of an attempt may take an owner that did not release the Lease.
+	// inheritGrace is how long an owner that did not release the Lease may take to record an attempt.
 	inheritGrace = 5 * time.Second
 	// maxDraining bounds the deliveries in lanes: one for each throttled endpoint, and maxUnsettled for the others.
 	maxDraining = 1 << 15
 )
 
-// drain attempts the deliveries of the waiting stream, on the elected replica alone, at the pace of their endpoints. The body of a
-// delivery is in memory only while it is in a lane.
+// drain attempts the deliveries of the waiting stream at the pace of their endpoints, on the elected replica only. A
+// body is in memory only while its delivery is in a lane.
 type drain struct {
 	consumer  *Consumer
 	unsettled *unsettledSet
@@ -62,7 +63,7 @@ type drain struct {
 	mu sync.Mutex
 	// orphans are the Postbacks without a route.
 	orphans map[postbackKey]orphan
-	// term is nil while this replica is not the owner.
+	// term is nil while this replica does not own the waiting stream.
 	term *term
 }
 
@@ -107,7 +108,7 @@ func (d *drain) end() {
 	d.replace(nil)
 }
 
-// replace ends the present term. It is called with the lock.
+// replace ends the present term and begins the next. The caller holds the lock.
 func (d *drain) replace(next *term) {
 	if d.term != nil {
 		d.term.ended.Store(true)
@@ -115,7 +116,7 @@ func (d *drain) replace(next *term) {
 	d.term = next
 }
 
-// begin returns the present term.
+// begin returns the present term, or begins one.
 func (d *drain) begin(ctx context.Context) (*term, error) {
 	d.mu.Lock()
 	now := d.term
@@ -315,7 +316,7 @@ func (d *drain) submit(ctx context.Context, now *term, r *route.Route, from clai
 	return nil
 }
 
-// release notes that a message is settled or given back.
+// release records that a message is settled or given back.
 func (d *drain) release(w *waitingMessage, again bool, after time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

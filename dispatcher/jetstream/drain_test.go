@@ -34,7 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// throttle has a replica take an endpoint for one that asked to wait for a time.
+// throttle makes a replica throttle an endpoint, as if it had asked to wait.
 func (x *replica) throttle(target *route.Route, d time.Duration) {
 	until := metav1.NewMicroTime(time.Now().Add(d))
 	x.lanes.Observe(target, &v1alpha1.Attempt{
@@ -42,7 +42,7 @@ func (x *replica) throttle(target *route.Route, d time.Duration) {
 	})
 }
 
-// putWaiting puts deliveries into the waiting stream, by ids evt_0 to evt_n-1.
+// putWaiting puts deliveries with the ids evt_0 to evt_n-1 into the waiting stream.
 func (x *replica) putWaiting(target *route.Route, n int, stored time.Time) {
 	x.rig.t.Helper()
 	g := NewWithT(x.rig.t)
@@ -53,7 +53,7 @@ func (x *replica) putWaiting(target *route.Route, n int, stored time.Time) {
 	}
 }
 
-// gotOnce checks that each of the events evt_0 to evt_n-1 came once.
+// gotOnce checks that each of the events evt_0 to evt_n-1 arrived once.
 func (e *endpoint) gotOnce(g *WithT, n int) {
 	for i := range n {
 		id := fmt.Sprintf("evt_%d", i)
@@ -140,7 +140,7 @@ func TestPausedPostbackIsNotDrained(t *testing.T) {
 	g.Eventually(e.total).WithTimeout(patience).Should(Equal(5))
 }
 
-// A replica may die between any two steps: the copy, the acknowledgement, the record, the removal.
+// A replica may die between any two of these steps: copy, acknowledgement, record and removal.
 func TestCrashesOnTheWayThroughTheWaitingStream(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -148,7 +148,7 @@ func TestCrashesOnTheWayThroughTheWaitingStream(t *testing.T) {
 	crm := r.postback("crm", e)
 	x := r.replica(false)
 
-	// The copy is there, and the acknowledgement is not.
+	// The copy exists, but the original is not acknowledged.
 	copied := r.make(crm, "evt_copied", data(1))
 	g.Expect(x.intake.Store(t.Context(), copied).Result).To(Equal(intake.Stored))
 	taken := x.fetch(1)
@@ -158,7 +158,7 @@ func TestCrashesOnTheWayThroughTheWaitingStream(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(taken[0].Nak()).To(Succeed())
 
-	// The record is there, and the removal is not.
+	// The record exists, but the message is not removed.
 	stored := time.Now().Add(-time.Minute)
 	recorded := r.make(crm, "evt_recorded", data(2))
 	_, err = x.connection.intoWaiting.publish(t.Context(), x.connection.names.Waiting(recorded.Object, stored))
@@ -198,7 +198,7 @@ func TestWaitingDeliveriesOutliveReplicaAndServer(t *testing.T) {
 	e.gotOnce(g, 20)
 }
 
-// After its restart NATS has forgotten the ids of messages that left the stream.
+// After a restart, NATS has forgotten the ids of messages that left the stream.
 func TestSameEventWhileItWaitsAfterARestart(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -227,7 +227,7 @@ func TestDeletedPostbackIsPurged(t *testing.T) {
 	x.putWaiting(other, 2, time.Now())
 	key := postbackKey{r.namespace, crm.UID}
 
-	// A replica that has not loaded it asks the API server, and leaves the deliveries alone.
+	// A replica that has not loaded the Postback asks the API server, and leaves the deliveries alone.
 	for range 2 {
 		g.Expect(x.consumer.drain.mayAsk(key)).To(BeTrue())
 		g.Expect(x.consumer.drain.purgeOrphan(t.Context(), key)).To(Succeed())
@@ -279,7 +279,8 @@ func TestMaxPendingCountsTheWaitingStreamIfItIsSet(t *testing.T) {
 	g.Expect(x.pending.Full(crm)).To(BeTrue())
 }
 
-// The id in the waiting stream is that of the event: another event under it, or one that is posted again, must not be taken for it.
+// Ids in the waiting stream are those of events. Another event with the same id, or one that is posted again, must
+// not count as the same message.
 func TestIDsInTheWaitingStream(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -290,7 +291,7 @@ func TestIDsInTheWaitingStream(t *testing.T) {
 	first := r.make(crm, "evt_0", data(0))
 	_, err := x.connection.intoWaiting.publish(t.Context(), x.connection.names.Waiting(first.Object, time.Now()))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Stored)) // The deliveries stream has forgotten it.
+	g.Expect(x.intake.Store(t.Context(), first).Result).To(Equal(intake.Stored)) // The deliveries stream has forgotten the id.
 	x.consume()
 	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(x.inWaiting()).To(BeEquivalentTo(1))
@@ -306,7 +307,7 @@ func TestIDsInTheWaitingStream(t *testing.T) {
 	g.Expect(e.count("evt_0")).To(Equal(1))
 }
 
-// A removal that fails leaves a message whose record is in the log. It is read again, and not sent again.
+// A failed removal leaves a message whose record is in the delivery log. It is read again, but not sent again.
 func TestRemovalIsTriedAgain(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -340,7 +341,8 @@ func TestRemovalIsTriedAgain(t *testing.T) {
 	g.Expect(e.count("evt_0")).To(Equal(1))
 }
 
-// A replica that lost the Lease and has it again does not send what it had in a lane: another one may have.
+// A replica that lost the Lease and regained it does not send the work in its lanes, because another replica may have
+// sent it.
 func TestWorkOfAnEarlierTermIsNotSent(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -357,7 +359,7 @@ func TestWorkOfAnEarlierTermIsNotSent(t *testing.T) {
 		defer x.consumer.drain.mu.Unlock()
 		return x.consumer.drain.term
 	}).WithTimeout(patience).Should(BeNil())
-	// Another replica delivers it meanwhile.
+	// Another replica delivers the event meanwhile.
 	stream, err := x.connection.js.Stream(t.Context(), x.connection.names.WaitingStream())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(stream.Purge(t.Context())).To(Succeed())
@@ -367,7 +369,7 @@ func TestWorkOfAnEarlierTermIsNotSent(t *testing.T) {
 	g.Expect(x.owned.Load()).To(BeZero())
 }
 
-// After an owner that did not release the Lease, its attempts in flight get the time to end.
+// After an owner that did not release the Lease, the next one waits until attempts in flight have ended.
 func TestInheritedDeliveriesWaitForTheirAttempts(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -384,7 +386,7 @@ func TestInheritedDeliveriesWaitForTheirAttempts(t *testing.T) {
 	}
 }
 
-// A look-up that fails loses track of no message.
+// A failed look-up does not lose any message.
 func TestRepeatedKeepsTrack(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -411,7 +413,7 @@ func TestRepeatedKeepsTrack(t *testing.T) {
 	g.Expect(c.again).To(HaveLen(1))
 }
 
-// Garbage in the waiting stream holds up nothing.
+// An invalid message in the waiting stream delays no other message.
 func TestGarbageIsRemovedFromTheWaitingStream(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

@@ -31,10 +31,10 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// producer stores events until it is told to end, each again and again until it is stored, as producers do.
+// producer stores events until it is stopped, and repeats each until it is stored, as producers should.
 type producer struct {
 	stored atomic.Int64
-	// longest is how long it took at most until an event was stored.
+	// longest is the longest time until an event was stored, in nanoseconds.
 	longest atomic.Int64
 	end     chan struct{}
 	done    sync.WaitGroup
@@ -62,7 +62,7 @@ func (r *rig) produce(target *route.Route, replicas func() *replica, workers int
 					}
 					select {
 					case <-p.end:
-						return // Nobody was told that it is stored.
+						return // No producer got an answer that it is stored.
 					case <-time.After(20 * time.Millisecond):
 					}
 				}
@@ -76,7 +76,7 @@ func (r *rig) produce(target *route.Route, replicas func() *replica, workers int
 	return p
 }
 
-// goOn waits until so many more events are stored.
+// goOn waits until this many more events are stored.
 func (r *rig) goOn(p *producer, events int) {
 	r.t.Helper()
 	NewWithT(r.t).Eventually(p.stored.Load).WithTimeout(patience).Should(BeNumerically(">=", p.stored.Load()+int64(events)))
@@ -87,8 +87,8 @@ func (p *producer) stop() {
 	p.done.Wait()
 }
 
-// checkNothingLost waits until everything that was stored has arrived, or is a PostbackDelivery that waits for the elected
-// replica, of which there is none here. It reports what arrives twice, whose bytes must be the same.
+// checkNothingLost waits until every stored event has arrived, or is a PostbackDelivery. There is no elected replica
+// to attempt these. It returns the number of duplicates, whose bodies must be equal.
 func (r *rig) checkNothingLost(x *replica, p *producer, e *endpoint) (duplicates int) {
 	r.t.Helper()
 	g := NewWithT(r.t)
@@ -102,7 +102,7 @@ func (r *rig) checkNothingLost(x *replica, p *producer, e *endpoint) (duplicates
 		if len(e.bodies[id]) == 0 {
 			deferred++
 		} else {
-			duplicates++ // It will be attempted again.
+			duplicates++ // The elected replica would attempt it again.
 		}
 	}
 	if have := len(e.bodies) + deferred; have < int(p.stored.Load()) {
@@ -121,8 +121,7 @@ func (r *rig) checkNothingLost(x *replica, p *producer, e *endpoint) (duplicates
 	return duplicates
 }
 
-// A single server that is killed again and again loses nothing that it has acknowledged, if it syncs always, and does not have
-// arrive twice what it has forgotten.
+// A single server with SyncAlways that is killed repeatedly loses no acknowledged message, and causes few duplicates.
 func TestKilledServer(t *testing.T) {
 	for name, grouped := range map[string]bool{"one by one": false, "in groups": true} {
 		t.Run(name, func(t *testing.T) { killServers(t, grouped) })
@@ -148,14 +147,14 @@ func killServers(t *testing.T, grouped bool) {
 	}
 	r.goOn(p, 150)
 	p.stop()
-	// The server may have forgotten; this replica has lived, and knows what it has attempted. There are hardly any, where
-	// without that knowledge there are 37 and more.
+	// The server may have forgotten its deliveries, but this replica remembers its attempts. Without that, there are
+	// 37 duplicates and more.
 	if duplicates := r.checkNothingLost(x, p, e); duplicates > kills {
 		t.Errorf("%d duplicates", duplicates)
 	}
 }
 
-// A cluster goes on while any one of its servers is killed, the leaders of the streams included.
+// A cluster continues while any one of its servers is killed, even the leaders of the streams.
 func TestKilledServersOfACluster(t *testing.T) {
 	r := newRig(t, natsserver.Options{Nodes: 3})
 	e := newEndpoint(t)
@@ -174,7 +173,7 @@ func TestKilledServersOfACluster(t *testing.T) {
 		if err := leader.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		r.goOn(p, 500) // Without it.
+		r.goOn(p, 500) // One server is missing.
 		if err := leader.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -208,13 +207,14 @@ func TestKilledReplica(t *testing.T) {
 	victim.crash()
 	r.goOn(p, 3000)
 	p.stop()
-	// Its messages in flight come again after ackWait.
+	// Its messages in flight are delivered again after ackWait.
 	if duplicates := r.checkNothingLost(heir, p, e); duplicates > maxUnsettled {
 		t.Errorf("%d duplicates", duplicates)
 	}
 }
 
-// A replica that ends in order finishes what it has begun, gives back the rest at once, and nothing arrives twice.
+// A replica that ends in order finishes its attempts and gives the other messages back at once. No event arrives
+// twice.
 func TestShutdownInOrder(t *testing.T) {
 	r := newRig(t, natsserver.Options{})
 	e := newEndpoint(t)
@@ -236,7 +236,7 @@ func TestShutdownInOrder(t *testing.T) {
 	}
 }
 
-// An endpoint that hangs does not keep another one's events waiting.
+// A hanging endpoint does not delay the events of another one.
 func TestHangingNeighbour(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -264,12 +264,12 @@ func TestHangingNeighbour(t *testing.T) {
 	}
 	healthy.mu.Unlock()
 	t.Logf("beside 1500 events for an endpoint that hangs, the slowest of %d took %s, and %d became PostbackDeliveries", len(stored), slowest, objects)
-	g.Expect(slowest).To(BeNumerically("<", hangs)) // It does not wait for an answer of the other.
-	// Deliveries for the hanging endpoint wait for it, or are in flight.
+	g.Expect(slowest).To(BeNumerically("<", hangs)) // It does not wait for the hanging endpoint.
+	// The remaining deliveries, for the hanging endpoint, wait or are in flight.
 	g.Eventually(x.inDeliveries).WithTimeout(2 * patience).Should(BeNumerically("<=", 2*lanePlaces))
 }
 
-// The endpoint sees one attempt, whichever way its failure takes to the record.
+// The endpoint gets one attempt, however its failure is recorded.
 func TestRejectedInNumbers(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

@@ -20,15 +20,16 @@ import (
 	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
-// overflow is why a delivery became a PostbackDelivery before any attempt.
+// overflow is the reason why a delivery became a PostbackDelivery before any attempt. Its values are labels.
 type overflow string
 
 const (
-	// overflowDeferred: its Postback is paused or disabled, or has limits that one replica alone can hold.
+	// overflowDeferred means that its Postback is paused or disabled, or has limits that only one replica can
+	// enforce.
 	overflowDeferred overflow = "Deferred"
-	// overflowLarge: the message would be larger than NATS takes.
+	// overflowLarge means that the message would exceed the maximum of NATS.
 	overflowLarge overflow = "Large"
-	// overflowStray: the server would never have given it out again.
+	// overflowStray means that the server would never have delivered the message again.
 	overflowStray overflow = "Stray"
 )
 
@@ -56,7 +57,7 @@ var (
 		"Published events that this replica got, by result. The server redelivers those with the results Full and Again.",
 		metric.Values("result", dispositionTaken, dispositionInvalid, dispositionFull, dispositionAgain))
 
-	// These are of the one connection that a process has.
+	// These metrics belong to the only connection of the process.
 	connectedGauge = metric.Dispatcher.Gauge("postback_nats_connected",
 		"1 if this replica is connected to NATS; 0 if not, and with --intake=kubernetes.")
 	streamsReadyGauge = metric.Dispatcher.Gauge("postback_nats_streams_ready",

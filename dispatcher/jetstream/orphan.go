@@ -27,15 +27,17 @@ import (
 )
 
 const (
-	// orphanAge is how long live reads have to miss a Postback before its deliveries are removed, askEvery the pause between two.
+	// orphanAge is how long reads at the API server must not find a Postback before its waiting deliveries are
+	// removed. askEvery is the pause between two reads.
 	orphanAge = time.Minute
 	askEvery  = orphanAge / 3
 )
 
-// orphan is a Postback without a route. missing is when a live read missed it first, or the zero time.
+// orphan is a Postback without a route. asked is the time of the last read, missing that of the first read that did
+// not find it.
 type orphan struct{ asked, missing time.Time }
 
-// mayAsk reports whether it is time to ask the API server for a Postback without a route.
+// mayAsk reports whether it is time to read a Postback without a route from the API server.
 func (d *drain) mayAsk(key postbackKey) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -48,8 +50,8 @@ func (d *drain) mayAsk(key postbackKey) bool {
 	return true
 }
 
-// purgeOrphan removes what waits for a Postback that does not exist any more, as the garbage collector does with objects. One that
-// a replica has not loaded yet is not taken for deleted: live reads have to miss it for orphanAge.
+// purgeOrphan removes the waiting deliveries of a deleted Postback, as the garbage collector removes objects. A
+// Postback that this replica has not loaded yet must not count as deleted, so reads must miss it for orphanAge.
 func (d *drain) purgeOrphan(ctx context.Context, key postbackKey) error {
 	c := d.consumer.Connection
 	head, err := c.headOfWaiting(ctx, key.namespace, key.postback)
@@ -77,7 +79,7 @@ func (d *drain) purgeOrphan(ctx context.Context, key postbackKey) error {
 	return nil
 }
 
-// isGone takes in an answer of the API server, and reports whether it has missed a Postback for orphanAge.
+// isGone records the result of a read, and reports whether the Postback has been missing for orphanAge.
 func (d *drain) isGone(key postbackKey, exists bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -24,17 +24,19 @@ import (
 )
 
 const (
-	// overflowRate is how many PostbackDeliveries a replica makes in a second for paused Postbacks and those with limits, and
-	// overflowBurst how many after a pause. Each takes the CPU of a hundred messages. The rest waits in the stream.
+	// overflowRate is how many PostbackDeliveries per second a replica makes for paused Postbacks and those with
+	// exclusive limits, and overflowBurst how many at once after a pause. Each costs the CPU of a hundred messages.
+	// The others wait in the stream.
 	overflowRate  = 50
 	overflowBurst = 16
-	// maxAside is how many deliveries may be in the stream before those of such Postbacks leave it at any rate: NATS delivers no more messages while maxAckPending of them are unsettled.
+	// maxAside is the number of messages in the stream from which on such deliveries leave it at any rate. NATS stops
+	// the deliveries to replicas at maxAckPending unsettled messages.
 	maxAside = maxAckPending / 4
-	// maxOverflowing is how many are made at a time even then.
+	// maxOverflowing bounds the concurrent creates even then.
 	maxOverflowing = 64
 
-	// A message goes back into the stream for firstAside, for its lane may have been taken to be slow wrongly, then for twice
-	// as long each time, until about asideRate of those that wait are given out again in a second.
+	// A message goes back to the stream for firstAside, because its lane may have seemed slow only for a moment. Each
+	// further time doubles the delay, until NATS delivers about asideRate such messages per second.
 	firstAside   = 500 * time.Millisecond
 	asideRate    = 200
 	longestAside = time.Minute
@@ -64,9 +66,9 @@ func (a *allowance) take(now time.Time, deep bool) bool {
 
 func (a *allowance) done() { a.making.Release(1) }
 
-// aside returns for how long a message that was given out so often goes back into a stream that holds so many.
+// aside returns the delay for a message that NATS has delivered this often, from a stream with this many messages.
 func aside(tries uint64, waiting int) time.Duration {
-	const doublings = 7 // as far as longestAside
+	const doublings = 7 // More would exceed longestAside.
 	most := min(max(time.Duration(waiting)*time.Second/asideRate, firstAside), longestAside)
 	return min(firstAside<<min(max(tries, 1)-1, doublings), most)
 }

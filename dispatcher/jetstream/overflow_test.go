@@ -35,7 +35,7 @@ func TestAllowance(t *testing.T) {
 		return taken
 	}
 	g.Expect(take(2*overflowBurst, false)).To(Equal(overflowBurst))
-	g.Expect(take(2*maxOverflowing, true)).To(Equal(maxOverflowing - overflowBurst)) // No more are made at a time, however deep.
+	g.Expect(take(2*maxOverflowing, true)).To(Equal(maxOverflowing - overflowBurst)) // The bound on concurrent creates remains.
 	now = now.Add(time.Second)
 	g.Expect(take(1, false)).To(BeZero())
 	for range maxOverflowing {

@@ -38,19 +38,19 @@ import (
 )
 
 const (
-	// pollInterval is how old the counts of Pending may be, and so by how much spec.limits.maxPending may be passed: by what
-	// comes in within it.
+	// pollInterval is the greatest age of the counts. spec.limits.maxPending may be exceeded by the deliveries that
+	// arrive within it.
 	pollInterval = time.Second
-	// maxCounts is of how many Postbacks is counted what waits, at each look, and maxCounted up to how much: each Postback is a
-	// request, and each delivery takes the server up to a microsecond.
+	// maxCounts bounds the Postbacks that one pass counts, maxCounted their deliveries. Each Postback takes a
+	// request, and each delivery up to a microsecond of the server.
 	maxCounts  = 256
 	maxCounted = 100_000
-	// idleLooks is at how many looks a Postback is counted of which nobody asks any more.
+	// idleLooks is the number of passes that still count a Postback after it was last asked for.
 	idleLooks = 10
-	// pollShare bounds the part of the time in which the server counts what waits, to one in so many.
+	// pollShare bounds the server's time for counting to one in this many parts.
 	pollShare = 20
-	// fullRatio is the used part of the waiting stream at which events for throttled endpoints are refused. The rest is for those
-	// that were accepted already.
+	// fullRatio is the used part of the waiting stream from which on events for throttled endpoints are refused. The
+	// rest is for accepted deliveries.
 	fullRatio = 0.95
 )
 
@@ -59,27 +59,27 @@ type postbackKey struct {
 	postback  types.UID
 }
 
-// deliveriesCount is how many deliveries of a Postback were in the deliveries stream at the last count.
+// deliveriesCount is the number of a Postback's deliveries in the deliveries stream at the last count.
 type deliveriesCount struct {
 	count int
-	// asked is how often it was asked for since then, idle at how many counts it was not.
+	// asked is how often the count was used since then, idle the number of counts without a use.
 	asked, idle int
 }
 
-// Pending reports whether a Postback has reached its limit of unfinished deliveries, PostbackDeliveries and messages of the
-// stream together. The server has to count the messages of one Postback. Pending therefore asks for that only where the
-// number of all messages would exceed the limit. It is a runnable of every replica.
+// Pending reports whether a Postback has reached its limit of unfinished deliveries: PostbackDeliveries and messages
+// together. The server has to count the messages of each Postback. Pending asks for that only if the number of all
+// messages would exceed the limit. It is a runnable of every replica.
 type Pending struct {
 	Connection *Connection
 	Unfinished *unfinished.Index
 
-	// deliveries is how many deliveries there are in the deliveries stream.
+	// deliveries is the number of messages in the deliveries stream.
 	deliveries atomic.Int64
-	// ahead is how many were behind the last one that this replica was given, and had never been given out, and aheadAt when
-	// that was.
+	// ahead is the number of messages that NATS had not delivered yet when it delivered the last one to this replica,
+	// at aheadAt.
 	ahead, aheadAt atomic.Int64
 
-	// full is true while the waiting stream has no room.
+	// full is true while the waiting stream counts as full.
 	full atomic.Bool
 
 	mu     sync.Mutex
@@ -106,21 +106,23 @@ func (p *Pending) Full(r *route.Route) bool {
 	return p.inDeliveries(postbackKey{r.Namespace, r.UID}) >= room
 }
 
-// deep reports whether the stream holds so much that it has no room for what endpoints cannot take now.
+// deep reports whether the deliveries stream has no room left for messages that endpoints cannot take now.
 func (p *Pending) deep() bool { return p.deliveries.Load() >= maxAside }
 
-// given takes in how many deliveries are behind one that this replica was given.
+// given records the number of undelivered messages when NATS delivered one.
 func (p *Pending) given(behind uint64, now time.Time) {
 	p.ahead.Store(int64(min(behind, math.MaxInt64)))
 	p.aheadAt.Store(now.UnixNano())
 }
 
-// outrun reports whether more is in the stream than is on its way to a replica: more comes in than is attempted.
+// outrun reports whether more undelivered messages are in the stream than are in flight to a replica: events arrive
+// faster than they are attempted.
 func (p *Pending) outrun(now time.Time) bool {
 	return p.ahead.Load() > pullMessages && now.UnixNano()-p.aheadAt.Load() < int64(pollInterval)
 }
 
-// inDeliveries returns how many deliveries of a Postback were in the deliveries stream at the last count, and has them counted again.
+// inDeliveries returns a Postback's number of deliveries in the deliveries stream at the last count, and schedules
+// the next count.
 func (p *Pending) inDeliveries(key postbackKey) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,7 +138,7 @@ func (p *Pending) inDeliveries(key postbackKey) int {
 	return w.count
 }
 
-// Start looks again and again, until ctx ends.
+// Start counts repeatedly, until ctx ends.
 func (p *Pending) Start(ctx context.Context) error {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
@@ -160,7 +162,7 @@ func (p *Pending) look(ctx context.Context) error {
 	if err := c.Available(); err != nil {
 		return err
 	}
-	// First, for it must not wait for counts that take long.
+	// The waiting stream comes first, because it must not wait for slow counts.
 	waiting := p.countWaiting(ctx)
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -196,7 +198,7 @@ func (p *Pending) recount(count func(postbackKey) (int, error)) error {
 	return nil
 }
 
-// due returns the Postbacks to count at this look, those first that were asked for most: they take the most.
+// due returns the Postbacks to count in this pass, those asked for most first.
 func (p *Pending) due() []postbackKey {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -247,8 +249,8 @@ func (c *Connection) count(ctx context.Context, key postbackKey) (int, error) {
 	return 0, nil
 }
 
-// streamUse returns the bytes in a stream as a part of its bound, and the age of its oldest message. A stream without a bound
-// is always at 0.
+// streamUse returns the used part of a stream's bound in bytes, and the age of its oldest message. Without a bound,
+// used is 0.
 func streamUse(state *jetstream.StreamState, maxBytes int64, now time.Time) (used float64, oldest time.Duration) {
 	if maxBytes > 0 {
 		used = float64(state.Bytes) / float64(maxBytes)

@@ -37,29 +37,30 @@ import (
 )
 
 const (
-	// overflowTimeout bounds the making of one.
+	// overflowTimeout bounds the making of a PostbackDelivery, and a look-up.
 	overflowTimeout = 10 * time.Second
-	// lastWrite is how long finished attempts may still be recorded once the process has to end.
+	// lastWrite is the time left to record finished attempts once the process must end.
 	lastWrite = 4 * time.Second
 
-	// Messages go back for so long: at least; and if this replica is attempting the same delivery.
+	// backStep is the usual delay before NATS delivers a message again, backInFlight the delay while an attempt of
+	// the same delivery is in flight here.
 	backStep     = time.Second
 	backInFlight = time.Second
-	// A message whose PostbackDelivery is refused goes back for backRefused, then for twice as long each time, up to
-	// longestRefused. Nobody can tell when the quota or the policy changes.
+	// A message whose PostbackDelivery is refused goes back for backRefused. Each further time doubles the delay, up
+	// to longestRefused. The time at which a quota or policy changes is unknown.
 	backRefused    = 30 * time.Second
 	longestRefused = 16 * time.Minute
 )
 
-// errRefused says that the API server refuses the PostbackDelivery for a reason that lasts.
+// errRefused means that the API server refuses the PostbackDelivery for a lasting reason.
 var errRefused = errors.New("the API server refuses the PostbackDelivery")
 
-// errOther: another event is stored under the name of a delivery.
+// errOther means that another event is stored under the name of a delivery.
 var errOther = errors.New("another event is stored under the same id")
 
 func (c *Consumer) done(u *unsettled) { u.set.settle(u, u.msg.Ack) }
 
-// giveBack returns a message to the stream, to be given out again after a time.
+// giveBack gives a message back to the stream. NATS delivers it again after a delay.
 func (c *Consumer) giveBack(u *unsettled, after time.Duration) {
 	u.set.settle(u, func() error {
 		if after == 0 {
@@ -95,7 +96,8 @@ func (c *Consumer) attempt(ctx context.Context, u *unsettled, sent func(*v1alpha
 	}
 }
 
-// begin reports whether the attempt of a delivery may begin, or settles its message. If it may, end has to be called afterwards.
+// begin reports whether the attempt of a delivery may begin; otherwise it settles the message. If ok is true, the
+// caller must call end after the attempt.
 func (c *Consumer) begin(ctx context.Context, u *unsettled, r *route.Route) (end func(), ok bool) {
 	switch enabled := r != nil && r.State == v1alpha1.PostbackEnabled; {
 	case ctx.Err() != nil:
@@ -125,20 +127,20 @@ func (c *Consumer) refused(d *v1alpha1.PostbackDelivery, o intake.Outcome) error
 	return fmt.Errorf("%w: %s: %s", errRefused, o.Reason, o.Message)
 }
 
-// refusedFor returns for how long a message goes back that was given out so often.
+// refusedFor returns the delay for a refused message that NATS has delivered this often.
 func refusedFor(tries uint64) time.Duration {
-	const doublings = 5 // as far as longestRefused
+	const doublings = 5 // More would exceed longestRefused.
 	return min(backRefused<<min(max(tries, 1)-1, doublings), longestRefused)
 }
 
-// same reports whether a PostbackDelivery is of the same event for the same Postback.
+// same reports whether two deliveries are of the same event for the same Postback.
 func same(existing, d *v1alpha1.PostbackDelivery) bool {
 	a, b := &existing.Spec, &d.Spec
 	return a.PostbackRef == b.PostbackRef && a.Event.ID == b.Event.ID && a.Event.Type == b.Event.Type && a.Body == b.Body
 }
 
-// deferDelivery leaves a delivery that is not to be attempted now to the API server, or, if that has enough of them, to the stream
-// for a while.
+// deferDelivery leaves a delivery that must not be attempted now to the API server. If that gets too many, the
+// delivery goes back to the stream for a while.
 func (c *Consumer) deferDelivery(u *unsettled, why overflow) {
 	if !c.overflow.take(c.Clock.Now(), c.Pending.deep()) {
 		c.giveBack(u, wait.Jitter(aside(u.tries, int(c.Pending.deliveries.Load())), 1))
@@ -153,7 +155,8 @@ func (c *Consumer) deferDelivery(u *unsettled, why overflow) {
 	}()
 }
 
-// moveToWaiting puts a delivery into the waiting stream. A copy that is there already is refused by its id.
+// moveToWaiting copies a delivery to the waiting stream and acknowledges the original. NATS refuses a second copy by
+// its id.
 func (c *Consumer) moveToWaiting(u *unsettled) {
 	if c.settledBefore(u) {
 		return
@@ -200,14 +203,14 @@ func (c *Consumer) isCopy(ctx context.Context, u *unsettled, sequence uint64) (b
 	return isRecord(existing, u), err
 }
 
-// isRecord reports whether an entry of the log, or nil, is of a delivery. One that was stored at another time is of an event that was
-// posted before, under the same id.
+// isRecord reports whether an entry of the delivery log, or nil, is the record of a delivery. An entry with another
+// time is of an earlier event with the same id.
 func isRecord(existing *v1alpha1.PostbackDelivery, u *unsettled) bool {
 	return existing != nil && existing.CreationTimestamp.Time.Equal(message.Created(u.stored).Time)
 }
 
-// copyMayWait reports whether a copy of a delivery may be in the waiting stream: a replica may have died between putting it there and
-// its acknowledgement.
+// copyMayWait reports whether a copy of a delivery may be in the waiting stream: a replica may have died between the
+// copy and the acknowledgement.
 func (c *Consumer) copyMayWait(u *unsettled) bool {
 	if u.waiting != nil || u.tries == 1 && !c.Connection.memory.givenOut(u.stored) {
 		return false
@@ -218,7 +221,7 @@ func (c *Consumer) copyMayWait(u *unsettled) bool {
 	return waits || err != nil
 }
 
-// makeObject leaves a delivery to the API server, for the elected replica.
+// makeObject creates a PostbackDelivery and leaves it to the elected replica.
 func (c *Consumer) makeObject(u *unsettled, why overflow) {
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
@@ -244,8 +247,8 @@ func (c *Consumer) makeObject(u *unsettled, why overflow) {
 	}
 }
 
-// settledBefore reports whether a delivery was attempted before, or may have been, and settles it then. It is asked when its turn has
-// come, for one that was given out twice may have waited for that twice.
+// settledBefore reports whether a delivery was attempted before, or may have been, and then settles it. It is called
+// when the attempt is due, because the same message may have been delivered twice and waited in the lane twice.
 func (c *Consumer) settledBefore(u *unsettled) bool {
 	switch {
 	case u.tries > 1, c.Unfinished.Recent(u.d):
@@ -316,7 +319,7 @@ func (c *Consumer) hasRetry(ctx context.Context, u *unsettled) (bool, error) {
 // settledByLog reports whether a delivery is in the log, or that cannot be known now. Then it settles it.
 func (c *Consumer) settledByLog(u *unsettled) bool {
 	if c.Attempter.InFlight(client.ObjectKeyFromObject(u.d)) {
-		c.giveBack(u, backInFlight) // Its success may be on the way into the log.
+		c.giveBack(u, backInFlight) // Its success may be on its way to the log.
 		return true
 	}
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)

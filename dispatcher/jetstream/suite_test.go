@@ -175,14 +175,14 @@ func (x *replica) Begin() (end func(), ok bool) {
 // Inherited implements Owner.
 func (x *replica) Inherited() time.Time { return x.inherited }
 
-// exists asks the API server for a Postback.
+// exists asks the API server whether a Postback exists.
 func (r *rig) exists(ctx context.Context, namespace, name string, uid types.UID) (bool, error) {
 	p := &v1alpha1.Postback{}
 	err := r.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, p)
 	return err == nil && p.UID == uid, client.IgnoreNotFound(err)
 }
 
-// postback makes a Postback and its route.
+// postback creates a Postback and its route.
 func (r *rig) postback(name string, e *endpoint) *route.Route {
 	r.t.Helper()
 	p := &v1alpha1.Postback{
@@ -202,7 +202,7 @@ func (r *rig) postback(name string, e *endpoint) *route.Route {
 	return target
 }
 
-// replica is one that runs until it is stopped.
+// replica is a running replica.
 type replica struct {
 	rig        *rig
 	connection *Connection
@@ -210,18 +210,19 @@ type replica struct {
 	pending    *Pending
 	consumer   *Consumer
 	lanes      *lane.Lanes
-	// holdsLease is whether it is the elected one, as it is from the start.
+	// holdsLease is whether the replica is elected, at first true.
 	holdsLease atomic.Bool
-	// owned counts attempts of the owner in flight. inherited is when it took over from one that did not release the Lease.
+	// owned counts the owner's attempts in flight. inherited is when the replica took over from one that had not
+	// released the Lease.
 	owned     atomic.Int32
 	inherited time.Time
-	// consume has it take what is in the stream.
+	// consume starts to take messages.
 	consume func()
-	// shutDown ends it in order, crash as a killed process does, as far as others can tell.
+	// shutDown ends the replica in order. crash stops it like a killed process, as far as others can tell.
 	shutDown, crash func()
 }
 
-// replica starts a replica; without consuming, nothing leaves the stream.
+// replica starts a replica. Without consuming, no message leaves the streams.
 func (r *rig) replica(consuming bool) *replica {
 	r.t.Helper()
 	g := NewWithT(r.t)
@@ -280,7 +281,7 @@ func (r *rig) replica(consuming bool) *replica {
 	})
 	x.shutDown = end
 	x.crash = func() {
-		x.connection.nats.Close() // Nobody hears of it any more.
+		x.connection.nats.Close() // Nothing that it sends reaches anybody any more.
 		cut()
 		end()
 	}
@@ -312,7 +313,7 @@ func (x *replica) store(target *route.Route, id, data string) intake.Outcome {
 	return x.intake.Store(ctx, x.rig.make(target, id, data))
 }
 
-// knows checks that an event that is posted again is a duplicate, and another one under its id a conflict.
+// knows checks that the same event posted again is a Duplicate, and another event with its id a Conflict.
 func (x *replica) knows(d *intake.Delivery) {
 	x.rig.t.Helper()
 	g := NewWithT(x.rig.t)
@@ -320,7 +321,7 @@ func (x *replica) knows(d *intake.Delivery) {
 	g.Expect(x.store(d.Route, d.Event.ID, data(-1)).Result).To(Equal(intake.Conflict))
 }
 
-// inDeliveries returns how many messages the deliveries stream holds.
+// inDeliveries returns the number of messages in the deliveries stream.
 func (x *replica) inDeliveries() (uint64, error) {
 	stream, err := x.connection.js.Stream(x.rig.t.Context(), x.connection.names.DeliveriesStream())
 	if err != nil {
@@ -329,7 +330,7 @@ func (x *replica) inDeliveries() (uint64, error) {
 	return stream.CachedInfo().State.Msgs, nil
 }
 
-// inWaiting returns how many messages the waiting stream holds.
+// inWaiting returns the number of messages in the waiting stream.
 func (x *replica) inWaiting() (uint64, error) {
 	stream, err := x.connection.js.Stream(x.rig.t.Context(), x.connection.names.WaitingStream())
 	if err != nil {
@@ -338,12 +339,12 @@ func (x *replica) inWaiting() (uint64, error) {
 	return stream.CachedInfo().State.Msgs, nil
 }
 
-// fetch takes so many messages out of the deliveries stream, as a replica does that consumes.
+// fetch pulls n messages of the deliveries stream, as a consuming replica would.
 func (x *replica) fetch(n int) (taken []jetstream.Msg) {
 	x.rig.t.Helper()
 	g := NewWithT(x.rig.t)
 	var consumer jetstream.Consumer
-	// A stream that was made anew gets its consumer a moment later.
+	// A recreated stream gets its consumer a moment later.
 	g.Eventually(func() (err error) {
 		consumer, err = x.connection.consumer(x.rig.t.Context(), x.connection.names.DeliveriesStream())
 		return err
@@ -357,7 +358,7 @@ func (x *replica) fetch(n int) (taken []jetstream.Msg) {
 	return taken
 }
 
-// log writes into the log that a delivery that was stored at a time has succeeded.
+// log publishes an entry that a delivery, stored at a time, has succeeded.
 func (x *replica) log(d *intake.Delivery, stored time.Time) {
 	x.rig.t.Helper()
 	g := NewWithT(x.rig.t)

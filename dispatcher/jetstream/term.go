@@ -29,9 +29,9 @@ import (
 
 // term is the time in which the sequence numbers of the stream mean the same, and this replica is its owner.
 type term struct {
-	// sameEpoch reports whether the sequence numbers still mean the same.
+	// sameEpoch reports whether the sequences still mean the same messages.
 	sameEpoch func() bool
-	// ended is set when the replica is no longer the owner, or begins another term.
+	// ended is true once the replica is no longer the owner, or begins another term.
 	ended  atomic.Bool
 	stream jetstream.Stream
 	// doubtfulUpTo is the last sequence number at its beginning: an earlier owner may have attempted these messages. It rises to what
@@ -61,7 +61,7 @@ type cursor struct {
 	// again are messages that were given back.
 	again  map[uint64]retrial
 	inHand int
-	// dryAt is the poll of Pending after which nothing was left to read.
+	// dryAt is the poll of Pending after which a read found no message.
 	dryAt uint64
 }
 
@@ -71,7 +71,7 @@ type retrial struct {
 	tries uint64
 }
 
-// waitingMessage is a message of the waiting stream that was read, and settles it.
+// waitingMessage is a message of the waiting stream in a lane. It implements settler.
 type waitingMessage struct {
 	drain    *drain
 	term     *term
@@ -104,10 +104,10 @@ func (w *waitingMessage) Ack() error {
 	return err
 }
 
-// Nak has the message read again.
+// Nak schedules the message to be read again at once.
 func (w *waitingMessage) Nak() error { return w.NakWithDelay(0) }
 
-// NakWithDelay has the message read again after a time.
+// NakWithDelay schedules the message to be read again after a delay.
 func (w *waitingMessage) NakWithDelay(after time.Duration) error {
 	w.drain.release(w, true, after)
 	return nil
@@ -139,7 +139,7 @@ func (d *drain) recordsOf(now *term, key postbackKey) *retryRecords {
 // InProgress does nothing: nobody else gives out the message.
 func (*waitingMessage) InProgress() error { return nil }
 
-// remove deletes a message, which may be gone already.
+// remove deletes a message unless it is gone already.
 func (t *term) remove(ctx context.Context, sequence uint64) error {
 	err := t.stream.DeleteMsg(ctx, sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -148,7 +148,7 @@ func (t *term) remove(ctx context.Context, sequence uint64) error {
 	return err
 }
 
-// count adds a message to those of its cursor, or removes it with -1.
+// count adds n messages, 1 or -1, to the counts of the cursor and the term.
 func (w *waitingMessage) count(n int) {
 	w.term.cursors[w.key].inHand += n
 	if w.throttled {

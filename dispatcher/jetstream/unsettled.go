@@ -28,11 +28,11 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// maxUnsettled is how many messages a replica has unsettled: more than it makes attempts at a time, for the log is written, and
-// PostbackDeliveries are made, beside the attempts.
+// maxUnsettled bounds the unsettled messages of a replica. It exceeds the concurrent attempts, because records and
+// PostbackDeliveries are written at the same time.
 const maxUnsettled = 1024
 
-// settler tells the server what became of a message, as jetstream.Msg does.
+// settler settles a message, as jetstream.Msg does.
 type settler interface {
 	Ack() error
 	Nak() error
@@ -40,17 +40,17 @@ type settler interface {
 	InProgress() error
 }
 
-// unsettled is a message that a replica received and has not settled.
+// unsettled is a message that a replica has received and not settled.
 type unsettled struct {
 	msg settler
-	// set is the one that has it.
+	// set is the set that contains it.
 	set *unsettledSet
-	// waiting is set for a message of the waiting stream.
+	// waiting is not nil for a message of the waiting stream.
 	waiting *waitingMessage
 	d       *v1alpha1.PostbackDelivery
-	// stored is when the stream took it, since when this replica has it.
+	// stored is when the stream stored the message, since when this replica received it.
 	stored, since time.Time
-	// tries is how often it was given out, this time included.
+	// tries is how often NATS has delivered the message, including this time.
 	tries uint64
 
 	settled atomic.Bool
@@ -74,7 +74,7 @@ func newUnsettledSet(gauge prometheus.Gauge, size int64) *unsettledSet {
 	return &unsettledSet{slots: semaphore.NewWeighted(size), gauge: gauge, messages: map[*unsettled]struct{}{}}
 }
 
-// add waits for a slot and adds a message, or returns false when ctx ends.
+// add waits for a slot and adds a message. It returns false when ctx ends.
 func (x *unsettledSet) add(ctx context.Context, u *unsettled) bool {
 	if x.slots.Acquire(ctx, 1) != nil {
 		return false
@@ -87,13 +87,12 @@ func (x *unsettledSet) add(ctx context.Context, u *unsettled) bool {
 	return true
 }
 
-// settle tells the server what became of a message, once. If that is lost the message comes again, and is known by its
-// traces.
+// settle settles a message once. If tell fails, NATS delivers the message again, and its record is found.
 func (x *unsettledSet) settle(u *unsettled, tell func() error) {
 	if !u.settled.CompareAndSwap(false, true) {
 		return
 	}
-	_ = tell() // It fails without a connection, and is not needed then.
+	_ = tell() // It fails without a connection, after which NATS delivers the message again.
 	x.mu.Lock()
 	delete(x.messages, u)
 	x.gauge.Set(float64(len(x.messages)))
@@ -111,7 +110,7 @@ func (x *unsettledSet) all() []*unsettled {
 	return all
 }
 
-// beat tells the server at a third of ackWait that the unsettled messages are in progress, until ctx ends.
+// beat reports progress of the unsettled messages to the server every third of ackWait, until ctx ends.
 func (x *unsettledSet) beat(ctx context.Context) {
 	ticker := time.NewTicker(ackWait / 3)
 	defer ticker.Stop()
@@ -123,7 +122,7 @@ func (x *unsettledSet) beat(ctx context.Context) {
 		}
 		for _, u := range x.all() {
 			if !u.settled.Load() {
-				_ = u.msg.InProgress() // Without a connection there is nobody to tell.
+				_ = u.msg.InProgress() // Without a connection, nothing can be reported.
 			}
 		}
 	}

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package message writes deliveries as messages of NATS and reads them back. The headers have spec and metadata of a
-// PostbackDelivery; the data is the body, byte for byte. A message contains no configuration of the Postback: neither its
+// Package message encodes deliveries as messages of NATS and decodes them. The headers have the spec and metadata of
+// a PostbackDelivery, the data is the exact body. A message contains no configuration of the Postback: neither its
 // URL nor a key.
 package message
 
@@ -33,7 +33,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
-// Headers of the messages. NATS minds the case.
+// These are headers of the messages. NATS treats them as case-sensitive.
 const (
 	PostbackHeader    = "Postback-Name"
 	EventIDHeader     = "Postback-Event-Id"
@@ -52,10 +52,10 @@ const (
 	DoubtfulHeader = "Postback-Doubtful"
 )
 
-// PendingHeader stands in what a stream answers: how many messages of the subject follow.
+// PendingHeader is in the response to a read: the number of further messages of the subject.
 const PendingHeader = "Nats-Num-Pending"
 
-// Yes is the value of headers that are true.
+// Yes is the value of boolean headers that are true.
 const Yes = "true"
 
 // Delivery returns the message of a delivery that waits for its first attempt. Its id for the duplicate window follows from
@@ -114,7 +114,7 @@ func (n Names) message(subject string, d *v1alpha1.PostbackDelivery) *nats.Msg {
 	return &nats.Msg{Subject: subject, Header: header, Data: []byte(d.Spec.Body)}
 }
 
-// ParseDelivery returns the delivery that a message of the deliveries stream holds.
+// ParseDelivery decodes a message of the deliveries stream.
 func (n Names) ParseDelivery(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error) {
 	namespace, postback, ok := n.Owner(subject)
 	if !ok || postback == "" {
@@ -152,7 +152,7 @@ func (n Names) ParseDelivery(subject string, header nats.Header, data []byte) (*
 	return d, nil
 }
 
-// ParseWaiting returns the delivery that a message of the waiting stream holds, and when it was accepted.
+// ParseWaiting decodes a message of the waiting stream. stored is when the delivery was accepted.
 func (n Names) ParseWaiting(subject string, header nats.Header, data []byte) (d *v1alpha1.PostbackDelivery, stored time.Time, err error) {
 	if d, err = n.ParseDelivery(subject, header, data); err != nil {
 		return nil, time.Time{}, err
@@ -166,11 +166,11 @@ func (n Names) ParseWaiting(subject string, header nats.Header, data []byte) (d 
 	return d, stored, nil
 }
 
-// Created returns the creationTimestamp of a delivery that a stream stored at a time.
+// Created returns the creationTimestamp of a delivery that was stored at a time.
 func Created(stored time.Time) metav1.Time { return metav1.NewTime(stored.UTC().Truncate(time.Second)) }
 
-// ParseLog returns the delivery that a message of the log stream holds, with its status as it would be at the API server.
-// It has no UID there, and no resourceVersion.
+// ParseLog decodes an entry of the delivery log, with the status that the PostbackDelivery would have. It has no UID
+// and no resourceVersion.
 func (n Names) ParseLog(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error) {
 	d, err := n.ParseDelivery(subject, header, data)
 	if err != nil {

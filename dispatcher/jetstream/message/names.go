@@ -28,7 +28,7 @@ import (
 // DefaultPrefix begins the names of the streams, and in lower case those of the subjects, unless something else is chosen.
 const DefaultPrefix = "POSTBACK"
 
-// The kinds of subjects.
+// These are kinds of subjects.
 const (
 	deliveries = "deliveries"
 	waiting    = "waiting"
@@ -37,27 +37,27 @@ const (
 	acts       = "acts"
 )
 
-// Names are those of the streams and subjects of an installation. Its value is the prefix, so that installations can share
-// an account of NATS.
+// Names is the prefix of an installation's streams and subjects. With different prefixes, installations can share an
+// account of NATS.
 type Names string
 
-// Valid reports whether the prefix can begin the names of streams and subjects.
+// Valid reports whether the prefix may begin names of streams and subjects.
 func (n Names) Valid() bool {
 	return n != "" && !strings.ContainsFunc(string(n), func(r rune) bool {
 		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	})
 }
 
-// DeliveriesStream holds the deliveries that wait for their first attempt.
+// DeliveriesStream returns the name of the stream of deliveries before their first attempt.
 func (n Names) DeliveriesStream() string { return string(n) + "_DELIVERIES" }
 
-// WaitingStream holds the deliveries that wait for their endpoint.
+// WaitingStream returns the name of the stream of deliveries that wait for their endpoint.
 func (n Names) WaitingStream() string { return string(n) + "_WAITING" }
 
-// LogStream holds the deliveries whose first attempt succeeded.
+// LogStream returns the name of the stream of deliveries whose first attempt succeeded.
 func (n Names) LogStream() string { return string(n) + "_LOG" }
 
-// EventsStream holds the events that producers publish to NATS themselves.
+// EventsStream returns the name of the stream of events that producers publish to NATS.
 func (n Names) EventsStream() string { return string(n) + "_EVENTS" }
 
 // AllDeliveries is the subject of the deliveries stream: three parts, so that nothing else can get in.
@@ -69,7 +69,7 @@ func (n Names) AllWaiting() string { return n.root() + waiting + ".>" }
 // AllLog is the subject of the log stream.
 func (n Names) AllLog() string { return n.root() + logged + ".>" }
 
-// AllEvents is the subject of the stream of published events.
+// AllEvents returns the subject filter of the stream of published events.
 func (n Names) AllEvents() string { return n.root() + events + ".*" }
 
 // DeliverySubject is that of one delivery, so that the stream can be asked for it. No part holds a full stop: a namespace is
@@ -144,7 +144,7 @@ func (n Names) DeliverySubjects(namespace string, postback types.UID) string {
 	return n.all(deliveries, namespace, postback)
 }
 
-// LogSubjects is a filter for the log of a Postback, or, without one, of a namespace.
+// LogSubjects returns the filter for entries of a Postback, or, if it is "", of a namespace.
 func (n Names) LogSubjects(namespace string, postback types.UID) string {
 	return n.all(logged, namespace, postback)
 }
@@ -160,13 +160,13 @@ func (n Names) all(kind, namespace string, postback types.UID) string {
 	return n.root() + kind + "." + namespace + "." + string(postback) + ".*"
 }
 
-// EventSubject is that to which producers publish the events of a namespace.
+// EventSubject returns the subject to which producers publish the events of a namespace.
 func (n Names) EventSubject(namespace string) string { return n.root() + events + "." + namespace }
 
 func (n Names) root() string { return strings.ToLower(string(n)) + "." }
 
-// Owner returns the namespace and the Postback that the subject of a delivery, or of its log, names, or of an event, which
-// has no Postback. It returns false if it is none of these.
+// Owner returns the namespace and the Postback in the subject of a delivery or an entry. The subject of an event has
+// no Postback. ok is false for other subjects.
 func (n Names) Owner(subject string) (namespace string, postback types.UID, ok bool) {
 	rest, found := strings.CutPrefix(subject, n.root())
 	tokens := strings.Split(rest, ".")
