@@ -92,7 +92,7 @@ func (h *keyHistory) step(overlap time.Duration) {
 			if _, err := reconcile(); err != nil {
 				b.tolerate(err)
 				b.restart()
-				b.heartbeat("a", loadedEverything)
+				b.heartbeat("east", loadedEverything)
 			}
 			h.check(overlap)
 		}
@@ -127,7 +127,7 @@ func rotateWithCrash(t *testing.T, overlap time.Duration, n int, after bool) boo
 	b := newBench(t)
 	b.create(newPostbackSecret("shared", nil)) // another PostbackSecret, which must not matter
 	b.create(newPostback("crm", nil))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.faulty.arm(n, after)
 	h := &keyHistory{b: b, byID: map[int64]string{}}
 	h.step(24 * time.Hour)

@@ -126,7 +126,7 @@ func TestDeleteSurvivesACrashAtEachStep(t *testing.T) {
 func TestRecreateAtOnce(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	old := b.keyring("crm").Current
 	b.must(b.direct.Delete(b.ctx, b.postback("crm")))

@@ -150,26 +150,26 @@ func TestManagerFollowsTheDispatcher(t *testing.T) {
 	l := newLive(t, time.Hour)
 	l.create(newPostback("crm", nil))
 	l.expectPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
-	l.renew("a", "1", 600)
+	l.renew("east", "1", 600)
 	l.expectPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "0 of 1")
-	l.renew("a", l.newest(), 600)
+	l.renew("east", l.newest(), 600)
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
-	l.renew("b", "", 600)
+	l.renew("north", "", 600)
 	l.expectPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
-	l.renew("b", l.newest(), 600)
+	l.renew("north", l.newest(), 600)
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 
 	modify(l.bench, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.State = v1alpha1.PostbackPaused })
 	l.expectPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "0 of 2")
-	l.renew("a", l.newest(), 600)
+	l.renew("east", l.newest(), 600)
 	l.expectPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
 	// The Lease of the other replica is deleted: the Postback no longer waits for that replica.
-	gone := lease("b", "", time.Time{})
+	gone := lease("north", "", time.Time{})
 	gone.Namespace = l.install
 	l.must(l.direct.Delete(l.ctx, gone))
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	// The last replica dies without deleting its Lease.
-	l.renew("a", l.newest(), 1)
+	l.renew("east", l.newest(), 1)
 	l.expectPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
 }
 
@@ -177,7 +177,7 @@ func TestManagerFollowsTheDispatcher(t *testing.T) {
 func TestManagerRestartMakesNoWrites(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
-	l.renew("a", loadedEverything, 600)
+	l.renew("east", loadedEverything, 600)
 	l.create(newPostback("crm", nil))
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	versions := func() []string {
@@ -202,7 +202,7 @@ func TestManagerRestartMakesNoWrites(t *testing.T) {
 func TestManagerRotates(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
-	l.renew("a", loadedEverything, 600)
+	l.renew("east", loadedEverything, 600)
 	l.create(newPostback("crm", nil))
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	first := l.keyring("crm").Current
@@ -220,7 +220,7 @@ func TestManagerRotates(t *testing.T) {
 func TestManagerRepairs(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
-	l.renew("a", loadedEverything, 600)
+	l.renew("east", loadedEverything, 600)
 	l.create(newPostback("crm", nil))
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	remove := func() {
@@ -264,7 +264,7 @@ func TestManagerSeesForeignSecrets(t *testing.T) {
 				poll, labels = time.Hour, map[string]string{v1alpha1.WatchLabel: "true"}
 			}
 			l := newLive(t, poll)
-			l.renew("a", loadedEverything, 600)
+			l.renew("east", loadedEverything, 600)
 			l.create(newPostbackSecret("vault", func(s *v1alpha1.PostbackSecret) { s.Spec.Source = v1alpha1.SecretExternal }))
 			l.create(newPostback("crm", func(p *v1alpha1.Postback) {
 				p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "vault"}
@@ -297,7 +297,7 @@ func TestManagerSeesForeignSecrets(t *testing.T) {
 func TestManagerDeletesNamespace(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
-	l.renew("a", loadedEverything, 600)
+	l.renew("east", loadedEverything, 600)
 	for i := range 10 {
 		l.create(newPostback(fmt.Sprintf("crm-%d", i), func(p *v1alpha1.Postback) {
 			p.Annotations = map[string]string{v1alpha1.SendTestAnnotation: "lead.created"}
@@ -362,7 +362,7 @@ func TestForeignSecretsDoNotEnterTheCache(t *testing.T) {
 func TestManagerRemovesOrphans(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
-	l.renew("a", loadedEverything, 600)
+	l.renew("east", loadedEverything, 600)
 	l.create(newPostback("crm", nil))
 	l.create(newPostback("stays", nil))
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")

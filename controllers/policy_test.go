@@ -30,7 +30,7 @@ import (
 // Every spec that the API server accepts gets a status.
 func TestLongestSpecGetsAStatus(t *testing.T) {
 	b := newBench(t)
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	name := strings.Repeat("n", 63)
 	fill := func(p *v1alpha1.Postback, prefix string) {
 		p.Spec.URL = prefix + strings.Repeat("u", 2048-len(prefix))

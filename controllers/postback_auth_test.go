@@ -74,7 +74,7 @@ func TestAuthFromSecrets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.Auth = tt.auth }))
-			b.heartbeat("a", loadedEverything)
+			b.heartbeat("east", loadedEverything)
 			_, result := b.settle("crm")
 			b.checkPostback("crm", stateReconciling, v1alpha1.AuthSecretNotFoundReason, `Secret "auth"`)
 			if result.RequeueAfter != time.Minute || b.route("crm") != nil {
@@ -118,10 +118,10 @@ func TestRotatedTokenDoesNotMakeItUnready(t *testing.T) {
 	b := newBench(t)
 	b.create(secretOf("auth", map[string]string{"token": "one"}))
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.Auth = bearer("auth", "token") }))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
-	b.heartbeat("a", b.routeSecret("crm").ResourceVersion)
+	b.heartbeat("east", b.routeSecret("crm").ResourceVersion)
 	b.settle("crm")
 	modify(b, &corev1.Secret{}, "auth", func(s *corev1.Secret) { s.Data["token"] = []byte("two") })
 	b.settle("crm")
@@ -150,7 +150,7 @@ func TestInvalidCredentials(t *testing.T) {
 		"empty client secret":             {oauth2("auth", tokenURL), map[string]string{"secret": ""}, "is empty"},
 	}
 	b := newBench(t)
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	names := 0
 	for name, tt := range tests {
 		names++

@@ -29,7 +29,7 @@ func TestInvalidFilterKeepsTheLastRoute(t *testing.T) {
 	b := newBench(t)
 	const good, broken = `event.data.sale.amount > 1000`, "event.data.sale.amount >\n nothing("
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.Filter = good }))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	if got := b.route("crm").Filter; got != good {
@@ -69,7 +69,7 @@ func TestInvalidFilterKeepsTheLastRoute(t *testing.T) {
 func TestInvalidFilterOfANewPostback(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.Filter = "1" }))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	b.checkPostback("crm", stateStalled, v1alpha1.InvalidFilterReason, "must give true or false")
 	if b.route("crm") != nil {

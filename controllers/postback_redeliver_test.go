@@ -280,7 +280,7 @@ func TestInvalidRedeliverSinceIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			b.create(newPostback("crm", nil))
-			b.heartbeat("a", loadedEverything)
+			b.heartbeat("east", loadedEverything)
 			b.settle("crm")
 			b.storeDeliveries(b.postback("crm"), "failed", 2, v1alpha1.DeliveryFailed)
 			b.told()
@@ -289,7 +289,7 @@ func TestInvalidRedeliverSinceIsRefused(t *testing.T) {
 			b.checkRedelivery("crm", metav1.ConditionFalse, v1alpha1.RedeliveryInvalidReason, "such as 24h")
 			b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 			b.clock.Step(10 * time.Minute)
-			b.heartbeat("a", loadedEverything)
+			b.heartbeat("east", loadedEverything)
 			b.settle("crm")
 			b.checkMarks(map[string]int{"failed:": 2})
 			if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning RedeliveryRefused") {

@@ -73,7 +73,7 @@ func TestPostbackIsRouted(t *testing.T) {
 	}))
 	b.settle("crm")
 	b.checkPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "no dispatcher replica")
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "Paused")
 
@@ -114,7 +114,7 @@ func TestRotationPassedOn(t *testing.T) {
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) {
 		p.Annotations = map[string]string{v1alpha1.RotateSecretAnnotation: "first"}
 	}))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	if k := b.keyring("crm"); k.Version != 1 || k.Handled.Passed != "crm/first" || b.postback("crm").Status.LastHandledRotateSecret != "first" {
 		t.Errorf("the first key does not answer the request: version %d, handled %+v", k.Version, k.Handled)
@@ -123,7 +123,7 @@ func TestRotationPassedOn(t *testing.T) {
 	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "second")
 	b.settle("crm")
 	b.restart()
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	if k := b.keyring("crm"); k.Version != 2 || b.postback("crm").Status.LastHandledRotateSecret != "second" {
 		t.Errorf("version %d, status %+v", k.Version, b.postback("crm").Status)
@@ -133,7 +133,7 @@ func TestRotationPassedOn(t *testing.T) {
 	}
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	b.clock.Step(25 * time.Hour)
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	if keys := b.route("crm").Keys; len(keys) != 1 || keys[0] == first {
 		t.Errorf("%d keys in the route after the overlap", len(keys))
@@ -145,7 +145,7 @@ func TestSharedPostbackSecret(t *testing.T) {
 	for _, name := range []string{"one", "two"} {
 		b.create(newPostback(name, func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "shared"} }))
 	}
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("one")
 	b.checkPostback("one", stateReconciling, v1alpha1.SecretNotFoundReason, `PostbackSecret "shared"`)
 	if b.route("one") != nil {
@@ -185,7 +185,7 @@ func TestSecretNameTaken(t *testing.T) {
 		t.Errorf("events %q", told)
 	}
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "crm"} })
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 }
@@ -197,7 +197,7 @@ func TestRouteStaysWhenTheKeyIsGone(t *testing.T) {
 	key := keyring.New()
 	b.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "vault"}, Data: map[string][]byte{"secret": []byte(key)}})
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "vault"} }))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settleSecret("vault")
 	_, result := b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
@@ -241,7 +241,7 @@ func TestRouteStaysWhenTheKeyIsGone(t *testing.T) {
 func TestPolicyBreachRemovesTheRoute(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.Headers = []v1alpha1.Header{{Name: "X-Brand", Value: ptr.To("1")}} }))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 
@@ -271,7 +271,7 @@ func TestHeadersFromSecrets(t *testing.T) {
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) {
 		p.Spec.Headers = []v1alpha1.Header{{Name: "Authorization", ValueFrom: ref("auth")}, {Name: "X-Key", ValueFrom: ref("key")}}
 	}))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	_, result := b.settle("crm")
 	b.checkPostback("crm", stateReconciling, v1alpha1.HeaderSecretNotFoundReason, `Secret "tokens"`)
 	if result.RequeueAfter != time.Minute || b.route("crm") != nil {
@@ -300,7 +300,7 @@ func TestHeadersFromSecrets(t *testing.T) {
 func TestRouteIsRepaired(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	want := b.route("crm")
 	key := b.postbacks.routeKey(b.postback("crm"))

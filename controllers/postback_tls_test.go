@@ -69,7 +69,7 @@ func TestTLSFromSecrets(t *testing.T) {
 	ca, _ := certificate(t, now.Add(-time.Hour), now.Add(time.Hour))
 	crt, key := certificate(t, now.Add(-time.Hour), now.Add(30*time.Minute))
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.TLS = tlsOf("authorities", "client") }))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	b.checkPostback("crm", stateReconciling, v1alpha1.TLSSecretNotFoundReason, `Secret "authorities"`)
 	b.create(secretOf("authorities", map[string]string{"ca.crt": "# our own\n" + ca + ca}))
@@ -88,7 +88,7 @@ func TestTLSFromSecrets(t *testing.T) {
 	// The certificate expires: the manager warns once, and the route stays.
 	b.told()
 	b.clock.Step(31 * time.Minute)
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "was valid until")
@@ -96,7 +96,7 @@ func TestTLSFromSecrets(t *testing.T) {
 		t.Errorf("events %q", told)
 	}
 	// The certificate is renewed. The Postback stays ready.
-	b.heartbeat("a", b.routeSecret("crm").ResourceVersion)
+	b.heartbeat("east", b.routeSecret("crm").ResourceVersion)
 	crt, key = certificate(t, b.clock.Now().Add(-time.Hour), b.clock.Now().Add(30*24*time.Hour))
 	modify(b, &corev1.Secret{}, "client", func(s *corev1.Secret) { s.Data = secretOf("", map[string]string{"tls.crt": crt, "tls.key": key}).Data })
 	b.settle("crm")
@@ -115,7 +115,7 @@ func TestTLSFromSecrets(t *testing.T) {
 
 func TestInvalidTLS(t *testing.T) {
 	b := newBench(t)
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	now := b.clock.Now()
 	crt, key := certificate(t, now.Add(-time.Hour), now.Add(time.Hour))
 	_, otherKey := certificate(t, now.Add(-time.Hour), now.Add(time.Hour))

@@ -51,7 +51,7 @@ func (b *bench) failingPass(name string) {
 func (b *bench) routed(name string) *corev1.Secret {
 	b.t.Helper()
 	b.create(newPostback(name, nil))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle(name)
 	b.checkPostback(name, stateReady, v1alpha1.RoutedReason, "")
 	return b.routeSecret(name)

@@ -65,7 +65,7 @@ func TestOwnPostbackSecretNotOwned(t *testing.T) {
 	// The remedy works.
 	b.create(newPostbackSecret("crm-key", func(s *v1alpha1.PostbackSecret) { s.Spec.SecretName = "crm-signing" }))
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "crm-key"} })
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settleSecret("crm-key")
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
@@ -74,7 +74,7 @@ func TestOwnPostbackSecretNotOwned(t *testing.T) {
 func TestImmutableSecretStallsARotation(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "1")
 	b.settle("crm")

@@ -92,13 +92,13 @@ func TestRotationOnRequest(t *testing.T) {
 	first := b.keyring("crm").Current
 	b.told()
 
-	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "first")
 	result := b.settleSecret("crm")
 	k, status := b.keyring("crm"), b.postbackSecret("crm").Status
 	if k.Version != 2 || !slices.Equal(k.Keys()[1:], []string{first}) || k.Current == first {
 		t.Errorf("version %d with %d keys", k.Version, len(k.Keys()))
 	}
-	if status.Version != 2 || status.PreviousVersion != 1 || status.LastHandledRotateSecret != "a" ||
+	if status.Version != 2 || status.PreviousVersion != 1 || status.LastHandledRotateSecret != "first" ||
 		!status.PreviousExpiryTime.Equal(&metav1.Time{Time: k.RotatedAt.Add(time.Hour)}) {
 		t.Errorf("status %+v", status)
 	}
@@ -115,7 +115,7 @@ func TestRotationOnRequest(t *testing.T) {
 	// A second rotation inside the overlap keeps both previous keys, each for its own time.
 	b.clock.Step(30 * time.Minute)
 	second := k.Current
-	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "b")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "second")
 	b.settleSecret("crm")
 	if k = b.keyring("crm"); k.Version != 3 || !slices.Equal(k.Keys()[1:], []string{second, first}) {
 		t.Errorf("version %d with %d keys", k.Version, len(k.Keys()))
@@ -138,7 +138,7 @@ func TestOverlapZeroEndsALeakedKey(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(0, time.Hour) }))
 	b.settleSecret("crm")
-	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "first")
 	b.settleSecret("crm")
 	modify(b, &v1alpha1.PostbackSecret{}, "crm", func(s *v1alpha1.PostbackSecret) {
 		s.Spec.Rotation = rotation(0, 0)
@@ -194,7 +194,7 @@ func TestOverdueRotationAfterClockJump(t *testing.T) {
 	b.clock.SetTime(start.Add(10000 * time.Hour)) // a clock that is wrong
 	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(2*time.Hour, time.Hour) }))
 	b.settleSecret("crm")
-	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "first")
 	b.settleSecret("crm")
 
 	b.clock.SetTime(start)
@@ -219,7 +219,7 @@ func TestRotateSurvivesLostStatusWrite(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostbackSecret("crm", nil))
 	b.settleSecret("crm")
-	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "first")
 	b.faulty.arm(2, false) // the Secret is written, the status is not
 	if _, err := b.secrets.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")}); err == nil {
 		t.Fatal("the status write did not fail")
@@ -230,7 +230,7 @@ func TestRotateSurvivesLostStatusWrite(t *testing.T) {
 	}
 	b.restart()
 	b.settleSecret("crm")
-	if k, status := b.keyring("crm"), b.postbackSecret("crm").Status; k.Current != rotated.Current || status.Version != 2 || status.LastHandledRotateSecret != "a" {
+	if k, status := b.keyring("crm"), b.postbackSecret("crm").Status; k.Current != rotated.Current || status.Version != 2 || status.LastHandledRotateSecret != "first" {
 		t.Errorf("version %d, status %+v", k.Version, status)
 	}
 }
@@ -240,10 +240,10 @@ func TestStaleCacheDoesNotDeleteActiveKey(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(0, 0) }))
 	b.settleSecret("crm")
-	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "first")
 	b.settleSecret("crm")
 	stale := b.postbackSecret("crm")
-	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "b")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "second")
 	b.settleSecret("crm")
 	want := b.keyring("crm")
 
@@ -254,7 +254,7 @@ func TestStaleCacheDoesNotDeleteActiveKey(t *testing.T) {
 	if got := b.keyring("crm"); got.Current != want.Current || got.Version != 3 {
 		t.Errorf("the active key was replaced because of a stale cache: version %d", got.Version)
 	}
-	if status := b.postbackSecret("crm").Status; status.Version != 3 || status.LastHandledRotateSecret != "b" {
+	if status := b.postbackSecret("crm").Status; status.Version != 3 || status.LastHandledRotateSecret != "second" {
 		t.Errorf("the status went backwards: %+v; looks again after %s", status, result.RequeueAfter)
 	}
 
@@ -287,14 +287,14 @@ func TestKeyIsReplacedWhenTheSecretIsDeletedByHand(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostbackSecret("crm", nil))
 	b.settleSecret("crm")
-	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "first")
 	b.settleSecret("crm")
 	old := b.keyring("crm")
 	b.told()
 	b.must(b.direct.Delete(b.ctx, b.secret("crm")))
 	b.settleSecret("crm")
 	k, status := b.keyring("crm"), b.postbackSecret("crm").Status
-	if k.Version != 3 || slices.Contains(old.Keys(), k.Current) || status.Version != 3 || k.Handled.Own != "a" {
+	if k.Version != 3 || slices.Contains(old.Keys(), k.Current) || status.Version != 3 || k.Handled.Own != "first" {
 		t.Errorf("version %d, status %+v", k.Version, status)
 	}
 	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning KeyReplaced") {
@@ -302,7 +302,7 @@ func TestKeyIsReplacedWhenTheSecretIsDeletedByHand(t *testing.T) {
 	}
 
 	// A key that became invalid in place is replaced too, but the previous ones keep signing.
-	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "b")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "second")
 	b.settleSecret("crm")
 	previous := b.keyring("crm").Previous[0]
 	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Data["secret"] = []byte("spoiled") })
@@ -316,7 +316,7 @@ func TestAnnotationsAndLabelsAreRepaired(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostbackSecret("crm", nil))
 	b.settleSecret("crm")
-	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "a")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "first")
 	b.settleSecret("crm")
 	want := b.secret("crm")
 	modify(b, &corev1.Secret{}, "crm", func(s *corev1.Secret) { s.Annotations, s.Labels = nil, map[string]string{"mine": "yes"} })

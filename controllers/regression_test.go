@@ -66,7 +66,7 @@ func TestCreateThatTheCacheDoesNotShowIsAdopted(t *testing.T) {
 		t.Errorf("%d PostbackSecrets", len(list.Items))
 	}
 	b.postbacks.Client = live
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 }

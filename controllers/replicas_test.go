@@ -46,10 +46,10 @@ func TestReplicasAcknowledge(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	r := newTestReplicas(clock)
 	checkAcknowledged(t, r, "10", Acknowledgement{})
-	r.set(lease("a", "9", clock.Now()))
-	r.set(lease("b", "10", clock.Now()))
-	r.set(lease("c", "", clock.Now()))
-	r.set(lease("d", "spoiled", clock.Now()))
+	r.set(lease("east", "9", clock.Now()))
+	r.set(lease("north", "10", clock.Now()))
+	r.set(lease("south", "", clock.Now()))
+	r.set(lease("west", "spoiled", clock.Now()))
 	checkAcknowledged(t, r, "10", Acknowledgement{Live: 4, Loaded: 1})
 	checkAcknowledged(t, r, "9", Acknowledgement{Live: 4, Loaded: 2})
 
@@ -57,23 +57,23 @@ func TestReplicasAcknowledge(t *testing.T) {
 	if r.queue.Len() != 0 {
 		t.Errorf("%d woken for nothing", r.queue.Len())
 	}
-	r.set(lease("a", "9", clock.Now()))
+	r.set(lease("east", "9", clock.Now()))
 	if r.queue.Len() != 0 {
 		t.Error("woken by a mere renewal")
 	}
-	r.set(lease("a", "11", clock.Now()))
+	r.set(lease("east", "11", clock.Now()))
 	if r.queue.Len() != 1 {
 		t.Errorf("%d woken", r.queue.Len())
 	}
 	request, _ := r.queue.Get()
 	r.queue.Done(request)
-	r.set(lease("c", "11", clock.Now()))
+	r.set(lease("south", "11", clock.Now()))
 	if r.queue.Len() != 0 {
 		t.Error("woken although it waits no longer")
 	}
 	r.Acknowledged(crm, "10")
 	r.Forget(crm)
-	r.set(lease("d", "11", clock.Now()))
+	r.set(lease("west", "11", clock.Now()))
 	if r.queue.Len() != 0 {
 		t.Error("woken although it is gone")
 	}
@@ -86,18 +86,18 @@ func TestReplicasFromTheFuture(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	r := newTestReplicas(clock)
 	r.Version = reached("12")
-	r.set(lease("a", "5000", clock.Now()))
-	r.set(lease("b", "11", clock.Now()))
+	r.set(lease("east", "5000", clock.Now()))
+	r.set(lease("north", "11", clock.Now()))
 	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 1, Doubted: 1})
 	// The replica was restarted.
-	r.set(lease("a", "11", clock.Now().Add(time.Second)))
+	r.set(lease("east", "11", clock.Now().Add(time.Second)))
 	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 2})
 	// The replica is ahead of the version that was read, which is read again.
 	r.Version = reached("13")
-	r.set(lease("a", "13", clock.Now().Add(2*time.Second)))
+	r.set(lease("east", "13", clock.Now().Add(2*time.Second)))
 	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 2})
 
-	r.set(lease("a", "14", clock.Now().Add(3*time.Second)))
+	r.set(lease("east", "14", clock.Now().Add(3*time.Second)))
 	r.Version = func(context.Context) (string, error) { return "", errors.New("away") }
 	if err := r.Confirm(t.Context()); err == nil {
 		t.Error("a claim was believed without a read")
@@ -113,11 +113,11 @@ func TestReplicasThatWatchOtherNamespaces(t *testing.T) {
 		l.Annotations[route.WatchedAnnotation] = namespaces
 		r.set(l)
 	}
-	watching("a", "partner-globex")
-	watching("b", "partner-acme,partner-globex")
-	watching("c", "")
+	watching("east", "partner-globex")
+	watching("north", "partner-acme,partner-globex")
+	watching("south", "")
 	checkAcknowledged(t, r, "10", Acknowledgement{Live: 3, Loaded: 2})
-	watching("a", "partner-acme")
+	watching("east", "partner-acme")
 	if r.queue.Len() != 1 {
 		t.Errorf("%d woken", r.queue.Len())
 	}
@@ -155,29 +155,29 @@ func TestReplicasLive(t *testing.T) {
 	expire(false, 0)
 	// The replicas' clocks are an hour ahead and an hour behind, which must not matter.
 	ahead, behind := clock.Now().Add(time.Hour), clock.Now().Add(-time.Hour)
-	r.set(lease("a", "1", ahead))
-	r.set(lease("b", "1", behind))
+	r.set(lease("east", "1", ahead))
+	r.set(lease("north", "1", behind))
 	expire(true, 15*time.Second)
 	expire(false, 15*time.Second)
 
 	clock.Step(10 * time.Second)
-	r.set(lease("a", "1", ahead.Add(10*time.Second)))
-	r.set(lease("b", "1", behind)) // seen again, not renewed
+	r.set(lease("east", "1", ahead.Add(10*time.Second)))
+	r.set(lease("north", "1", behind)) // seen again, not renewed
 	expire(false, 5*time.Second)
 	clock.Step(5 * time.Second)
 	expire(true, 10*time.Second)
 	checkAcknowledged(t, r, "1", Acknowledgement{Live: 1, Loaded: 1})
 
 	// A resync shows the dead Lease again. It stays dead until it is renewed.
-	r.set(lease("b", "1", behind))
+	r.set(lease("north", "1", behind))
 	expire(false, 10*time.Second)
-	r.set(lease("b", "1", behind.Add(time.Minute)))
+	r.set(lease("north", "1", behind.Add(time.Minute)))
 	expire(true, 10*time.Second)
 
-	r.delete(toolscache.DeletedFinalStateUnknown{Obj: lease("a", "1", ahead)})
+	r.delete(toolscache.DeletedFinalStateUnknown{Obj: lease("east", "1", ahead)})
 	r.delete(lease("unknown", "1", ahead))
 	expire(true, 15*time.Second)
-	spoiled := lease("b", "1", behind)
+	spoiled := lease("north", "1", behind)
 	spoiled.Spec.RenewTime = nil
 	r.set(spoiled)
 	expire(true, 0)

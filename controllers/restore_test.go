@@ -59,7 +59,7 @@ func (b *bench) restoreElsewhere(name string) {
 func TestRestoreKeepsTheKey(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "1")
 	b.settle("crm")
@@ -121,7 +121,7 @@ func TestEveryReplacedKeyWarns(t *testing.T) {
 	t.Run("own PostbackSecret deleted", func(t *testing.T) {
 		b := newBench(t)
 		b.create(newPostback("own", nil))
-		b.heartbeat("a", loadedEverything)
+		b.heartbeat("east", loadedEverything)
 		b.settle("own")
 		old := b.keyring("own").Current
 		if told := b.told(); replaced(told) {
@@ -139,7 +139,7 @@ func TestEveryReplacedKeyWarns(t *testing.T) {
 		shared := func() *v1alpha1.PostbackSecret { return newPostbackSecret("crm", nil) }
 		b.create(shared())
 		b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "crm"} }))
-		b.heartbeat("a", loadedEverything)
+		b.heartbeat("east", loadedEverything)
 		b.settle("crm")
 		b.told()
 		b.must(b.direct.Delete(b.ctx, b.postbackSecret("crm")))
@@ -155,7 +155,7 @@ func TestEveryReplacedKeyWarns(t *testing.T) {
 		b.create(newPostback("crm", nil))
 		b.create(newPostbackSecret("other", nil))
 		b.settleSecret("other")
-		b.heartbeat("a", loadedEverything)
+		b.heartbeat("east", loadedEverything)
 		b.settle("crm")
 		b.told()
 		modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "other"} })
@@ -168,7 +168,7 @@ func TestEveryReplacedKeyWarns(t *testing.T) {
 		b := newBench(t)
 		b.create(newPostbackSecret("crm", func(s *v1alpha1.PostbackSecret) { s.Spec.Rotation = rotation(0, 0) }))
 		b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "crm"} }))
-		b.heartbeat("a", loadedEverything)
+		b.heartbeat("east", loadedEverything)
 		b.settle("crm")
 		annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "1")
 		b.settle("crm")

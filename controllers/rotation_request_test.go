@@ -51,7 +51,7 @@ func TestRotationPassedOnToAPostbackSecretInGit(t *testing.T) {
 	}
 	apply()
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "shared"} }))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	settle(1)
 	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "B")
 	settle(2)
@@ -117,7 +117,7 @@ func TestRotationOfAnExternalKeyByAPostbackIsRefused(t *testing.T) {
 func TestHugeTokenIsPassedOn(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	modify(b, &v1alpha1.PostbackSecret{}, "crm", func(s *v1alpha1.PostbackSecret) {
 		s.Annotations = map[string]string{"note": strings.Repeat("n", 200_000)}

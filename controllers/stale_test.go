@@ -54,7 +54,7 @@ func (c staleReader[T]) Get(ctx context.Context, key client.ObjectKey, into clie
 func TestStaleCacheDoesNotBringBackAnOldRoute(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	stale := b.postback("crm")
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) {
@@ -97,13 +97,13 @@ func TestStaleStatusOfAPostbackIsLookedAtAgain(t *testing.T) {
 		b.must(err)
 	}
 	b.create(newPostback("crm", nil))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	stale := b.postback("crm")
-	b.postbacks.Replicas.delete(lease("a", "", time.Time{}))
+	b.postbacks.Replicas.delete(lease("east", "", time.Time{}))
 	pass()
 	b.checkPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	current := b.postbacks.Client
 	b.postbacks.Client = staleReader[*v1alpha1.Postback]{Client: current, object: stale}
 	pass()
@@ -165,7 +165,7 @@ func TestStatusWhileTheRouteCannotBeStored(t *testing.T) {
 	b := newBench(t)
 	b.postbacks.Namespace = "does-not-exist"
 	b.create(newPostback("crm", nil))
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	request := ctrl.Request{NamespacedName: b.key("crm")}
 	var failed error
 	for range 4 {

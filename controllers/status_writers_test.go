@@ -130,7 +130,7 @@ func TestHealthBeforeTheFirstStatus(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostback("crm", nil))
 	b.tellHealth("crm", metav1.ConditionFalse, "early")
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	if got := b.health("crm"); got.Message != "early" {

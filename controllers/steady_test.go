@@ -36,18 +36,18 @@ func TestReadyFollowsTheDispatcher(t *testing.T) {
 		b.must(err)
 		return secret.ResourceVersion
 	}
-	b.heartbeat("a", "1")
+	b.heartbeat("east", "1")
 	b.settle("crm")
 	b.checkPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "0 of 1")
-	b.heartbeat("a", version())
+	b.heartbeat("east", version())
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 
 	// A second replica joins, and has loaded nothing.
-	b.heartbeat("b", "")
+	b.heartbeat("north", "")
 	b.settle("crm")
 	b.checkPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
-	b.heartbeat("b", version())
+	b.heartbeat("north", version())
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 
@@ -62,20 +62,20 @@ func TestReadyFollowsTheDispatcher(t *testing.T) {
 	modify(b, &v1alpha1.Postback{}, "crm", func(p *v1alpha1.Postback) { p.Spec.Triggers = []v1alpha1.Trigger{"*"} })
 	b.settle("crm")
 	b.checkPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "0 of 2")
-	b.heartbeat("a", version())
+	b.heartbeat("east", version())
 	b.settle("crm")
 	b.checkPostback("crm", stateReconciling, v1alpha1.WaitingForDispatcherReason, "1 of 2")
 
 	// The second replica dies: its Lease expires.
 	b.clock.Step(10 * time.Second)
-	b.heartbeat("a", version())
+	b.heartbeat("east", version())
 	b.clock.Step(6 * time.Second)
 	if changed, _ := b.postbacks.Replicas.expire(); !changed {
 		t.Error("the Lease did not run out")
 	}
 	b.settle("crm")
 	b.checkPostback("crm", stateReady, v1alpha1.RoutedReason, "")
-	b.postbacks.Replicas.delete(lease("a", "", time.Time{}))
+	b.postbacks.Replicas.delete(lease("east", "", time.Time{}))
 	b.settle("crm")
 	b.checkPostback("crm", stateReconciling, v1alpha1.NoDispatcherReason, "")
 }
@@ -99,7 +99,7 @@ func TestSteadyStateMakesNoWrites(t *testing.T) {
 	b.create(newPostbackSecret("tokens", nil))
 	b.create(newPostback("plain", func(p *v1alpha1.Postback) { p.Spec.URL = "http://x.example.com" }))
 	names := []string{"crm", "scheduled", "external", "tokens", "plain", "guarded", "misfiltered"}
-	b.heartbeat("a", loadedEverything)
+	b.heartbeat("east", loadedEverything)
 	for _, name := range names {
 		b.settle(name)
 	}
@@ -110,7 +110,7 @@ func TestSteadyStateMakesNoWrites(t *testing.T) {
 	b.told()
 	for range 100 {
 		b.clock.Step(7*time.Second + 123*time.Millisecond)
-		b.heartbeat("a", loadedEverything)
+		b.heartbeat("east", loadedEverything)
 		for _, name := range names {
 			b.settle(name)
 		}

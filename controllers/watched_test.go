@@ -32,7 +32,7 @@ import (
 func TestManagerLeavesRoutesOfOtherNamespacesAlone(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
-	l.renew("a", loadedEverything, 600)
+	l.renew("east", loadedEverything, 600)
 	l.create(newPostback("crm", nil))
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	other := l.route("crm")

@@ -30,48 +30,48 @@ func TestOpening(t *testing.T) {
 		port      string
 		want      string
 	}{
-		"opened for all":                        {Options{AllowCIDRs: List{"10.0.0.0/8"}}, "a", "10.1.2.3", "443", ""},
-		"opened for all, mapped":                {Options{AllowCIDRs: List{"10.0.0.0/8"}}, "a", "::ffff:10.1.2.3", "443", ""},
-		"opened by its mapped form":             {Options{AllowCIDRs: List{"::ffff:10.0.0.0/104"}}, "a", "10.1.2.3", "443", ""},
-		"beside what is opened":                 {Options{AllowCIDRs: List{"10.0.0.0/24"}}, "a", "10.0.1.0", "443", "RFC 1918"},
-		"opened, behind NAT64":                  {Options{AllowCIDRs: List{"10.0.0.0/8"}}, "a", "64:ff9b::10.1.2.3", "443", "NAT64"},
-		"opened, behind 6to4":                   {Options{AllowCIDRs: List{"10.0.0.0/8"}}, "a", "2002:a01:203::1", "443", "6to4"},
-		"opened, IPv4-compatible":               {Options{AllowCIDRs: List{"10.0.0.0/8"}}, "a", "::10.1.2.3", "443", "IPv4-compatible"},
-		"NAT64 opened, public inside":           {Options{AllowCIDRs: List{"64:ff9b::/96"}}, "a", "64:ff9b::8.8.8.8", "443", ""},
-		"NAT64 opened, private inside":          {Options{AllowCIDRs: List{"64:ff9b::/96"}}, "a", "64:ff9b::10.1.2.3", "443", "RFC 1918"},
-		"NAT64 opened, metadata inside":         {Options{AllowCIDRs: List{"64:ff9b::/96"}}, "a", "64:ff9b::169.254.169.254", "443", "metadata"},
-		"NAT64 and private opened":              {Options{AllowCIDRs: List{"64:ff9b::/96", "10.0.0.0/8"}}, "a", "64:ff9b::10.1.2.3", "443", ""},
-		"local NAT64 opened, loopback inside":   {Options{AllowCIDRs: List{"64:ff9b:1::/48"}}, "a", "64:ff9b:1::127.0.0.1", "443", "loopback"},
-		"6to4 opened, private inside":           {Options{AllowCIDRs: List{"2002::/16"}}, "a", "2002:c0a8:1::1", "443", "RFC 1918"},
-		"6to4 opened, public inside":            {Options{AllowCIDRs: List{"2002::/16"}}, "a", "2002:808:808::1", "443", ""},
-		"Teredo opened, private client inside":  {Options{AllowCIDRs: List{"2001::/32"}}, "a", "2001:0:808:808::f5ff:fefe", "443", "RFC 1918"},
-		"loopback opened, IPv6":                 {Options{AllowCIDRs: List{"127.0.0.0/8", "::1/128"}}, "a", "::1", "443", ""},
-		"all of IPv6 opened":                    {Options{AllowCIDRs: List{"::/0"}}, "a", "fd00::1", "443", ""},
-		"all of IPv6 opened, mapped":            {Options{AllowCIDRs: List{"::/0"}}, "a", "::ffff:10.0.0.1", "443", "RFC 1918"},
-		"all of IPv6 opened, compatible":        {Options{AllowCIDRs: List{"::/0"}}, "a", "::10.0.0.1", "443", "RFC 1918"},
-		"opened for its namespace":              {Options{AllowCIDRs: List{"a=10.0.0.0/8"}}, "a", "10.1.2.3", "443", ""},
-		"opened for another namespace":          {Options{AllowCIDRs: List{"b=10.0.0.0/8"}}, "a", "10.1.2.3", "443", "RFC 1918"},
-		"opened for all, with own":              {Options{AllowCIDRs: List{"a=10.0.0.0/8", "172.16.0.0/12"}}, "a", "172.16.0.1", "443", ""},
-		"one address opened":                    {Options{AllowCIDRs: List{"127.0.0.1/32"}}, "a", "127.0.0.1", "443", ""},
-		"beside one address":                    {Options{AllowCIDRs: List{"127.0.0.1/32"}}, "a", "127.0.0.2", "443", "loopback"},
-		"ULA opened":                            {Options{AllowCIDRs: List{"fd00:1::/32"}}, "a", "fd00:1::5", "443", ""},
-		"link-local opened, with a zone":        {Options{AllowCIDRs: List{"fe80::/10"}}, "a", "fe80::1%lo", "443", "zone"},
-		"the cluster's, public":                 {Options{ClusterCIDRs: List{"20.0.0.0/16", "2600:1f00::/32"}}, "a", "20.0.3.4", "443", "cluster"},
-		"the cluster's, public, mapped":         {Options{ClusterCIDRs: List{"20.0.0.0/16"}}, "a", "::ffff:20.0.3.4", "443", "cluster"},
-		"the cluster's, IPv6":                   {Options{ClusterCIDRs: List{"2600:1f00::/32"}}, "a", "2600:1f00::7", "443", "cluster"},
-		"the cluster's, behind opened NAT64":    {Options{ClusterCIDRs: List{"20.0.0.0/16"}, AllowCIDRs: List{"64:ff9b::/96"}}, "a", "64:ff9b::20.0.0.1", "443", "cluster"},
-		"beside the cluster's":                  {Options{ClusterCIDRs: List{"20.0.0.0/16"}}, "a", "20.1.0.0", "443", ""},
-		"the cluster's, opened":                 {Options{ClusterCIDRs: List{"20.0.0.0/16"}, AllowCIDRs: List{"20.0.3.0/24"}}, "a", "20.0.3.4", "443", ""},
-		"the cluster's, opened for a namespace": {Options{ClusterCIDRs: List{"20.0.0.0/16"}, AllowCIDRs: List{"b=20.0.3.0/24"}}, "a", "20.0.3.4", "443", "cluster"},
-		"port 80":                               {Options{}, "a", "8.8.8.8", "80", ""},
-		"port 8443":                             {Options{}, "a", "8.8.8.8", "8443", ""},
-		"port 65535":                            {Options{}, "a", "8.8.8.8", "65535", ""},
-		"port 25":                               {Options{}, "a", "8.8.8.8", "25", "port 25 is not open"},
-		"port 1023":                             {Options{}, "a", "8.8.8.8", "1023", "--allow-ports"},
-		"port 0":                                {Options{}, "a", "8.8.8.8", "0", "port 0"},
-		"another port opened":                   {Options{AllowPorts: "443,8000-8009"}, "a", "8.8.8.8", "8009", ""},
-		"ports narrowed":                        {Options{AllowPorts: "443,8000-8009"}, "a", "8.8.8.8", "8010", "port 8010"},
-		"ports narrowed, private opened":        {Options{AllowPorts: "443", AllowCIDRs: List{"10.0.0.0/8"}}, "a", "10.0.0.1", "10250", "port 10250"},
+		"opened for all":                        {Options{AllowCIDRs: List{"10.0.0.0/8"}}, "acme", "10.1.2.3", "443", ""},
+		"opened for all, mapped":                {Options{AllowCIDRs: List{"10.0.0.0/8"}}, "acme", "::ffff:10.1.2.3", "443", ""},
+		"opened by its mapped form":             {Options{AllowCIDRs: List{"::ffff:10.0.0.0/104"}}, "acme", "10.1.2.3", "443", ""},
+		"beside what is opened":                 {Options{AllowCIDRs: List{"10.0.0.0/24"}}, "acme", "10.0.1.0", "443", "RFC 1918"},
+		"opened, behind NAT64":                  {Options{AllowCIDRs: List{"10.0.0.0/8"}}, "acme", "64:ff9b::10.1.2.3", "443", "NAT64"},
+		"opened, behind 6to4":                   {Options{AllowCIDRs: List{"10.0.0.0/8"}}, "acme", "2002:a01:203::1", "443", "6to4"},
+		"opened, IPv4-compatible":               {Options{AllowCIDRs: List{"10.0.0.0/8"}}, "acme", "::10.1.2.3", "443", "IPv4-compatible"},
+		"NAT64 opened, public inside":           {Options{AllowCIDRs: List{"64:ff9b::/96"}}, "acme", "64:ff9b::8.8.8.8", "443", ""},
+		"NAT64 opened, private inside":          {Options{AllowCIDRs: List{"64:ff9b::/96"}}, "acme", "64:ff9b::10.1.2.3", "443", "RFC 1918"},
+		"NAT64 opened, metadata inside":         {Options{AllowCIDRs: List{"64:ff9b::/96"}}, "acme", "64:ff9b::169.254.169.254", "443", "metadata"},
+		"NAT64 and private opened":              {Options{AllowCIDRs: List{"64:ff9b::/96", "10.0.0.0/8"}}, "acme", "64:ff9b::10.1.2.3", "443", ""},
+		"local NAT64 opened, loopback inside":   {Options{AllowCIDRs: List{"64:ff9b:1::/48"}}, "acme", "64:ff9b:1::127.0.0.1", "443", "loopback"},
+		"6to4 opened, private inside":           {Options{AllowCIDRs: List{"2002::/16"}}, "acme", "2002:c0a8:1::1", "443", "RFC 1918"},
+		"6to4 opened, public inside":            {Options{AllowCIDRs: List{"2002::/16"}}, "acme", "2002:808:808::1", "443", ""},
+		"Teredo opened, private client inside":  {Options{AllowCIDRs: List{"2001::/32"}}, "acme", "2001:0:808:808::f5ff:fefe", "443", "RFC 1918"},
+		"loopback opened, IPv6":                 {Options{AllowCIDRs: List{"127.0.0.0/8", "::1/128"}}, "acme", "::1", "443", ""},
+		"all of IPv6 opened":                    {Options{AllowCIDRs: List{"::/0"}}, "acme", "fd00::1", "443", ""},
+		"all of IPv6 opened, mapped":            {Options{AllowCIDRs: List{"::/0"}}, "acme", "::ffff:10.0.0.1", "443", "RFC 1918"},
+		"all of IPv6 opened, compatible":        {Options{AllowCIDRs: List{"::/0"}}, "acme", "::10.0.0.1", "443", "RFC 1918"},
+		"opened for its namespace":              {Options{AllowCIDRs: List{"acme=10.0.0.0/8"}}, "acme", "10.1.2.3", "443", ""},
+		"opened for another namespace":          {Options{AllowCIDRs: List{"globex=10.0.0.0/8"}}, "acme", "10.1.2.3", "443", "RFC 1918"},
+		"opened for all, with own":              {Options{AllowCIDRs: List{"acme=10.0.0.0/8", "172.16.0.0/12"}}, "acme", "172.16.0.1", "443", ""},
+		"one address opened":                    {Options{AllowCIDRs: List{"127.0.0.1/32"}}, "acme", "127.0.0.1", "443", ""},
+		"beside one address":                    {Options{AllowCIDRs: List{"127.0.0.1/32"}}, "acme", "127.0.0.2", "443", "loopback"},
+		"ULA opened":                            {Options{AllowCIDRs: List{"fd00:1::/32"}}, "acme", "fd00:1::5", "443", ""},
+		"link-local opened, with a zone":        {Options{AllowCIDRs: List{"fe80::/10"}}, "acme", "fe80::1%lo", "443", "zone"},
+		"the cluster's, public":                 {Options{ClusterCIDRs: List{"20.0.0.0/16", "2600:1f00::/32"}}, "acme", "20.0.3.4", "443", "cluster"},
+		"the cluster's, public, mapped":         {Options{ClusterCIDRs: List{"20.0.0.0/16"}}, "acme", "::ffff:20.0.3.4", "443", "cluster"},
+		"the cluster's, IPv6":                   {Options{ClusterCIDRs: List{"2600:1f00::/32"}}, "acme", "2600:1f00::7", "443", "cluster"},
+		"the cluster's, behind opened NAT64":    {Options{ClusterCIDRs: List{"20.0.0.0/16"}, AllowCIDRs: List{"64:ff9b::/96"}}, "acme", "64:ff9b::20.0.0.1", "443", "cluster"},
+		"beside the cluster's":                  {Options{ClusterCIDRs: List{"20.0.0.0/16"}}, "acme", "20.1.0.0", "443", ""},
+		"the cluster's, opened":                 {Options{ClusterCIDRs: List{"20.0.0.0/16"}, AllowCIDRs: List{"20.0.3.0/24"}}, "acme", "20.0.3.4", "443", ""},
+		"the cluster's, opened for a namespace": {Options{ClusterCIDRs: List{"20.0.0.0/16"}, AllowCIDRs: List{"globex=20.0.3.0/24"}}, "acme", "20.0.3.4", "443", "cluster"},
+		"port 80":                               {Options{}, "acme", "8.8.8.8", "80", ""},
+		"port 8443":                             {Options{}, "acme", "8.8.8.8", "8443", ""},
+		"port 65535":                            {Options{}, "acme", "8.8.8.8", "65535", ""},
+		"port 25":                               {Options{}, "acme", "8.8.8.8", "25", "port 25 is not open"},
+		"port 1023":                             {Options{}, "acme", "8.8.8.8", "1023", "--allow-ports"},
+		"port 0":                                {Options{}, "acme", "8.8.8.8", "0", "port 0"},
+		"another port opened":                   {Options{AllowPorts: "443,8000-8009"}, "acme", "8.8.8.8", "8009", ""},
+		"ports narrowed":                        {Options{AllowPorts: "443,8000-8009"}, "acme", "8.8.8.8", "8010", "port 8010"},
+		"ports narrowed, private opened":        {Options{AllowPorts: "443", AllowCIDRs: List{"10.0.0.0/8"}}, "acme", "10.0.0.1", "10250", "port 10250"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -83,14 +83,14 @@ func TestOpening(t *testing.T) {
 
 // net/http reuses connections per dialer, so namespaces with different rules need different dialers.
 func TestNamespacesWithOwnRulesHaveOwnDialers(t *testing.T) {
-	e, err := New(Options{AllowCIDRs: List{"a=10.0.0.0/8", "b=10.0.0.0/8"}})
+	e, err := New(Options{AllowCIDRs: List{"acme=10.0.0.0/8", "globex=10.0.0.0/8"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Dialer("a") == e.Dialer("c") || e.Dialer("a") == e.Dialer("b") {
+	if e.Dialer("acme") == e.Dialer("initech") || e.Dialer("acme") == e.Dialer("globex") {
 		t.Error("namespaces with rules of their own share a dialer")
 	}
-	if e.Dialer("c") != e.Dialer("d") {
+	if e.Dialer("initech") != e.Dialer("umbrella") {
 		t.Error("namespaces with the same rules have several dialers")
 	}
 }
@@ -130,12 +130,12 @@ func TestOptionsAreChecked(t *testing.T) {
 
 func TestListIsAFlag(t *testing.T) {
 	var l List
-	for _, values := range []string{"10.0.0.0/8", "a=10.1.0.0/16, 127.0.0.0/8", ""} {
+	for _, values := range []string{"10.0.0.0/8", "acme=10.1.0.0/16, 127.0.0.0/8", ""} {
 		if err := l.Set(values); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if l.String() != "10.0.0.0/8,a=10.1.0.0/16,127.0.0.0/8" {
+	if l.String() != "10.0.0.0/8,acme=10.1.0.0/16,127.0.0.0/8" {
 		t.Errorf("the list is %s", l.String())
 	}
 }

@@ -152,7 +152,7 @@ func TestHangingEndpointsLeaveRoomForTheOthers(t *testing.T) {
 func TestConcurrencyOfAnEndpointIsBounded(t *testing.T) {
 	for limit, most := range map[int32]int{0: defaultMaxConcurrent, 1: 1, 40: 40} {
 		inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
-			r, e := target("a"), &endpoint{takes: time.Second}
+			r, e := target("crm"), &endpoint{takes: time.Second}
 			r.MaxConcurrent = limit
 			for i := range 100 {
 				l.Submit(r, e.work(fmt.Sprint(i), time.Now()))
@@ -169,7 +169,7 @@ func TestRateOfAnEndpointIsBounded(t *testing.T) {
 	for _, limit := range []int32{1, 7, 100, 1000} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
-				r, e := target("a"), &endpoint{}
+				r, e := target("crm"), &endpoint{}
 				r.PerSecond = limit
 				count := 5 * int(limit)
 				for i := range count {
@@ -208,21 +208,21 @@ func TestCircuitOpensProbesAndRecoversSlowly(t *testing.T) {
 		e := &endpoint{takes: 10 * time.Second, attempt: timedOut}
 		const count = 5000
 		for i := count - 1; i >= 0; i-- {
-			l.Submit(target("a"), e.work(fmt.Sprintf("%05d", i), start.Add(time.Duration(i)*time.Millisecond)))
+			l.Submit(target("crm"), e.work(fmt.Sprintf("%05d", i), start.Add(time.Duration(i)*time.Millisecond)))
 		}
 		time.Sleep(10*time.Minute - time.Second) //nolint:forbidigo // The bubble's clock.
 		failed := len(e.got())
 		if failed > defaultMaxConcurrent+12 {
 			t.Errorf("%d attempts in ten minutes at an endpoint that hangs", failed)
 		}
-		want(t, "throttled by the circuit", l.Throttled(target("a").UID), true)
+		want(t, "throttled by the circuit", l.Throttled(target("crm").UID), true)
 		e.mu.Lock()
 		e.takes, e.attempt = 20*time.Millisecond, nil
 		e.mu.Unlock()
 		time.Sleep(20 * time.Minute) //nolint:forbidigo // The bubble's clock.
 		all := e.got()[failed:]
 		want(t, "the rest goes", len(all), count-failed)
-		want(t, "throttled after that", l.Throttled(target("a").UID), false)
+		want(t, "throttled after that", l.Throttled(target("crm").UID), false)
 		if !slices.IsSortedFunc(all, func(a, b begun) int { return a.at.Compare(b.at) }) {
 			t.Error("the log of the test is out of order")
 		}
@@ -266,22 +266,22 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 				RetryAfterTime: ptr.To(metav1.NewMicroTime(until)), PostbackGeneration: 1,
 			}
 		}}
-		l.Submit(target("a"), e.work("first", time.Now()))
+		l.Submit(target("crm"), e.work("first", time.Now()))
 		synctest.Wait()
 		e.set(nil)
-		l.Submit(target("a"), e.work("second", time.Now()))
+		l.Submit(target("crm"), e.work("second", time.Now()))
 		manual := e.work("manual", time.Now())
 		manual.Manual = true
-		l.Submit(target("a"), manual)
-		if l.Admit(target("a")) != nil {
+		l.Submit(target("crm"), manual)
+		if l.Admit(target("crm")) != nil {
 			t.Error("a first attempt is promised")
 		}
 		time.Sleep(59 * time.Minute) //nolint:forbidigo // The bubble's clock.
 		want(t, "before the time", len(e.got()), 1)
-		want(t, "throttled before the time", l.Throttled(target("a").UID), true)
+		want(t, "throttled before the time", l.Throttled(target("crm").UID), true)
 		time.Sleep(2 * time.Minute) //nolint:forbidigo // The bubble's clock.
 		want(t, "after the time", len(e.got()), 3)
-		want(t, "throttled after the time", l.Throttled(target("a").UID), false)
+		want(t, "throttled after the time", l.Throttled(target("crm").UID), false)
 		if at := e.got()[1].at; at.Before(until) {
 			t.Errorf("the next began at %s, before %s", at, until)
 		}
@@ -295,27 +295,27 @@ func TestGoneSetsTheEndpointAside(t *testing.T) {
 	}
 	for name, release := range map[string]func(l *Lanes, e *endpoint){
 		"spec": func(l *Lanes, _ *endpoint) {
-			changed := target("a")
+			changed := target("crm")
 			changed.Generation = 2
 			l.SetRoute(changed)
 		},
 		"manual": func(l *Lanes, e *endpoint) {
 			w := e.work("manual", time.Now())
 			w.Manual = true
-			l.Submit(target("a"), w)
+			l.Submit(target("crm"), w)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 				e := &endpoint{attempt: gone}
-				l.Submit(target("a"), e.work("first", time.Now()))
+				l.Submit(target("crm"), e.work("first", time.Now()))
 				synctest.Wait()
 				e.set(nil)
-				l.Submit(target("a"), e.work("second", time.Now()))
+				l.Submit(target("crm"), e.work("second", time.Now()))
 				time.Sleep(100 * time.Hour) //nolint:forbidigo // The bubble's clock.
 				want(t, "while it is gone", len(e.got()), 1)
-				want(t, "throttled while it is gone", l.Throttled(target("a").UID), true)
-				want(t, "another one throttled", l.Throttled(target("b").UID), false)
+				want(t, "throttled while it is gone", l.Throttled(target("crm").UID), true)
+				want(t, "another one throttled", l.Throttled(target("shop").UID), false)
 				release(l, e)
 				time.Sleep(time.Minute) //nolint:forbidigo // The bubble's clock.
 				if got := e.got(); len(got) < 2 || !slices.ContainsFunc(got, func(b begun) bool { return b.name == "second" }) {
@@ -331,14 +331,14 @@ func TestHealthThatAnotherReplicaReportedIsCleared(t *testing.T) {
 	var reasons []string
 	report := func(_ *route.Route, h Health) { reasons = append(reasons, h.Reason) }
 	unfinished := func(r *route.Route) []*v1alpha1.PostbackDelivery {
-		if r.UID == "b" {
+		if r.UID == "shop" {
 			return nil
 		}
 		return []*v1alpha1.PostbackDelivery{{Status: v1alpha1.PostbackDeliveryStatus{Attempts: []v1alpha1.Attempt{*timedOut()}}}}
 	}
 	inBubble(t, Options{Unfinished: unfinished, Report: report}, func(t *testing.T, l *Lanes) {
-		l.Submit(target("a"), (&endpoint{}).work("1", time.Now()))
-		l.Submit(target("b"), (&endpoint{}).work("1", time.Now()))
+		l.Submit(target("crm"), (&endpoint{}).work("1", time.Now()))
+		l.Submit(target("shop"), (&endpoint{}).work("1", time.Now()))
 		synctest.Wait()
 		want(t, "reasons", fmt.Sprint(reasons), fmt.Sprint([]string{v1alpha1.EndpointRespondingReason}))
 	})
@@ -352,16 +352,16 @@ func TestWhatOtherReplicasSawCounts(t *testing.T) {
 	}
 	inBubble(t, Options{Unfinished: unfinished}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{}
-		l.Submit(target("a"), e.work("1", time.Now()))
+		l.Submit(target("crm"), e.work("1", time.Now()))
 		time.Sleep(time.Hour) //nolint:forbidigo // The bubble's clock.
 		want(t, "to an endpoint that is gone", len(e.got()), 0)
 	})
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{}
-		l.Submit(target("a"), e.work("1", time.Now()))
+		l.Submit(target("crm"), e.work("1", time.Now()))
 		synctest.Wait()
-		l.Observe(target("a"), &gone)
-		l.Submit(target("a"), e.work("2", time.Now()))
+		l.Observe(target("crm"), &gone)
+		l.Submit(target("crm"), e.work("2", time.Now()))
 		time.Sleep(time.Hour) //nolint:forbidigo // The bubble's clock.
 		want(t, "after another replica saw 410", len(e.got()), 1)
 	})
@@ -374,7 +374,7 @@ func TestRejectionsDoNotOpenTheCircuit(t *testing.T) {
 			return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeRejected4xx, StatusCode: ptr.To[int32](http.StatusBadRequest), PostbackGeneration: 1}
 		}}
 		for i := range 100 {
-			l.Submit(target("a"), e.work(fmt.Sprint(i), time.Now()))
+			l.Submit(target("crm"), e.work(fmt.Sprint(i), time.Now()))
 		}
 		synctest.Wait()
 		want(t, "attempts", len(e.got()), 100)
@@ -395,10 +395,10 @@ func TestDeletionEndsWhatIsInFlightAndWhatWaits(t *testing.T) {
 				defer e.mu.Unlock()
 				causes = append(causes, context.Cause(ctx))
 			}
-			l.Submit(target("a"), w)
+			l.Submit(target("crm"), w)
 		}
 		synctest.Wait()
-		l.Delete("a")
+		l.Delete("crm")
 		synctest.Wait()
 		want(t, "attempts that ended", len(causes), defaultMaxConcurrent)
 		for _, cause := range causes {
@@ -415,7 +415,7 @@ func TestPlaceIsFreeWhileAttemptsAreRecorded(t *testing.T) {
 		recorded := make(chan struct{})
 		begun, order := atomic.Int32{}, time.Now()
 		for i := range 100 {
-			l.Submit(target("a"), &Work{
+			l.Submit(target("crm"), &Work{
 				Key: types.NamespacedName{Namespace: "tenant", Name: fmt.Sprint(i)}, Due: order,
 				Do: func(_ context.Context, sent func(*v1alpha1.Attempt)) {
 					begun.Add(1)
@@ -438,7 +438,7 @@ func TestOneAttemptOfADeliveryAtATime(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{takes: time.Second}
 		for range 5 {
-			l.Submit(target("a"), e.work("same", time.Now()))
+			l.Submit(target("crm"), e.work("same", time.Now()))
 		}
 		time.Sleep(time.Minute) //nolint:forbidigo // The bubble's clock.
 		want(t, "attempts", len(e.got()), 2)
@@ -450,12 +450,12 @@ func TestReserve(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{takes: time.Hour}
 		var reservations []func(*Work)
-		for begin := l.Admit(target("a")); begin != nil; begin = l.Admit(target("a")) {
+		for begin := l.Admit(target("crm")); begin != nil; begin = l.Admit(target("crm")) {
 			reservations = append(reservations, begin)
 		}
 		want(t, "reservations", len(reservations), firstWaiting)
 		reservations[0](nil)
-		if again := l.Admit(target("a")); again == nil {
+		if again := l.Admit(target("crm")); again == nil {
 			t.Error("a reservation that was given back cannot be made again")
 		} else {
 			reservations[0] = again
@@ -475,13 +475,13 @@ func TestCloseEndsRunWhenAllIsDone(t *testing.T) {
 			return &v1alpha1.Attempt{Outcome: v1alpha1.OutcomeGone, PostbackGeneration: 1}
 		}}
 		for i := range 100 {
-			l.Submit(target("a"), e.work(fmt.Sprint(i), time.Now()))
+			l.Submit(target("crm"), e.work(fmt.Sprint(i), time.Now()))
 		}
 		l.Submit(target("gone"), gone.work("1", time.Now()))
 		synctest.Wait()
 		l.Submit(target("gone"), gone.work("2", time.Now()))
 		l.Close()
-		l.Submit(target("a"), e.work("late", time.Now()))
+		l.Submit(target("crm"), e.work("late", time.Now()))
 		l.Run()
 		want(t, "what was there is done", len(e.got()), 100)
 		want(t, "what waits for an endpoint is dropped", len(gone.got()), 1)
@@ -502,7 +502,7 @@ func TestPromisesFollowThePaceOfTheEndpoint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 				answered := make(chan struct{})
-				l.Submit(target("a"), &Work{Do: func(_ context.Context, sent func(*v1alpha1.Attempt)) {
+				l.Submit(target("crm"), &Work{Do: func(_ context.Context, sent func(*v1alpha1.Attempt)) {
 					defer close(answered)
 					a := succeeded()
 					a.Duration = metav1.Duration{Duration: test.took}
@@ -511,7 +511,7 @@ func TestPromisesFollowThePaceOfTheEndpoint(t *testing.T) {
 				<-answered
 				synctest.Wait()
 				promised := 0
-				for l.Admit(target("a")) != nil {
+				for l.Admit(target("crm")) != nil {
 					promised++
 				}
 				want(t, "first attempts promised", promised, test.want)

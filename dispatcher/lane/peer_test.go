@@ -65,15 +65,15 @@ func TestRecordsOfAnotherEndpointTeachNothing(t *testing.T) {
 		t.Run(name+" observed", func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 				e := &endpoint{attempt: succeeded}
-				l.Submit(changed("u", 1, 1), e.work("e1", time.Now()))
+				l.Submit(changed("crm", 1, 1), e.work("e1", time.Now()))
 				synctest.Wait()
-				now := changed("u", 2, 2)
+				now := changed("crm", 2, 2)
 				l.SetRoute(now)
 				l.Observe(now, record()) // A change of a label made the replica read e1 again.
 				l.Submit(now, e.work("e3", time.Now()))
 				synctest.Wait()
 				want(t, "attempts", len(e.got()), 2)
-				want(t, "throttled", l.Throttled("u"), false)
+				want(t, "throttled", l.Throttled("crm"), false)
 			})
 		})
 		t.Run(name+" found at start", func(t *testing.T) {
@@ -82,8 +82,8 @@ func TestRecordsOfAnotherEndpointTeachNothing(t *testing.T) {
 			}
 			inBubble(t, Options{Unfinished: unfinished}, func(t *testing.T, l *Lanes) {
 				e := &endpoint{takes: time.Second}
-				l.Submit(changed("u", 3, 2), e.work("1", time.Now()))
-				l.Submit(changed("u", 3, 2), e.work("2", time.Now()))
+				l.Submit(changed("crm", 3, 2), e.work("1", time.Now()))
+				l.Submit(changed("crm", 3, 2), e.work("2", time.Now()))
 				synctest.Wait()
 				want(t, "attempts", len(e.got()), 2)
 			})
@@ -94,16 +94,16 @@ func TestRecordsOfAnotherEndpointTeachNothing(t *testing.T) {
 // An endpoint keeps its Retry-After as long as the URL stays, whatever else changes.
 func TestPauseOutlivesOtherChanges(t *testing.T) {
 	for name, learn := range map[string]func(l *Lanes){
-		"before the change":        func(l *Lanes) { l.Observe(changed("u", 1, 1), throttled(1, time.Hour)) },
-		"from a record after it":   func(l *Lanes) { l.Observe(changed("u", 2, 1), throttled(1, time.Hour)) },
-		"before the route is here": func(l *Lanes) { l.Observe(changed("u", 1, 1), throttled(2, time.Hour)) },
+		"before the change":        func(l *Lanes) { l.Observe(changed("crm", 1, 1), throttled(1, time.Hour)) },
+		"from a record after it":   func(l *Lanes) { l.Observe(changed("crm", 2, 1), throttled(1, time.Hour)) },
+		"before the route is here": func(l *Lanes) { l.Observe(changed("crm", 1, 1), throttled(2, time.Hour)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 				learn(l)
 				e := &endpoint{}
-				l.SetRoute(changed("u", 2, 1))
-				l.Submit(changed("u", 2, 1), e.work("1", time.Now()))
+				l.SetRoute(changed("crm", 2, 1))
+				l.Submit(changed("crm", 2, 1), e.work("1", time.Now()))
 				time.Sleep(59 * time.Minute) //nolint:forbidigo // The bubble's clock.
 				want(t, "before the end", len(e.got()), 0)
 				time.Sleep(2 * time.Minute) //nolint:forbidigo // The bubble's clock.
@@ -113,10 +113,10 @@ func TestPauseOutlivesOtherChanges(t *testing.T) {
 	}
 	t.Run("by the new endpoint, before its route is here", func(t *testing.T) {
 		inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
-			l.Observe(changed("u", 1, 1), throttled(2, time.Hour))
+			l.Observe(changed("crm", 1, 1), throttled(2, time.Hour))
 			e := &endpoint{}
-			l.SetRoute(changed("u", 2, 2))
-			l.Submit(changed("u", 2, 2), e.work("1", time.Now()))
+			l.SetRoute(changed("crm", 2, 2))
+			l.Submit(changed("crm", 2, 2), e.work("1", time.Now()))
 			synctest.Wait()
 			want(t, "attempts", len(e.got()), 0)
 		})
@@ -128,20 +128,20 @@ func TestAttemptInFlightOfAnotherEndpoint(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		old := &endpoint{takes: time.Minute, attempt: func() *v1alpha1.Attempt { return throttled(1, time.Hour) }}
 		for i := range tripAfter {
-			l.Submit(changed("u", 1, 1), old.work(fmt.Sprint(i), time.Now()))
+			l.Submit(changed("crm", 1, 1), old.work(fmt.Sprint(i), time.Now()))
 		}
 		synctest.Wait()
-		l.SetRoute(changed("u", 2, 2))
+		l.SetRoute(changed("crm", 2, 2))
 		time.Sleep(2 * time.Minute) //nolint:forbidigo // The bubble's clock.
-		want(t, "throttled", l.Throttled("u"), false)
+		want(t, "throttled", l.Throttled("crm"), false)
 		now := &endpoint{}
-		l.Submit(changed("u", 2, 2), now.work("new", time.Now()))
+		l.Submit(changed("crm", 2, 2), now.work("new", time.Now()))
 		synctest.Wait()
 		want(t, "attempts", len(now.got()), 1)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		want(t, "duration", l.lanes["u"].peer.took, 0)
-		want(t, "failures", l.lanes["u"].peer.streak.failures, 0)
+		want(t, "duration", l.lanes["crm"].peer.took, 0)
+		want(t, "failures", l.lanes["crm"].peer.streak.failures, 0)
 	})
 }
 
@@ -152,19 +152,19 @@ func TestProbeInFlightOfAnotherEndpoint(t *testing.T) {
 	}
 	inBubble(t, Options{Unfinished: unfinished}, func(t *testing.T, l *Lanes) {
 		old := &endpoint{takes: time.Minute, attempt: timedOut}
-		l.Submit(changed("u", 1, 1), old.work("probe", time.Now()))
+		l.Submit(changed("crm", 1, 1), old.work("probe", time.Now()))
 		synctest.Wait()
-		l.SetRoute(changed("u", 2, 2))
+		l.SetRoute(changed("crm", 2, 2))
 		now := &endpoint{takes: time.Second, attempt: func() *v1alpha1.Attempt { return of(2, v1alpha1.OutcomeSucceeded, 200) }}
 		for i := range 10 {
-			l.Submit(changed("u", 2, 2), now.work(fmt.Sprint(i), time.Now()))
+			l.Submit(changed("crm", 2, 2), now.work(fmt.Sprint(i), time.Now()))
 		}
 		synctest.Wait()
 		want(t, "probes of the new endpoint", len(now.got()), 1)
 		time.Sleep(30 * time.Second) //nolint:forbidigo // The bubble's clock.
 		want(t, "attempts while the old probe hangs", len(now.got()), 10)
 		time.Sleep(time.Minute) //nolint:forbidigo // The bubble's clock.
-		want(t, "throttled after the old probe failed", l.Throttled("u"), false)
+		want(t, "throttled after the old probe failed", l.Throttled("crm"), false)
 	})
 }
 
@@ -173,12 +173,12 @@ func TestNewCredentialsAreTriedAtOnce(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{attempt: timedOut}
 		for i := range tripAfter + 1 {
-			l.Submit(target("a"), e.work(fmt.Sprint(i), time.Now()))
+			l.Submit(target("crm"), e.work(fmt.Sprint(i), time.Now()))
 		}
 		synctest.Wait()
 		before := len(e.got())
-		l.Submit(target("a"), e.work("late", time.Now()))
-		r := target("a")
+		l.Submit(target("crm"), e.work("late", time.Now()))
+		r := target("crm")
 		r.TLS = &route.TLS{CA: "another"}
 		l.SetRoute(r)
 		synctest.Wait()

@@ -77,58 +77,58 @@ func TestWhatIsDeleted(t *testing.T) {
 	}{
 		"nothing": {limit: week},
 		"as many as wanted": {
-			finished: []finished{{"a", "1", isDelivered, hours(1)}}, limit: week,
+			finished: []finished{{"crm", "1", isDelivered, hours(1)}}, limit: week,
 		},
 		"more than wanted, the oldest first": {
-			finished: []finished{{"a", "new", isDelivered, hours(1)}, {"a", "older", isDelivered, hours(2)}, {"a", "oldest", isDelivered, hours(3)}},
+			finished: []finished{{"crm", "new", isDelivered, hours(1)}, {"crm", "older", isDelivered, hours(2)}, {"crm", "oldest", isDelivered, hours(3)}},
 			limit:    week, want: []string{"oldest:Count", "older:Count"},
 		},
 		"none wanted": {
-			finished: []finished{{"a", "1", isDelivered, hours(1)}}, limit: limit{keep: 0, ttl: hours(9)}, want: []string{"1:Count"},
+			finished: []finished{{"crm", "1", isDelivered, hours(1)}}, limit: limit{keep: 0, ttl: hours(9)}, want: []string{"1:Count"},
 		},
 		"phases count by themselves": {
-			finished: []finished{{"a", "1", isDelivered, hours(2)}, {"a", "2", isFailed, hours(3)}}, limit: week,
+			finished: []finished{{"crm", "1", isDelivered, hours(2)}, {"crm", "2", isFailed, hours(3)}}, limit: week,
 		},
 		"Postbacks count by themselves": {
-			finished: []finished{{"a", "1", isDelivered, hours(2)}, {"b", "2", isDelivered, hours(3)}}, limit: week,
+			finished: []finished{{"crm", "1", isDelivered, hours(2)}, {"shop", "2", isDelivered, hours(3)}}, limit: week,
 		},
 		"a count waits for late duplicates": {
-			finished: []finished{{"a", "1", isDelivered, duplicateWindow - time.Second}, {"a", "2", isDelivered, 0}}, limit: week,
+			finished: []finished{{"crm", "1", isDelivered, duplicateWindow - time.Second}, {"crm", "2", isDelivered, 0}}, limit: week,
 		},
 		"and no longer": {
-			finished: []finished{{"a", "1", isDelivered, duplicateWindow}, {"a", "2", isDelivered, 0}}, limit: week, want: []string{"1:Count"},
+			finished: []finished{{"crm", "1", isDelivered, duplicateWindow}, {"crm", "2", isDelivered, 0}}, limit: week, want: []string{"1:Count"},
 		},
 		"what finished ahead of this clock stays": {
-			finished: []finished{{"a", "1", isDelivered, -hours(1)}, {"a", "2", isDelivered, -hours(2)}}, limit: limit{keep: 0, ttl: time.Minute},
+			finished: []finished{{"crm", "1", isDelivered, -hours(1)}, {"crm", "2", isDelivered, -hours(2)}}, limit: limit{keep: 0, ttl: time.Minute},
 		},
 		"a ttl does not wait": {
-			finished: []finished{{"a", "1", isDelivered, time.Minute}, {"a", "2", isDelivered, time.Minute - time.Second}},
+			finished: []finished{{"crm", "1", isDelivered, time.Minute}, {"crm", "2", isDelivered, time.Minute - time.Second}},
 			limit:    limit{keep: 9, ttl: time.Minute}, want: []string{"1:TTL"},
 		},
 		"no limit is known": {
-			finished: []finished{{"a", "1", isDelivered, hours(9999)}, {"a", "2", isFailed, hours(9999)}}, unknown: true, total: 2,
+			finished: []finished{{"crm", "1", isDelivered, hours(9999)}, {"crm", "2", isFailed, hours(9999)}}, unknown: true, total: 2,
 		},
 		"the cluster's bound does not ask": {
-			finished: []finished{{"a", "1", isDelivered, hours(3)}, {"b", "2", isFailed, hours(2)}, {"a", "3", isDelivered, hours(1)}},
+			finished: []finished{{"crm", "1", isDelivered, hours(3)}, {"shop", "2", isFailed, hours(2)}, {"crm", "3", isDelivered, hours(1)}},
 			unknown:  true, total: 1, want: []string{"1:ClusterLimit", "2:ClusterLimit"},
 		},
 		"the cluster's bound does not wait": {
-			finished: []finished{{"a", "1", isDelivered, 3}, {"a", "2", isDelivered, 2}, {"a", "3", isDelivered, 1}},
+			finished: []finished{{"crm", "1", isDelivered, 3}, {"crm", "2", isDelivered, 2}, {"crm", "3", isDelivered, 1}},
 			limit:    week, total: 2, want: []string{"1:ClusterLimit"},
 		},
 		"the cluster's bound takes first what no Postback wants": {
 			finished: []finished{
-				{"quiet", "q", isFailed, hours(99)},
+				{"quiet", "only", isFailed, hours(99)},
 				{"busy", "1", isDelivered, 40 * time.Second},
 				{"busy", "2", isDelivered, 30 * time.Second},
 				{"busy", "3", isDelivered, 20 * time.Second},
 				{"other", "4", isDelivered, 35 * time.Second},
 				{"other", "5", isDelivered, 10 * time.Second},
 			},
-			limit: week, total: 2, want: []string{"1:ClusterLimit", "4:ClusterLimit", "2:ClusterLimit", "q:ClusterLimit"},
+			limit: week, total: 2, want: []string{"1:ClusterLimit", "4:ClusterLimit", "2:ClusterLimit", "only:ClusterLimit"},
 		},
 		"what goes anyway counts for the cluster": {
-			finished: []finished{{"a", "1", isDelivered, hours(2)}, {"a", "2", isDelivered, hours(1)}, {"b", "3", isDelivered, hours(9)}},
+			finished: []finished{{"crm", "1", isDelivered, hours(2)}, {"crm", "2", isDelivered, hours(1)}, {"shop", "3", isDelivered, hours(9)}},
 			limit:    week, total: 2, want: []string{"1:Count"},
 		},
 	} {
@@ -152,8 +152,8 @@ func keepOne(owner, v1alpha1.DeliveryPhase) (limit, bool) {
 func TestNothingIsDeletedBeforeAllIsKnown(t *testing.T) {
 	x := newIndex([]string{metav1.NamespaceAll})
 	x.replace(part{phase: isDelivered}, nil, nil)
-	fill(x, "a", "1", isDelivered, time.Hour)
-	fill(x, "a", "2", isDelivered, 2*time.Hour)
+	fill(x, "crm", "1", isDelivered, time.Hour)
+	fill(x, "crm", "2", isDelivered, 2*time.Hour)
 	if got := x.choose(keepOne, bounds{total: 1, batch: 10}, noon); got != nil {
 		t.Errorf("chosen: %v", chosen(got))
 	}
@@ -162,7 +162,7 @@ func TestNothingIsDeletedBeforeAllIsKnown(t *testing.T) {
 // Each watched namespace is listed separately. One that cannot be listed delays no other, but then the bound of the
 // cluster does not apply.
 func TestNamespacesAreListedApart(t *testing.T) {
-	x := newIndex([]string{"ns-a", "ns-b"})
+	x := newIndex([]string{"ns-crm", "ns-shop"})
 	list := func(postback string, names ...string) {
 		for _, phase := range phases {
 			var owners []owner
@@ -182,20 +182,20 @@ func TestNamespacesAreListedApart(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	list("a", "a1", "a2", "a3")
+	list("crm", "a1", "a2", "a3")
 	choose(1, "a3:Count", "a2:Count")
 	if x.hasSynced() {
 		t.Error("everything is listed")
 	}
-	list("b", "b1", "b2")
+	list("shop", "b1", "b2")
 	choose(0, "a3:Count", "b2:Count", "a2:Count")
 	choose(1, "a3:Count", "b2:Count", "a2:Count", "a1:ClusterLimit")
 	if !x.hasSynced() || x.count(isDelivered) != 5 {
 		t.Errorf("%d deliveries, listed: %t", x.count(isDelivered), x.hasSynced())
 	}
-	x.postpone(&victim{key: types.NamespacedName{Namespace: "ns-b", Name: "b2"}, phase: isDelivered, uid: "b2", resourceVersion: "1"}, noon.Add(time.Minute))
-	list("a", "a4")
-	list("b", "b1", "b2")
+	x.postpone(&victim{key: types.NamespacedName{Namespace: "ns-shop", Name: "b2"}, phase: isDelivered, uid: "b2", resourceVersion: "1"}, noon.Add(time.Minute))
+	list("crm", "a4")
+	list("shop", "b1", "b2")
 	choose(0)
 	if x.count(isDelivered) != 3 {
 		t.Errorf("%d deliveries", x.count(isDelivered))
@@ -255,7 +255,7 @@ func TestEachPostbackHasItsTurn(t *testing.T) {
 func TestPostpone(t *testing.T) {
 	x := syncedIndex()
 	for i := range 4 {
-		fill(x, "a", fmt.Sprint(i), isDelivered, time.Duration(4-i)*time.Hour)
+		fill(x, "crm", fmt.Sprint(i), isDelivered, time.Duration(4-i)*time.Hour)
 	}
 	all := x.choose(keepOne, bounds{batch: 10}, noon)
 	x.postpone(&all[1], noon.Add(time.Minute))
@@ -271,7 +271,7 @@ func TestPostpone(t *testing.T) {
 			}
 		})
 	}
-	fill(x, "a", "1", isDelivered, 3*time.Hour)
+	fill(x, "crm", "1", isDelivered, 3*time.Hour)
 	if got := chosen(x.choose(keepOne, bounds{batch: 10}, noon)); len(got) != 3 {
 		t.Errorf("after a change: %q", got)
 	}

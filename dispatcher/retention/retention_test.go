@@ -54,12 +54,12 @@ func TestThousandsAreDeletedOldestFirst(t *testing.T) {
 	large, small := b.postback("large", keeps(100, 50, 168*time.Hour)), b.postback("small", keeps(25, 5, 168*time.Hour))
 	unrouted := b.postback("unrouted", route.History{})
 	const many = 2500
-	b.store(large, "d", many, isDelivered, nil)
-	b.store(large, "f", 300, isFailed, nil)
-	b.store(large, "p", 20, "", nil)
-	b.store(large, "r", 20, v1alpha1.DeliveryRetrying, nil)
-	b.store(small, "d", 30, isDelivered, nil)
-	b.store(unrouted, "d", 40, isDelivered, nil)
+	b.store(large, "delivered", many, isDelivered, nil)
+	b.store(large, "failed", 300, isFailed, nil)
+	b.store(large, "pending", 20, "", nil)
+	b.store(large, "retrying", 20, v1alpha1.DeliveryRetrying, nil)
+	b.store(small, "delivered", 30, isDelivered, nil)
+	b.store(unrouted, "delivered", 40, isDelivered, nil)
 	before := b.all()
 	b.clock.SetTime(time.Now())
 
@@ -127,7 +127,7 @@ func (b *bench) checkKept(before, after map[types.NamespacedName]v1alpha1.Postba
 func TestFinishedAt(t *testing.T) {
 	b := newBench(t)
 	p := b.postback("finished-at", keeps(10, 10, time.Hour))
-	b.store(p, "d", 1, "", nil)
+	b.store(p, "delivered", 1, "", nil)
 	b.g.Eventually(func() bool { // Managed fields have times in seconds.
 		for _, d := range b.all() {
 			return time.Since(d.CreationTimestamp.Time) > 2500*time.Millisecond
@@ -170,7 +170,7 @@ func TestARedeliverAnnotationIsNeverLost(t *testing.T) {
 	b := newBench(t)
 	p := b.postback("race", keeps(0, 0, time.Hour))
 	const many = 600
-	b.store(p, "d", many, isDelivered, nil)
+	b.store(p, "delivered", many, isDelivered, nil)
 	all := b.all()
 	keys := make(chan types.NamespacedName, many)
 	for key := range all {
@@ -270,7 +270,7 @@ func TestAnsweredRequestsKeepNothing(t *testing.T) {
 func TestRefusedDeletesBackOff(t *testing.T) {
 	b := newBench(t)
 	p := b.postback("refused", keeps(0, 0, time.Hour))
-	b.store(p, "d", 300, isDelivered, nil)
+	b.store(p, "delivered", 300, isDelivered, nil)
 	var away atomic.Bool
 	away.Store(true)
 	b.refuse = func(client.Object) error {
@@ -295,8 +295,8 @@ func TestRefusedDeletesBackOff(t *testing.T) {
 func TestOneRefusalKeepsNoOther(t *testing.T) {
 	b := newBench(t)
 	denied, other := b.postback("denied", keeps(0, 0, time.Hour)), b.postback("other", keeps(0, 0, time.Hour))
-	b.store(denied, "d", 30, isDelivered, nil)
-	b.store(other, "d", 250, isDelivered, nil)
+	b.store(denied, "delivered", 30, isDelivered, nil)
+	b.store(other, "delivered", 250, isDelivered, nil)
 	b.refuse = func(o client.Object) error {
 		if o.GetNamespace() == "denied" {
 			return apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("postbackdeliveries").GroupResource(), o.GetName(), errors.New("made to fail"))
@@ -314,7 +314,7 @@ func TestOneRefusalKeepsNoOther(t *testing.T) {
 func TestRetentionOutlivesTheAPIServer(t *testing.T) {
 	b := newBench(t)
 	p := b.postback("outage", keeps(7, 0, time.Hour))
-	b.store(p, "d", 500, isDelivered, nil)
+	b.store(p, "delivered", 500, isDelivered, nil)
 	before := b.all()
 	var halfway sync.Once
 	stopped := make(chan error, 1)

@@ -59,8 +59,8 @@ func miss(t *testing.T, g *WithT, lock *watchedLock) {
 func TestDeletedLeaseIsHeldFromWhenItIsMissed(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()
-	a, byA := newLock("a", cluster)
-	b, byB := newLock("b", cluster)
+	a, byA := newLock("first", cluster)
+	b, byB := newLock("second", cluster)
 	g.Expect(a.Create(t.Context(), byA)).To(Succeed(), "there has been none: a first installation")
 	deleteLease(t, g, cluster, b)
 	miss(t, g, b)
@@ -77,7 +77,7 @@ func TestDeletedLeaseIsHeldFromWhenItIsMissed(t *testing.T) {
 func TestHolderOfADeletedLease(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()
-	a, byA := newLock("a", cluster)
+	a, byA := newLock("first", cluster)
 	g.Expect(a.Create(t.Context(), byA)).To(Succeed())
 	deleteLease(t, g, cluster, a)
 	miss(t, g, a)
@@ -92,7 +92,7 @@ func TestHolderOfADeletedLease(t *testing.T) {
 func TestReleasedLeaseIsNotHeld(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()
-	a, byA := newLock("a", cluster)
+	a, byA := newLock("first", cluster)
 	g.Expect(a.Create(t.Context(), byA)).To(Succeed())
 	g.Expect(a.election.HoldsLease()).To(BeFalse(), "it is not elected yet")
 	a.election.elected.Store(true)
@@ -110,8 +110,8 @@ func TestReleasedLeaseIsNotHeld(t *testing.T) {
 func TestReleaseLeavesASuccessorsLease(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()
-	a, byA := newLock("a", cluster)
-	b, byB := newLock("b", cluster)
+	a, byA := newLock("first", cluster)
+	b, byB := newLock("second", cluster)
 	g.Expect(a.Create(t.Context(), byA)).To(Succeed())
 	_, _, err := b.Get(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
@@ -119,15 +119,15 @@ func TestReleaseLeavesASuccessorsLease(t *testing.T) {
 	g.Expect(a.release(t.Context())).To(Succeed())
 	record, _, err := b.Get(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(record.HolderIdentity).To(Equal("b"))
+	g.Expect(record.HolderIdentity).To(Equal("second"))
 }
 
 // The predecessor is known even if the response to the acquisition is lost.
 func TestPredecessorIsKnown(t *testing.T) {
 	g := NewWithT(t)
 	cluster := fake.NewClientset()
-	a, byA := newLock("a", cluster)
-	b, byB := newLock("b", cluster)
+	a, byA := newLock("first", cluster)
+	b, byB := newLock("second", cluster)
 	g.Expect(b.Create(t.Context(), byB)).To(Succeed())
 	_, _, err := a.Get(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
@@ -139,14 +139,14 @@ func TestPredecessorIsKnown(t *testing.T) {
 	_, _, err = a.Get(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(a.Update(t.Context(), byA)).To(Succeed())
-	g.Expect(*a.predecessor.Load()).To(Equal("b"))
+	g.Expect(*a.predecessor.Load()).To(Equal("second"))
 }
 
 // The monotonic clock stops while a machine is suspended, and the wall clock may be set back. A Lease has expired if
 // it has by either.
 func TestLeaseRunsOutByEitherClock(t *testing.T) {
 	g := NewWithT(t)
-	e := &Election{Identity: "a"}
+	e := &Election{Identity: "first"}
 	e.elected.Store(true)
 	e.renewed(time.Now())
 	until := e.validUntil.Load()
@@ -164,14 +164,14 @@ func TestWhoIsInheritedFrom(t *testing.T) {
 		led, want   bool
 	}{
 		"released":                       {"", false, false},
-		"another, dead":                  {"b", false, true},
-		"another, after a first term":    {"b", true, true},
-		"itself, cut off for a while":    {"a", true, false},
-		"a container that was restarted": {"a", false, true},
+		"another, dead":                  {"second", false, true},
+		"another, after a first term":    {"second", true, true},
+		"itself, cut off for a while":    {"first", true, false},
+		"a container that was restarted": {"first", false, true},
 		"gone":                           {anybody, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := &Election{Identity: "a", led: test.led}
+			e := &Election{Identity: "first", led: test.led}
 			if got := e.inherits(test.predecessor); got != test.want {
 				t.Errorf("inherits is %t", got)
 			}

@@ -30,7 +30,7 @@ var start = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 func TestNoLimit(t *testing.T) {
 	l := New(0, 0, clocktesting.NewFakePassiveClock(start))
 	for range 10_000 {
-		if wait, ok := l.Acquire("a", 100, 0); !ok || wait != 0 {
+		if wait, ok := l.Acquire("orders", 100, 0); !ok || wait != 0 {
 			t.Fatalf("got %v, %v", wait, ok)
 		}
 	}
@@ -39,20 +39,20 @@ func TestNoLimit(t *testing.T) {
 func TestEachCallerHasABurstAndARate(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(start)
 	l := New(10, 100, clock)
-	if _, ok := l.Acquire("a", 100, 0); !ok {
+	if _, ok := l.Acquire("orders", 100, 0); !ok {
 		t.Fatal("the burst is not taken")
 	}
-	if wait, ok := l.Acquire("a", 5, 0); ok || wait != 500*time.Millisecond {
+	if wait, ok := l.Acquire("orders", 5, 0); ok || wait != 500*time.Millisecond {
 		t.Errorf("got %v, %v", wait, ok)
 	}
-	if _, ok := l.Acquire("b", 100, 0); !ok {
+	if _, ok := l.Acquire("invoices", 100, 0); !ok {
 		t.Error("one caller is charged for another")
 	}
 	clock.SetTime(start.Add(500 * time.Millisecond))
-	if _, ok := l.Acquire("a", 5, 0); !ok {
+	if _, ok := l.Acquire("orders", 5, 0); !ok {
 		t.Error("not taken after the time that was given")
 	}
-	if _, ok := l.Acquire("a", 1, 0); ok {
+	if _, ok := l.Acquire("orders", 1, 0); ok {
 		t.Error("more than the rate is taken")
 	}
 }
@@ -61,19 +61,19 @@ func TestEachCallerHasABurstAndARate(t *testing.T) {
 func TestWaitCoversWhatWasTaken(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(start)
 	l := New(1, 100, clock)
-	l.Acquire("a", 90, 0)
-	if _, ok := l.Acquire("a", 1, 0); !ok {
+	l.Acquire("orders", 90, 0)
+	if _, ok := l.Acquire("orders", 1, 0); !ok {
 		t.Fatal("the first of the request is refused")
 	}
-	wait, ok := l.Acquire("a", 49, 1)
+	wait, ok := l.Acquire("orders", 49, 1)
 	if ok || wait != 41*time.Second {
 		t.Fatalf("got %v, %v", wait, ok)
 	}
 	clock.SetTime(start.Add(wait))
-	if _, ok := l.Acquire("a", 1, 0); !ok {
+	if _, ok := l.Acquire("orders", 1, 0); !ok {
 		t.Error("the first is refused after the wait")
 	}
-	if _, ok := l.Acquire("a", 49, 1); !ok {
+	if _, ok := l.Acquire("orders", 49, 1); !ok {
 		t.Error("the rest is refused after the wait")
 	}
 }
@@ -81,16 +81,16 @@ func TestWaitCoversWhatWasTaken(t *testing.T) {
 func TestClockJumps(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(start)
 	l := New(1, 100, clock)
-	l.Acquire("a", 100, 0)
+	l.Acquire("orders", 100, 0)
 	clock.SetTime(start.Add(-time.Hour))
-	if wait, ok := l.Acquire("a", 1, 0); ok || wait > 101*time.Second {
+	if wait, ok := l.Acquire("orders", 1, 0); ok || wait > 101*time.Second {
 		t.Errorf("back: got %v, %v", wait, ok)
 	}
 	clock.SetTime(start.Add(24 * time.Hour))
-	if _, ok := l.Acquire("a", 100, 0); !ok {
+	if _, ok := l.Acquire("orders", 100, 0); !ok {
 		t.Error("forward: refused")
 	}
-	if wait, _ := l.Acquire("a", 100, 0); wait > 100*time.Second || wait < 99*time.Second || wait == math.MaxInt64 {
+	if wait, _ := l.Acquire("orders", 100, 0); wait > 100*time.Second || wait < 99*time.Second || wait == math.MaxInt64 {
 		t.Errorf("got %v", wait)
 	}
 }

@@ -27,13 +27,13 @@ var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func TestRotateKeepsEveryKeyInItsOverlap(t *testing.T) {
 	const overlap = 24 * time.Hour
-	k := First("a", 0, Requests{}, t0.Add(123*time.Millisecond))
+	k := First("first", 0, Requests{}, t0.Add(123*time.Millisecond))
 	if k.Version != 1 || !k.RotatedAt.Equal(t0) {
 		t.Fatalf("first: %+v", k)
 	}
-	k = k.Rotate("b", overlap, t0.Add(time.Hour))
-	k = k.Rotate("c", overlap, t0.Add(2*time.Hour))
-	if got := k.Keys(); !slices.Equal(got, []string{"c", "b", "a"}) || k.Version != 3 {
+	k = k.Rotate("second", overlap, t0.Add(time.Hour))
+	k = k.Rotate("third", overlap, t0.Add(2*time.Hour))
+	if got := k.Keys(); !slices.Equal(got, []string{"third", "second", "first"}) || k.Version != 3 {
 		t.Fatalf("after two rotations: version %d, keys %v", k.Version, got)
 	}
 	tests := []struct {
@@ -41,11 +41,11 @@ func TestRotateKeepsEveryKeyInItsOverlap(t *testing.T) {
 		keys []string
 		next time.Duration // since t0; 0: none
 	}{
-		{2 * time.Hour, []string{"c", "b", "a"}, 25 * time.Hour},
-		{25*time.Hour - 1, []string{"c", "b", "a"}, 25 * time.Hour},
-		{25 * time.Hour, []string{"c", "b"}, 26 * time.Hour},
-		{26 * time.Hour, []string{"c"}, 0},
-		{1000 * time.Hour, []string{"c"}, 0},
+		{2 * time.Hour, []string{"third", "second", "first"}, 25 * time.Hour},
+		{25*time.Hour - 1, []string{"third", "second", "first"}, 25 * time.Hour},
+		{25 * time.Hour, []string{"third", "second"}, 26 * time.Hour},
+		{26 * time.Hour, []string{"third"}, 0},
+		{1000 * time.Hour, []string{"third"}, 0},
 	}
 	for _, test := range tests {
 		left, next := k.Expire(overlap, t0.Add(test.at))
@@ -62,8 +62,8 @@ func TestRotateKeepsEveryKeyInItsOverlap(t *testing.T) {
 }
 
 func TestRotateWithoutOverlapEndsEveryPreviousKey(t *testing.T) {
-	k := First("a", 4, Requests{}, t0).Rotate("b", time.Hour, t0).Rotate("c", 0, t0)
-	if got := k.Keys(); !slices.Equal(got, []string{"c"}) || k.Version != 7 {
+	k := First("first", 4, Requests{}, t0).Rotate("second", time.Hour, t0).Rotate("third", 0, t0)
+	if got := k.Keys(); !slices.Equal(got, []string{"third"}) || k.Version != 7 {
 		t.Errorf("version %d, keys %v", k.Version, got)
 	}
 }
@@ -79,14 +79,14 @@ func TestRotateDropsTheOldestBeyondTheLimit(t *testing.T) {
 }
 
 func TestRotateWithoutCurrentKeepsThePrevious(t *testing.T) {
-	k := Keyring{Version: 3, Previous: []Previous{{2, "b", t0}}}.Rotate("d", time.Hour, t0)
-	if got := k.Keys(); !slices.Equal(got, []string{"d", "b"}) || k.Version != 4 {
+	k := Keyring{Version: 3, Previous: []Previous{{2, "second", t0}}}.Rotate("fourth", time.Hour, t0)
+	if got := k.Keys(); !slices.Equal(got, []string{"fourth", "second"}) || k.Version != 4 {
 		t.Errorf("version %d, keys %v", k.Version, got)
 	}
 }
 
 func TestExpireAfterTheClockWasSetBack(t *testing.T) {
-	future := Keyring{Version: 2, Current: "b", Previous: []Previous{{1, "a", t0.Add(1000 * time.Hour)}}}
+	future := Keyring{Version: 2, Current: "second", Previous: []Previous{{1, "first", t0.Add(1000 * time.Hour)}}}
 	k, next := future.Expire(time.Hour, t0)
 	if len(k.Previous) != 1 || !k.Previous[0].RetiredAt.Equal(t0) || !next.Equal(t0.Add(time.Hour)) {
 		t.Errorf("%+v, next %s", k, next)
