@@ -162,6 +162,8 @@ func (c *Console) perform(r *http.Request, a act, d *dialog) {
 	switch {
 	case err != nil:
 		d.fail(err)
+	case preview && object == nil:
+		d.Error = "This action has no YAML: leave out preview."
 	case preview:
 		d.YAML = manifest(object, before)
 	default:
