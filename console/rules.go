@@ -25,11 +25,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Rules are the rules of a platform for the Postbacks of one namespace. The API server applies them, and the form explains them. They
-// are nil if there is no platform.
+// Rules are a platform's rules for the Postbacks of one namespace. The API server enforces them, and the form
+// explains them. Without a platform they are nil.
 type Rules map[string]string
 
-// RulesOf returns the rules for a namespace. Its own rules replace the general ones. The rules of other namespaces stay out.
+// RulesOf returns the rules for a namespace: its own rules, and the general ones that they do not replace.
 func RulesOf(all map[string]string, namespace string) Rules {
 	rules := Rules{}
 	for name, value := range all {
@@ -45,14 +45,15 @@ func RulesOf(all map[string]string, namespace string) Rules {
 	return rules
 }
 
-// ruleNames are the rules that config/portal/policies has. Those that are the path of a field hold its highest value.
+// ruleNames are the rules in config/portal/policies. A rule with the path of a field as its name holds the field's
+// highest value.
 var ruleNames = map[string]bool{
 	"secrets": true, "hosts": true, "deniedHosts": true, "schemes": true, "formats": true, "platformFields": true,
 	"limits.maxConcurrent": true, "limits.perSecond": true, "limits.maxPending": true, "retry.maxAttempts": true, "retry.giveUpAfter": true,
 	"history.delivered": true, "history.failed": true, "history.ttl": true, "timeout": true,
 }
 
-// apply returns a field of the form with the values that the rules allow, and with hints that explain them.
+// apply returns a field of the form with the values that the rules permit, and with hints that explain them.
 func (r Rules) apply(f field) field {
 	if r == nil {
 		return f

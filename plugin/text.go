@@ -27,9 +27,9 @@ import (
 	"github.com/postback-dev/postback-operator/internal/nonprinting"
 )
 
-// visible replaces nonprinting characters, which could control a terminal or change how a line reads, by their codes.
-// Bytes that are not UTF-8 become U+FFFD, because old terminals take some for control characters. Endpoints choose
-// some of the text.
+// visible replaces nonprinting characters by their codes, because they could control a terminal or change how a line
+// reads. Bytes that are not UTF-8 become U+FFFD: old terminals take some for control characters. Endpoints choose
+// some of the printed text.
 func visible(text string) string { return visibleBut(text, "") }
 
 // visibleText is visible for a text of several lines, and keeps line feeds and tabs.

@@ -54,7 +54,7 @@ var examples = []example{
 		return []string{program}
 	}},
 	{"node", func(t *testing.T) []string { return []string{interpreter(t, "node"), examplesDir + "/server.mjs"} }},
-	// -B: a test leaves nothing behind in the source.
+	// -B keeps Python from writing bytecode files into the source.
 	{"python", func(t *testing.T) []string {
 		return []string{interpreter(t, "python3"), "-B", examplesDir + "/server.py"}
 	}},
@@ -82,8 +82,8 @@ func serveTLS(t *testing.T, r *replica) (address, file string) {
 	return server.URL, file
 }
 
-// TestExamplesOfBackends runs the backends that the documentation shows: each sends a browser to a link that signs it in, and reports
-// a refusal without the token.
+// TestExamplesOfBackends runs the backends of the documentation. Each redirects a browser to a link that signs it in.
+// A reported refusal does not contain the token.
 func TestExamplesOfBackends(t *testing.T) {
 	r := start(t, keys)
 	acme := partner(t, "example-acme")
@@ -118,7 +118,7 @@ func TestExamplesOfBackends(t *testing.T) {
 	}
 }
 
-// runExample starts a backend, opens its page once, and returns the answer and what the backend has logged.
+// runExample starts a backend and opens its page once. It returns the response and the backend's log.
 func runExample(t *testing.T, commandLine, env []string) (response *http.Response, log string) {
 	t.Helper()
 	port, err := controlplane.FreePort()
@@ -148,6 +148,6 @@ func runExample(t *testing.T, commandLine, env []string) (response *http.Respons
 		t.Fatal(err)
 	}
 	_ = command.Process.Kill()
-	_ = command.Wait() // It was killed. Everything that it wrote is here now.
+	_ = command.Wait() // The error reports the kill. After it, the log is complete.
 	return response, written.String()
 }
