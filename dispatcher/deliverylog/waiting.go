@@ -31,8 +31,9 @@ import (
 )
 
 const (
-	// maxSearched and maxSearchedBytes bound the messages of the waiting stream that are scanned for a page of a few, such as those
-	// of one event: the stream has no subject for a delivery. Such a page is bounded by maxScannedBytes itself.
+	// maxSearched and maxSearchedBytes bound the messages that are scanned for a page of a few deliveries, such as
+	// those of one event, because the waiting stream has no subject per delivery. maxScannedBytes bounds the bytes of
+	// such a page.
 	maxSearched      = 50_000
 	maxSearchedBytes = 256 << 20
 )
@@ -41,12 +42,12 @@ const (
 type Waiting struct {
 	JetStream jetstream.JetStream
 	Names     message.Names
-	// Routes bound what is shown to the Postbacks that exist, as those of Reader.
+	// Routes restrict the result to existing Postbacks, as in Reader.
 	Routes Routes
 }
 
-// List returns the newest waiting deliveries that a query selects before a sequence, or the newest of all if that is 0. There may be
-// fewer than the limit although the page says that there are more. The resourceVersion of a delivery is its sequence.
+// List returns the newest selected deliveries before a sequence; 0 means the end of the waiting stream. The page may
+// be shorter than limit although Before says that more follow. The resourceVersion of a delivery is its sequence.
 func (w *Waiting) List(ctx context.Context, q Query, before uint64, limit int) (Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxScanTime+time.Second)
 	defer cancel()
@@ -82,7 +83,7 @@ func (w *Waiting) List(ctx context.Context, q Query, before uint64, limit int) (
 	return p, nil
 }
 
-// subjects returns those of the messages that a query may select.
+// subjects returns the narrowest subjects that cover a query.
 func (w *Waiting) subjects(q Query) []string {
 	if q.Postback == "" {
 		return w.Names.WaitingSubjects(q.Namespace, "")
@@ -100,7 +101,8 @@ func (w *Waiting) page(ctx context.Context, pass *scan, q Query, before uint64, 
 	size := 0
 	p.Before, err = pass.backwards(ctx, before, func(m *jetstream.RawStreamMsg) (more bool) {
 		if !q.Since.IsZero() && m.Time.Before(q.Since) {
-			// It was accepted before it came here, and so were the earlier ones.
+			// A delivery was accepted before it came into this stream, so all earlier messages were accepted before
+			// Since, too.
 			pass.ended = true
 			return false
 		}
@@ -116,7 +118,7 @@ func (w *Waiting) page(ctx context.Context, pass *scan, q Query, before uint64, 
 	return p, err
 }
 
-// decode returns the delivery of a message, or nil if it is of a Postback that is there no more, or of another form.
+// decode returns the delivery of a message, or nil if its Postback is gone or the message has another form.
 func (w *Waiting) decode(m *jetstream.RawStreamMsg) *v1alpha1.PostbackDelivery {
 	d, stored, err := w.Names.ParseWaiting(m.Subject, m.Header, m.Data)
 	if err != nil || w.Routes.Of(d.Namespace, d.Spec.PostbackRef) == nil {
@@ -128,8 +130,8 @@ func (w *Waiting) decode(m *jetstream.RawStreamMsg) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// merge returns the newest of the pages of several subjects, and the sequence before which to continue, or 0. A page tells nothing
-// of what stands before its own continuation.
+// merge returns the newest deliveries of the pages of several subjects, and the sequence before which to continue, or
+// 0. A page does not tell what comes before its own continuation.
 func merge(pages []Page, limit int) (newest []*v1alpha1.PostbackDelivery, before uint64) {
 	for _, p := range pages {
 		newest, before = append(newest, p.Deliveries...), max(before, p.Before)
@@ -147,7 +149,7 @@ func merge(pages []Page, limit int) (newest []*v1alpha1.PostbackDelivery, before
 func sequenceOf(d *v1alpha1.PostbackDelivery) uint64 {
 	sequence, err := strconv.ParseUint(d.ResourceVersion, 10, 64)
 	if err != nil {
-		return math.MaxUint64 // Each has one.
+		return math.MaxUint64 // Every delivery here has a sequence.
 	}
 	return sequence
 }

@@ -40,7 +40,7 @@ func (s *suite) createWaiting(t testing.TB) {
 	}
 }
 
-// wait puts deliveries of n events into the waiting stream, and returns the ids of the events.
+// wait puts the deliveries of n events into the waiting stream, and returns the ids of the events.
 func (s *suite) wait(t testing.TB, r *route.Route, n int) (ids []string) {
 	t.Helper()
 	for range n {
@@ -61,7 +61,7 @@ func (s *suite) wait(t testing.TB, r *route.Route, n int) (ids []string) {
 	return ids
 }
 
-// waitingIDs pages through what a query selects.
+// waitingIDs collects the event ids of all selected deliveries, page by page.
 func (s *suite) waitingIDs(t *testing.T, q Query, limit int) (ids []string, pages int) {
 	t.Helper()
 	for before := uint64(0); ; {
@@ -128,7 +128,7 @@ func TestWaitingDeliveriesAreListed(t *testing.T) {
 	}
 }
 
-// page returns one with deliveries of these sequences.
+// page returns a Page of deliveries with these sequences.
 func page(before uint64, sequences ...uint64) Page {
 	p := Page{Before: before}
 	for _, sequence := range sequences {
@@ -166,7 +166,7 @@ func TestPagesOfSeveralSubjectsAreMerged(t *testing.T) {
 	}
 }
 
-// A search among many is bounded: it takes several requests, each with the place where to continue.
+// A search among many deliveries is bounded: it takes several requests, each of which says where to continue.
 func TestSearchesAmongManyAreBounded(t *testing.T) {
 	s := newSuite(t)
 	s.createWaiting(t)

@@ -93,7 +93,7 @@ type Consumer struct {
 	records   recordsIndex
 }
 
-// NewConsumer returns a Consumer that takes nothing yet.
+// NewConsumer returns a Consumer. Start makes it take messages.
 func NewConsumer(o ConsumerOptions) *Consumer {
 	c := &Consumer{ConsumerOptions: o, unsettled: newUnsettledSet(unsettledGauge, maxUnsettled), overflow: newAllowance(maxOverflowing, overflowRate, overflowBurst), failures: newFailureObjects()}
 	c.drain = newDrain(c)

@@ -56,12 +56,12 @@ type drain struct {
 	consumer  *Consumer
 	unsettled *unsettledSet
 	wake      chan struct{}
-	// reads are under way.
+	// reads are the reads in progress.
 	reads   sync.WaitGroup
 	reading *semaphore.Weighted
 
 	mu sync.Mutex
-	// orphans are the Postbacks without a route.
+	// orphans has the Postbacks without a route.
 	orphans map[postbackKey]orphan
 	// term is nil while this replica does not own the waiting stream.
 	term *term
@@ -74,7 +74,7 @@ func newDrain(c *Consumer) *drain {
 	}
 }
 
-// run drains while this replica is elected, until ctx ends.
+// run drains the waiting stream while this replica is elected, until ctx ends.
 func (d *drain) run(ctx context.Context, ready func() bool) {
 	defer d.reads.Wait()
 	ticker := time.NewTicker(drainEvery)
@@ -150,7 +150,7 @@ func (d *drain) stream(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// fill begins to read as much for each level of each Postback as its lane takes.
+// fill begins to read as many messages of each level of each Postback as its lane takes.
 func (d *drain) fill(ctx context.Context) error {
 	now, err := d.begin(ctx)
 	if err != nil {
@@ -181,7 +181,7 @@ func (d *drain) fill(ctx context.Context) error {
 	return nil
 }
 
-// start runs a read beside others. It waits for one of maxReads slots.
+// start runs a read concurrently, once one of maxReads slots is free.
 func (d *drain) start(ctx context.Context, read func(context.Context) error) {
 	got := d.reading.Acquire(ctx, 1)
 	d.reads.Go(func() {
@@ -196,7 +196,7 @@ func (d *drain) start(ctx context.Context, read func(context.Context) error) {
 	})
 }
 
-// prune forgets Postbacks for which nothing waits.
+// prune drops the state of Postbacks without waiting messages.
 func (d *drain) prune(now *term, counts map[postbackKey]levelCounts) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -210,19 +210,19 @@ func (d *drain) prune(now *term, counts map[postbackKey]levelCounts) {
 	})
 }
 
-// claimed is what to read now.
+// claimed says what to read now.
 type claimed struct {
 	key  cursorKey
 	most int
-	// poll is that of Pending which says that there is something to read.
+	// poll is the poll of Pending that counted the messages.
 	poll      uint64
 	throttled bool
 }
 
-// mayRead reports whether a read may find a message of a level to attempt now.
+// mayRead reports whether a read may find a message of a level that may be attempted now.
 func (d *drain) mayRead(now *term, key cursorKey, r *route.Route, n, poll uint64) bool {
 	at := d.consumer.Clock.Now()
-	// An owner that was suspended, or is slow to end, may still be at an attempt.
+	// An inherited owner that was suspended, or ends slowly, may still be making an attempt.
 	early := at.Before(d.consumer.Owner.Inherited().Add(r.Timeout.Duration + inheritGrace))
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -237,12 +237,13 @@ func (d *drain) mayRead(now *term, key cursorKey, r *route.Route, n, poll uint64
 	return !c.reading && (!early || c.next > now.doubtfulUpTo) && c.mayHaveDue(n, poll, at)
 }
 
-// claim returns how many of the n messages of a level to read now, and keeps others from reading it until unclaim.
+// claim returns how many of the n messages of a level to read now, and reserves the level for this read until
+// unclaim.
 func (d *drain) claim(now *term, key cursorKey, r *route.Route, n, poll uint64) (claimed, bool) {
 	if !d.mayRead(now, key, r, n, poll) {
 		return claimed{}, false
 	}
-	p := d.consumer.Lanes.Pressure(r) // It is not asked under the lock, for lanes drop work under theirs.
+	p := d.consumer.Lanes.Pressure(r) // Not under d.mu: lanes drop work, which locks d.mu, under their own mutex.
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := now.cursors[key]
@@ -254,7 +255,7 @@ func (d *drain) claim(now *term, key cursorKey, r *route.Route, n, poll uint64) 
 		}
 		inHand = now.inHand(key.postbackKey)
 	}
-	// A read of many is cheaper than many reads. The deliveries in the lane keep it busy meanwhile.
+	// One read of many messages is cheaper than many reads. Meanwhile the deliveries in the lane keep it busy.
 	if left := most - inHand; left > 0 && left >= most/2 {
 		c.reading = true
 		return claimed{key, left, poll, p.Throttled}, true
@@ -268,7 +269,7 @@ func (d *drain) unclaim(now *term, key cursorKey) {
 	now.cursors[key].reading = false
 }
 
-// read reads messages of a level and puts them into the lane of its Postback.
+// read reads messages of a level and submits them to the lane of its Postback.
 func (d *drain) read(ctx context.Context, now *term, r *route.Route, next claimed) error {
 	messages, err := d.next(ctx, now, next)
 	for i, m := range messages {
@@ -280,7 +281,7 @@ func (d *drain) read(ctx context.Context, now *term, r *route.Route, next claime
 	return err
 }
 
-// giveUp has messages read again.
+// giveUp schedules messages to be read again.
 func (d *drain) giveUp(now *term, key cursorKey, messages []drained) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -289,7 +290,7 @@ func (d *drain) giveUp(now *term, key cursorKey, messages []drained) {
 	}
 }
 
-// submit puts a message into a lane, or removes what is no delivery. A message that is read again may have been attempted.
+// submit submits a message to a lane, or removes it if it is not a delivery.
 func (d *drain) submit(ctx context.Context, now *term, r *route.Route, from claimed, m drained) error {
 	if m.invalid != nil {
 		d.consumer.refuse(m.invalid, m.Subject)

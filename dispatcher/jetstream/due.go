@@ -24,13 +24,14 @@ import (
 )
 
 const (
-	// shortestRest bounds how often a level is read at which each message is due a moment after the one before.
+	// shortestRest is the least time between two reads of a level, even if its messages fall due shortly after one
+	// another.
 	shortestRest = 100 * time.Millisecond
-	// jumpSlack is by how much a due time may lie beyond the longest delay before the clock is taken to have jumped.
+	// jumpSlack is the excess of a due time over the longest delay above which the clock is assumed to have jumped.
 	jumpSlack = 5 * time.Minute
 )
 
-// dueSince returns since when a waiting delivery is due, or from when on.
+// dueSince returns the time at which a waiting delivery is due, in the past or the future.
 func dueSince(d *v1alpha1.PostbackDelivery, stored time.Time) time.Time {
 	if next := d.Status.NextAttemptTime; next != nil {
 		return next.Time
@@ -38,7 +39,7 @@ func dueSince(d *v1alpha1.PostbackDelivery, stored time.Time) time.Time {
 	return stored
 }
 
-// dueIn returns the time until a waiting delivery is due, or 0.
+// dueIn returns the time until a waiting delivery is due; 0 means that it is due.
 func dueIn(d *v1alpha1.PostbackDelivery, now time.Time) time.Duration {
 	if d == nil || d.Status.NextAttemptTime == nil {
 		return 0
@@ -50,7 +51,7 @@ func dueIn(d *v1alpha1.PostbackDelivery, now time.Time) time.Duration {
 	return max(wait, 0)
 }
 
-// delayed reports whether the endpoint wants the next attempt later than the schedule has it.
+// delayed reports whether Retry-After, not the schedule, sets the time of the next attempt.
 func delayed(d *v1alpha1.PostbackDelivery) bool {
 	newest := delivery.Newest(d)
 	return newest != nil && newest.RetryAfterTime != nil && d.Status.NextAttemptTime != nil &&

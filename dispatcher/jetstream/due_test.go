@@ -30,7 +30,7 @@ import (
 
 var noon = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 
-// failedOnce returns a delivery whose next attempt is due after a time, because of its schedule or of the endpoint's Retry-After.
+// failedOnce returns a delivery whose next attempt is due after a time, because of the schedule or of Retry-After.
 func failedOnce(after time.Duration, retryAfter bool) *v1alpha1.PostbackDelivery {
 	next := ptr.To(metav1.NewMicroTime(noon.Add(after)))
 	a := v1alpha1.Attempt{Number: 1, Time: metav1.NewMicroTime(noon.Add(-time.Second)), Outcome: v1alpha1.OutcomeFailed5xx}
@@ -75,7 +75,8 @@ func TestAdvance(t *testing.T) {
 	due, soon, late := failedOnce(-time.Second, false), failedOnce(time.Minute, false), failedOnce(time.Hour, true)
 	for name, test := range map[string]struct {
 		read []drained
-		// due is how many are returned, next the sequence to go on from, aside how many wait beside, rest the time until the next one.
+		// due is the number of returned messages, next the sequence to continue from, aside the number of messages
+		// set aside. rest is the time until the next read.
 		due   int
 		next  uint64
 		aside int

@@ -25,17 +25,19 @@ import (
 )
 
 const (
-	// maxObjects is how many unfinished PostbackDeliveries of a Postback show its failures. Beyond them retries wait in the stream.
+	// maxObjects is the number of unfinished PostbackDeliveries of a Postback that show its failures. Further retries
+	// wait in the waiting stream.
 	maxObjects = 100
-	// objectEvery is after what time a replica makes another one for a Postback, after a burst of maxObjects: finished ones remain for
-	// a while.
+	// objectEvery is the interval at which a replica makes further PostbackDeliveries for a Postback, after a burst
+	// of maxObjects, because finished ones remain for a while.
 	objectEvery = 10 * time.Second
-	// objectRate is how many a replica makes in a second for all Postbacks, and objectBurst how many after a pause: the API server
-	// makes some hundred in all. maxMaking is how many it makes at a time.
+	// objectRate bounds the PostbackDeliveries per second that a replica makes for all Postbacks, objectBurst those
+	// after a pause. The API server makes about a hundred per second in total. maxMaking bounds the concurrent
+	// creates.
 	objectRate  = 20
 	objectBurst = maxObjects
 	maxMaking   = 16
-	// sweepLimiters is after how many limiters the unused ones are forgotten.
+	// sweepLimiters is the number of limiters from which on unused ones are dropped.
 	sweepLimiters = 1024
 )
 
@@ -54,7 +56,7 @@ func newFailureObjects() *failureObjects {
 	}
 }
 
-// take reports whether one may be made for a Postback. Then done has to be called.
+// take reports whether a PostbackDelivery may be made for a Postback. If so, the caller must call done.
 func (f *failureObjects) take(key postbackKey, now time.Time) bool {
 	return f.limiter(key, now).AllowN(now, 1) && f.allowance.take(now, false)
 }

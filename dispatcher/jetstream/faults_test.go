@@ -93,7 +93,7 @@ func (r *rig) checkNothingLost(x *replica, p *producer, e *endpoint) (duplicates
 	r.t.Helper()
 	g := NewWithT(r.t)
 	g.Eventually(x.inDeliveries).WithTimeout(2 * patience).Should(BeZero())
-	g.Eventually(x.inWaiting).WithTimeout(2 * patience).Should(BeZero()) // A slow machine has slow lanes.
+	g.Eventually(x.inWaiting).WithTimeout(2 * patience).Should(BeZero()) // On a slow machine, lanes may be slow.
 	objects := r.objects()
 	e.mu.Lock()
 	defer e.mu.Unlock()

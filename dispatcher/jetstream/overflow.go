@@ -42,7 +42,7 @@ const (
 	longestAside = time.Minute
 )
 
-// allowance bounds the making of PostbackDeliveries. It is safe for concurrent use.
+// allowance bounds the rate and the concurrency of creating PostbackDeliveries. It is safe for concurrent use.
 type allowance struct {
 	making *semaphore.Weighted
 	rate   *rate.Limiter
@@ -52,7 +52,8 @@ func newAllowance(making int64, perSecond rate.Limit, burst int) *allowance {
 	return &allowance{making: semaphore.NewWeighted(making), rate: rate.NewLimiter(perSecond, burst)}
 }
 
-// take reports whether one may be made, of a stream that is deep or not. Then done has to be called.
+// take reports whether a PostbackDelivery may be made. deep means that the rate does not apply. If take returns true,
+// the caller must call done.
 func (a *allowance) take(now time.Time, deep bool) bool {
 	if !a.making.TryAcquire(1) {
 		return false

@@ -84,8 +84,8 @@ type Pending struct {
 
 	mu     sync.Mutex
 	counts map[postbackKey]*deliveriesCount
-	// waiting are the deliveries in the waiting stream at the last poll, polls is how many there were. nextPoll is when the next
-	// one is due: the server's work grows with the Postbacks.
+	// waiting has the counts of the waiting stream at the last poll, polls the number of polls. nextPoll is when the
+	// next one is due: its cost to the server grows with the Postbacks.
 	waiting  map[postbackKey]levelCounts
 	polls    uint64
 	nextPoll time.Time
@@ -182,7 +182,7 @@ func (p *Pending) look(ctx context.Context) error {
 	return errors.Join(waiting, p.recount(func(key postbackKey) (int, error) { return c.count(ctx, key) }))
 }
 
-// recount counts what waits for the Postbacks that are due.
+// recount counts the messages of the Postbacks that are due.
 func (p *Pending) recount(count func(postbackKey) (int, error)) error {
 	left := maxCounted
 	for _, key := range p.due() {
@@ -226,7 +226,8 @@ func (p *Pending) counted(key postbackKey, count int) {
 	w.count, w.asked = count, 0
 }
 
-// count returns how many deliveries of a Postback are in the stream: the first, and what it says is behind it.
+// count returns a Postback's number of deliveries in the deliveries stream: the first one, and those that its header
+// says follow.
 func (c *Connection) count(ctx context.Context, key postbackKey) (int, error) {
 	batch, err := jetstreamext.GetBatch(ctx, c.js, c.names.DeliveriesStream(), 1,
 		jetstreamext.GetBatchSubject(c.names.DeliverySubjects(key.namespace, key.postback)))

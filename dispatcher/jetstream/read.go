@@ -30,14 +30,14 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// drained is a message that was read, and how often before.
+// drained is a message of the waiting stream, with the number of earlier reads.
 type drained struct {
 	*jetstream.RawStreamMsg
 
 	tries    uint64
 	delivery *v1alpha1.PostbackDelivery
 	stored   time.Time
-	// invalid says why it is no delivery.
+	// invalid is the reason why the message is not a delivery, or nil.
 	invalid error
 }
 
@@ -47,8 +47,8 @@ func (d *drain) parse(m *jetstream.RawStreamMsg, tries uint64) drained {
 	return one
 }
 
-// next returns the next messages of a level that are due: some that were read before, then those that were not, unless too many are
-// to be read again.
+// next returns the due messages of a level: first those to be read again, then new ones. If too many are to be read
+// again, it returns no new ones.
 func (d *drain) next(ctx context.Context, now *term, claim claimed) ([]drained, error) {
 	messages, err := d.repeated(ctx, now, claim.key, claim.most)
 	d.mu.Lock()
@@ -67,7 +67,7 @@ func (d *drain) next(ctx context.Context, now *term, claim claimed) ([]drained, 
 	return append(messages, c.advance(read, d.consumer.Clock.Now())...), err
 }
 
-// unread reads messages of a level from a sequence number on.
+// unread reads messages of a level from a sequence on.
 func (d *drain) unread(ctx context.Context, key cursorKey, from uint64, most int) (read []drained, err error) {
 	c := d.consumer.Connection
 	subject := c.names.RetrySubject(key.namespace, key.postback, key.level)
@@ -88,8 +88,8 @@ func (d *drain) unread(ctx context.Context, key cursorKey, from uint64, most int
 	return read, nil
 }
 
-// advance returns the messages that are due, and rests at the first one that is not. A level is a queue in the order of due times. A
-// message that its endpoint wants later than its level is set aside, for the next ones may be due before.
+// advance returns the due messages, and stops at the first one that is not due, because a level is sorted by due
+// time. A message that Retry-After delays is set aside, because later messages may be due before it.
 func (c *cursor) advance(read []drained, now time.Time) (due []drained) {
 	for _, m := range read {
 		wait := dueIn(m.delivery, now)
@@ -107,7 +107,7 @@ func (c *cursor) advance(read []drained, now time.Time) (due []drained) {
 	return due
 }
 
-// repeated returns the messages that were given back and whose time has come, as the leader has them.
+// repeated reads the messages that were given back and are due again, from the leader of the stream.
 func (d *drain) repeated(ctx context.Context, now *term, key cursorKey, most int) (messages []drained, err error) {
 	due := d.dueAgain(now, key, most)
 	for i, one := range due {
@@ -133,7 +133,7 @@ type again struct {
 	retrial
 }
 
-// dueAgain pops the messages that are to be read again now, the oldest first.
+// dueAgain removes and returns the messages that are due to be read again, oldest first.
 func (d *drain) dueAgain(now *term, key cursorKey, most int) (due []again) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
-// record writes down how an attempt ended: in the delivery log, or, if it was not delivered, as a PostbackDelivery or as a retry in the
+// record records an attempt: a success in the delivery log, a failure as a PostbackDelivery or as a retry in the
 // waiting stream.
 func (c *Consumer) record(ctx context.Context, u *unsettled, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 	attempted := *u.d
@@ -64,53 +64,54 @@ func (c *Consumer) record(ctx context.Context, u *unsettled, apply func(*v1alpha
 	return &attempted, nil
 }
 
-// recordKind is where a failed attempt is recorded.
+// recordKind is the place where a failed attempt is recorded.
 type recordKind int
 
 const (
-	// recordRetry: as a message of the waiting stream.
+	// recordRetry means in a message of the waiting stream.
 	recordRetry recordKind = iota
-	// recordObject: as a PostbackDelivery.
+	// recordObject means in a PostbackDelivery.
 	recordObject
-	// recordObjectIfFree: as a PostbackDelivery, unless enough are being made.
+	// recordObjectIfFree means in a PostbackDelivery, unless the bounds of failureObjects are reached.
 	recordObjectIfFree
 )
 
-// recordOf says where the newest attempt of a delivery is recorded, which failed. few is true while its Postback has few
-// PostbackDeliveries.
+// recordOf returns where to record the newest attempt of a delivery, which failed. few is true while its Postback has
+// few PostbackDeliveries.
 func recordOf(attempted *v1alpha1.PostbackDelivery, few bool) recordKind {
 	switch {
 	case attempted.Status.Phase.Finished(), attempted.Spec.Test:
-		return recordObject // People look for it.
+		return recordObject // Users look for it among the PostbackDeliveries.
 	case attempted.Status.AttemptCount == 1 && few:
 		return recordObjectIfFree
 	}
 	return recordRetry
 }
 
-// errNoRoom says that the waiting stream cannot take a message.
+// errNoRoom means that the waiting stream is full, or the message too large for it.
 var errNoRoom = errors.New("the waiting stream has no room for the retry")
 
-// retryLater puts a delivery into the waiting stream, for its next attempt. It tries until ctx ends.
+// retryLater publishes a delivery to the waiting stream, for its next attempt. It repeats that until ctx ends.
 func (c *Consumer) retryLater(ctx context.Context, u *unsettled, attempted *v1alpha1.PostbackDelivery) error {
 	m, err := c.Connection.names.Retry(attempted, u.stored)
 	if err != nil {
 		return err
 	}
 	if u.waiting == nil {
-		// The first copy has the id of the delivery, as one in moveToWaiting has.
+		// The first copy gets the id of the delivery, as in moveToWaiting.
 		retryID := m.Header.Get(nats.MsgIdHdr)
 		m.Header.Set(nats.MsgIdHdr, message.ID(u.d))
 		return c.publishRetry(ctx, m, func(ctx context.Context, ack *jetstream.PubAck) (bool, error) {
 			known, err := c.isCopy(ctx, u, ack.Sequence)
-			m.Header.Set(nats.MsgIdHdr, retryID) // The id belongs to another event, or to an earlier one.
+			m.Header.Set(nats.MsgIdHdr, retryID) // The id of the delivery belongs to another event, or to an earlier one.
 			return known, err
 		})
 	}
 	return c.publishRetry(ctx, m, func(context.Context, *jetstream.PubAck) (bool, error) { return true, nil })
 }
 
-// publishRetry publishes a retry, again and again until ctx ends. known is asked about a duplicate.
+// publishRetry publishes a retry, and repeats that until it succeeds or ctx ends. known reports whether a duplicate
+// is of the same delivery.
 func (c *Consumer) publishRetry(ctx context.Context, m *nats.Msg, known func(context.Context, *jetstream.PubAck) (bool, error)) error {
 	var last error
 	err := delivery.RecordBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
@@ -135,7 +136,7 @@ func (c *Consumer) publishRetry(ctx context.Context, m *nats.Msg, known func(con
 	return nil
 }
 
-// log writes a success to the log, again and again until ctx ends.
+// log publishes a success to the delivery log, and repeats that until it succeeds or ctx ends.
 func (c *Consumer) log(ctx context.Context, u *unsettled, a v1alpha1.Attempt) error {
 	m, err := c.Connection.names.Log(u.d, u.stored, a)
 	if err != nil {
@@ -157,7 +158,7 @@ func (c *Consumer) log(ctx context.Context, u *unsettled, a v1alpha1.Attempt) er
 	return nil
 }
 
-// keep makes a PostbackDelivery of an attempted delivery, with its attempts in the status.
+// keep creates the PostbackDelivery of an attempted delivery, with its attempts in the status.
 func (c *Consumer) keep(ctx context.Context, u *unsettled, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 	d, object := u.d, u.d.DeepCopy()
 	var last error
@@ -191,14 +192,14 @@ func (c *Consumer) keep(ctx context.Context, u *unsettled, apply func(*v1alpha1.
 	})
 }
 
-// withAttempts gives a new PostbackDelivery the attempts that were made from the waiting stream.
+// withAttempts copies the attempts that were made from the waiting stream into a new PostbackDelivery.
 func withAttempts(object, d *v1alpha1.PostbackDelivery) {
 	if object.Status.AttemptCount == 0 && d.Status.AttemptCount > 0 {
 		object.Status = *d.Status.DeepCopy()
 	}
 }
 
-// restoreAttempts completes a PostbackDelivery whose maker died before it wrote the attempts.
+// restoreAttempts adds the earlier attempts to a PostbackDelivery whose maker died before it wrote them.
 func (c *Consumer) restoreAttempts(ctx context.Context, existing *v1alpha1.PostbackDelivery, u *unsettled) error {
 	if existing.Status.AttemptCount > 0 || u.d.Status.AttemptCount == 0 {
 		return nil

@@ -33,28 +33,29 @@ import (
 )
 
 const (
-	// recordsReach is how far before the newest retry of a Postback its retries are read: for longer no replica makes attempts while
-	// a removal of its own fails.
+	// recordsReach is how long before the newest retry of a Postback the records begin. No replica makes attempts for
+	// longer while it fails to remove messages.
 	recordsReach = time.Minute
-	// recordsIdle is after what time without a question they are forgotten.
+	// recordsIdle is how long unused records are kept.
 	recordsIdle = time.Minute
 	recordsPage = 1024
 )
 
-// retryRecords are the retries of a Postback that were put into the waiting stream since a time: records of failed attempts, by which
-// a message is known that was left behind when a replica died. It is safe for concurrent use.
+// retryRecords has the retries of a Postback that were put into the waiting stream since a time. A retry is the
+// record of a failed attempt: it shows that the message before it was left behind by a replica that died. It is safe
+// for concurrent use.
 type retryRecords struct {
 	connection *Connection
 	key        postbackKey
 	seed       maphash.Seed
 
 	mu sync.Mutex
-	// from is the time since which they are read, next the sequence number from which on they are not.
+	// from is the time from which retries are read, next the sequence of the next unread one.
 	from time.Time
 	next uint64
-	// attempts is the highest number of attempts of each delivery, nil before the first retry.
+	// attempts has the largest number of attempts of each delivery. It is nil before the first retry.
 	attempts map[uint64]int32
-	// complete is set after readOnce.
+	// complete is true after readOnce.
 	complete bool
 }
 
@@ -62,7 +63,7 @@ func newRetryRecords(c *Connection, key postbackKey) *retryRecords {
 	return &retryRecords{connection: c, key: key, seed: maphash.MakeSeed()}
 }
 
-// readOnce reads what is there, unless that was done.
+// readOnce reads the retries in the stream, at its first call only.
 func (x *retryRecords) readOnce(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -74,7 +75,8 @@ func (x *retryRecords) readOnce(ctx context.Context) error {
 	return err
 }
 
-// read reads what is there and was not read, since a time and since recordsReach before the newest retry at the first reading.
+// read reads new retries. The first time, it begins at since, or at recordsReach before the newest retry if that is
+// earlier.
 func (x *retryRecords) read(ctx context.Context, since time.Time) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -95,7 +97,7 @@ func (x *retryRecords) readOn(ctx context.Context, since time.Time) error {
 	}
 }
 
-// show reports whether more attempts of a delivery are on record than its status has.
+// show reports whether a record has more attempts of a delivery than its status.
 func (x *retryRecords) show(d *v1alpha1.PostbackDelivery, stored time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -106,7 +108,7 @@ func (x *retryRecords) id(event, stored string) uint64 {
 	return maphash.String(x.seed, event+"\x00"+stored)
 }
 
-// begin finds out from when to read, if there are retries.
+// begin sets the time from which to read, if the stream has retries.
 func (x *retryRecords) begin(ctx context.Context, since time.Time) error {
 	c := x.connection
 	newest, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{LastOf: c.names.RetrySubjects(x.key.namespace, x.key.postback)})
@@ -147,13 +149,14 @@ func (x *retryRecords) page(ctx context.Context) (n int, err error) {
 func (x *retryRecords) add(header nats.Header) {
 	attempts, err := message.AttemptCount(header)
 	if err != nil {
-		return // The owner removes it.
+		return // The owner removes invalid messages.
 	}
 	id := x.id(header.Get(message.EventIDHeader), header.Get(message.StoredAtHeader))
 	x.attempts[id] = max(x.attempts[id], attempts)
 }
 
-// recordsIndex has the retryRecords of the Postbacks that were asked for within recordsIdle. It is safe for concurrent use.
+// recordsIndex has the retryRecords of the Postbacks that were used within recordsIdle. It is safe for concurrent
+// use.
 type recordsIndex struct {
 	mu       sync.Mutex
 	postback map[postbackKey]*askedRecords

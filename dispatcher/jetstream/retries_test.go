@@ -35,7 +35,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// failed returns a delivery after so many attempts that failed. The next one is due at a time.
+// failed returns a delivery with this many failed attempts, whose next attempt is due at a time.
 func (r *rig) failed(target *route.Route, id string, attempts int, due time.Time) *intake.Delivery {
 	r.t.Helper()
 	d := r.make(target, id, data(1))
@@ -78,7 +78,7 @@ func TestFailuresBeyondSomeObjectsRetryInTheStream(t *testing.T) {
 	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
 	for i := range many {
 		id := fmt.Sprintf("evt_%d", i)
-		if objects[id] != nil { // The rig retries no objects.
+		if objects[id] != nil { // The rig does not retry PostbackDeliveries.
 			continue
 		}
 		d := x.logged(crm, id)
@@ -149,12 +149,12 @@ func TestRetryIsNotEarly(t *testing.T) {
 	g.Expect(e.at["evt_delayed"]).To(BeTemporally(">=", due.Add(3*time.Second)))
 }
 
-// A replica may die between any two steps: the retry, the removal of the message before, the record.
+// A replica may die between any two of these steps: retry, removal of the previous message, and record.
 func TestCrashesBetweenRetries(t *testing.T) {
 	stored := time.Now().Add(-time.Minute)
 	for name, test := range map[string]struct {
 		before func(g *WithT, x *replica, crm *route.Route)
-		// attempts is how many the log shows, 0 if the delivery is not there.
+		// attempts is the number of recorded attempts; 0 means that there is no delivery.
 		attempts int32
 	}{
 		"the retry of a first attempt from the waiting stream is there, and its message": {attempts: 2, before: func(g *WithT, x *replica, crm *route.Route) {
@@ -200,7 +200,7 @@ func TestCrashesBetweenRetries(t *testing.T) {
 	}
 }
 
-// storeAndFetch stores an event and takes its message out of the deliveries stream.
+// storeAndFetch stores an event and pulls its message from the deliveries stream.
 func (x *replica) storeAndFetch(crm *route.Route, id string) (*jetstream.MsgMetadata, jetstream.Msg) {
 	x.rig.t.Helper()
 	g := NewWithT(x.rig.t)

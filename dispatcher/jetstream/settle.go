@@ -70,7 +70,7 @@ func (c *Consumer) giveBack(u *unsettled, after time.Duration) {
 	})
 }
 
-// attempt makes the next attempt of a delivery, unless it is no longer due.
+// attempt makes the next attempt of a delivery if it is still due.
 func (c *Consumer) attempt(ctx context.Context, u *unsettled, sent func(*v1alpha1.Attempt)) {
 	r := c.Routes.Of(u.d.Namespace, u.d.Spec.PostbackRef)
 	end, ok := c.begin(ctx, u, r)
@@ -120,7 +120,7 @@ func (c *Consumer) begin(ctx context.Context, u *unsettled, r *route.Route) (end
 	return nil, false
 }
 
-// refused makes known, on the Postback, that the API server refuses a delivery that was accepted before, and returns an error
+// refused emits an Event on the Postback, because the API server refuses an accepted delivery. It returns an error
 // that says so.
 func (c *Consumer) refused(d *v1alpha1.PostbackDelivery, o intake.Outcome) error {
 	o.Announce(c.Attempter.Events, c.Routes.Of(d.Namespace, d.Spec.PostbackRef))
@@ -169,7 +169,7 @@ func (c *Consumer) moveToWaiting(u *unsettled) {
 	if err == nil && ack.Duplicate {
 		var known bool
 		if known, err = c.isCopy(c.Stop, u, ack.Sequence); err == nil && !known {
-			// The id belongs to another event, or to an earlier one that is done with.
+			// The id belongs to another event, or to an earlier one that has left the stream.
 			m.Header.Set(nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr)+"/"+u.stored.UTC().Format(time.RFC3339Nano))
 			_, err = c.Connection.intoWaiting.publishAck(c.Stop, m)
 		}
@@ -186,8 +186,8 @@ func (c *Consumer) moveToWaiting(u *unsettled) {
 	}
 }
 
-// isCopy reports whether the message that took the id of a delivery in the waiting stream is of the same event: it waits there, or
-// its record is in the log.
+// isCopy reports whether the message with the id of a delivery is a copy of it: it is in the waiting stream, or its
+// record is in the delivery log.
 func (c *Consumer) isCopy(ctx context.Context, u *unsettled, sequence uint64) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, overflowTimeout)
 	defer cancel()
@@ -256,19 +256,20 @@ func (c *Consumer) settledBefore(u *unsettled) bool {
 	case u.waiting != nil && u.waiting.doubtful && c.mayHaveFailed(u.d):
 		return !c.isNew(u)
 	case u.waiting != nil && u.waiting.doubtful, u.waiting == nil && c.Connection.memory.givenOut(u.stored):
-		return c.settledByLog(u) || c.settledByRetry(u) // Unfinished knows what is at the API server.
+		return c.settledByLog(u) || c.settledByRetry(u) // Unfinished has the deliveries at the API server.
 	}
 	return false
 }
 
-// mayHaveFailed reports whether an attempt may have been the last one that a limit allows: Unfinished does not know such a delivery.
+// mayHaveFailed reports whether a limit may have made a delivery Failed. The index of unfinished deliveries lacks
+// such a delivery.
 func (c *Consumer) mayHaveFailed(d *v1alpha1.PostbackDelivery) bool {
 	r := c.Routes.Of(d.Namespace, d.Spec.PostbackRef)
 	return r != nil && (r.MaxAttempts > 0 || r.GiveUpAfter.Duration > 0)
 }
 
-// isNew reports whether no trace of an attempt is in the log, in the waiting stream or at the API server. Otherwise, or if that cannot
-// be known now, it settles the message.
+// isNew reports whether an attempt has no record in the delivery log, in the waiting stream or at the API server.
+// Otherwise, or if a look-up fails, it settles the message.
 func (c *Consumer) isNew(u *unsettled) bool {
 	if c.settledByLog(u) || c.settledByRetry(u) {
 		return false
@@ -291,8 +292,8 @@ func (c *Consumer) isNew(u *unsettled) bool {
 	return false
 }
 
-// settledByRetry reports whether a later retry of a delivery is in the waiting stream, or that cannot be known now. Then it settles the
-// message.
+// settledByRetry reports whether a later retry of a delivery is in the waiting stream, or a look-up fails. It then
+// settles the message.
 func (c *Consumer) settledByRetry(u *unsettled) bool {
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
@@ -316,7 +317,8 @@ func (c *Consumer) hasRetry(ctx context.Context, u *unsettled) (bool, error) {
 	return err == nil && records.show(u.d, u.stored), err
 }
 
-// settledByLog reports whether a delivery is in the log, or that cannot be known now. Then it settles it.
+// settledByLog reports whether a delivery is recorded in the delivery log, or a look-up fails. It then settles the
+// message.
 func (c *Consumer) settledByLog(u *unsettled) bool {
 	if c.Attempter.InFlight(client.ObjectKeyFromObject(u.d)) {
 		c.giveBack(u, backInFlight) // Its success may be on its way to the log.

@@ -70,8 +70,8 @@ func TestMain(m *testing.M) {
 	os.Exit(controlplane.RunTests(m, func(c *controlplane.ControlPlane) { cp = c }))
 }
 
-// endpoint answers with what status says, after delay, and counts what it got by event id. With failFirst the first request of every
-// other event fails.
+// endpoint answers with a settable status after a delay, and counts requests by event id. With failFirst, the first
+// request of every other event fails.
 type endpoint struct {
 	url       string
 	status    atomic.Int32
@@ -80,7 +80,7 @@ type endpoint struct {
 
 	mu     sync.Mutex
 	bodies map[string][]string
-	// events numbers them in the order in which they came.
+	// events numbers the events in order of arrival.
 	events map[string]int
 	at     map[string]time.Time
 }

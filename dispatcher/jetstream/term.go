@@ -27,18 +27,19 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 )
 
-// term is the time in which the sequence numbers of the stream mean the same, and this replica is its owner.
+// term is a time in which this replica owns the waiting stream and its sequences mean the same messages.
 type term struct {
 	// sameEpoch reports whether the sequences still mean the same messages.
 	sameEpoch func() bool
 	// ended is true once the replica is no longer the owner, or begins another term.
 	ended  atomic.Bool
 	stream jetstream.Stream
-	// doubtfulUpTo is the last sequence number at its beginning: an earlier owner may have attempted these messages. It rises to what
-	// was read of Postbacks without a cursor, for a server that lags may show a removed message.
+	// doubtfulUpTo is the stream's last sequence at the begin of the term: an earlier owner may have attempted
+	// messages up to it. It rises when the cursor of a Postback is dropped, because a lagging server may return
+	// removed messages.
 	doubtfulUpTo uint64
 	cursors      map[cursorKey]*cursor
-	// moved has the retries that were put into the stream before this term, for Postbacks with doubtful deliveries.
+	// moved has the retries of Postbacks with doubtful deliveries that were put into the stream before this term.
 	moved map[postbackKey]*retryRecords
 	// throttledBytes are those of bodies in lanes of throttled endpoints, flowing is the number of deliveries in other lanes.
 	throttledBytes, flowing int
@@ -51,14 +52,14 @@ type cursorKey struct {
 	level int
 }
 
-// cursor is the place up to which the messages of one level of a Postback are in a lane or settled.
+// cursor is the progress of the drain in the messages of one level of a Postback.
 type cursor struct {
 	next uint64
-	// reading is set while a read is under way.
+	// reading is true during a read.
 	reading bool
 	// restUntil is when the next message is due.
 	restUntil time.Time
-	// again are messages that were given back.
+	// again has the messages that were given back.
 	again  map[uint64]retrial
 	inHand int
 	// dryAt is the poll of Pending after which a read found no message.
@@ -113,14 +114,15 @@ func (w *waitingMessage) NakWithDelay(after time.Duration) error {
 	return nil
 }
 
-// hasRetry reports whether an earlier owner, or this one before a removal that failed, has put the next retry into the stream.
+// hasRetry reports whether the next retry is in the stream already: an earlier owner put it there, or this one did
+// before a failed removal.
 func (w *waitingMessage) hasRetry(ctx context.Context, u *unsettled) (bool, error) {
 	records := w.drain.recordsOf(w.term, w.key.postbackKey)
 	var err error
 	if w.tries > 1 {
 		err = records.read(ctx, time.Now())
 	} else {
-		err = records.readOnce(ctx) // Later ones are this owner's own.
+		err = records.readOnce(ctx) // This owner itself has made the later ones.
 	}
 	return err == nil && records.show(u.d, u.stored), err
 }
@@ -136,7 +138,7 @@ func (d *drain) recordsOf(now *term, key postbackKey) *retryRecords {
 	return records
 }
 
-// InProgress does nothing: nobody else gives out the message.
+// InProgress does nothing, because NATS does not deliver this message to others.
 func (*waitingMessage) InProgress() error { return nil }
 
 // remove deletes a message unless it is gone already.
@@ -158,7 +160,8 @@ func (w *waitingMessage) count(n int) {
 	}
 }
 
-// mayHaveDue reports whether a read may find a message that is due, of a level that has n at a poll of Pending.
+// mayHaveDue reports whether a read may find a due message. n is the number of the level's messages at a poll of
+// Pending.
 func (c *cursor) mayHaveDue(n, poll uint64, now time.Time) bool {
 	for _, r := range c.again {
 		if !r.at.After(now) {
@@ -168,7 +171,7 @@ func (c *cursor) mayHaveDue(n, poll uint64, now time.Time) bool {
 	return n > 0 && len(c.again) < laneShare && c.dryAt != poll && !c.restUntil.After(now)
 }
 
-// inHand returns how many messages of a Postback are in its lane.
+// inHand returns the number of a Postback's messages in its lane.
 func (t *term) inHand(key postbackKey) (n int) {
 	for level := range message.Levels + 1 {
 		if c := t.cursors[cursorKey{key, level}]; c != nil {

@@ -56,7 +56,7 @@ type unsettled struct {
 	settled atomic.Bool
 }
 
-// takenOver reports whether an earlier owner may have made the retry that is due, without a record of it.
+// takenOver reports whether an earlier owner may have made the due retry without recording it.
 func (u *unsettled) takenOver() bool {
 	return u.waiting != nil && u.waiting.doubtful && u.d.Status.AttemptCount > 0 && u.since.Before(u.waiting.drain.consumer.Owner.Inherited())
 }

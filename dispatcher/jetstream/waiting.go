@@ -29,7 +29,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// levelCounts are the numbers of waiting deliveries of a Postback, by the levels of message.RetrySubject.
+// levelCounts has the numbers of a Postback's waiting deliveries by the levels of message.RetrySubject.
 type levelCounts [message.Levels + 1]uint64
 
 func (n levelCounts) total() (sum uint64) {
@@ -39,7 +39,7 @@ func (n levelCounts) total() (sum uint64) {
 	return sum
 }
 
-// countWaiting counts the deliveries in the waiting stream, for each Postback.
+// countWaiting counts the messages of each Postback in the waiting stream.
 func (p *Pending) countWaiting(ctx context.Context) error {
 	began := time.Now()
 	if p.notDue(began) {
@@ -83,15 +83,16 @@ func (p *Pending) notDue(now time.Time) bool {
 	return now.Before(p.nextPoll)
 }
 
-// waitingCounts returns how many deliveries of each Postback are in the waiting stream, and the number of the poll that says so.
-// Nobody may change the map.
+// waitingCounts returns the number of messages of each Postback in the waiting stream, and the number of that poll.
+// The map must not be changed.
 func (p *Pending) waitingCounts() (counts map[postbackKey]levelCounts, poll uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.waiting, p.polls
 }
 
-// Waiting returns how many deliveries of each Postback were in the waiting stream at the last poll, or false before the first one.
+// Waiting returns the number of each Postback's deliveries in the waiting stream at the last poll. polled is false
+// before the first poll.
 func (p *Pending) Waiting() (counts map[types.UID]int64, polled bool) {
 	waiting, poll := p.waitingCounts()
 	counts = make(map[types.UID]int64, len(waiting))
@@ -101,7 +102,7 @@ func (p *Pending) Waiting() (counts map[types.UID]int64, polled bool) {
 	return counts, poll > 0
 }
 
-// OldestWaiting returns when the oldest of the deliveries at the heads of the levels was accepted, or the zero time if none waits.
+// OldestWaiting returns when the oldest delivery at the head of a level was accepted, or the zero time if none waits.
 func (p *Pending) OldestWaiting(ctx context.Context, r *route.Route) (oldest time.Time, err error) {
 	c := p.Connection
 	counts, _ := p.waitingCounts()
@@ -133,10 +134,10 @@ func (p *Pending) waitingOf(key postbackKey) int {
 	return int(min(p.waiting[key].total(), math.MaxInt))
 }
 
-// waitingFull reports whether the waiting stream has no room.
+// waitingFull reports whether the waiting stream counts as full.
 func (p *Pending) waitingFull() bool { return p.full.Load() }
 
-// hasWaiting reports whether a delivery of a Postback is in the waiting stream.
+// hasWaiting reports whether the waiting stream has a delivery of a Postback.
 func (c *Connection) hasWaiting(ctx context.Context, namespace string, postback types.UID) (bool, error) {
 	head, err := c.headOfWaiting(ctx, namespace, postback)
 	return head != nil, err

@@ -188,8 +188,8 @@ func logTarget(r *http.Request) (q *logRequest, ours bool, a *problem.Answer) {
 	return q, true, nil
 }
 
-// splitPath returns the namespace of a path, or "", and the resource with the parts behind it. The resource is "" if the path is not
-// of this API.
+// splitPath returns the namespace of a path, or "", and the further parts of the path. The first part is "" if the
+// path is not of this API.
 func splitPath(path string) (namespace string, parts []string) {
 	rest, ok := strings.CutPrefix(path, "/v1/")
 	if !ok {

@@ -100,7 +100,7 @@ func (s *Sender) Send(ctx context.Context, r *route.Route, d *v1alpha1.PostbackD
 // with its deadline.
 func (s *Sender) exchange(ctx, bounded context.Context, r *route.Route, d *v1alpha1.PostbackDelivery, attempt *v1alpha1.Attempt) {
 	var request *http.Request
-	// Most attempts have no text in which a secret could be.
+	// Compute the secrets only for an attempt with texts: most have none.
 	hidden := sync.OnceValue(func() *secrets {
 		all := secretsOf(r)
 		if request != nil {

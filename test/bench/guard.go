@@ -116,7 +116,7 @@ func (m *mode) ratios() map[string]float64 {
 	dispatcher := saturation.CPU["dispatcher 0"]
 	if m.Intake != intakeKubernetes {
 		ratios["throughput against consuming and posting"] = saturation.PerSecond / m.Ceilings.JetStream
-		if server := saturation.CPU["nats-server"]; server > 0 { // An embedded server is in the dispatcher.
+		if server := saturation.CPU["nats-server"]; server > 0 { // An embedded server counts as the dispatcher.
 			ratios["CPU of the dispatcher against that of the NATS server"] = dispatcher / server
 		}
 		ratios["CPU of the API server against that of the dispatcher"] = saturation.CPU["kube-apiserver"] / dispatcher

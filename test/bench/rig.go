@@ -51,10 +51,10 @@ const (
 	// server leaves the sync to the operating system, as servers of a cluster do.
 	intakeSynced = intakeJetStream + synced
 	synced       = "-synced"
-	// intakeEmbedded is intakeJetStream with the server in the dispatcher.
+	// intakeEmbedded is intakeJetStream with the server embedded in the dispatcher.
 	intakeEmbedded = intakeJetStream + embedded
 	embedded       = "-embedded"
-	// embeddedSync is the interval in which the server of intakeJetStream flushes its files, which is that of NATS.
+	// embeddedSync is the default sync interval of NATS, which the server of intakeJetStream has.
 	embeddedSync = 2 * time.Minute
 )
 
@@ -122,7 +122,7 @@ func newRig(ctx context.Context, o *options, intake string, out io.Writer) (r *r
 	return r, err
 }
 
-// startNATS starts a NATS server if the intake needs one. With intakeEmbedded it is for the bare loop only.
+// startNATS starts a NATS server if the intake needs one. With intakeEmbedded it serves only the bare loop.
 func (r *rig) startNATS(ctx context.Context) error {
 	if r.intake == intakeKubernetes {
 		return nil
@@ -141,7 +141,7 @@ func (r *rig) startNATS(ctx context.Context) error {
 	return nil
 }
 
-// stopBareNATS stops the server of the bare loop if the dispatchers have one of their own.
+// stopBareNATS stops the server of the bare loop if the dispatchers embed their own.
 func (r *rig) stopBareNATS() error {
 	if r.intake != intakeEmbedded || r.nats == nil {
 		return nil

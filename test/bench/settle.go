@@ -64,8 +64,8 @@ func (r *rig) inStream(ctx context.Context, namespace string) (int, error) {
 	return 0, nil
 }
 
-// inEmbeddedStreams returns how many deliveries, of all namespaces, are in the streams of an embedded server, to which no client
-// has access. Its dispatcher counts them every second.
+// inEmbeddedStreams returns the number of deliveries, of all namespaces, in the streams of an embedded server,
+// according to the dispatcher's metrics. No client can connect to that server.
 func inEmbeddedStreams(ctx context.Context, metrics string) (int, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, metrics, http.NoBody)
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/receiver"
 )
 
-// throttle has the endpoint ask to wait for a while, and puts events by these ids into the waiting stream.
+// throttle makes the endpoint ask to wait, and puts events with these ids into the waiting stream.
 func (n *tenant) throttle(ids ...string) {
 	n.t.Helper()
 	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}})
@@ -45,7 +45,7 @@ func (n *tenant) throttle(ids ...string) {
 	}
 }
 
-// fails runs the plugin, which has to fail, and returns its output.
+// fails runs the plugin, which must fail, and returns its output.
 func (n *tenant) fails(kubeconfig string, args ...string) string {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
@@ -83,7 +83,7 @@ func TestWaitingDeliveriesAreShown(t *testing.T) {
 	if objects := n.objects(); len(objects) != 1 {
 		t.Errorf("%d PostbackDeliveries", len(objects))
 	}
-	// Others get the answer for an event that is not there.
+	// A user of another namespace gets the answer for an event that does not exist.
 	unknown, foreign := other.fails(stranger, "event", "evt_none", url()), other.fails(stranger, "event", "evt_wait_1", url())
 	if strings.ReplaceAll(foreign, "evt_wait_1", "evt_none") != unknown {
 		t.Errorf("another tenant is told %s, and of no event %s", foreign, unknown)

@@ -65,7 +65,7 @@ type demo struct {
 	op         *operator.Operator
 	manager    *operator.Process
 	dispatcher *operator.Process
-	// pages is the portal.
+	// pages is the process of the portal.
 	pages *operator.Process
 	// supervised waits for the goroutines that restart programs.
 	supervised sync.WaitGroup
@@ -159,7 +159,8 @@ func (d *demo) install(ctx context.Context) error {
 	return nil
 }
 
-// program returns the path of a program that is not the operator's, and builds it if no built programs were given.
+// program returns the path of a program other than manager and dispatcher. It builds the program unless built
+// programs were given.
 func (d *demo) program(ctx context.Context, name string) (string, error) {
 	if d.programs != "" {
 		return filepath.Join(d.programs, name), nil

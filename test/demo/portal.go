@@ -40,7 +40,7 @@ const (
 	keySize     = 32
 )
 
-// openPortal installs and starts the portal, and gives the partner what its links need.
+// openPortal installs and starts the portal, and creates the partner's ServiceAccounts for links.
 func (d *demo) openPortal(ctx context.Context) error {
 	d.out.step("The portal, for partners who have a browser and no kubeconfig")
 	port, err := controlplane.FreePort()
@@ -62,14 +62,14 @@ func (d *demo) openPortal(ctx context.Context) error {
 	return d.admitPartner(ctx)
 }
 
-// installPortal applies config/portal with a key for sessions and a certificate that the demo makes itself.
+// installPortal applies config/portal with a session key and a self-signed certificate.
 func (d *demo) installPortal(ctx context.Context, url string) error {
 	certificate, key, err := cert.GenerateSelfSignedCertKey(loopback, []net.IP{net.ParseIP(loopback)}, nil)
 	if err != nil {
 		return fmt.Errorf("make a certificate: %w", err)
 	}
 	secret := make([]byte, keySize)
-	_, _ = rand.Read(secret) // It never fails.
+	_, _ = rand.Read(secret) // Read never returns an error.
 	files := map[string][]byte{d.portalCA(): certificate, d.portalFile("portal-tls.key"): key, d.portalFile(sessionKeys): []byte(base64.StdEncoding.EncodeToString(secret))}
 	for path, content := range files {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -96,10 +96,10 @@ func (d *demo) installPortal(ctx context.Context, url string) error {
 
 func (d *demo) portalFile(name string) string { return filepath.Join(d.op.Dir, name) }
 
-// portalCA is the file with the certificate of the portal, which nobody else signed.
+// portalCA returns the file of the portal's self-signed certificate.
 func (d *demo) portalCA() string { return d.portalFile("portal-ca.crt") }
 
-// admitPartner makes the ServiceAccounts of the partner's roles. The shop that posts events may request links.
+// admitPartner creates the ServiceAccounts of the partner's roles. The shop that posts events may request links.
 func (d *demo) admitPartner(ctx context.Context) error {
 	d.out.say("Links act as a ServiceAccount of the partner. The editor of this one also sees signing keys.")
 	for _, args := range [][]string{
@@ -114,12 +114,13 @@ func (d *demo) admitPartner(ctx context.Context) error {
 	return nil
 }
 
-// linkArgs are the arguments of the plugin that request a link.
+// linkArgs returns the arguments of the plugin that request a link.
 func (d *demo) linkArgs(role string) []string {
 	return []string{"-n", namespace, "link", "--role", role, "--service-account", sender, "--portal-url", d.pages.IngestURL(), "--ca-file", d.portalCA()}
 }
 
-// showLinks prints a link for the partner and one for a viewer, as late as possible: each works for five minutes.
+// showLinks prints a link for the partner and one for a viewer. It runs last, because each link works for only five
+// minutes.
 func (d *demo) showLinks(ctx context.Context) {
 	d.out.say("The portal, in a browser. It warns of the certificate, which the demo made itself.")
 	var links [][]string
@@ -137,7 +138,7 @@ func (d *demo) showLinks(ctx context.Context) {
 	d.out.say("")
 }
 
-// link requests a link as an operator does, with the kubectl plugin.
+// link requests a link by the kubectl plugin, as an operator does.
 func (d *demo) link(ctx context.Context, role string) (string, error) {
 	plugin, err := d.program(ctx, "kubectl-postback")
 	if err != nil {

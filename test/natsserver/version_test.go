@@ -25,8 +25,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// The tests of streams run the program of hack/natsserver, and --nats-embedded runs the server of the main module. They have to
-// be the same server: otherwise the tests prove nothing about the embedded one.
+// The tests of streams run the nats-server of hack/natsserver, and --nats-embedded runs that of the main module. The
+// versions must be equal: otherwise the tests prove nothing about the embedded server.
 func TestTheEmbeddedServerIsTheTestedOne(t *testing.T) {
 	embedded, tested := version(t, "go.mod"), version(t, "hack/natsserver/go.mod")
 	if embedded != tested {

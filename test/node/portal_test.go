@@ -42,14 +42,14 @@ import (
 const (
 	portalPart = "postback-portal"
 	portalHost = "postbacks.example.com"
-	// minSession is the least number of pages that a visitor opens while a replica is gone.
+	// minSession is the least number of pages that a visitor opens while a replica is missing.
 	minSession = 20
 )
 
-// portalCA is the file with the certificate of the portal.
+// portalCA returns the file of the portal's certificate.
 func portalCA() string { return filepath.Join(os.Getenv(nodeVariable), "portal-ca.crt") }
 
-// preparePortal makes the namespace of the portal with its Secrets, as docs/portal.md says.
+// preparePortal creates the namespace of the portal with its Secrets, as docs/portal.md says.
 func preparePortal(ctx context.Context) error {
 	certificate, key, err := cert.GenerateSelfSignedCertKey(portalHost, nil, nil)
 	if err != nil {
@@ -73,7 +73,7 @@ func preparePortal(ctx context.Context) error {
 	return nil
 }
 
-// withPortal skips a test where there is no portal, and gives the partner the ServiceAccounts of its roles.
+// withPortal skips a test without a portal, and creates the ServiceAccounts of the partner's roles.
 func withPortal(t *testing.T) {
 	t.Helper()
 	if *how != installByChart {
@@ -96,13 +96,13 @@ func portalPods(t *testing.T) []corev1.Pod {
 	return ready(list.Items)
 }
 
-// visitor is a browser whose requests for the portal go to one address, of the Service or of a Pod.
+// visitor is a browser whose requests to the portal go to the address of a Service or a Pod.
 type visitor struct {
 	t      *testing.T
 	cookie string
 }
 
-// at returns a client whose connections lead to an address. It trusts the certificate of the portal alone.
+// at returns a client that connects to an address and trusts only the portal's certificate.
 func (v *visitor) at(address string) *http.Client {
 	v.t.Helper()
 	content, err := os.ReadFile(portalCA())
@@ -134,7 +134,7 @@ func (v *visitor) request(ctx context.Context, method, path, body string) *http.
 	return request
 }
 
-// open returns nil if the list of Postbacks shows that of the partner.
+// open returns nil if the list of Postbacks shows the partner's Postback.
 func (v *visitor) open(ctx context.Context, browser *http.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -171,8 +171,8 @@ func signIn(t *testing.T, address string) *visitor {
 	return v
 }
 
-// TestPortalSessionOutlivesAReplica kills the replica that serves a live page. The other one continues the session, and so does
-// the one that comes in place of the killed one.
+// TestPortalSessionOutlivesAReplica kills the replica that serves a live page. The other replica continues the
+// session, and so does the replacement of the killed one.
 func TestPortalSessionOutlivesAReplica(t *testing.T) {
 	withPortal(t)
 	var service corev1.Service
@@ -208,7 +208,7 @@ func TestPortalSessionOutlivesAReplica(t *testing.T) {
 	began, failed := time.Now(), 0
 	browser := v.at(through)
 	for range minSession {
-		// A browser tries again. Until kube-proxy knows, a connection may lead to the killed replica.
+		// A browser tries again. A connection may lead to the killed replica until kube-proxy learns of its end.
 		await(t, patience, func(ctx context.Context) error {
 			err := v.open(ctx, browser)
 			if err != nil {
@@ -226,7 +226,7 @@ func TestPortalSessionOutlivesAReplica(t *testing.T) {
 	}
 }
 
-// TestPortalIsRestricted shows that the processes of the portal run as Pod security demands.
+// TestPortalIsRestricted checks that the processes of the portal run under the profile restricted.
 func TestPortalIsRestricted(t *testing.T) {
 	withPortal(t)
 	for _, pod := range portalPods(t) {
@@ -239,8 +239,8 @@ func TestPortalIsRestricted(t *testing.T) {
 	}
 }
 
-// TestPortalNetworkPolicyIsEnforced shows that a Pod with the labels of the portal reaches the API server and no endpoint, and is
-// reached at the ports of the portal alone. A Pod without these labels reaches the endpoint.
+// TestPortalNetworkPolicyIsEnforced uses a Pod with the labels of the portal. It reaches the API server but no
+// endpoint, and is reachable only at the portal's ports. A Pod without these labels reaches the endpoint.
 func TestPortalNetworkPolicyIsEnforced(t *testing.T) {
 	withPortal(t)
 	var receiver corev1.Pod
@@ -249,7 +249,7 @@ func TestPortalNetworkPolicyIsEnforced(t *testing.T) {
 	}
 	replica := portalPods(t)[0]
 	labels := maps.Clone(replica.Labels)
-	delete(labels, "pod-template-hash") // The Deployment would count the Pod as its own.
+	delete(labels, "pod-template-hash") // Otherwise the Deployment would adopt the Pod.
 	free, bound := portalNeighbour(t, "free", nil), portalNeighbour(t, "bound", labels)
 	endpoint, server := net.JoinHostPort(receiver.Status.PodIP, "8080"), "10.96.0.1:443"
 	for _, test := range []struct {
@@ -266,7 +266,7 @@ func TestPortalNetworkPolicyIsEnforced(t *testing.T) {
 		{"another Pod to another port", free, net.JoinHostPort(bound.Status.PodIP, "8080"), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			// The agent learns of a Pod a moment after its start.
+			// The NetworkPolicy agent learns of a new Pod a moment later.
 			await(t, patience, func(ctx context.Context) error {
 				_, err := kubectl(ctx, "", "-n", portalPart, "exec", test.from.Name, "--", "/workload", "connect", "--address="+test.address)
 				if err == nil && !test.connects {
@@ -281,7 +281,7 @@ func TestPortalNetworkPolicyIsEnforced(t *testing.T) {
 	}
 }
 
-// portalNeighbour starts a Pod in the namespace of the portal that listens at the ports 8080 and 8081.
+// portalNeighbour starts a Pod in the portal's namespace that listens on the ports 8080 and 8081.
 func portalNeighbour(t *testing.T, name string, labels map[string]string) *corev1.Pod {
 	t.Helper()
 	pod := workload(name, "receive")

@@ -26,7 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// restricted are the lines of /proc/PID/status that the profile restricted demands.
+// restricted are lines of /proc/PID/status of a process under the profile restricted.
 var restricted = []string{"Uid:\t65532\t65532\t65532\t65532", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"}
 
 // TestShippedPodsAreRestricted checks that the Pods run under the profile restricted, which the API server enforces,

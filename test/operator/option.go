@@ -44,7 +44,7 @@ func WithTLS() Option {
 	return func(p *Process) { p.tls = true }
 }
 
-// WithAddress has the process listen at a host:port, which others know before it starts.
+// WithAddress makes the process listen on a host:port that is known before its start.
 func WithAddress(address string) Option {
 	return func(p *Process) { p.ingest, p.placed = address, true }
 }

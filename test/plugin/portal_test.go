@@ -41,7 +41,7 @@ var (
 	portalCA, partnerFile string
 )
 
-// startPortal installs config/portal and serves a portal over HTTPS. It ends with the tests.
+// startPortal installs config/portal and serves a portal over HTTPS until the tests end.
 func startPortal(ctx context.Context) error {
 	root, err := controlplane.ModuleRoot()
 	if err != nil {

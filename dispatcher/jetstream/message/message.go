@@ -42,13 +42,13 @@ const (
 	FormatHeader      = "Postback-Format"
 	TestHeader        = "Postback-Test"
 	TraceparentHeader = "traceparent"
-	// StoredAtHeader stands in the log and among those that wait: when the delivery was accepted. AttemptHeader stands in the log
-	// alone: the attempt that succeeded, as JSON.
+	// StoredAtHeader is when the delivery was accepted, in the delivery log and the waiting stream. AttemptHeader is
+	// the successful attempt as JSON, only in the delivery log.
 	StoredAtHeader = "Postback-Stored-At"
 	AttemptHeader  = "Postback-Attempt"
-	// StatusHeader stands in the same messages, as JSON: the status after the attempts that failed, if there were any.
+	// StatusHeader is the status after the failed attempts as JSON, in the same messages, if there were any.
 	StatusHeader = "Postback-Status"
-	// DoubtfulHeader marks a waiting delivery of which an earlier copy may have been attempted.
+	// DoubtfulHeader marks a waiting delivery that may have been attempted before it was moved to the waiting stream.
 	DoubtfulHeader = "Postback-Doubtful"
 )
 
@@ -58,19 +58,19 @@ const PendingHeader = "Nats-Num-Pending"
 // Yes is the value of boolean headers that are true.
 const Yes = "true"
 
-// Delivery returns the message of a delivery that waits for its first attempt. Its id for the duplicate window follows from
-// what it is for, so that storing the same event twice stores it once.
+// Delivery returns the message of a delivery before its first attempt. Its id is the namespace and name of the
+// delivery, so that an event is stored only once within the duplicate window.
 func (n Names) Delivery(d *v1alpha1.PostbackDelivery) *nats.Msg {
 	m := n.message(n.DeliverySubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), d)
 	m.Header.Set(nats.MsgIdHdr, ID(d))
 	return m
 }
 
-// ID is the message id of the first message of a delivery in a stream.
+// ID returns the message id of a delivery's first message in a stream.
 func ID(d *v1alpha1.PostbackDelivery) string { return d.Namespace + "/" + d.Name }
 
-// Waiting returns the message of a delivery that waits for its endpoint, accepted at a time. It has the id of Delivery, so that
-// a second copy is refused within the duplicate window.
+// Waiting returns the message of a delivery that waits for its endpoint. stored is when it was accepted. It has the
+// id of Delivery, so that NATS refuses a second copy within the duplicate window.
 func (n Names) Waiting(d *v1alpha1.PostbackDelivery, stored time.Time) *nats.Msg {
 	m := n.message(n.WaitingSubject(d.Namespace, d.Spec.PostbackRef.UID), d)
 	m.Header.Set(nats.MsgIdHdr, ID(d))
@@ -78,8 +78,8 @@ func (n Names) Waiting(d *v1alpha1.PostbackDelivery, stored time.Time) *nats.Msg
 	return m
 }
 
-// Log returns the message of a delivery after the attempt that succeeded. d has the status before it. The id tells attempts apart:
-// should a delivery be attempted twice, both are in the log.
+// Log returns the entry of a delivery after a successful attempt. d has the status before that attempt. The id
+// includes the time of the attempt: if two attempts succeed, both are in the log.
 func (n Names) Log(d *v1alpha1.PostbackDelivery, stored time.Time, a v1alpha1.Attempt) (*nats.Msg, error) {
 	encoded, err := json.Marshal(a)
 	if err != nil {
@@ -192,6 +192,6 @@ func (n Names) ParseLog(subject string, header nats.Header, data []byte) (*v1alp
 	if err := parseStatus(header, &d.Status); err != nil {
 		return nil, err
 	}
-	delivery.Apply(d, nil, a, delivery.Request{}) // The route matters to failures alone.
+	delivery.Apply(d, nil, a, delivery.Request{}) // A success needs no route.
 	return d, nil
 }

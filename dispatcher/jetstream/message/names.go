@@ -25,7 +25,7 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
-// DefaultPrefix begins the names of the streams, and in lower case those of the subjects, unless something else is chosen.
+// DefaultPrefix is the default prefix of stream names, and, in lower case, of subjects.
 const DefaultPrefix = "POSTBACK"
 
 // These are kinds of subjects.
@@ -60,32 +60,34 @@ func (n Names) LogStream() string { return string(n) + "_LOG" }
 // EventsStream returns the name of the stream of events that producers publish to NATS.
 func (n Names) EventsStream() string { return string(n) + "_EVENTS" }
 
-// AllDeliveries is the subject of the deliveries stream: three parts, so that nothing else can get in.
+// AllDeliveries returns the subject filter of the deliveries stream. Its fixed number of tokens excludes other
+// subjects.
 func (n Names) AllDeliveries() string { return n.root() + deliveries + ".*.*.*" }
 
-// AllWaiting is the subject of the waiting stream. It has WaitingSubject and the RetrySubjects of each Postback.
+// AllWaiting returns the subject filter of the waiting stream, which covers WaitingSubject and the RetrySubjects of
+// each Postback.
 func (n Names) AllWaiting() string { return n.root() + waiting + ".>" }
 
-// AllLog is the subject of the log stream.
+// AllLog returns the subject filter of the delivery log.
 func (n Names) AllLog() string { return n.root() + logged + ".>" }
 
 // AllEvents returns the subject filter of the stream of published events.
 func (n Names) AllEvents() string { return n.root() + events + ".*" }
 
-// DeliverySubject is that of one delivery, so that the stream can be asked for it. No part holds a full stop: a namespace is
-// a DNS label, and of the delivery's name the last part is enough (see delivery.Name).
+// DeliverySubject returns the subject of one delivery, by which the stream can be searched. No token contains a full
+// stop: a namespace is a DNS label, and only the last part of the delivery's name is used (see delivery.Name).
 func (n Names) DeliverySubject(namespace string, postback types.UID, name string) string {
 	return n.of(deliveries, namespace, postback, name)
 }
 
-// WaitingSubject is that of the waiting deliveries of a Postback that are due at once: a subject for each delivery would cost NATS
-// memory.
+// WaitingSubject returns the subject of a Postback's waiting deliveries that are due at once. One subject per
+// delivery would cost NATS memory.
 func (n Names) WaitingSubject(namespace string, postback types.UID) string {
 	return n.root() + waiting + "." + namespace + "." + string(postback)
 }
 
-// WaitingSubjects are filters for the waiting deliveries of a Postback, or, without one, of a namespace, or of all: those without
-// an attempt, and the levels of those with some.
+// WaitingSubjects returns the filters for waiting deliveries of a Postback, or, if it is "", of a namespace, or of
+// all. The filters cover deliveries without attempts, and all levels of retries.
 func (n Names) WaitingSubjects(namespace string, postback types.UID) []string {
 	switch {
 	case namespace == "":
@@ -97,18 +99,18 @@ func (n Names) WaitingSubjects(namespace string, postback types.UID) []string {
 	return []string{one, one + ".*"}
 }
 
-// ActRequests is the subject of requests to the owner of the waiting stream, which no stream keeps. ActAnswers is that of the
-// answer to one.
+// ActRequests returns the subject of requests to the owner of the waiting stream. No stream stores them.
 func (n Names) ActRequests() string { return n.root() + acts + ".request" }
 
-// ActAnswers begins the subjects of answers.
+// ActAnswers returns the prefix of the subjects of answers.
 func (n Names) ActAnswers() string { return n.root() + acts + ".answer." }
 
-// Levels is the number of subjects for the retries of a Postback: one for each delay, and the last one for those that have no time,
-// because the endpoint answered 410.
+// Levels is the number of retry subjects of a Postback: one for each delay, and the last one for retries without a
+// time, because the endpoint answered 410.
 const Levels = delivery.Levels + 1
 
-// RetrySubject is that of the waiting deliveries of a Postback whose retries have the same delay. Level 0 is WaitingSubject.
+// RetrySubject returns the subject of a Postback's waiting deliveries whose retries have the same delay. Level 0 is
+// WaitingSubject.
 func (n Names) RetrySubject(namespace string, postback types.UID, level int) string {
 	if level == 0 {
 		return n.WaitingSubject(namespace, postback)
@@ -116,7 +118,7 @@ func (n Names) RetrySubject(namespace string, postback types.UID, level int) str
 	return n.WaitingSubject(namespace, postback) + "." + strconv.Itoa(level)
 }
 
-// RetrySubjects is a filter for the retries of a Postback, of all levels from 1 on.
+// RetrySubjects returns the filter for the retries of a Postback at all levels from 1 on.
 func (n Names) RetrySubjects(namespace string, postback types.UID) string {
 	return n.WaitingSubject(namespace, postback) + ".*"
 }
@@ -127,19 +129,19 @@ func (n Names) Level(subject string) int {
 	if len(tokens) != waitingTokens+1 {
 		return 0
 	}
-	level, _ := strconv.Atoi(tokens[waitingTokens]) // Owner has checked it.
+	level, _ := strconv.Atoi(tokens[waitingTokens]) // Owner has checked the number.
 	return level
 }
 
-// waitingTokens is the number of parts of a WaitingSubject.
+// waitingTokens is the number of tokens in a WaitingSubject.
 const waitingTokens = 4
 
-// LogSubject is that of one delivery in the log.
+// LogSubject returns the subject of one entry of the delivery log.
 func (n Names) LogSubject(namespace string, postback types.UID, name string) string {
 	return n.of(logged, namespace, postback, name)
 }
 
-// DeliverySubjects is a filter for the deliveries of a Postback, or, without one, of a namespace.
+// DeliverySubjects returns the filter for deliveries of a Postback, or, if it is "", of a namespace.
 func (n Names) DeliverySubjects(namespace string, postback types.UID) string {
 	return n.all(deliveries, namespace, postback)
 }
@@ -184,7 +186,7 @@ func (n Names) Owner(subject string) (namespace string, postback types.UID, ok b
 	return "", "", false
 }
 
-// isLevel reports whether the last part of a subject is a level of retries.
+// isLevel reports whether the last token of a subject is a level of retries.
 func isLevel(token string) bool {
 	level, err := strconv.Atoi(token)
 	return err == nil && level >= 1 && level <= Levels

@@ -28,11 +28,11 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 )
 
-// MaxStatus bounds the encoded status in a message. NATS bounds all headers together to 64 KiB.
+// MaxStatus bounds the encoded status in a message, in bytes. NATS bounds all headers together to 64 KiB.
 const MaxStatus = 32 << 10
 
-// Retry returns the message of a delivery that was attempted and waits for its next attempt. It is accepted at a time. Its id names
-// the attempt, so that a second copy is refused within the duplicate window.
+// Retry returns the message of a delivery with attempts that waits for its next one. stored is when the delivery was
+// accepted. The id includes the number of attempts, so that NATS refuses a second copy within the duplicate window.
 func (n Names) Retry(d *v1alpha1.PostbackDelivery, stored time.Time) (*nats.Msg, error) {
 	level := Levels
 	if d.Status.NextAttemptTime != nil {
@@ -45,7 +45,7 @@ func (n Names) Retry(d *v1alpha1.PostbackDelivery, stored time.Time) (*nats.Msg,
 	return m, setStatus(m, &d.Status)
 }
 
-// AttemptCount returns the number of failed attempts that a message carries.
+// AttemptCount returns the number of failed attempts in the status of a message.
 func AttemptCount(header nats.Header) (int32, error) {
 	var status v1alpha1.PostbackDeliveryStatus
 	err := parseStatus(header, &status)
@@ -72,7 +72,7 @@ func setStatus(m *nats.Msg, status *v1alpha1.PostbackDeliveryStatus) error {
 	return nil
 }
 
-// encodeStatus encodes a status within MaxStatus. The oldest attempts lose their texts first.
+// encodeStatus encodes a status within MaxStatus. If it is too long, the oldest attempts lose their texts first.
 func encodeStatus(status *v1alpha1.PostbackDeliveryStatus) ([]byte, error) {
 	encoded, err := json.Marshal(status)
 	if err != nil || len(encoded) <= MaxStatus {

@@ -34,7 +34,7 @@ import (
 
 var accepted = time.Date(2026, 1, 31, 12, 0, 0, 7e8, time.UTC)
 
-// failed returns a delivery after so many attempts that failed, with texts of a length.
+// failed returns a delivery with this many failed attempts, whose texts have a length.
 func failed(t *testing.T, attempts, length int) *v1alpha1.PostbackDelivery {
 	t.Helper()
 	d := sample(t, "")
