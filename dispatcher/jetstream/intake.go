@@ -29,6 +29,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/unfinished"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
@@ -41,7 +42,7 @@ const (
 	codeResourcesMissing = 10023
 )
 
-// logRoom is the largest excess of a log entry over its delivery, in bytes: the attempt, in escaped JSON.
+// logRoom is the largest excess of a log entry over its delivery, without failed attempts, in bytes: the attempt, in escaped JSON.
 const logRoom = 24 << 10
 
 // publishPause is the time between two tries to publish.
@@ -72,7 +73,7 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	switch verdict := decide(d.Route, i.Lanes.Pressure); {
 	case verdict == deferAttempt:
 		return i.deferDelivery(ctx, d, overflowDeferred)
-	case int64(m.Size()+logRoom) > i.Connection.nats.MaxPayload():
+	case int64(m.Size()+message.MaxStatus+logRoom) > i.Connection.nats.MaxPayload():
 		return i.deferDelivery(ctx, d, overflowLarge)
 	case verdict == moveToWaiting && i.Pending.waitingFull():
 		// Deliveries for other endpoints are still stored.

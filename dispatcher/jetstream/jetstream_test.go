@@ -229,14 +229,15 @@ func TestFullStreamRefusesAndLosesNothing(t *testing.T) {
 	g.Eventually(func() intake.Result { return x.store(crm, "evt_last", large).Result }).WithTimeout(patience).Should(Equal(intake.Stored))
 }
 
-// A body that is too large for a message, including the log entry, is stored at the API server.
+// A body that is too large for a message, including its failed attempts and the log entry, is stored at the API server.
 func TestLargeBody(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
 	crm := r.postback("crm", newEndpoint(t))
 	x := r.replica(true)
 	g.Expect(x.store(crm, "evt_2", `{"x":"`+strings.Repeat("x", 1010<<10)+`"}`).Result).To(Equal(intake.Stored))
-	g.Expect(r.objects()).To(HaveKey("evt_2"))
+	g.Expect(x.store(crm, "evt_3", `{"x":"`+strings.Repeat("x", 980<<10)+`"}`).Result).To(Equal(intake.Stored))
+	g.Expect(r.objects()).To(And(HaveKey("evt_2"), HaveKey("evt_3")))
 }
 
 // pressed are lanes with a given pressure.

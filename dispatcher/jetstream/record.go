@@ -97,6 +97,9 @@ func (c *Consumer) retryLater(ctx context.Context, u *unsettled, attempted *v1al
 	if err != nil {
 		return err
 	}
+	if int64(m.Size()+logRoom) > c.Connection.nats.MaxPayload() {
+		return fmt.Errorf("%w: with its record it exceeds max_payload", errNoRoom) // An earlier build has stored it.
+	}
 	if u.waiting == nil {
 		// The first copy gets the id of the delivery, as in moveToWaiting.
 		retryID := m.Header.Get(nats.MsgIdHdr)

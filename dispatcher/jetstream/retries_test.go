@@ -18,6 +18,7 @@ package jetstream
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -307,4 +308,16 @@ func TestWaitingStreamOfAnEarlierBuild(t *testing.T) {
 	e.gotOnce(g, 3)
 	y.putRetry(r.failed(crm, "evt_retry", 1, time.Now()), time.Now())
 	g.Eventually(func() int { return e.count("evt_retry") }).WithTimeout(patience).Should(Equal(1))
+}
+
+// A message of an earlier build may be so large that its record does not fit.
+func TestRetryThatIsTooLargeForTheStream(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	crm := r.postback("crm", newEndpoint(t))
+	x := r.replica(false)
+	d := r.failed(crm, "evt_0", 1, time.Now()).Object
+	d.Spec.Body = strings.Repeat("x", 1010<<10)
+	g.Expect(x.consumer.retryLater(t.Context(), &unsettled{d: d, stored: time.Now()}, d)).To(MatchError(errNoRoom))
+	g.Expect(x.inWaiting()).To(BeZero())
 }
