@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package deliverylog reads two streams of the JetStream intake: the delivery log, with each delivery whose first attempt
-// succeeded, and the waiting stream. It returns PostbackDeliveries in the form of the API server.
+// Package deliverylog reads two streams of the JetStream intake: the delivery log, with each delivery that succeeded
+// and was no PostbackDelivery, and the waiting stream. It returns PostbackDeliveries in the form of the API server.
 //
 // A delivery log may hold many millions of entries. List therefore searches backwards from the newest entry, in windows that
 // grow while they hold few entries. The server selects Postback and namespace by subject. The package filters other

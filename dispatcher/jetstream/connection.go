@@ -15,9 +15,9 @@ limitations under the License.
 */
 
 // Package jetstream keeps deliveries in streams of NATS: the deliveries stream before the first attempt, the waiting
-// stream while the endpoint is throttled or slow, and the delivery log. A delivery that fails becomes a
-// PostbackDelivery and continues as without NATS. So does one whose Postback is paused, or has limits over all
-// replicas.
+// stream while the endpoint is throttled or slow and until a retry, and the delivery log. The first failures of a Postback
+// become PostbackDeliveries and continue as without NATS. So do deliveries whose Postback is paused, or has limits over
+// all replicas.
 package jetstream
 
 import (

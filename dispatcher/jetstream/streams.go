@@ -45,7 +45,7 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 		},
 		{
 			Name: c.names.WaitingStream(), Subjects: []string{c.names.AllWaiting()},
-			Description: "Deliveries that wait for their endpoint",
+			Description: "Deliveries that wait for their endpoint or for a retry",
 			// A work queue permits no reads without acknowledgements.
 			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 			MaxBytes: o.MaxBytes, Duplicates: max(o.DuplicateWindow, DefaultDuplicateWindow), Replicas: o.Replicas,
@@ -54,7 +54,7 @@ func (c *Connection) streams() []jetstream.StreamConfig {
 		},
 		{
 			Name: c.names.LogStream(), Subjects: []string{c.names.AllLog()},
-			Description: "Deliveries that succeeded at their first attempt",
+			Description: "Deliveries that succeeded and were no PostbackDelivery",
 			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 			MaxBytes: o.LogMaxBytes, MaxAge: o.LogMaxAge, Duplicates: DefaultDuplicateWindow, Replicas: o.Replicas,
 			// The log is read page by page, from any server that has it.

@@ -51,10 +51,10 @@ func (n Names) Valid() bool {
 // DeliveriesStream returns the name of the stream of deliveries before their first attempt.
 func (n Names) DeliveriesStream() string { return string(n) + "_DELIVERIES" }
 
-// WaitingStream returns the name of the stream of deliveries that wait for their endpoint.
+// WaitingStream returns the name of the stream of deliveries that wait for their endpoint or for a retry.
 func (n Names) WaitingStream() string { return string(n) + "_WAITING" }
 
-// LogStream returns the name of the stream of deliveries whose first attempt succeeded.
+// LogStream returns the name of the stream of deliveries that succeeded and were no PostbackDelivery.
 func (n Names) LogStream() string { return string(n) + "_LOG" }
 
 // EventsStream returns the name of the stream of events that producers publish to NATS.
