@@ -45,7 +45,10 @@ func (n *tenant) made() (postback, secret, delivery *unstructured.Unstructured) 
 	postback.SetFinalizers([]string{v1alpha1.RouteFinalizer})
 	secret = n.object("PostbackSecret", "made", map[string]any{"spec": map[string]any{}})
 	secret.SetLabels(v1alpha1.OwnLabels())
-	secret.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "x", UID: "3f2a4b4e-0000-4000-8000-000000000002"}})
+	// The garbage collector would delete the key of an owner that does not exist.
+	owner := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: n.namespace, Name: "owner"}}
+	n.create(owner)
+	secret.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}})
 	delivery = n.object("PostbackDelivery", "made", map[string]any{"spec": decoded(n.t, `{
 		"postbackRef": {"name": "made", "uid": "3f2a4b4e-0000-4000-8000-000000000003"},
 		"event": {"id": "evt_1", "type": "lead.created", "createdAt": "2026-11-01T00:00:00.000000Z"}, "format": "JSON", "body": "{}"}`)})
