@@ -359,7 +359,7 @@ func TestForeignSecretsDoNotEnterTheCache(t *testing.T) {
 }
 
 // The manager removes the route of a Postback that lost its finalizer, and a route that was restored from a backup.
-func TestManagerRemovesOrphans(t *testing.T) {
+func TestManagerRemovesLeftovers(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, time.Hour)
 	l.renew("east", loadedEverything, 600)
@@ -367,7 +367,7 @@ func TestManagerRemovesOrphans(t *testing.T) {
 	l.create(newPostback("stays", nil))
 	l.expectPostback("crm", stateReady, v1alpha1.RoutedReason, "")
 	l.expectPostback("stays", stateReady, v1alpha1.RoutedReason, "")
-	orphan, err := l.route("crm").ToSecret(l.install)
+	leftover, err := l.route("crm").ToSecret(l.install)
 	l.must(err)
 	// The Postback disappears while the manager is down.
 	l.stop()
@@ -375,7 +375,7 @@ func TestManagerRemovesOrphans(t *testing.T) {
 	l.must(l.direct.Delete(l.ctx, l.postback("crm")))
 	l.start(time.Hour)
 	l.gomega.Eventually(l.routes).Should(Equal(1))
-	l.must(l.direct.Create(l.ctx, orphan))
+	l.must(l.direct.Create(l.ctx, leftover))
 	l.gomega.Eventually(l.routes).Should(Equal(1))
 	l.expectKeys("stays", func() []string { return []string{l.keyring("stays").Current} })
 }

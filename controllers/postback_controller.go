@@ -120,13 +120,13 @@ type phase func(context.Context, *postbackScope) error
 // Reconcile publishes one Postback's route and updates its status.
 func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	if !r.Watched.Has(req.Namespace) {
-		return finish(ctx, requeue{}, r.removeOrphan(ctx, req.NamespacedName))
+		return finish(ctx, requeue{}, r.removeLeftover(ctx, req.NamespacedName))
 	}
 	postback := &v1alpha1.Postback{}
 	err := r.Client.Get(ctx, req.NamespacedName, postback)
 	if apierrors.IsNotFound(err) {
 		r.Replicas.Forget(req.NamespacedName)
-		return finish(ctx, requeue{}, r.removeOrphan(ctx, req.NamespacedName))
+		return finish(ctx, requeue{}, r.removeLeftover(ctx, req.NamespacedName))
 	}
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("get Postback: %w", err)

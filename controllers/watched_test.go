@@ -43,10 +43,10 @@ func TestManagerLeavesRoutesOfOtherNamespacesAlone(t *testing.T) {
 	// The manager also handles the next object.
 	own := l.route("crm")
 	own.UID = "3f2a4b4e-0000-4000-8000-000000000002"
-	orphan, err := own.ToSecret(l.install)
+	leftover, err := own.ToSecret(l.install)
 	l.must(err)
-	l.must(l.direct.Create(l.ctx, orphan))
-	l.gomega.Eventually(func() error { return l.direct.Get(l.ctx, client.ObjectKeyFromObject(orphan), &corev1.Secret{}) }).
+	l.must(l.direct.Create(l.ctx, leftover))
+	l.gomega.Eventually(func() error { return l.direct.Get(l.ctx, client.ObjectKeyFromObject(leftover), &corev1.Secret{}) }).
 		Should(Satisfy(apierrors.IsNotFound))
 	l.gomega.Consistently(func() error { return l.direct.Get(l.ctx, client.ObjectKeyFromObject(foreign), &corev1.Secret{}) }).
 		WithTimeout(time.Second).Should(Succeed())

@@ -62,8 +62,8 @@ type Adopter struct {
 	Clock  clock.PassiveClock
 
 	mu sync.Mutex
-	// orphans are the deliveries that wait for a Postback to appear, by the key of that Postback.
-	orphans map[types.NamespacedName]map[types.NamespacedName]struct{}
+	// parked are the deliveries that wait for a Postback to appear, by the key of that Postback.
+	parked map[types.NamespacedName]map[types.NamespacedName]struct{}
 }
 
 // Owned reports whether a delivery has an owner. Every delivery that the operator makes has one.
@@ -141,31 +141,31 @@ func (a *Adopter) routeOf(postback types.NamespacedName) *route.Route {
 func (a *Adopter) PopWaiting(postback types.NamespacedName) []types.NamespacedName {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	waiting := make([]types.NamespacedName, 0, len(a.orphans[postback]))
-	for key := range a.orphans[postback] {
+	waiting := make([]types.NamespacedName, 0, len(a.parked[postback]))
+	for key := range a.parked[postback] {
 		waiting = append(waiting, key)
 	}
 	slices.SortFunc(waiting, func(x, y types.NamespacedName) int { return strings.Compare(x.String(), y.String()) })
-	delete(a.orphans, postback)
+	delete(a.parked, postback)
 	return waiting
 }
 
 func (a *Adopter) wait(postback, key types.NamespacedName) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.orphans == nil {
-		a.orphans = map[types.NamespacedName]map[types.NamespacedName]struct{}{}
+	if a.parked == nil {
+		a.parked = map[types.NamespacedName]map[types.NamespacedName]struct{}{}
 	}
-	if a.orphans[postback] == nil {
-		a.orphans[postback] = map[types.NamespacedName]struct{}{}
+	if a.parked[postback] == nil {
+		a.parked[postback] = map[types.NamespacedName]struct{}{}
 	}
-	a.orphans[postback][key] = struct{}{}
+	a.parked[postback][key] = struct{}{}
 }
 
 func (a *Adopter) forget(postback, key types.NamespacedName) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if delete(a.orphans[postback], key); len(a.orphans[postback]) == 0 {
-		delete(a.orphans, postback)
+	if delete(a.parked[postback], key); len(a.parked[postback]) == 0 {
+		delete(a.parked, postback)
 	}
 }

@@ -27,9 +27,9 @@ import (
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
-// removeOrphan removes a route Secret whose Postback no longer exists: somebody removed the finalizer, or restored
+// removeLeftover removes a route Secret whose Postback no longer exists: somebody removed the finalizer, or restored
 // the Secret from a backup. It ignores any other key.
-func (r *PostbackReconciler) removeOrphan(ctx context.Context, key types.NamespacedName) error {
+func (r *PostbackReconciler) removeLeftover(ctx context.Context, key types.NamespacedName) error {
 	if _, ok := route.UIDOf(key.Name); !ok || key.Namespace != r.Namespace {
 		return nil
 	}
@@ -37,21 +37,21 @@ func (r *PostbackReconciler) removeOrphan(ctx context.Context, key types.Namespa
 	if err != nil || secret == nil || secret.Type != route.SecretType {
 		return err
 	}
-	orphan, err := route.FromSecret(secret)
+	leftover, err := route.FromSecret(secret)
 	if err != nil {
 		return nil // The dispatcher does not load an invalid route.
 	}
-	if !r.Watched.Has(orphan.Namespace) {
+	if !r.Watched.Has(leftover.Namespace) {
 		return nil // The manager cannot see that namespace's Postbacks, and the dispatcher does not load the route either.
 	}
 	postback := &v1alpha1.Postback{}
-	err = r.Live.Get(ctx, orphan.Key(), postback)
-	if err == nil && postback.UID == orphan.UID {
+	err = r.Live.Get(ctx, leftover.Key(), postback)
+	if err == nil && postback.UID == leftover.UID {
 		return nil
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("get Postback of route Secret %s: %w", key.Name, err)
 	}
-	r.published.forget(orphan.UID)
+	r.published.forget(leftover.UID)
 	return r.deleteRoute(ctx, secret)
 }
