@@ -247,6 +247,49 @@ func TestPartnersAreFlowsOfTheirOwn(t *testing.T) {
 	t.Errorf("the answer %s names no FlowSchema: %v", response.Status, response.Header)
 }
 
+// TestNamesOfOthersReachNothing: forms and paths of an editor's own Postback name a delivery, a Postback and a key of another partner.
+func TestNamesOfOthersReachNothing(t *testing.T) {
+	r := start(t, keys)
+	acme, beta := partner(t, "names-acme"), partner(t, "names-beta")
+	foreign := &v1alpha1.PostbackDelivery{ObjectMeta: metav1.ObjectMeta{Namespace: beta, Name: "evt-beta", Labels: map[string]string{v1alpha1.PostbackLabel: "crm"}}}
+	foreign.Spec = v1alpha1.PostbackDeliverySpec{
+		PostbackRef: v1alpha1.PostbackReference{Name: "crm", UID: "3f2a4b4e-0000-4000-8000-000000000001"}, Format: v1alpha1.FormatJSON, Body: `{"of": "beta"}`,
+		Event: v1alpha1.EventReference{ID: "evt_beta", Type: "lead.created", CreatedAt: metav1.NowMicro()},
+	}
+	if err := api.Create(t.Context(), foreign); err != nil {
+		t.Fatal(err)
+	}
+	cookie := r.visitor(acme, "editor")
+	r.get("/", cookie, "names-acme.example.com")
+	own := "/p/" + acme + "/crm"
+	for name, test := range map[string]struct{ method, path, form string }{
+		"a delivery":                   {http.MethodGet, own + "/d/evt-beta", ""},
+		"the body of a delivery":       {http.MethodGet, own + "/d/evt-beta/body", ""},
+		"the command of a delivery":    {http.MethodGet, own + "/d/evt-beta/curl", ""},
+		"a redelivery":                 {http.MethodPost, own + "/do/redeliver", "delivery=evt-beta"},
+		"a redelivery with a slash":    {http.MethodPost, own + "/do/redeliver", "delivery=../../names-beta/postbackdeliveries/evt-beta"},
+		"a redelivery of a namespace":  {http.MethodPost, own + "/do/redeliver", "delivery=evt-beta&namespace=names-beta"},
+		"a Postback in their place":    {http.MethodPost, "/new", "name=planted&preview=yes&namespace=names-beta&url=https://evil.example/&triggers=*"},
+		"a Postback in an escaped one": {http.MethodPost, "/new", "name=../../names-beta/postbacks/planted&url=https://evil.example/&triggers=*"},
+		"an escaped path":              {http.MethodPost, "/p/" + acme + "%2f..%2f" + beta + "/crm/do/state", "state=Disabled"},
+		"the query":                    {http.MethodPost, own + "/do/state?namespace=names-beta", "state=Enabled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := r.ask(test.method, test.path, test.form, "Cookie", cookie, "Origin", ownOrigin)
+			if strings.Contains(got.body, "evt_beta") || strings.Contains(got.body, "names-beta.example.com") || strings.Contains(got.body, "namespace: names-beta") {
+				t.Errorf("the answer shows it: %s", got.body)
+			}
+		})
+	}
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign); err != nil || len(foreign.Annotations) > 0 {
+		t.Errorf("the delivery of the other partner has %v (%v)", foreign.Annotations, err)
+	}
+	all := &v1alpha1.PostbackList{}
+	if err := api.List(t.Context(), all, client.InNamespace(beta)); err != nil || len(all.Items) != 1 || all.Items[0].Generation != 1 {
+		t.Errorf("the other partner has %v (%v)", all.Items, err)
+	}
+}
+
 // TestStaticFilesHoldNothingPrivate: scripts and styles are the same for everybody.
 func TestStaticFilesHoldNothingPrivate(t *testing.T) {
 	r := start(t, keys)
