@@ -94,7 +94,8 @@ func subject(user string) string {
 	return "--user=" + strconv.Quote(user)
 }
 
-// charge takes n events from the rate of a caller, or refuses the request, which has already taken acquired events.
+// charge takes n events from the rate of a caller, or refuses the request. acquired is the number of events that the
+// request has taken before.
 func (s *Server) charge(caller string, n, acquired int) *problem.Answer {
 	wait, ok := s.pace.Acquire(caller, n, acquired)
 	if ok {

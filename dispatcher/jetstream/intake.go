@@ -54,8 +54,8 @@ type Lanes interface {
 }
 
 // Intake stores deliveries in the deliveries stream. If the waiting stream is full, it refuses deliveries for
-// throttled or slow endpoints. It leaves deliveries to the API server if their Postback is not Enabled or has limits
-// that only one replica can enforce, or if they are too large for a message.
+// throttled or slow endpoints. It leaves deliveries to the API server if their Postback is not Enabled, or has limits
+// that only one replica can enforce. The same holds for deliveries too large for a message.
 type Intake struct {
 	Connection *Connection
 	Kubernetes *intake.Kubernetes

@@ -25,8 +25,8 @@ import (
 
 const (
 	// overflowRate is how many PostbackDeliveries per second a replica makes for paused Postbacks and those with
-	// exclusive limits, and overflowBurst how many at once after a pause. Each costs the CPU of a hundred messages.
-	// The others wait in the stream.
+	// exclusive limits. overflowBurst is how many it makes at once after a pause. Each costs the CPU of a hundred
+	// messages. The others wait in the stream.
 	overflowRate  = 50
 	overflowBurst = 16
 	// maxAside is the number of messages in the stream from which on such deliveries leave it at any rate. NATS stops

@@ -35,8 +35,8 @@ const (
 )
 
 // publisher stores messages in a stream. With grouping, it stores messages that arrive during a write together in the
-// next one, because a sync to the disk takes hardly longer for many. It is a group commit in atomic batches (NATS
-// ADR-50). It is safe for concurrent use.
+// next one: a sync to the disk takes hardly longer for many. It is a group commit in atomic batches (NATS ADR-50). It
+// is safe for concurrent use.
 type publisher struct {
 	js       jetstream.JetStream
 	grouping bool

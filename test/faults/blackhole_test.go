@@ -99,7 +99,7 @@ func fill(t *testing.T, s *source, sink *sink, random *rand.Rand, namespace stri
 	return hole
 }
 
-// empty deletes that Postback, and waits until its deliveries are gone.
+// empty deletes the Postback of fill, and waits until its deliveries are gone.
 func empty(t *testing.T, hole *v1alpha1.Postback) {
 	t.Helper()
 	if err := api.Delete(t.Context(), hole); err != nil {
