@@ -47,7 +47,7 @@ const (
 
 // ProxyError is a fault of the egress proxy itself, not of the endpoint behind it.
 type ProxyError struct {
-	// What describes the fault, without a secret.
+	// The description of the fault, without a secret.
 	What string
 	// Err is the cause, or nil.
 	Err error
