@@ -185,11 +185,11 @@ func TestRights(t *testing.T) {
 		{
 			"view", "partner-acme",
 			[]string{"get postbacks.postback.dev", "list postbackdeliveries.postback.dev", "watch postbacksecrets.postback.dev"},
-			[]string{"create postbacks.postback.dev", "patch postbackdeliveries.postback.dev", "get secrets"},
+			[]string{"create postbacks.postback.dev", "patch postbackdeliveries.postback.dev", "drop postbackdeliveries.postback.dev", "get secrets"},
 		},
 		{
 			"edit", "partner-acme",
-			[]string{"create postbacks.postback.dev", "delete postbacksecrets.postback.dev", "patch postbackdeliveries.postback.dev"},
+			[]string{"create postbacks.postback.dev", "delete postbacksecrets.postback.dev", "patch postbackdeliveries.postback.dev", "drop postbackdeliveries.postback.dev"},
 			[]string{"create postbackdeliveries.postback.dev", "delete postbackdeliveries.postback.dev", "patch postbackdeliveries.postback.dev/status", "patch postbacks.postback.dev/status"},
 		},
 		{"admin", "partner-acme", []string{"create postbacks.postback.dev"}, []string{"update postbackdeliveries.postback.dev"}},

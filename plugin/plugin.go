@@ -170,7 +170,7 @@ func newCommand(o Options) *cobra.Command {
 	}
 	add(groupSee, e.consoleCommand(), e.listCommand(), e.describeCommand(), e.eventsCommand(), e.eventCommand(), e.secretCommand())
 	add(groupSteer, e.createCommand(), e.setCommand(), e.pauseCommand(), e.resumeCommand(), e.disableCommand(),
-		e.deleteCommand(), e.redeliverCommand(), e.rotateCommand(), e.linkCommand())
+		e.deleteCommand(), e.redeliverCommand(), e.dropCommand(), e.rotateCommand(), e.linkCommand())
 	add(groupDevelop, e.testCommand(), e.sendCommand(), e.verifyCommand(), e.listenCommand(), e.doctorCommand())
 	for _, c := range root.Commands() {
 		wrapArgs(c)

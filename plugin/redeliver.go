@@ -224,13 +224,29 @@ func (o *redeliverOptions) each(ctx context.Context, s *scope, deliveries []*v1a
 // ask requests a redelivery. A delivery that is only in the delivery log is restored first.
 func (o *redeliverOptions) ask(ctx context.Context, s *scope, d *v1alpha1.PostbackDelivery, token string) error {
 	if !deliveries.IsObject(d) {
-		restored, err := o.log.client.Restore(ctx, d.Namespace, d.Name)
+		restored, err := o.restore(ctx, d)
 		if err != nil {
-			return fmt.Errorf("make a PostbackDelivery of %q in the delivery log: %w", d.Name, err)
+			return err
 		}
 		*d = *restored
 	}
 	return action.Redeliver(ctx, s, d, token)
+}
+
+// restore makes a PostbackDelivery of a delivery in a stream. A waiting delivery leaves its queue, and is attempted next.
+func (o *redeliverOptions) restore(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
+	if !deliveries.IsWaiting(d) {
+		restored, err := o.log.client.Restore(ctx, d.Namespace, d.Name)
+		if err != nil {
+			return nil, fmt.Errorf("make a PostbackDelivery of %q in the delivery log: %w", d.Name, err)
+		}
+		return restored, nil
+	}
+	restored, err := o.log.client.RestoreWaiting(ctx, d)
+	if err != nil {
+		return nil, waitingError(d, err)
+	}
+	return restored, nil
 }
 
 // outcomes waits until each redelivery has been attempted, and prints the outcomes.

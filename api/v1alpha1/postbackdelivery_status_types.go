@@ -294,4 +294,6 @@ const (
 	DeliveryRefusedReason = "DeliveryRefused"
 	// AttemptNotRecordedReason says that the API server refuses the record of an attempt for a reason that lasts.
 	AttemptNotRecordedReason = "AttemptNotRecorded"
+	// DeliveriesDroppedReason says that a user dropped waiting deliveries.
+	DeliveriesDroppedReason = "DeliveriesDropped"
 )

@@ -214,11 +214,6 @@ func (c *Connection) Log(routes deliverylog.Routes) *deliverylog.Reader {
 	return &deliverylog.Reader{JetStream: c.js, Names: c.names, Routes: routes}
 }
 
-// Waiting returns the waiting stream, of the Postbacks that exist.
-func (c *Connection) Waiting(routes deliverylog.Routes) *deliverylog.Waiting {
-	return &deliverylog.Waiting{JetStream: c.js, Names: c.names, Routes: routes}
-}
-
 // Close flushes the messages under way and ends the connection.
 func (c *Connection) Close() {
 	if err := c.nats.FlushTimeout(drainTimeout); err != nil {

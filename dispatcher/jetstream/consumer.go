@@ -112,6 +112,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { c.sweep(ctx, ready) })
 	sweeping.Go(func() { c.drain.run(ctx, ready) })
+	sweeping.Go(func() { c.drain.serveActs(ctx) })
 	pullAgain(ctx, ready, c.consume, func(err error) {
 		c.Log.Info("Cannot pull deliveries from the stream; trying again", "reason", err.Error())
 	})

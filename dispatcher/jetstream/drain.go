@@ -309,6 +309,7 @@ func (d *drain) submit(ctx context.Context, now *term, r *route.Route, from clai
 	}
 	d.mu.Lock()
 	w.count(1)
+	w.blocked = now.blocks.has(from.key.postbackKey, w.sequence)
 	d.mu.Unlock()
 	if newest := delivery.Newest(m.delivery); newest != nil {
 		d.consumer.Lanes.Observe(r, newest) // The replica may have started after that attempt.

@@ -50,6 +50,9 @@ var (
 	invalid = metric.Dispatcher.Counter("postback_nats_invalid_messages_total",
 		"Messages that are not deliveries, and were removed from the stream.")
 
+	dropped = metric.Dispatcher.Counter("postback_nats_dropped_total",
+		"Deliveries in the waiting stream that users dropped.")
+
 	remade = metric.Dispatcher.Counter("postback_nats_remade_total",
 		"Streams and consumers that were created anew since this replica last saw them. Their earlier messages may be lost.")
 

@@ -225,12 +225,7 @@ func (c *Consumer) copyMayWait(u *unsettled) bool {
 func (c *Consumer) makeObject(u *unsettled, why overflow) {
 	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
 	defer cancel()
-	object := u.d.DeepCopy()
-	if object.Annotations == nil {
-		object.Annotations = map[string]string{}
-	}
-	object.Annotations[v1alpha1.DeferredAnnotation] = intake.Deferral(c.Routes.Of(object.Namespace, object.Spec.PostbackRef))
-	existing, outcome := intake.Create(ctx, c.API, object)
+	existing, outcome := intake.Create(ctx, c.API, c.deferred(u.d))
 	switch {
 	case existing != nil, outcome.Result == intake.Skipped:
 		c.done(u)

@@ -43,6 +43,8 @@ type term struct {
 	moved map[postbackKey]*retryRecords
 	// throttledBytes are those of bodies in lanes of throttled endpoints, flowing is the number of deliveries in other lanes.
 	throttledBytes, flowing int
+	// blocks are the messages that acts of people remove.
+	blocks blocks
 }
 
 // cursorKey names a level of a Postback.
@@ -83,11 +85,13 @@ type waitingMessage struct {
 	// throttled is set if it was read for a throttled endpoint; size is that of its body.
 	throttled bool
 	size      int
+	// blocked is set if an act removes the message, begun if its attempt began before. Both are guarded by the lock of drain.
+	blocked, begun bool
 }
 
 // begin reports whether its attempt may begin: the replica is still the owner, and the message the same. Then end has to be called.
 func (w *waitingMessage) begin() (end func(), ok bool) {
-	if w.term.ended.Load() || !w.term.sameEpoch() {
+	if w.term.ended.Load() || !w.term.sameEpoch() || !w.drain.mayBegin(w) {
 		return nil, false
 	}
 	return w.drain.consumer.Owner.Begin()

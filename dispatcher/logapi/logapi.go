@@ -15,7 +15,7 @@ limitations under the License.
 */
 
 // Package logapi is the HTTP door for the delivery log and the waiting stream. It lists, gets and watches entries of the delivery
-// log, and restores an entry as a PostbackDelivery. It lists waiting deliveries. dispatcher/httpapi has the server and its TLS.
+// log, and restores an entry as a PostbackDelivery. It lists, restores and drops waiting deliveries. dispatcher/httpapi has the server and its TLS.
 package logapi
 
 import (
@@ -136,12 +136,15 @@ const (
 	watchLog   = "watch"
 	restoreLog = "restore"
 
-	listWaiting = "list-waiting"
+	listWaiting    = "list-waiting"
+	restoreWaiting = "restore-waiting"
+	dropWaiting    = "drop"
+	dropAllWaiting = "drop-all"
 )
 
 var logRequests = metric.Dispatcher.Counters("postback_log_requests_total",
 	"Requests for the delivery log and the waiting stream, by verb and result. Failed is an error of the dispatcher.",
-	metric.Label{Name: "verb", Values: []string{listLog, getLog, watchLog, restoreLog, listWaiting}},
+	metric.Label{Name: "verb", Values: []string{listLog, getLog, watchLog, restoreLog, listWaiting, restoreWaiting, dropWaiting, dropAllWaiting}},
 	metric.Label{Name: "result", Values: []string{"Answered", "Refused", "Failed"}})
 
 // logRequest is a parsed request for the delivery log.
@@ -273,6 +276,8 @@ func (h *Handler) answerLog(w http.ResponseWriter, r *http.Request, q *logReques
 		return h.watchLogged(w, r, q)
 	case listWaiting:
 		return h.list(ctx, r, q, h.options.Waiting.List)
+	case restoreWaiting, dropWaiting, dropAllWaiting:
+		return h.actOnWaiting(ctx, r, q)
 	}
 	return h.list(ctx, r, q, h.options.Reader.List)
 }

@@ -55,7 +55,10 @@ import (
 type memoryLog struct {
 	deliveries []*v1alpha1.PostbackDelivery
 	err        error
-	follow     chan *v1alpha1.PostbackDelivery
+	// acts are those of users on waiting deliveries; act is the answer.
+	acts   []deliverylog.Act
+	act    func(deliverylog.Act) (deliverylog.Done, error)
+	follow chan *v1alpha1.PostbackDelivery
 
 	mu sync.Mutex
 	// asked is the latest query. Watches call Follow concurrently.
@@ -97,6 +100,11 @@ func (l *memoryLog) Get(_ context.Context, namespace, name string) (*v1alpha1.Po
 		}
 	}
 	return nil, l.err
+}
+
+func (l *memoryLog) Act(_ context.Context, a deliverylog.Act) (deliverylog.Done, error) {
+	l.acts = append(l.acts, a)
+	return l.act(a)
 }
 
 func (l *memoryLog) Newest(context.Context) (uint64, error) { return uint64(len(l.deliveries)), l.err }
@@ -204,6 +212,11 @@ func TestWhoMayReadTheLog(t *testing.T) {
 		"what waits in all namespaces":  {"GET", "/v1/waiting", "admin", 200, ""},
 		"what waits elsewhere":          {"GET", "/v1/namespaces/globex/waiting", "viewer", 403, "forbidden-log"},
 		"what waits, by POST":           {"POST", "/v1/namespaces/acme/waiting", "viewer", 405, "method-not-allowed"},
+		"drop":                          {"DELETE", "/v1/namespaces/acme/waiting/crm-x?sequence=4", "viewer", 403, "forbidden-log"},
+		"drop all":                      {"DELETE", "/v1/namespaces/acme/waiting?postback=crm", "viewer", 403, "forbidden-log"},
+		"drop all of all namespaces":    {"DELETE", "/v1/waiting?postback=crm", "admin", 405, "method-not-allowed"},
+		"restore what waits":            {"POST", "/v1/namespaces/acme/waiting/crm-x/restore?sequence=4", "viewer", 403, "forbidden-log"},
+		"drop by GET":                   {"GET", "/v1/namespaces/acme/waiting/crm-x", "viewer", 405, "method-not-allowed"},
 		"what waits, by a wrong path":   {"GET", "/v1/namespaces/acme/waiting/x/y/z", "viewer", 404, "not-found"},
 		"no token":                      {"GET", "/v1/namespaces/acme/deliveries", "", 401, "unauthenticated"},
 		"a token of nobody":             {"GET", "/v1/namespaces/acme/deliveries", "x", 401, "unauthenticated"},

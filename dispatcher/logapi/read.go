@@ -159,13 +159,12 @@ func withKind(d *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
 // restore creates the PostbackDelivery of an entry, so that the caller can request its redelivery by an annotation,
 // with the caller's own rights. It does not change an existing PostbackDelivery.
 func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
-	existing := &v1alpha1.PostbackDelivery{}
-	err := h.options.API.Get(ctx, client.ObjectKey{Namespace: q.namespace, Name: q.name}, existing)
-	if err == nil {
-		return &problem.Answer{Status: http.StatusOK, Body: withKind(existing)}
-	}
-	if !apierrors.IsNotFound(err) {
+	existing, err := h.object(ctx, q)
+	switch {
+	case err != nil:
 		return h.notRestored(r, q, err)
+	case existing != nil:
+		return &problem.Answer{Status: http.StatusOK, Body: withKind(existing)}
 	}
 	d, a := h.logged(ctx, r, q)
 	if a != nil {
@@ -187,6 +186,19 @@ func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *
 	h.options.Log.Info("Restored a PostbackDelivery from the delivery log", audit.Key, audit.DeliveryRestoredAction,
 		"namespace", q.namespace, "delivery", q.name, "user", q.user)
 	return &problem.Answer{Status: http.StatusCreated, Body: withKind(restored)}
+}
+
+// object returns the PostbackDelivery of a request, or nil.
+func (h *Handler) object(ctx context.Context, q *logRequest) (*v1alpha1.PostbackDelivery, error) {
+	existing := &v1alpha1.PostbackDelivery{}
+	err := h.options.API.Get(ctx, client.ObjectKey{Namespace: q.namespace, Name: q.name}, existing)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return existing, nil
 }
 
 func (h *Handler) notRestored(r *http.Request, q *logRequest, err error) *problem.Answer {

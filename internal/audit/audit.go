@@ -49,6 +49,8 @@ const (
 	RedeliverySinceAction = "RedeliverySince"
 	// DeliveryRestoredAction marks a PostbackDelivery that a user restored from the delivery log, to redeliver it.
 	DeliveryRestoredAction = "DeliveryRestored"
+	// DeliveriesDroppedAction marks waiting deliveries that a user dropped.
+	DeliveriesDroppedAction = "DeliveriesDropped"
 	// RedeliveredAction marks an attempt that a user requested.
 	RedeliveredAction = "Redelivered"
 )

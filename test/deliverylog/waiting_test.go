@@ -92,3 +92,119 @@ func TestWaitingDeliveriesAreShown(t *testing.T) {
 		t.Errorf("another tenant sees %s", fmt.Sprint(out, errOut))
 	}
 }
+
+func TestDropWaitingDeliveries(t *testing.T) {
+	n := newTenant(t)
+	n.postback("crm")
+	viewer, editor := n.person("viewer", "view", false), n.person("editor", "edit", false)
+	n.throttle("evt_drop_1", "evt_drop_2", "evt_drop_3", "evt_drop_4")
+	n.see(editor, []string{"evt_drop_1", "evt_drop_4"}, "events", "--waiting", url())
+	if output := n.fails(viewer, "drop", "evt_drop_1", url()); !strings.Contains(output, "may not drop postbackdeliveries.postback.dev in namespace "+n.namespace) {
+		t.Errorf("a viewer: %s", output)
+	}
+	for args, want := range map[string]string{
+		"drop":                                 "name deliveries, or --all and --postback",
+		"drop --all":                           "name it with --postback",
+		"drop evt_drop_1 --all --postback crm": "name either deliveries, or --all and --postback",
+		"drop evt_none":                        `there is no delivery and no event "evt_none"`,
+		"drop --all --postback other":          "other",
+	} {
+		if output := n.fails(editor, append(strings.Fields(args), url())...); !strings.Contains(output, want) {
+			t.Errorf("%s: %s", args, output)
+		}
+	}
+	if out, _ := n.run(editor, "drop", "evt_drop_2", url()); !strings.Contains(out, "dropped") {
+		t.Errorf("one: %s", out)
+	}
+	if output := n.fails(editor, "drop", "evt_drop_2", url()); !strings.Contains(output, "there is no delivery") {
+		t.Errorf("again: %s", output)
+	}
+	out, _ := n.run(editor, "events", "--waiting", url())
+	if strings.Contains(out, "evt_drop_2") || !strings.Contains(out, "evt_drop_3") {
+		t.Errorf("the rest:\n%s", out)
+	}
+	out, errOut := n.run(editor, "drop", "--all", "--postback", "crm", url())
+	if !strings.Contains(out, "3 waiting events dropped.") || !strings.Contains(errOut, "1 unfinished event of it") {
+		t.Errorf("all: %s%s", out, errOut)
+	}
+	if out, _ := n.run(editor, "events", "--waiting", url()); strings.Contains(out, "evt_drop") {
+		t.Errorf("after all:\n%s", out)
+	}
+	// The first event is a PostbackDelivery. Editors cannot delete these.
+	if output := n.fails(editor, "drop", "evt_first", url()); !strings.Contains(output, "delete postbackdeliveries") {
+		t.Errorf("an editor, an object: %s", output)
+	}
+	if out, _ := n.run(cp.Kubeconfig, "drop", "evt_first"); !strings.Contains(out, "dropped") {
+		t.Errorf("an administrator, an object: %s", out)
+	}
+	if objects := n.objects(); len(objects) > 0 {
+		t.Errorf("%d PostbackDeliveries", len(objects))
+	}
+	user := "system:serviceaccount:" + n.namespace + ":editor"
+	if log := dispatcher.Log(); !strings.Contains(log, `"audit":"DeliveriesDropped"`) || !strings.Contains(log, `"count":3`) || !strings.Contains(log, `"user":"`+user+`"`) {
+		t.Error("the log of the dispatcher does not say who dropped them")
+	}
+	if !await(func() bool {
+		events, _, err := cp.Kubectl(n.t.Context(), "", "-n", n.namespace, "get", "events.events.k8s.io", "-o", "jsonpath={.items[*].note}")
+		return err == nil && strings.Contains(events, user+" dropped 3 waiting deliveries")
+	}) {
+		t.Error("no Kubernetes Event says who dropped them")
+	}
+}
+
+func TestRedeliverAWaitingDeliveryFirst(t *testing.T) {
+	n := newTenant(t)
+	n.postback("crm")
+	editor := n.person("editor", "edit", false)
+	// The circuit opens: a user's request passes it.
+	n.endpoint.Answer(hooks, receiver.Answer{Status: http.StatusServiceUnavailable})
+	for i := range 8 {
+		n.post(fmt.Sprintf("evt_fails_%d", i), "lead.created")
+	}
+	if !await(func() bool {
+		out, _, err := cp.Kubectl(n.t.Context(), "", "-n", n.namespace, "get", "postback", "crm", "-o", "jsonpath={.status.waiting.reason}")
+		return err == nil && out == "CircuitOpen"
+	}) {
+		t.Fatal("the circuit does not open")
+	}
+	for i := range 3 {
+		n.post(fmt.Sprintf("evt_wait_%d", i), "sale.created")
+	}
+	n.see(editor, []string{"evt_wait_2"}, "events", "--waiting", url())
+	// Its attempt comes before that of the older ones.
+	output := n.fails(editor, "redeliver", "evt_wait_2", "--wait", url())
+	if !strings.Contains(output, "0 delivered, 1 not delivered") {
+		t.Errorf("redelivered:\n%s", output)
+	}
+	if requests := n.requests(); requests["evt_wait_2"] != 1 {
+		t.Errorf("requests by event: %v", requests)
+	}
+	n.endpoint.Answer(hooks)
+	n.see(editor, []string{"evt_wait_0", "evt_wait_1", "evt_wait_2"}, "events", "--event", "sale.created", url())
+	if !await(func() bool {
+		out, _ := n.run(editor, "events", "--waiting", "--event", "sale.created", url())
+		return !strings.Contains(out, "evt_wait")
+	}) {
+		t.Fatal("they still wait")
+	}
+	if requests := n.requests(); requests["evt_wait_2"] != 2 {
+		t.Errorf("requests by event: %v", requests)
+	}
+	for _, d := range n.objects() {
+		if d.Spec.Event.ID == "evt_wait_2" && d.Status.AttemptCount != 2 {
+			t.Errorf("%d attempts are recorded", d.Status.AttemptCount)
+		}
+	}
+	if !strings.Contains(dispatcher.Log(), "Made a PostbackDelivery of a waiting delivery") {
+		t.Error("the log of the dispatcher does not say who had it restored")
+	}
+}
+
+// requests returns the number of requests by event.
+func (n *tenant) requests() map[string]int {
+	seen := map[string]int{}
+	for _, r := range n.endpoint.Requests(hooks) {
+		seen[r.ID()]++
+	}
+	return seen
+}

@@ -74,12 +74,21 @@ var (
 	LogUnavailable  = Kind{"log-unavailable", http.StatusServiceUnavailable, "The delivery log cannot be read", time.Second}
 )
 
+// The kinds of problems of acts on waiting deliveries.
+var (
+	NotWaiting = Kind{"not-waiting", http.StatusNotFound, "No such delivery waits", 0}
+	InFlight   = Kind{"in-flight", http.StatusConflict, "The delivery is under attempt", time.Second}
+	NoOwner    = Kind{"no-owner", http.StatusServiceUnavailable, "No elected replica answers", 2 * time.Second}
+	ActUnknown = Kind{"act-unknown", http.StatusServiceUnavailable, "It is not known whether the request was carried out", 2 * time.Second}
+)
+
 // Kinds lists all kinds of problems.
 var Kinds = []Kind{
 	InvalidNamespace, InvalidEvent, InvalidOrigin, Unauthenticated, ForbiddenSender, InvalidIdempotencyKey, NotFound,
 	NamespaceNotWatched, MethodNotAllowed, BodyTooSlow, IDConflict, BodyTooLarge, EventTooLarge, TooManyDeliveries, DeliveryRefused, UnsupportedMediaType, UnsupportedEncoding,
 	Overloaded, RateLimited, NoRoom, InternalError, AccessUnknown, NotReady, NotStored,
 	InvalidQuery, ForbiddenReader, NoLog, NoDelivery, NotRestored, LogUnavailable,
+	NotWaiting, InFlight, NoOwner, ActUnknown,
 }
 
 // Problem is a problem document (RFC 9457).

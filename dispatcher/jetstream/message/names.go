@@ -96,7 +96,7 @@ func (n Names) WaitingSubjects(namespace string, postback types.UID) []string {
 		return []string{n.root() + waiting + "." + namespace + ".>"}
 	}
 	one := n.WaitingSubject(namespace, postback)
-	return []string{one, one + ".*"}
+	return []string{one, n.RetrySubjects(namespace, postback)}
 }
 
 // ActRequests returns the subject of requests to the owner of the waiting stream. No stream stores them.
