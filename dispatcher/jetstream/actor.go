@@ -187,11 +187,10 @@ func (d *drain) stillWaits(ctx context.Context, now *term, u *unsettled, sequenc
 	doubtful := sequence <= now.doubtfulUpTo
 	d.mu.Unlock()
 	if doubtful {
-		records := d.recordsOf(now, postbackKey{u.d.Namespace, u.d.Spec.PostbackRef.UID})
-		if err := records.readOnce(ctx); err != nil {
+		switch retried, err := d.hasRetry(ctx, now, u, false); {
+		case err != nil:
 			return fmt.Errorf("%w: %w", deliverylog.ErrUnknown, err)
-		}
-		if records.show(u.d, u.stored) {
+		case retried:
 			return deliverylog.ErrNotWaiting
 		}
 	}

@@ -63,8 +63,8 @@ type drain struct {
 	mu sync.Mutex
 	// orphans has the Postbacks without a route.
 	orphans map[postbackKey]orphan
-	// term is nil while this replica does not own the waiting stream.
-	term *term
+	// term is nil while this replica does not own the waiting stream. last is the newest term, nil before the first one.
+	term, last *term
 }
 
 func newDrain(c *Consumer) *drain {
@@ -116,8 +116,8 @@ func (d *drain) replace(next *term) {
 	d.term = next
 }
 
-// begin returns the present term, or begins one.
-func (d *drain) begin(ctx context.Context) (*term, error) {
+// currentTerm returns the present term, or begins one.
+func (d *drain) currentTerm(ctx context.Context) (*term, error) {
 	d.mu.Lock()
 	now := d.term
 	d.mu.Unlock()
@@ -131,13 +131,14 @@ func (d *drain) begin(ctx context.Context) (*term, error) {
 	if err != nil {
 		return nil, err
 	}
-	now = &term{
-		sameEpoch: sameEpoch, stream: stream, doubtfulUpTo: stream.CachedInfo().State.LastSeq, cursors: map[cursorKey]*cursor{},
-		moved: map[postbackKey]*retryRecords{},
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now = &term{
+		former: d.last, sameEpoch: sameEpoch, stream: stream, doubtfulUpTo: stream.CachedInfo().State.LastSeq, cursors: map[cursorKey]*cursor{},
+		retries: map[postbackKey]*retryRecords{},
+	}
 	d.replace(now)
+	d.last = now
 	return now, nil
 }
 
@@ -152,12 +153,12 @@ func (d *drain) stream(ctx context.Context) (jetstream.Stream, error) {
 
 // fill begins to read as many messages of each level of each Postback as its lane takes.
 func (d *drain) fill(ctx context.Context) error {
-	now, err := d.begin(ctx)
+	now, err := d.currentTerm(ctx)
 	if err != nil {
 		return err
 	}
 	counts, poll := d.consumer.Pending.waitingCounts()
-	d.prune(now, counts)
+	d.forget(now, counts)
 	for key, levels := range counts {
 		r := d.consumer.Routes.Get(key.postback)
 		if r == nil || r.Namespace != key.namespace {
@@ -169,6 +170,7 @@ func (d *drain) fill(ctx context.Context) error {
 		if r.State != v1alpha1.PostbackEnabled {
 			continue
 		}
+		d.classify(now, key, r)
 		for level, n := range levels {
 			if next, ok := d.claim(now, cursorKey{key, level}, r, n, poll); ok {
 				d.start(ctx, func(ctx context.Context) error {
@@ -196,13 +198,28 @@ func (d *drain) start(ctx context.Context, read func(context.Context) error) {
 	})
 }
 
-// prune drops the state of Postbacks without waiting messages.
-func (d *drain) prune(now *term, counts map[postbackKey]levelCounts) {
+// classify records whether the endpoint of a Postback with messages in a lane is throttled now.
+func (d *drain) classify(now *term, key postbackKey, r *route.Route) {
+	d.mu.Lock()
+	n := now.inHand(key)
+	d.mu.Unlock()
+	if n == 0 {
+		return
+	}
+	throttled := d.consumer.Lanes.Pressure(r).Throttled
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now.classify(key, throttled)
+}
+
+// forget drops the state of Postbacks without waiting messages.
+func (d *drain) forget(now *term, counts map[postbackKey]levelCounts) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	maps.DeleteFunc(d.orphans, func(key postbackKey, _ orphan) bool { return counts[key].total() == 0 })
+	maps.DeleteFunc(now.retries, func(key postbackKey, _ *retryRecords) bool { return counts[key].total() == 0 })
 	maps.DeleteFunc(now.cursors, func(key cursorKey, c *cursor) bool {
-		done := counts[key.postbackKey].total() == 0 && c.inHand == 0 && len(c.again) == 0 && !c.reading
+		done := counts[key.postbackKey].total() == 0 && c.inHand == 0 && !c.reading
 		if done {
 			now.doubtfulUpTo = max(now.doubtfulUpTo, c.next)
 		}
@@ -215,8 +232,7 @@ type claimed struct {
 	key  cursorKey
 	most int
 	// poll is the poll of Pending that counted the messages.
-	poll      uint64
-	throttled bool
+	poll uint64
 }
 
 // mayRead reports whether a read may find a message of a level that may be attempted now.
@@ -246,6 +262,7 @@ func (d *drain) claim(now *term, key cursorKey, r *route.Route, n, poll uint64) 
 	p := d.consumer.Lanes.Pressure(r) // Not under d.mu: lanes drop work, which locks d.mu, under their own mutex.
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now.classify(key.postbackKey, p.Throttled)
 	c := now.cursors[key]
 	most := min(laneShare, max(maxUnsettled-now.flowing, 0))
 	inHand := c.inHand
@@ -258,7 +275,7 @@ func (d *drain) claim(now *term, key cursorKey, r *route.Route, n, poll uint64) 
 	// One read of many messages is cheaper than many reads. Meanwhile the deliveries in the lane keep it busy.
 	if left := most - inHand; left > 0 && left >= most/2 {
 		c.reading = true
-		return claimed{key, left, poll, p.Throttled}, true
+		return claimed{key, left, poll}, true
 	}
 	return claimed{}, false
 }
@@ -286,7 +303,7 @@ func (d *drain) giveUp(now *term, key cursorKey, messages []drained) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, m := range messages {
-		now.cursors[key].retry(m.Sequence, retrial{tries: m.tries})
+		now.cursors[key].readAgain(m.Sequence, reread{tries: m.tries})
 	}
 }
 
@@ -300,7 +317,7 @@ func (d *drain) submit(ctx context.Context, now *term, r *route.Route, from clai
 	doubtful := m.Sequence <= now.doubtfulUpTo || m.Header.Get(message.DoubtfulHeader) != ""
 	d.mu.Unlock()
 	w := &waitingMessage{
-		drain: d, term: now, key: from.key, sequence: m.Sequence, tries: m.tries + 1, doubtful: doubtful, throttled: from.throttled,
+		drain: d, term: now, key: from.key, sequence: m.Sequence, tries: m.tries + 1, doubtful: doubtful,
 		size: len(m.Data) + len(m.Header.Get(message.StatusHeader)),
 	}
 	u := &unsettled{msg: w, waiting: w, d: m.delivery, stored: m.stored, since: dueSince(m.delivery, m.stored), tries: w.tries}
@@ -325,7 +342,7 @@ func (d *drain) release(w *waitingMessage, again bool, after time.Duration) {
 	c := w.term.cursors[w.key]
 	w.count(-1)
 	if again {
-		c.retry(w.sequence, retrial{d.consumer.Clock.Now().Add(after), w.tries})
+		c.readAgain(w.sequence, reread{d.consumer.Clock.Now().Add(after), w.tries})
 	}
 	if c.inHand <= laneShare/2 {
 		select {

@@ -334,7 +334,7 @@ func TestRemovalIsTriedAgain(t *testing.T) {
 			return false
 		}
 		c.next = ack.Sequence + 1
-		c.retry(ack.Sequence, retrial{tries: 1})
+		c.readAgain(ack.Sequence, reread{tries: 1})
 		return true
 	}).WithTimeout(patience).WithPolling(time.Millisecond).Should(BeTrue())
 	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
@@ -394,12 +394,12 @@ func TestRepeatedKeepsTrack(t *testing.T) {
 	x := r.replica(false)
 	x.putWaiting(crm, 3, time.Now())
 	d, key := x.consumer.drain, cursorKey{postbackKey{r.namespace, crm.UID}, 0}
-	now, err := d.begin(t.Context())
+	now, err := d.currentTerm(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	c := &cursor{}
 	now.cursors[key] = c
 	for sequence := range uint64(3) {
-		c.retry(sequence+1, retrial{tries: 1})
+		c.readAgain(sequence+1, reread{tries: 1})
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()

@@ -115,9 +115,9 @@ func TestMayHaveDue(t *testing.T) {
 		"rested":              {n: 1, cursor: cursor{restUntil: noon}, want: true},
 		"read since the poll": {n: 1, cursor: cursor{dryAt: 7}},
 		"one to be read again now": {
-			cursor: cursor{dryAt: 7, again: map[uint64]retrial{1: {at: noon}}}, want: true,
+			cursor: cursor{dryAt: 7, again: map[uint64]reread{1: {at: noon}}}, want: true,
 		},
-		"one to be read again later": {cursor: cursor{dryAt: 7, again: map[uint64]retrial{1: {at: noon.Add(1)}}}},
+		"one to be read again later": {cursor: cursor{dryAt: 7, again: map[uint64]reread{1: {at: noon.Add(1)}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := test.cursor.mayHaveDue(test.n, 7, noon); got != test.want {

@@ -97,7 +97,7 @@ func (c *cursor) advance(read []drained, now time.Time) (due []drained) {
 		case m.invalid != nil || wait <= 0:
 			due = append(due, m)
 		case delayed(m.delivery) && len(c.again) < laneShare:
-			c.retry(m.Sequence, retrial{at: now.Add(wait)})
+			c.readAgain(m.Sequence, reread{at: now.Add(wait)})
 		default:
 			c.restUntil = now.Add(max(wait, shortestRest))
 			return due
@@ -116,7 +116,7 @@ func (d *drain) repeated(ctx context.Context, now *term, key cursorKey, most int
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			for _, left := range due[i:] {
-				now.cursors[key].retry(left.sequence, left.retrial)
+				now.cursors[key].readAgain(left.sequence, left.reread)
 			}
 			return messages, err
 		}
@@ -130,7 +130,7 @@ func (d *drain) repeated(ctx context.Context, now *term, key cursorKey, most int
 // again is a message to be read again.
 type again struct {
 	sequence uint64
-	retrial
+	reread
 }
 
 // dueAgain removes and returns the messages that are due to be read again, oldest first.

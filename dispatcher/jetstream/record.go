@@ -39,7 +39,7 @@ func (c *Consumer) record(ctx context.Context, u *unsettled, apply func(*v1alpha
 	attempted.Status = *u.d.Status.DeepCopy()
 	apply(&attempted)
 	if attempted.Status.Phase == v1alpha1.DeliveryDelivered {
-		if err := c.log(ctx, u, *delivery.Newest(&attempted)); err != nil {
+		if err := c.recordInLog(ctx, u, *delivery.Newest(&attempted)); err != nil {
 			return nil, err
 		}
 		return &attempted, nil
@@ -47,17 +47,17 @@ func (c *Consumer) record(ctx context.Context, u *unsettled, apply func(*v1alpha
 	r := c.Routes.Of(u.d.Namespace, u.d.Spec.PostbackRef)
 	switch recordOf(&attempted, r != nil && c.Unfinished.Count(r) < maxObjects) {
 	case recordObject:
-		return c.keep(ctx, u, apply)
+		return c.recordInObject(ctx, u, apply)
 	case recordObjectIfFree:
 		if c.failures.take(postbackKey{u.d.Namespace, u.d.Spec.PostbackRef.UID}, c.Clock.Now()) {
 			defer c.failures.done()
-			return c.keep(ctx, u, apply)
+			return c.recordInObject(ctx, u, apply)
 		}
 	case recordRetry:
 	}
 	switch err := c.retryLater(ctx, u, &attempted); {
 	case errors.Is(err, errNoRoom):
-		return c.keep(ctx, u, apply)
+		return c.recordInObject(ctx, u, apply)
 	case err != nil:
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (c *Consumer) publishRetry(ctx context.Context, m *nats.Msg, known func(con
 }
 
 // log publishes a success to the delivery log, and repeats that until it succeeds or ctx ends.
-func (c *Consumer) log(ctx context.Context, u *unsettled, a v1alpha1.Attempt) error {
+func (c *Consumer) recordInLog(ctx context.Context, u *unsettled, a v1alpha1.Attempt) error {
 	m, err := c.Connection.names.Log(u.d, u.stored, a)
 	if err != nil {
 		return err
@@ -161,8 +161,8 @@ func (c *Consumer) log(ctx context.Context, u *unsettled, a v1alpha1.Attempt) er
 	return nil
 }
 
-// keep creates the PostbackDelivery of an attempted delivery, with its attempts in the status.
-func (c *Consumer) keep(ctx context.Context, u *unsettled, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
+// recordInObject creates the PostbackDelivery of an attempted delivery, with its attempts in the status.
+func (c *Consumer) recordInObject(ctx context.Context, u *unsettled, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 	d, object := u.d, u.d.DeepCopy()
 	var last error
 	err := delivery.RecordBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {

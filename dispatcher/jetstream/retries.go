@@ -33,6 +33,8 @@ import (
 )
 
 const (
+	// maxRecords is the number of deliveries beyond which retryRecords reads anew.
+	maxRecords = 1 << 17
 	// recordsReach is how long before the newest retry of a Postback the records begin. No replica makes attempts for
 	// longer while it fails to remove messages.
 	recordsReach = time.Minute
@@ -63,20 +65,20 @@ func newRetryRecords(c *Connection, key postbackKey) *retryRecords {
 	return &retryRecords{connection: c, key: key, seed: maphash.MakeSeed()}
 }
 
-// readOnce reads the retries in the stream, at its first call only.
-func (x *retryRecords) readOnce(ctx context.Context) error {
+// readOnce reads the retries since a time, unless it did so before. last says that no former term adds any.
+func (x *retryRecords) readOnce(ctx context.Context, since time.Time, last bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.complete {
+	if x.complete && (x.attempts == nil || !since.Before(x.from)) {
 		return nil
 	}
-	err := x.readOn(ctx, time.Now())
-	x.complete = err == nil
+	err := x.readOn(ctx, since)
+	x.complete = err == nil && last
 	return err
 }
 
-// read reads new retries. The first time, it begins at since, or at recordsReach before the newest retry if that is
-// earlier.
+// read reads the retries since a time that were not read before. The first reading also covers recordsReach before the
+// newest retry.
 func (x *retryRecords) read(ctx context.Context, since time.Time) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -84,17 +86,37 @@ func (x *retryRecords) read(ctx context.Context, since time.Time) error {
 }
 
 func (x *retryRecords) readOn(ctx context.Context, since time.Time) error {
-	if x.attempts == nil || since.Before(x.from) {
-		if err := x.begin(ctx, since); err != nil || x.attempts == nil {
-			return err
+	c := x.connection
+	newest, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{LastOf: c.names.RetrySubjects(x.key.namespace, x.key.postback)})
+	if err != nil || newest == nil {
+		return err
+	}
+	if x.attempts == nil || since.Before(x.from) || len(x.attempts) > maxRecords {
+		x.from, x.next, x.attempts, x.complete = newest.Time.Add(-recordsReach), 0, map[uint64]int32{}, false
+		if since.Before(x.from) {
+			x.from = since
 		}
 	}
-	for {
+	for x.next <= newest.Sequence {
 		n, err := x.page(ctx)
-		if err != nil || n == 0 {
+		if err != nil {
 			return err
 		}
+		if n == 0 {
+			return x.mustBeGone(ctx, newest.Sequence)
+		}
 	}
+	return nil
+}
+
+// mustBeGone returns an error if the stream has a message that a page did not show: the server of the page lags.
+func (x *retryRecords) mustBeGone(ctx context.Context, sequence uint64) error {
+	c := x.connection
+	m, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{From: sequence})
+	if err == nil && m != nil {
+		err = fmt.Errorf("read the retries of Postback %s of namespace %s: the server has not caught up with sequence %d", x.key.postback, x.key.namespace, sequence)
+	}
+	return err
 }
 
 // show reports whether a record has more attempts of a delivery than its status.
@@ -106,20 +128,6 @@ func (x *retryRecords) show(d *v1alpha1.PostbackDelivery, stored time.Time) bool
 
 func (x *retryRecords) id(event, stored string) uint64 {
 	return maphash.String(x.seed, event+"\x00"+stored)
-}
-
-// begin sets the time from which to read, if the stream has retries.
-func (x *retryRecords) begin(ctx context.Context, since time.Time) error {
-	c := x.connection
-	newest, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{LastOf: c.names.RetrySubjects(x.key.namespace, x.key.postback)})
-	if err != nil || newest == nil {
-		return err
-	}
-	x.from, x.next, x.attempts = newest.Time.Add(-recordsReach), 0, map[uint64]int32{}
-	if since.Before(x.from) {
-		x.from = since
-	}
-	return nil
 }
 
 func (x *retryRecords) page(ctx context.Context) (n int, err error) {

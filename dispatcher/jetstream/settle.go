@@ -247,9 +247,9 @@ func (c *Consumer) makeObject(u *unsettled, why overflow) {
 func (c *Consumer) settledBefore(u *unsettled) bool {
 	switch {
 	case u.tries > 1, c.Unfinished.Recent(u.d):
-		return !c.isNew(u)
+		return !c.settleUnlessNew(u)
 	case u.waiting != nil && u.waiting.doubtful && c.mayHaveFailed(u.d):
-		return !c.isNew(u)
+		return !c.settleUnlessNew(u)
 	case u.waiting != nil && u.waiting.doubtful, u.waiting == nil && c.Connection.memory.givenOut(u.stored):
 		return c.settledByLog(u) || c.settledByRetry(u) // Unfinished has the deliveries at the API server.
 	}
@@ -263,9 +263,9 @@ func (c *Consumer) mayHaveFailed(d *v1alpha1.PostbackDelivery) bool {
 	return r != nil && (r.MaxAttempts > 0 || r.GiveUpAfter.Duration > 0)
 }
 
-// isNew reports whether an attempt has no record in the delivery log, in the waiting stream or at the API server.
+// settleUnlessNew reports whether an attempt has no record in the delivery log, in the waiting stream or at the API server.
 // Otherwise, or if a look-up fails, it settles the message.
-func (c *Consumer) isNew(u *unsettled) bool {
+func (c *Consumer) settleUnlessNew(u *unsettled) bool {
 	if c.settledByLog(u) || c.settledByRetry(u) {
 		return false
 	}
@@ -305,7 +305,7 @@ func (c *Consumer) settledByRetry(u *unsettled) bool {
 
 func (c *Consumer) hasRetry(ctx context.Context, u *unsettled) (bool, error) {
 	if u.waiting != nil {
-		return u.waiting.hasRetry(ctx, u)
+		return u.waiting.drain.hasRetry(ctx, u.waiting.term, u, u.waiting.tries > 1)
 	}
 	records := c.records.of(c.Connection, postbackKey{u.d.Namespace, u.d.Spec.PostbackRef.UID}, c.Clock.Now())
 	err := records.read(ctx, u.stored.Add(-clockSlack))

@@ -39,10 +39,13 @@ type term struct {
 	// removed messages.
 	doubtfulUpTo uint64
 	cursors      map[cursorKey]*cursor
-	// moved has the retries of Postbacks with doubtful deliveries that were put into the stream before this term.
-	moved map[postbackKey]*retryRecords
-	// throttledBytes are those of bodies in lanes of throttled endpoints, flowing is the number of deliveries in other lanes.
-	throttledBytes, flowing int
+	// former is the term of this replica before, while messages of it are in lanes: one may still be at its attempt.
+	former *term
+	// retries has the retries of Postbacks with doubtful deliveries that were put into the stream before this term.
+	retries map[postbackKey]*retryRecords
+	// inLanes is the number of messages in lanes, flowing the number of those whose endpoints are not throttled.
+	// throttledBytes are the bytes of the other ones.
+	inLanes, flowing, throttledBytes int
 	// blocks are the messages that acts of people remove.
 	blocks blocks
 }
@@ -62,14 +65,17 @@ type cursor struct {
 	// restUntil is when the next message is due.
 	restUntil time.Time
 	// again has the messages that were given back.
-	again  map[uint64]retrial
-	inHand int
+	again map[uint64]reread
+	// inHand and bytes are the number and the size of the messages in a lane. throttled is the state of its endpoint at
+	// the last look.
+	inHand, bytes int
+	throttled     bool
 	// dryAt is the poll of Pending after which a read found no message.
 	dryAt uint64
 }
 
-// retrial is when to read a message again, and how often it was read.
-type retrial struct {
+// reread is when to read a message again, and how often it was read.
+type reread struct {
 	at    time.Time
 	tries uint64
 }
@@ -82,9 +88,7 @@ type waitingMessage struct {
 	sequence uint64
 	tries    uint64
 	doubtful bool
-	// throttled is set if it was read for a throttled endpoint; size is that of its body.
-	throttled bool
-	size      int
+	size     int
 	// blocked is set if an act removes the message, begun if its attempt began before. Both are guarded by the lock of drain.
 	blocked, begun bool
 }
@@ -97,9 +101,12 @@ func (w *waitingMessage) begin() (end func(), ok bool) {
 	return w.drain.consumer.Owner.Begin()
 }
 
+// errOtherEpoch says that a sequence may not mean the same message any more.
+var errOtherEpoch = errors.New("the connection to NATS was lost, and the streams have not been compared since")
+
 // Ack removes the message. If that fails, the message is read again, and its record is found.
 func (w *waitingMessage) Ack() error {
-	var err error
+	err := errOtherEpoch
 	if w.term.sameEpoch() {
 		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 		defer cancel()
@@ -118,26 +125,38 @@ func (w *waitingMessage) NakWithDelay(after time.Duration) error {
 	return nil
 }
 
-// hasRetry reports whether the next retry is in the stream already: an earlier owner put it there, or this one did
-// before a failed removal.
-func (w *waitingMessage) hasRetry(ctx context.Context, u *unsettled) (bool, error) {
-	records := w.drain.recordsOf(w.term, w.key.postbackKey)
+// hasRetry reports whether the next retry of a doubtful message is in the stream already. An earlier owner put it
+// there before this term, an attempt of the former term does so later, and this term did before a removal that failed.
+func (d *drain) hasRetry(ctx context.Context, now *term, u *unsettled, readBefore bool) (bool, error) {
+	records := d.recordsOf(now, postbackKey{u.d.Namespace, u.d.Spec.PostbackRef.UID})
+	since := dueSince(u.d, u.stored).Add(-recordsReach) // No attempt begins before the delivery is due.
+	d.mu.Lock()
+	last := !now.overlaps()
+	d.mu.Unlock()
 	var err error
-	if w.tries > 1 {
-		err = records.read(ctx, time.Now())
+	if readBefore {
+		err = records.read(ctx, since)
 	} else {
-		err = records.readOnce(ctx) // This owner itself has made the later ones.
+		err = records.readOnce(ctx, since, last)
 	}
 	return err == nil && records.show(u.d, u.stored), err
+}
+
+// overlaps reports whether messages of a former term are in lanes.
+func (t *term) overlaps() bool {
+	if t.former != nil && t.former.inLanes == 0 && !t.former.overlaps() {
+		t.former = nil
+	}
+	return t.former != nil
 }
 
 func (d *drain) recordsOf(now *term, key postbackKey) *retryRecords {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	records := now.moved[key]
+	records := now.retries[key]
 	if records == nil {
 		records = newRetryRecords(d.consumer.Connection, key)
-		now.moved[key] = records
+		now.retries[key] = records
 	}
 	return records
 }
@@ -156,11 +175,32 @@ func (t *term) remove(ctx context.Context, sequence uint64) error {
 
 // count adds n messages, 1 or -1, to the counts of the cursor and the term.
 func (w *waitingMessage) count(n int) {
-	w.term.cursors[w.key].inHand += n
-	if w.throttled {
-		w.term.throttledBytes += n * w.size
+	t, c := w.term, w.term.cursors[w.key]
+	t.inLanes += n
+	t.add(c, -1)
+	c.inHand += n
+	c.bytes += n * w.size
+	t.add(c, 1)
+}
+
+// add adds a cursor to the sums of the term, or subtracts it if sign is -1.
+func (t *term) add(c *cursor, sign int) {
+	if c.throttled {
+		t.throttledBytes += sign * c.bytes
 	} else {
-		w.term.flowing += n
+		t.flowing += sign * c.inHand
+	}
+}
+
+// classify counts a Postback's messages in lanes as those of a throttled endpoint, or of another one. A lane keeps its
+// messages when its endpoint becomes throttled.
+func (t *term) classify(key postbackKey, throttled bool) {
+	for level := range message.Levels + 1 {
+		if c := t.cursors[cursorKey{key, level}]; c != nil {
+			t.add(c, -1)
+			c.throttled = throttled
+			t.add(c, 1)
+		}
 	}
 }
 
@@ -175,19 +215,22 @@ func (c *cursor) mayHaveDue(n, poll uint64, now time.Time) bool {
 	return n > 0 && len(c.again) < laneShare && c.dryAt != poll && !c.restUntil.After(now)
 }
 
-// inHand returns the number of a Postback's messages in its lane.
+// inHand returns the number of a Postback's messages in its lane. A read in progress counts as one.
 func (t *term) inHand(key postbackKey) (n int) {
 	for level := range message.Levels + 1 {
 		if c := t.cursors[cursorKey{key, level}]; c != nil {
 			n += c.inHand
+			if c.reading {
+				n++
+			}
 		}
 	}
 	return n
 }
 
-func (c *cursor) retry(sequence uint64, r retrial) {
+func (c *cursor) readAgain(sequence uint64, r reread) {
 	if c.again == nil {
-		c.again = map[uint64]retrial{}
+		c.again = map[uint64]reread{}
 	}
 	c.again[sequence] = r
 }
