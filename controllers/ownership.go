@@ -41,7 +41,7 @@ const (
 	ownedByNobodyLeft
 	// ownedByOthers: it has another controller, or the operator did not make it. It must not be changed.
 	ownedByOthers
-	// ownedByNobody: the operator made it, and it has no controller. A restore from a backup strips owner references.
+	// ownedByNobody: the operator made it, but it has no controller, because a restore from a backup strips owner references.
 	ownedByNobody
 )
 

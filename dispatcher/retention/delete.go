@@ -35,9 +35,8 @@ const (
 	// workers is the usual number of concurrent deletes. A delete takes a few milliseconds, so they manage several
 	// hundred a second and leave the API server to the deliveries.
 	workers = 4
-	// mostWorkers bounds the concurrent deletes, which double after each full batch. A busy API server serves all
-	// clients equally: four deletes beside a hundred stores would fall behind, and the bound of the cluster would not
-	// hold.
+	// mostWorkers is the largest number of concurrent deletes. The number doubles after each full batch: a busy API
+	// server serves all clients equally, so four deletes beside a hundred stores would fall behind.
 	mostWorkers = 32
 	// requestTimeout bounds one request to the API server.
 	requestTimeout = 10 * time.Second
