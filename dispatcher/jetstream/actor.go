@@ -184,7 +184,7 @@ func (d *drain) stillWaits(ctx context.Context, now *term, u *unsettled, sequenc
 		return deliverylog.ErrNotWaiting
 	}
 	d.mu.Lock()
-	doubtful := sequence <= now.doubtfulUpTo
+	doubtful := now.isDoubtful(postbackKey{u.d.Namespace, u.d.Spec.PostbackRef.UID}, sequence)
 	d.mu.Unlock()
 	if doubtful {
 		switch retried, err := d.hasRetry(ctx, now, u, false); {

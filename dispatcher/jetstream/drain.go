@@ -135,7 +135,7 @@ func (d *drain) currentTerm(ctx context.Context) (*term, error) {
 	defer d.mu.Unlock()
 	now = &term{
 		former: d.last, sameEpoch: sameEpoch, stream: stream, doubtfulUpTo: stream.CachedInfo().State.LastSeq, cursors: map[cursorKey]*cursor{},
-		retries: map[postbackKey]*retryRecords{},
+		retries: map[postbackKey]*retryRecords{}, forgotten: map[postbackKey]uint64{},
 	}
 	d.replace(now)
 	d.last = now
@@ -221,7 +221,7 @@ func (d *drain) forget(now *term, counts map[postbackKey]levelCounts) {
 	maps.DeleteFunc(now.cursors, func(key cursorKey, c *cursor) bool {
 		done := counts[key.postbackKey].total() == 0 && c.inHand == 0 && !c.reading
 		if done {
-			now.doubtfulUpTo = max(now.doubtfulUpTo, c.next)
+			now.forgotten[key.postbackKey] = max(now.forgotten[key.postbackKey], c.next)
 		}
 		return done
 	})
@@ -314,7 +314,7 @@ func (d *drain) submit(ctx context.Context, now *term, r *route.Route, from clai
 		return now.remove(ctx, m.Sequence)
 	}
 	d.mu.Lock()
-	doubtful := m.Sequence <= now.doubtfulUpTo || m.Header.Get(message.DoubtfulHeader) != ""
+	doubtful := now.isDoubtful(from.key.postbackKey, m.Sequence) || m.Header.Get(message.DoubtfulHeader) != ""
 	d.mu.Unlock()
 	w := &waitingMessage{
 		drain: d, term: now, key: from.key, sequence: m.Sequence, tries: m.tries + 1, doubtful: doubtful,

@@ -137,6 +137,11 @@ func content(answer []byte) (*jetstream.RawStreamMsg, error) {
 		return nil, a.Error
 	}
 	m := &a.Message
-	header, err := nats.DecodeHeadersMsg(m.Header)
-	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Sequence, Header: header, Data: m.Data, Time: m.Time}, err
+	raw := &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Sequence, Data: m.Data, Time: m.Time}
+	if len(m.Header) == 0 {
+		return raw, nil // Somebody else published it.
+	}
+	var err error
+	raw.Header, err = nats.DecodeHeadersMsg(m.Header)
+	return raw, err
 }

@@ -58,6 +58,10 @@ func (d *drain) purgeOrphan(ctx context.Context, key postbackKey) error {
 	if err != nil || head == nil {
 		return err
 	}
+	if _, _, invalid := c.names.ParseWaiting(head.Subject, head.Header, head.Data); invalid != nil {
+		d.consumer.refuse(invalid, head.Subject)
+		return d.removeInvalid(ctx, head.Sequence)
+	}
 	name := head.Header.Get(message.PostbackHeader)
 	exists, err := d.consumer.PostbackExists(ctx, key.namespace, name, key.postback)
 	if err != nil {
@@ -76,6 +80,18 @@ func (d *drain) purgeOrphan(ctx context.Context, key postbackKey) error {
 		}
 	}
 	d.consumer.Log.Info("Removed the waiting deliveries of a deleted Postback", "namespace", key.namespace, "postback", name, "uid", key.postback)
+	return nil
+}
+
+// removeInvalid removes a message that is no delivery, and so names no Postback.
+func (d *drain) removeInvalid(ctx context.Context, sequence uint64) error {
+	stream, err := d.stream(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.DeleteMsg(ctx, sequence); err != nil {
+		return fmt.Errorf("remove message %d of the waiting stream: %w", sequence, err)
+	}
 	return nil
 }
 

@@ -161,11 +161,11 @@ func (p *publisher) batch(ctx context.Context, group []*publication) error {
 	return err
 }
 
-// isRefused reports whether the server refused a batch, perhaps because of a single message: it is a duplicate, or
-// there is no room for it.
+// isRefused reports whether the server, or its client, refused a batch, perhaps because of a single message: it is a
+// duplicate or too large, or there is no room for it.
 func isRefused(err error) bool {
 	_, ok := errors.AsType[*jetstream.APIError](err)
-	return ok
+	return ok || errors.Is(err, nats.ErrMaxPayload)
 }
 
 // each stores the messages of a group one by one, so that each gets its own answer.

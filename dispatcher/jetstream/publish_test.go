@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	. "github.com/onsi/gomega"
@@ -70,6 +71,25 @@ func TestGroupCommit(t *testing.T) {
 	g.Expect(mixed[1:again]).To(HaveEach(intake.Duplicate))
 	g.Expect(mixed[again:]).To(HaveEach(intake.Stored))
 	g.Expect(x.inDeliveries()).To(BeEquivalentTo(events + again))
+}
+
+// The client of NATS refuses a group with a message that is too large. The others of the group are stored.
+func TestTooLargeMessageFailsAlone(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	x := r.replica(false)
+	crm := r.postback("crm", newEndpoint(t))
+	group := make([]*publication, 3)
+	for i := range group {
+		m := x.connection.names.Waiting(r.make(crm, fmt.Sprintf("evt_%d", i), data(i)).Object, time.Now())
+		group[i] = &publication{message: m, done: make(chan struct{})}
+	}
+	group[1].message.Data = make([]byte, x.connection.nats.MaxPayload())
+	x.connection.intoWaiting.store(t.Context(), group)
+	g.Expect(group[0].err).NotTo(HaveOccurred())
+	g.Expect(group[1].err).To(MatchError(nats.ErrMaxPayload))
+	g.Expect(group[2].err).NotTo(HaveOccurred())
+	g.Expect(x.inWaiting()).To(BeEquivalentTo(2))
 }
 
 func TestGroupsAreBounded(t *testing.T) {

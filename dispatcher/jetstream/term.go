@@ -35,10 +35,12 @@ type term struct {
 	ended  atomic.Bool
 	stream jetstream.Stream
 	// doubtfulUpTo is the stream's last sequence at the begin of the term: an earlier owner may have attempted
-	// messages up to it. It rises when the cursor of a Postback is dropped, because a lagging server may return
-	// removed messages.
+	// messages up to it.
 	doubtfulUpTo uint64
-	cursors      map[cursorKey]*cursor
+	// forgotten has the sequences up to which messages are doubtful for another reason: the cursor of their Postback was
+	// dropped, and a lagging server may return removed messages.
+	forgotten map[postbackKey]uint64
+	cursors   map[cursorKey]*cursor
 	// former is the term of this replica before, while messages of it are in lanes: one may still be at its attempt.
 	former *term
 	// retries has the retries of Postbacks with doubtful deliveries that were put into the stream before this term.
@@ -48,6 +50,11 @@ type term struct {
 	inLanes, flowing, throttledBytes int
 	// blocks are the messages that acts of people remove.
 	blocks blocks
+}
+
+// isDoubtful reports whether a message of a Postback may have been attempted.
+func (t *term) isDoubtful(key postbackKey, sequence uint64) bool {
+	return sequence <= max(t.doubtfulUpTo, t.forgotten[key])
 }
 
 // cursorKey names a level of a Postback.
