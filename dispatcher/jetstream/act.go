@@ -29,22 +29,22 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/deliverylog"
 )
 
-// actPatience is the time within which the owner answers. A request to the API server may take overflowTimeout.
+// actPatience is how long a replica waits for the answer of the elected one.
 const actPatience = 8 * time.Second
 
-// Waiting is the waiting stream for people: it lists deliveries, and has the owner carry out acts.
+// Waiting lists the deliveries in the waiting stream for users, and asks the elected replica to carry out acts.
 type Waiting struct {
 	deliverylog.Waiting
 
 	connection *Connection
 }
 
-// Waiting returns the waiting stream, of the Postbacks that exist.
+// Waiting returns the waiting stream, limited to existing Postbacks.
 func (c *Connection) Waiting(routes deliverylog.Routes) *Waiting {
 	return &Waiting{Waiting: deliverylog.Waiting{JetStream: c.js, Names: c.names, Routes: routes}, connection: c}
 }
 
-// actAnswer is the answer of the owner. Problem is one of actErrors, or "".
+// actAnswer is the answer of the elected replica. Problem is a name in actErrors, or "".
 type actAnswer struct {
 	deliverylog.Done
 
@@ -52,7 +52,7 @@ type actAnswer struct {
 	Detail  string `json:"detail,omitempty"`
 }
 
-// actErrors are the errors that have a name in an answer. Any other is deliverylog.ErrUnknown.
+// actErrors has the errors by their names in an answer. Any other is deliverylog.ErrUnknown.
 var actErrors = map[string]error{
 	"NotWaiting": deliverylog.ErrNotWaiting, "InFlight": deliverylog.ErrInFlight, "Refused": deliverylog.ErrRefused,
 	"NoOwner": deliverylog.ErrNoOwner, "Unknown": deliverylog.ErrUnknown,
@@ -86,7 +86,7 @@ func (a *actAnswer) err() error {
 	return &actError{known, strings.TrimPrefix(a.Detail, known.Error()+": ")}
 }
 
-// actError is an error of an act with the owner's words.
+// actError is an error of an act, with the detail of the elected replica.
 type actError struct {
 	known  error
 	detail string
@@ -95,10 +95,10 @@ type actError struct {
 // Error implements error.
 func (e *actError) Error() string { return e.detail }
 
-// Unwrap returns the kind.
+// Unwrap returns the error of actErrors.
 func (e *actError) Unwrap() error { return e.known }
 
-// Act asks the owner of the waiting stream, wherever it is, to carry out an act. Only the owner knows what is under attempt.
+// Act asks the elected replica to carry out an act, because only that replica knows which attempts are in flight.
 func (w *Waiting) Act(ctx context.Context, act deliverylog.Act) (deliverylog.Done, error) {
 	ctx, cancel := context.WithTimeout(ctx, actPatience)
 	defer cancel()
@@ -117,13 +117,13 @@ func (w *Waiting) Act(ctx context.Context, act deliverylog.Act) (deliverylog.Don
 	if err != nil {
 		return deliverylog.Done{}, fmt.Errorf("ask the owner of the waiting stream: %w", err)
 	}
-	// The replicas may publish to subjects with the prefix only, so answers have one of their own.
+	// The elected replica may publish only to subjects with the prefix, so the answer cannot go to an inbox.
 	subject := c.names.ActAnswers() + string(uuid.NewUUID())
 	answers, err := c.nats.SubscribeSync(subject)
 	if err != nil {
 		return deliverylog.Done{}, fmt.Errorf("%w: %w", deliverylog.ErrNoOwner, err)
 	}
-	defer func() { _ = answers.Unsubscribe() }() // It fails without a connection, which ends it, too.
+	defer func() { _ = answers.Unsubscribe() }() // Without a connection it fails, and the subscription has ended.
 	if err := c.nats.PublishRequest(c.names.ActRequests(), subject, request); err != nil {
 		return deliverylog.Done{}, fmt.Errorf("%w: %w", deliverylog.ErrNoOwner, err)
 	}

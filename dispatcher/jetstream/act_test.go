@@ -48,7 +48,7 @@ func (x *replica) listed(target *route.Route) map[string]*v1alpha1.PostbackDeliv
 	return byID
 }
 
-// act has a delivery dropped or restored through a replica.
+// act drops or restores a delivery through a replica.
 func (x *replica) act(verb deliverylog.Verb, d *v1alpha1.PostbackDelivery) error {
 	x.rig.t.Helper()
 	sequence, err := strconv.ParseUint(d.ResourceVersion, 10, 64)
@@ -67,7 +67,7 @@ func (x *replica) dropAll(target *route.Route) (deliverylog.Done, error) {
 	})
 }
 
-// hasTerm reports whether a replica owns the waiting stream.
+// hasTerm reports whether the replica is in a term.
 func (x *replica) hasTerm() bool {
 	x.consumer.drain.mu.Lock()
 	defer x.consumer.drain.mu.Unlock()
@@ -85,7 +85,7 @@ func TestDroppedDeliveriesAreNotSent(t *testing.T) {
 	x.putWaiting(crm, 10, time.Now())
 	x.consume()
 	y.consume()
-	// One is in the lane of the owner already: it is the probe.
+	// One is in the lane of the elected replica already: it is the probe.
 	g.Eventually(func() int { return len(x.consumer.drain.unsettled.all()) }).WithTimeout(patience).Should(Equal(1))
 	listed := y.listed(crm)
 	g.Expect(listed).To(HaveLen(10))
@@ -156,7 +156,7 @@ func TestAnAttemptIsNotDropped(t *testing.T) {
 	g.Expect(e.count("evt_0")).To(Equal(1))
 }
 
-// A record was written, and its message not removed: the owner died in between.
+// The elected replica died after it recorded the success, before it removed the message.
 func TestADeliveredOneIsNotDropped(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -193,7 +193,7 @@ func TestAllOfAPostbackAreDropped(t *testing.T) {
 	g.Expect(done).To(Equal(deliverylog.Done{Deliveries: 500}))
 	g.Expect(y.listed(crm)).To(BeEmpty())
 	g.Expect(y.listed(shop)).To(HaveLen(3))
-	// Events of later are sent.
+	// Later events are sent.
 	d := r.make(crm, "evt_later", data(1))
 	_, err = x.connection.intoWaiting.publish(t.Context(), x.connection.names.Waiting(d.Object, time.Now()))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -219,7 +219,7 @@ func TestARestoredDeliveryIsSentOnce(t *testing.T) {
 		g.Expect(r.objects()).To(HaveKey(id))
 	}
 	g.Expect(r.objects()["evt_0"].Annotations).To(HaveKey(v1alpha1.DeferredAnnotation))
-	// The rig has nobody who attempts objects.
+	// Nobody in the rig attempts PostbackDeliveries.
 	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
 	g.Expect(e.total()).To(Equal(1))
 	g.Expect(e.count("evt_1")).To(Equal(1))

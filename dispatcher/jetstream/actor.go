@@ -39,7 +39,7 @@ import (
 )
 
 const (
-	// maxActs bounds the acts under way, actQueue those that wait for them. The doors bound the requests.
+	// maxActs bounds the concurrent acts, actQueue the queued requests. The HTTP door bounds the requests of users.
 	maxActs  = 8
 	actQueue = 256
 	// actTimeout bounds one act: the door waits a little longer.
@@ -48,7 +48,7 @@ const (
 	longestAttempt = 30 * time.Second
 )
 
-// serveActs carries out the acts of people while this replica owns the waiting stream, until ctx ends.
+// serveActs carries out the acts of users while this replica is elected, until ctx ends.
 func (d *drain) serveActs(ctx context.Context) {
 	c := d.consumer.Connection
 	requests := make(chan *nats.Msg, actQueue)
@@ -57,7 +57,7 @@ func (d *drain) serveActs(ctx context.Context) {
 		d.consumer.Log.Error(err, "Nobody can drop or redeliver waiting deliveries by this replica")
 		return
 	}
-	defer func() { _ = subscription.Unsubscribe() }() // It fails without a connection, which ends it, too.
+	defer func() { _ = subscription.Unsubscribe() }() // Without a connection it fails, and the subscription has ended.
 	var acting errgroup.Group
 	acting.SetLimit(maxActs)
 	for {
@@ -74,7 +74,7 @@ func (d *drain) serveActs(ctx context.Context) {
 	}
 }
 
-// answer carries out an act and answers it. Replicas that are not the owner stay silent.
+// answer carries out an act and answers it. Only the elected replica answers.
 func (d *drain) answer(ctx context.Context, m *nats.Msg) {
 	c := d.consumer.Connection
 	var a deliverylog.Act
@@ -87,7 +87,7 @@ func (d *drain) answer(ctx context.Context, m *nats.Msg) {
 	if now == nil || !now.sameEpoch() {
 		return
 	}
-	// Until end is called, no other replica becomes the owner unless the Lease runs out.
+	// No other replica is elected before the call of end, unless the Lease expires.
 	end, ok := d.consumer.Owner.Begin()
 	if !ok {
 		return
@@ -138,14 +138,15 @@ func (d *drain) actOnOne(ctx context.Context, now *term, a deliverylog.Act) (del
 	if err := now.remove(ctx, a.Sequence); err != nil {
 		if a.Verb == deliverylog.Drop {
 			d.unblock(now, a.Sequence)
-		} // The block of a restored one lasts until the object is in the index, where its next turn finds it.
+		} // A restored one stays blocked: its PostbackDelivery is the record that the next look-up finds.
 		return deliverylog.Done{}, fmt.Errorf("%w: %w", deliverylog.ErrUnknown, err)
 	}
 	d.announce(a, r, u.d.Spec.PostbackRef.Name, 1)
 	return deliverylog.Done{Deliveries: 1}, nil
 }
 
-// find returns the message of an act. A delivery of another namespace is as unknown as one that is nowhere.
+// find returns the message that an act names. Its error does not tell a missing delivery from one of another
+// namespace.
 func (d *drain) find(ctx context.Context, a deliverylog.Act) (*unsettled, error) {
 	c := d.consumer.Connection
 	m, err := c.ask(ctx, c.names.WaitingStream(), whichMessage{From: a.Sequence})
@@ -162,7 +163,8 @@ func (d *drain) find(ctx context.Context, a deliverylog.Act) (*unsettled, error)
 	return &unsettled{d: delivery, stored: stored}, nil
 }
 
-// mayBeInherited reports whether an owner that did not release the Lease may still attempt a message, as share does.
+// mayBeInherited reports whether an attempt of the previous elected replica may be in flight, because that replica
+// did not release the Lease. mayRead waits for the same time.
 func (d *drain) mayBeInherited(now *term, r *route.Route, sequence uint64) bool {
 	timeout := longestAttempt
 	if r != nil {
@@ -174,7 +176,8 @@ func (d *drain) mayBeInherited(now *term, r *route.Route, sequence uint64) bool 
 	return early && sequence <= now.doubtfulUpTo
 }
 
-// stillWaits returns nil if a delivery has no record: neither an entry of the delivery log, nor a PostbackDelivery, nor its next retry.
+// stillWaits returns nil if a delivery has no record: neither an entry of the delivery log, nor a PostbackDelivery,
+// nor a later retry.
 func (d *drain) stillWaits(ctx context.Context, now *term, u *unsettled, sequence uint64) error {
 	existing, err := d.consumer.Connection.logged(ctx, u.d)
 	if err != nil {
@@ -209,7 +212,7 @@ func (d *drain) restore(ctx context.Context, u *unsettled) error {
 	object := u.d.DeepCopy()
 	if u.d.Status.AttemptCount == 0 {
 		object = d.consumer.deferred(u.d)
-	} // Otherwise the elected replica would attempt it before its attempts are written.
+	} // A deferred one would be attempted before its earlier attempts are written.
 	existing, outcome := intake.Create(ctx, d.consumer.API, object)
 	switch {
 	case existing != nil && !same(existing, u.d):
@@ -240,7 +243,7 @@ func (c *Consumer) deferred(d *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDeli
 	return object
 }
 
-// dropAll removes what waits for a Postback now.
+// dropAll removes the messages that wait for a Postback now.
 func (d *drain) dropAll(ctx context.Context, now *term, a deliverylog.Act) (deliverylog.Done, error) {
 	info, err := now.stream.Info(ctx)
 	if err != nil {
@@ -292,7 +295,7 @@ func (c *Connection) purge(ctx context.Context, subject string, upTo uint64) (in
 	return answer.Purged, nil
 }
 
-// announce leaves the trace of an act: a line of the log, and of a drop an Event on the Postback. r may be nil.
+// announce logs an act, and emits an Event on the Postback for a drop. If r is nil, it emits none.
 func (d *drain) announce(a deliverylog.Act, r *route.Route, postback string, deliveries int) {
 	if deliveries == 0 {
 		return
@@ -308,7 +311,8 @@ func (d *drain) announce(a deliverylog.Act, r *route.Route, postback string, del
 	if r == nil {
 		return
 	}
-	// Events of the same action and object become a series with the note of the first, so each delivery has an Event of its own.
+	// Events with the same action and objects become a series with the note of the first. So the Event of a single
+	// drop names its delivery.
 	if a.Verb == deliverylog.DropAll {
 		d.consumer.Attempter.Events.Eventf(r.Postback(), nil, corev1.EventTypeNormal, v1alpha1.DeliveriesDroppedReason, "DropAll",
 			"%s dropped %d waiting deliveries", a.User, deliveries)

@@ -22,11 +22,11 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/deliverylog"
 )
 
-// blocksKept is how long a term knows the messages that an act removed: a read may be under way that has them, and a server that
-// lags may show them.
+// blocksKept is how long a term knows the messages that an act removed. A read in progress may have them, and a
+// lagging server may return them.
 const blocksKept = time.Minute
 
-// blocks are the messages that acts of people remove, singly or up to a sequence of one Postback.
+// blocks has the messages that acts of users remove: single ones, and those of a Postback up to a sequence.
 type blocks struct {
 	single map[uint64]time.Time
 	all    map[postbackKey]blockUpTo
@@ -71,7 +71,8 @@ func (c *blocks) prune(now time.Time) {
 	}
 }
 
-// mayBegin reports whether no act removes a message, and notes that its attempt begins otherwise.
+// mayBegin reports whether the attempt of a message may begin, because no act removes it. If so, mayBegin records
+// that it begins.
 func (d *drain) mayBegin(w *waitingMessage) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -79,7 +80,7 @@ func (d *drain) mayBegin(w *waitingMessage) bool {
 	return w.begun
 }
 
-// block keeps the attempt of a message from beginning. It returns an error if it has begun.
+// block keeps the attempt of a message from beginning. It returns an error if the attempt has begun.
 func (d *drain) block(now *term, sequence uint64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -96,7 +97,7 @@ func (d *drain) block(now *term, sequence uint64) error {
 	return nil
 }
 
-// unblock lets a message be attempted again, because the act failed.
+// unblock takes block back after a failed act.
 func (d *drain) unblock(now *term, sequence uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

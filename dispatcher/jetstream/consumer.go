@@ -39,7 +39,7 @@ import (
 const (
 	// pullMessages bounds the messages in flight to a replica.
 	pullMessages = 512
-	// lookAgain is the time between two checks for a free place in a lane.
+	// lookAgain is the time between two checks for a free slot in a lane.
 	lookAgain = 5 * time.Millisecond
 )
 
@@ -54,8 +54,8 @@ type Routes interface {
 type Owner interface {
 	// HoldsLease reports whether the replica is elected and its Lease has not expired.
 	HoldsLease() bool
-	// Begin reports whether an attempt of the owner may begin. If so, the caller must call end once the attempt is
-	// recorded.
+	// Begin reports whether an attempt of the elected replica may begin. If so, the caller must call end once the
+	// attempt is recorded.
 	Begin() (end func(), ok bool)
 	// Inherited returns when the replica took over from one that had not released the Lease, or the zero time.
 	Inherited() time.Time
@@ -121,7 +121,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 	return nil
 }
 
-// consume takes messages until ctx or the consumer of the stream ends.
+// consume pulls messages until ctx or the consumer of the stream ends.
 func (c *Consumer) consume(ctx context.Context) error {
 	return c.Connection.pull(ctx, c.Connection.names.DeliveriesStream(), pullMessages, c.Log, func(msg jetstream.Msg) { c.receive(ctx, msg) })
 }
@@ -200,7 +200,8 @@ func (c *Consumer) place(ctx context.Context, u *unsettled, beside bool) {
 func (c *Consumer) intoLane(r *route.Route, u *unsettled) {
 	key, after := client.ObjectKeyFromObject(u.d), time.Duration(0)
 	if u.waiting != nil {
-		// The key differs from that of a PostbackDelivery of the same name, whose retry keeps its place in the lane.
+		// The key differs from that of a PostbackDelivery of the same name, so that neither replaces the other in
+		// the lane.
 		key.Name, after = fmt.Sprintf("%s/%d", key.Name, u.waiting.sequence), backStep
 	}
 	c.Lanes.Submit(r, &lane.Work{

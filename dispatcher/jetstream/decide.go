@@ -28,12 +28,12 @@ import (
 type verdict int
 
 const (
-	// attemptNow means that its lane has a place.
+	// attemptNow means that its lane has a free slot.
 	attemptNow verdict = iota
-	// waitForPlace means that its lane is full but moves, so a place will be free in a moment.
+	// waitForPlace means that its lane is full but moves, so a slot will be free in a moment.
 	waitForPlace
-	// waitBeside means that its lane is full and pauses. A place may be free in a moment, but later messages must not
-	// wait for that.
+	// waitBeside means that its lane is full and pauses. A slot may be free in a moment, but later messages must
+	// not wait for that.
 	waitBeside
 	// deferAttempt means that it becomes a PostbackDelivery, because its Postback is paused, or has limits that only
 	// the elected replica can enforce.
@@ -52,8 +52,8 @@ const (
 	slowLane    = time.Second
 	stillLane   = 250 * time.Millisecond
 	manyWaiting = 64
-	// pausedLane is how long no work may begin in a full lane before later messages pass those that wait for a place
-	// in it. A lane may pause for a moment.
+	// pausedLane is how long no work may begin in a full lane before later messages pass those that wait for a
+	// slot. A lane may pause for a moment.
 	pausedLane = 10 * time.Millisecond
 	// Up to fewWaiting attempts may wait in a lane without a delay for the producer. longestHold bounds the delay:
 	// enough to keep a producer with some dozens of connections from filling the stream ahead of others. It is too

@@ -35,8 +35,8 @@ import (
 const (
 	// drainEvery bounds the time until the drain notices a recovered endpoint, a resumed Postback or new messages.
 	drainEvery = 250 * time.Millisecond
-	// laneShare bounds the deliveries of one Postback that the drain has in a lane. It suffices for an endpoint that
-	// answers at once.
+	// laneShare bounds the messages of one level of a Postback that the drain has in a lane, and those that it sets
+	// aside. It suffices for an endpoint that answers at once.
 	laneShare = 64
 	// maxReads bounds the concurrent reads. The server keeps the file of each read in memory for some seconds.
 	maxReads = 16
@@ -44,7 +44,7 @@ const (
 	readBytes = 4 << 20
 	// maxThrottledBytes bounds the bytes of bodies in memory for throttled endpoints, which need them for probes.
 	maxThrottledBytes = 64 << 20
-	// inheritGrace is how long an owner that did not release the Lease may take to record an attempt.
+	// inheritGrace is how long an elected replica that did not release the Lease may take to record an attempt.
 	inheritGrace = 5 * time.Second
 	// maxDraining bounds the deliveries in lanes: one for each throttled endpoint, and maxUnsettled for the others.
 	maxDraining = 1 << 15
@@ -63,7 +63,7 @@ type drain struct {
 	mu sync.Mutex
 	// orphans has the Postbacks without a route.
 	orphans map[postbackKey]orphan
-	// term is nil while this replica does not own the waiting stream. last is the newest term, nil before the first one.
+	// term is nil while this replica is not elected. last is the newest term, nil before the first one.
 	term, last *term
 }
 
@@ -227,7 +227,7 @@ func (d *drain) forget(now *term, counts map[postbackKey]levelCounts) {
 	})
 }
 
-// claimed says what to read now.
+// claimed is a level to read now, and the largest number of messages.
 type claimed struct {
 	key  cursorKey
 	most int
@@ -238,7 +238,7 @@ type claimed struct {
 // mayRead reports whether a read may find a message of a level that may be attempted now.
 func (d *drain) mayRead(now *term, key cursorKey, r *route.Route, n, poll uint64) bool {
 	at := d.consumer.Clock.Now()
-	// An inherited owner that was suspended, or ends slowly, may still be making an attempt.
+	// The previous elected replica may have been suspended, or may end slowly: an attempt of it may be in flight.
 	early := at.Before(d.consumer.Owner.Inherited().Add(r.Timeout.Duration + inheritGrace))
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -259,7 +259,7 @@ func (d *drain) claim(now *term, key cursorKey, r *route.Route, n, poll uint64) 
 	if !d.mayRead(now, key, r, n, poll) {
 		return claimed{}, false
 	}
-	p := d.consumer.Lanes.Pressure(r) // Not under d.mu: lanes drop work, which locks d.mu, under their own mutex.
+	p := d.consumer.Lanes.Pressure(r) // Not under d.mu: a lane that drops work locks d.mu under its own mutex.
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now.classify(key.postbackKey, p.Throttled)

@@ -307,7 +307,8 @@ func TestIDsInTheWaitingStream(t *testing.T) {
 	g.Expect(e.count("evt_0")).To(Equal(1))
 }
 
-// A failed removal leaves a message whose record is in the delivery log. It is read again, but not sent again.
+// A failed removal leaves a message whose record is in the delivery log. The message is read again, but not sent
+// again.
 func TestRemovalIsTriedAgain(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -369,7 +370,7 @@ func TestWorkOfAnEarlierTermIsNotSent(t *testing.T) {
 	g.Expect(x.owned.Load()).To(BeZero())
 }
 
-// After an owner that did not release the Lease, the next one waits until attempts in flight have ended.
+// If an elected replica did not release the Lease, the next one waits until attempts in flight have ended.
 func TestInheritedDeliveriesWaitForTheirAttempts(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

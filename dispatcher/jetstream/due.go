@@ -27,7 +27,7 @@ const (
 	// shortestRest is the least time between two reads of a level, even if its messages fall due shortly after one
 	// another.
 	shortestRest = 100 * time.Millisecond
-	// jumpSlack is the excess of a due time over the longest delay above which the clock is assumed to have jumped.
+	// jumpSlack is a tolerance: a due time beyond the longest delay and jumpSlack means that the clock has jumped.
 	jumpSlack = 5 * time.Minute
 )
 

@@ -80,7 +80,7 @@ func TestPostedAgainWhileSlow(t *testing.T) {
 	g.Expect(e.count("evt_1")).To(Equal(1))
 }
 
-// A delivery that waits for longer than the duplicate window is also in the stream only once.
+// A delivery that waits for longer than the deduplication window is also in the stream only once.
 func TestPostedAgainAfterTheWindow(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

@@ -48,7 +48,7 @@ func (p *sender) publish(body string, headers ...string) {
 	}
 }
 
-// events makes a replica take published events, and returns a sender for the rig's namespace.
+// events makes a replica pull published events, and returns a sender for the rig's namespace.
 func (x *replica) events() *sender {
 	x.rig.t.Helper()
 	acceptor, err := accept.New(accept.Options{Intake: x.intake, Routes: x.rig.routes, Backlog: x.pending, Log: logr.Discard()})
@@ -121,7 +121,7 @@ func TestInvalidEventsAreTakenOut(t *testing.T) {
 	g.Expect(e.total()).To(Equal(1))
 }
 
-// An event that every Postback refuses waits until one has room.
+// An event that every Postback refuses waits until one accepts it.
 func TestPublishedEventWaitsForRoom(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})

@@ -42,7 +42,7 @@ const (
 	codeResourcesMissing = 10023
 )
 
-// logRoom is the largest excess of a log entry over its delivery, without failed attempts, in bytes: the attempt, in escaped JSON.
+// logRoom bounds the bytes that the record of a success adds to a delivery: one attempt, in escaped JSON.
 const logRoom = 24 << 10
 
 // publishPause is the time between two tries to publish.
@@ -96,8 +96,8 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 		case existing != nil:
 			return d.Compare(existing)
 		}
-		// A copy may be in the waiting stream, which can be searched only by id: publish there, where the id makes a
-		// copy a duplicate.
+		// The waiting stream has no subject for a single delivery. A message there is a duplicate by the id of the
+		// first copy. Later copies have other ids: docs/jetstream.md names this gap.
 		switch waits, err := i.Connection.hasWaiting(ctx, d.Route.Namespace, d.Route.UID); {
 		case err != nil:
 			return intake.Outcome{Result: intake.Unstored, Err: err}
@@ -160,8 +160,8 @@ func mayPass(err error) bool {
 		errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
-// isTaken reports whether the stream already has a message of the subject. Its id is forgotten, because it has waited
-// for longer than the duplicate window.
+// isTaken reports whether the stream already has a message of the subject. Its id is forgotten, because it has
+// waited for longer than the deduplication window.
 func isTaken(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && api.ErrorCode == codeStoreFailed && strings.Contains(api.Description, "per subject")

@@ -114,7 +114,8 @@ func TestWhatMayNotBeAttemptedIsLeftToTheAPIServer(t *testing.T) {
 		g.Expect(d.Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, test.deferred))
 	}
 
-	// A delivery that was stored before the pause, or whose Postback is unknown here, takes the same way.
+	// A delivery that was stored before the pause, or whose Postback is unknown here, becomes a PostbackDelivery,
+	// too.
 	g := NewWithT(t)
 	late, gone := r.postback("late", e), r.postback("gone", e)
 	x.shutDown()
@@ -161,7 +162,7 @@ func TestRedeliveredAfterTheRecord(t *testing.T) {
 	crm := r.postback("crm", e)
 	x := r.replica(false)
 	logged, kept, fresh := r.make(crm, "evt_logged", data(1)), r.make(crm, "evt_kept", data(2)), r.make(crm, "evt_fresh", data(3))
-	// The delivery log has this id from before the duplicate window, for another event.
+	// The delivery log has this id from before the deduplication window, for another event.
 	again, before := r.make(crm, "evt_again", data(4)), r.make(crm, "evt_again", data(5))
 	for _, d := range []*intake.Delivery{logged, kept, fresh, again} {
 		g.Expect(x.intake.Store(t.Context(), d).Result).To(Equal(intake.Stored))

@@ -53,7 +53,7 @@ func newMemory(window time.Duration, reconnects func() uint64, clustered func() 
 	return m
 }
 
-// short reports whether the stream may have forgotten an id of the duplicate window.
+// short reports whether the stream may have forgotten an id of the deduplication window.
 func (m *memory) short() bool {
 	m.note()
 	return time.Now().UnixNano() < m.begins.Load()+int64(m.window)

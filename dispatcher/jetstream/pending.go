@@ -41,11 +41,11 @@ const (
 	// pollInterval is the greatest age of the counts. spec.limits.maxPending may be exceeded by the deliveries that
 	// arrive within it.
 	pollInterval = time.Second
-	// maxCounts bounds the Postbacks that one pass counts, maxCounted their deliveries. Each Postback takes a
+	// maxCounts bounds the Postbacks that one poll counts, maxCounted their deliveries. Each Postback takes a
 	// request, and each delivery up to a microsecond of the server.
 	maxCounts  = 256
 	maxCounted = 100_000
-	// idleLooks is the number of passes that still count a Postback after it was last asked for.
+	// idleLooks is the number of polls that still count a Postback after the last use of its count.
 	idleLooks = 10
 	// pollShare bounds the server's time for counting to one in this many parts.
 	pollShare = 20
@@ -106,7 +106,7 @@ func (p *Pending) Full(r *route.Route) bool {
 	return p.inDeliveries(postbackKey{r.Namespace, r.UID}) >= room
 }
 
-// deep reports whether the deliveries stream has no room left for messages that endpoints cannot take now.
+// deep reports whether the deliveries stream is too full for messages that cannot be attempted now.
 func (p *Pending) deep() bool { return p.deliveries.Load() >= maxAside }
 
 // given records the number of undelivered messages when NATS delivered one.
@@ -198,7 +198,7 @@ func (p *Pending) recount(count func(postbackKey) (int, error)) error {
 	return nil
 }
 
-// due returns the Postbacks to count in this pass, those asked for most first.
+// due returns the Postbacks to count in this poll, those with the most used counts first.
 func (p *Pending) due() []postbackKey {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -75,7 +75,7 @@ func (p *publisher) publishAck(ctx context.Context, m *nats.Msg) (*jetstream.Pub
 	defer cancel()
 	one := &publication{message: m, done: make(chan struct{})}
 	if p.grouping {
-		p.join(one) //nolint:contextcheck // A group is stored also for those who wait on when one of them gives up.
+		p.join(one) //nolint:contextcheck // A group is stored even if one of its callers gives up.
 	} else {
 		one.end(p.js.PublishMsg(ctx, m))
 	}
@@ -103,7 +103,7 @@ func (p *publisher) join(one *publication) {
 	}
 }
 
-// commit stores the waiting messages group by group, until none is left.
+// commit stores the queued messages group by group, until none is left.
 func (p *publisher) commit() {
 	for {
 		p.mu.Lock()
@@ -119,7 +119,7 @@ func (p *publisher) commit() {
 	}
 }
 
-// next removes and returns the next group of the waiting messages.
+// next removes and returns the next group of the queued messages.
 func (p *publisher) next() []*publication {
 	n, size := 0, 0
 	for n < min(len(p.waiting), maxGroup) && (n == 0 || size+p.waiting[n].message.Size() <= maxGroupBytes) {
@@ -161,8 +161,8 @@ func (p *publisher) batch(ctx context.Context, group []*publication) error {
 	return err
 }
 
-// isRefused reports whether the server, or its client, refused a batch, perhaps because of a single message: it is a
-// duplicate or too large, or there is no room for it.
+// isRefused reports whether the server or its client refused a batch, perhaps because of a single message: a duplicate,
+// or one that does not fit.
 func isRefused(err error) bool {
 	_, ok := errors.AsType[*jetstream.APIError](err)
 	return ok || errors.Is(err, nats.ErrMaxPayload)

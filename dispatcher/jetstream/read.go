@@ -107,7 +107,7 @@ func (c *cursor) advance(read []drained, now time.Time) (due []drained) {
 	return due
 }
 
-// repeated reads the messages that were given back and are due again, from the leader of the stream.
+// repeated reads the messages that are due to be read again, from the leader of the stream.
 func (d *drain) repeated(ctx context.Context, now *term, key cursorKey, most int) (messages []drained, err error) {
 	due := d.dueAgain(now, key, most)
 	for i, one := range due {

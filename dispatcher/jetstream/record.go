@@ -64,7 +64,7 @@ func (c *Consumer) record(ctx context.Context, u *unsettled, apply func(*v1alpha
 	return &attempted, nil
 }
 
-// recordKind is the place where a failed attempt is recorded.
+// recordKind is the kind of record of a failed attempt.
 type recordKind int
 
 const (
@@ -139,7 +139,7 @@ func (c *Consumer) publishRetry(ctx context.Context, m *nats.Msg, known func(con
 	return nil
 }
 
-// log publishes a success to the delivery log, and repeats that until it succeeds or ctx ends.
+// recordInLog publishes a success to the delivery log, and repeats that until it succeeds or ctx ends.
 func (c *Consumer) recordInLog(ctx context.Context, u *unsettled, a v1alpha1.Attempt) error {
 	m, err := c.Connection.names.Log(u.d, u.stored, a)
 	if err != nil {
@@ -195,7 +195,7 @@ func (c *Consumer) recordInObject(ctx context.Context, u *unsettled, apply func(
 	})
 }
 
-// withAttempts copies the attempts that were made from the waiting stream into a new PostbackDelivery.
+// withAttempts copies the attempts of a waiting delivery into a new PostbackDelivery.
 func withAttempts(object, d *v1alpha1.PostbackDelivery) {
 	if object.Status.AttemptCount == 0 && d.Status.AttemptCount > 0 {
 		object.Status = *d.Status.DeepCopy()

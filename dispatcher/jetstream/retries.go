@@ -44,8 +44,8 @@ const (
 )
 
 // retryRecords has the retries of a Postback that were put into the waiting stream since a time. A retry is the
-// record of a failed attempt: it shows that the message before it was left behind by a replica that died. It is safe
-// for concurrent use.
+// record of a failed attempt: it shows that the message with fewer attempts is left over from a crash or a failed
+// removal. It is safe for concurrent use.
 type retryRecords struct {
 	connection *Connection
 	key        postbackKey
@@ -65,7 +65,7 @@ func newRetryRecords(c *Connection, key postbackKey) *retryRecords {
 	return &retryRecords{connection: c, key: key, seed: maphash.MakeSeed()}
 }
 
-// readOnce reads the retries since a time, unless it did so before. last says that no former term adds any.
+// readOnce reads the retries since a time, unless it did so before. last means that no former term can add one.
 func (x *retryRecords) readOnce(ctx context.Context, since time.Time, last bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -157,7 +157,7 @@ func (x *retryRecords) page(ctx context.Context) (n int, err error) {
 func (x *retryRecords) add(header nats.Header) {
 	attempts, err := message.AttemptCount(header)
 	if err != nil {
-		return // The owner removes invalid messages.
+		return // The drain removes invalid messages.
 	}
 	id := x.id(header.Get(message.EventIDHeader), header.Get(message.StoredAtHeader))
 	x.attempts[id] = max(x.attempts[id], attempts)

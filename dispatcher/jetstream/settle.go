@@ -60,7 +60,7 @@ var errOther = errors.New("another event is stored under the same id")
 
 func (c *Consumer) done(u *unsettled) { u.set.settle(u, u.msg.Ack) }
 
-// giveBack gives a message back to the stream. NATS delivers it again after a delay.
+// giveBack gives a message back to its stream. After a delay NATS delivers it again, or the drain reads it again.
 func (c *Consumer) giveBack(u *unsettled, after time.Duration) {
 	u.set.settle(u, func() error {
 		if after == 0 {
@@ -139,8 +139,8 @@ func same(existing, d *v1alpha1.PostbackDelivery) bool {
 	return a.PostbackRef == b.PostbackRef && a.Event.ID == b.Event.ID && a.Event.Type == b.Event.Type && a.Body == b.Body
 }
 
-// deferDelivery leaves a delivery that must not be attempted now to the API server. If that gets too many, the
-// delivery goes back to the stream for a while.
+// deferDelivery leaves a delivery that must not be attempted now to the API server. Beyond the bounds of overflow,
+// the delivery goes back to the stream for a while.
 func (c *Consumer) deferDelivery(u *unsettled, why overflow) {
 	if !c.overflow.take(c.Clock.Now(), c.Pending.deep()) {
 		c.giveBack(u, wait.Jitter(aside(u.tries, int(c.Pending.deliveries.Load())), 1))
@@ -242,8 +242,9 @@ func (c *Consumer) makeObject(u *unsettled, why overflow) {
 	}
 }
 
-// settledBefore reports whether a delivery was attempted before, or may have been, and then settles it. It is called
-// when the attempt is due, because the same message may have been delivered twice and waited in the lane twice.
+// settledBefore looks for the record of a delivery that may have been attempted before. If it finds one, or a
+// look-up fails, it settles the message and returns true. It is called when the attempt is due, because the same
+// message may be in the lane twice.
 func (c *Consumer) settledBefore(u *unsettled) bool {
 	switch {
 	case u.tries > 1, c.Unfinished.Recent(u.d):
@@ -251,7 +252,7 @@ func (c *Consumer) settledBefore(u *unsettled) bool {
 	case u.waiting != nil && u.waiting.doubtful && c.mayHaveFailed(u.d):
 		return !c.settleUnlessNew(u)
 	case u.waiting != nil && u.waiting.doubtful, u.waiting == nil && c.Connection.memory.givenOut(u.stored):
-		return c.settledByLog(u) || c.settledByRetry(u) // Unfinished has the deliveries at the API server.
+		return c.settledByLog(u) || c.settledByRetry(u) // Unfinished.Recent has found no PostbackDelivery.
 	}
 	return false
 }
@@ -263,8 +264,8 @@ func (c *Consumer) mayHaveFailed(d *v1alpha1.PostbackDelivery) bool {
 	return r != nil && (r.MaxAttempts > 0 || r.GiveUpAfter.Duration > 0)
 }
 
-// settleUnlessNew reports whether an attempt has no record in the delivery log, in the waiting stream or at the API server.
-// Otherwise, or if a look-up fails, it settles the message.
+// settleUnlessNew reports whether a delivery has no record in the delivery log, in the waiting stream or at the API
+// server. Otherwise, or if a look-up fails, it settles the message.
 func (c *Consumer) settleUnlessNew(u *unsettled) bool {
 	if c.settledByLog(u) || c.settledByRetry(u) {
 		return false

@@ -105,7 +105,7 @@ func serves(have *jetstream.ConsumerInfo) bool {
 		c.RateLimit == 0 && c.InactiveThreshold == 0 && !c.HeadersOnly && len(c.BackOff) == 0 && len(c.PriorityGroups) == 0
 }
 
-// boundedWindow returns the duplicate window, which NATS requires to be at most the age of its messages.
+// boundedWindow returns the deduplication window, which NATS requires to be at most the age of its messages.
 func boundedWindow(s jetstream.StreamConfig) time.Duration {
 	if s.MaxAge > 0 {
 		return min(s.Duplicates, s.MaxAge)

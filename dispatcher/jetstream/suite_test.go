@@ -212,11 +212,11 @@ type replica struct {
 	lanes      *lane.Lanes
 	// holdsLease is whether the replica is elected, at first true.
 	holdsLease atomic.Bool
-	// owned counts the owner's attempts in flight. inherited is when the replica took over from one that had not
-	// released the Lease.
+	// owned counts the attempts in flight of the elected replica. inherited is when the replica took over from one
+	// that had not released the Lease.
 	owned     atomic.Int32
 	inherited time.Time
-	// consume starts to take messages.
+	// consume starts to pull messages.
 	consume func()
 	// shutDown ends the replica in order. crash stops it like a killed process, as far as others can tell.
 	shutDown, crash func()

@@ -27,28 +27,33 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 )
 
-// term is a time in which this replica owns the waiting stream and its sequences mean the same messages.
+// A message that its cursor has passed is to be read again, in a lane, or at its attempt, until the drain removes it.
+// The drain records the result first, so a crash leaves the message, alone or with a log entry, a later retry or a
+// PostbackDelivery. The look-up for a message that is doubtful or read again finds this record, and by the id NATS
+// refuses another copy from the deliveries stream within the deduplication window.
+
+// term is the time in which this replica is elected, within one epoch.
 type term struct {
 	// sameEpoch reports whether the sequences still mean the same messages.
 	sameEpoch func() bool
-	// ended is true once the replica is no longer the owner, or begins another term.
+	// ended is true once the replica is not elected any more, or begins another term.
 	ended  atomic.Bool
 	stream jetstream.Stream
-	// doubtfulUpTo is the stream's last sequence at the begin of the term: an earlier owner may have attempted
-	// messages up to it.
+	// doubtfulUpTo is the last sequence of the stream when the term began: messages up to it may have been attempted in
+	// an earlier term.
 	doubtfulUpTo uint64
-	// forgotten has the sequences up to which messages are doubtful for another reason: the cursor of their Postback was
-	// dropped, and a lagging server may return removed messages.
+	// forgotten has the sequences up to which messages are doubtful because the cursor of their Postback was dropped: a
+	// lagging server may return removed messages.
 	forgotten map[postbackKey]uint64
 	cursors   map[cursorKey]*cursor
-	// former is the term of this replica before, while messages of it are in lanes: one may still be at its attempt.
+	// former is the previous term of this replica, while messages of it are in lanes: an attempt may be in flight.
 	former *term
-	// retries has the retries of Postbacks with doubtful deliveries that were put into the stream before this term.
+	// retries has the records of Postbacks with doubtful deliveries.
 	retries map[postbackKey]*retryRecords
 	// inLanes is the number of messages in lanes, flowing the number of those whose endpoints are not throttled.
-	// throttledBytes are the bytes of the other ones.
+	// throttledBytes is the size of the others.
 	inLanes, flowing, throttledBytes int
-	// blocks are the messages that acts of people remove.
+	// blocks has the messages that acts of users remove.
 	blocks blocks
 }
 
@@ -71,10 +76,10 @@ type cursor struct {
 	reading bool
 	// restUntil is when the next message is due.
 	restUntil time.Time
-	// again has the messages that were given back.
+	// again has the messages to read again: given back by a lane, or set aside.
 	again map[uint64]reread
-	// inHand and bytes are the number and the size of the messages in a lane. throttled is the state of its endpoint at
-	// the last look.
+	// inHand is the number of messages in the lane, bytes their size. throttled is the state of the endpoint at the
+	// last check.
 	inHand, bytes int
 	throttled     bool
 	// dryAt is the poll of Pending after which a read found no message.
@@ -96,11 +101,13 @@ type waitingMessage struct {
 	tries    uint64
 	doubtful bool
 	size     int
-	// blocked is set if an act removes the message, begun if its attempt began before. Both are guarded by the lock of drain.
+	// blocked is true once an act removes the message, begun once its attempt begins. The lock of drain guards
+	// both.
 	blocked, begun bool
 }
 
-// begin reports whether its attempt may begin: the replica is still the owner, and the message the same. Then end has to be called.
+// begin reports whether the attempt may begin: the replica is elected, term and epoch last, and no act removes the
+// message. If so, the caller must call end.
 func (w *waitingMessage) begin() (end func(), ok bool) {
 	if w.term.ended.Load() || !w.term.sameEpoch() || !w.drain.mayBegin(w) {
 		return nil, false
@@ -108,7 +115,7 @@ func (w *waitingMessage) begin() (end func(), ok bool) {
 	return w.drain.consumer.Owner.Begin()
 }
 
-// errOtherEpoch says that a sequence may not mean the same message any more.
+// errOtherEpoch means that a sequence may identify another message now.
 var errOtherEpoch = errors.New("the connection to NATS was lost, and the streams have not been compared since")
 
 // Ack removes the message. If that fails, the message is read again, and its record is found.
@@ -132,8 +139,8 @@ func (w *waitingMessage) NakWithDelay(after time.Duration) error {
 	return nil
 }
 
-// hasRetry reports whether the next retry of a doubtful message is in the stream already. An earlier owner put it
-// there before this term, an attempt of the former term does so later, and this term did before a removal that failed.
+// hasRetry reports whether the stream has a later retry of a message. Such a retry comes from an earlier elected
+// replica, from an attempt of the former term, or from this term if a removal failed.
 func (d *drain) hasRetry(ctx context.Context, now *term, u *unsettled, readBefore bool) (bool, error) {
 	records := d.recordsOf(now, postbackKey{u.d.Namespace, u.d.Spec.PostbackRef.UID})
 	since := dueSince(u.d, u.stored).Add(-recordsReach) // No attempt begins before the delivery is due.

@@ -26,8 +26,8 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-// A replica may begin a term while an attempt of its former term is in flight. The retry of that attempt comes after
-// the retries were read.
+// A replica may begin a term while an attempt of its former term is in flight. The retry of that attempt comes
+// after the new term has read the retries.
 func TestRetryOfAFormerTerm(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, natsserver.Options{})
@@ -49,7 +49,8 @@ func TestRetryOfAFormerTerm(t *testing.T) {
 	g.Expect(now.overlaps()).To(BeFalse())
 }
 
-// After a new connection to NATS, a message cannot be removed before the streams are compared. It must not be forgotten.
+// After a new connection to NATS, a message cannot be removed before the streams are compared. The drain must not
+// forget it.
 func TestRemovalWithAnUnknownEpochIsTriedAgain(t *testing.T) {
 	g := NewWithT(t)
 	key := cursorKey{postbackKey{"partner", "crm"}, 1}
@@ -62,7 +63,7 @@ func TestRemovalWithAnUnknownEpochIsTriedAgain(t *testing.T) {
 	g.Expect(now.cursors[key].again).To(HaveKeyWithValue(uint64(7), reread{at: clock.Now().Add(backStep)}))
 }
 
-// Messages stay in a lane whose endpoint becomes throttled. They take no places of other endpoints.
+// Messages stay in a lane whose endpoint becomes throttled. They take no slots of other endpoints.
 func TestThrottledMessagesTakeNoPlaces(t *testing.T) {
 	g := NewWithT(t)
 	crm, shop := cursorKey{postbackKey{"partner", "crm"}, 0}, cursorKey{postbackKey{"partner", "shop"}, 0}

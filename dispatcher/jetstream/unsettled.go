@@ -48,15 +48,16 @@ type unsettled struct {
 	// waiting is not nil for a message of the waiting stream.
 	waiting *waitingMessage
 	d       *v1alpha1.PostbackDelivery
-	// stored is when the stream stored the message, since when this replica received it.
+	// stored is when the delivery was accepted. since is when this replica received it, or when a waiting delivery
+	// is due.
 	stored, since time.Time
-	// tries is how often NATS has delivered the message, including this time.
+	// tries is how often NATS has delivered the message, or the drain has read it, including this time.
 	tries uint64
 
 	settled atomic.Bool
 }
 
-// takenOver reports whether an earlier owner may have made the due retry without recording it.
+// takenOver reports whether the previous elected replica may have made the due retry without recording it.
 func (u *unsettled) takenOver() bool {
 	return u.waiting != nil && u.waiting.doubtful && u.d.Status.AttemptCount > 0 && u.since.Before(u.waiting.drain.consumer.Owner.Inherited())
 }

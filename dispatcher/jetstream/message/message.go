@@ -59,7 +59,7 @@ const PendingHeader = "Nats-Num-Pending"
 const Yes = "true"
 
 // Delivery returns the message of a delivery before its first attempt. Its id is the namespace and name of the
-// delivery, so that an event is stored only once within the duplicate window.
+// delivery, so that an event is stored only once within the deduplication window.
 func (n Names) Delivery(d *v1alpha1.PostbackDelivery) *nats.Msg {
 	m := n.message(n.DeliverySubject(d.Namespace, d.Spec.PostbackRef.UID, d.Name), d)
 	m.Header.Set(nats.MsgIdHdr, ID(d))
@@ -70,7 +70,7 @@ func (n Names) Delivery(d *v1alpha1.PostbackDelivery) *nats.Msg {
 func ID(d *v1alpha1.PostbackDelivery) string { return d.Namespace + "/" + d.Name }
 
 // Waiting returns the message of a delivery that waits for its endpoint. stored is when it was accepted. It has the
-// id of Delivery, so that NATS refuses a second copy within the duplicate window.
+// id of Delivery, so that NATS refuses a second copy within the deduplication window.
 func (n Names) Waiting(d *v1alpha1.PostbackDelivery, stored time.Time) *nats.Msg {
 	m := n.message(n.WaitingSubject(d.Namespace, d.Spec.PostbackRef.UID), d)
 	m.Header.Set(nats.MsgIdHdr, ID(d))

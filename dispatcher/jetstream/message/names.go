@@ -99,7 +99,8 @@ func (n Names) WaitingSubjects(namespace string, postback types.UID) []string {
 	return []string{one, n.RetrySubjects(namespace, postback)}
 }
 
-// ActRequests returns the subject of requests to the owner of the waiting stream. No stream stores them.
+// ActRequests returns the subject of requests to the elected replica about the waiting stream. No stream stores
+// them.
 func (n Names) ActRequests() string { return n.root() + acts + ".request" }
 
 // ActAnswers returns the prefix of the subjects of answers.
