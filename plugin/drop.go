@@ -128,7 +128,8 @@ func (o *dropOptions) sure(question string, args ...any) bool {
 	return o.yes || !printers.IsTerminal(o.In) || o.confirm(question, args...)
 }
 
-// drop removes a delivery: a PostbackDelivery by the caller's right to delete it, one in the waiting stream by that to drop it.
+// drop removes a delivery. A PostbackDelivery needs the right to delete it, a waiting delivery the right to drop
+// it.
 func (o *dropOptions) drop(ctx context.Context, s *scope, d *v1alpha1.PostbackDelivery) error {
 	if deliveries.IsWaiting(d) {
 		if err := o.log.client.Drop(ctx, d); err != nil {
@@ -136,7 +137,7 @@ func (o *dropOptions) drop(ctx context.Context, s *scope, d *v1alpha1.PostbackDe
 		}
 		return nil
 	}
-	// A changed version means an attempt since it was read.
+	// A changed version means that the delivery was attempted since.
 	err := s.Delete(ctx, d, client.Preconditions{UID: &d.UID, ResourceVersion: &d.ResourceVersion})
 	if apierrors.IsConflict(err) {
 		return fmt.Errorf("event %q was attempted meanwhile, and was not dropped: \"kubectl postback event %s\" shows it", d.Spec.Event.ID, d.Name)
@@ -144,7 +145,7 @@ func (o *dropOptions) drop(ctx context.Context, s *scope, d *v1alpha1.PostbackDe
 	return client.IgnoreNotFound(err)
 }
 
-// waitingError says what became of a waiting delivery instead.
+// waitingError explains why an act on a waiting delivery failed.
 func waitingError(d *v1alpha1.PostbackDelivery, err error) error {
 	switch {
 	case deliveries.IsNotWaiting(err):
@@ -155,7 +156,7 @@ func waitingError(d *v1alpha1.PostbackDelivery, err error) error {
 	return fmt.Errorf("event %q in the waiting stream: %w", d.Spec.Event.ID, err)
 }
 
-// dropAll drops what waits for a Postback.
+// dropAll drops the waiting deliveries of a Postback.
 func (o *dropOptions) dropAll(ctx context.Context, s *scope, p *v1alpha1.Postback) error {
 	o.log.open(ctx, s)
 	switch {

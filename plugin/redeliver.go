@@ -233,7 +233,7 @@ func (o *redeliverOptions) ask(ctx context.Context, s *scope, d *v1alpha1.Postba
 	return action.Redeliver(ctx, s, d, token)
 }
 
-// restore makes a PostbackDelivery of a delivery in a stream. A waiting delivery leaves its queue, and is attempted next.
+// restore makes a PostbackDelivery of a delivery in a stream. A waiting delivery leaves the waiting stream.
 func (o *redeliverOptions) restore(ctx context.Context, d *v1alpha1.PostbackDelivery) (*v1alpha1.PostbackDelivery, error) {
 	if !deliveries.IsWaiting(d) {
 		restored, err := o.log.client.Restore(ctx, d.Namespace, d.Name)

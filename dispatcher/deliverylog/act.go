@@ -22,10 +22,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Verb is what a person does with waiting deliveries.
+// Verb is the kind of an act.
 type Verb string
 
-// The verbs.
+// These are the verbs.
 const (
 	// Drop removes one delivery, DropAll those of a Postback.
 	Drop    Verb = "drop"
@@ -34,36 +34,38 @@ const (
 	Restore Verb = "restore"
 )
 
-// Act is a request of a person for waiting deliveries. The owner of the waiting stream carries it out.
+// Act is a request of a user for waiting deliveries. The elected replica carries it out.
 type Act struct {
 	Verb Verb `json:"verb"`
-	// Namespace of the deliveries. Postback and UID are those of their Postback, for DropAll.
+	// Namespace is that of the deliveries. Postback and UID identify their Postback, for DropAll.
 	Namespace string    `json:"namespace"`
 	Postback  string    `json:"postback,omitempty"`
 	UID       types.UID `json:"uid,omitempty"`
-	// Name is that of the delivery, and Sequence its place in the stream: List has both.
+	// Name is the name of the delivery, Sequence its sequence in the stream. List returns both.
 	Name     string `json:"name,omitempty"`
 	Sequence uint64 `json:"sequence,omitempty"`
-	// User is the person.
+	// User is the name of the user.
 	User string `json:"user"`
 }
 
-// Done is what an act did.
+// Done is the result of an act.
 type Done struct {
-	// Deliveries is their number. InFlight is that of deliveries under attempt, which DropAll does not stop.
+	// Deliveries is the number of dropped or restored ones. InFlight is the number of those in flight, which
+	// DropAll does not stop.
 	Deliveries int `json:"deliveries"`
 	InFlight   int `json:"inFlight,omitempty"`
 }
 
-// Errors of acts. With each of them nothing was done, except that ErrUnknown leaves it open.
+// These are the errors of acts. After ErrNoOwner and ErrUnknown, the act may have been carried out; after the
+// others it was not.
 var (
 	// ErrNotWaiting means that no such delivery waits in the namespace.
 	ErrNotWaiting = errors.New("no such delivery waits")
-	// ErrInFlight means that the delivery is under attempt.
+	// ErrInFlight means that an attempt of the delivery is in flight, or may be.
 	ErrInFlight = errors.New("the delivery is under attempt")
 	// ErrNoOwner means that no replica answered for the waiting stream.
 	ErrNoOwner = errors.New("no elected replica answers")
-	// ErrUnknown means that the owner got no answer from NATS or the API server. A repeat is safe.
+	// ErrUnknown means that the elected replica got no answer from NATS or the API server. A repeat is safe.
 	ErrUnknown = errors.New("it is not known whether it was done")
 	// ErrRefused means that the API server refuses the PostbackDelivery for a reason that lasts.
 	ErrRefused = errors.New("the API server refuses the PostbackDelivery")

@@ -130,8 +130,8 @@ func (w *Waiting) decode(m *jetstream.RawStreamMsg) *v1alpha1.PostbackDelivery {
 	return d
 }
 
-// merge returns the newest deliveries of the pages of several subjects, and the sequence before which to continue, or
-// 0. A page does not tell what comes before its own continuation.
+// merge returns the newest deliveries of the pages of several subjects, and the sequence before which to continue,
+// or 0. A page lacks the deliveries before its continuation, so merge leaves out older ones of the other pages.
 func merge(pages []Page, limit int) (newest []*v1alpha1.PostbackDelivery, before uint64) {
 	for _, p := range pages {
 		newest, before = append(newest, p.Deliveries...), max(before, p.Before)

@@ -55,7 +55,7 @@ import (
 type memoryLog struct {
 	deliveries []*v1alpha1.PostbackDelivery
 	err        error
-	// acts are those of users on waiting deliveries; act is the answer.
+	// acts has the acts of users on waiting deliveries; act is the answer to each.
 	acts   []deliverylog.Act
 	act    func(deliverylog.Act) (deliverylog.Done, error)
 	follow chan *v1alpha1.PostbackDelivery

@@ -36,12 +36,12 @@ const (
 // Waiting has the deliveries of the waiting stream.
 type Waiting interface {
 	List(ctx context.Context, q deliverylog.Query, before uint64, limit int) (deliverylog.Page, error)
-	// Act has the owner of the stream carry out an act. Its errors are those of package deliverylog.
+	// Act asks the elected replica to carry out an act. Its errors are those of package deliverylog.
 	Act(ctx context.Context, a deliverylog.Act) (deliverylog.Done, error)
 }
 
-// waitingVerbs are the verbs of the waiting stream by the method and the form of the path below it. The right to drop has a verb of
-// its own; a restored delivery is for a redelivery, which takes the right to patch.
+// waitingVerbs has the verb of a request and of the right that it needs, by the method and the form of the path. A
+// restore precedes a redelivery, whose annotation needs the right to patch.
 var waitingVerbs = map[string]struct{ verb, right string }{
 	"GET ":              {listWaiting, "list"},
 	"DELETE ":           {dropAllWaiting, "drop"},

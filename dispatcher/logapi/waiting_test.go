@@ -86,7 +86,7 @@ func TestDrop(t *testing.T) {
 	}
 }
 
-// The owner makes the object; a repeat finds it.
+// The elected replica makes the object, and a repeated request finds it.
 func TestRestoreOfAWaitingDelivery(t *testing.T) {
 	c := doors.Client(t, cp.Config)
 	namespace := doors.Namespace(t, c, "logapi-")

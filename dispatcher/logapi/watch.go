@@ -31,7 +31,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/httpapi/problem"
 )
 
-// These constants bound a watch. It omits and counts deliveries beyond them, because nobody can read more in passing.
+// These constants bound a watch. It omits and counts deliveries beyond them, because no reader can follow more.
 const (
 	watchedPerSecond = 500
 	watchedBurst     = 1000

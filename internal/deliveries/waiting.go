@@ -27,12 +27,12 @@ import (
 // IsNotWaiting reports whether a dispatcher said that a delivery no longer waits.
 func IsNotWaiting(err error) bool { return isProblem(err, "not-waiting") }
 
-// IsInFlight reports whether a dispatcher said that a delivery is under attempt.
+// IsInFlight reports whether a dispatcher said that an attempt of a delivery is in flight.
 func IsInFlight(err error) bool { return isProblem(err, "in-flight") }
 
 // Dropped is the result of a drop.
 type Dropped struct {
-	// Deliveries is the number of dropped ones, InFlight that of those under attempt, which go on.
+	// Deliveries is the number of dropped ones, InFlight the number of those in flight, which continue.
 	Deliveries int `json:"deliveries"`
 	InFlight   int `json:"inFlight"`
 }
@@ -43,7 +43,7 @@ func (c *Client) RestoreWaiting(ctx context.Context, waiting *v1alpha1.PostbackD
 	return d, c.ask(ctx, http.MethodPost, waitingPath(waiting)+"/restore", sequenceOf(waiting), d)
 }
 
-// Drop removes a waiting delivery: it is not sent.
+// Drop removes a waiting delivery, which is not sent any more.
 func (c *Client) Drop(ctx context.Context, waiting *v1alpha1.PostbackDelivery) error {
 	return c.ask(ctx, http.MethodDelete, waitingPath(waiting), sequenceOf(waiting), &Dropped{})
 }
@@ -59,7 +59,7 @@ func waitingPath(d *v1alpha1.PostbackDelivery) string {
 	return q.path(waitingResource) + "/" + url.PathEscape(d.Name)
 }
 
-// sequenceOf names the place of a waiting delivery.
+// sequenceOf returns the parameter with the sequence of a waiting delivery.
 func sequenceOf(d *v1alpha1.PostbackDelivery) url.Values {
 	return url.Values{"sequence": {d.ResourceVersion}}
 }
