@@ -73,8 +73,8 @@ func deployment(t *testing.T, name string) *appsv1.Deployment {
 	return d
 }
 
-// kubectl says "configured" of a PodDisruptionBudget each time, for its selector is replaced and never merged; the server
-// knows that nothing has changed.
+// kubectl reports "configured" for a PodDisruptionBudget each time, because it replaces the selector. The
+// resourceVersion shows that nothing changed.
 func TestApplyAgainChangesNothing(t *testing.T) {
 	versions := func() string {
 		return kubectl(t, "", "get", "-k", "default", "-o", `jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}`)
@@ -110,7 +110,7 @@ func TestPodsAreRestricted(t *testing.T) {
 	}
 }
 
-// Tokens of producers never go in clear, and nobody posts without one.
+// Tokens of producers never travel in clear text, and ingest requires one.
 func TestIngestIsServedOverTLSOnly(t *testing.T) {
 	args := deployment(t, "postback-dispatcher").Spec.Template.Spec.Containers[0].Args
 	for _, flag := range []string{"--ingest-tls-cert-file=", "--ingest-tls-private-key-file="} {
@@ -146,7 +146,7 @@ func TestServiceLeadsToIngest(t *testing.T) {
 	t.Errorf("no port of the dispatcher is named %s", service.Spec.Ports[0].TargetPort.StrVal)
 }
 
-// can reports whether an impersonated user may do something, as kubectl auth can-i tells it.
+// can reports the answer of kubectl auth can-i for an impersonated user.
 func can(t *testing.T, user, namespace, verb, resource string) bool {
 	t.Helper()
 	resource, subresource, _ := strings.Cut(resource, "/")
@@ -206,7 +206,7 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// Senders learn which CAs to trust, and nothing else.
+// Every account may read the CAs of ingest and the Lease of the intake, and nothing else there.
 func TestEverybodyReadsTheAuthorityOfIngest(t *testing.T) {
 	for object, want := range map[string]string{
 		"configmap/postback-ingest-ca": "yes", "lease.coordination.k8s.io/postback-intake": "yes", "lease.coordination.k8s.io/other": "no", "configmap/other": "no", "secret/postback-ingest-ca": "no", "secret/postback-ingest-tls": "no",

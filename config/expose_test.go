@@ -60,7 +60,7 @@ func TestExposedIngest(t *testing.T) {
 	}
 }
 
-// The Gateway checks the dispatcher's certificate: by a name that the certificate has, and the CA that the manager publishes.
+// The Gateway verifies the dispatcher's certificate by a name in it, and by the CA that the manager publishes.
 func TestGatewayTrustsIngest(t *testing.T) {
 	content, err := os.ReadFile("expose/gateway.yaml")
 	if err != nil {

@@ -25,7 +25,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// TestHostPolicy: a namespace with a list of hosts is held to it, in words that say so, and no other namespace is.
+// TestHostPolicy: the list of hosts applies to its namespace only, and a refusal names the host and the list.
 func TestHostPolicy(t *testing.T) {
 	kubectl(t, "", "apply", "-k", "host-policy")
 	for _, namespace := range []string{"listed", "free", "empty"} {
@@ -39,7 +39,7 @@ func TestHostPolicy(t *testing.T) {
 		return err
 	}
 	const refused = "is not among those that this namespace may use (ConfigMap postback-hosts)"
-	// The API server goes by a new policy, and by a new list, a moment later.
+	// The API server applies a new policy and a new list a moment later.
 	probes := 0
 	waitRefused := func(url string) {
 		t.Helper()
@@ -76,7 +76,7 @@ func TestHostPolicy(t *testing.T) {
 		}
 	}
 
-	// A list that becomes shorter holds up nobody who changes something else.
+	// A shorter list does not refuse changes of other fields.
 	kubectl(t, "", "delete", "configmap", "postback-hosts", "-n", "listed")
 	kubectl(t, "", "create", "configmap", "postback-hosts", "-n", "listed", "--from-literal=hosts=other.example")
 	waitRefused("https://crm.example.com/")

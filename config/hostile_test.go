@@ -37,7 +37,7 @@ const (
 	noRight = "cannot "
 )
 
-// made makes a Postback, a PostbackSecret and a delivery, as the platform and the operator do.
+// made creates a Postback, a PostbackSecret and a delivery, as the platform and the operator do.
 func (n *tenant) made() (postback, secret, delivery *unstructured.Unstructured) {
 	n.t.Helper()
 	postback = n.postback(`{}`)
@@ -59,7 +59,7 @@ func (n *tenant) made() (postback, secret, delivery *unstructured.Unstructured) 
 	return postback, secret, delivery
 }
 
-// TestPartnersChangeNothingOfTheOperator tries metadata, subresources and fields of objects that the operator works by.
+// TestPartnersChangeNothingOfTheOperator tries the metadata, subresources and fields that the operator relies on.
 func TestPartnersChangeNothingOfTheOperator(t *testing.T) {
 	n := newTenant(t, "hostile", nil)
 	postback, secret, delivery := n.made()
@@ -127,7 +127,7 @@ func TestPartnersChangeNothingOfTheOperator(t *testing.T) {
 	})
 }
 
-// TestPartnersReachNothingElse tries objects that are not theirs, by each role.
+// TestPartnersReachNothingElse tries objects of others, with each role.
 func TestPartnersReachNothingElse(t *testing.T) {
 	n, other := newTenant(t, "reach-acme", nil), newTenant(t, "reach-beta", nil)
 	postback, secret, delivery := other.made()

@@ -30,7 +30,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// renamed is a folder for kustomize in which every field that names another object names one that gets another name.
+// renamed is a kustomize folder. Every field that names another object names one that kustomize renames.
 const renamed = `
 apiVersion: postback.dev/v1alpha1
 kind: Postback
@@ -158,7 +158,7 @@ func TestKustomizeKnowsEveryReference(t *testing.T) {
 	}
 }
 
-// references returns the paths of the names below a type that are those of other objects.
+// references returns the paths of the fields below a type that name other objects.
 func references(in reflect.Type, path string) (found []string) {
 	for in.Kind() == reflect.Pointer || in.Kind() == reflect.Slice {
 		in = in.Elem()

@@ -38,7 +38,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// The parts that config/default leaves out, because not every cluster has what they need.
+// optional has the parts that config/default omits, because some clusters lack their requirements.
 var optional = []string{
 	"network-policy", "priority", "autoscaling", "host-policy", "jetstream", "jetstream/network-policy",
 	"jetstream-embedded", "jetstream-embedded/three", "jetstream-embedded/network-policy",
@@ -50,7 +50,7 @@ func TestServerTakesEveryFieldOfTheOptionalPartsStrictly(t *testing.T) {
 	}
 }
 
-// decode applies an object of a file without keeping it, and reads it as the server has it.
+// decode reads an object of a file, as a dry run of the API server returns it.
 func decode(t *testing.T, path string, object any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(kubectl(t, "", "apply", "-f", path, "--dry-run=server", "-o", "json")), object); err != nil {
@@ -83,7 +83,7 @@ func TestSelectorsSelectThePods(t *testing.T) {
 	}
 }
 
-// Each port that a Pod serves is open to somebody, and no other one is.
+// Each policy opens the ports that its Pod serves, and no others.
 func TestNetworkPoliciesNameThePorts(t *testing.T) {
 	for _, part := range []string{"manager", "dispatcher"} {
 		var network networkingv1.NetworkPolicy
@@ -106,7 +106,7 @@ func TestNetworkPoliciesNameThePorts(t *testing.T) {
 	}
 }
 
-// The policy for NATS is one more of the dispatcher, and opens the port at which the intake looks for it.
+// The policy for NATS selects the dispatcher, too, and opens the port in the intake's URL.
 func TestNetworkPolicyOpensNATS(t *testing.T) {
 	var network, whole networkingv1.NetworkPolicy
 	decode(t, "jetstream/network-policy/dispatcher.yaml", &network)

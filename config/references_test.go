@@ -27,7 +27,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// naming has, for each field of a Postback that names another object, JSON that names one.
+// naming has JSON for each field of a Postback that names another object.
 var naming = map[string]string{
 	"headers.valueFrom.secretKeyRef": `{"headers": [{"name": "X-Token", "valueFrom": {"secretKeyRef": {"name": %q, "key": "k"}}}]}`,
 	"auth.basic.secretRef":           `{"auth": {"basic": {"secretRef": {"name": %q}}}}`,
@@ -38,10 +38,10 @@ var naming = map[string]string{
 	"secretRef":                      `{"secretRef": {"name": %q}}`,
 }
 
-// TestPartnersSendNoSecretsOfOthers tries each field that names a Secret, in the name of each author.
+// TestPartnersSendNoSecretsOfOthers tries each field that names a Secret, as each author.
 func TestPartnersSendNoSecretsOfOthers(t *testing.T) {
 	n := newTenant(t, "references", map[string]string{"secrets": "crm-token partner-*"})
-	// This editor also sees signing keys, so may get each Secret whose name they know.
+	// This editor also sees signing keys, and may therefore get each Secret by its name.
 	n.bind(portalEditor, "ClusterRole", portalKeyReader)
 	all := references(reflect.TypeFor[v1alpha1.PostbackSpec](), "")
 	if len(all) != len(naming) {

@@ -119,7 +119,7 @@ func TestPartnersStayWithinTheRules(t *testing.T) {
 	}
 }
 
-// TestPartnersStayWithinTheRulesByUpdates: what an editor may not create, they cannot make of a Postback that exists.
+// TestPartnersStayWithinTheRulesByUpdates: an editor cannot change a Postback into one that they may not create.
 func TestPartnersStayWithinTheRulesByUpdates(t *testing.T) {
 	n := newTenant(t, "rule-updates", map[string]string{
 		"hosts": "crm.example.com", "schemes": "https", "formats": "JSON", "limits.perSecond": "10", "retry.giveUpAfter": "72h", "secrets": "given",
@@ -144,7 +144,7 @@ func TestPartnersStayWithinTheRulesByUpdates(t *testing.T) {
 	}
 }
 
-// TestPartnersLeaveFieldsOfThePlatform: each field of a Postback can be one that the platform alone sets.
+// TestPartnersLeaveFieldsOfThePlatform: the platform can reserve each field of a Postback.
 func TestPartnersLeaveFieldsOfThePlatform(t *testing.T) {
 	values := map[string]string{
 		"url": `"https://evil.example/"`, "triggers": `["lead.created"]`, "displayName": `"CRM"`, "state": `"Paused"`, "filter": `"true"`, "format": `"Slack"`,

@@ -58,7 +58,7 @@ type tenant struct {
 	names     int
 }
 
-// newTenant makes the namespace of a partner, whose rules are given without the namespace in front.
+// newTenant creates the namespace of a partner, with rules. Their names lack the prefix of the namespace.
 func newTenant(t *testing.T, namespace string, rules map[string]string) *tenant {
 	t.Helper()
 	kubectl(t, "", "create", "namespace", namespace)
@@ -131,7 +131,7 @@ func (n *tenant) patch(c client.Client, o client.Object, content any) {
 	}
 }
 
-// try applies a merge patch, which is JSON or becomes it.
+// try applies a merge patch. Its content is JSON, or try encodes it.
 func (n *tenant) try(c client.Client, o client.Object, content any) error {
 	body, ok := content.(string)
 	if !ok {
@@ -187,7 +187,7 @@ func expect(t *testing.T, err error, message string) {
 	}
 }
 
-// TestRulesThatAreMissingRefuse: without the rules, nobody is free of them.
+// TestRulesThatAreMissingRefuse: without the ConfigMap, the API server refuses every Postback.
 func TestRulesThatAreMissingRefuse(t *testing.T) {
 	n := newTenant(t, "ruleless", nil)
 	kubectl(t, "", "delete", "configmap", "postback-rules", "-n", installNamespace)

@@ -30,8 +30,9 @@ import (
 // rulesName is the name of the ConfigMap with the rules of the platform.
 const rulesName = "postback-rules"
 
-// rules returns the rules of the platform for a namespace, which its form explains. The portal reads them with its own identity, because
-// they name other partners. Without an answer the form explains less: the API server applies the rules.
+// rules returns the rules of the platform for the form of a namespace. The portal reads them with its own identity,
+// because they name other partners. If the read fails, the form explains no rules; the API server still applies
+// them.
 func (v *visits) rules(ctx context.Context, namespace string) console.Rules {
 	all, err := v.platform.Get(ctx, "", func(ctx context.Context) (map[string]string, time.Duration, error) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)

@@ -30,7 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestFormExplainsTheRules: the rules of the platform stand in the form, and an answer of the API server at its field.
+// TestFormExplainsTheRules: the form shows the rules of the platform, and a refusal of the API server at its field.
 func TestFormExplainsTheRules(t *testing.T) {
 	acme := partner(t, "form-acme")
 	rules := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "postback-system", Name: rulesName}}

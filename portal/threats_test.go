@@ -49,7 +49,7 @@ func pagesOf(namespace string) []string {
 	}
 }
 
-// TestEveryAnswerIsPrivate: no answer of a page is cached, framed, sniffed or holds code of its own, whoever requests it.
+// TestEveryAnswerIsPrivate: no answer may be cached, framed or sniffed, or holds inline code, for any visitor.
 func TestEveryAnswerIsPrivate(t *testing.T) {
 	r := start(t, keys)
 	acme := partner(t, "private-acme")
@@ -109,7 +109,7 @@ func TestSignInBeginsAnotherSession(t *testing.T) {
 	}
 }
 
-// TestFormsMakeNoHeaders: what a form or a path holds makes no header, and no address elsewhere.
+// TestFormsMakeNoHeaders: the content of a form or a path adds no header, and leads to no other server.
 func TestFormsMakeNoHeaders(t *testing.T) {
 	r := start(t, keys)
 	acme := partner(t, "headers-acme")
@@ -202,8 +202,7 @@ func TestKeysAreShownOnRequestOnly(t *testing.T) {
 	}
 }
 
-// TestPartnersAreFlowsOfTheirOwn: the API server queues the requests of each visitor's ServiceAccount by themselves, behind none of the
-// system and of other partners.
+// TestPartnersAreFlowsOfTheirOwn: the API server queues the requests of each ServiceAccount as a flow of its own.
 func TestPartnersAreFlowsOfTheirOwn(t *testing.T) {
 	acme := partner(t, "flow-acme")
 	config, err := cp.ServiceAccountConfig(t.Context(), acme, ServiceAccount("editor"))
