@@ -252,7 +252,7 @@ func (c *Consumer) settledBefore(u *unsettled) bool {
 	case u.waiting != nil && u.waiting.doubtful && c.mayHaveFailed(u.d):
 		return !c.settleUnlessNew(u)
 	case u.waiting != nil && u.waiting.doubtful, u.waiting == nil && c.Connection.memory.givenOut(u.stored):
-		return c.settledByLog(u) || c.settledByRetry(u) // Unfinished.Recent has found no PostbackDelivery.
+		return c.settledByLog(u) || c.settledByRetry(u) // The first case has looked for an unfinished PostbackDelivery.
 	}
 	return false
 }
