@@ -31,9 +31,8 @@ import (
 )
 
 const (
-	// maxSearched and maxSearchedBytes bound the messages that are scanned for a page of a few deliveries, such as
-	// those of one event, because the waiting stream has no subject per delivery. maxScannedBytes bounds the bytes of
-	// such a page.
+	// maxSearched and maxSearchedBytes bound the messages scanned for a page of a few deliveries, such as those of
+	// one event. The waiting stream has no subject per delivery. maxScannedBytes bounds the bytes of such a page.
 	maxSearched      = 50_000
 	maxSearchedBytes = 256 << 20
 )

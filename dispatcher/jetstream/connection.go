@@ -14,10 +14,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package jetstream keeps deliveries in streams of NATS: the deliveries stream before the first attempt, the waiting
-// stream while the endpoint is throttled or slow and until a retry, and the delivery log. The first failures of a Postback
-// become PostbackDeliveries and continue as without NATS. So do deliveries whose Postback is paused, or has limits over
-// all replicas.
+// Package jetstream keeps deliveries in streams of NATS. A delivery is in the deliveries stream before its first
+// attempt, and in the delivery log after its success. It is in the waiting stream while its endpoint is throttled
+// or slow, and until a retry. The first failures of a Postback become PostbackDeliveries and continue as without
+// NATS. So do deliveries whose Postback is paused, or has limits over all replicas.
 package jetstream
 
 import (

@@ -48,7 +48,7 @@ const (
 	// delay the messages of others before it counts as slow.
 	lanePlaces = 256
 	// A lane is slow if work waits for longer than slowLane, or if manyWaiting wait and none begins for stillLane.
-	// That is longer than a process short of CPU stalls.
+	// Both are longer than the stalls of a process short of CPU.
 	slowLane    = time.Second
 	stillLane   = 250 * time.Millisecond
 	manyWaiting = 64
@@ -62,8 +62,8 @@ const (
 	longestHold = 25 * time.Millisecond
 )
 
-// decide returns the verdict for a delivery. r is the route of its Postback, or nil: then the Postback may be deleted
-// or not be loaded yet, which the garbage collector will know.
+// decide returns the verdict for a delivery. r is the route of its Postback, or nil: the Postback may be deleted or
+// not loaded yet. The garbage collector removes the PostbackDelivery of a deleted one.
 func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 	if r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
 		return deferAttempt

@@ -61,8 +61,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Later messages pass a message that waits for a slot in a paused lane. That message keeps waiting, and goes back
-// to the stream when the replica ends.
+// Later messages pass a message that waits for a slot in a paused lane. The passed message keeps waiting, and goes
+// back to the stream when the replica ends.
 func TestPausedLaneHoldsUpNobody(t *testing.T) {
 	g := NewWithT(t)
 	now := clocktesting.NewFakeClock(time.Now())

@@ -29,7 +29,7 @@ const (
 	// wait in the waiting stream.
 	maxObjects = 100
 	// objectEvery is the interval at which a replica makes further PostbackDeliveries for a Postback, after a burst
-	// of maxObjects, because finished ones remain for a while.
+	// of maxObjects. Finished ones remain for a while.
 	objectEvery = 10 * time.Second
 	// objectRate bounds the PostbackDeliveries per second that a replica makes for all Postbacks, objectBurst those
 	// after a pause. The API server makes about a hundred per second in total. maxMaking bounds the concurrent

@@ -70,7 +70,7 @@ func TestPending(t *testing.T) {
 	g.Expect(full(shop, 1)()).To(BeTrue()) // Its PostbackDelivery is unfinished.
 }
 
-// Each pass counts the Postbacks that were asked for most, and others in their turn.
+// Each poll counts the Postbacks with the most used counts, and a later one the others.
 func TestPendingCountsSoMuchAtATime(t *testing.T) {
 	for name, test := range map[string]struct{ each, counted int }{
 		"many Postbacks": {each: 7, counted: maxCounts},

@@ -44,8 +44,8 @@ const (
 )
 
 // retryRecords has the retries of a Postback that were put into the waiting stream since a time. A retry is the
-// record of a failed attempt: it shows that the message with fewer attempts is left over from a crash or a failed
-// removal. It is safe for concurrent use.
+// record of a failed attempt. A message with fewer attempts is left over from a crash or a failed removal. It is
+// safe for concurrent use.
 type retryRecords struct {
 	connection *Connection
 	key        postbackKey

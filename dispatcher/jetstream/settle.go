@@ -186,8 +186,8 @@ func (c *Consumer) moveToWaiting(u *unsettled) {
 	}
 }
 
-// isCopy reports whether the message with the id of a delivery is a copy of it: it is in the waiting stream, or its
-// record is in the delivery log.
+// isCopy reports whether the message with the id of a delivery is a copy of it. The message is in the waiting
+// stream, or its record is in the delivery log.
 func (c *Consumer) isCopy(ctx context.Context, u *unsettled, sequence uint64) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, overflowTimeout)
 	defer cancel()

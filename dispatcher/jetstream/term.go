@@ -27,10 +27,10 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 )
 
-// A message that its cursor has passed is to be read again, in a lane, or at its attempt, until the drain removes it.
-// The drain records the result first, so a crash leaves the message, alone or with a log entry, a later retry or a
-// PostbackDelivery. The look-up for a message that is doubtful or read again finds this record, and by the id NATS
-// refuses another copy from the deliveries stream within the deduplication window.
+// A message that its cursor has passed is to be read again, in a lane, or at its attempt, until the drain removes
+// it. The drain records the result first, so a crash leaves the message, alone or with a log entry, a later retry
+// or a PostbackDelivery. The look-up for a message that is doubtful or read again finds the record; NATS refuses
+// another copy by its id within the deduplication window.
 
 // term is the time in which this replica is elected, within one epoch.
 type term struct {

@@ -175,8 +175,8 @@ func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *
 	if err := h.options.API.Create(ctx, d, client.FieldOwner(v1alpha1.DispatcherFieldOwner)); err != nil {
 		return h.notRestored(r, q, err)
 	}
-	// If this process dies here, the elected replica finds no first attempt and makes one. That does no harm, because
-	// the caller is about to request a redelivery.
+	// If this process dies here, the elected replica finds no first attempt and makes one. The attempt does no
+	// harm, because the caller is about to request a redelivery.
 	restored, err := h.options.Recorder.Record(ctx, d, func(d *v1alpha1.PostbackDelivery) {
 		delivery.Apply(d, &route.Route{}, *attempt, delivery.Request{})
 	})

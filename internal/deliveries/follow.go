@@ -131,8 +131,8 @@ func (s *following) newest(ctx context.Context) (newest []*v1alpha1.PostbackDeli
 	return newest, p.Version, err
 }
 
-// IsRefused reports whether a dispatcher refused a request, so that a repeat is useless: the right is missing, the
-// query is invalid, or there is no delivery log.
+// IsRefused reports whether a dispatcher refused a request for good. The right is missing, the query is invalid, or
+// there is no delivery log.
 func IsRefused(err error) bool {
 	return isProblem(err, "forbidden-log") || isProblem(err, "unauthenticated") || isProblem(err, "invalid-query") || IsNoLog(err)
 }

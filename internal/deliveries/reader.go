@@ -31,8 +31,8 @@ import (
 // objectPage is the number of PostbackDeliveries in one list request: one may be larger than a megabyte.
 const objectPage = 250
 
-// Reader reads PostbackDeliveries, the delivery log and the waiting stream together. Of several copies of a delivery
-// it returns the PostbackDelivery, which has the latest attempts, or else the log entry.
+// Reader reads PostbackDeliveries, the delivery log and the waiting stream together. If a delivery has several
+// copies, it returns the PostbackDelivery, which has the latest attempts, or else the log entry.
 type Reader struct {
 	API client.Reader
 	// Log is nil if there is no delivery log, or if it cannot be read.
