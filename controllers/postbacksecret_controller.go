@@ -73,6 +73,8 @@ type postbackSecretScope struct {
 	requeue requeue
 
 	readiness *readiness
+	// failed says that an error ended the pass before it knew the keys.
+	failed bool
 	// keys are the present keys of a generated Secret; nil if they are not known.
 	keys *keyDecision
 	// previousSigns says that a previous key signs in a Secret that the operator cannot write: external or immutable.
@@ -114,6 +116,7 @@ func (r *PostbackSecretReconciler) Reconcile(ctx context.Context, req ctrl.Reque
 	if s.gone {
 		return ctrl.Result{}, nil
 	}
+	s.failed = err != nil
 	if refused := readinessOfRefusal(err); refused != nil {
 		s.readiness = refused
 	}

@@ -95,8 +95,10 @@ func setHandled(status *v1alpha1.PostbackSecretStatus, handled keyring.Requests)
 	status.LastHandledRotateSecret, status.LastHandledRotateSecretFromPostback = handled.Own, handled.Passed
 }
 
+// observeOverlap sets Overlap while a previous key signs. A failed pass cannot end a previous key, so Overlap stays.
 func observeOverlap(s *postbackSecretScope, conditions conditionSetter) {
 	switch {
+	case s.failed:
 	case s.keys != nil && len(s.keys.keyring.Previous) > 0:
 		conditions.set(v1alpha1.OverlapCondition, metav1.ConditionTrue, v1alpha1.PreviousKeySignsReason,
 			fmt.Sprintf("Previous keys that keep signing beside the current one: %d.", len(s.keys.keyring.Previous)))

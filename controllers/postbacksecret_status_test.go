@@ -201,6 +201,18 @@ func TestOverlapOfAPostbackSecret(t *testing.T) {
 			pass:              func(*postbackSecretScope) {},
 			message:           "Previous keys that keep signing beside the current one: 1.",
 		},
+		"a refused write of the keys": {
+			earlierGeneration: 2,
+			pass: func(s *postbackSecretScope) {
+				s.failed, s.readiness = true, stalled(v1alpha1.QuotaExceededReason, "The API server refuses it.")
+			},
+			message: "Previous keys that keep signing beside the current one: 1.",
+		},
+		"an error after a change of the spec": {
+			earlierGeneration: 1,
+			pass:              func(s *postbackSecretScope) { s.failed = true },
+			message:           "Previous keys that keep signing beside the current one: 1.",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := keyStatusScope(test.earlierGeneration, keyAvailable("crm"))

@@ -26,6 +26,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -166,5 +167,27 @@ func TestRefusalsAreTold(t *testing.T) {
 			}
 			b.checkTold(reason, tt.words)
 		})
+	}
+}
+
+// A refused rotation leaves the previous key signing, so Overlap stays beside the fields about that key.
+func TestARefusedRotationKeepsOverlap(t *testing.T) {
+	b := newBench(t)
+	b.create(newPostbackSecret("crm", nil))
+	b.settleSecret("crm")
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "1")
+	b.settleSecret("crm")
+	b.faulty.refuse = func(what string, object client.Object) error {
+		if _, ok := object.(*corev1.Secret); ok && what == "update" {
+			return apierrors.NewForbidden(corev1.Resource("secrets"), "crm", errors.New(`User "manager" cannot update resource "secrets"`))
+		}
+		return nil
+	}
+	annotate(b, &v1alpha1.PostbackSecret{}, "crm", v1alpha1.RotateSecretAnnotation, "2")
+	b.failingSecretPass("crm")
+	status := b.postbackSecret("crm").Status
+	checkConditions(t, status.Conditions, stateReconciling, v1alpha1.ForbiddenReason, "cannot update")
+	if status.PreviousVersion != 1 || !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.OverlapCondition) {
+		t.Errorf("previousVersion %d, conditions %s; want 1 and Overlap", status.PreviousVersion, describe(status.Conditions))
 	}
 }
