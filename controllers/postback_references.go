@@ -143,7 +143,7 @@ func (r *PostbackReconciler) reconcileKeys(ctx context.Context, s *postbackScope
 	external := s.resolved.secret.Spec.GetSource() == v1alpha1.SecretExternal
 	condition := meta.FindStatusCondition(s.resolved.secret.Status.Conditions, v1alpha1.ReadyCondition)
 	if condition == nil || condition.Status != metav1.ConditionTrue {
-		message := "it is new"
+		message := "it is new."
 		if condition != nil {
 			message = condition.Message
 		}

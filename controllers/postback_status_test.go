@@ -204,6 +204,35 @@ func TestReadyWithoutAnAnswerAboutTheRoute(t *testing.T) {
 	})
 }
 
+// TestReadyWithoutAPostbackSecretThatIsReady covers the conclusions from the conditions of the PostbackSecret.
+func TestReadyWithoutAPostbackSecretThatIsReady(t *testing.T) {
+	for name, test := range map[string]struct {
+		secret *readiness // nil means that the PostbackSecret has no conditions yet
+		state  state
+		says   string
+	}{
+		"a new PostbackSecret":          {nil, stateReconciling, `The PostbackSecret "crm" is not ready: it is new.`},
+		"a Reconciling PostbackSecret":  {keySecretNotFound("crm"), stateReconciling, `The PostbackSecret "crm" is not ready: Secret "crm" does not exist yet: put the signing key into it, under the data key "secret".`},
+		"a Stalled PostbackSecret":      {secretImmutable("crm"), stateStalled, `The PostbackSecret "crm" is not ready: Secret "crm" has immutable: true`},
+		"a PostbackSecret that errored": {progressing(), stateReconciling, `The PostbackSecret "crm" is not ready: The last step failed. The operator tries again.`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := statusScope(0, nil)
+			s.resolved.secret = newPostbackSecret("crm", nil)
+			if test.secret != nil {
+				conditionSetter{&s.resolved.secret.Status.Conditions, 1, firstPass}.apply(test.secret)
+			}
+			if err := (&PostbackReconciler{}).reconcileKeys(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			checkReadiness(t, s.readiness, test.state, "SecretNotReady", test.says)
+			if !strings.HasSuffix(s.readiness.message, ".") {
+				t.Errorf("the message is no sentence: %s", s.readiness.message)
+			}
+		})
+	}
+}
+
 func TestFieldsOfAPostbacksStatus(t *testing.T) {
 	earlier := v1alpha1.PostbackStatus{SecretName: "before", EndpointHost: "before.example.com", LastHandledRotateSecret: "1"}
 	for name, test := range map[string]struct {
