@@ -123,7 +123,7 @@ func (c *Console) problem() *problem {
 
 // unreadLog returns the reason why the page lacks the entries of the delivery log, or nil if it shows them.
 func (c *Console) unreadLog(err error) *problem {
-	const text = "Some events delivered on the first attempt are missing here."
+	const text = "Some deliveries that only the delivery log has are missing here."
 	switch {
 	case c.unread != "":
 		return &problem{Lost: true, Short: logIncomplete, Text: text, Hint: "The delivery log cannot be read: " + c.unread}

@@ -102,7 +102,7 @@ func (l *logSource) warnUnread(err error) {
 		l.report(err)
 		return
 	}
-	say(l.ErrOut, "The delivery log could not be read, so events delivered on the first attempt are missing here: %s", visible(firstLine(explain(err))))
+	say(l.ErrOut, "The delivery log could not be read, so its deliveries and those that wait in a stream are missing here: %s", visible(firstLine(explain(err))))
 	say(l.ErrOut, "%s", logRemedy)
 }
 

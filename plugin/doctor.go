@@ -227,7 +227,7 @@ func (o *doctorOptions) checkLog(ctx context.Context, s *scope, r *report) {
 
 // unreadLog returns the finding for a delivery log that cannot be read.
 func unreadLog(err error) finding {
-	return finding{warning, "The delivery log cannot be read: " + firstLine(explain(err)), "Events delivered on the first attempt are missing in all lists: docs/kubectl.md has the requirements for reading it"}
+	return finding{warning, "The delivery log cannot be read: " + firstLine(explain(err)), "Its deliveries, and those that wait in a stream, are missing in all lists: docs/kubectl.md has the requirements for reading it"}
 }
 
 // remedyOf returns the remedy for an outcome.

@@ -95,7 +95,7 @@ func main() {
 
 // bindNATS adds the flags of the intake, and of NATS.
 func bindNATS(o *dispatcher.Options) {
-	flag.StringVar(&o.Intake, "intake", dispatcher.IntakeKubernetes, "Store of a delivery until its first attempt: kubernetes (each is a PostbackDelivery) or jetstream (a stream of NATS; only failed ones become PostbackDeliveries).")
+	flag.StringVar(&o.Intake, "intake", dispatcher.IntakeKubernetes, "Store of a delivery until its first attempt: kubernetes (each is a PostbackDelivery) or jetstream (a stream of NATS; up to about 100 failed ones of a Postback become PostbackDeliveries).")
 	flag.StringVar(&o.NATS.URL, "nats-url", "", "URLs of the NATS servers for --intake=jetstream, separated by commas, such as tls://nats.example.com:4222.")
 	flag.BoolVar(&o.EmbedNATS, "nats-embedded", false, "Run a NATS server in this process for --intake=jetstream, in place of --nats-url.")
 	flag.StringVar(&o.NATSServer.StoreDir, "nats-store-dir", "", "Directory of the embedded NATS server, on a persistent volume. Each replica needs one of its own.")

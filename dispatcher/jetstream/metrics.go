@@ -46,7 +46,7 @@ var (
 	retriesStored = metric.Dispatcher.Counter("postback_nats_retries_stored_total",
 		"Failed attempts after which this replica has put the delivery into the waiting stream for a retry.")
 	logged = metric.Dispatcher.Counter("postback_nats_logged_total",
-		"Delivered events that this replica has written to the log stream.")
+		"Delivered events that this replica has written to the delivery log.")
 	invalid = metric.Dispatcher.Counter("postback_nats_invalid_messages_total",
 		"Messages that are not deliveries, and were removed from the stream.")
 
