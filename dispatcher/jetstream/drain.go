@@ -216,6 +216,7 @@ func (d *drain) classify(now *term, key postbackKey, r *route.Route) {
 func (d *drain) forget(now *term, counts map[postbackKey]levelCounts) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now.overlaps() // It lets go of former terms without messages in lanes.
 	maps.DeleteFunc(d.orphans, func(key postbackKey, _ orphan) bool { return counts[key].total() == 0 })
 	maps.DeleteFunc(now.retries, func(key postbackKey, _ *retryRecords) bool { return counts[key].total() == 0 })
 	maps.DeleteFunc(now.cursors, func(key cursorKey, c *cursor) bool {
