@@ -29,7 +29,7 @@ import (
 // throttle makes the endpoint ask to wait, and puts events with these ids into the waiting stream.
 func (n *tenant) throttle(ids ...string) {
 	n.t.Helper()
-	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}})
+	n.endpoint.Answer(hooks, receiver.Answer{Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"590"}}})
 	n.post("evt_first", "lead.created")
 	if _, err := n.endpoint.Wait(n.t.Context(), hooks, 1); err != nil {
 		n.t.Fatal(err)
