@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -106,9 +105,7 @@ func (o *dropOptions) named(ctx context.Context, s *scope, p *v1alpha1.Postback,
 		if d.Status.Phase.Finished() {
 			return fmt.Errorf("event %q is %s already: there is nothing to drop", d.Spec.Event.ID, d.Status.Phase)
 		}
-		if !slices.ContainsFunc(found, func(other *v1alpha1.PostbackDelivery) bool { return other.Name == d.Name }) {
-			found = append(found, d)
-		}
+		found = appendOnce(found, d)
 	}
 	if !o.sure("Drop %s for good?", plural(len(found), "event")) {
 		say(o.Out, "Nothing dropped.")

@@ -100,6 +100,14 @@ func (o *redeliverOptions) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
+// appendOnce appends a delivery unless it is there: two arguments may select it, by its name and by its event.
+func appendOnce(found []*v1alpha1.PostbackDelivery, d *v1alpha1.PostbackDelivery) []*v1alpha1.PostbackDelivery {
+	if slices.ContainsFunc(found, func(other *v1alpha1.PostbackDelivery) bool { return other.Name == d.Name }) {
+		return found
+	}
+	return append(found, d)
+}
+
 func (o *redeliverOptions) named(ctx context.Context, s *scope, args []string) error {
 	postback := ""
 	if o.postback != "" {
@@ -121,10 +129,7 @@ func (o *redeliverOptions) named(ctx context.Context, s *scope, args []string) e
 				named.deliveries[0].Spec.Event.ID, strings.Join(postbacksOf(named.deliveries), ", "))
 		}
 		for _, d := range named.deliveries {
-			// Two arguments may select the same delivery, by its name and by its event.
-			if !slices.ContainsFunc(found, func(other *v1alpha1.PostbackDelivery) bool { return other.Name == d.Name }) {
-				found = append(found, d)
-			}
+			found = appendOnce(found, d)
 		}
 	}
 	return o.each(ctx, s, found)

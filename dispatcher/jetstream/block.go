@@ -17,6 +17,7 @@ limitations under the License.
 package jetstream
 
 import (
+	"maps"
 	"time"
 
 	"github.com/postback-dev/postback-operator/dispatcher/deliverylog"
@@ -43,7 +44,7 @@ func (c *blocks) has(key postbackKey, sequence uint64) bool {
 }
 
 func (c *blocks) add(sequence uint64, now time.Time) {
-	c.prune(now)
+	c.forget(now)
 	if c.single == nil {
 		c.single = map[uint64]time.Time{}
 	}
@@ -51,24 +52,16 @@ func (c *blocks) add(sequence uint64, now time.Time) {
 }
 
 func (c *blocks) addAll(key postbackKey, upTo uint64, now time.Time) {
-	c.prune(now)
+	c.forget(now)
 	if c.all == nil {
 		c.all = map[postbackKey]blockUpTo{}
 	}
 	c.all[key] = blockUpTo{upTo, now}
 }
 
-func (c *blocks) prune(now time.Time) {
-	for sequence, at := range c.single {
-		if now.Sub(at) > blocksKept {
-			delete(c.single, sequence)
-		}
-	}
-	for key, block := range c.all {
-		if now.Sub(block.at) > blocksKept {
-			delete(c.all, key)
-		}
-	}
+func (c *blocks) forget(now time.Time) {
+	maps.DeleteFunc(c.single, func(_ uint64, at time.Time) bool { return now.Sub(at) > blocksKept })
+	maps.DeleteFunc(c.all, func(_ postbackKey, block blockUpTo) bool { return now.Sub(block.at) > blocksKept })
 }
 
 // mayBegin reports whether the attempt of a message may begin, because no act removes it. If so, mayBegin records

@@ -89,10 +89,7 @@ func (d *drain) removeInvalid(ctx context.Context, sequence uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := stream.DeleteMsg(ctx, sequence); err != nil {
-		return fmt.Errorf("remove message %d of the waiting stream: %w", sequence, err)
-	}
-	return nil
+	return remove(ctx, stream, sequence)
 }
 
 // isGone records the result of a read, and reports whether the Postback has been missing for orphanAge.

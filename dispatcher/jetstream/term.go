@@ -19,6 +19,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -180,11 +181,15 @@ func (*waitingMessage) InProgress() error { return nil }
 
 // remove deletes a message unless it is gone already.
 func (t *term) remove(ctx context.Context, sequence uint64) error {
-	err := t.stream.DeleteMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	return remove(ctx, t.stream, sequence)
+}
+
+func remove(ctx context.Context, stream jetstream.Stream, sequence uint64) error {
+	err := stream.DeleteMsg(ctx, sequence)
+	if err == nil || errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil
 	}
-	return err
+	return fmt.Errorf("remove message %d of the waiting stream: %w", sequence, err)
 }
 
 // count adds n messages, 1 or -1, to the counts of the cursor and the term.
