@@ -164,7 +164,7 @@ func (d *drain) find(ctx context.Context, a deliverylog.Act) (*unsettled, error)
 }
 
 // mayBeInherited reports whether an attempt of the previous elected replica may be in flight, because that replica
-// did not release the Lease. mayRead waits for the same time.
+// did not release the Lease. readable waits for the same time.
 func (d *drain) mayBeInherited(now *term, r *route.Route, sequence uint64) bool {
 	timeout := longestAttempt
 	if r != nil {

@@ -15,9 +15,9 @@ limitations under the License.
 */
 
 // Package jetstream keeps deliveries in streams of NATS. A delivery is in the deliveries stream before its first
-// attempt, and in the delivery log after its success. It is in the waiting stream while its endpoint is throttled
-// or slow, and until a retry. The first failures of a Postback become PostbackDeliveries and continue as without
-// NATS. So do deliveries whose Postback is paused, or has limits over all replicas.
+// attempt, and in the delivery log after its success. It is in the waiting stream until a retry, and while its
+// Postback is paused or limited or its endpoint is throttled or slow. The first failures of a Postback become
+// PostbackDeliveries and continue as without NATS.
 package jetstream
 
 import (

@@ -88,14 +88,13 @@ type Consumer struct {
 
 	unsettled *unsettledSet
 	drain     *drain
-	overflow  *allowance
 	failures  *failureObjects
 	records   recordsIndex
 }
 
 // NewConsumer returns a Consumer. Start makes it take messages.
 func NewConsumer(o ConsumerOptions) *Consumer {
-	c := &Consumer{ConsumerOptions: o, unsettled: newUnsettledSet(unsettledGauge, maxUnsettled), overflow: newAllowance(maxOverflowing, overflowRate, overflowBurst), failures: newFailureObjects()}
+	c := &Consumer{ConsumerOptions: o, unsettled: newUnsettledSet(unsettledGauge, maxUnsettled), failures: newFailureObjects()}
 	c.drain = newDrain(c)
 	return c
 }
@@ -113,6 +112,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 	sweeping.Go(func() { c.sweep(ctx, ready) })
 	sweeping.Go(func() { c.drain.run(ctx, ready) })
 	sweeping.Go(func() { c.drain.serveActs(ctx) })
+	sweeping.Go(func() { c.drain.hearMoves(ctx) })
 	pullAgain(ctx, ready, c.consume, func(err error) {
 		c.Log.Info("Cannot pull deliveries from the stream; trying again", "reason", err.Error())
 	})
@@ -165,15 +165,12 @@ func (c *Consumer) parse(msg jetstream.Msg) (*unsettled, error) {
 	return &unsettled{msg: msg, d: d, stored: metadata.Timestamp, since: now, tries: metadata.NumDelivered}, nil
 }
 
-// place gives a message to the lane of its endpoint, to the waiting stream or to the API server. It blocks until
-// then, or, unless beside is true, until the lane pauses.
+// place gives a message to the lane of its endpoint or to the waiting stream. It blocks until then, or, unless beside
+// is true, until the lane pauses.
 func (c *Consumer) place(ctx context.Context, u *unsettled, beside bool) {
 	for {
 		r := c.Routes.Of(u.d.Namespace, u.d.Spec.PostbackRef)
 		switch decide(r, c.Lanes.Pressure) {
-		case deferAttempt:
-			c.deferDelivery(u, overflowDeferred) //nolint:contextcheck // It goes on until Stop.
-			return
 		case moveToWaiting:
 			go c.moveToWaiting(u) //nolint:contextcheck // It goes on until Stop.
 			return

@@ -35,10 +35,8 @@ const (
 	// waitBeside means that its lane is full and pauses. A slot may be free in a moment, but later messages must
 	// not wait for that.
 	waitBeside
-	// deferAttempt means that it becomes a PostbackDelivery, because its Postback is paused, or has limits that only
-	// the elected replica can enforce.
-	deferAttempt
-	// moveToWaiting means that it goes to the waiting stream, because its endpoint is throttled or its lane is slow.
+	// moveToWaiting means that it goes to the waiting stream: its Postback is not Enabled, or has limits that only the
+	// elected replica can enforce, or its endpoint is throttled or slow.
 	moveToWaiting
 )
 
@@ -63,10 +61,10 @@ const (
 )
 
 // decide returns the verdict for a delivery. r is the route of its Postback, or nil: the Postback may be deleted or
-// not loaded yet. The garbage collector removes the PostbackDelivery of a deleted one.
+// not loaded yet. The drain removes the waiting deliveries of a deleted one.
 func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 	if r == nil || r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
-		return deferAttempt
+		return moveToWaiting
 	}
 	p := pressure(r)
 	switch {

@@ -41,11 +41,11 @@ func TestDecide(t *testing.T) {
 		want     verdict
 	}{
 		"idle":                {route: enabled, want: attemptNow},
-		"no route":            {want: deferAttempt},
-		"paused":              {route: &route.Route{State: v1alpha1.PostbackPaused}, want: deferAttempt},
-		"disabled":            {route: &route.Route{State: v1alpha1.PostbackDisabled}, want: deferAttempt},
-		"exact concurrency":   {route: &route.Route{State: v1alpha1.PostbackEnabled, MaxConcurrent: 1}, want: deferAttempt},
-		"exact rate":          {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: deferAttempt},
+		"no route":            {want: moveToWaiting},
+		"paused":              {route: &route.Route{State: v1alpha1.PostbackPaused}, want: moveToWaiting},
+		"disabled":            {route: &route.Route{State: v1alpha1.PostbackDisabled}, want: moveToWaiting},
+		"exact concurrency":   {route: &route.Route{State: v1alpha1.PostbackEnabled, MaxConcurrent: 1}, want: moveToWaiting},
+		"exact rate":          {route: &route.Route{State: v1alpha1.PostbackEnabled, PerSecond: 1}, want: moveToWaiting},
 		"throttled":           {route: enabled, pressure: lane.Pressure{Throttled: true}, want: moveToWaiting},
 		"busy":                {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces - 1, Wait: slowLane, SinceBegin: stillLane}, want: attemptNow},
 		"full, and moving":    {route: enabled, pressure: lane.Pressure{Waiting: lanePlaces, Wait: slowLane, SinceBegin: pausedLane}, want: waitForPlace},

@@ -61,6 +61,8 @@ type drain struct {
 	reading *semaphore.Weighted
 
 	mu sync.Mutex
+	// woken has the Postbacks whose lanes may take more. The value is true if a replica has moved a message of it.
+	woken map[postbackKey]bool
 	// orphans has the Postbacks without a route.
 	orphans map[postbackKey]orphan
 	// term is nil while this replica is not elected. last is the newest term, nil before the first one.
@@ -70,7 +72,7 @@ type drain struct {
 func newDrain(c *Consumer) *drain {
 	return &drain{
 		consumer: c, unsettled: newUnsettledSet(drainingGauge, maxDraining), wake: make(chan struct{}, 1),
-		reading: semaphore.NewWeighted(maxReads), orphans: map[postbackKey]orphan{},
+		reading: semaphore.NewWeighted(maxReads), woken: map[postbackKey]bool{}, orphans: map[postbackKey]orphan{},
 	}
 }
 
@@ -80,17 +82,19 @@ func (d *drain) run(ctx context.Context, ready func() bool) {
 	ticker := time.NewTicker(drainEvery)
 	defer ticker.Stop()
 	for {
+		all := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			all = true
 		case <-d.wake:
 		}
 		if !ready() || !d.consumer.Owner.HoldsLease() {
 			d.end()
 			continue
 		}
-		if err := d.fill(ctx); err != nil {
+		if err := d.fill(ctx, all); err != nil {
 			d.complain(ctx, err)
 		}
 	}
@@ -106,6 +110,7 @@ func (d *drain) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.replace(nil)
+	clear(d.woken)
 }
 
 // replace ends the present term and begins the next. The caller holds the lock.
@@ -151,36 +156,62 @@ func (d *drain) stream(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// fill begins to read as many messages of each level of each Postback as its lane takes.
-func (d *drain) fill(ctx context.Context) error {
+// fill begins to read as many messages of each level of each Postback as its lane takes. Without all, it does so only
+// for the Postbacks in woken: a pass over ten thousand Postbacks takes too long for each freed lane.
+func (d *drain) fill(ctx context.Context, all bool) error {
 	now, err := d.currentTerm(ctx)
 	if err != nil {
 		return err
 	}
 	counts, poll := d.consumer.Pending.waitingCounts()
+	woken := d.takeWoken()
+	for key, moved := range woken {
+		d.fillPostback(ctx, now, waitingNow{key, counts[key], poll, moved})
+	}
+	if !all {
+		return nil
+	}
 	d.forget(now, counts)
 	for key, levels := range counts {
-		r := d.consumer.Routes.Get(key.postback)
-		if r == nil || r.Namespace != key.namespace {
-			if d.mayAsk(key) {
-				d.start(ctx, func(ctx context.Context) error { return d.purgeOrphan(ctx, key) })
-			}
-			continue
-		}
-		if r.State != v1alpha1.PostbackEnabled {
-			continue
-		}
-		d.classify(now, key, r)
-		for level, n := range levels {
-			if next, ok := d.claim(now, cursorKey{key, level}, r, n, poll); ok {
-				d.start(ctx, func(ctx context.Context) error {
-					defer d.unclaim(now, next.key)
-					return d.read(ctx, now, r, next)
-				})
-			}
+		if _, done := woken[key]; !done {
+			d.fillPostback(ctx, now, waitingNow{key, levels, poll, false})
 		}
 	}
 	return nil
+}
+
+// waitingNow has the numbers of a Postback's messages at a poll of Pending. moved is true if a replica has moved one
+// there since.
+type waitingNow struct {
+	postbackKey
+
+	levels levelCounts
+	poll   uint64
+	moved  bool
+}
+
+func (d *drain) fillPostback(ctx context.Context, now *term, w waitingNow) {
+	r := d.consumer.Routes.Get(w.postback)
+	switch {
+	case r == nil || r.Namespace != w.namespace:
+		if d.mayAsk(w.postbackKey) {
+			d.start(ctx, func(ctx context.Context) error { return d.purgeOrphan(ctx, w.postbackKey) })
+		}
+		return
+	case r.State != v1alpha1.PostbackEnabled:
+		return
+	}
+	readable, busy := d.readable(now, r, w)
+	if len(readable) == 0 && !busy {
+		return
+	}
+	pressure := d.consumer.Lanes.Pressure(r) // Not under d.mu: a lane that drops work locks d.mu under its own mutex.
+	for _, next := range d.claim(now, r, w, readable, pressure.Throttled) {
+		d.start(ctx, func(ctx context.Context) error {
+			defer d.unclaim(now, next.key)
+			return d.read(ctx, now, r, next)
+		})
+	}
 }
 
 // start runs a read concurrently, once one of maxReads slots is free.
@@ -196,20 +227,6 @@ func (d *drain) start(ctx context.Context, read func(context.Context) error) {
 			d.complain(ctx, err)
 		}
 	})
-}
-
-// classify records whether the endpoint of a Postback with messages in a lane is throttled now.
-func (d *drain) classify(now *term, key postbackKey, r *route.Route) {
-	d.mu.Lock()
-	n := now.inHand(key)
-	d.mu.Unlock()
-	if n == 0 {
-		return
-	}
-	throttled := d.consumer.Lanes.Pressure(r).Throttled
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now.classify(key, throttled)
 }
 
 // forget drops the state of Postbacks without waiting messages.
@@ -236,55 +253,74 @@ type claimed struct {
 	poll uint64
 }
 
-// mayRead reports whether a read may find a message of a level that may be attempted now.
-func (d *drain) mayRead(now *term, key cursorKey, r *route.Route, n, poll uint64) bool {
+// readable returns the levels in which a read may find a message that may be attempted now. busy is true if messages
+// of the Postback are in its lane.
+func (d *drain) readable(now *term, r *route.Route, w waitingNow) (levels []int, busy bool) {
 	at := d.consumer.Clock.Now()
 	// The previous elected replica may have been suspended, or may end slowly: an attempt of it may be in flight.
 	early := at.Before(d.consumer.Owner.Inherited().Add(r.Timeout.Duration + inheritGrace))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := now.cursors[key]
-	if c == nil {
-		if n == 0 {
-			return false
+	for level, n := range w.levels {
+		key, moved := cursorKey{w.postbackKey, level}, w.moved && level == 0
+		c := now.cursors[key]
+		if c == nil {
+			if n == 0 && !moved {
+				continue
+			}
+			c = &cursor{}
+			now.cursors[key] = c
 		}
-		c = &cursor{}
-		now.cursors[key] = c
+		c.moved = c.moved || moved
+		busy = busy || c.inHand > 0
+		if !c.reading && (!early || c.next > now.doubtfulUpTo) && c.mayHaveDue(n, w.poll, at) {
+			levels = append(levels, level)
+		}
 	}
-	return !c.reading && (!early || c.next > now.doubtfulUpTo) && c.mayHaveDue(n, poll, at)
+	return levels, busy
 }
 
-// claim returns how many of the n messages of a level to read now, and reserves the level for this read until
-// unclaim.
-func (d *drain) claim(now *term, key cursorKey, r *route.Route, n, poll uint64) (claimed, bool) {
-	if !d.mayRead(now, key, r, n, poll) {
-		return claimed{}, false
-	}
-	p := d.consumer.Lanes.Pressure(r) // Not under d.mu: a lane that drops work locks d.mu under its own mutex.
+// claim returns how many messages of each level to read now, and reserves these levels until unclaim.
+func (d *drain) claim(now *term, r *route.Route, w waitingNow, levels []int, throttled bool) (reads []claimed) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now.classify(key.postbackKey, p.Throttled)
-	c := now.cursors[key]
-	most := min(laneShare, max(maxUnsettled-now.flowing, 0))
-	inHand := c.inHand
-	if p.Throttled {
-		if most = 1; now.throttledBytes >= maxThrottledBytes {
-			most = 0
+	now.classify(w.postbackKey, throttled)
+	for _, level := range levels {
+		key := cursorKey{w.postbackKey, level}
+		c := now.cursors[key]
+		most, inHand := min(share(r), max(maxUnsettled-now.flowing, 0)), c.inHand
+		if throttled {
+			if most = 1; now.throttledBytes >= maxThrottledBytes {
+				most = 0
+			}
+			inHand = now.inHand(w.postbackKey)
 		}
-		inHand = now.inHand(key.postbackKey)
+		// One read of many messages is cheaper than many reads. Meanwhile the deliveries in the lane keep it busy.
+		if left := most - inHand; left > 0 && left >= most/2 {
+			c.reading, c.moved = true, false
+			reads = append(reads, claimed{key, left, w.poll})
+		}
 	}
-	// One read of many messages is cheaper than many reads. Meanwhile the deliveries in the lane keep it busy.
-	if left := most - inHand; left > 0 && left >= most/2 {
-		c.reading = true
-		return claimed{key, left, poll}, true
+	return reads
+}
+
+// share returns how many messages of a level a lane may have: at most as many as begin in a second, so that limited
+// Postbacks leave the others their part of maxUnsettled.
+func share(r *route.Route) int {
+	if r.PerSecond > 0 {
+		return min(int(r.PerSecond), laneShare)
 	}
-	return claimed{}, false
+	return laneShare
 }
 
 func (d *drain) unclaim(now *term, key cursorKey) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now.cursors[key].reading = false
+	c := now.cursors[key]
+	c.reading = false
+	if c.moved {
+		d.wakeFor(key.postbackKey, false)
+	}
 }
 
 // read reads messages of a level and submits them to the lane of its Postback.
@@ -346,9 +382,6 @@ func (d *drain) release(w *waitingMessage, again bool, after time.Duration) {
 		c.readAgain(w.sequence, reread{d.consumer.Clock.Now().Add(after), w.tries})
 	}
 	if c.inHand <= laneShare/2 {
-		select {
-		case d.wake <- struct{}{}:
-		default:
-		}
+		d.wakeFor(w.key.postbackKey, false)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 )
 
@@ -43,7 +44,8 @@ const (
 
 // failureObjects bounds the PostbackDeliveries of failed attempts. It is safe for concurrent use.
 type failureObjects struct {
-	*allowance
+	making *semaphore.Weighted
+	rate   *rate.Limiter
 
 	mu        sync.Mutex
 	postbacks map[postbackKey]*rate.Limiter
@@ -52,14 +54,24 @@ type failureObjects struct {
 
 func newFailureObjects() *failureObjects {
 	return &failureObjects{
-		allowance: newAllowance(maxMaking, objectRate, objectBurst), postbacks: map[postbackKey]*rate.Limiter{}, sweepAt: sweepLimiters,
+		making: semaphore.NewWeighted(maxMaking), rate: rate.NewLimiter(objectRate, objectBurst),
+		postbacks: map[postbackKey]*rate.Limiter{}, sweepAt: sweepLimiters,
 	}
 }
 
 // take reports whether a PostbackDelivery may be made for a Postback. If so, the caller must call done.
 func (f *failureObjects) take(key postbackKey, now time.Time) bool {
-	return f.limiter(key, now).AllowN(now, 1) && f.allowance.take(now, false)
+	if !f.limiter(key, now).AllowN(now, 1) || !f.making.TryAcquire(1) {
+		return false
+	}
+	if !f.rate.AllowN(now, 1) {
+		f.done()
+		return false
+	}
+	return true
 }
+
+func (f *failureObjects) done() { f.making.Release(1) }
 
 func (f *failureObjects) limiter(key postbackKey, now time.Time) *rate.Limiter {
 	f.mu.Lock()

@@ -53,9 +53,9 @@ type Lanes interface {
 	Pressure(r *route.Route) lane.Pressure
 }
 
-// Intake stores deliveries in the deliveries stream. If the waiting stream is full, it refuses deliveries for
-// throttled or slow endpoints. It leaves deliveries to the API server if their Postback is not Enabled, or has limits
-// that only one replica can enforce. The same holds for deliveries too large for a message.
+// Intake stores deliveries in the deliveries stream, whatever the state of their Postback, so that one stream alone
+// recognizes duplicates. If the waiting stream is full, it refuses the deliveries that would move there. It leaves
+// deliveries too large for a message to the API server.
 type Intake struct {
 	Connection *Connection
 	Kubernetes *intake.Kubernetes
@@ -70,12 +70,10 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 		return intake.Outcome{Result: intake.Unstored, Err: err}
 	}
 	m := i.Connection.names.Delivery(d.Object)
-	switch verdict := decide(d.Route, i.Lanes.Pressure); {
-	case verdict == deferAttempt:
-		return i.deferDelivery(ctx, d, overflowDeferred)
+	switch {
 	case int64(m.Size()+message.MaxStatus+logRoom) > i.Connection.nats.MaxPayload():
-		return i.deferDelivery(ctx, d, overflowLarge)
-	case verdict == moveToWaiting && i.Pending.waitingFull():
+		return i.deferDelivery(ctx, d)
+	case i.Pending.waitingFull() && decide(d.Route, i.Lanes.Pressure) == moveToWaiting:
 		// Deliveries for other endpoints are still stored.
 		return intake.Outcome{Result: intake.Unstored, Reason: intake.StreamFull, Err: errWaitingFull}
 	}
@@ -108,11 +106,11 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	return i.publish(ctx, d, i.Connection.intoDeliveries, m)
 }
 
-var errWaitingFull = errors.New("the stream of deliveries that wait for their endpoints is full")
+var errWaitingFull = errors.New("the stream of waiting deliveries is full")
 
 // deferDelivery leaves a delivery to the API server, unless it is already in the deliveries stream or the delivery
 // log.
-func (i *Intake) deferDelivery(ctx context.Context, d *intake.Delivery, why overflow) intake.Outcome {
+func (i *Intake) deferDelivery(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	existing, err := i.Connection.stored(ctx, d.Object)
 	switch {
 	case err != nil:
@@ -122,7 +120,7 @@ func (i *Intake) deferDelivery(ctx context.Context, d *intake.Delivery, why over
 	}
 	outcome := i.Kubernetes.Defer(ctx, d)
 	if outcome.Result == intake.Stored {
-		overflows.WithLabelValues(string(why)).Inc()
+		overflows.Inc()
 	}
 	return outcome
 }

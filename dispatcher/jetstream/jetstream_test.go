@@ -92,49 +92,6 @@ func TestWhatFailsBecomesAPostbackDelivery(t *testing.T) {
 	x.knows(again)
 }
 
-func TestWhatMayNotBeAttemptedIsLeftToTheAPIServer(t *testing.T) {
-	r := newRig(t, natsserver.Options{})
-	e := newEndpoint(t)
-	x := r.replica(true)
-	changes := map[string]struct {
-		change   func(*route.Route)
-		deferred string
-	}{
-		"paused":    {func(r *route.Route) { r.State = v1alpha1.PostbackPaused }, "Paused"},
-		"exclusive": {func(r *route.Route) { r.PerSecond = 3 }, "true"},
-	}
-	for name, test := range changes {
-		g := NewWithT(t)
-		changed := *r.postback(name, e)
-		test.change(&changed)
-		r.routes.Set(&changed)
-		g.Expect(x.store(&changed, "evt_"+name, data(1)).Result).To(Equal(intake.Stored))
-		d := r.objects()["evt_"+name]
-		g.Expect(d).NotTo(BeNil(), name)
-		g.Expect(d.Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, test.deferred))
-	}
-
-	// A delivery that was stored before the pause, or whose Postback is unknown here, becomes a PostbackDelivery,
-	// too.
-	g := NewWithT(t)
-	late, gone := r.postback("late", e), r.postback("gone", e)
-	x.shutDown()
-	y := r.replica(false)
-	g.Expect(y.store(late, "evt_late", data(1)).Result).To(Equal(intake.Stored))
-	g.Expect(y.store(gone, "evt_gone", data(1)).Result).To(Equal(intake.Stored))
-	paused := *late
-	paused.State = v1alpha1.PostbackPaused
-	r.routes.Set(&paused)
-	r.routes.Delete(gone.UID)
-	r.replica(true)
-	for id, deferred := range map[string]string{"evt_late": "Paused", "evt_gone": "true"} {
-		g.Eventually(func() map[string]*v1alpha1.PostbackDelivery { return r.objects() }).WithTimeout(patience).Should(HaveKey(id))
-		g.Expect(r.objects()[id].Annotations).To(HaveKeyWithValue(v1alpha1.DeferredAnnotation, deferred))
-	}
-	g.Eventually(y.inDeliveries).WithTimeout(patience).Should(BeZero())
-	g.Expect(e.total()).To(BeZero())
-}
-
 // An event that was delivered from the stream is not sent again as a PostbackDelivery.
 func TestDeliveredThenPaused(t *testing.T) {
 	g := NewWithT(t)

@@ -20,29 +20,15 @@ import (
 	"github.com/postback-dev/postback-operator/internal/metric"
 )
 
-// overflow is the reason why a delivery became a PostbackDelivery before any attempt. Its values are labels.
-type overflow string
-
-const (
-	// overflowDeferred means that its Postback is paused or disabled, or has limits that only one replica can
-	// enforce.
-	overflowDeferred overflow = "Deferred"
-	// overflowLarge means that the message would exceed the maximum of NATS.
-	overflowLarge overflow = "Large"
-	// overflowStray means that the server would never have delivered the message again.
-	overflowStray overflow = "Stray"
-)
-
 var (
 	published = metric.Dispatcher.Counter("postback_nats_published_total",
 		"Deliveries that this replica has stored in the stream.")
 	redelivered = metric.Dispatcher.Counter("postback_nats_redelivered_total",
 		"Messages that this replica got again, because no replica had acknowledged them.")
-	overflows = metric.Dispatcher.Counters("postback_nats_overflows_total",
-		"Deliveries that became PostbackDeliveries before any attempt, by the reason.",
-		metric.Values("reason", overflowDeferred, overflowLarge, overflowStray))
+	overflows = metric.Dispatcher.Counter("postback_nats_overflows_total",
+		"Deliveries that became PostbackDeliveries before any attempt, because they exceed a message of NATS.")
 	movedToWaiting = metric.Dispatcher.Counter("postback_nats_moved_to_waiting_total",
-		"Deliveries that this replica has put into the waiting stream, because their endpoint is throttled or slow.")
+		"Deliveries that this replica has put into the waiting stream: their Postback is paused or limited, or their endpoint is throttled or slow.")
 	retriesStored = metric.Dispatcher.Counter("postback_nats_retries_stored_total",
 		"Failed attempts after which this replica has put the delivery into the waiting stream for a retry.")
 	logged = metric.Dispatcher.Counter("postback_nats_logged_total",
@@ -70,9 +56,9 @@ var (
 		"Messages of the deliveries stream that this replica received and has not settled.")
 	drainingGauge = metric.Dispatcher.Gauge("postback_nats_draining_messages", "Deliveries from the waiting stream that are in a lane of this replica.")
 	waitingGauge  = metric.Dispatcher.Gauge("postback_nats_waiting_deliveries",
-		"Deliveries in the waiting stream. Their endpoints are throttled or slow, or the backlog is being drained.")
+		"Deliveries in the waiting stream. Their Postbacks are paused or limited, their endpoints are throttled or slow, or they wait for a retry.")
 	waitingUsedGauge = metric.Dispatcher.Gauge("postback_nats_waiting_used_ratio",
-		"Bytes of the waiting stream divided by --nats-max-bytes; from 0.95 on, events for throttled endpoints are refused.")
+		"Bytes of the waiting stream divided by --nats-max-bytes; from 0.95 on, events whose deliveries would wait there are refused.")
 	oldestWaitingGauge = metric.Dispatcher.Gauge("postback_nats_oldest_waiting_age_seconds",
 		"Time since the oldest delivery in the waiting stream was put there; 0 if there is none.")
 	deliveriesGauge = metric.Dispatcher.Gauge("postback_nats_stream_deliveries",

@@ -106,9 +106,6 @@ func (p *Pending) Full(r *route.Route) bool {
 	return p.inDeliveries(postbackKey{r.Namespace, r.UID}) >= room
 }
 
-// deep reports whether the deliveries stream is too full for messages that cannot be attempted now.
-func (p *Pending) deep() bool { return p.deliveries.Load() >= maxAside }
-
 // given records the number of undelivered messages when NATS delivered one.
 func (p *Pending) given(behind uint64, now time.Time) {
 	p.ahead.Store(int64(min(behind, math.MaxInt64)))

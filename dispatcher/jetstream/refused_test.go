@@ -32,12 +32,12 @@ import (
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
 
-func TestRefusedFor(t *testing.T) {
+func TestBackoff(t *testing.T) {
 	for tries, want := range map[uint64]time.Duration{
 		0: 30 * time.Second, 1: 30 * time.Second, 2: time.Minute, 5: 8 * time.Minute, 6: 16 * time.Minute, 7: 16 * time.Minute, 1 << 40: 16 * time.Minute,
 	} {
-		if got := refusedFor(tries); got != want {
-			t.Errorf("refusedFor(%d) = %s, want %s", tries, got, want)
+		if got := backoff(backRefused, longestRefused, tries); got != want {
+			t.Errorf("after %d tries: %s, want %s", tries, got, want)
 		}
 	}
 }

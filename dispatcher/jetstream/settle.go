@@ -37,8 +37,8 @@ import (
 )
 
 const (
-	// overflowTimeout bounds the making of a PostbackDelivery, and a look-up.
-	overflowTimeout = 10 * time.Second
+	// lookbackTimeout bounds a look-up for the record of a delivery.
+	lookbackTimeout = 10 * time.Second
 	// lastWrite is the time left to record finished attempts once the process must end.
 	lastWrite = 4 * time.Second
 
@@ -50,6 +50,10 @@ const (
 	// to longestRefused. The time at which a quota or policy changes is unknown.
 	backRefused    = 30 * time.Second
 	longestRefused = 16 * time.Minute
+	// A message for which the waiting stream has no space goes back for backNoSpace. Each further time doubles the
+	// delay, up to longestNoSpace.
+	backNoSpace    = 500 * time.Millisecond
+	longestNoSpace = time.Minute
 )
 
 // errRefused means that the API server refuses the PostbackDelivery for a lasting reason.
@@ -87,7 +91,7 @@ func (c *Consumer) attempt(ctx context.Context, u *unsettled, sent func(*v1alpha
 	case errors.Is(err, attempt.ErrInFlight):
 		c.giveBack(u, backInFlight)
 	case errors.Is(err, errRefused):
-		after := refusedFor(u.tries)
+		after := backoff(backRefused, longestRefused, u.tries)
 		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(u.d), "after", after.String())
 		c.giveBack(u, after)
 	default:
@@ -105,7 +109,7 @@ func (c *Consumer) begin(ctx context.Context, u *unsettled, r *route.Route) (end
 	case u.waiting != nil && !enabled:
 		c.giveBack(u, backStep)
 	case u.waiting == nil && (!enabled || r.Exclusive()):
-		c.deferDelivery(u, overflowDeferred) //nolint:contextcheck // It goes on until Stop.
+		c.moveToWaiting(u) //nolint:contextcheck // It goes on until Stop.
 	case c.settledBefore(u): //nolint:contextcheck // It goes on until Stop.
 	case u.waiting != nil:
 		if end, ok = u.waiting.begin(); !ok {
@@ -127,32 +131,16 @@ func (c *Consumer) refused(d *v1alpha1.PostbackDelivery, o intake.Outcome) error
 	return fmt.Errorf("%w: %s: %s", errRefused, o.Reason, o.Message)
 }
 
-// refusedFor returns the delay for a refused message that NATS has delivered this often.
-func refusedFor(tries uint64) time.Duration {
-	const doublings = 5 // More would exceed longestRefused.
-	return min(backRefused<<min(max(tries, 1)-1, doublings), longestRefused)
+// backoff returns the delay for a message that NATS has delivered this often.
+func backoff(first, longest time.Duration, tries uint64) time.Duration {
+	const doublings = 16 // More could overflow.
+	return min(first<<min(max(tries, 1)-1, doublings), longest)
 }
 
 // same reports whether two deliveries are of the same event for the same Postback.
 func same(existing, d *v1alpha1.PostbackDelivery) bool {
 	a, b := &existing.Spec, &d.Spec
 	return a.PostbackRef == b.PostbackRef && a.Event.ID == b.Event.ID && a.Event.Type == b.Event.Type && a.Body == b.Body
-}
-
-// deferDelivery leaves a delivery that must not be attempted now to the API server. Beyond the bounds of overflow,
-// the delivery goes back to the stream for a while.
-func (c *Consumer) deferDelivery(u *unsettled, why overflow) {
-	if !c.overflow.take(c.Clock.Now(), c.Pending.deep()) {
-		c.giveBack(u, wait.Jitter(aside(u.tries, int(c.Pending.deliveries.Load())), 1))
-		return
-	}
-	go func() {
-		defer c.overflow.done()
-		if (u.tries > 1 || c.Connection.memory.givenOut(u.stored)) && c.settledByLog(u) {
-			return
-		}
-		c.makeObject(u, why)
-	}()
 }
 
 // moveToWaiting copies a delivery to the waiting stream and acknowledges the original. NATS refuses a second copy by
@@ -178,18 +166,28 @@ func (c *Consumer) moveToWaiting(u *unsettled) {
 	case err == nil:
 		movedToWaiting.Inc()
 		c.done(u)
+		c.announceMove(u.d)
 	case isFull(err):
-		c.giveBack(u, wait.Jitter(aside(u.tries, int(c.Pending.deliveries.Load())), 1))
+		c.giveBack(u, wait.Jitter(backoff(backNoSpace, longestNoSpace, u.tries), 1))
 	default:
 		c.Log.V(1).Info("Cannot put a delivery into the waiting stream yet", "delivery", klog.KObj(u.d), "reason", err.Error())
 		c.giveBack(u, backStep)
 	}
 }
 
+// announceMove tells the elected replica that it can attempt a moved delivery at once. If the notice is lost, the
+// next poll shows the delivery.
+func (c *Consumer) announceMove(d *v1alpha1.PostbackDelivery) {
+	r := c.Routes.Of(d.Namespace, d.Spec.PostbackRef)
+	if r != nil && r.Exclusive() {
+		_ = c.Connection.nats.Publish(c.Connection.names.Moves(), []byte(c.Connection.names.WaitingSubject(r.Namespace, r.UID)))
+	}
+}
+
 // isCopy reports whether the message with the id of a delivery is a copy of it. The message is in the waiting
 // stream, or its record is in the delivery log.
 func (c *Consumer) isCopy(ctx context.Context, u *unsettled, sequence uint64) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, overflowTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lookbackTimeout)
 	defer cancel()
 	first, err := c.Connection.ask(ctx, c.Connection.names.WaitingStream(), whichMessage{From: sequence})
 	if err != nil {
@@ -215,31 +213,10 @@ func (c *Consumer) copyMayWait(u *unsettled) bool {
 	if u.waiting != nil || u.tries == 1 && !c.Connection.memory.givenOut(u.stored) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+	ctx, cancel := context.WithTimeout(c.Stop, lookbackTimeout)
 	defer cancel()
 	waits, err := c.Connection.hasWaiting(ctx, u.d.Namespace, u.d.Spec.PostbackRef.UID)
 	return waits || err != nil
-}
-
-// makeObject creates a PostbackDelivery and leaves it to the elected replica.
-func (c *Consumer) makeObject(u *unsettled, why overflow) {
-	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
-	defer cancel()
-	existing, outcome := intake.Create(ctx, c.API, c.deferred(u.d))
-	switch {
-	case existing != nil, outcome.Result == intake.Skipped:
-		c.done(u)
-	case outcome.Result == intake.Stored:
-		overflows.WithLabelValues(string(why)).Inc()
-		c.done(u)
-	case outcome.Result == intake.Refused:
-		after := refusedFor(u.tries)
-		c.Log.Error(c.refused(u.d, outcome), "A delivery stays in the stream", "delivery", klog.KObj(u.d), "after", after.String())
-		c.giveBack(u, after)
-	default:
-		c.Log.Info("Cannot make a PostbackDelivery yet", "delivery", klog.KObj(u.d), "reason", outcome.Err.Error())
-		c.giveBack(u, backStep)
-	}
 }
 
 // settledBefore looks for the record of a delivery that may have been attempted before. If it finds one, or a
@@ -270,7 +247,7 @@ func (c *Consumer) settleUnlessNew(u *unsettled) bool {
 	if c.settledByLog(u) || c.settledByRetry(u) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+	ctx, cancel := context.WithTimeout(c.Stop, lookbackTimeout)
 	defer cancel()
 	existing := &v1alpha1.PostbackDelivery{}
 	err := c.API.Get(ctx, client.ObjectKeyFromObject(u.d), existing)
@@ -291,7 +268,7 @@ func (c *Consumer) settleUnlessNew(u *unsettled) bool {
 // settledByRetry reports whether a later retry of a delivery is in the waiting stream, or a look-up fails. It then
 // settles the message.
 func (c *Consumer) settledByRetry(u *unsettled) bool {
-	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+	ctx, cancel := context.WithTimeout(c.Stop, lookbackTimeout)
 	defer cancel()
 	switch retried, err := c.hasRetry(ctx, u); {
 	case err != nil:
@@ -320,7 +297,7 @@ func (c *Consumer) settledByLog(u *unsettled) bool {
 		c.giveBack(u, backInFlight) // Its success may be on its way to the log.
 		return true
 	}
-	ctx, cancel := context.WithTimeout(c.Stop, overflowTimeout)
+	ctx, cancel := context.WithTimeout(c.Stop, lookbackTimeout)
 	defer cancel()
 	existing, err := c.Connection.logged(ctx, u.d)
 	switch {

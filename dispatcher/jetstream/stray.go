@@ -30,6 +30,8 @@ const (
 	sweepEvery = 10 * time.Second
 	// maxSwept bounds the strays that one search settles.
 	maxSwept = 100
+	// strayTries makes the look-ups for a message that was delivered before.
+	strayTries = 2
 )
 
 // stray is a delivery that the server counts as acknowledged but still has, because it was killed before the removal
@@ -119,24 +121,19 @@ func (c *Consumer) settleStrays(ctx context.Context, before uint64, sameEpoch fu
 	return now, nil
 }
 
-// settleStray removes a delivery that is recorded, and leaves any other to the API server.
+// settleStray removes a delivery that is recorded, and moves any other to the waiting stream: the server would never
+// deliver it.
 func (c *Consumer) settleStray(ctx context.Context, s *stray, m *jetstream.RawStreamMsg) error {
 	d, err := c.Connection.names.ParseDelivery(m.Subject, m.Header, m.Data)
 	if err != nil {
 		c.refuse(err, m.Subject)
 		return s.Ack() //nolint:contextcheck // It is short, and is to be done when ctx ends, too.
 	}
-	u := &unsettled{msg: s, d: d, stored: m.Time, since: c.Clock.Now(), tries: 1}
+	u := &unsettled{msg: s, d: d, stored: m.Time, since: c.Clock.Now(), tries: strayTries}
 	if !c.unsettled.add(ctx, u) {
 		return ctx.Err()
 	}
 	c.Log.Info("The stream has a delivery that it counts as acknowledged", "delivery", klog.KObj(d))
-	switch {
-	case c.Unfinished.Recent(d):
-		c.done(u)
-	case c.settledByLog(u): //nolint:contextcheck // It goes on until Stop.
-	default:
-		c.makeObject(u, overflowStray) //nolint:contextcheck // It goes on until Stop.
-	}
+	c.moveToWaiting(u) //nolint:contextcheck // It goes on until Stop.
 	return nil
 }

@@ -23,7 +23,6 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
 	"github.com/postback-dev/postback-operator/test/natsserver"
 )
@@ -73,8 +72,10 @@ func TestStray(t *testing.T) {
 	_, err = x.consumer.settleStrays(t.Context(), floor, always)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(x.inDeliveries()).To(BeZero())
-	objects := r.objects()
-	g.Expect(objects).To(HaveLen(1))
-	g.Expect(objects).To(HaveKey("evt_unknown"))
-	g.Expect(objects["evt_unknown"].Annotations).To(HaveKey(v1alpha1.DeferredAnnotation))
+	g.Expect(x.listed(crm)).To(And(HaveLen(1), HaveKey("evt_unknown")))
+	x.consume()
+	g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
+	g.Expect(e.count("evt_unknown")).To(Equal(1))
+	g.Expect(e.total()).To(Equal(1))
+	g.Expect(r.objects()).To(BeEmpty())
 }

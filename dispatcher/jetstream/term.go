@@ -73,8 +73,8 @@ type cursorKey struct {
 // cursor is the progress of the drain in the messages of one level of a Postback.
 type cursor struct {
 	next uint64
-	// reading is true during a read.
-	reading bool
+	// reading is true during a read, moved if a replica has moved a message here since the last read began.
+	reading, moved bool
 	// restUntil is when the next message is due.
 	restUntil time.Time
 	// again has the messages to read again: given back by a lane, or set aside.
@@ -231,7 +231,7 @@ func (c *cursor) mayHaveDue(n, poll uint64, now time.Time) bool {
 			return true
 		}
 	}
-	return n > 0 && len(c.again) < laneShare && c.dryAt != poll && !c.restUntil.After(now)
+	return (c.moved || n > 0 && c.dryAt != poll) && len(c.again) < laneShare && !c.restUntil.After(now)
 }
 
 // inHand returns the number of a Postback's messages in its lane. A read in progress counts as one.

@@ -56,7 +56,7 @@ func TestRemovalWithAnUnknownEpochIsTriedAgain(t *testing.T) {
 	g := NewWithT(t)
 	key := cursorKey{postbackKey{"partner", "crm"}, 1}
 	clock := clocktesting.NewFakeClock(time.Now())
-	d := &drain{consumer: &Consumer{ConsumerOptions: ConsumerOptions{Clock: clock}}, wake: make(chan struct{}, 1)}
+	d := &drain{consumer: &Consumer{ConsumerOptions: ConsumerOptions{Clock: clock}}, wake: make(chan struct{}, 1), woken: map[postbackKey]bool{}}
 	now := &term{sameEpoch: func() bool { return false }, cursors: map[cursorKey]*cursor{key: {}}}
 	w := &waitingMessage{drain: d, term: now, key: key, sequence: 7}
 	w.count(1)

@@ -197,7 +197,8 @@ func (n *tenant) getPostback(name string) *v1alpha1.Postback {
 	return p
 }
 
-// deliveries returns the deliveries of the namespace by event id: PostbackDeliveries and entries of the delivery log.
+// deliveries returns the deliveries of the namespace by event id: PostbackDeliveries, entries of the delivery log, and
+// messages of the waiting stream.
 // If a redelivery was requested for an entry, both exist, and the PostbackDelivery has the newer state.
 func (n *tenant) deliveries() map[string]*v1alpha1.PostbackDelivery {
 	n.t.Helper()
@@ -213,10 +214,16 @@ func (n *tenant) deliveries() map[string]*v1alpha1.PostbackDelivery {
 		}
 		byID[d.Spec.Event.ID] = d
 	}
+	// A delivery enters the log before it leaves the waiting stream: read in this order, neither lacks it.
+	waiting, err := op.InWaiting(n.t.Context(), n.namespace)
+	if err != nil {
+		n.t.Fatal(err)
+	}
 	logged, err := op.Logged(n.t.Context(), n.namespace)
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	logged = append(logged, waiting...)
 	for i := range logged {
 		if d := &logged[i]; byID[d.Spec.Event.ID] == nil {
 			byID[d.Spec.Event.ID] = d

@@ -17,6 +17,7 @@ limitations under the License.
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,17 +121,46 @@ func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.Pos
 	if o.NATS == nil {
 		return nil, nil
 	}
-	js, end, err := o.jetStream()
+	logged, err := o.read(ctx, streamNames.LogStream(), streamNames.LogSubjects(namespace, ""), streamNames.ParseLog)
 	if err != nil {
 		return nil, fmt.Errorf("read the delivery log: %w", err)
 	}
+	return logged, nil
+}
+
+// InWaiting returns the deliveries of a namespace in the waiting stream, oldest first. Without the JetStream intake
+// there are none.
+func (o *Operator) InWaiting(ctx context.Context, namespace string) ([]v1alpha1.PostbackDelivery, error) {
+	if o.NATS == nil {
+		return nil, nil
+	}
+	parse := func(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error) {
+		d, _, err := streamNames.ParseWaiting(subject, header, data)
+		if err == nil {
+			d.Status.Phase = cmp.Or(d.Status.Phase, v1alpha1.DeliveryPending)
+		}
+		return d, err
+	}
+	waiting, err := o.read(ctx, streamNames.WaitingStream(), streamNames.WaitingSubjects(namespace, "")[0], parse)
+	if err != nil {
+		return nil, fmt.Errorf("read the waiting stream: %w", err)
+	}
+	return waiting, nil
+}
+
+// read returns the deliveries in the messages of a stream with a subject.
+func (o *Operator) read(ctx context.Context, stream, subject string,
+	parse func(subject string, header nats.Header, data []byte) (*v1alpha1.PostbackDelivery, error),
+) (all []v1alpha1.PostbackDelivery, err error) {
+	js, end, err := o.jetStream()
+	if err != nil {
+		return nil, err
+	}
 	defer end()
-	var logged []v1alpha1.PostbackDelivery
 	for next := uint64(1); ; {
-		batch, err := jetstreamext.GetBatch(ctx, js, streamNames.LogStream(), logBatch,
-			jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(streamNames.LogSubjects(namespace, "")))
+		batch, err := jetstreamext.GetBatch(ctx, js, stream, logBatch, jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(subject))
 		if err != nil {
-			return nil, fmt.Errorf("read the delivery log: %w", err)
+			return nil, err
 		}
 		from := next
 		for m, err := range batch {
@@ -138,17 +168,17 @@ func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.Pos
 				break
 			}
 			if err != nil {
-				return nil, fmt.Errorf("read the delivery log: %w", err)
+				return nil, err
 			}
-			d, err := streamNames.ParseLog(m.Subject, m.Header, m.Data)
+			d, err := parse(m.Subject, m.Header, m.Data)
 			if err != nil {
-				return nil, fmt.Errorf("read the delivery log: %w", err)
+				return nil, err
 			}
-			logged = append(logged, *d)
+			all = append(all, *d)
 			next = m.Sequence + 1
 		}
 		if next == from {
-			return logged, nil
+			return all, nil
 		}
 	}
 }

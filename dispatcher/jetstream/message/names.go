@@ -103,6 +103,10 @@ func (n Names) WaitingSubjects(namespace string, postback types.UID) []string {
 // them.
 func (n Names) ActRequests() string { return n.root() + acts + ".request" }
 
+// Moves returns the subject of notices to the elected replica that a delivery can be attempted at once. The data is
+// its subject in the waiting stream. No stream stores them.
+func (n Names) Moves() string { return n.root() + acts + ".moved" }
+
 // ActAnswers returns the prefix of the subjects of answers.
 func (n Names) ActAnswers() string { return n.root() + acts + ".answer." }
 
