@@ -26,7 +26,7 @@ func TestSealedTexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := s.seal(purposeSession, "a", session{Namespace: "acme"})
+	sealed, err := s.seal(purposeSession, "portal-1", session{Namespace: "acme"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,12 +34,12 @@ func TestSealedTexts(t *testing.T) {
 		name, purpose, context, sealed string
 		want                           bool
 	}{
-		{"as sealed", purposeSession, "a", sealed, true},
-		{"for another purpose", purposeLink, "a", sealed, false},
-		{"in another context", purposeSession, "b", sealed, false},
-		{"shorter than a nonce", purposeSession, "a", sealed[:8], false},
-		{"not base64", purposeSession, "a", "?", false},
-		{"empty", purposeSession, "a", "", false},
+		{"as sealed", purposeSession, "portal-1", sealed, true},
+		{"for another purpose", purposeLink, "portal-1", sealed, false},
+		{"in another context", purposeSession, "portal-2", sealed, false},
+		{"shorter than a nonce", purposeSession, "portal-1", sealed[:8], false},
+		{"not base64", purposeSession, "portal-1", "?", false},
+		{"empty", purposeSession, "portal-1", "", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got session

@@ -186,9 +186,11 @@ func TestKeysAreShownOnRequestOnly(t *testing.T) {
 	path := "/p/" + acme + "/crm"
 	r.get(path+"/do/secret", cookie, "Show")
 	for _, page := range pagesOf(acme) {
-		if got := r.ask(http.MethodGet, page, "", "Cookie", cookie); strings.Contains(got.body, key) {
-			t.Errorf("GET %s shows the key", page)
-		}
+		t.Run(page, func(t *testing.T) {
+			if got := r.ask(http.MethodGet, page, "", "Cookie", cookie); strings.Contains(got.body, key) {
+				t.Error("the page shows the key")
+			}
+		})
 	}
 	if got := r.ask(http.MethodPost, path+"/do/secret", "", "Cookie", cookie, "Origin", "https://evil.example"); strings.Contains(got.body, key) {
 		t.Error("a page of another site gets the key")
@@ -295,14 +297,20 @@ func TestStaticFilesHoldNothingPrivate(t *testing.T) {
 	acme := partner(t, "static-acme")
 	cookie := r.visitor(acme, "viewer")
 	for _, file := range []string{"console.js", "console.css", "icon.svg"} {
-		with, without := r.ask(http.MethodGet, guard.StaticPath+file, "", "Cookie", cookie), r.ask(http.MethodGet, guard.StaticPath+file, "")
-		if with.StatusCode != http.StatusOK || with.body != without.body || len(with.Cookies()) > 0 {
-			t.Errorf("%s is answered with %s and %s", file, with.Status, without.Status)
-		}
+		t.Run(file, func(t *testing.T) {
+			with, without := r.ask(http.MethodGet, guard.StaticPath+file, "", "Cookie", cookie), r.ask(http.MethodGet, guard.StaticPath+file, "")
+			if with.StatusCode != http.StatusOK || with.body != without.body || len(with.Cookies()) > 0 {
+				t.Errorf("%s is answered with %s and %s", file, with.Status, without.Status)
+			}
+		})
 	}
-	for _, outside := range []string{guard.StaticPath + "../console.go", guard.StaticPath + "%2e%2e/console.go", guard.StaticPath} {
-		if got := r.ask(http.MethodGet, outside, ""); got.StatusCode == http.StatusOK {
-			t.Errorf("GET %s is answered with %s", outside, got.Status)
-		}
+	for name, path := range map[string]string{
+		"above the folder": guard.StaticPath + "../console.go", "above the folder, escaped": guard.StaticPath + "%2e%2e/console.go", "the folder": guard.StaticPath,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := r.ask(http.MethodGet, path, ""); got.StatusCode == http.StatusOK {
+				t.Errorf("GET %s is answered with %s", path, got.Status)
+			}
+		})
 	}
 }

@@ -142,7 +142,7 @@ func TestRateOfEachCaller(t *testing.T) {
 	options, _ := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "*"))
 	clock := clocktesting.NewFakePassiveClock(testNow)
 	options.Clock, options.Rate, options.Burst = clock, 10, 100
-	options.Access = tokens{"a": nil, "b": nil}
+	options.Access = tokens{"shop": nil, "billing": nil}
 	server := testServer(t, options)
 	batch := func(n int) []byte { return []byte("[" + strings.Repeat(simple+",", n-1) + simple + "]") }
 	send := func(caller string, n int) *reply {
@@ -152,24 +152,24 @@ func TestRateOfEachCaller(t *testing.T) {
 		}
 		return got
 	}
-	if got := send("a", 100); got.code != http.StatusAccepted {
+	if got := send("shop", 100); got.code != http.StatusAccepted {
 		t.Fatalf("got %d: %s", got.code, got.raw)
 	}
-	got := send("a", 1)
+	got := send("shop", 1)
 	if got.code != http.StatusTooManyRequests || got.Type != "urn:postback:problem:rate-limited" || got.header.Get("Retry-After") != "1" ||
 		!strings.Contains(got.Detail, "may post 10 events per second, and 100 at once") {
 		t.Errorf("got %d, %s: %s", got.code, got.header.Get("Retry-After"), got.raw)
 	}
-	if got := send("b", 50); got.code != http.StatusAccepted {
+	if got := send("billing", 50); got.code != http.StatusAccepted {
 		t.Errorf("another caller: %d: %s", got.code, got.raw)
 	}
 	clock.SetTime(testNow.Add(2 * time.Second))
-	got = send("a", 50)
+	got = send("shop", 50)
 	if got.code != http.StatusTooManyRequests || got.header.Get("Retry-After") != "4" {
 		t.Errorf("got %d, %s: %s", got.code, got.header.Get("Retry-After"), got.raw)
 	}
 	clock.SetTime(testNow.Add(6 * time.Second))
-	if got := send("a", 50); got.code != http.StatusAccepted {
+	if got := send("shop", 50); got.code != http.StatusAccepted {
 		t.Errorf("after the time of Retry-After: %d: %s", got.code, got.raw)
 	}
 	if stored.Load() != 200 {

@@ -213,19 +213,21 @@ func TestCloudEventAgain(t *testing.T) {
 		options.acceptance.Routes.(*route.Index).Set(&changed)
 	}
 	for _, f := range []v1alpha1.PayloadFormat{v1alpha1.FormatCloudEvents, v1alpha1.FormatJSON, v1alpha1.FormatSlack} {
-		source := "/" + string(f)
-		ask(f)
-		if got := send(event(source, `{"sale":{"amount":1}}`)); got.Result != intake.Stored {
-			t.Errorf("%s: %+v", f, got)
-		}
-		for _, now := range []v1alpha1.PayloadFormat{v1alpha1.FormatCloudEvents, v1alpha1.FormatJSON, v1alpha1.FormatSlack} {
-			ask(now)
-			if got := send(event(source, `{"sale":{"amount":1}}`)); got.Result != intake.Duplicate {
-				t.Errorf("%s, sent again as %s: %+v", f, now, got)
+		t.Run("stored as "+string(f), func(t *testing.T) {
+			source := "/" + string(f)
+			ask(f)
+			if got := send(event(source, `{"sale":{"amount":1}}`)); got.Result != intake.Stored {
+				t.Errorf("%+v", got)
 			}
-			if got := send(event(source, `{"sale":{"amount":2}}`)); got.Result != intake.Conflict {
-				t.Errorf("%s, another event as %s: %+v", f, now, got)
+			for _, now := range []v1alpha1.PayloadFormat{v1alpha1.FormatCloudEvents, v1alpha1.FormatJSON, v1alpha1.FormatSlack} {
+				ask(now)
+				if got := send(event(source, `{"sale":{"amount":1}}`)); got.Result != intake.Duplicate {
+					t.Errorf("%s, sent again as %s: %+v", f, now, got)
+				}
+				if got := send(event(source, `{"sale":{"amount":2}}`)); got.Result != intake.Conflict {
+					t.Errorf("%s, another event as %s: %+v", f, now, got)
+				}
 			}
-		}
+		})
 	}
 }

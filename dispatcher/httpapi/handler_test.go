@@ -215,14 +215,16 @@ func TestReadsAtMostOneByteOverTheLimit(t *testing.T) {
 	options.MaxBodyBytes = 1000
 	s := options.server(t)
 	for name, length := range map[string]int64{"unknown length": -1, "declared length": 5000} {
-		body := &countingBody{Reader: strings.NewReader(padded(5000))}
-		request := newPost(t, "", "acme", nil)
-		request.Body, request.ContentLength = body, length
-		w := newRecorder()
-		s.serve(w, request)
-		if w.code != http.StatusRequestEntityTooLarge || body.read > 1001 {
-			t.Errorf("%s: got %d after reading %d bytes", name, w.code, body.read)
-		}
+		t.Run(name, func(t *testing.T) {
+			body := &countingBody{Reader: strings.NewReader(padded(5000))}
+			request := newPost(t, "", "acme", nil)
+			request.Body, request.ContentLength = body, length
+			w := newRecorder()
+			s.serve(w, request)
+			if w.code != http.StatusRequestEntityTooLarge || body.read > 1001 {
+				t.Errorf("got %d after reading %d bytes", w.code, body.read)
+			}
+		})
 	}
 }
 

@@ -74,7 +74,7 @@ func denying(t *testing.T, c client.Client, namespace string, r *route.Route, me
 		})
 	}
 	probe, err := delivery.New(namespace, v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}, v1alpha1.FormatJSON,
-		&event.Event{ID: "probe", Type: "x", Data: []byte(`{}`), CreatedAt: testNow})
+		&event.Event{ID: "probe", Type: "lead.created", Data: []byte(`{}`), CreatedAt: testNow})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,15 +103,15 @@ func TestPolicyDenies(t *testing.T) {
 				Postback: "crm", Result: intake.Refused, Reason: intake.PolicyDenied,
 				Message: "ValidatingAdmissionPolicy 'deny-" + namespace + "' with binding 'deny-" + namespace + "' denied request: crm takes no events this week",
 			}
-			got := post(t, server.URL, namespace, `{"id":"a","event":"x","data":{}}`)
+			got := post(t, server.URL, namespace, `{"id":"evt_for_crm","event":"lead.created","data":{}}`)
 			expect(t, got, http.StatusUnprocessableEntity, []accept.DeliveryResult{refused})
 			if got.Type != "urn:postback:problem:delivery-refused" || got.header.Get("Retry-After") != "" {
 				t.Errorf("Retry-After %q, %s", got.header.Get("Retry-After"), got.raw)
 			}
 			gomega.NewWithT(t).Eventually(recorder.Events, "1m").Should(gomega.Receive(gomega.And(
 				gomega.ContainSubstring("Warning DeliveryRefused"), gomega.ContainSubstring("crm takes no events this week"))))
-			expect(t, post(t, server.URL, namespace, `{"id":"b","event":"both","data":{}}`), http.StatusAccepted,
-				[]accept.DeliveryResult{refused, {Postback: "other", Delivery: nameOf(other, "b"), Result: intake.Stored}})
+			expect(t, post(t, server.URL, namespace, `{"id":"evt_for_both","event":"both","data":{}}`), http.StatusAccepted,
+				[]accept.DeliveryResult{refused, {Postback: "other", Delivery: nameOf(other, "evt_for_both"), Result: intake.Stored}})
 		})
 	}
 }

@@ -201,7 +201,7 @@ func TestMetrics(t *testing.T) {
 	options, _ := testOptions(doors.Store{}, doors.LooseRoute("acme", "crm", "", "lead.*"), doors.LooseRoute("acme", "bi", "", "lead.*"))
 	server := testServer(t, options)
 	before := counted(t)
-	post(t, server.URL, "acme", `[`+simple+`,{"event":"x","data":{}}]`)
+	post(t, server.URL, "acme", `[`+simple+`,{"event":"sale.created","data":{}}]`)
 	post(t, server.URL, "acme", `{}`)
 	after := counted(t)
 	for result, want := range map[string]float64{"Stored": 2, "NoMatch": 1, "Invalid": 1, "Unstored": 0} {

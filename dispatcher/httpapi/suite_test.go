@@ -20,19 +20,28 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 	"github.com/postback-dev/postback-operator/test/doors"
@@ -149,4 +158,59 @@ func newPost(t *testing.T, url, namespace string, body []byte) *http.Request {
 func post(t *testing.T, url, namespace, body string) *reply {
 	t.Helper()
 	return do(t, newPost(t, url, namespace, []byte(body)))
+}
+
+// limitedClient returns a client whose only rights are the RBAC markers of this package.
+func limitedClient(t *testing.T, admin client.Client) client.Client {
+	t.Helper()
+	namespace := doors.Namespace(t, admin, "ingest-")
+	name := "ingest-" + namespace
+	for _, object := range []client.Object{
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}},
+		&rbacv1.ClusterRole{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"postback.dev"}, Resources: []string{"postbackdeliveries"}, Verbs: []string{"get", "create"}}},
+		},
+		&rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: namespace, Name: name}},
+		},
+	} {
+		if err := admin.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config, err := cp.ServiceAccountConfig(t.Context(), namespace, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doors.Client(t, config)
+}
+
+func nameOf(r *route.Route, id string) string {
+	return delivery.Name(v1alpha1.PostbackReference{Name: r.Name, UID: r.UID}, id)
+}
+
+func expect(t *testing.T, got *reply, code int, want ...[]accept.DeliveryResult) {
+	t.Helper()
+	if got.code != code || !reflect.DeepEqual(got.results(), want) {
+		t.Errorf("got %d %+v, want %d %+v: %s", got.code, got.results(), code, want, got.raw)
+	}
+}
+
+func numbered(events int) string {
+	bodies := make([]string, events)
+	for i := range bodies {
+		bodies[i] = fmt.Sprintf(`{"id":"evt_%d","event":"lead.created","data":{"n":%d}}`, i, i)
+	}
+	return "[" + strings.Join(bodies, ",") + "]"
+}
+
+func manyRoutes(n int) []*route.Route {
+	routes := make([]*route.Route, n)
+	for i := range routes {
+		routes[i] = doors.LooseRoute("acme", fmt.Sprintf("p%05d", i), "", "*")
+	}
+	return routes
 }

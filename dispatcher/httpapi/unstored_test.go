@@ -48,7 +48,7 @@ func TestAPIServerDown(t *testing.T) {
 	if err := cp.StopAPIServer(); err != nil {
 		t.Fatal(err)
 	}
-	got := post(t, server.URL, namespace, `[{"event":"x","data":{"n":1}},{"id":"own","event":"x","data":{}}]`)
+	got := post(t, server.URL, namespace, `[{"event":"lead.created","data":{"n":1}},{"id":"own","event":"lead.created","data":{}}]`)
 	if err := cp.StartAPIServer(); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestAPIServerDown(t *testing.T) {
 		t.Errorf("the answer tells internals: %s", got.raw)
 	}
 	// The ids are those of the answer, as its detail demands.
-	again := fmt.Sprintf(`[{"id":%q,"event":"x","data":{"n":1}},{"id":"own","event":"x","data":{}}]`, got.Events[0].ID)
+	again := fmt.Sprintf(`[{"id":%q,"event":"lead.created","data":{"n":1}},{"id":"own","event":"lead.created","data":{}}]`, got.Events[0].ID)
 	if got = post(t, server.URL, namespace, again); got.code != http.StatusAccepted {
 		t.Fatalf("sent again: got %d: %s", got.code, got.raw)
 	}
@@ -96,7 +96,7 @@ func TestAnswerOfTheAPIServerLost(t *testing.T) {
 	namespace := doors.Namespace(t, c, "ingest-")
 	options, _ := testOptions(&lossy{Client: c}, doors.PostbackRoute(t, c, namespace, "crm", "*"))
 	server := testServer(t, options)
-	const body = `[{"id":"a","event":"x","data":{}},{"id":"b","event":"x","data":{}},{"id":"c","event":"x","data":{}}]`
+	const body = `[{"id":"evt_1","event":"lead.created","data":{}},{"id":"evt_2","event":"lead.created","data":{}},{"id":"evt_3","event":"lead.created","data":{}}]`
 	if got := post(t, server.URL, namespace, body); got.code != http.StatusServiceUnavailable {
 		t.Fatalf("got %d: %s", got.code, got.raw)
 	}
@@ -175,7 +175,7 @@ func TestPanicWhileStoring(t *testing.T) {
 	crm, warehouse := doors.PostbackRoute(t, c, namespace, "crm", "*"), doors.PostbackRoute(t, c, namespace, "warehouse", "*")
 	options, _ := testOptions(c, crm, warehouse)
 	options.acceptance.Backlog = panicking{crm.UID}
-	got := post(t, testServer(t, options).URL, namespace, `{"id":"evt_1","event":"x","data":{}}`)
+	got := post(t, testServer(t, options).URL, namespace, `{"id":"evt_1","event":"lead.created","data":{}}`)
 	expect(t, got, http.StatusServiceUnavailable, []accept.DeliveryResult{
 		{Postback: "crm", Result: intake.Unstored},
 		{Postback: "warehouse", Delivery: nameOf(warehouse, "evt_1"), Result: intake.Stored},

@@ -42,7 +42,7 @@ func TestElectionAndRedelivery(t *testing.T) {
 	d := r.store(t, "evt_again")
 	_, err := r.attempter.Attempt(t.Context(), d, r.route(), attempt.Cause{}, func(*v1alpha1.Attempt) {})
 	g.Expect(err).NotTo(HaveOccurred())
-	stop := startReplica(t, r, "a")
+	stop := startReplica(t, r, "first")
 
 	annotate := func(token string) {
 		patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.RedeliverAnnotation, token))
@@ -55,7 +55,7 @@ func TestElectionAndRedelivery(t *testing.T) {
 	// Another replica takes over. It does not repeat handled requests, and handles those made in between.
 	stop()
 	annotate("2")
-	startReplica(t, r, "b")
+	startReplica(t, r, "second")
 	g.Eventually(attempts).WithTimeout(30 * time.Second).Should(Equal(int32(3)))
 	g.Consistently(attempts).WithTimeout(2 * time.Second).Should(Equal(int32(3)))
 	requests := r.endpoint.got()

@@ -164,7 +164,7 @@ func TestRetriesAreHandedOverAfterTheLastRecord(t *testing.T) {
 		close(begun)
 		<-answer
 	}
-	stop := startReplica(t, r, "a")
+	stop := startReplica(t, r, "owner")
 	<-begun
 	stopped := make(chan struct{})
 	go func() {
@@ -177,7 +177,7 @@ func TestRetriesAreHandedOverAfterTheLastRecord(t *testing.T) {
 		g.Expect(r.client.Get(t.Context(), client.ObjectKey{Namespace: r.postback.Namespace, Name: v1alpha1.RetriesLeaseName}, lease)).To(Succeed())
 		return ptr.Deref(lease.Spec.HolderIdentity, "")
 	}
-	g.Consistently(holder).WithTimeout(2*time.Second).Should(Equal("a"), "the Lease is kept as long as an attempt is in flight")
+	g.Consistently(holder).WithTimeout(2*time.Second).Should(Equal("owner"), "the Lease is kept as long as an attempt is in flight")
 	close(answer)
 	<-stopped
 	g.Expect(holder()).To(BeEmpty(), "and is released at once then")

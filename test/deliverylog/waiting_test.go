@@ -102,16 +102,18 @@ func TestDropWaitingDeliveries(t *testing.T) {
 	if output := n.fails(viewer, "drop", "evt_drop_1", url()); !strings.Contains(output, "may not drop postbackdeliveries.postback.dev in namespace "+n.namespace) {
 		t.Errorf("a viewer: %s", output)
 	}
-	for args, want := range map[string]string{
-		"drop":                                 "name deliveries, or --all and --postback",
-		"drop --all":                           "name it with --postback",
-		"drop evt_drop_1 --all --postback crm": "name either deliveries, or --all and --postback",
-		"drop evt_none":                        `there is no delivery and no event "evt_none"`,
-		"drop --all --postback other":          "other",
+	for name, test := range map[string]struct{ arguments, want string }{
+		"nothing named":              {"drop", "name deliveries, or --all and --postback"},
+		"all, without a Postback":    {"drop --all", "name it with --postback"},
+		"all, and one delivery":      {"drop evt_drop_1 --all --postback crm", "name either deliveries, or --all and --postback"},
+		"an unknown delivery":        {"drop evt_none", `there is no delivery and no event "evt_none"`},
+		"all of an unknown Postback": {"drop --all --postback other", "other"},
 	} {
-		if output := n.fails(editor, append(strings.Fields(args), url())...); !strings.Contains(output, want) {
-			t.Errorf("%s: %s", args, output)
-		}
+		t.Run(name, func(t *testing.T) {
+			if output := n.fails(editor, append(strings.Fields(test.arguments), url())...); !strings.Contains(output, test.want) {
+				t.Errorf("%s: %s", test.arguments, output)
+			}
+		})
 	}
 	if out, _ := n.run(editor, "drop", "evt_drop_2", url()); !strings.Contains(out, "dropped") {
 		t.Errorf("one: %s", out)
