@@ -45,9 +45,11 @@ func TestExposedIngest(t *testing.T) {
 	for name, selector := range map[string]map[string]string{
 		"load-balancer.yaml": balancer.Spec.Selector, "network-policy.yaml": policy.Spec.PodSelector.MatchLabels,
 	} {
-		if len(selector) == 0 || !labels.SelectorFromSet(selector).Matches(pod) {
-			t.Errorf("%s: %v does not select %v", name, selector, pod)
-		}
+		t.Run("pods of "+name, func(t *testing.T) {
+			if len(selector) == 0 || !labels.SelectorFromSet(selector).Matches(pod) {
+				t.Errorf("%v does not select %v", selector, pod)
+			}
+		})
 	}
 	var ingress networkingv1.Ingress
 	decode(t, "expose/ingress.yaml", &ingress)

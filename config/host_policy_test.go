@@ -51,29 +51,31 @@ func TestHostPolicy(t *testing.T) {
 	waitRefused("https://elsewhere.example.com/")
 
 	const oauth = `, auth: {oauth2: {tokenURL: %q, clientID: crm, clientSecretRef: {name: crm, key: secret}}}`
-	for _, tt := range []struct {
+	for name, tt := range map[string]struct {
 		namespace, url, more string
 		refused              string
 	}{
-		{namespace: "listed", url: "https://crm.example.com/hooks"},
-		{namespace: "listed", url: "https://CRM.example.com:8443/hooks"},
-		{namespace: "listed", url: "https://eu.crm.partner.example/hooks"},
-		{namespace: "listed", url: "https://partner.example/hooks", refused: "partner.example"},
-		{namespace: "listed", url: "https://crm.example.com.evil.test/hooks", refused: "crm.example.com.evil.test"},
-		{namespace: "listed", url: "https://evilpartner.example/", refused: "evilpartner.example"},
-		{namespace: "listed", url: "https://[2001:db8::1]/", refused: "2001:db8::1"},
-		{namespace: "listed", url: "https://crm.example.com/", more: fmt.Sprintf(oauth, "https://login.elsewhere.example/token"), refused: "login.elsewhere.example"},
-		{namespace: "listed", url: "https://crm.example.com/", more: fmt.Sprintf(oauth, "https://login.partner.example/token")},
-		{namespace: "free", url: "https://elsewhere.example.com/"},
-		{namespace: "empty", url: "https://crm.example.com/", refused: "crm.example.com"},
+		"a listed host":                     {namespace: "listed", url: "https://crm.example.com/hooks"},
+		"a listed host, in capitals":        {namespace: "listed", url: "https://CRM.example.com:8443/hooks"},
+		"a host below a listed domain":      {namespace: "listed", url: "https://eu.crm.partner.example/hooks"},
+		"a listed domain itself":            {namespace: "listed", url: "https://partner.example/hooks", refused: "partner.example"},
+		"a listed host as a prefix":         {namespace: "listed", url: "https://crm.example.com.evil.test/hooks", refused: "crm.example.com.evil.test"},
+		"a listed domain as a suffix":       {namespace: "listed", url: "https://evilpartner.example/", refused: "evilpartner.example"},
+		"an address":                        {namespace: "listed", url: "https://[2001:db8::1]/", refused: "2001:db8::1"},
+		"a token server that is not listed": {namespace: "listed", url: "https://crm.example.com/", more: fmt.Sprintf(oauth, "https://login.elsewhere.example/token"), refused: "login.elsewhere.example"},
+		"a listed token server":             {namespace: "listed", url: "https://crm.example.com/", more: fmt.Sprintf(oauth, "https://login.partner.example/token")},
+		"a namespace without a list":        {namespace: "free", url: "https://elsewhere.example.com/"},
+		"a namespace with an empty list":    {namespace: "empty", url: "https://crm.example.com/", refused: "crm.example.com"},
 	} {
-		err := apply(tt.namespace, "crm", tt.url, tt.more)
-		switch {
-		case tt.refused == "" && err != nil:
-			t.Errorf("%s, %s %s: %v", tt.namespace, tt.url, tt.more, err)
-		case tt.refused != "" && (err == nil || !strings.Contains(err.Error(), "the host "+tt.refused+" "+refused)):
-			t.Errorf("%s, %s %s: got %v, want a refusal of %s", tt.namespace, tt.url, tt.more, err, tt.refused)
-		}
+		t.Run(name, func(t *testing.T) {
+			err := apply(tt.namespace, "crm", tt.url, tt.more)
+			switch {
+			case tt.refused == "" && err != nil:
+				t.Errorf("%s: %v", tt.url, err)
+			case tt.refused != "" && (err == nil || !strings.Contains(err.Error(), "the host "+tt.refused+" "+refused)):
+				t.Errorf("%s: got %v, want a refusal of %s", tt.url, err, tt.refused)
+			}
+		})
 	}
 
 	// A shorter list does not refuse changes of other fields.

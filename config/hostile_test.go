@@ -95,18 +95,22 @@ func TestPartnersChangeNothingOfTheOperator(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, author := range []string{portalEditor, kubectlEditor} {
-				o, ok := test.object.DeepCopyObject().(client.Object)
-				if !ok {
-					t.Fatal("it is no object")
-				}
-				expect(t, n.authors[author].Patch(t.Context(), o, client.RawPatch("application/merge-patch+json", []byte(test.patch)), client.DryRunAll), test.message)
+				t.Run("by the "+author, func(t *testing.T) {
+					o, ok := test.object.DeepCopyObject().(client.Object)
+					if !ok {
+						t.Fatal("it is no object")
+					}
+					expect(t, n.authors[author].Patch(t.Context(), o, client.RawPatch("application/merge-patch+json", []byte(test.patch)), client.DryRunAll), test.message)
+				})
 			}
 			o, ok := test.object.DeepCopyObject().(client.Object)
 			if !ok {
 				t.Fatal("it is no object")
 			}
 			for _, author := range []string{portalViewer, portalKeyReader} {
-				expect(t, n.authors[author].Patch(t.Context(), o, client.RawPatch("application/merge-patch+json", []byte(test.patch)), client.DryRunAll), noRight+"patch")
+				t.Run("not by the "+author, func(t *testing.T) {
+					expect(t, n.authors[author].Patch(t.Context(), o, client.RawPatch("application/merge-patch+json", []byte(test.patch)), client.DryRunAll), noRight+"patch")
+				})
 			}
 		})
 	}
@@ -118,10 +122,12 @@ func TestPartnersChangeNothingOfTheOperator(t *testing.T) {
 	t.Run("status", func(t *testing.T) {
 		for _, o := range []*unstructured.Unstructured{postback, secret, delivery} {
 			for author, c := range n.authors {
-				err := c.Status().Patch(t.Context(), o.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"status": {"conditions": []}}`)))
-				if err == nil {
-					t.Errorf("%s writes the status of a %s", author, o.GetKind())
-				}
+				t.Run("of a "+o.GetKind()+" by the "+author, func(t *testing.T) {
+					err := c.Status().Patch(t.Context(), o.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"status": {"conditions": []}}`)))
+					if err == nil {
+						t.Error("the status is written")
+					}
+				})
 			}
 		}
 	})

@@ -62,47 +62,53 @@ func decode(t *testing.T, path string, object any) {
 // complains about it.
 func TestSelectorsSelectThePods(t *testing.T) {
 	for _, part := range []string{"manager", "dispatcher"} {
-		template := deployment(t, "postback-"+part).Spec.Template
-		var budget policyv1.PodDisruptionBudget
-		decode(t, part+"/pdb.yaml", &budget)
-		var network networkingv1.NetworkPolicy
-		decode(t, "network-policy/"+part+".yaml", &network)
-		selectors := map[string]*metav1.LabelSelector{
-			"PodDisruptionBudget": budget.Spec.Selector, "NetworkPolicy": &network.Spec.PodSelector,
-			"topologySpreadConstraints": template.Spec.TopologySpreadConstraints[0].LabelSelector,
-		}
-		for what, selector := range selectors {
-			s, err := metav1.LabelSelectorAsSelector(selector)
-			if err != nil {
-				t.Fatal(err)
+		t.Run(part, func(t *testing.T) {
+			template := deployment(t, "postback-"+part).Spec.Template
+			var budget policyv1.PodDisruptionBudget
+			decode(t, part+"/pdb.yaml", &budget)
+			var network networkingv1.NetworkPolicy
+			decode(t, "network-policy/"+part+".yaml", &network)
+			selectors := map[string]*metav1.LabelSelector{
+				"PodDisruptionBudget": budget.Spec.Selector, "NetworkPolicy": &network.Spec.PodSelector,
+				"topologySpreadConstraints": template.Spec.TopologySpreadConstraints[0].LabelSelector,
 			}
-			if s.Empty() || !s.Matches(labels.Set(template.Labels)) {
-				t.Errorf("%s of %s: %v does not select %v", what, part, s, template.Labels)
+			for what, selector := range selectors {
+				t.Run(what, func(t *testing.T) {
+					s, err := metav1.LabelSelectorAsSelector(selector)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if s.Empty() || !s.Matches(labels.Set(template.Labels)) {
+						t.Errorf("%v does not select %v", s, template.Labels)
+					}
+				})
 			}
-		}
+		})
 	}
 }
 
 // Each policy opens the ports that its Pod serves, and no others.
 func TestNetworkPoliciesNameThePorts(t *testing.T) {
 	for _, part := range []string{"manager", "dispatcher"} {
-		var network networkingv1.NetworkPolicy
-		decode(t, "network-policy/"+part+".yaml", &network)
-		open := map[int32]bool{}
-		for _, rule := range network.Spec.Ingress {
-			for _, port := range rule.Ports {
-				open[port.Port.IntVal] = true
+		t.Run(part, func(t *testing.T) {
+			var network networkingv1.NetworkPolicy
+			decode(t, "network-policy/"+part+".yaml", &network)
+			open := map[int32]bool{}
+			for _, rule := range network.Spec.Ingress {
+				for _, port := range rule.Ports {
+					open[port.Port.IntVal] = true
+				}
 			}
-		}
-		ports := deployment(t, "postback-"+part).Spec.Template.Spec.Containers[0].Ports
-		for _, port := range ports {
-			if !open[port.ContainerPort] {
-				t.Errorf("%s: port %s, %d, is closed", part, port.Name, port.ContainerPort)
+			ports := deployment(t, "postback-"+part).Spec.Template.Spec.Containers[0].Ports
+			for _, port := range ports {
+				if !open[port.ContainerPort] {
+					t.Errorf("port %s, %d, is closed", port.Name, port.ContainerPort)
+				}
 			}
-		}
-		if len(open) != len(ports) {
-			t.Errorf("%s: the policy opens %v, the container has %v", part, open, ports)
-		}
+			if len(open) != len(ports) {
+				t.Errorf("the policy opens %v, the container has %v", open, ports)
+			}
+		})
 	}
 }
 
@@ -134,17 +140,19 @@ func statefulSet(t *testing.T, overlay string) *appsv1.StatefulSet {
 // The namespace enforces the profile "restricted", which the volume of a server must not break.
 func TestEmbeddedPodsAreRestricted(t *testing.T) {
 	for _, overlay := range []string{"jetstream-embedded", "jetstream-embedded/three"} {
-		template := statefulSet(t, overlay).Spec.Template
-		template.Spec.Volumes = append(template.Spec.Volumes, corev1.Volume{Name: "nats", VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "nats-postback-dispatcher-0"},
-		}})
-		pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: template.ObjectMeta, Spec: template.Spec}
-		pod.Name = "postback-dispatcher-0"
-		manifest, err := json.Marshal(pod)
-		if err != nil {
-			t.Fatal(err)
-		}
-		kubectl(t, string(manifest), "create", "-n", installNamespace, "--dry-run=server", "-f", "-")
+		t.Run(overlay, func(t *testing.T) {
+			template := statefulSet(t, overlay).Spec.Template
+			template.Spec.Volumes = append(template.Spec.Volumes, corev1.Volume{Name: "nats", VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "nats-postback-dispatcher-0"},
+			}})
+			pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+			pod.Name = "postback-dispatcher-0"
+			manifest, err := json.Marshal(pod)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kubectl(t, string(manifest), "create", "-n", installNamespace, "--dry-run=server", "-f", "-")
+		})
 	}
 }
 
@@ -174,9 +182,11 @@ func TestEmbeddedServersFindEachOther(t *testing.T) {
 	for what, open := range map[string]int32{
 		"the Service": service.Spec.Ports[0].Port, "the policy, in": network.Spec.Ingress[0].Ports[0].Port.IntVal, "the policy, out": network.Spec.Egress[0].Ports[0].Port.IntVal,
 	} {
-		if open != port {
-			t.Errorf("%s has the port %d, the container %d", what, open, port)
-		}
+		t.Run(what, func(t *testing.T) {
+			if open != port {
+				t.Errorf("%s has the port %d, the container %d", what, open, port)
+			}
+		})
 	}
 }
 
@@ -198,20 +208,22 @@ func TestRequestsHaveTheirPriority(t *testing.T) {
 		}
 	})
 	const leases = "/apis/coordination.k8s.io/v1/namespaces/postback-system/leases/some"
-	for _, test := range []struct{ account, path, schema, level string }{
-		{"postback-dispatcher", leases, "postback-leases", "leader-election"},
-		{"postback-manager", leases, "postback-leases", "leader-election"},
-		{"postback-dispatcher", "/apis/postback.dev/v1alpha1/postbackdeliveries?limit=1", "postback", "postback"},
-		{"postback-manager", "/apis/postback.dev/v1alpha1/postbacks?limit=1", "postback", "postback"},
-		{"default", leases, "service-accounts", "workload-low"},
+	for name, test := range map[string]struct{ account, path, schema, level string }{
+		"a lease of the dispatcher":    {"postback-dispatcher", leases, "postback-leases", "leader-election"},
+		"a lease of the manager":       {"postback-manager", leases, "postback-leases", "leader-election"},
+		"deliveries of the dispatcher": {"postback-dispatcher", "/apis/postback.dev/v1alpha1/postbackdeliveries?limit=1", "postback", "postback"},
+		"Postbacks of the manager":     {"postback-manager", "/apis/postback.dev/v1alpha1/postbacks?limit=1", "postback", "postback"},
+		"a lease of another account":   {"default", leases, "service-accounts", "workload-low"},
 	} {
-		config, err := cp.ServiceAccountConfig(t.Context(), installNamespace, test.account)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := [2]string{uid(t, "flowschema", test.schema), uid(t, "prioritylevelconfiguration", test.level)}
-		NewWithT(t).Eventually(func() ([2]string, error) { return priority(t, config, test.path) }).
-			WithTimeout(30*time.Second).Should(Equal(want), "%s gets %s", test.account, test.path)
+		t.Run(name, func(t *testing.T) {
+			config, err := cp.ServiceAccountConfig(t.Context(), installNamespace, test.account)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := [2]string{uid(t, "flowschema", test.schema), uid(t, "prioritylevelconfiguration", test.level)}
+			NewWithT(t).Eventually(func() ([2]string, error) { return priority(t, config, test.path) }).
+				WithTimeout(30*time.Second).Should(Equal(want), "%s gets %s", test.account, test.path)
+		})
 	}
 }
 

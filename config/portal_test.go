@@ -71,9 +71,11 @@ func TestSelectorsSelectThePortal(t *testing.T) {
 		"PodDisruptionBudget": budget.Spec.Selector.MatchLabels, "NetworkPolicy": network.Spec.PodSelector.MatchLabels, "Service": service.Spec.Selector,
 		"topologySpreadConstraints": template.Spec.TopologySpreadConstraints[0].LabelSelector.MatchLabels,
 	} {
-		if len(selector) == 0 || !labels.SelectorFromSet(selector).Matches(labels.Set(template.Labels)) {
-			t.Errorf("%s: %v does not select %v", what, selector, template.Labels)
-		}
+		t.Run(what, func(t *testing.T) {
+			if len(selector) == 0 || !labels.SelectorFromSet(selector).Matches(labels.Set(template.Labels)) {
+				t.Errorf("%v does not select %v", selector, template.Labels)
+			}
+		})
 	}
 	var open, served []int32
 	for _, port := range network.Spec.Ingress[0].Ports {

@@ -58,11 +58,13 @@ func TestPartnersSendNoSecretsOfOthers(t *testing.T) {
 		for _, author := range []string{portalEditor, kubectlEditor, platformEditor} {
 			t.Run(path+" of "+author, func(t *testing.T) {
 				for name, refused := range map[string]bool{"foreign": true, "crm-token2": true, "crm-token": false, "partner-key": false, "other-partner-key": true} {
-					message := ""
-					if refused {
-						message = field + ": you may not s"
-					}
-					expect(t, n.authors[author].Create(t.Context(), n.postback(fmt.Sprintf(fields, name)), client.DryRunAll), message)
+					t.Run("Secret "+name, func(t *testing.T) {
+						message := ""
+						if refused {
+							message = field + ": you may not s"
+						}
+						expect(t, n.authors[author].Create(t.Context(), n.postback(fmt.Sprintf(fields, name)), client.DryRunAll), message)
+					})
 				}
 				mine := n.postback(`{}`)
 				expect(t, n.authors[author].Create(t.Context(), mine), "")
@@ -139,7 +141,10 @@ func TestPartnersMakeNoKeysOfForeignSecrets(t *testing.T) {
 	}
 	o := n.object("PostbackSecret", "generated", map[string]any{"spec": map[string]any{}})
 	n.create(o)
-	for _, patch := range []string{`{"spec": {"source": "External"}}`, `{"spec": {"secretName": "foreign"}}`} {
-		expect(t, n.try(n.authors[kubectlEditor], o, patch), "is immutable")
+	for name, patch := range map[string]string{
+		"another source later": `{"spec": {"source": "External"}}`,
+		"another Secret later": `{"spec": {"secretName": "foreign"}}`,
+	} {
+		t.Run(name, func(t *testing.T) { expect(t, n.try(n.authors[kubectlEditor], o, patch), "is immutable") })
 	}
 }

@@ -104,7 +104,9 @@ func TestPartnersStayWithinTheRules(t *testing.T) {
 			for _, attempt := range test.attempts {
 				t.Run(attempt.fields, func(t *testing.T) {
 					for _, author := range []string{portalEditor, kubectlEditor, secretsLister} {
-						expect(t, n.authors[author].Create(t.Context(), n.postback(attempt.fields), client.DryRunAll), attempt.message)
+						t.Run("by the "+author, func(t *testing.T) {
+							expect(t, n.authors[author].Create(t.Context(), n.postback(attempt.fields), client.DryRunAll), attempt.message)
+						})
 					}
 					if !strings.Contains(attempt.fields, "given") {
 						expect(t, n.authors[platformEditor].Create(t.Context(), n.postback(attempt.fields), client.DryRunAll), "")
@@ -161,14 +163,12 @@ func TestPartnersLeaveFieldsOfThePlatform(t *testing.T) {
 	open := newTenant(t, "no-fields", map[string]string{"secrets": "given"})
 	for _, field := range all {
 		t.Run(field, func(t *testing.T) {
-			for _, n := range []*tenant{closed, open} {
-				o := n.postback(`{}`)
-				n.create(o)
-				message := ""
-				if n == closed {
-					message = "spec." + field + ": only the platform may set this field"
-				}
-				expect(t, n.try(n.authors[portalEditor], o, `{"spec": {"`+field+`": `+values[field]+`}}`), message)
+			for n, message := range map[*tenant]string{closed: "spec." + field + ": only the platform may set this field", open: ""} {
+				t.Run("in "+n.namespace, func(t *testing.T) {
+					o := n.postback(`{}`)
+					n.create(o)
+					expect(t, n.try(n.authors[portalEditor], o, `{"spec": {"`+field+`": `+values[field]+`}}`), message)
+				})
 			}
 		})
 	}

@@ -122,10 +122,12 @@ func TestWithoutAPIServer(t *testing.T) {
 			}
 		})
 	}
-	for _, folder := range []string{"/static/", "/static", "/static/none.css"} {
-		if status, body, _ := get(t, browser, base+folder); status != http.StatusNotFound || strings.Contains(body, "dialog.js") {
-			t.Errorf("%s comes with %d: %s", folder, status, body)
-		}
+	for name, path := range map[string]string{"the folder": "/static/", "the folder without a slash": "/static", "a missing file": "/static/none.css"} {
+		t.Run(name, func(t *testing.T) {
+			if status, body, _ := get(t, browser, base+path); status != http.StatusNotFound || strings.Contains(body, "dialog.js") {
+				t.Errorf("%s comes with %d: %s", path, status, body)
+			}
+		})
 	}
 }
 

@@ -102,8 +102,10 @@ func TestLogNamesEachStatusAndWhyItWaits(t *testing.T) {
 		v1alpha1.DeliveryPending:   {wait{Why: waiting.Why{Reason: waiting.Paused, Sentence: "Postback crm is paused."}}, `title="Postback crm is paused.">paused</span>`},
 		v1alpha1.DeliveryRetrying:  {wait{Why: waiting.Why{Reason: waiting.Scheduled, Next: now.Add(time.Hour)}, Ahead: true}, "data-until"},
 	} {
-		row := &feed.Row{Event: "lead.created", EventID: "evt_1", Phase: phase, Place: deliveries.Place{Created: now}}
-		rendered(t, "row", logRow{Row: row, Phase: phaseOf(phase), Wait: test.wait}, "</svg>"+string(phase)+"</span>", test.want)
+		t.Run(string(phase), func(t *testing.T) {
+			row := &feed.Row{Event: "lead.created", EventID: "evt_1", Phase: phase, Place: deliveries.Place{Created: now}}
+			rendered(t, "row", logRow{Row: row, Phase: phaseOf(phase), Wait: test.wait}, "</svg>"+string(phase)+"</span>", test.want)
+		})
 	}
 	for _, reason := range []waiting.Reason{
 		waiting.NoPostback, waiting.NoRoute, waiting.NoDispatcher, waiting.Paused, waiting.Disabled, waiting.RetryAfter,

@@ -79,14 +79,16 @@ func TestMissingEvent(t *testing.T) {
 			},
 		})}}
 		for file, handler := range map[string]http.HandlerFunc{"body": c.body, "curl": c.curl} {
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/p/acme/crm/d/x/"+file, nil)
-			r.SetPathValue("namespace", "acme")
-			r.SetPathValue("name", "crm")
-			r.SetPathValue("delivery", "x")
-			w := httptest.NewRecorder()
-			if handler(w, r); w.Code != http.StatusNotFound {
-				t.Errorf("%s of %s comes with %d", file, name, w.Code)
-			}
+			t.Run(file+" of "+name, func(t *testing.T) {
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/p/acme/crm/d/x/"+file, nil)
+				r.SetPathValue("namespace", "acme")
+				r.SetPathValue("name", "crm")
+				r.SetPathValue("delivery", "x")
+				w := httptest.NewRecorder()
+				if handler(w, r); w.Code != http.StatusNotFound {
+					t.Errorf("%s of %s comes with %d", file, name, w.Code)
+				}
+			})
 		}
 	}
 }

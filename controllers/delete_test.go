@@ -17,6 +17,7 @@ limitations under the License.
 package controllers
 
 import (
+	"fmt"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -103,21 +104,23 @@ func TestDeleteWithMissingSecret(t *testing.T) {
 }
 
 func TestDeleteSurvivesACrashAtEachStep(t *testing.T) {
-	for _, after := range []bool{false, true} {
+	for moment, after := range map[string]bool{"before": false, "after": true} {
 		for n := 1; n <= 2; n++ {
-			b := newBench(t)
-			b.create(newPostback("crm", nil))
-			b.settle("crm")
-			b.must(b.direct.Delete(b.ctx, b.postback("crm")))
-			b.faulty.arm(n, after)
-			if _, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")}); err == nil {
-				t.Errorf("write %d did not fail", n)
-			}
-			b.restart()
-			b.settle("crm")
-			if !b.gone(&v1alpha1.Postback{}, "crm") || b.routes() != 0 {
-				t.Errorf("write %d, after it %t: %d routes are left, or the Postback", n, after, b.routes())
-			}
+			t.Run(fmt.Sprintf("%s write %d", moment, n), func(t *testing.T) {
+				b := newBench(t)
+				b.create(newPostback("crm", nil))
+				b.settle("crm")
+				b.must(b.direct.Delete(b.ctx, b.postback("crm")))
+				b.faulty.arm(n, after)
+				if _, err := b.postbacks.Reconcile(b.ctx, ctrl.Request{NamespacedName: b.key("crm")}); err == nil {
+					t.Error("the write did not fail")
+				}
+				b.restart()
+				b.settle("crm")
+				if !b.gone(&v1alpha1.Postback{}, "crm") || b.routes() != 0 {
+					t.Errorf("%d routes are left, or the Postback", b.routes())
+				}
+			})
 		}
 	}
 }

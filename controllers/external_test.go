@@ -61,12 +61,12 @@ func TestExternalKey(t *testing.T) {
 	b.told()
 
 	before := b.secret("vault")
-	annotate(b, &v1alpha1.PostbackSecret{}, "vault", v1alpha1.RotateSecretAnnotation, "a")
+	annotate(b, &v1alpha1.PostbackSecret{}, "vault", v1alpha1.RotateSecretAnnotation, "monday")
 	b.settleSecret("vault")
 	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning RotationRefused") {
 		t.Errorf("events %q", told)
 	}
-	if b.secret("vault").ResourceVersion != before.ResourceVersion || b.postbackSecret("vault").Status.LastHandledRotateSecret != "a" {
+	if b.secret("vault").ResourceVersion != before.ResourceVersion || b.postbackSecret("vault").Status.LastHandledRotateSecret != "monday" {
 		t.Error("the request was not refused properly")
 	}
 	modify(b, &corev1.Secret{}, "vault", func(s *corev1.Secret) { s.Labels = map[string]string{v1alpha1.WatchLabel: "true"} })

@@ -40,7 +40,7 @@ func basic(secret string) *v1alpha1.Authentication {
 func oauth2(secret, tokenURL string) *v1alpha1.Authentication {
 	return &v1alpha1.Authentication{OAuth2: &v1alpha1.OAuth2ClientCredentials{
 		TokenURL: tokenURL, ClientID: "postback", ClientSecretRef: v1alpha1.SecretKeySelector{Name: secret, Key: "secret"},
-		Scopes: []v1alpha1.OAuth2Scope{"hooks:write", "a"}, Audience: "crm",
+		Scopes: []v1alpha1.OAuth2Scope{"hooks:write", "hooks:read"}, Audience: "crm",
 	}}
 }
 
@@ -67,7 +67,7 @@ func TestAuthFromSecrets(t *testing.T) {
 			route.Auth{Basic: &route.BasicAuth{Username: "jane", Password: "s3cret: pass "}},
 		},
 		"OAuth 2.0": {oauth2("auth", tokenURL), map[string]string{"secret": "s3cret"}, route.Auth{OAuth2: &route.OAuth2{
-			TokenURL: tokenURL, ClientID: "postback", ClientSecret: "s3cret", Scopes: []string{"hooks:write", "a"}, Audience: "crm",
+			TokenURL: tokenURL, ClientID: "postback", ClientSecret: "s3cret", Scopes: []string{"hooks:write", "hooks:read"}, Audience: "crm",
 		}}},
 	}
 	for name, tt := range tests {
@@ -105,12 +105,12 @@ func TestAuthFromSecrets(t *testing.T) {
 }
 
 func equalAuth(a, b *route.Auth) bool {
-	x, err := (&route.Route{Auth: a}).ToSecret("n")
+	first, err := (&route.Route{Auth: a}).ToSecret("route")
 	if err != nil {
 		return false
 	}
-	y, err := (&route.Route{Auth: b}).ToSecret("n")
-	return err == nil && route.SameData(x, y)
+	second, err := (&route.Route{Auth: b}).ToSecret("route")
+	return err == nil && route.SameData(first, second)
 }
 
 // A replaced token takes effect without making the Postback unready.
@@ -183,22 +183,22 @@ func rename(auth *v1alpha1.Authentication, secret string) {
 
 func TestPolicyOfAuth(t *testing.T) {
 	strict, lax := Policy{SignatureHeader: "Dub-Signature"}, Policy{SignatureHeader: "Dub-Signature", AllowPlainHTTP: true}
-	both := bearer("a", "b")
-	both.Basic = basic("a").Basic
+	both := bearer("crm-login", "token")
+	both.Basic = basic("crm-login").Basic
 	tests := map[string]struct {
 		policy Policy
 		spec   v1alpha1.PostbackSpec
 		reason string
 	}{
-		"bearer":                     {strict, v1alpha1.PostbackSpec{Auth: bearer("a", "b")}, ""},
-		"https":                      {strict, v1alpha1.PostbackSpec{Auth: oauth2("a", tokenURL)}, ""},
-		"http":                       {strict, v1alpha1.PostbackSpec{Auth: oauth2("a", "http://auth.example.com/")}, v1alpha1.PlainHTTPNotAllowedReason},
-		"http allowed":               {lax, v1alpha1.PostbackSpec{Auth: oauth2("a", "http://auth.example.com/")}, ""},
-		"no host":                    {strict, v1alpha1.PostbackSpec{Auth: oauth2("a", "https:///token")}, v1alpha1.InvalidAuthReason},
-		"user":                       {strict, v1alpha1.PostbackSpec{Auth: oauth2("a", "https://me:s3cret@auth.example.com/")}, v1alpha1.InvalidAuthReason},
+		"bearer":                     {strict, v1alpha1.PostbackSpec{Auth: bearer("crm-login", "token")}, ""},
+		"https":                      {strict, v1alpha1.PostbackSpec{Auth: oauth2("crm-client", tokenURL)}, ""},
+		"http":                       {strict, v1alpha1.PostbackSpec{Auth: oauth2("crm-client", "http://auth.example.com/")}, v1alpha1.PlainHTTPNotAllowedReason},
+		"http allowed":               {lax, v1alpha1.PostbackSpec{Auth: oauth2("crm-client", "http://auth.example.com/")}, ""},
+		"no host":                    {strict, v1alpha1.PostbackSpec{Auth: oauth2("crm-client", "https:///token")}, v1alpha1.InvalidAuthReason},
+		"user":                       {strict, v1alpha1.PostbackSpec{Auth: oauth2("crm-client", "https://me:s3cret@auth.example.com/")}, v1alpha1.InvalidAuthReason},
 		"none":                       {strict, v1alpha1.PostbackSpec{Auth: &v1alpha1.Authentication{}}, v1alpha1.InvalidAuthReason},
 		"two":                        {strict, v1alpha1.PostbackSpec{Auth: both}, v1alpha1.InvalidAuthReason},
-		"with a header of that name": {strict, v1alpha1.PostbackSpec{Auth: bearer("a", "b"), Headers: []v1alpha1.Header{{Name: "aUTHORIZATION", Value: new(string)}}}, v1alpha1.InvalidAuthReason},
+		"with a header of that name": {strict, v1alpha1.PostbackSpec{Auth: bearer("crm-login", "token"), Headers: []v1alpha1.Header{{Name: "aUTHORIZATION", Value: new(string)}}}, v1alpha1.InvalidAuthReason},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -95,9 +95,9 @@ func TestPostbackIsRouted(t *testing.T) {
 		MaxConcurrent: 2, PerSecond: 5, Format: v1alpha1.FormatSlack, Filter: "event.id != ''",
 		History: route.History{Delivered: v1alpha1.DefaultHistoryDelivered, TTL: metav1.Duration{Duration: 168 * time.Hour}},
 	}
-	wantSecret, err := want.ToSecret("x")
+	wantSecret, err := want.ToSecret("route")
 	b.must(err)
-	gotSecret, err := got.ToSecret("x")
+	gotSecret, err := got.ToSecret("route")
 	b.must(err)
 	if !route.SameData(wantSecret, gotSecret) {
 		t.Errorf("got %s\nwant %s", gotSecret.Data, wantSecret.Data)

@@ -37,7 +37,7 @@ func TestRotationPassedOnToAPostbackSecretInGit(t *testing.T) {
 		object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PostbackSecret"))
 		object.SetNamespace(b.ns)
 		object.SetName("shared")
-		object.SetAnnotations(map[string]string{v1alpha1.RotateSecretAnnotation: "A"})
+		object.SetAnnotations(map[string]string{v1alpha1.RotateSecretAnnotation: "from-git"})
 		b.must(b.direct.Apply(b.ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("git"), client.ForceOwnership))
 	}
 	settle := func(version int64) {
@@ -53,12 +53,12 @@ func TestRotationPassedOnToAPostbackSecretInGit(t *testing.T) {
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "shared"} }))
 	b.heartbeat("east", loadedEverything)
 	settle(1)
-	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "B")
+	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "from-console")
 	settle(2)
 	apply()
 	settle(2)
-	object, want := b.postbackSecret("shared"), keyring.Requests{Own: "A", Passed: "crm/B"}
-	if object.Annotations[v1alpha1.RotateSecretAnnotation] != "A" || handledBefore(object) != want || b.keyring("shared").Handled != want {
+	object, want := b.postbackSecret("shared"), keyring.Requests{Own: "from-git", Passed: "crm/from-console"}
+	if object.Annotations[v1alpha1.RotateSecretAnnotation] != "from-git" || handledBefore(object) != want || b.keyring("shared").Handled != want {
 		t.Errorf("annotations %v, status %+v", object.Annotations, object.Status)
 	}
 }
@@ -77,12 +77,12 @@ func TestRequestsOfBothKinds(t *testing.T) {
 		version     int64
 		handled     keyring.Requests
 	}{
-		{"a", "x", 1, keyring.Requests{Own: "a", Passed: "x"}}, // before the first key is made
-		{"b", "x", 2, keyring.Requests{Own: "b", Passed: "x"}},
-		{"b", "y", 3, keyring.Requests{Own: "b", Passed: "y"}},
-		{"c", "z", 4, keyring.Requests{Own: "c", Passed: "z"}},
-		{"", "", 4, keyring.Requests{Own: "c", Passed: "z"}},
-		{"c", "c", 5, keyring.Requests{Own: "c", Passed: "c"}},
+		{"own-1", "passed-1", 1, keyring.Requests{Own: "own-1", Passed: "passed-1"}}, // before the first key is made
+		{"own-2", "passed-1", 2, keyring.Requests{Own: "own-2", Passed: "passed-1"}},
+		{"own-2", "passed-2", 3, keyring.Requests{Own: "own-2", Passed: "passed-2"}},
+		{"own-3", "passed-3", 4, keyring.Requests{Own: "own-3", Passed: "passed-3"}},
+		{"", "", 4, keyring.Requests{Own: "own-3", Passed: "passed-3"}},
+		{"own-3", "own-3", 5, keyring.Requests{Own: "own-3", Passed: "own-3"}},
 	} {
 		ask(step.own, step.passed)
 		b.settleSecret("crm")
@@ -96,19 +96,19 @@ func TestRotationOfAnExternalKeyByAPostbackIsRefused(t *testing.T) {
 	b := newBench(t)
 	b.create(newPostbackSecret("vault", func(s *v1alpha1.PostbackSecret) {
 		s.Spec.Source = v1alpha1.SecretExternal
-		s.Annotations = map[string]string{v1alpha1.RotateSecretAnnotation: "a"}
+		s.Annotations = map[string]string{v1alpha1.RotateSecretAnnotation: "own"}
 	}))
 	b.create(newPostback("crm", func(p *v1alpha1.Postback) { p.Spec.SecretRef = &v1alpha1.LocalReference{Name: "vault"} }))
 	b.settleSecret("vault")
 	b.told()
-	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "b")
+	annotate(b, &v1alpha1.Postback{}, "crm", v1alpha1.RotateSecretAnnotation, "passed")
 	b.settle("crm")
 	b.told()
 	b.settleSecret("vault")
 	if told := b.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning RotationRefused") {
 		t.Errorf("events %q", told)
 	}
-	if got, want := handledBefore(b.postbackSecret("vault")), (keyring.Requests{Own: "a", Passed: "crm/b"}); got != want {
+	if got, want := handledBefore(b.postbackSecret("vault")), (keyring.Requests{Own: "own", Passed: "crm/passed"}); got != want {
 		t.Errorf("handled %+v", got)
 	}
 }
@@ -145,8 +145,8 @@ func TestHugeTokenIsPassedOn(t *testing.T) {
 func TestPassedTokenIsBounded(t *testing.T) {
 	long := strings.Repeat("n", 253)
 	seen := map[string]bool{}
-	for _, postback := range []string{"a", "b", long} {
-		for _, token := range []string{"a", "b", strings.Repeat("t", 256), strings.Repeat("t", 257)} {
+	for _, postback := range []string{"crm", "shop", long} {
+		for _, token := range []string{"monday", "tuesday", strings.Repeat("t", 256), strings.Repeat("t", 257)} {
 			passed := passedToken(postback, token)
 			if len(passed) > 256 || seen[passed] {
 				t.Errorf("%d bytes, seen %t: %.20s/%.20s", len(passed), seen[passed], postback, token)

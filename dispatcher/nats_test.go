@@ -25,7 +25,7 @@ import (
 )
 
 func TestFlagsOfTheEmbeddedServer(t *testing.T) {
-	peers := embedded.Cluster{Peers: embedded.Peers{"a", "b", "c"}}
+	peers := embedded.Cluster{Peers: embedded.Peers{"peer-0", "peer-1", "peer-2"}}
 	for _, tt := range []struct {
 		name    string
 		options Options

@@ -90,11 +90,11 @@ func TestDoctorNamesAReplicaThatAcceptsNothing(t *testing.T) {
 	e := &env{clock: clocktesting.NewFakeClock(now)}
 	e.IOStreams = genericiooptions.IOStreams{Out: &out, ErrOut: &out}
 	o := &doctorOptions{logSource: &logSource{reach: reach{env: e, installNamespace: "postback-system"}}}
-	s := &scope{WithWatch: fake.NewClientBuilder().WithObjects(lease("a", ""), lease("b", "the streams have a wrong configuration")).Build()}
+	s := &scope{WithWatch: fake.NewClientBuilder().WithObjects(lease("healthy", ""), lease("broken", "the streams have a wrong configuration")).Build()}
 	r := &report{env: e}
 	o.checkReplicas(r, o.replicas(t.Context(), s, r))
-	want := "FAIL  Dispatcher replica b accepts no events: the streams have a wrong configuration\n      -> "
-	if got := out.String(); !strings.Contains(got, want) || strings.Contains(got, "replica a accepts") {
+	want := "FAIL  Dispatcher replica broken accepts no events: the streams have a wrong configuration\n      -> "
+	if got := out.String(); !strings.Contains(got, want) || strings.Contains(got, "replica healthy accepts") {
 		t.Errorf("it says %q, want %q", got, want)
 	}
 }

@@ -62,9 +62,14 @@ func TestLookupSaysWhatIsNoLongerKept(t *testing.T) {
 	if found, err = s.lookup(t.Context(), "new", "", now); err != nil || len(found.deliveries) != 2 || len(s.missing(t.Context(), found, now)) != 0 {
 		t.Errorf("found %+v, %v", found, err)
 	}
-	for name, postback := range map[string]string{"old": "crm", "never": ""} {
-		if _, err := s.lookup(t.Context(), name, postback, now); err == nil || !strings.Contains(err.Error(), noLonger) {
-			t.Errorf("%s of %q: %v", name, postback, err)
-		}
+	for name, test := range map[string]struct{ event, postback string }{
+		"an older event of a Postback": {"old", "crm"},
+		"an event of no Postback":      {"never", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := s.lookup(t.Context(), test.event, test.postback, now); err == nil || !strings.Contains(err.Error(), noLonger) {
+				t.Errorf("the error is %v", err)
+			}
+		})
 	}
 }

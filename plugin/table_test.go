@@ -75,26 +75,31 @@ func TestLogFitsIntoATerminal(t *testing.T) {
 		{plain(""), plain("10:00:00"), plain("crm"), plain("lead.created (test)"), plain("evt_8W10G8AAAAAAAAAAAAAAAAAAA"), plain("Delivered"), plain("200"), plain("1"), plain("157ms"), plain("")},
 		{plain(""), plain("10:00:01"), plain("crm"), plain("commission.created"), plain("order-7"), plain("Retrying"), plain("503"), plain("2"), plain("1.21s"), plain("in 2m28s")},
 	}
-	for postback, want := range map[string][]string{
-		"crm": {"10:00:00  lead.created (test)  evt_8W1…  Delivered", "10:00:01  commission.created   order-7   Retrying"},
-		"":    {"10:00:00  crm      le… (test)  evt_8W1…  Delivered", "10:00:01  crm      commissio…  order-7   Retrying"},
+	for name, test := range map[string]struct {
+		postback string
+		want     []string
+	}{
+		"of one Postback":  {"crm", []string{"10:00:00  lead.created (test)  evt_8W1…  Delivered", "10:00:01  commission.created   order-7   Retrying"}},
+		"of all Postbacks": {"", []string{"10:00:00  crm      le… (test)  evt_8W1…  Delivered", "10:00:01  crm      commissio…  order-7   Retrying"}},
 	} {
-		var out strings.Builder
-		log := (&eventsOptions{env: &env{IOStreams: genericiooptions.IOStreams{Out: &out}}, output: &output{}}).table(deliveries.Query{Postback: postback})
-		log.width = 80
-		if err := log.print(&out, rows...); err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(out.String()) {
-			if n := utf8.RuneCountInString(strings.TrimSpace(line)); n > 80 {
-				t.Errorf("a line has %d characters: %s", n, line)
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			log := (&eventsOptions{env: &env{IOStreams: genericiooptions.IOStreams{Out: &out}}, output: &output{}}).table(deliveries.Query{Postback: test.postback})
+			log.width = 80
+			if err := log.print(&out, rows...); err != nil {
+				t.Fatal(err)
 			}
-		}
-		for _, line := range want {
-			if !strings.Contains(out.String(), line) {
-				t.Errorf("%q is not in\n%s", line, out.String())
+			for line := range strings.Lines(out.String()) {
+				if n := utf8.RuneCountInString(strings.TrimSpace(line)); n > 80 {
+					t.Errorf("a line has %d characters: %s", n, line)
+				}
 			}
-		}
+			for _, line := range test.want {
+				if !strings.Contains(out.String(), line) {
+					t.Errorf("%q is not in\n%s", line, out.String())
+				}
+			}
+		})
 	}
 }
 

@@ -113,12 +113,14 @@ func TestShortNamesAndCategory(t *testing.T) {
 		"postbacks":    {"postback.postback.dev/crm"},
 		"postback-all": {"postback.postback.dev/crm", "postbacksecret.postback.dev/signing", "postbackdelivery.postback.dev/delivery"},
 	} {
-		listed := strings.Fields(kubectl(t, "get", category, "-o", "name"))
-		slices.Sort(listed)
-		slices.Sort(want)
-		if !slices.Equal(listed, want) {
-			t.Errorf("kubectl get %s lists %v, want %v", category, listed, want)
-		}
+		t.Run("category "+category, func(t *testing.T) {
+			listed := strings.Fields(kubectl(t, "get", category, "-o", "name"))
+			slices.Sort(listed)
+			slices.Sort(want)
+			if !slices.Equal(listed, want) {
+				t.Errorf("kubectl get %s lists %v, want %v", category, listed, want)
+			}
+		})
 	}
 	deleted := kubectl(t, "delete", "postbacks", "--all", "--dry-run=server", "-o", "name")
 	if got := strings.TrimSpace(deleted); got != "postback.postback.dev/crm" {

@@ -59,9 +59,11 @@ func TestCharts(t *testing.T) {
 		t.Run(Span(test.span), func(t *testing.T) {
 			hours := statistics.Hourly(weekOf(now), now, test.span)
 			for name, c := range map[string]Chart{"outcomes": Outcomes(hours), "latency": Latency(hours)} {
-				if bars := strings.Count(string(c.SVG), `class="part"`); bars != test.bars || c.Empty {
-					t.Errorf("%s: %d bars, empty: %t", name, bars, c.Empty)
-				}
+				t.Run(name, func(t *testing.T) {
+					if bars := strings.Count(string(c.SVG), `class="part"`); bars != test.bars || c.Empty {
+						t.Errorf("%d bars, empty: %t", bars, c.Empty)
+					}
+				})
 			}
 			if c := Outcomes(hours); !strings.Contains(string(c.SVG), test.label) || c.Top != test.top {
 				t.Errorf("top %s: %s", c.Top, c.SVG)
@@ -84,28 +86,31 @@ func TestAxes(t *testing.T) {
 	}
 	hours := statistics.Hourly(weekOf(time.Date(2026, 11, 26, 12, 30, 0, 0, time.UTC)), time.Date(2026, 11, 26, 12, 30, 0, 0, time.UTC), 24*time.Hour)
 	for name, c := range map[string]Chart{"outcomes": Outcomes(hours), "latency": Latency(hours)} {
-		if len(c.Times) != timeLabels+1 || c.Times[timeLabels] != "now" || c.Top == "" || c.Middle == "" || strings.Count(string(c.SVG), "data-tip=") != 25 {
-			t.Errorf("%s: %+v", name, c)
-		}
+		t.Run(name, func(t *testing.T) {
+			if len(c.Times) != timeLabels+1 || c.Times[timeLabels] != "now" || c.Top == "" || c.Middle == "" || strings.Count(string(c.SVG), "data-tip=") != 25 {
+				t.Errorf("%+v", c)
+			}
+		})
 	}
 }
 
 func TestHeights(t *testing.T) {
-	for _, test := range []struct {
+	for name, test := range map[string]struct {
 		succeeded, failed, top int64
 		bad, good              int
 	}{
-		{10, 0, 10, 0, 100},
-		{0, 10, 10, 100, 0},
-		{5, 5, 20, 25, 25},
-		// One of many is visible, too.
-		{999, 1, 1000, shortest, 97},
-		{1, 999, 1000, 97, shortest},
+		"all succeeded":         {10, 0, 10, 0, 100},
+		"all failed":            {0, 10, 10, 100, 0},
+		"half of each":          {5, 5, 20, 25, 25},
+		"one of many failed":    {999, 1, 1000, shortest, 97},
+		"one of many succeeded": {1, 999, 1000, 97, shortest},
 	} {
-		bad, good := heights(&statistics.Counts{Attempts: test.succeeded + test.failed, Succeeded: test.succeeded}, test.top, 100)
-		if bad != test.bad || good != test.good {
-			t.Errorf("%+v: %d and %d", test, bad, good)
-		}
+		t.Run(name, func(t *testing.T) {
+			bad, good := heights(&statistics.Counts{Attempts: test.succeeded + test.failed, Succeeded: test.succeeded}, test.top, 100)
+			if bad != test.bad || good != test.good {
+				t.Errorf("heights %d and %d, want %d and %d", bad, good, test.bad, test.good)
+			}
+		})
 	}
 }
 

@@ -56,9 +56,11 @@ func TestLinkWorksOnce(t *testing.T) {
 	for name, header := range map[string]map[string]string{
 		"image": {"Sec-Fetch-Dest": "image"}, "prefetch": {"Sec-Purpose": "prefetch"},
 	} {
-		if got := request(g, http.MethodGet, link, address, header); got.StatusCode != http.StatusForbidden {
-			t.Errorf("an %s of the link is answered with %s", name, got.Status)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := request(g, http.MethodGet, link, address, header); got.StatusCode != http.StatusForbidden {
+				t.Errorf("the link is answered with %s", got.Status)
+			}
+		})
 	}
 	for _, wrong := range []string{"/enter", "/enter?token=", "/enter?token=A", link + "A"} {
 		t.Run(wrong, func(t *testing.T) {
@@ -74,10 +76,12 @@ func TestLinkWorksOnce(t *testing.T) {
 	if strings.Contains(link, c.Value) {
 		t.Error("the cookie is what the link held")
 	}
-	for _, again := range []string{link, "/enter?token="} {
-		if got := request(g, http.MethodGet, again, address, nil); got.StatusCode != http.StatusUnauthorized || len(got.Cookies()) != 0 {
-			t.Errorf("used again, %s is answered with %s", again, got.Status)
-		}
+	for name, path := range map[string]string{"the link again": link, "an empty token": "/enter?token="} {
+		t.Run(name, func(t *testing.T) {
+			if got := request(g, http.MethodGet, path, address, nil); got.StatusCode != http.StatusUnauthorized || len(got.Cookies()) != 0 {
+				t.Errorf("%s is answered with %s", path, got.Status)
+			}
+		})
 	}
 	// A browser with the session cookie may open the URL again.
 	if got := request(g, http.MethodGet, link, address, map[string]string{"Cookie": c.Name + "=" + c.Value}); got.StatusCode != http.StatusOK {

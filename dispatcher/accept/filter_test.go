@@ -49,25 +49,25 @@ func TestFilters(t *testing.T) {
 	a := newAcceptor(t, options)
 	failures := testutil.ToFloat64(filterFailures)
 
-	got := accepted(t, a, `[{"id":"a","event":"sale.created","data":{"amount":500}},{"id":"b","event":"sale.created","data":{"amount":5}},{"id":"c","event":"sale.created","data":{"note":"hush"}}]`)
+	got := accepted(t, a, `[{"id":"evt_large","event":"sale.created","data":{"amount":500}},{"id":"evt_small","event":"sale.created","data":{"amount":5}},{"id":"evt_without_amount","event":"sale.created","data":{"note":"hush"}}]`)
 	expect(t, got, []DeliveryResult{
-		{Postback: "a-large", Delivery: nameOf(large, "a"), Result: intake.Stored},
+		{Postback: "a-large", Delivery: nameOf(large, "evt_large"), Result: intake.Stored},
 		{Postback: "b-disabled", Result: intake.Skipped, Reason: Disabled},
 		{Postback: "c-full", Result: intake.Skipped, Reason: FilteredOut},
 		{Postback: "d-spoiled", Result: intake.Skipped, Reason: FilterFailed},
-		{Postback: "e-all", Delivery: nameOf(all, "a"), Result: intake.Stored},
+		{Postback: "e-all", Delivery: nameOf(all, "evt_large"), Result: intake.Stored},
 	}, []DeliveryResult{
 		{Postback: "a-large", Result: intake.Skipped, Reason: FilteredOut},
 		{Postback: "b-disabled", Result: intake.Skipped, Reason: Disabled},
 		{Postback: "c-full", Result: intake.Refused, Reason: BacklogFull},
 		{Postback: "d-spoiled", Result: intake.Skipped, Reason: FilterFailed},
-		{Postback: "e-all", Delivery: nameOf(all, "b"), Result: intake.Stored},
+		{Postback: "e-all", Delivery: nameOf(all, "evt_small"), Result: intake.Stored},
 	}, []DeliveryResult{
 		{Postback: "a-large", Result: intake.Skipped, Reason: FilterFailed},
 		{Postback: "b-disabled", Result: intake.Skipped, Reason: Disabled},
 		{Postback: "c-full", Result: intake.Skipped, Reason: FilterFailed},
 		{Postback: "d-spoiled", Result: intake.Skipped, Reason: FilterFailed},
-		{Postback: "e-all", Delivery: nameOf(all, "c"), Result: intake.Stored},
+		{Postback: "e-all", Delivery: nameOf(all, "evt_without_amount"), Result: intake.Stored},
 	})
 	if n := len(offered.Sorted()); n != 4 {
 		t.Errorf("%d deliveries", n)
@@ -96,7 +96,7 @@ func TestNoTimeForAFilter(t *testing.T) {
 	a := newAcceptor(t, options)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	e := &event.Posted{Event: event.Event{ID: "a", Type: "x", Data: []byte(`{"list":[1]}`)}}
+	e := &event.Posted{Event: event.Event{ID: "evt_1", Type: "lead.created", Data: []byte(`{"list":[1]}`)}}
 	if got := a.skippedByFilter(ctx, e, filter.NewInput(&e.Event), r); got == nil || got.Result != intake.Unstored {
 		t.Errorf("got %+v", got)
 	}

@@ -92,7 +92,7 @@ func (s *slowStore) Get(_ context.Context, key client.ObjectKey, object client.O
 func numbered(events int) string {
 	bodies := make([]string, events)
 	for i := range bodies {
-		bodies[i] = fmt.Sprintf(`{"id":"evt_%d","event":"x","data":{"n":%d}}`, i, i)
+		bodies[i] = fmt.Sprintf(`{"id":"evt_%d","event":"lead.created","data":{"n":%d}}`, i, i)
 	}
 	return "[" + strings.Join(bodies, ",") + "]"
 }
@@ -138,7 +138,7 @@ func TestProgressIsOfTheSameEvent(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(testNow)
 	options.Clock, options.RequestStores = clock, 1
 	a := newAcceptor(t, options)
-	const first, other = `{"id":"a","event":"x","data":{"n":1}}`, `{"id":"b","event":"x","data":{}}`
+	const first, other = `{"id":"evt_first","event":"lead.created","data":{"n":1}}`, `{"id":"evt_other","event":"lead.created","data":{}}`
 	store.allow(1)
 	got := accepted(t, a, "["+first+","+other+"]")
 	if got[0].Deliveries[0].Result != intake.Stored || got[1].Deliveries[0].Result != intake.Unstored {
@@ -151,15 +151,15 @@ func TestProgressIsOfTheSameEvent(t *testing.T) {
 		want       intake.Result
 	}{
 		{name: "the same", body: first, want: intake.Duplicate},
-		{name: "other data", body: `{"id":"a","event":"x","data":{"n": 1}}`, requests: 2, want: intake.Conflict},
-		{name: "a time of its own", body: `{"id":"a","event":"x","createdAt":"2020-01-01T00:00:00Z","data":{"n":1}}`, requests: 2, want: intake.Conflict},
+		{name: "other data", body: `{"id":"evt_first","event":"lead.created","data":{"n": 1}}`, requests: 2, want: intake.Conflict},
+		{name: "a time of its own", body: `{"id":"evt_first","event":"lead.created","createdAt":"2020-01-01T00:00:00Z","data":{"n":1}}`, requests: 2, want: intake.Conflict},
 		{name: "the same, much later", body: first, passes: progressKept, requests: 2, want: intake.Duplicate},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			clock.SetTime(clock.Now().Add(test.passes))
 			store.allow(test.requests)
 			got := accepted(t, a, test.body)
-			if d := got[0].Deliveries[0]; d.Result != test.want || d.Delivery != nameOf(crm, "a") || store.left != 0 {
+			if d := got[0].Deliveries[0]; d.Result != test.want || d.Delivery != nameOf(crm, "evt_first") || store.left != 0 {
 				t.Errorf("%d requests of %d left; got %+v", store.left, test.requests, got)
 			}
 		})
@@ -171,10 +171,10 @@ func TestSameEventTwiceInARequest(t *testing.T) {
 	store.allow(1)
 	crm := doors.LooseRoute("acme", "crm", "", "*")
 	options, _ := testOptions(store, crm)
-	const one = `{"id":"a","event":"x","data":{}}`
+	const one = `{"id":"evt_twice","event":"lead.created","data":{}}`
 	expect(t, accepted(t, newAcceptor(t, options), "["+one+","+one+"]"),
-		[]DeliveryResult{{Postback: "crm", Delivery: nameOf(crm, "a"), Result: intake.Stored}},
-		[]DeliveryResult{{Postback: "crm", Delivery: nameOf(crm, "a"), Result: intake.Duplicate}})
+		[]DeliveryResult{{Postback: "crm", Delivery: nameOf(crm, "evt_twice"), Result: intake.Stored}},
+		[]DeliveryResult{{Postback: "crm", Delivery: nameOf(crm, "evt_twice"), Result: intake.Duplicate}})
 }
 
 func TestFitting(t *testing.T) {
@@ -201,10 +201,12 @@ func TestFitting(t *testing.T) {
 // A stream may be lost and recreated, so its deliveries are looked up in the stream, not in memory.
 func TestOnlyTheDeliveriesOfAnAPIServerAreRemembered(t *testing.T) {
 	for _, remember := range []bool{true, false} {
-		options, _ := testOptions(&slowStore{})
-		options.Remember = remember
-		if a := newAcceptor(t, options); (a.progress != nil) != remember {
-			t.Errorf("with Remember %t: %+v", remember, a.progress)
-		}
+		t.Run(fmt.Sprintf("remember %t", remember), func(t *testing.T) {
+			options, _ := testOptions(&slowStore{})
+			options.Remember = remember
+			if a := newAcceptor(t, options); (a.progress != nil) != remember {
+				t.Errorf("with Remember %t: %+v", remember, a.progress)
+			}
+		})
 	}
 }

@@ -253,11 +253,16 @@ func TestHTTPProxy(t *testing.T) {
 				t.Errorf("the proxy was asked for %q", p.requests())
 			}
 			// A URL that is refused by its text does not reach the proxy.
-			for _, url := range []string{"http://127.0.0.1:8080", "http://[::1]:8080", "http://0x7f.1:8080", "http://169.254.169.254", "http://inner.test:25"} {
-				_, _, err := post(t, d, url)
-				if blocked := (*BlockedError)(nil); !errors.As(err, &blocked) {
-					t.Errorf("%s gives %v", url, err)
-				}
+			for name, url := range map[string]string{
+				"loopback": "http://127.0.0.1:8080", "loopback of IPv6": "http://[::1]:8080", "loopback in hexadecimal": "http://0x7f.1:8080",
+				"the metadata server": "http://169.254.169.254", "the port of mail": "http://inner.test:25",
+			} {
+				t.Run(name, func(t *testing.T) {
+					_, _, err := post(t, d, url)
+					if blocked := (*BlockedError)(nil); !errors.As(err, &blocked) {
+						t.Errorf("%s gives %v", url, err)
+					}
+				})
 			}
 			if len(p.requests()) != 2 {
 				t.Errorf("the proxy was asked for %q", p.requests())

@@ -176,7 +176,7 @@ func TestOptionsAreRefused(t *testing.T) {
 		{"without a directory", func(o *embedded.Options) { o.StoreDir = "" }, "--nats-store-dir"},
 		{"a negative interval", func(o *embedded.Options) { o.SyncInterval = -1 }, "--nats-sync-interval"},
 		{"two peers", func(o *embedded.Options) { o.Cluster.Peers = o.Cluster.Peers[:2] }, "must name 3 different servers"},
-		{"a peer twice", func(o *embedded.Options) { o.Cluster.Peers = embedded.Peers{"a", "b", "a"} }, "must name 3 different servers"},
+		{"a peer twice", func(o *embedded.Options) { o.Cluster.Peers = embedded.Peers{"peer-0", "peer-1", "peer-0"} }, "must name 3 different servers"},
 		{"authorities of no peers", func(o *embedded.Options) { o.Cluster.Peers = nil }, "--nats-cluster-ca-file"},
 		{"without a certificate", func(o *embedded.Options) { o.Cluster.CertFile = "" }, "--ingest-tls-cert-file"},
 		{"without authorities", func(o *embedded.Options) { o.Cluster.CAFile = "" }, "--nats-cluster-ca-file"},

@@ -28,31 +28,32 @@ func TestMissingRightIsRefusedOnceItLasts(t *testing.T) {
 	missing := Outcome{Result: Unstored, Reason: Forbidden, Message: "no"}
 	clock := clocktesting.NewFakePassiveClock(time.Unix(0, 0))
 	rights := &MissingRights{Clock: clock}
-	for i, test := range []struct {
-		namespace string
-		passes    time.Duration
-		outcome   Outcome
-		want      Result
+	const acme, globex = "partner-acme", "partner-globex"
+	for _, step := range []struct {
+		name, namespace string
+		passes          time.Duration
+		outcome         Outcome
+		want            Result
 	}{
-		{"a", 0, missing, Unstored},
-		{"a", startTime, missing, Unstored},
-		{"a", time.Second, missing, Refused},
-		{"b", 0, missing, Unstored},
-		{"b", 0, Outcome{Result: Stored}, Stored},
-		{"a", 0, missing, Refused},
-		{"a", 0, Outcome{Result: Duplicate}, Duplicate},
-		{"a", 0, missing, Unstored},
-		{"a", 2 * startTime, Outcome{Result: Unstored}, Unstored},
-		{"a", 0, missing, Refused},
-		{"a", absenceKept + time.Second, missing, Unstored},
+		{"missing for the first time", acme, 0, missing, Unstored},
+		{"still missing within the time of a start", acme, startTime, missing, Unstored},
+		{"still missing after it", acme, time.Second, missing, Refused},
+		{"missing in another namespace", globex, 0, missing, Unstored},
+		{"granted in the other namespace", globex, 0, Outcome{Result: Stored}, Stored},
+		{"still missing in the first", acme, 0, missing, Refused},
+		{"granted in the first", acme, 0, Outcome{Result: Duplicate}, Duplicate},
+		{"missing again", acme, 0, missing, Unstored},
+		{"another obstacle", acme, 2 * startTime, Outcome{Result: Unstored}, Unstored},
+		{"missing all the while", acme, 0, missing, Refused},
+		{"forgotten, because nobody posted", acme, absenceKept + time.Second, missing, Unstored},
 	} {
-		clock.SetTime(clock.Now().Add(test.passes))
-		got := rights.judge(test.namespace, test.outcome)
-		if got.Result != test.want || got.Reason != test.outcome.Reason || got.Message != test.outcome.Message {
-			t.Errorf("step %d: got %+v, want %s", i, got, test.want)
+		clock.SetTime(clock.Now().Add(step.passes))
+		got := rights.judge(step.namespace, step.outcome)
+		if got.Result != step.want || got.Reason != step.outcome.Reason || got.Message != step.outcome.Message {
+			t.Errorf("%s: got %+v, want %s", step.name, got, step.want)
 		}
 	}
-	if got := (*MissingRights)(nil).judge("a", missing); got != missing {
+	if got := (*MissingRights)(nil).judge(acme, missing); got != missing {
 		t.Errorf("without rights: got %+v", got)
 	}
 }

@@ -123,11 +123,14 @@ func TestDeliveriesOfOthersAreUnknown(t *testing.T) {
 		"another sequence":  func(d *v1alpha1.PostbackDelivery) { d.ResourceVersion = x.listed(crm)["evt_1"].ResourceVersion },
 		"no such sequence":  func(d *v1alpha1.PostbackDelivery) { d.ResourceVersion = "4711" },
 	} {
-		other := d.DeepCopy()
-		change(other)
-		for _, verb := range []deliverylog.Verb{deliverylog.Drop, deliverylog.Restore} {
-			g.Expect(x.act(verb, other)).To(MatchError(deliverylog.ErrNotWaiting), "%s, %s", name, verb)
-		}
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			other := d.DeepCopy()
+			change(other)
+			for _, verb := range []deliverylog.Verb{deliverylog.Drop, deliverylog.Restore} {
+				g.Expect(x.act(verb, other)).To(MatchError(deliverylog.ErrNotWaiting), verb)
+			}
+		})
 	}
 	foreign := *crm
 	foreign.Namespace = "globex"

@@ -55,9 +55,11 @@ func TestDecide(t *testing.T) {
 		"still, and few wait": {route: enabled, pressure: lane.Pressure{Waiting: manyWaiting - 1, Wait: slowLane, SinceBegin: slowLane}, want: attemptNow},
 	}
 	for name, test := range tests {
-		if got := decide(test.route, func(*route.Route) lane.Pressure { return test.pressure }); got != test.want {
-			t.Errorf("%s: %d, want %d", name, got, test.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := decide(test.route, func(*route.Route) lane.Pressure { return test.pressure }); got != test.want {
+				t.Errorf("%d, want %d", got, test.want)
+			}
+		})
 	}
 }
 
@@ -131,9 +133,11 @@ func TestHold(t *testing.T) {
 		"slow, so set aside": {pressure: lane.Pressure{Waiting: fewWaiting, Wait: slowLane + 1}, outrun: true},
 	}
 	for name, test := range tests {
-		if got := hold(test.pressure, test.outrun); got != test.want {
-			t.Errorf("%s: %s, want %s", name, got, test.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := hold(test.pressure, test.outrun); got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
 	}
 }
 

@@ -54,12 +54,12 @@ func TestPending(t *testing.T) {
 		full(target, 7)()
 	}
 	g.Expect(x.pending.look(t.Context())).To(Succeed())
-	for _, test := range []struct {
-		target *route.Route
-		count  int32
-	}{{crm, 5}, {shop, 2}, {idle, 0}} {
-		g.Expect(full(test.target, test.count+1)()).To(BeFalse(), test.target.Name)
-		g.Expect(test.count == 0 || full(test.target, test.count)()).To(BeTrue(), test.target.Name)
+	for target, count := range map[*route.Route]int32{crm: 5, shop: 2, idle: 0} {
+		t.Run(target.Name, func(t *testing.T) {
+			g := NewWithT(t)
+			g.Expect(full(target, count+1)()).To(BeFalse())
+			g.Expect(count == 0 || full(target, count)()).To(BeTrue())
+		})
 	}
 	d := r.make(shop, "evt_object", data(1)).Object
 	g.Expect(r.api.Create(t.Context(), d)).To(Succeed())
@@ -76,41 +76,43 @@ func TestPendingCountsSoMuchAtATime(t *testing.T) {
 		"many Postbacks": {each: 7, counted: maxCounts},
 		"much for each":  {each: maxCounted / 5, counted: 5},
 	} {
-		p := &Pending{}
-		key := func(i int) postbackKey { return postbackKey{"partner", types.UID(fmt.Sprint(i))} }
-		const postbacks = maxCounts + 4
-		for i := range postbacks {
-			for range i + 1 {
-				p.inDeliveries(key(i))
+		t.Run(name, func(t *testing.T) {
+			p := &Pending{}
+			key := func(i int) postbackKey { return postbackKey{"partner", types.UID(fmt.Sprint(i))} }
+			const postbacks = maxCounts + 4
+			for i := range postbacks {
+				for range i + 1 {
+					p.inDeliveries(key(i))
+				}
 			}
-		}
-		var counted []postbackKey
-		recount := func() {
-			counted = nil
-			if err := p.recount(func(key postbackKey) (int, error) {
-				counted = append(counted, key)
-				return test.each, nil
-			}); err != nil {
-				t.Fatal(err)
+			var counted []postbackKey
+			recount := func() {
+				counted = nil
+				if err := p.recount(func(key postbackKey) (int, error) {
+					counted = append(counted, key)
+					return test.each, nil
+				}); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		recount()
-		if len(counted) != test.counted || counted[0] != key(postbacks-1) || counted[test.counted-1] != key(postbacks-test.counted) {
-			t.Errorf("%s: counted %v", name, counted)
-		}
-		if got := p.inDeliveries(key(postbacks - 1)); got != test.each {
-			t.Errorf("%s: %d wait", name, got)
-		}
-		if recount(); counted[0] != key(postbacks-test.counted-1) {
-			t.Errorf("%s: then counted %v", name, counted)
-		}
-		// A Postback that is not asked for any more is forgotten.
-		for range postbacks + idleLooks {
 			recount()
-		}
-		if len(p.counts) != 0 {
-			t.Errorf("%s: %d are still counted", name, len(p.counts))
-		}
+			if len(counted) != test.counted || counted[0] != key(postbacks-1) || counted[test.counted-1] != key(postbacks-test.counted) {
+				t.Errorf("counted %v", counted)
+			}
+			if got := p.inDeliveries(key(postbacks - 1)); got != test.each {
+				t.Errorf("%d wait", got)
+			}
+			if recount(); counted[0] != key(postbacks-test.counted-1) {
+				t.Errorf("then counted %v", counted)
+			}
+			// A Postback that is not asked for any more is forgotten.
+			for range postbacks + idleLooks {
+				recount()
+			}
+			if len(p.counts) != 0 {
+				t.Errorf("%d are still counted", len(p.counts))
+			}
+		})
 	}
 }
 
@@ -134,24 +136,26 @@ func TestMemory(t *testing.T) {
 		short   bool
 	}{
 		"of which nothing is known":                   {happens: func(*memory, func()) {}, short: true},
-		"that nothing has left":                       {happens: func(m *memory, _ func()) { m.seen(at(0, "a", 0)) }},
-		"of a leader for long":                        {happens: func(m *memory, _ func()) { m.seen(at(7, "a", 2*window)) }},
-		"of a leader since lately":                    {happens: func(m *memory, _ func()) { long(m); m.seen(at(7, "a", window/2)) }, short: true},
-		"of the same leader":                          {happens: func(m *memory, _ func()) { m.seen(at(7, "a", 0)); long(m); m.seen(at(8, "a", 0)) }},
-		"of another leader":                           {happens: func(m *memory, _ func()) { m.seen(at(7, "a", 0)); long(m); m.seen(at(8, "b", 0)) }, short: true},
+		"that nothing has left":                       {happens: func(m *memory, _ func()) { m.seen(at(0, "one", 0)) }},
+		"of a leader for long":                        {happens: func(m *memory, _ func()) { m.seen(at(7, "one", 2*window)) }},
+		"of a leader since lately":                    {happens: func(m *memory, _ func()) { long(m); m.seen(at(7, "one", window/2)) }, short: true},
+		"of the same leader":                          {happens: func(m *memory, _ func()) { m.seen(at(7, "one", 0)); long(m); m.seen(at(8, "one", 0)) }},
+		"of another leader":                           {happens: func(m *memory, _ func()) { m.seen(at(7, "one", 0)); long(m); m.seen(at(8, "other", 0)) }, short: true},
 		"of a new connection":                         {happens: func(m *memory, connect func()) { long(m); connect() }, short: true},
-		"of a leader without new one":                 {happens: func(m *memory, connect func()) { connect(); m.note(); m.seen(at(7, "a", 2*window)) }},
-		"connected after the look":                    {happens: func(m *memory, connect func()) { m.note(); connect(); m.seen(at(7, "a", 2*window)) }, short: true},
+		"of a leader without new one":                 {happens: func(m *memory, connect func()) { connect(); m.note(); m.seen(at(7, "one", 2*window)) }},
+		"connected after the look":                    {happens: func(m *memory, connect func()) { m.note(); connect(); m.seen(at(7, "one", 2*window)) }, short: true},
 		"of nobody who answers":                       {happens: func(m *memory, _ func()) { long(m); m.unseen() }, short: true},
-		"of a stream made anew, empty":                {happens: func(m *memory, _ func()) { m.remade(); m.seen(at(0, "a", 0)) }, short: true},
-		"of a stream made anew, by a leader for long": {happens: func(m *memory, _ func()) { m.remade(); m.seen(at(7, "a", 2*window)) }, short: true},
+		"of a stream made anew, empty":                {happens: func(m *memory, _ func()) { m.remade(); m.seen(at(0, "one", 0)) }, short: true},
+		"of a stream made anew, by a leader for long": {happens: func(m *memory, _ func()) { m.remade(); m.seen(at(7, "one", 2*window)) }, short: true},
 		"of one server that is slow":                  {single: true, happens: func(m *memory, _ func()) { long(m); m.unseen() }},
 	} {
-		connections := uint64(0)
-		m := newMemory(window, func() uint64 { return connections }, func() bool { return !test.single })
-		test.happens(m, func() { connections++ })
-		if got := m.short(); got != test.short {
-			t.Errorf("memory %s: short %v", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			connections := uint64(0)
+			m := newMemory(window, func() uint64 { return connections }, func() bool { return !test.single })
+			test.happens(m, func() { connections++ })
+			if got := m.short(); got != test.short {
+				t.Errorf("memory %s: short %v", name, got)
+			}
+		})
 	}
 }

@@ -18,6 +18,7 @@ package jetstream
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -36,9 +37,11 @@ func TestBackoff(t *testing.T) {
 	for tries, want := range map[uint64]time.Duration{
 		0: 30 * time.Second, 1: 30 * time.Second, 2: time.Minute, 5: 8 * time.Minute, 6: 16 * time.Minute, 7: 16 * time.Minute, 1 << 40: 16 * time.Minute,
 	} {
-		if got := backoff(backRefused, longestRefused, tries); got != want {
-			t.Errorf("after %d tries: %s, want %s", tries, got, want)
-		}
+		t.Run(fmt.Sprintf("after %d tries", tries), func(t *testing.T) {
+			if got := backoff(backRefused, longestRefused, tries); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
 	}
 }
 

@@ -94,7 +94,7 @@ func sometimes(share float64) func() *v1alpha1.Attempt {
 // submitEvery submits attempts at a rate during a span, and calls check every second.
 func submitEvery(l *Lanes, e *endpoint, perSecond int, span time.Duration, check func()) {
 	for i := range int(span.Seconds()) * perSecond {
-		l.Submit(target("a"), e.work(fmt.Sprintf("%07d", i), time.Now()))
+		l.Submit(target("crm"), e.work(fmt.Sprintf("%07d", i), time.Now()))
 		time.Sleep(time.Second / time.Duration(perSecond)) //nolint:forbidigo // The bubble's clock.
 		if i%perSecond == 0 {
 			check()
@@ -110,7 +110,7 @@ func TestRandomFailuresKeepTheRateAndTheHealth(t *testing.T) {
 		submitEvery(l, e, 10, time.Second, func() {})
 		e.set(sometimes(0.2))
 		submitEvery(l, e, perSecond, seconds*time.Second, func() {
-			want(t, "throttled", l.Throttled(types.UID("a")), false)
+			want(t, "throttled", l.Throttled(types.UID("crm")), false)
 		})
 		want(t, "attempts", len(e.got()), 10+perSecond*seconds)
 		for _, h := range r.all() {
@@ -128,14 +128,14 @@ func TestSlowStartEndsDespiteRandomFailures(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 				e := &endpoint{takes: time.Millisecond, attempt: timedOut}
 				for i := range tripAfter {
-					l.Submit(target("a"), e.work(fmt.Sprint(i), time.Now()))
+					l.Submit(target("crm"), e.work(fmt.Sprint(i), time.Now()))
 				}
 				time.Sleep(time.Second) //nolint:forbidigo // The bubble's clock.
-				want(t, "throttled in the outage", l.Throttled(types.UID("a")), true)
+				want(t, "throttled in the outage", l.Throttled(types.UID("crm")), true)
 				e.set(sometimes(share))
 				recovered, second := 0, 0
 				submitEvery(l, e, 1000, 40*time.Second, func() {
-					if second++; recovered == 0 && !l.Throttled(types.UID("a")) {
+					if second++; recovered == 0 && !l.Throttled(types.UID("crm")) {
 						recovered = second
 					}
 				})

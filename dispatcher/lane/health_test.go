@@ -76,7 +76,7 @@ func attempts(l *Lanes, all ...*v1alpha1.Attempt) {
 		e := &endpoint{attempt: func() *v1alpha1.Attempt { return a }}
 		w := e.work("work", time.Now())
 		w.Manual = true // It passes an open circuit.
-		l.Submit(target("a"), w)
+		l.Submit(target("crm"), w)
 		synctest.Wait()
 	}
 }
@@ -165,7 +165,7 @@ func TestPauseIsReported(t *testing.T) {
 func TestPauseOfAnotherReplicaIsReported(t *testing.T) {
 	r := &reporter{}
 	inBubble(t, Options{Report: r.report}, func(t *testing.T, l *Lanes) {
-		l.Observe(target("a"), throttled(1, time.Hour))
+		l.Observe(target("crm"), throttled(1, time.Hour))
 		synctest.Wait()
 		want(t, "wait", r.last(t).Wait.Reason, v1alpha1.WaitRetryAfter)
 	})
@@ -177,7 +177,7 @@ func TestNextProbeIsReported(t *testing.T) {
 	inBubble(t, Options{Report: r.report}, func(t *testing.T, l *Lanes) {
 		e := &endpoint{attempt: timedOut}
 		for range 20 {
-			l.Submit(target("a"), e.work(time.Now().String(), time.Now()))
+			l.Submit(target("crm"), e.work(time.Now().String(), time.Now()))
 			time.Sleep(time.Minute) //nolint:forbidigo // The bubble's clock.
 		}
 		h := r.last(t)
@@ -186,7 +186,7 @@ func TestNextProbeIsReported(t *testing.T) {
 		want(t, "news", len(r.news()), 1)
 		want(t, "the same since the first", h.Since.Equal(r.all()[0].Since), true)
 
-		l.SetRoute(changed("a", 2, 2))
+		l.SetRoute(changed("crm", 2, 2))
 		synctest.Wait()
 		h = r.last(t)
 		want(t, "status of a new endpoint", h.Status, metav1.ConditionUnknown)

@@ -149,15 +149,17 @@ func TestHangingEndpointsLeaveRoomForTheOthers(t *testing.T) {
 
 func TestConcurrencyOfAnEndpointIsBounded(t *testing.T) {
 	for limit, most := range map[int32]int{0: defaultMaxConcurrent, 1: 1, 40: 40} {
-		inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
-			r, e := target("crm"), &endpoint{takes: time.Second}
-			r.MaxConcurrent = limit
-			for i := range 100 {
-				l.Submit(r, e.work(fmt.Sprint(i), time.Now()))
-			}
-			time.Sleep(2 * time.Minute) //nolint:forbidigo // The bubble's clock.
-			want(t, "all go", len(e.got()), 100)
-			want(t, "at a time", e.most, most)
+		t.Run(fmt.Sprintf("limit %d", limit), func(t *testing.T) {
+			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
+				r, e := target("crm"), &endpoint{takes: time.Second}
+				r.MaxConcurrent = limit
+				for i := range 100 {
+					l.Submit(r, e.work(fmt.Sprint(i), time.Now()))
+				}
+				time.Sleep(2 * time.Minute) //nolint:forbidigo // The bubble's clock.
+				want(t, "all go", len(e.got()), 100)
+				want(t, "at a time", e.most, most)
+			})
 		})
 	}
 }

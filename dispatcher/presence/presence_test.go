@@ -59,7 +59,7 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	leases := clientset.CoordinationV1().Leases(namespace)
 	get := func() (*coordinationv1.Lease, error) {
-		return leases.Get(t.Context(), presence.LeaseName("a"), metav1.GetOptions{})
+		return leases.Get(t.Context(), presence.LeaseName("dispatcher-0"), metav1.GetOptions{})
 	}
 	loadedSaid := func() string {
 		lease, err := get()
@@ -71,7 +71,7 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 
 	// A killed process of this identity left a Lease with routes that this process has not loaded.
 	left := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Name: presence.LeaseName("a"), Annotations: map[string]string{route.LoadedAnnotation: "99"},
+		Name: presence.LeaseName("dispatcher-0"), Annotations: map[string]string{route.LoadedAnnotation: "99"},
 	}}
 	_, err = leases.Create(t.Context(), left, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -84,8 +84,8 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	loaded.Store("")
 	c := clocktesting.NewFakeClock(time.Now())
 	p := &presence.Presence{
-		Watched: watched.Of("a,b"),
-		Client:  clientset, Namespace: namespace, Identity: "a", Clock: c, Synced: synced.Load,
+		Watched: watched.Of("acme,globex"),
+		Client:  clientset, Namespace: namespace, Identity: "dispatcher-0", Clock: c, Synced: synced.Load,
 		Loaded: func() string { return loaded.Load().(string) },
 		Unready: func() error {
 			if err := wrong.Load(); err != nil {
@@ -116,7 +116,7 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	tick(func() bool { return loadedSaid() == "" }, "it is there when they are")
 	lease, err := get()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(lease.Annotations).To(HaveKeyWithValue(route.WatchedAnnotation, "a,b"))
+	g.Expect(lease.Annotations).To(HaveKeyWithValue(route.WatchedAnnotation, "acme,globex"))
 	g.Expect(lease.Labels).To(HaveKeyWithValue(route.ReplicaLabel, "true"))
 	g.Expect(*lease.Spec.LeaseDurationSeconds).To(Equal(int32(15)))
 
@@ -139,7 +139,7 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	wrong.Store(nil)
 	tick(func() bool { return unready() == "" }, "it says so no longer")
 
-	g.Expect(leases.Delete(t.Context(), presence.LeaseName("a"), metav1.DeleteOptions{})).To(Succeed())
+	g.Expect(leases.Delete(t.Context(), presence.LeaseName("dispatcher-0"), metav1.DeleteOptions{})).To(Succeed())
 	tick(func() bool { return loadedSaid() == "1234" }, "a Lease that somebody deletes is made again")
 
 	cancel()

@@ -241,10 +241,10 @@ func TestAnsweredRequestsKeepNothing(t *testing.T) {
 		annotation, value string
 		handle            func(*v1alpha1.PostbackDeliveryStatus)
 	}{
-		"a": {v1alpha1.RedeliverAnnotation, "1", func(s *v1alpha1.PostbackDeliveryStatus) { s.LastHandledRedeliver = "1" }},
-		"b": {v1alpha1.PassedRedeliverAnnotation, "1h/1", func(s *v1alpha1.PostbackDeliveryStatus) { s.LastHandledRedeliverFromPostback = "1h/1" }},
-		"c": {v1alpha1.RedeliverAnnotation, "2", func(s *v1alpha1.PostbackDeliveryStatus) { s.LastHandledRedeliver = "1" }},
-		"d": {v1alpha1.PassedRedeliverAnnotation, "1h/2", func(s *v1alpha1.PostbackDeliveryStatus) { s.LastHandledRedeliver = "1h/2" }},
+		"handled":              {v1alpha1.RedeliverAnnotation, "1", func(s *v1alpha1.PostbackDeliveryStatus) { s.LastHandledRedeliver = "1" }},
+		"handled_for_postback": {v1alpha1.PassedRedeliverAnnotation, "1h/1", func(s *v1alpha1.PostbackDeliveryStatus) { s.LastHandledRedeliverFromPostback = "1h/1" }},
+		"open":                 {v1alpha1.RedeliverAnnotation, "2", func(s *v1alpha1.PostbackDeliveryStatus) { s.LastHandledRedeliver = "1" }},
+		"open_for_postback":    {v1alpha1.PassedRedeliverAnnotation, "1h/2", func(s *v1alpha1.PostbackDeliveryStatus) { s.LastHandledRedeliver = "1h/2" }},
 	} {
 		b.store(p, name, 1, isFailed, func(d *v1alpha1.PostbackDelivery) {
 			d.Annotations = map[string]string{of.annotation: of.value}
@@ -255,7 +255,7 @@ func TestAnsweredRequestsKeepNothing(t *testing.T) {
 	b.clock.Step(duplicateWindow + time.Second)
 	b.settle(k, 2)
 	for _, d := range b.all() {
-		if d.Spec.Event.ID != "c-0" && d.Spec.Event.ID != "d-0" {
+		if d.Spec.Event.ID != "open-0" && d.Spec.Event.ID != "open_for_postback-0" {
 			t.Errorf("%s is still there", d.Spec.Event.ID)
 		}
 		// The request is handled, and the delivery has finished again.

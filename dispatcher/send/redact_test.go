@@ -155,14 +155,16 @@ func TestEchoedRequestShowsNoCredential(t *testing.T) {
 
 // An excerpt that ends within a credential contains no part of it, even if earlier redactions changed its length.
 func TestCredentialAtTheEndOfTheExcerpt(t *testing.T) {
-	for _, before := range []string{"", credential, credential + credential} {
-		for cut := 1; cut <= len(credential); cut++ {
-			filler := strings.Repeat(".", v1alpha1.MaxResponseBody-cut-len(before))
-			attempt := answering(t, withCredential, func(*http.Request) string { return before + filler + credential + strings.Repeat("!", 100) })
-			if strings.Contains(attempt.ResponseBody, credential[:1]) || strings.Contains(attempt.ResponseBody, "!") || len(attempt.ResponseBody) > v1alpha1.MaxResponseBody {
-				t.Errorf("with %d bytes of a credential within the excerpt, it ends in %q", cut, attempt.ResponseBody[len(attempt.ResponseBody)-40:])
+	for name, before := range map[string]string{"alone": "", "after another": credential, "after two others": credential + credential} {
+		t.Run(name, func(t *testing.T) {
+			for cut := 1; cut <= len(credential); cut++ {
+				filler := strings.Repeat(".", v1alpha1.MaxResponseBody-cut-len(before))
+				attempt := answering(t, withCredential, func(*http.Request) string { return before + filler + credential + strings.Repeat("!", 100) })
+				if strings.Contains(attempt.ResponseBody, credential[:1]) || strings.Contains(attempt.ResponseBody, "!") || len(attempt.ResponseBody) > v1alpha1.MaxResponseBody {
+					t.Errorf("with %d bytes of a credential within the excerpt, it ends in %q", cut, attempt.ResponseBody[len(attempt.ResponseBody)-40:])
+				}
 			}
-		}
+		})
 	}
 }
 

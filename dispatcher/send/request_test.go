@@ -164,10 +164,15 @@ func TestHostHasOneForm(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) }))
 	defer server.Close()
 	_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
-	for host, want := range map[string]string{"BÜCHER.test": "xn--bcher-kva.test", "１２７.0.0.1": "127.0.0.1"} {
-		attempt := sender.Send(t.Context(), routeTo("http://"+host+":"+port), event("{}"))
-		if attempt.ResponseBody != want+":"+port {
-			t.Errorf("Host of %s is %q: %+v", host, attempt.ResponseBody, attempt)
-		}
+	for name, test := range map[string]struct{ host, want string }{
+		"a name with an umlaut":         {"BÜCHER.test", "xn--bcher-kva.test"},
+		"an address of wide characters": {"１２７.0.0.1", "127.0.0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			attempt := sender.Send(t.Context(), routeTo("http://"+test.host+":"+port), event("{}"))
+			if attempt.ResponseBody != test.want+":"+port {
+				t.Errorf("Host is %q: %+v", attempt.ResponseBody, attempt)
+			}
+		})
 	}
 }

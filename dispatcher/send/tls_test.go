@@ -144,33 +144,33 @@ func TestClientCertificate(t *testing.T) {
 	one, oneKey := a.now()
 	two, twoKey := a.now()
 	ca := authority.PEM(a.Certificate)
-	send := func(uid types.UID, settings *route.TLS) v1alpha1.Attempt {
+	send := func(postback types.UID, settings *route.TLS) v1alpha1.Attempt {
 		r := routeTo(server.URL)
-		r.UID, r.TLS = uid, settings
+		r.UID, r.TLS = postback, settings
 		return sender.Send(t.Context(), r, event("{}"))
 	}
 	seen := map[string]string{}
 	for _, step := range []struct {
-		uid      types.UID
+		postback types.UID
 		who      string
 		settings *route.TLS
 	}{
-		{"a", "nobody", &route.TLS{CA: ca}},
-		{"b", "one", &route.TLS{CA: ca, Certificate: one, Key: oneKey}},
-		{"c", "two", &route.TLS{CA: ca, Certificate: two, Key: twoKey}},
+		{"plain", "nobody", &route.TLS{CA: ca}},
+		{"crm", "one", &route.TLS{CA: ca, Certificate: one, Key: oneKey}},
+		{"shop", "two", &route.TLS{CA: ca, Certificate: two, Key: twoKey}},
 		// Each Postback has its own connections.
-		{"a", "nobody", &route.TLS{CA: ca}},
-		{"b", "one", &route.TLS{CA: ca, Certificate: one, Key: oneKey}},
+		{"plain", "nobody", &route.TLS{CA: ca}},
+		{"crm", "one", &route.TLS{CA: ca, Certificate: one, Key: oneKey}},
 		// The next attempt uses a replaced certificate.
-		{"b", "two", &route.TLS{CA: ca, Certificate: two, Key: twoKey}},
-		{"b", "nobody", &route.TLS{CA: ca}},
+		{"crm", "two", &route.TLS{CA: ca, Certificate: two, Key: twoKey}},
+		{"crm", "nobody", &route.TLS{CA: ca}},
 	} {
-		attempt := send(step.uid, step.settings)
+		attempt := send(step.postback, step.settings)
 		if attempt.Outcome != v1alpha1.OutcomeSucceeded {
 			t.Fatalf("attempt is %s: %s", attempt.Outcome, attempt.Message)
 		}
 		if known, ok := seen[step.who]; ok && known != attempt.ResponseBody {
-			t.Errorf("Postback %s was seen as %s, not as %s (%s)", step.uid, attempt.ResponseBody, known, step.who)
+			t.Errorf("Postback %s was seen as %s, not as %s (%s)", step.postback, attempt.ResponseBody, known, step.who)
 		}
 		seen[step.who] = attempt.ResponseBody
 	}

@@ -47,7 +47,7 @@ func attempted(t *testing.T, id string) *v1alpha1.PostbackDelivery {
 	d.CreationTimestamp = metav1.NewTime(at)
 	d.Finalizers = []string{"foregroundDeletion"}
 	d.Annotations = map[string]string{
-		"note": strings.Repeat("x", 1000), v1alpha1.RedeliverAnnotation: "a", v1alpha1.PassedRedeliverAnnotation: "b", v1alpha1.DeferredAnnotation: "Paused",
+		"note": strings.Repeat("x", 1000), v1alpha1.RedeliverAnnotation: "own", v1alpha1.PassedRedeliverAnnotation: "passed", v1alpha1.DeferredAnnotation: "Paused",
 	}
 	d.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: v1alpha1.DispatcherFieldOwner, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}
 	for number := range int32(2) {
@@ -75,7 +75,7 @@ func TestStripLeavesWhatIsDecidedBy(t *testing.T) {
 	want := &v1alpha1.PostbackDelivery{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: d.Namespace, Name: d.Name, UID: d.UID, ResourceVersion: d.ResourceVersion, CreationTimestamp: d.CreationTimestamp,
-			Annotations:     map[string]string{v1alpha1.RedeliverAnnotation: "a", v1alpha1.PassedRedeliverAnnotation: "b", v1alpha1.DeferredAnnotation: "true"},
+			Annotations:     map[string]string{v1alpha1.RedeliverAnnotation: "own", v1alpha1.PassedRedeliverAnnotation: "passed", v1alpha1.DeferredAnnotation: "true"},
 			OwnerReferences: owned,
 		},
 		Spec: v1alpha1.PostbackDeliverySpec{PostbackRef: d.Spec.PostbackRef, Test: true},

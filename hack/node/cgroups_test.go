@@ -36,9 +36,11 @@ cgroup /sys/fs/cgroup/cpuset cgroup rw,relatime,cpuset 0 0
 		"name=systemd": "/sys/fs/cgroup/systemd",
 		"memory":       "",
 	} {
-		if got := mountPoint(mounts, names); got != want {
-			t.Errorf("%s is mounted at %q, want %q", names, got, want)
-		}
+		t.Run(names, func(t *testing.T) {
+			if got := mountPoint(mounts, names); got != want {
+				t.Errorf("%s is mounted at %q, want %q", names, got, want)
+			}
+		})
 	}
 }
 

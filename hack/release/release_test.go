@@ -103,10 +103,12 @@ func TestArchivesHoldTheProgramAndTheLicense(t *testing.T) {
 		"kubectl-postback_linux_amd64.tar.gz": {"kubectl-postback 755", "program of linux"},
 		"kubectl-postback_windows_arm64.zip":  {"kubectl-postback.exe 755", "program of windows"},
 	} {
-		got := contents(t, filepath.Join(r.dir, archive))
-		if len(got) != 2 || got[want[0]] != want[1] || !strings.Contains(got["LICENSE 644"], "Apache License") {
-			t.Errorf("%s holds %.100q", archive, got)
-		}
+		t.Run(archive, func(t *testing.T) {
+			got := contents(t, filepath.Join(r.dir, archive))
+			if len(got) != 2 || got[want[0]] != want[1] || !strings.Contains(got["LICENSE 644"], "Apache License") {
+				t.Errorf("%s holds %.100q", archive, got)
+			}
+		})
 	}
 }
 
@@ -151,7 +153,7 @@ func TestKrewManifestNamesTheArchives(t *testing.T) {
 
 func TestChecksumsAreOfEveryFile(t *testing.T) {
 	dir := t.TempDir()
-	for name, content := range map[string]string{"a": "1", "images/b": "2", checksumsFile: "old"} {
+	for name, content := range map[string]string{"install.yaml": "manifests", "images/manager.tar": "image", checksumsFile: "old"} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
 			t.Fatal(err)
@@ -164,7 +166,7 @@ func TestChecksumsAreOfEveryFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("%x  a\n%x  images/b\n", sha256.Sum256([]byte("1")), sha256.Sum256([]byte("2"))); string(got) != want {
+	if want := fmt.Sprintf("%x  images/manager.tar\n%x  install.yaml\n", sha256.Sum256([]byte("image")), sha256.Sum256([]byte("manifests"))); string(got) != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -79,7 +79,7 @@ func (s *server) clients() *fake.Clientset {
 func accepted(name string, audiences ...string) *authenticationv1.TokenReviewStatus {
 	return &authenticationv1.TokenReviewStatus{
 		Authenticated: true, Audiences: audiences,
-		User: authenticationv1.UserInfo{Username: name, UID: "u1", Groups: []string{"g1"}, Extra: map[string]authenticationv1.ExtraValue{"x": {"y"}}},
+		User: authenticationv1.UserInfo{Username: name, UID: "u1", Groups: []string{"g1"}, Extra: map[string]authenticationv1.ExtraValue{"scopes": {"events"}}},
 	}
 }
 
@@ -106,7 +106,7 @@ func TestAllowedIsRememberedForAMinute(t *testing.T) {
 	}
 	s.asked(t, 1, 1)
 	want := authorizationv1.ResourceAttributes{Namespace: "acme", Verb: "create", Group: "postback.dev", Version: "v1alpha1", Resource: "postbackevents"}
-	if got := s.lastRight; *got.ResourceAttributes != want || got.User != "shop" || got.UID != "u1" || got.Groups[0] != "g1" || got.Extra["x"][0] != "y" {
+	if got := s.lastRight; *got.ResourceAttributes != want || got.User != "shop" || got.UID != "u1" || got.Groups[0] != "g1" || got.Extra["scopes"][0] != "events" {
 		t.Errorf("asked %+v", got)
 	}
 	if _, err := r.Check(t.Context(), "globex", "good"); err != nil {
@@ -158,9 +158,11 @@ func TestOutage(t *testing.T) {
 		t.Errorf("a caller whose review is remembered: %v", err)
 	}
 	for name, token := range map[string]string{"another namespace": "good", "another token": "other"} {
-		if user, err := r.Check(t.Context(), "globex", token); !errors.Is(err, ErrUnavailable) || user != "" {
-			t.Errorf("%s: got %q, %v", name, user, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if user, err := r.Check(t.Context(), "globex", token); !errors.Is(err, ErrUnavailable) || user != "" {
+				t.Errorf("got %q, %v", user, err)
+			}
+		})
 	}
 	clock.SetTime(start.Add(rbacreview.AllowedFor + time.Second))
 	if _, err := r.Check(t.Context(), "acme", "good"); !errors.Is(err, ErrUnavailable) {
@@ -182,9 +184,11 @@ func TestAudience(t *testing.T) {
 		t.Error(err)
 	}
 	for name, token := range map[string]string{"another audience": "for-others", "no audiences known": "good"} {
-		if _, err := r.Check(t.Context(), "acme", token); !isUnauthenticated(err) {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := r.Check(t.Context(), "acme", token); !isUnauthenticated(err) {
+				t.Error(err)
+			}
+		})
 	}
 	if _, err := r.Check(t.Context(), "acme", other); !isUnauthenticated(err) || !strings.Contains(err.Error(), `request one for "postback"`) {
 		t.Errorf("got %v", err)

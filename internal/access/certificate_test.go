@@ -87,9 +87,11 @@ func TestCertificates(t *testing.T) {
 	for name, r := range map[string]*http.Request{
 		"of another CA": request(current, forClients), "of a server": request(old, ofServer), "that expired": request(old, expired),
 	} {
-		if user, err := allow(r); !isUnauthenticated(err) || user != "" {
-			t.Errorf("a certificate %s: %q, %v", name, user, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if user, err := allow(r); !isUnauthenticated(err) || user != "" {
+				t.Errorf("a certificate %s: %q, %v", name, user, err)
+			}
+		})
 	}
 	s.denied.Store(true)
 	if _, err := allow(request(old, forClients)); err == nil || err.Error() != "jane may not list postbackdeliveries.postback.dev in namespace acme" {

@@ -198,9 +198,11 @@ func TestGet(t *testing.T) {
 	key := func(name string) types.NamespacedName { return types.NamespacedName{Namespace: "acme", Name: name} }
 	log := logOf(t, &stream{deliveries: entries}, object("both", "evt_2", 2))
 	for name, isObject := range map[string]bool{"both": true, "logged": false} {
-		if d, err := log.Get(t.Context(), key(name)); err != nil || d.Name != name || IsObject(d) != isObject {
-			t.Errorf("%s is %+v, %v", name, d, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if d, err := log.Get(t.Context(), key(name)); err != nil || d.Name != name || IsObject(d) != isObject {
+				t.Errorf("%s is %+v, %v", name, d, err)
+			}
+		})
 	}
 	if _, err := log.Get(t.Context(), key("none")); !apierrors.IsNotFound(err) {
 		t.Errorf("of none: %v", err)
@@ -243,7 +245,7 @@ func TestFind(t *testing.T) {
 // Follow begins with the newest deliveries even if the delivery log cannot be read at first. It continues where a
 // watch ended.
 func TestFollow(t *testing.T) {
-	s := &stream{deliveries: []*v1alpha1.PostbackDelivery{logged("c", "evt_3", 3), logged("b", "evt_2", 2), logged("a", "evt_1", 1)}}
+	s := &stream{deliveries: []*v1alpha1.PostbackDelivery{logged("newest", "evt_3", 3), logged("middle", "evt_2", 2), logged("oldest", "evt_1", 1)}}
 	requests := 0
 	var watched []string
 	c := clientOf(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -255,7 +257,7 @@ func TestFollow(t *testing.T) {
 			s.ServeHTTP(w, r)
 		default:
 			watched = append(watched, r.URL.Query().Get("resourceVersion"))
-			d := logged("d"+strconv.Itoa(len(watched)), "evt_4", 4)
+			d := logged("watched-"+strconv.Itoa(len(watched)), "evt_4", 4)
 			d.ResourceVersion = strconv.Itoa(3 + len(watched))
 			_ = json.NewEncoder(w).Encode(map[string]any{"type": "ADDED", "object": d})
 		}
@@ -277,7 +279,7 @@ func TestFollow(t *testing.T) {
 		},
 		Trouble: func(err error) { troubles = append(troubles, err != nil) },
 	})
-	if !errors.Is(err, enough) || !slices.Equal(got, []string{"b c", "d1", "d2"}) || !slices.Equal(watched, []string{"3", "4"}) || !slices.Equal(troubles, []bool{true, false}) {
+	if !errors.Is(err, enough) || !slices.Equal(got, []string{"middle newest", "watched-1", "watched-2"}) || !slices.Equal(watched, []string{"3", "4"}) || !slices.Equal(troubles, []bool{true, false}) {
 		t.Errorf("got %q of watches from %q, troubles %v, %v", got, watched, troubles, err)
 	}
 	if err := clientOf(t, &stream{problem: "forbidden-log"}).Follow(t.Context(), Query{}, "", Follower{}); !IsRefused(err) {
@@ -292,33 +294,33 @@ func TestUnion(t *testing.T) {
 		// want are the calls of show.
 		want []string
 	}{
-		"an entry":                     {func(u *Union[string]) { u.PutLogged(key("a"), "logged") }, []string{">logged"}},
-		"an entry that is read again":  {func(u *Union[string]) { u.PutLogged(key("a"), "logged"); u.PutLogged(key("a"), "logged") }, []string{">logged"}},
-		"an object replaces its entry": {func(u *Union[string]) { u.PutLogged(key("a"), "logged"); u.PutObject(key("a"), "object") }, []string{">logged", "logged>object"}},
-		"an entry of an object":        {func(u *Union[string]) { u.PutObject(key("a"), "object"); u.PutLogged(key("a"), "logged") }, []string{">object"}},
+		"an entry":                     {func(u *Union[string]) { u.PutLogged(key("first"), "logged") }, []string{">logged"}},
+		"an entry that is read again":  {func(u *Union[string]) { u.PutLogged(key("first"), "logged"); u.PutLogged(key("first"), "logged") }, []string{">logged"}},
+		"an object replaces its entry": {func(u *Union[string]) { u.PutLogged(key("first"), "logged"); u.PutObject(key("first"), "object") }, []string{">logged", "logged>object"}},
+		"an entry of an object":        {func(u *Union[string]) { u.PutObject(key("first"), "object"); u.PutLogged(key("first"), "logged") }, []string{">object"}},
 		"after the object the entry": {func(u *Union[string]) {
-			u.PutLogged(key("a"), "logged")
-			u.PutObject(key("a"), "object")
-			u.DropObject(key("a"))
+			u.PutLogged(key("first"), "logged")
+			u.PutObject(key("first"), "object")
+			u.DropObject(key("first"))
 		}, []string{">logged", "logged>object", "object>logged"}},
-		"after the object nothing": {func(u *Union[string]) { u.PutObject(key("a"), "object"); u.DropObject(key("a")) }, []string{">object", "object>"}},
+		"after the object nothing": {func(u *Union[string]) { u.PutObject(key("first"), "object"); u.DropObject(key("first")) }, []string{">object", "object>"}},
 		"a list of objects lacks one": {func(u *Union[string]) {
-			u.PutLogged(key("b"), "logged")
-			u.PutObject(key("a"), "object")
+			u.PutLogged(key("second"), "logged")
+			u.PutObject(key("first"), "object")
 			u.DropObjects(nil)
 		}, []string{">logged", ">object", "object>"}},
 		"the oldest entry goes": {func(u *Union[string]) {
-			u.PutLogged(key("a"), "a")
-			u.PutLogged(key("b"), "b")
-			u.PutLogged(key("c"), "c")
-		}, []string{">a", ">b", ">c", "a>"}},
+			u.PutLogged(key("first"), "entry 1")
+			u.PutLogged(key("second"), "entry 2")
+			u.PutLogged(key("third"), "entry 3")
+		}, []string{">entry 1", ">entry 2", ">entry 3", "entry 1>"}},
 		"the oldest entry of an object": {func(u *Union[string]) {
-			u.PutLogged(key("a"), "a")
-			u.PutObject(key("a"), "object")
-			u.PutLogged(key("b"), "b")
-			u.PutLogged(key("c"), "c")
-			u.DropObject(key("a"))
-		}, []string{">a", "a>object", ">b", ">c", "object>"}},
+			u.PutLogged(key("first"), "entry 1")
+			u.PutObject(key("first"), "object")
+			u.PutLogged(key("second"), "entry 2")
+			u.PutLogged(key("third"), "entry 3")
+			u.DropObject(key("first"))
+		}, []string{">entry 1", "entry 1>object", ">entry 2", ">entry 3", "object>"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string

@@ -63,10 +63,10 @@ func TestSettle(t *testing.T) {
 		denied []string
 	}{
 		"all":                 {denied: []string{" list postbacks"}},
-		"each":                {named: "a,b", want: "a,b"},
-		"one lacks all":       {named: "a,b,c", want: "a,c", denied: []string{"b list postbacks", "b watch postbacks", "b list secrets", "b watch secrets"}},
-		"one lacks a verb":    {named: "a,b", want: "a", denied: []string{"b watch secrets"}},
-		"both lack something": {named: "a,b", err: "no namespace of --watch-namespaces=a,b may be watched", denied: []string{"a list secrets", "b watch postbacks"}},
+		"each":                {named: "acme,globex", want: "acme,globex"},
+		"one lacks all":       {named: "acme,globex,initech", want: "acme,initech", denied: []string{"globex list postbacks", "globex watch postbacks", "globex list secrets", "globex watch secrets"}},
+		"one lacks a verb":    {named: "acme,globex", want: "acme", denied: []string{"globex watch secrets"}},
+		"both lack something": {named: "acme,globex", err: "no namespace of --watch-namespaces=acme,globex may be watched", denied: []string{"acme list secrets", "globex watch postbacks"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := reviewer(t, func(a *authorizationv1.ResourceAttributes) bool {
@@ -86,7 +86,7 @@ func TestSettle(t *testing.T) {
 	}
 	config := reviewer(t, func(*authorizationv1.ResourceAttributes) bool { return true })
 	config.Host = "http://127.0.0.1:1"
-	if _, _, err := watched.Settle(t.Context(), config, logr.Discard(), watched.Of("a"), resources...); err == nil || !strings.Contains(err.Error(), "ask what may be watched in namespace a") {
+	if _, _, err := watched.Settle(t.Context(), config, logr.Discard(), watched.Of("acme"), resources...); err == nil || !strings.Contains(err.Error(), "ask what may be watched in namespace acme") {
 		t.Errorf("without an API server: %v", err)
 	}
 }
@@ -94,7 +94,7 @@ func TestSettle(t *testing.T) {
 // A program without missing rights does not end. Another one ends when it gets a missing right, and not before.
 func TestMissing(t *testing.T) {
 	var granted atomic.Bool
-	config := reviewer(t, func(a *authorizationv1.ResourceAttributes) bool { return a.Namespace == "a" || granted.Load() })
+	config := reviewer(t, func(a *authorizationv1.ResourceAttributes) bool { return a.Namespace == "acme" || granted.Load() })
 	settle := func(named string) *watched.Missing {
 		_, missing, err := watched.Settle(t.Context(), config, logr.Discard(), watched.Of(named), schema.GroupResource{Resource: "secrets"})
 		if err != nil {
@@ -105,19 +105,21 @@ func TestMissing(t *testing.T) {
 		}
 		return missing
 	}
-	for _, named := range []string{"", "a"} {
-		if err := settle(named).Start(t.Context()); err != nil {
-			t.Errorf("%q: %v", named, err)
-		}
+	for name, named := range map[string]string{"every namespace": "", "one namespace": "acme"} {
+		t.Run(name, func(t *testing.T) {
+			if err := settle(named).Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	lacking := settle("a,b")
+	lacking := settle("acme,globex")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if err := lacking.Start(ctx); err != nil {
 		t.Errorf("it ends with %v", err)
 	}
 	granted.Store(true)
-	if err := lacking.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "namespace b may be watched now") {
+	if err := lacking.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "namespace globex may be watched now") {
 		t.Errorf("it ends with %v", err)
 	}
 }

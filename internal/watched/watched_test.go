@@ -33,15 +33,15 @@ func TestFlag(t *testing.T) {
 		want, err  string
 		has, hasNo []string
 	}{
-		"none":               {has: []string{"a", "kube-system"}},
-		"empty":              {args: []string{"--watch-namespaces="}, has: []string{"a"}},
-		"one":                {args: []string{"--watch-namespaces=a"}, want: "a", has: []string{"a"}, hasNo: []string{"b", "", "a,b"}},
-		"several":            {args: []string{"--watch-namespaces=b,a", "--watch-namespaces=c,b"}, want: "a,b,c", has: []string{"a", "b", "c"}, hasNo: []string{"d"}},
+		"none":               {has: []string{"acme", "kube-system"}},
+		"empty":              {args: []string{"--watch-namespaces="}, has: []string{"acme"}},
+		"one":                {args: []string{"--watch-namespaces=acme"}, want: "acme", has: []string{"acme"}, hasNo: []string{"globex", "", "acme,globex"}},
+		"several":            {args: []string{"--watch-namespaces=globex,acme", "--watch-namespaces=initech,globex"}, want: "acme,globex,initech", has: []string{"acme", "globex", "initech"}, hasNo: []string{"umbrella"}},
 		"no name":            {args: []string{"--watch-namespaces=Partner_A"}, err: `"Partner_A" is not the name of a namespace: a lowercase RFC 1123 label`},
-		"too long":           {args: []string{"--watch-namespaces=a," + strings.Repeat("b", 64)}, err: "must be no more than 63"},
+		"too long":           {args: []string{"--watch-namespaces=acme," + strings.Repeat("b", 64)}, err: "must be no more than 63"},
 		"a pattern":          {args: []string{"--watch-namespaces=partner-*"}, err: `"partner-*" is not the name`},
-		"a space":            {args: []string{"--watch-namespaces=a, b"}, err: `" b" is not the name`},
-		"a comma at the end": {args: []string{"--watch-namespaces=a,"}, err: `"" is not the name`},
+		"a space":            {args: []string{"--watch-namespaces=acme, globex"}, err: `" globex" is not the name`},
+		"a comma at the end": {args: []string{"--watch-namespaces=acme,"}, err: `"" is not the name`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var n watched.Namespaces
@@ -88,7 +88,7 @@ func TestCache(t *testing.T) {
 	if got := watched.Of("").Cache("install"); got != nil {
 		t.Errorf("all namespaces are %v", got)
 	}
-	if got := slices.Sorted(maps.Keys(watched.Of("a,b").Cache("install", "a"))); !slices.Equal(got, []string{"a", "b", "install"}) {
+	if got := slices.Sorted(maps.Keys(watched.Of("acme,globex").Cache("install", "acme"))); !slices.Equal(got, []string{"acme", "globex", "install"}) {
 		t.Errorf("got %v", got)
 	}
 }

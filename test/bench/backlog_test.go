@@ -42,29 +42,29 @@ func TestAccount(t *testing.T) {
 		wrong    bool
 	}{
 		"all arrive": {
-			arrivals: []load.Arrival{{ID: "a", Times: 1, Good: 1}, {ID: "b", Times: 3, Good: 1}},
+			arrivals: []load.Arrival{{ID: "evt_1", Times: 1, Good: 1}, {ID: "evt_2", Times: 3, Good: 1}},
 			want:     account{Posted: 3, Accepted: 2, Refused: 1, Delivered: 2},
 		},
 		"one waits": {
-			arrivals: []load.Arrival{{ID: "a", Times: 1, Good: 1}, {ID: "b", Times: 2}}, waiting: 1,
+			arrivals: []load.Arrival{{ID: "evt_1", Times: 1, Good: 1}, {ID: "evt_2", Times: 2}}, waiting: 1,
 			want: account{Posted: 3, Accepted: 2, Refused: 1, Delivered: 1, Waiting: 1},
 		},
 		"one is lost": {
-			arrivals: []load.Arrival{{ID: "a", Times: 1, Good: 1}},
+			arrivals: []load.Arrival{{ID: "evt_1", Times: 1, Good: 1}},
 			want:     account{Posted: 3, Accepted: 2, Refused: 1, Delivered: 1, Lost: 1}, wrong: true,
 		},
 		"one comes twice": {
-			arrivals: []load.Arrival{{ID: "a", Times: 2, Good: 2}, {ID: "b", Times: 1, Good: 1}},
+			arrivals: []load.Arrival{{ID: "evt_1", Times: 2, Good: 2}, {ID: "evt_2", Times: 1, Good: 1}},
 			want:     account{Posted: 3, Accepted: 2, Refused: 1, Delivered: 2, Twice: 1}, wrong: true,
 		},
 		"an event of another run counts for nothing": {
-			arrivals: []load.Arrival{{ID: "a", Times: 1, Good: 1}, {ID: "b", Times: 1, Good: 1}, {ID: "c", Times: 2, Good: 2}},
+			arrivals: []load.Arrival{{ID: "evt_1", Times: 1, Good: 1}, {ID: "evt_2", Times: 1, Good: 1}, {ID: "evt_foreign", Times: 2, Good: 2}},
 			want:     account{Posted: 3, Accepted: 2, Refused: 1, Delivered: 2},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := &backlog{Name: "x"}
-			reports := []*load.GenerateReport{accepted("a", "b"), refused}
+			b := &backlog{Name: "backlog"}
+			reports := []*load.GenerateReport{accepted("evt_1", "evt_2"), refused}
 			for _, r := range reports {
 				b.Account.addReport(r)
 			}

@@ -33,13 +33,13 @@ import (
 func TestJudge(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	posted := load.GenerateReport{Posted: []load.Posted{
-		{ID: "a", Due: 1000 * ms, Accepted: 1010 * ms, Deliveries: 1},
-		{ID: "b", Due: 1000 * ms, Accepted: 1010 * ms, Deliveries: 1},
-		{ID: "c", Due: 1500 * ms, Accepted: 1510 * ms, Deliveries: 1},
+		{ID: "evt_prompt", Due: 1000 * ms, Accepted: 1010 * ms, Deliveries: 1},
+		{ID: "evt_late", Due: 1000 * ms, Accepted: 1010 * ms, Deliveries: 1},
+		{ID: "evt_lost", Due: 1500 * ms, Accepted: 1510 * ms, Deliveries: 1},
 	}}
 	arrivals := []load.Arrival{
-		{Endpoint: "shop", ID: "a", At: 1020 * ms, Times: 1},
-		{Endpoint: "shop", ID: "b", At: 2000 * ms, Times: 3},
+		{Endpoint: "shop", ID: "evt_prompt", At: 1020 * ms, Times: 1},
+		{Endpoint: "shop", ID: "evt_late", At: 2000 * ms, Times: 3},
 		{Endpoint: "shop", ID: "of something else", At: 9000 * ms, Times: 1},
 	}
 	f := (&traffic{name: "x", events: 3, types: []string{"x"}}).judge(posted, arrivals)
@@ -106,9 +106,11 @@ func TestChosenSeries(t *testing.T) {
 	if err != nil || len(chosen) != 2 || chosen[0].Name != "fanout" || chosen[1].Values[0] != 1 {
 		t.Errorf("chosen %+v, %v", chosen, err)
 	}
-	for _, wrong := range []string{"nothing", "fanout=x"} {
-		if _, err := chosenSeries(wrong); err == nil {
-			t.Errorf("%q is taken", wrong)
-		}
+	for name, wrong := range map[string]string{"no such series": "nothing", "a value that is no number": "fanout=x"} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := chosenSeries(wrong); err == nil {
+				t.Errorf("%q is taken", wrong)
+			}
+		})
 	}
 }

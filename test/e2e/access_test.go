@@ -79,11 +79,13 @@ func TestAccess(t *testing.T) {
 		if test.namespace != "" {
 			args = append(args, "-n", test.namespace)
 		}
-		// The exit status must agree with the output.
-		answer, _, err := cp.Kubectl(t.Context(), "", args...)
-		if got := strings.TrimSpace(answer); got != map[bool]string{true: "yes", false: "no"}[test.want] || (err == nil) != test.want {
-			t.Errorf("kubectl %s answers %q (%v), want %t", strings.Join(args, " "), got, err, test.want)
-		}
+		t.Run(strings.Join(args[2:], " "), func(t *testing.T) {
+			// The exit status must agree with the output.
+			answer, _, err := cp.Kubectl(t.Context(), "", args...)
+			if got := strings.TrimSpace(answer); got != map[bool]string{true: "yes", false: "no"}[test.want] || (err == nil) != test.want {
+				t.Errorf("the answer is %q (%v), want %t", got, err, test.want)
+			}
+		})
 	}
 }
 
@@ -123,9 +125,11 @@ func TestDispatcherCannotReadTenants(t *testing.T) {
 			return err
 		},
 	} {
-		if err := read(t.Context()); !apierrors.IsForbidden(err) {
-			t.Errorf("reading %s ends with %v, not with 403", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if err := read(t.Context()); !apierrors.IsForbidden(err) {
+				t.Errorf("reading %s ends with %v, not with 403", name, err)
+			}
+		})
 	}
 	if _, err := secrets.Namespace(operator.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("reading the routes ends with %v", err)

@@ -167,16 +167,18 @@ func TestSearchFindsSecrets(t *testing.T) {
 		"a printed pointer":  fmt.Sprintf("%#v", []string{key}),
 		"URL-safe of itself": base64.URLEncoding.EncodeToString([]byte(key)),
 	} {
-		s := search{secrets: map[string]string{}, places: map[string]string{"there": text, "elsewhere": "whsec_other"}}
-		s.add("the key", key)
-		found := s.findings(t)
-		if len(found) == 0 {
-			t.Errorf("%s: not found in %q", name, text)
-		}
-		for _, finding := range found {
-			if !strings.Contains(finding, "in there") || strings.Contains(finding, key) {
-				t.Errorf("%s: found %q", name, finding)
+		t.Run(name, func(t *testing.T) {
+			s := search{secrets: map[string]string{}, places: map[string]string{"there": text, "elsewhere": "whsec_other"}}
+			s.add("the key", key)
+			found := s.findings(t)
+			if len(found) == 0 {
+				t.Errorf("not found in %q", text)
 			}
-		}
+			for _, finding := range found {
+				if !strings.Contains(finding, "in there") || strings.Contains(finding, key) {
+					t.Errorf("found %q", finding)
+				}
+			}
+		})
 	}
 }

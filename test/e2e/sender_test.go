@@ -210,22 +210,24 @@ func TestSendersRole(t *testing.T) {
 		{dispatcherUser, "create", "postbackevents", n.namespace, false},
 		{managerUser, "create", "postbackevents", n.namespace, false},
 	} {
-		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: tt.user,
-			ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Namespace: tt.namespace, Verb: tt.verb, Group: v1alpha1.GroupVersion.Group, Resource: tt.resource,
-			},
-		}}
-		// The API server learns of the new RoleBinding by a watch. It is in force once the first request is allowed.
-		eventually(t, func() error {
-			asked := review.DeepCopy()
-			if err := api.Create(t.Context(), asked); err != nil {
-				return err
-			}
-			if asked.Status.Allowed != tt.want {
-				return fmt.Errorf("%s may %s %s in %s: %t, want %t", tt.user, tt.verb, tt.resource, tt.namespace, asked.Status.Allowed, tt.want)
-			}
-			return nil
+		t.Run(tt.user+" may "+tt.verb+" "+tt.resource+" in "+tt.namespace, func(t *testing.T) {
+			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: tt.user,
+				ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Namespace: tt.namespace, Verb: tt.verb, Group: v1alpha1.GroupVersion.Group, Resource: tt.resource,
+				},
+			}}
+			// The API server learns of the new RoleBinding by a watch. It is in force once the first request is allowed.
+			eventually(t, func() error {
+				asked := review.DeepCopy()
+				if err := api.Create(t.Context(), asked); err != nil {
+					return err
+				}
+				if asked.Status.Allowed != tt.want {
+					return fmt.Errorf("%s may %s %s in %s: %t, want %t", tt.user, tt.verb, tt.resource, tt.namespace, asked.Status.Allowed, tt.want)
+				}
+				return nil
+			})
 		})
 	}
 }

@@ -139,19 +139,23 @@ func checkProducer(t *testing.T, ca *authority, url string) {
 		"postback.events." + tenant: true, "postback.events.other": false, "postback.deliveries." + tenant + ".uid.hash": false,
 		"postback.log." + tenant + ".uid.name": false, "$JS.API.STREAM.INFO.POSTBACK_LOG": false, "$JS.API.STREAM.DELETE.POSTBACK_LOG": false,
 	} {
-		if err := errors.Join(connection.Publish(subject, nil), connection.Flush()); err != nil {
-			t.Fatal(err)
-		}
-		checkViolation(t, "publish to "+subject, allowed, violations)
+		t.Run("publish to "+subject, func(t *testing.T) {
+			if err := errors.Join(connection.Publish(subject, nil), connection.Flush()); err != nil {
+				t.Fatal(err)
+			}
+			checkViolation(t, "publish to "+subject, allowed, violations)
+		})
 	}
 	for subject, allowed := range map[string]bool{"_INBOX_orders.>": true, "_INBOX.>": false, "postback.>": false} {
-		if _, err := connection.SubscribeSync(subject); err != nil {
-			t.Fatal(err)
-		}
-		if err := connection.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		checkViolation(t, "subscribe to "+subject, allowed, violations)
+		t.Run("subscribe to "+subject, func(t *testing.T) {
+			if _, err := connection.SubscribeSync(subject); err != nil {
+				t.Fatal(err)
+			}
+			if err := connection.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			checkViolation(t, "subscribe to "+subject, allowed, violations)
+		})
 	}
 }
 

@@ -145,9 +145,16 @@ func TestPortalHasACertificateOfCertManager(t *testing.T) {
 
 // A disruption budget for a single Pod would prevent the drain of its node.
 func TestSinglePortalHasNoBudget(t *testing.T) {
-	for set, want := range map[string]bool{"": true, ",portal.replicas=1": false, ",portal.podDisruptionBudget.enabled=false": false} {
-		if got := onlyPortal(t, withPortal+set)["PodDisruptionBudget"+inPortal] != nil; got != want {
-			t.Errorf("%q: there is a budget: %t", set, got)
-		}
+	for name, test := range map[string]struct {
+		values string
+		want   bool
+	}{
+		"as shipped": {"", true}, "one replica": {",portal.replicas=1", false}, "switched off": {",portal.podDisruptionBudget.enabled=false", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := onlyPortal(t, withPortal+test.values)["PodDisruptionBudget"+inPortal] != nil; got != test.want {
+				t.Errorf("there is a budget: %t", got)
+			}
+		})
 	}
 }

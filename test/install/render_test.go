@@ -246,21 +246,28 @@ func everything() []string {
 
 // A disruption budget for a single Pod would prevent the drain of its node.
 func TestSingleReplicasHaveNoBudget(t *testing.T) {
-	for set, want := range map[string][]string{
-		"": {"dispatcher", "manager"}, "manager.replicas=1": {"dispatcher"}, "dispatcher.replicas=1": {"manager"},
-		"dispatcher.replicas=1,dispatcher.autoscaling.enabled=true":                                      {"dispatcher", "manager"},
-		"dispatcher.replicas=3,dispatcher.autoscaling.enabled=true,dispatcher.autoscaling.minReplicas=1": {"manager"},
+	for name, test := range map[string]struct {
+		values string
+		want   []string
+	}{
+		"as shipped":                      {"", []string{"dispatcher", "manager"}},
+		"one manager":                     {"manager.replicas=1", []string{"dispatcher"}},
+		"one dispatcher":                  {"dispatcher.replicas=1", []string{"manager"}},
+		"one dispatcher, autoscaled":      {"dispatcher.replicas=1,dispatcher.autoscaling.enabled=true", []string{"dispatcher", "manager"}},
+		"autoscaled down to a dispatcher": {"dispatcher.replicas=3,dispatcher.autoscaling.enabled=true,dispatcher.autoscaling.minReplicas=1", []string{"manager"}},
 	} {
-		var got []string
-		for name := range objects(t, render(t, operator.Namespace, "--set", set)) {
-			if part, ok := strings.CutPrefix(name, "PodDisruptionBudget "+operator.Namespace+"/postback-"); ok {
-				got = append(got, part)
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for name := range objects(t, render(t, operator.Namespace, "--set", test.values)) {
+				if part, ok := strings.CutPrefix(name, "PodDisruptionBudget "+operator.Namespace+"/postback-"); ok {
+					got = append(got, part)
+				}
 			}
-		}
-		slices.Sort(got)
-		if !slices.Equal(got, want) {
-			t.Errorf("%q: budgets of %v, want %v", set, got, want)
-		}
+			slices.Sort(got)
+			if !slices.Equal(got, test.want) {
+				t.Errorf("budgets of %v, want %v", got, test.want)
+			}
+		})
 	}
 }
 
@@ -293,26 +300,28 @@ func TestEveryValueIsUsed(t *testing.T) {
 	}
 	before := map[string]string{}
 	for path, value := range values(t) {
-		var args []string
-		for part, set := range base {
-			// The embedded server replaces a URL.
-			if parts := strings.Split(path, "."); slices.Contains(parts, part) && (part != "nats" || !slices.Contains(parts, "embedded")) {
-				args = append(args, "--set-json", set)
+		t.Run(path, func(t *testing.T) {
+			var args []string
+			for part, set := range base {
+				// The embedded server replaces a URL.
+				if parts := strings.Split(path, "."); slices.Contains(parts, part) && (part != "nats" || !slices.Contains(parts, "embedded")) {
+					args = append(args, "--set-json", set)
+				}
 			}
-		}
-		key := strings.Join(args, " ")
-		if before[key] == "" {
-			before[key] = render(t, operator.Namespace, args...)
-		}
-		if path == "nats.embedded.enabled" { // Without the embedded server, a URL is required.
-			path, value = "nats", map[string]any{"embedded": map[string]any{"enabled": value}, "url": "nats://a:4222"}
-		}
-		change, err := json.Marshal(value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if render(t, operator.Namespace, append(args, "--set-json", path+"="+string(change))...) == before[key] {
-			t.Errorf("%s=%s changes nothing", path, change)
-		}
+			key := strings.Join(args, " ")
+			if before[key] == "" {
+				before[key] = render(t, operator.Namespace, args...)
+			}
+			if path == "nats.embedded.enabled" { // Without the embedded server, a URL is required.
+				path, value = "nats", map[string]any{"embedded": map[string]any{"enabled": value}, "url": "nats://a:4222"}
+			}
+			change, err := json.Marshal(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if render(t, operator.Namespace, append(args, "--set-json", path+"="+string(change))...) == before[key] {
+				t.Errorf("%s=%s changes nothing", path, change)
+			}
+		})
 	}
 }

@@ -167,14 +167,14 @@ func TestSchemaRefusesWhatIsNoValue(t *testing.T) {
 		if _, ok := value.(map[string]any); ok {
 			wrong = "text"
 		}
-		refused(t, path, wrong)
+		t.Run(path, func(t *testing.T) { refused(t, path, wrong) })
 		for group := path; strings.Contains(group, "."); {
 			group = group[:strings.LastIndex(group, ".")]
 			groups[group] = true
 		}
 	}
 	for group := range groups {
-		refused(t, group+".unknownValue", true)
+		t.Run("beside "+group, func(t *testing.T) { refused(t, group+".unknownValue", true) })
 	}
 	refused(t, "unknownValue", true)
 }
@@ -192,7 +192,7 @@ func TestSchemaRefusesBadValues(t *testing.T) {
 		"portal.url": "http://postbacks.example.com", "portal.enabled": true, "portal.httpRoute.enabled": true, "portal.ingress.tlsSecret": "", "portal.certificate.source": "CertManager",
 		"nats.embedded.replicas": 2, "nats.embedded.storage.size": "much", "nats.embedded.syncInterval": "always",
 	} {
-		refused(t, path, value)
+		t.Run(path, func(t *testing.T) { refused(t, path, value) })
 	}
 }
 

@@ -78,8 +78,10 @@ func TestEnvironmentThatIsNotKnown(t *testing.T) {
 		{Name: "URL", ValueFrom: ofConfigMap("portal", "url")},
 		{Name: "SECRET", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{Key: "key"}}},
 	} {
-		if values, err := environment(&corev1.Container{Env: []corev1.EnvVar{variable}}, &corev1.Pod{}, nil); err == nil {
-			t.Errorf("variable %s became %v", variable.Name, values)
-		}
+		t.Run(variable.Name, func(t *testing.T) {
+			if values, err := environment(&corev1.Container{Env: []corev1.EnvVar{variable}}, &corev1.Pod{}, nil); err == nil {
+				t.Errorf("variable %s became %v", variable.Name, values)
+			}
+		})
 	}
 }

@@ -98,11 +98,13 @@ func TestNamedNamespaces(t *testing.T) {
 		{"dispatcher", "delete", "postbackdeliveries.postback.dev"},
 		{"dispatcher", "create", "events.events.k8s.io"},
 	} {
-		for namespace, want := range map[string]bool{watchedNamespace: true, otherWatched: true, unwatched: false} {
-			if got := can(t, may.program, namespace, may.verb, may.resource); got != want {
-				t.Errorf("%s may %s %s in %s: %t", may.program, may.verb, may.resource, namespace, got)
+		t.Run(may.program+" may "+may.verb+" "+may.resource, func(t *testing.T) {
+			for namespace, want := range map[string]bool{watchedNamespace: true, otherWatched: true, unwatched: false} {
+				if got := can(t, may.program, namespace, may.verb, may.resource); got != want {
+					t.Errorf("%s may %s %s in %s: %t", may.program, may.verb, may.resource, namespace, got)
+				}
 			}
-		}
+		})
 	}
 	elsewhere := &v1alpha1.Postback{
 		ObjectMeta: metav1.ObjectMeta{Namespace: unwatched, Name: "crm"},
@@ -114,20 +116,22 @@ func TestNamedNamespaces(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	for _, namespace := range []string{watchedNamespace, otherWatched} {
-		r := begin(t, namespace)
-		if err := r.use(ctx); err != nil {
-			t.Errorf("%v\n%s\n%s", err, r.manager.LogTail(logLines), r.dispatcher.LogTail(logLines))
-		}
-		checkRefusal(ctx, t, r)
-		if namespace == watchedNamespace {
-			if err := r.retry(ctx); err != nil {
-				t.Errorf("retry: %v\n%s", err, r.dispatcher.LogTail(logLines))
+		t.Run(namespace, func(t *testing.T) {
+			r := begin(t, namespace)
+			if err := r.use(ctx); err != nil {
+				t.Errorf("%v\n%s\n%s", err, r.manager.LogTail(logLines), r.dispatcher.LogTail(logLines))
 			}
-		}
-		r.end()
-		if log := r.logs(); strings.Contains(log, "forbidden") || strings.Contains(log, "unknown namespace") {
-			t.Errorf("something was refused:\n%s", linesWith(log, "forbidden")+linesWith(log, "unknown namespace"))
-		}
+			checkRefusal(ctx, t, r)
+			if namespace == watchedNamespace {
+				if err := r.retry(ctx); err != nil {
+					t.Errorf("retry: %v\n%s", err, r.dispatcher.LogTail(logLines))
+				}
+			}
+			r.end()
+			if log := r.logs(); strings.Contains(log, "forbidden") || strings.Contains(log, "unknown namespace") {
+				t.Errorf("something was refused:\n%s", linesWith(log, "forbidden")+linesWith(log, "unknown namespace"))
+			}
+		})
 	}
 	untouched := &v1alpha1.Postback{}
 	if err := api.Get(t.Context(), client.ObjectKeyFromObject(elsewhere), untouched); err != nil {

@@ -41,12 +41,14 @@ func TestOutage(t *testing.T) {
 	t.Logf("as shipped, without a circuit, without a share:\n%s", table([]*measured{shipped, blind, forgetful}))
 	end := before + shipped.scenario.outage
 	for name, m := range map[string]*measured{"shipped": shipped, "blind": blind, "forgetful": forgetful} {
-		if got, want := len(m.back), len(shipped.back); got != want || got < 3000 {
-			t.Errorf("%s: %d events are delivered after the outage, as shipped %d", name, got, want)
-		}
-		if most := highest(m.inFlight); most > 32 {
-			t.Errorf("%s: %d in flight", name, most)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got, want := len(m.back), len(shipped.back); got != want || got < 3000 {
+				t.Errorf("%d events are delivered after the outage, as shipped %d", got, want)
+			}
+			if most := highest(m.inFlight); most > 32 {
+				t.Errorf("%d in flight", most)
+			}
+		})
 	}
 	if shipped.failed*3/2 > blind.failed {
 		t.Errorf("%d attempts fail, and without a circuit %d", shipped.failed, blind.failed)

@@ -301,14 +301,16 @@ func basicAuth(r *receiver.Request) (user, password string, ok bool) {
 // TestShift: times are shifted and keep their precision.
 func TestShift(t *testing.T) {
 	const by = 25 * time.Hour
-	for was, want := range map[string]string{
-		"2026-11-26T19:48:02Z":                  "2026-11-27T20:48:02Z",
-		"2026-11-26T19:48:02.100200Z":           "2026-11-27T20:48:02.100200Z",
-		"until 2026-12-31T23:00:00Z, or so":     "until 2027-01-02T00:00:00Z, or so",
-		"evt_2026-11-26 is none, nor is 19:48Z": "evt_2026-11-26 is none, nor is 19:48Z",
+	for name, test := range map[string]struct{ text, want string }{
+		"a time":                   {"2026-11-26T19:48:02Z", "2026-11-27T20:48:02Z"},
+		"a time with microseconds": {"2026-11-26T19:48:02.100200Z", "2026-11-27T20:48:02.100200Z"},
+		"a time in a sentence":     {"until 2026-12-31T23:00:00Z, or so", "until 2027-01-02T00:00:00Z, or so"},
+		"parts of a time":          {"evt_2026-11-26 is none, nor is 19:48Z", "evt_2026-11-26 is none, nor is 19:48Z"},
 	} {
-		if got := shift(was, by); got != want {
-			t.Errorf("%s: got %s, want %s", was, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := shift(test.text, by); got != test.want {
+				t.Errorf("%s: got %s, want %s", test.text, got, test.want)
+			}
+		})
 	}
 }

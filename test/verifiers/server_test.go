@@ -155,20 +155,22 @@ func TestEndpointsTakeEveryFormat(t *testing.T) {
 		t.Run(l.name, func(t *testing.T) {
 			s := startServer(t, l.serve(t, receiversDir(t)), current)
 			for kind, want := range types {
-				posted.ID = "evt_" + string(kind)
-				content, err := format.Body(kind, "partner-acme", posted)
-				if err != nil {
-					t.Fatal(err)
-				}
-				d := delivery(posted.ID, content)
-				d.Spec.Format = kind
-				if got := s.send(t, d, current); got.Outcome != v1alpha1.OutcomeSucceeded {
-					t.Errorf("%s: %s %s", kind, got.Outcome, got.Message)
-					continue
-				}
-				if got := s.line(t); got != "event "+posted.ID+" "+want {
-					t.Errorf("%s: the endpoint stored %q", kind, got)
-				}
+				t.Run(string(kind), func(t *testing.T) {
+					posted.ID = "evt_" + string(kind)
+					content, err := format.Body(kind, "partner-acme", posted)
+					if err != nil {
+						t.Fatal(err)
+					}
+					d := delivery(posted.ID, content)
+					d.Spec.Format = kind
+					if got := s.send(t, d, current); got.Outcome != v1alpha1.OutcomeSucceeded {
+						t.Errorf("%s %s", got.Outcome, got.Message)
+						return
+					}
+					if got := s.line(t); got != "event "+posted.ID+" "+want {
+						t.Errorf("the endpoint stored %q", got)
+					}
+				})
 			}
 		})
 	}

@@ -148,16 +148,19 @@ func TestPrefixes(t *testing.T) {
 			}
 		})
 	}
-	for got, want := range map[string]string{
-		message.Names("Team-A").AllLog():                              "team-a.log.>",
-		message.Names("Team-A").AllDeliveries():                       "team-a.deliveries.*.*.*",
-		message.Names("Team-A").DeliverySubjects("partner", ""):       "team-a.deliveries.partner.>",
-		message.Names("Team-A").DeliverySubjects("partner", "uid"):    "team-a.deliveries.partner.uid.*",
-		message.Names("Team-A").LogSubjects("partner", "uid"):         "team-a.log.partner.uid.*",
-		message.Names("Team-A").LogSubject("partner", "uid", "a-b-c"): "team-a.log.partner.uid.c",
+	names := message.Names("Team-A")
+	for name, test := range map[string]struct{ got, want string }{
+		"the whole log":               {names.AllLog(), "team-a.log.>"},
+		"all deliveries":              {names.AllDeliveries(), "team-a.deliveries.*.*.*"},
+		"deliveries of a namespace":   {names.DeliverySubjects("partner", ""), "team-a.deliveries.partner.>"},
+		"deliveries of a Postback":    {names.DeliverySubjects("partner", "uid"), "team-a.deliveries.partner.uid.*"},
+		"the log of a Postback":       {names.LogSubjects("partner", "uid"), "team-a.log.partner.uid.*"},
+		"the log entry of a delivery": {names.LogSubject("partner", "uid", "a-b-c"), "team-a.log.partner.uid.c"},
 	} {
-		if got != want {
-			t.Errorf("subject %q, want %q", got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if test.got != test.want {
+				t.Errorf("subject %q, want %q", test.got, test.want)
+			}
+		})
 	}
 }

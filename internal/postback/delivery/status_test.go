@@ -95,22 +95,22 @@ func TestApply(t *testing.T) {
 		}},
 		"redelivery of a failed one begins a new round": {route: route.Route{MaxAttempts: 1}, steps: []step{
 			{outcome: fail, phase: failed, round: 1},
-			{outcome: fail, redeliver: "a", phase: failed, round: 1, after: time.Hour},
-			{outcome: ok, redeliver: "b", phase: delivered, round: 1, after: 2 * time.Hour},
+			{outcome: fail, redeliver: "request-1", phase: failed, round: 1, after: time.Hour},
+			{outcome: ok, redeliver: "request-2", phase: delivered, round: 1, after: 2 * time.Hour},
 		}},
 		"redelivery of a delivered one that fails is retried": {steps: []step{
 			{outcome: ok, phase: delivered, round: 1},
-			{outcome: fail, redeliver: "a", phase: retrying, next: 12 * time.Second, round: 1, after: time.Hour},
+			{outcome: fail, redeliver: "request-1", phase: retrying, next: 12 * time.Second, round: 1, after: time.Hour},
 			{outcome: ok, phase: delivered, round: 2, after: 2 * time.Hour},
 		}},
 		"redelivery in the middle of retries": {steps: []step{
 			{outcome: fail, phase: retrying, next: 12 * time.Second, round: 1},
 			{outcome: fail, phase: retrying, next: 148 * time.Second, round: 2},
-			{outcome: fail, redeliver: "a", phase: retrying, next: 12 * time.Second, round: 1},
+			{outcome: fail, redeliver: "request-1", phase: retrying, next: 12 * time.Second, round: 1},
 		}},
 		"a token that was handled begins no round": {steps: []step{
-			{outcome: fail, redeliver: "a", phase: retrying, next: 12 * time.Second, round: 1},
-			{outcome: fail, redeliver: "a", phase: retrying, next: 148 * time.Second, round: 2},
+			{outcome: fail, redeliver: "request-1", phase: retrying, next: 12 * time.Second, round: 1},
+			{outcome: fail, redeliver: "request-1", phase: retrying, next: 148 * time.Second, round: 2},
 		}},
 		"a late failure does not undo a success": {steps: []step{
 			{outcome: ok, phase: delivered, round: 1},

@@ -46,12 +46,14 @@ func TestPatternsAreThoseOfTheAPI(t *testing.T) {
 		"id":   {idPattern.String(), v1alpha1.MaxEventIDLength},
 		"type": {typePattern.String(), v1alpha1.MaxEventTypeLength},
 	} {
-		field := fields[name]
-		if field.MaxLength == nil || *field.MaxLength != want.length {
-			t.Errorf("spec.event.%s has another bound than %d", name, want.length)
-		}
-		if len(field.XValidations) != 1 || !strings.Contains(field.XValidations[0].Rule, "'"+want.pattern+"'") {
-			t.Errorf("spec.event.%s: %v does not hold the pattern %s", name, field.XValidations, want.pattern)
-		}
+		t.Run(name, func(t *testing.T) {
+			field := fields[name]
+			if field.MaxLength == nil || *field.MaxLength != want.length {
+				t.Errorf("spec.event.%s has another bound than %d", name, want.length)
+			}
+			if len(field.XValidations) != 1 || !strings.Contains(field.XValidations[0].Rule, "'"+want.pattern+"'") {
+				t.Errorf("spec.event.%s: %v does not hold the pattern %s", name, field.XValidations, want.pattern)
+			}
+		})
 	}
 }

@@ -230,23 +230,25 @@ func TestSlackIsNoMarkup(t *testing.T) {
 }
 
 func TestMoney(t *testing.T) {
-	for _, tt := range [][3]string{
-		{"4900", "usd", "USD 49.00"},
-		{"5", "usd", "USD 0.05"},
-		{"-5", "eur", "EUR -0.05"},
-		{"0", "usd", "USD 0.00"},
-		{"4900", "jpy", "JPY 4900"},
-		{"4900", "bhd", "BHD 4.900"},
-		{"4900", "doge", "4900 doge"},
-		{"49.5", "usd", "49.5 usd"},
-		{"4900", "", "4900"},
-		{"", "usd", ""},
-		{"99999999999999999999", "usd", "99999999999999999999 usd"},
-		{"-9223372036854775808", "usd", "USD -92233720368547758.08"},
+	for name, test := range map[string]struct{ amount, currency, want string }{
+		"a currency of two digits":   {"4900", "usd", "USD 49.00"},
+		"less than one":              {"5", "usd", "USD 0.05"},
+		"a negative amount":          {"-5", "eur", "EUR -0.05"},
+		"nothing":                    {"0", "usd", "USD 0.00"},
+		"a currency of no digits":    {"4900", "jpy", "JPY 4900"},
+		"a currency of three digits": {"4900", "bhd", "BHD 4.900"},
+		"an unknown currency":        {"4900", "doge", "4900 doge"},
+		"a fraction":                 {"49.5", "usd", "49.5 usd"},
+		"no currency":                {"4900", "", "4900"},
+		"no amount":                  {"", "usd", ""},
+		"more than 64 bits":          {"99999999999999999999", "usd", "99999999999999999999 usd"},
+		"the least of 64 bits":       {"-9223372036854775808", "usd", "USD -92233720368547758.08"},
 	} {
-		if got := money(scalar(tt[0]), scalar(tt[1])); got != tt[2] {
-			t.Errorf("%s %s: got %q, want %q", tt[0], tt[1], got, tt[2])
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := money(scalar(test.amount), scalar(test.currency)); got != test.want {
+				t.Errorf("%s %s: got %q, want %q", test.amount, test.currency, got, test.want)
+			}
+		})
 	}
 }
 

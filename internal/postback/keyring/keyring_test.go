@@ -36,25 +36,26 @@ func TestRotateKeepsEveryKeyInItsOverlap(t *testing.T) {
 	if got := k.Keys(); !slices.Equal(got, []string{"third", "second", "first"}) || k.Version != 3 {
 		t.Fatalf("after two rotations: version %d, keys %v", k.Version, got)
 	}
-	tests := []struct {
+	for name, test := range map[string]struct {
 		at   time.Duration // since t0
 		keys []string
 		next time.Duration // since t0; 0: none
 	}{
-		{2 * time.Hour, []string{"third", "second", "first"}, 25 * time.Hour},
-		{25*time.Hour - 1, []string{"third", "second", "first"}, 25 * time.Hour},
-		{25 * time.Hour, []string{"third", "second"}, 26 * time.Hour},
-		{26 * time.Hour, []string{"third"}, 0},
-		{1000 * time.Hour, []string{"third"}, 0},
-	}
-	for _, test := range tests {
-		left, next := k.Expire(overlap, t0.Add(test.at))
-		if !slices.Equal(left.Keys(), test.keys) {
-			t.Errorf("after %s: keys %v, want %v", test.at, left.Keys(), test.keys)
-		}
-		if want := t0.Add(test.next); test.next == 0 && !next.IsZero() || test.next != 0 && !next.Equal(want) {
-			t.Errorf("after %s: next expiry %s, want %s", test.at, next, want)
-		}
+		"at the last rotation":               {2 * time.Hour, []string{"third", "second", "first"}, 25 * time.Hour},
+		"just before the first overlap ends": {25*time.Hour - 1, []string{"third", "second", "first"}, 25 * time.Hour},
+		"when the first overlap ends":        {25 * time.Hour, []string{"third", "second"}, 26 * time.Hour},
+		"when the last overlap ends":         {26 * time.Hour, []string{"third"}, 0},
+		"long after":                         {1000 * time.Hour, []string{"third"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			left, next := k.Expire(overlap, t0.Add(test.at))
+			if !slices.Equal(left.Keys(), test.keys) {
+				t.Errorf("keys %v, want %v", left.Keys(), test.keys)
+			}
+			if want := t0.Add(test.next); test.next == 0 && !next.IsZero() || test.next != 0 && !next.Equal(want) {
+				t.Errorf("next expiry %s, want %s", next, want)
+			}
+		})
 	}
 	if got := k.Keys(); len(got) != 3 {
 		t.Errorf("Expire changed its receiver: %v", got)

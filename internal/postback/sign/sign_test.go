@@ -78,17 +78,19 @@ func TestReceiversVerify(t *testing.T) {
 			if err := signer.Sign(header, both, []string{currentKey, previousKey}, request); err != nil {
 				t.Fatal(err)
 			}
-			for _, key := range []string{currentKey, previousKey} {
-				webhook, err := standardwebhooks.NewWebhook(key)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := webhook.Verify([]byte(body), header); err != nil {
-					t.Errorf("Standard Webhooks library refuses: %v", err)
-				}
-				if err := webhook.Verify([]byte(body+" "), header); err == nil {
-					t.Error("Standard Webhooks library accepts a changed body")
-				}
+			for keyName, key := range map[string]string{"the current key": currentKey, "the previous key": previousKey} {
+				t.Run(keyName, func(t *testing.T) {
+					webhook, err := standardwebhooks.NewWebhook(key)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := webhook.Verify([]byte(body), header); err != nil {
+						t.Errorf("Standard Webhooks library refuses: %v", err)
+					}
+					if err := webhook.Verify([]byte(body+" "), header); err == nil {
+						t.Error("Standard Webhooks library accepts a changed body")
+					}
+				})
 			}
 			mac := hmac.New(sha256.New, []byte(currentKey))
 			mac.Write([]byte(body))
