@@ -181,11 +181,11 @@ func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusConflict, fmt.Sprintf("You are signed in for %s, and this link is for %s. Sign out first, and open a new link.", present.Namespace, g.Namespace))
 		return
 	}
-	d.begin(ctx, w, g)
+	d.startSession(ctx, w, g)
 }
 
-// begin starts the session of a grant.
-func (d *door) begin(ctx context.Context, w http.ResponseWriter, g grant) {
+// startSession starts the session of a grant.
+func (d *door) startSession(ctx context.Context, w http.ResponseWriter, g grant) {
 	s, err := d.links.session(ctx, g)
 	if err != nil {
 		d.log.Error(err, "Cannot sign a visitor in", "namespace", g.Namespace, "role", g.Role)

@@ -94,10 +94,10 @@ func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r
 // AttemptWith is Attempt with another store of the record than the PostbackDelivery.
 func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt), write Record) (*v1alpha1.PostbackDelivery, error) {
 	key := client.ObjectKeyFromObject(d)
-	if !a.begin(key) {
+	if !a.claim(key) {
 		return nil, ErrInFlight
 	}
-	defer a.end(key)
+	defer a.release(key)
 
 	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Key(), "eventID", d.Spec.Event.ID)
 	if !cause.Request.None() {
@@ -207,7 +207,8 @@ func (a *Attempter) announceUnrecorded(r *route.Route, err error) {
 		kind, message, v1alpha1.RedeliverAnnotation)
 }
 
-func (a *Attempter) begin(d types.NamespacedName) bool {
+// claim reports whether the caller may make the attempt. If so, it must call release after the record.
+func (a *Attempter) claim(d types.NamespacedName) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, ok := a.inFlight[d]; ok {
@@ -220,7 +221,7 @@ func (a *Attempter) begin(d types.NamespacedName) bool {
 	return true
 }
 
-func (a *Attempter) end(d types.NamespacedName) {
+func (a *Attempter) release(d types.NamespacedName) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.inFlight, d)

@@ -57,18 +57,18 @@ func (f *First) Admit(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 	if r.State != v1alpha1.PostbackEnabled || r.Exclusive() {
 		return nil
 	}
-	begin := f.Lanes.Admit(r)
-	if begin == nil {
-		firstAttemptsLeft.Inc()
+	submit := f.Lanes.Admit(r)
+	if submit == nil {
+		firstAttemptsDeferred.Inc()
 		return nil
 	}
 	since := f.Clock.Now()
 	return func(d *v1alpha1.PostbackDelivery) {
 		if d == nil {
-			begin(nil)
+			submit(nil)
 			return
 		}
-		begin(&lane.Work{
+		submit(&lane.Work{
 			Key: client.ObjectKeyFromObject(d), Due: since,
 			Do: func(ctx context.Context, sent func(*v1alpha1.Attempt)) { f.attempt(ctx, d, since, sent) },
 		})
@@ -78,7 +78,7 @@ func (f *First) Admit(r *route.Route) func(*v1alpha1.PostbackDelivery) {
 func (f *First) attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, since time.Time, sent func(*v1alpha1.Attempt)) {
 	r := f.Routes.Of(d.Namespace, d.Spec.PostbackRef)
 	if ctx.Err() != nil || r == nil || r.State != v1alpha1.PostbackEnabled || f.Clock.Since(since) > FirstAttemptWindow {
-		firstAttemptsLeft.Inc()
+		firstAttemptsDeferred.Inc()
 		return
 	}
 	_, err := f.Attempter.Attempt(ctx, d, r, Cause{}, sent)

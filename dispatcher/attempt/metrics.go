@@ -37,8 +37,8 @@ var (
 		"Time from storing a delivery, rounded down to the second, to the response that accepted it. Redeliveries do not count.",
 		1, 2, 5, 15, 60, 300, 1800, 3600, 6*3600, 24*3600, 7*24*3600)
 
-	firstAttemptsLeft = metric.Dispatcher.Counter("postback_first_attempts_left_total",
-		"First attempts that a replica handed to the elected one: it had no free slot, a full or throttled lane, was late, or was shutting down.")
+	firstAttemptsDeferred = metric.Dispatcher.Counter("postback_first_attempts_deferred_total",
+		"First attempts that a replica deferred to the elected one: it had no free slot, a full or throttled lane, was late, or was shutting down.")
 )
 
 func observe(a v1alpha1.Attempt) {

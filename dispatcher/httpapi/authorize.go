@@ -60,7 +60,7 @@ func (s *Server) identify(ctx context.Context, r *http.Request, namespace string
 	token, ok := access.BearerToken(r.Header)
 	if !ok {
 		return "", problem.Refuse(problem.Unauthenticated, "Send a token of a Kubernetes ServiceAccount (%s) in one header, Authorization: Bearer <token>.", getToken).
-			With("WWW-Authenticate", access.Realm)
+			With("WWW-Authenticate", access.Challenge)
 	}
 	user, err := s.options.Access.Check(ctx, namespace, token)
 	if err == nil {
@@ -73,7 +73,7 @@ func (s *Server) identify(ctx context.Context, r *http.Request, namespace string
 func (s *Server) denied(r *http.Request, namespace string, err error) *problem.Answer {
 	if unknown, ok := errors.AsType[*access.UnauthenticatedError](err); ok {
 		return problem.Refuse(problem.Unauthenticated, "%s Send a valid token of a ServiceAccount (%s).", unknown.Detail, getToken).
-			With("WWW-Authenticate", access.Realm+`, error="invalid_token"`)
+			With("WWW-Authenticate", access.Challenge+`, error="invalid_token"`)
 	}
 	if forbidden, ok := errors.AsType[*access.ForbiddenError](err); ok {
 		return problem.Refuse(problem.ForbiddenSender, "%s. An administrator of the namespace can allow it: kubectl -n %s create rolebinding NAME --clusterrole=postback-event-sender %s",

@@ -48,8 +48,8 @@ type lane struct {
 	cancel context.CancelCauseFunc
 
 	due, manual *queue
-	// running has the deliveries in progress, each with the newer work for it that came meanwhile, or nil.
-	running map[types.NamespacedName]*Work
+	// running has the work that has begun, by delivery.
+	running map[types.NamespacedName]*running
 	// sending counts the running deliveries with a slot. The others are being recorded, which puts no load on the
 	// endpoint.
 	sending int
@@ -71,7 +71,7 @@ type lane struct {
 }
 
 func newLane(ctx context.Context, r *route.Route, recovery Recovery) *lane {
-	l := &lane{route: r, due: newQueue(), manual: newQueue(), running: map[types.NamespacedName]*Work{}, peer: newPeer(r.EndpointSince(), recovery)}
+	l := &lane{route: r, due: newQueue(), manual: newQueue(), running: map[types.NamespacedName]*running{}, peer: newPeer(r.EndpointSince(), recovery)}
 	l.pace.recovery = recovery
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	return l
@@ -108,11 +108,11 @@ func (l *lane) maxConcurrent() int {
 
 func (l *lane) waiting() int { return l.due.len() + l.manual.len() }
 
-// put queues work. While the same delivery is running, the work waits for its end.
-func (l *lane) put(w *Work) {
-	if again, running := l.running[w.Key]; running {
-		again.drop()
-		l.running[w.Key] = w
+// enqueue adds work to a queue. While work for the same delivery is running, the new work waits for its end.
+func (l *lane) enqueue(w *Work) {
+	if present := l.running[w.Key]; present != nil {
+		present.newer.drop()
+		present.newer = w
 		return
 	}
 	switch {
@@ -126,8 +126,8 @@ func (l *lane) put(w *Work) {
 	}
 }
 
-// begins records the begin of work.
-func (l *lane) begins(now time.Time, w *Work) { l.waited, l.began = now.Sub(w.entered), now }
+// noteBegin records the begin of work, for pressure.
+func (l *lane) noteBegin(now time.Time, w *Work) { l.waited, l.began = now.Sub(w.entered), now }
 
 // pressure returns the number of waiting attempts and an estimate of their wait: how long the newest work that began
 // had waited, or the time since then if that is longer.

@@ -112,7 +112,7 @@ func (l *Lanes) enter(lane *lane, w *Work) {
 	if lane.waiting() == 0 {
 		lane.waited, lane.began = 0, w.entered
 	}
-	lane.put(w)
+	lane.enqueue(w)
 	l.pump(lane)
 }
 
@@ -135,9 +135,9 @@ func (l *Lanes) Pressure(r *route.Route) Pressure {
 }
 
 // Admit announces the first attempt of a delivery that is about to be stored; it takes no slot. The caller must call
-// begin once: with the work, which it queues, or with nil if the delivery is not stored. begin is nil if no slot is
+// submit once: with the work, which it queues, or with nil if the delivery is not stored. submit is nil if no slot is
 // free, or if the attempt would probably begin later than in 2 s.
-func (l *Lanes) Admit(r *route.Route) (begin func(*Work)) {
+func (l *Lanes) Admit(r *route.Route) (submit func(*Work)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

@@ -297,10 +297,10 @@ func (h *Handler) authorizeReader(ctx context.Context, r *http.Request, q *logRe
 		user, err = h.options.Rights.AllowCertificate(ctx, r, q.right)
 	default:
 		return problem.Refuse(problem.Unauthenticated, "Send your token for the Kubernetes API in one header, Authorization: Bearer <token>, or present a client certificate of the cluster.").
-			With("WWW-Authenticate", access.Realm)
+			With("WWW-Authenticate", access.Challenge)
 	}
 	if unknown, ok := errors.AsType[*access.UnauthenticatedError](err); ok {
-		return problem.Refuse(problem.Unauthenticated, "%s", unknown.Detail).With("WWW-Authenticate", access.Realm+`, error="invalid_token"`)
+		return problem.Refuse(problem.Unauthenticated, "%s", unknown.Detail).With("WWW-Authenticate", access.Challenge+`, error="invalid_token"`)
 	}
 	if forbidden, ok := errors.AsType[*access.ForbiddenError](err); ok {
 		return problem.Refuse(problem.ForbiddenReader, "%s.", forbidden.Error())

@@ -76,7 +76,7 @@ func (h *Handler) watchLogged(w http.ResponseWriter, r *http.Request, q *logRequ
 		}
 	}
 	stream := newWatchStream(w, after)
-	if err := stream.begin(); err != nil {
+	if err := stream.open(); err != nil {
 		return nil
 	}
 	news := make(chan entry)
@@ -145,8 +145,8 @@ func newWatchStream(w http.ResponseWriter, sequence uint64) *watchStream {
 	}
 }
 
-// begin lifts the timeouts of other requests, and sends the header.
-func (s *watchStream) begin() error {
+// open lifts the timeouts of other requests, and sends the header.
+func (s *watchStream) open() error {
 	if err := s.controller.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func (e *Election) Elected() bool { return e.elected.Load() }
 // still count as elected although another replica is.
 func (e *Election) HoldsLease() bool { return e.Elected() && e.valid() }
 
-// Begin reports whether this replica may begin an attempt that only the owner of the retries makes. If so, the caller
+// Begin reports whether this replica may begin an attempt that only the elected replica makes. If so, the caller
 // must call end once the attempt is recorded; until then the Lease is not released.
 func (e *Election) Begin() (end func(), ok bool) {
 	if !e.HoldsLease() || !e.Reconciler.begin() {
@@ -100,7 +100,7 @@ func (e *Election) valid() bool {
 func (e *Election) NeedLeaderElection() bool { return false }
 
 // Start takes part until ctx ends and the attempts in flight are recorded. It then releases the Lease, so that the
-// next owner repeats no attempt.
+// next elected replica repeats no attempt.
 func (e *Election) Start(ctx context.Context) error {
 	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithName("election").WithValues("identity", e.Identity))
 	finished, release := context.WithCancel(context.WithoutCancel(ctx))
@@ -152,7 +152,7 @@ func (e *Election) term(ctx context.Context, lock *watchedLock) error {
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("elect the owner of the retries: %w", err)
+		return fmt.Errorf("elect the replica for the retries: %w", err)
 	}
 	elector.Run(ctx)
 	// If Run ends without an election, ctx has ended. Otherwise wait for the end of lead.
@@ -179,7 +179,7 @@ func (e *Election) renewed(at time.Time) { e.validUntil.Store(deadlineAt(at.Add(
 // lost records that another replica holds the Lease, or may acquire it from now on.
 func (e *Election) lost() { e.validUntil.Store(nil) }
 
-// lead makes this replica the owner of the retries until ctx ends.
+// lead makes this replica own the retries until ctx ends.
 func (e *Election) lead(ctx context.Context) {
 	e.elected.Store(true)
 	defer e.elected.Store(false)

@@ -90,7 +90,7 @@ func (t *Traces) Request(ctx context.Context, header http.Header, namespace stri
 		return ctx, nil
 	}
 	ctx = wire.Extract(ctx, propagation.HeaderCarrier(header))
-	return t.begin(ctx, requestSpan, oteltrace.SpanKindServer,
+	return t.start(ctx, requestSpan, oteltrace.SpanKindServer,
 		methodKey.String(http.MethodPost), routeKey.String("/v1/namespaces/{namespace}/events"), namespaceKey.String(namespace))
 }
 
@@ -116,7 +116,7 @@ func (t *Traces) Store(ctx context.Context, d *v1alpha1.PostbackDelivery) (conte
 	if t == nil {
 		return ctx, nil
 	}
-	ctx, span := t.begin(ctx, storeSpan, oteltrace.SpanKindProducer, of(d)...)
+	ctx, span := t.start(ctx, storeSpan, oteltrace.SpanKindProducer, of(d)...)
 	carrier := propagation.MapCarrier{}
 	wire.Inject(ctx, carrier)
 	if d.Annotations == nil {
@@ -148,7 +148,7 @@ func (t *Traces) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *r
 	ctx = wire.Extract(oteltrace.ContextWithSpanContext(ctx, oteltrace.SpanContext{}),
 		propagation.MapCarrier{traceparent: d.Annotations[v1alpha1.TraceparentAnnotation]})
 	attributes := append(of(d), methodKey.String(http.MethodPost))
-	return t.begin(ctx, attemptSpan, oteltrace.SpanKindClient, append(attributes, address(r.URL)...)...)
+	return t.start(ctx, attemptSpan, oteltrace.SpanKindClient, append(attributes, address(r.URL)...)...)
 }
 
 // EndAttempt ends the span of an attempt. recorded is the delivery with the record of the attempt, or nil if that
@@ -187,7 +187,7 @@ func Inject(ctx context.Context, header http.Header) {
 	}
 }
 
-func (t *Traces) begin(ctx context.Context, name string, kind oteltrace.SpanKind, attributes ...attribute.KeyValue) (context.Context, *Span) {
+func (t *Traces) start(ctx context.Context, name string, kind oteltrace.SpanKind, attributes ...attribute.KeyValue) (context.Context, *Span) {
 	ctx, span := t.tracer.Start(ctx, name, oteltrace.WithSpanKind(kind), oteltrace.WithAttributes(attributes...))
 	return ctx, &Span{span}
 }

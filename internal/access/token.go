@@ -21,8 +21,8 @@ import (
 	"strings"
 )
 
-// Realm is the value of the header WWW-Authenticate in a response 401.
-const Realm = `Bearer realm="postback-ingest"`
+// Challenge is the value of the header WWW-Authenticate in a response 401 of the dispatcher.
+const Challenge = `Bearer realm="postback-ingest"`
 
 // BearerToken returns the token of the header Authorization (RFC 6750), if there is exactly one.
 func BearerToken(header http.Header) (token string, ok bool) {

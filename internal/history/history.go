@@ -66,8 +66,8 @@ func (k *Kept) Since(p *v1alpha1.Postback, now time.Time) (since time.Time, reas
 	case k == nil:
 	case delivered == 0:
 		since, reason = now.Add(-Grace), fmt.Sprintf("Postback %s keeps delivered events for 5 minutes only (spec.history.delivered: 0)", p.Name)
-	case k.delivered >= int(delivered) && k.whole(now).After(since):
-		since, reason = k.whole(now), fmt.Sprintf("Postback %s keeps the newest %d delivered events (spec.history.delivered)", p.Name, delivered)
+	case k.delivered >= int(delivered) && k.completeSince(now).After(since):
+		since, reason = k.completeSince(now), fmt.Sprintf("Postback %s keeps the newest %d delivered events (spec.history.delivered)", p.Name, delivered)
 	}
 	if !since.After(p.CreationTimestamp.Time) {
 		return time.Time{}, ""
@@ -75,9 +75,9 @@ func (k *Kept) Since(p *v1alpha1.Postback, now time.Time) (since time.Time, reas
 	return since, fmt.Sprintf("%s: what was delivered before %s is no longer kept.", reason, since.UTC().Format(time.RFC3339))
 }
 
-// whole returns the time since which all are kept, once the number of spec.history.delivered is reached. Pruning
+// completeSince returns the time since which all delivered events are kept, once the number of spec.history.delivered is reached. Pruning
 // spares deliveries younger than Grace, although they count.
-func (k *Kept) whole(now time.Time) time.Time {
+func (k *Kept) completeSince(now time.Time) time.Time {
 	if spared := now.Add(-Grace); k.oldest.After(spared) {
 		return spared
 	}

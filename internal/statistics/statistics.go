@@ -41,7 +41,7 @@ type Counts struct {
 // Over returns the counts of the time span before now. Hours are whole, so the first one may begin up to an hour
 // before the span. s may be nil.
 func Over(s *v1alpha1.PostbackStatistics, now time.Time, span time.Duration) Counts {
-	c := Counts{Since: begin(now, span)}
+	c := Counts{Since: firstHour(now, span)}
 	if s == nil {
 		return c
 	}
@@ -56,7 +56,7 @@ func Over(s *v1alpha1.PostbackStatistics, now time.Time, span time.Duration) Cou
 // Hourly returns the counts of each hour that overlaps the time span before now, oldest first. Hours without attempts
 // are included. The last one includes later hours, because the clock of a replica may be ahead. s may be nil.
 func Hourly(s *v1alpha1.PostbackStatistics, now time.Time, span time.Duration) []Counts {
-	first := begin(now, span)
+	first := firstHour(now, span)
 	hours := make([]Counts, int(now.UTC().Truncate(time.Hour).Sub(first)/time.Hour)+1)
 	for i := range hours {
 		hours[i].Since = first.Add(time.Duration(i) * time.Hour)
@@ -95,8 +95,8 @@ func Sum(hours []Counts) Counts {
 	return Group(hours, len(hours))[0]
 }
 
-// begin returns the beginning of the hour in which the time span before now begins.
-func begin(now time.Time, span time.Duration) time.Time {
+// firstHour returns the beginning of the hour in which the time span before now begins.
+func firstHour(now time.Time, span time.Duration) time.Time {
 	return now.UTC().Add(-span).Truncate(time.Hour)
 }
 

@@ -87,13 +87,13 @@ func (l *Lanes) starve(lane *lane) {
 }
 
 func (l *Lanes) begin(lane *lane, w *Work) {
-	t := &turn{lane: lane, peer: lane.peer, key: w.Key, probe: lane.peer.breaker.begin()}
-	lane.begins(l.options.Clock.Now(), w)
-	lane.running[w.Key] = nil
+	r := &running{lane: lane, peer: lane.peer, key: w.Key, probe: lane.peer.breaker.begin()}
+	lane.noteBegin(l.options.Clock.Now(), w)
+	lane.running[w.Key] = r
 	l.addSlots(lane, 1)
 	l.working.Go(func() {
-		w.Do(lane.ctx, func(a *v1alpha1.Attempt) { l.sent(t, a) })
-		l.end(t)
+		w.Do(lane.ctx, func(a *v1alpha1.Attempt) { l.sent(r, a) })
+		l.end(r)
 	})
 }
 
@@ -105,39 +105,41 @@ func (l *Lanes) addSlots(lane *lane, slots int) {
 	l.troubledInFlight += lane.troubledSlots()
 }
 
-// turn is work that has begun.
-type turn struct {
+// running is work that has begun and not ended.
+type running struct {
 	lane *lane
 	// peer is the peer of the lane when the work began.
 	peer *peer
 	key  types.NamespacedName
 	// probe is true if the attempt is the probe of an open circuit.
 	probe bool
+	// newer is the work for the same delivery that came meanwhile, or nil.
+	newer *Work
 	// reported is true once the result is applied, released once the slot is free.
 	reported, released bool
 }
 
 // sent applies the result of an attempt and releases its slot before the attempt is recorded. If MaxInFlight attempts
 // are being recorded, the slot stays in use: a slow API server then slows down the attempts.
-func (l *Lanes) sent(t *turn, a *v1alpha1.Attempt) {
+func (l *Lanes) sent(r *running, a *v1alpha1.Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.applyResult(t, a)
+	l.applyResult(r, a)
 	if l.recording < l.options.MaxInFlight {
 		l.recording++
-		l.release(t)
+		l.release(r)
 	}
 }
 
 // applyResult applies the result of an attempt to its lane, once; nil means that nothing was sent.
-func (l *Lanes) applyResult(t *turn, a *v1alpha1.Attempt) {
-	if t.reported {
+func (l *Lanes) applyResult(r *running, a *v1alpha1.Attempt) {
+	if r.reported {
 		return
 	}
-	t.reported = true
-	lane := t.lane
+	r.reported = true
+	lane := r.lane
 	wasTroubled, counted := lane.peer.troubled, lane.troubledSlots()
-	lane.end(l.options.Clock.Now(), t.peer, t.probe, a)
+	lane.end(l.options.Clock.Now(), r.peer, r.probe, a)
 	l.troubledInFlight += lane.troubledSlots() - counted
 	if lane.peer.troubled != wasTroubled {
 		lane.starved = false // If it has to wait again, it joins the other queue.
@@ -147,35 +149,34 @@ func (l *Lanes) applyResult(t *turn, a *v1alpha1.Attempt) {
 	}
 }
 
-// release frees the slot of a turn, and begins work of lanes that wait for one.
-func (l *Lanes) release(t *turn) {
-	t.released = true
-	l.addSlots(t.lane, -1)
-	l.pump(t.lane)
+// release frees the slot of running work, and begins work of lanes that wait for one.
+func (l *Lanes) release(r *running) {
+	r.released = true
+	l.addSlots(r.lane, -1)
+	l.pump(r.lane)
 	l.pumpStarved()
 	if l.closed {
 		l.signal()
 	}
 }
 
-// end ends a turn. Newer work for the same delivery then enters the lane.
-func (l *Lanes) end(t *turn) {
+// end ends running work. Newer work for the same delivery then enters the lane.
+func (l *Lanes) end(r *running) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	again := t.lane.running[t.key]
-	delete(t.lane.running, t.key)
-	if again != nil && t.lane.ctx.Err() == nil {
-		t.lane.put(again)
+	delete(r.lane.running, r.key)
+	if r.newer != nil && r.lane.ctx.Err() == nil {
+		r.lane.enqueue(r.newer)
 	} else {
-		again.drop()
+		r.newer.drop()
 	}
-	if t.released {
+	if r.released {
 		l.recording--
-		l.pump(t.lane)
+		l.pump(r.lane)
 		return
 	}
-	l.applyResult(t, nil)
-	l.release(t)
+	l.applyResult(r, nil)
+	l.release(r)
 }
 
 // pumpStarved begins work of the lanes that wait for a slot, in order of arrival. A lane that still has to wait goes

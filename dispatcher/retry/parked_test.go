@@ -75,8 +75,8 @@ func newMarkedFailure(t *testing.T) *markedFailure {
 	return m
 }
 
-// takeFromQueue reconciles the delivery if it is in the queue, as the controller does.
-func (m *markedFailure) takeFromQueue(t *testing.T) {
+// reconcileNext reconciles the delivery in the queue, as the controller does.
+func (m *markedFailure) reconcileNext(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
 	g.Expect(m.queue.Len()).To(Equal(1), "it is woken")
@@ -98,31 +98,31 @@ func TestMarkedFailureOfAPausedPostbackWaitsForItsRoute(t *testing.T) {
 
 	// After a change that does not enable the Postback, the delivery stays parked.
 	m.Wake(m.route())
-	m.takeFromQueue(t)
+	m.reconcileNext(t)
 	g.Expect(m.endpoint.got()).To(HaveLen(1))
 
 	m.setRoute(func(*route.Route) {})
 	m.Wake(m.route())
-	m.takeFromQueue(t)
+	m.reconcileNext(t)
 	g.Expect(m.endpoint.got()).To(HaveLen(2))
 	g.Expect(m.read(t, m.failed).Status.Phase).To(Equal(v1alpha1.DeliveryDelivered))
 	m.Wake(m.route())
-	g.Expect(m.queue.Len()).To(BeZero(), "it is no longer held")
+	g.Expect(m.queue.Len()).To(BeZero(), "it is no longer parked")
 }
 
-func TestMarkedFailureIsPausedAgainBeforeItsTurn(t *testing.T) {
+func TestMarkedFailureIsPausedAgainBeforeItsAttempt(t *testing.T) {
 	g := NewWithT(t)
 	m := newMarkedFailure(t)
 	m.setRoute(func(*route.Route) {})
 	m.Lanes = pausingLanes{m.rig}
 	_, err := m.Reconcile(t.Context(), m.request)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(m.endpoint.got()).To(HaveLen(1), "paused before its turn")
+	g.Expect(m.endpoint.got()).To(HaveLen(1), "paused before its attempt")
 
 	m.Lanes = atOnce{t.Context()}
 	m.setRoute(func(*route.Route) {})
 	m.Wake(m.route())
-	m.takeFromQueue(t)
+	m.reconcileNext(t)
 	g.Expect(m.endpoint.got()).To(HaveLen(2))
 }
 
@@ -136,14 +136,14 @@ func (p pausingLanes) Submit(_ *route.Route, w *lane.Work) {
 	w.Do(context.Background(), func(*v1alpha1.Attempt) {})
 }
 
-func TestRouteThatChangesBeforeADeliveryIsHeldWakesIt(t *testing.T) {
+func TestRouteThatChangesBeforeADeliveryIsParkedWakesIt(t *testing.T) {
 	g := NewWithT(t)
 	m := newMarkedFailure(t)
 	m.Routes = &enablingRoutes{m.rig}
 	_, err := m.Reconcile(t.Context(), m.request)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(m.endpoint.got()).To(HaveLen(1))
-	m.takeFromQueue(t)
+	m.reconcileNext(t)
 	g.Expect(m.endpoint.got()).To(HaveLen(2))
 }
 
