@@ -45,8 +45,8 @@ func lease(replica, loaded string, renewed time.Time) *coordinationv1.Lease {
 	return &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        "postback-dispatcher-" + replica,
-			Labels:      map[string]string{route.ReplicaLabel: "true"},
-			Annotations: map[string]string{route.LoadedAnnotation: loaded},
+			Labels:      map[string]string{v1alpha1.ReplicaLabel: "true"},
+			Annotations: map[string]string{v1alpha1.LoadedRoutesAnnotation: loaded},
 		},
 		Spec: coordinationv1.LeaseSpec{LeaseDurationSeconds: ptr.To[int32](15), RenewTime: ptr.To(metav1.NewMicroTime(renewed))},
 	}

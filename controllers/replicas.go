@@ -36,7 +36,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -212,7 +211,7 @@ func (r *Replicas) set(object any) {
 	if !ok {
 		return
 	}
-	if lease.Spec.RenewTime == nil || lease.Spec.LeaseDurationSeconds == nil || lease.Labels[route.ReplicaLabel] != "true" {
+	if lease.Spec.RenewTime == nil || lease.Spec.LeaseDurationSeconds == nil || lease.Labels[v1alpha1.ReplicaLabel] != "true" {
 		r.remove(lease.Name)
 		return
 	}
@@ -223,8 +222,8 @@ func (r *Replicas) set(object any) {
 		renewTime: *lease.Spec.RenewTime,
 		duration:  time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second,
 		seen:      r.Clock.Now(),
-		loaded:    lease.Annotations[route.LoadedAnnotation],
-		watched:   watched.Of(lease.Annotations[route.WatchedAnnotation]),
+		loaded:    lease.Annotations[v1alpha1.LoadedRoutesAnnotation],
+		watched:   watched.Of(lease.Annotations[v1alpha1.WatchedNamespacesAnnotation]),
 	}
 	if known != nil && known.renewTime.Equal(&next.renewTime) {
 		next.seen, next.dead = known.seen, known.dead

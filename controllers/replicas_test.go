@@ -27,7 +27,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	testingclock "k8s.io/utils/clock/testing"
 
-	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 var crm = types.NamespacedName{Namespace: "partner-acme", Name: "crm"}
@@ -110,7 +110,7 @@ func TestReplicasThatWatchOtherNamespaces(t *testing.T) {
 	r := newTestReplicas(clock)
 	watching := func(replica, namespaces string) {
 		l := lease(replica, "11", clock.Now())
-		l.Annotations[route.WatchedAnnotation] = namespaces
+		l.Annotations[v1alpha1.WatchedNamespacesAnnotation] = namespaces
 		r.set(l)
 	}
 	watching("east", "partner-globex")

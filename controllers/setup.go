@@ -40,7 +40,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -89,7 +88,7 @@ func CacheOptions(namespace string, namespaces watched.Namespaces) cache.Options
 			},
 			&coordinationv1.Lease{}: {
 				Namespaces: map[string]cache.Config{namespace: {}},
-				Label:      labels.SelectorFromSet(labels.Set{route.ReplicaLabel: "true"}),
+				Label:      labels.SelectorFromSet(labels.Set{v1alpha1.ReplicaLabel: "true"}),
 			},
 		},
 		// A read that would start a new informer by accident fails instead.

@@ -32,7 +32,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
-	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 func TestDoctorComparesClocks(t *testing.T) {
@@ -79,7 +79,7 @@ func TestDoctorNamesAReplicaThatAcceptsNothing(t *testing.T) {
 		return &coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: "postback-system", Name: "postback-dispatcher-" + identity,
-				Labels: map[string]string{route.ReplicaLabel: "true"}, Annotations: map[string]string{route.UnreadyAnnotation: unready},
+				Labels: map[string]string{v1alpha1.ReplicaLabel: "true"}, Annotations: map[string]string{v1alpha1.UnreadyReasonAnnotation: unready},
 			},
 			Spec: coordinationv1.LeaseSpec{
 				HolderIdentity: &identity, RenewTime: ptr.To(metav1.NewMicroTime(now)), LeaseDurationSeconds: ptr.To[int32](15),

@@ -28,7 +28,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -64,11 +63,11 @@ func (o *doctorOptions) replicas(ctx context.Context, s *scope, r *report) *repl
 			found.clocks[lease.Name] = ahead
 			lease.Spec.RenewTime.Time = lease.Spec.RenewTime.Add(-ahead)
 		}
-		isReplica := lease.Labels[route.ReplicaLabel] == "true"
+		isReplica := lease.Labels[v1alpha1.ReplicaLabel] == "true"
 		switch alive := leaseAlive(lease, now); {
 		case isReplica && alive:
-			found.alive[lease.Name] = watched.Of(lease.Annotations[route.WatchedAnnotation])
-			if why := lease.Annotations[route.UnreadyAnnotation]; why != "" {
+			found.alive[lease.Name] = watched.Of(lease.Annotations[v1alpha1.WatchedNamespacesAnnotation])
+			if why := lease.Annotations[v1alpha1.UnreadyReasonAnnotation]; why != "" {
 				found.unready[ptr.Deref(lease.Spec.HolderIdentity, lease.Name)] = why
 			}
 		case isReplica:

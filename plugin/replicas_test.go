@@ -32,7 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
-	"github.com/postback-dev/postback-operator/internal/postback/route"
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
 func TestClockOfAReplica(t *testing.T) {
@@ -55,7 +55,7 @@ func TestClockOfAReplica(t *testing.T) {
 func TestDoctorNamesAReplicasClock(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Namespace: "postback-system", Name: "postback-dispatcher-0", Labels: map[string]string{route.ReplicaLabel: "true"},
+		Namespace: "postback-system", Name: "postback-dispatcher-0", Labels: map[string]string{v1alpha1.ReplicaLabel: "true"},
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "dispatcher", Operation: metav1.ManagedFieldsOperationUpdate, Time: &metav1.Time{Time: now}}},
 	}}
 	lease.Spec.LeaseDurationSeconds, lease.Spec.RenewTime = ptr.To[int32](15), ptr.To(metav1.NewMicroTime(now.Add(-time.Hour)))

@@ -96,6 +96,20 @@ const (
 	PartOf    = "postback"
 )
 
+// Label and annotations of the Lease of a dispatcher replica.
+const (
+	// ReplicaLabel marks the Leases of dispatcher replicas; its value is "true".
+	ReplicaLabel = "postback.dev/dispatcher-replica"
+	// LoadedRoutesAnnotation holds the highest resourceVersion among the route Secrets that the replica has loaded. A
+	// route Secret of this or a lower resourceVersion is in force there.
+	LoadedRoutesAnnotation = "postback.dev/loaded-resource-version"
+	// WatchedNamespacesAnnotation holds the namespaces whose routes the replica loads, separated by commas. Absent or
+	// empty means all.
+	WatchedNamespacesAnnotation = "postback.dev/watched-namespaces"
+	// UnreadyReasonAnnotation is the reason why the replica accepts no events at present.
+	UnreadyReasonAnnotation = "postback.dev/unready-reason"
+)
+
 // Field managers of the manager, the dispatcher and the kubectl plugin.
 const (
 	ManagerFieldOwner    = "postback-manager"

@@ -33,7 +33,6 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
-	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 )
 
@@ -159,17 +158,17 @@ func (p *Presence) fill(lease *coordinationv1.Lease, now state) {
 		lease.Labels = map[string]string{}
 	}
 	maps.Copy(lease.Labels, v1alpha1.OwnLabels())
-	lease.Labels[route.ReplicaLabel] = "true"
+	lease.Labels[v1alpha1.ReplicaLabel] = "true"
 	if lease.Annotations == nil {
 		lease.Annotations = map[string]string{}
 	}
-	lease.Annotations[route.LoadedAnnotation] = now.loaded
+	lease.Annotations[v1alpha1.LoadedRoutesAnnotation] = now.loaded
 	if now.unready == "" {
-		delete(lease.Annotations, route.UnreadyAnnotation)
+		delete(lease.Annotations, v1alpha1.UnreadyReasonAnnotation)
 	} else {
-		lease.Annotations[route.UnreadyAnnotation] = now.unready
+		lease.Annotations[v1alpha1.UnreadyReasonAnnotation] = now.unready
 	}
-	lease.Annotations[route.WatchedAnnotation] = p.Watched.String()
+	lease.Annotations[v1alpha1.WatchedNamespacesAnnotation] = p.Watched.String()
 	if p.Owner != nil {
 		lease.OwnerReferences = []metav1.OwnerReference{*p.Owner}
 	}

@@ -34,7 +34,6 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
-	"github.com/postback-dev/postback-operator/internal/postback/route"
 	"github.com/postback-dev/postback-operator/internal/watched"
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
@@ -66,12 +65,12 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 		if err != nil {
 			return err.Error()
 		}
-		return lease.Annotations[route.LoadedAnnotation]
+		return lease.Annotations[v1alpha1.LoadedRoutesAnnotation]
 	}
 
 	// A killed process of this identity left a Lease with routes that this process has not loaded.
 	left := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Name: presence.LeaseName("dispatcher-0"), Annotations: map[string]string{route.LoadedAnnotation: "99"},
+		Name: presence.LeaseName("dispatcher-0"), Annotations: map[string]string{v1alpha1.LoadedRoutesAnnotation: "99"},
 	}}
 	_, err = leases.Create(t.Context(), left, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -116,8 +115,8 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	tick(func() bool { return loadedSaid() == "" }, "it is there when they are")
 	lease, err := get()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(lease.Annotations).To(HaveKeyWithValue(route.WatchedAnnotation, "acme,globex"))
-	g.Expect(lease.Labels).To(HaveKeyWithValue(route.ReplicaLabel, "true"))
+	g.Expect(lease.Annotations).To(HaveKeyWithValue(v1alpha1.WatchedNamespacesAnnotation, "acme,globex"))
+	g.Expect(lease.Labels).To(HaveKeyWithValue(v1alpha1.ReplicaLabel, "true"))
 	g.Expect(*lease.Spec.LeaseDurationSeconds).To(Equal(int32(15)))
 
 	loaded.Store("1234")
@@ -131,7 +130,7 @@ func TestLeaseFollowsTheReplica(t *testing.T) {
 	unready := func() string {
 		lease, err := get()
 		g.Expect(err).NotTo(HaveOccurred())
-		return lease.Annotations[route.UnreadyAnnotation]
+		return lease.Annotations[v1alpha1.UnreadyReasonAnnotation]
 	}
 	why := errors.New("there is no stream")
 	wrong.Store(&why)

@@ -76,8 +76,6 @@ func TestConstantsAreDocumented(t *testing.T) {
 		{types + "metadata.go", "Label", "docs/labels-and-annotations.md"},
 		{types + "metadata.go", "Finalizer", "docs/labels-and-annotations.md"},
 		{types + "metadata.go", "FieldOwner", "docs/labels-and-annotations.md"},
-		{"internal/postback/route/route.go", "Annotation", "docs/labels-and-annotations.md"},
-		{"internal/postback/route/route.go", "Label", "docs/labels-and-annotations.md"},
 		{"internal/postback/keyring/secret.go", "Annotation", "docs/labels-and-annotations.md"},
 	} {
 		t.Run(c.affix+" of "+c.file, func(t *testing.T) {

@@ -29,6 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
@@ -68,7 +69,7 @@ func (o *Operator) loaded(ctx context.Context, secret *corev1.Secret) error {
 	if err != nil {
 		return fmt.Errorf("read a resourceVersion: %w", err)
 	}
-	leases, err := o.clients.CoordinationV1().Leases(Namespace).List(ctx, metav1.ListOptions{LabelSelector: route.ReplicaLabel})
+	leases, err := o.clients.CoordinationV1().Leases(Namespace).List(ctx, metav1.ListOptions{LabelSelector: v1alpha1.ReplicaLabel})
 	if err != nil {
 		return err
 	}
@@ -80,8 +81,8 @@ func (o *Operator) loaded(ctx context.Context, secret *corev1.Secret) error {
 			continue
 		}
 		live++
-		if got, err := strconv.ParseUint(lease.Annotations[route.LoadedAnnotation], 10, 64); err != nil || got < want {
-			return fmt.Errorf("replica %s has loaded %q of %d", lease.Name, lease.Annotations[route.LoadedAnnotation], want)
+		if got, err := strconv.ParseUint(lease.Annotations[v1alpha1.LoadedRoutesAnnotation], 10, 64); err != nil || got < want {
+			return fmt.Errorf("replica %s has loaded %q of %d", lease.Name, lease.Annotations[v1alpha1.LoadedRoutesAnnotation], want)
 		}
 	}
 	if live == 0 {

@@ -39,16 +39,6 @@ const (
 	SecretType corev1.SecretType = "postback.dev/route"
 	// dataKey is the data key of the route, as JSON, in its Secret.
 	dataKey = "route.json"
-	// LoadedAnnotation, on a dispatcher replica's Lease, holds the highest resourceVersion among the route Secrets that
-	// the replica has loaded. A route Secret of this or a lower resourceVersion is in force there.
-	LoadedAnnotation = "postback.dev/loaded-resource-version"
-	// WatchedAnnotation, on the same Lease, holds the namespaces whose routes the replica loads, separated by commas.
-	// Absent or empty means all.
-	WatchedAnnotation = "postback.dev/watched-namespaces"
-	// UnreadyAnnotation, on the same Lease, is the reason why the replica accepts no events at present.
-	UnreadyAnnotation = "postback.dev/unready-reason"
-	// ReplicaLabel marks the Leases of dispatcher replicas; its value is "true".
-	ReplicaLabel = "postback.dev/dispatcher-replica"
 )
 
 // Route is one Postback as the dispatcher needs it, with every reference resolved.
