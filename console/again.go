@@ -93,25 +93,37 @@ func doRotate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 
 // afterRotate waits for the new key and shows it in the answer.
 func afterRotate(ctx context.Context, c *Console, d *dialog) {
-	subscription := c.feed.Subscribe()
-	defer subscription.Close()
+	key := client.ObjectKeyFromObject(d.Key)
+	made := c.awaitKey(ctx, func() bool {
+		s := c.feed.Secret(key)
+		if s == nil || s.Status.LastHandledRotateSecret != v1alpha1.HandledToken(d.token) {
+			return false
+		}
+		d.OldKeyEnds = oldKeyEnds(s, c.clock.Now())
+		return true
+	})
+	if !made {
+		d.Show, d.Error = true, "A new key is requested, but the operator has not made it yet. Try “Show signing secret” in a moment."
+		return
+	}
+	showSecret(ctx, c, d)
+}
+
+// awaitKey waits until a change in the feed makes known true, for rotationPatience at most. It reports whether it is.
+func (c *Console) awaitKey(ctx context.Context, known func() bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, rotationPatience)
 	defer cancel()
-	key := client.ObjectKeyFromObject(d.Key)
-	for {
-		if s := c.feed.Secret(key); s != nil && s.Status.LastHandledRotateSecret == v1alpha1.HandledToken(d.token) {
-			d.OldKeyEnds = oldKeyEnds(s, c.clock.Now())
-			break
-		}
+	subscription := c.feed.Subscribe()
+	defer subscription.Close()
+	for !known() {
 		select {
 		case <-subscription.C:
 			subscription.Take()
 		case <-ctx.Done():
-			d.Show, d.Error = true, "A new key is requested, but the operator has not made it yet. Try “Show signing secret” in a moment."
-			return
+			return false
 		}
 	}
-	showSecret(ctx, c, d)
+	return true
 }
 
 // showSecret reads the current key for this answer only.

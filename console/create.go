@@ -95,22 +95,17 @@ func doCreate(ctx context.Context, c client.Client, d *dialog) (client.Object, e
 func afterCreate(ctx context.Context, c *Console, d *dialog) {
 	d.Show = true
 	key := client.ObjectKeyFromObject(d.P)
-	bounded, cancel := context.WithTimeout(ctx, rotationPatience)
-	defer cancel()
-	subscription := c.feed.Subscribe()
-	defer subscription.Close()
-	for {
-		if p := c.feed.Postback(key); p != nil && p.Status.SecretName != "" {
-			d.P = p.DeepCopy()
-			break
+	made := c.awaitKey(ctx, func() bool {
+		p := c.feed.Postback(key)
+		if p == nil || p.Status.SecretName == "" {
+			return false
 		}
-		select {
-		case <-subscription.C:
-			subscription.Take()
-		case <-bounded.Done():
-			d.Error = "The Postback is stored, but the operator has made no signing key yet. Its page has the reason, and shows the key later: “Show signing secret”."
-			return
-		}
+		d.P = p.DeepCopy()
+		return true
+	})
+	if !made {
+		d.Error = "The Postback is stored, but the operator has made no signing key yet. Its page has the reason, and shows the key later: “Show signing secret”."
+		return
 	}
 	d.May = c.rights.of(ctx, d.P, c.feed.Secret(secretKey(d.P)))
 	showSecret(ctx, c, d)

@@ -40,9 +40,7 @@ func (r *PostbackReconciler) updateStatus(ctx context.Context, s *postbackScope)
 	if written, err := patchStatus(ctx, r.Client, s.before, s.postback); !written {
 		return err
 	}
-	if newFailure(s.before.Status.Conditions, s.readiness) {
-		r.Events.Eventf(s.postback, nil, corev1.EventTypeWarning, s.readiness.reason, "Check", "%s", s.readiness.message)
-	}
+	recordFailure(r.Events, s.postback, s.before.Status.Conditions, s.readiness)
 	r.recordCertificateWarning(s)
 	r.recordTestEvent(s)
 	r.recordRedelivery(ctx, s)

@@ -43,9 +43,7 @@ func (r *PostbackSecretReconciler) updateStatus(ctx context.Context, s *postback
 	if written, err := patchStatus(ctx, r.Client, s.before, s.object); !written {
 		return err
 	}
-	if newFailure(s.before.Status.Conditions, s.readiness) {
-		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, s.readiness.reason, "Check", "%s", s.readiness.message)
-	}
+	recordFailure(r.Events, s.object, s.before.Status.Conditions, s.readiness)
 	if s.refused != (keyring.Requests{}) {
 		logf.FromContext(ctx).Info("Rotation refused", audit.Key, audit.RotationRefusedAction, "request", cmp.Or(s.refused.Own, s.refused.Passed))
 		r.Events.Eventf(s.object, nil, corev1.EventTypeWarning, v1alpha1.RotationRefusedReason, "RotateKey",

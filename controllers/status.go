@@ -20,7 +20,11 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -35,4 +39,11 @@ func patchStatus(ctx context.Context, c client.Client, before, after client.Obje
 		return false, fmt.Errorf("patch status of %T %s: %w", after, client.ObjectKeyFromObject(after), err)
 	}
 	return true, nil
+}
+
+// recordFailure emits a Kubernetes Event about a readiness that newFailure reports.
+func recordFailure(recorder events.EventRecorder, object runtime.Object, before []metav1.Condition, v *readiness) {
+	if newFailure(before, v) {
+		recorder.Eventf(object, nil, corev1.EventTypeWarning, v.reason, "Check", "%s", v.message)
+	}
 }

@@ -69,18 +69,7 @@ type writtenBacklog struct {
 }
 
 // run writes until ctx ends.
-func (b *backlog) run(ctx context.Context) error {
-	ticker := time.NewTicker(backlogTick)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			b.pass(ctx)
-		}
-	}
-}
+func (b *backlog) run(ctx context.Context) error { return every(ctx, backlogTick, b.pass) }
 
 // pass writes the changed counts, at most backlogWrites of them.
 func (b *backlog) pass(ctx context.Context) {

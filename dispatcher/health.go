@@ -72,19 +72,13 @@ func (h *health) report(r *route.Route, state lane.Health) {
 }
 
 // run writes the reports until ctx ends.
-func (h *health) run(ctx context.Context) error {
-	ticker := time.NewTicker(healthPause)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		for _, report := range h.popPending() {
-			if ctx.Err() == nil && h.elected() {
-				h.write(ctx, report)
-			}
+func (h *health) run(ctx context.Context) error { return every(ctx, healthPause, h.pass) }
+
+// pass writes the pending reports. A replica that is not elected drops them.
+func (h *health) pass(ctx context.Context) {
+	for _, report := range h.popPending() {
+		if ctx.Err() == nil && h.elected() {
+			h.write(ctx, report)
 		}
 	}
 }

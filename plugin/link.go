@@ -81,15 +81,7 @@ func (o *linkOptions) run(cmd *cobra.Command) error {
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 	defer cancel()
-	config, err := o.restConfig()
-	if err != nil {
-		return err
-	}
-	partner, err := o.env.namespace()
-	if err != nil {
-		return err
-	}
-	token, err := o.token(ctx, config, partner, o.tokens)
+	config, partner, token, err := o.caller(ctx, o.tokens)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/action"
 	"github.com/postback-dev/postback-operator/internal/deliveries"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
@@ -202,21 +203,30 @@ func (a *activity) add(d *v1alpha1.PostbackDelivery) {
 	default:
 		a.pending++
 	}
-	due := dueSince(d)
+	due := delivery.DueTime(d)
 	if a.oldestDue.IsZero() || due.Before(a.oldestDue) {
 		a.oldestDue = due
 	}
 }
 
+// activities has the activity of each Postback.
+type activities map[client.ObjectKey]*activity
+
+// add adds a delivery to the activity of its Postback, and returns the key of the Postback.
+func (a activities) add(d *v1alpha1.PostbackDelivery) client.ObjectKey {
+	key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
+	if a[key] == nil {
+		a[key] = &activity{}
+	}
+	a[key].add(d)
+	return key
+}
+
 // activities summarises the scope's PostbackDeliveries by Postback. It also calls each function with every delivery.
-func (s *scope) activities(ctx context.Context, each ...func(*v1alpha1.PostbackDelivery)) (map[client.ObjectKey]*activity, error) {
-	found := map[client.ObjectKey]*activity{}
+func (s *scope) activities(ctx context.Context, each ...func(*v1alpha1.PostbackDelivery)) (activities, error) {
+	found := activities{}
 	return found, deliveries.EachObject(ctx, s, deliveries.Query{Namespace: s.namespace}, func(d *v1alpha1.PostbackDelivery) {
-		key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
-		if found[key] == nil {
-			found[key] = &activity{}
-		}
-		found[key].add(d)
+		found.add(d)
 		for _, see := range each {
 			see(d)
 		}
@@ -232,29 +242,29 @@ const newestLogged = 500
 // loggedActivities adds each Postback's newest successes from the delivery log. It reads the entries of maxLookups
 // Postbacks separately if the common page lacks them. For any other it forgets attempts before that page, because
 // successes may be missing.
-func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postback, activities map[client.ObjectKey]*activity) {
-	since, seen := s.addLogged(ctx, deliveries.Query{Namespace: s.namespace, Limit: newestLogged}, activities)
+func (s *scope) loggedActivities(ctx context.Context, postbacks []v1alpha1.Postback, found activities) {
+	since, seen := s.addLogged(ctx, deliveries.Query{Namespace: s.namespace, Limit: newestLogged}, found)
 	for i, n := 0, 0; i < len(postbacks) && !since.IsZero(); i++ {
 		key := client.ObjectKeyFromObject(&postbacks[i])
 		switch {
 		case !seen[key] && n < maxLookups:
-			s.addLogged(ctx, deliveries.Query{Namespace: key.Namespace, Postback: key.Name, Limit: waiting.MaxRecent}, activities)
+			s.addLogged(ctx, deliveries.Query{Namespace: key.Namespace, Postback: key.Name, Limit: waiting.MaxRecent}, found)
 			n++
-		case activities[key] != nil:
-			activities[key].recent.Since(since)
+		case found[key] != nil:
+			found[key].recent.Since(since)
 		}
 	}
 	if s.log.incomplete() == nil {
 		return
 	}
-	for _, a := range activities {
+	for _, a := range found {
 		a.recent = nil
 	}
 }
 
-// addLogged adds a page of the delivery log to activities. It returns the Postbacks on the page, and the time since
+// addLogged adds a page of the delivery log to the activities found so far. It returns the Postbacks on the page, and the time since
 // which the page is complete; zero means that nothing is missing.
-func (s *scope) addLogged(ctx context.Context, q deliveries.Query, activities map[client.ObjectKey]*activity) (since time.Time, seen map[client.ObjectKey]bool) {
+func (s *scope) addLogged(ctx context.Context, q deliveries.Query, found activities) (since time.Time, seen map[client.ObjectKey]bool) {
 	log := s.log.open(ctx, s).Log
 	if log == nil {
 		return time.Time{}, nil
@@ -270,12 +280,7 @@ func (s *scope) addLogged(ctx context.Context, q deliveries.Query, activities ma
 	seen = map[client.ObjectKey]bool{}
 	for i := range page.Items {
 		d := &page.Items[i]
-		key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.PostbackRef.Name}
-		if activities[key] == nil {
-			activities[key] = &activity{}
-		}
-		activities[key].add(d)
-		seen[key] = true
+		seen[found.add(d)] = true
 		if page.Continue != "" {
 			since = d.CreationTimestamp.Time
 		}

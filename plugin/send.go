@@ -90,15 +90,7 @@ func (o *sendOptions) run(cmd *cobra.Command) error {
 	if _, err := event.Decode(body, o.clock.Now(), func(int) string { return event.NewID() }); err != nil {
 		return fmt.Errorf("%s cannot be posted: %w", o.file, err)
 	}
-	config, err := o.restConfig()
-	if err != nil {
-		return err
-	}
-	namespace, err := o.namespace()
-	if err != nil {
-		return err
-	}
-	token, err := o.token(ctx, config, namespace, o.tokens)
+	config, namespace, token, err := o.caller(ctx, o.tokens)
 	if err != nil {
 		return err
 	}
@@ -126,6 +118,18 @@ func (o *sendOptions) run(cmd *cobra.Command) error {
 	}
 	defer forward.close()
 	return o.post(ctx, forward.url, forward.tls, namespace, token, body)
+}
+
+// caller returns the kubeconfig, its namespace, and the token to send.
+func (e *env) caller(ctx context.Context, tokens tokenSource) (config *rest.Config, namespace, token string, err error) {
+	if config, err = e.restConfig(); err != nil {
+		return nil, "", "", err
+	}
+	if namespace, err = e.namespace(); err != nil {
+		return nil, "", "", err
+	}
+	token, err = e.token(ctx, config, namespace, tokens)
+	return config, namespace, token, err
 }
 
 // tokenSource selects the token to send: from a file, of a ServiceAccount, or else the caller's own.

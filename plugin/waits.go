@@ -27,6 +27,7 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/deliveries"
+	"github.com/postback-dev/postback-operator/internal/postback/delivery"
 	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
@@ -118,7 +119,7 @@ func (c *waitCounts) add(d *v1alpha1.PostbackDelivery, why waiting.Why) {
 	case "", waiting.Scheduled:
 		return
 	case waiting.InTurn:
-		if due := dueSince(d); c.oldestDue.IsZero() || due.Before(c.oldestDue) {
+		if due := delivery.DueTime(d); c.oldestDue.IsZero() || due.Before(c.oldestDue) {
 			c.oldestDue = due
 		}
 		return
@@ -145,20 +146,12 @@ func (c *waitCounts) text() string {
 	return fmt.Sprintf("; %d wait: %s", total, strings.Join(parts, ", "))
 }
 
-// dueSince returns the time at which a delivery's attempt became due.
-func dueSince(d *v1alpha1.PostbackDelivery) time.Time {
-	if next := d.Status.NextAttemptTime; next != nil {
-		return next.Time
-	}
-	return d.CreationTimestamp.Time
-}
-
 // ahead counts the due deliveries of the same Postback that became due earlier.
 func (s *scope) ahead(ctx context.Context, d *v1alpha1.PostbackDelivery, now time.Time) int {
 	n := 0
 	q := deliveries.Query{Namespace: d.Namespace, Postback: d.Spec.PostbackRef.Name}
 	err := deliveries.EachObject(ctx, s, q, func(other *v1alpha1.PostbackDelivery) {
-		if !other.Status.Phase.Finished() && other.UID != d.UID && dueSince(other).Before(dueSince(d)) && !dueSince(other).After(now) {
+		if !other.Status.Phase.Finished() && other.UID != d.UID && delivery.DueTime(other).Before(delivery.DueTime(d)) && !delivery.DueTime(other).After(now) {
 			n++
 		}
 	})

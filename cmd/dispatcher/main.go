@@ -51,8 +51,8 @@ const misused = 2
 
 func main() {
 	var o dispatcher.Options
-	flag.StringVar(&o.Namespace, "namespace", envOr("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
-	flag.StringVar(&o.Identity, "identity", envOr("POD_NAME", hostname()), "Name of this replica, unique among the replicas, and the same after a restart.")
+	flag.StringVar(&o.Namespace, "namespace", start.Env("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
+	flag.StringVar(&o.Identity, "identity", start.Env("POD_NAME", hostname()), "Name of this replica, unique among the replicas, and the same after a restart.")
 	flag.StringVar(&o.IngestAddress, "ingest-bind-address", httpapi.DefaultAddress, "Address on which producers post events. An address other than loopback needs --ingest-auth=Kubernetes, and either a certificate or --ingest-plain-http.")
 	flag.StringVar(&o.Ingest.Auth, "ingest-auth", dispatcher.AuthKubernetes, "Authentication of producers: Kubernetes (a token of a ServiceAccount that may create postbackevents.postback.dev in the namespace) or None (everybody may post; on loopback only).")
 	flag.StringVar(&o.Ingest.Audience, "ingest-audience", "", "Audience of the tokens of producers. The default is the audience of the API server. With another audience, a token for ingest is not valid at the API server.")
@@ -165,13 +165,6 @@ func pod(name string) *metav1.OwnerReference {
 		return nil
 	}
 	return &metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: name, UID: types.UID(uid)}
-}
-
-func envOr(name, fallback string) string {
-	if value := os.Getenv(name); value != "" {
-		return value
-	}
-	return fallback
 }
 
 func hostname() string {

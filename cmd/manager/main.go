@@ -71,7 +71,7 @@ const misused = 2
 
 func main() {
 	var o options
-	flag.StringVar(&o.Namespace, "namespace", envOr("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
+	flag.StringVar(&o.Namespace, "namespace", start.Env("POD_NAMESPACE", "postback-system"), "Namespace of the installation, which holds the route Secrets and the Leases.")
 	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while elected, so that several replicas can run.")
 	flag.StringVar(&o.metricsAddress, "metrics-bind-address", "127.0.0.1:8084", "Address of the metrics, or 0 for none.")
 	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of the probes /healthz and /readyz, or 0 for none.")
@@ -155,11 +155,4 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("run the manager: %w", err)
 	}
 	return nil
-}
-
-func envOr(name, fallback string) string {
-	if value := os.Getenv(name); value != "" {
-		return value
-	}
-	return fallback
 }

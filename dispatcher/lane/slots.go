@@ -184,17 +184,19 @@ func (l *Lanes) end(r *running) {
 func (l *Lanes) pumpStarved() {
 	starved, troubled := l.starved, l.starvedTroubled
 	l.starved, l.starvedTroubled = nil, nil
-	for len(starved) > 0 && l.inFlight < l.options.MaxInFlight {
-		first := starved[0]
-		starved = starved[1:]
-		first.starved = false
-		l.pump(first)
-	}
-	for len(troubled) > 0 && l.inFlight < l.options.MaxInFlight && l.roomForTroubled() {
-		first := troubled[0]
-		troubled = troubled[1:]
-		first.starved = false
-		l.pump(first)
-	}
+	free := func() bool { return l.inFlight < l.options.MaxInFlight }
+	starved = l.pumpWhile(free, starved)
+	troubled = l.pumpWhile(func() bool { return free() && l.roomForTroubled() }, troubled)
 	l.starved, l.starvedTroubled = append(starved, l.starved...), append(troubled, l.starvedTroubled...)
+}
+
+// pumpWhile begins work of lanes in their order while slots are free, and returns the lanes that are left.
+func (l *Lanes) pumpWhile(free func() bool, lanes []*lane) []*lane {
+	for len(lanes) > 0 && free() {
+		first := lanes[0]
+		lanes = lanes[1:]
+		first.starved = false
+		l.pump(first)
+	}
+	return lanes
 }

@@ -159,12 +159,8 @@ func withKind(d *v1alpha1.PostbackDelivery) *v1alpha1.PostbackDelivery {
 // restore creates the PostbackDelivery of an entry, so that the caller can request its redelivery by an annotation,
 // with the caller's own rights. It does not change an existing PostbackDelivery.
 func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
-	existing, err := h.object(ctx, q)
-	switch {
-	case err != nil:
-		return h.notRestored(r, q, err)
-	case existing != nil:
-		return &problem.Answer{Status: http.StatusOK, Body: withKind(existing)}
+	if a := h.restoredBefore(ctx, r, q); a != nil {
+		return a
 	}
 	d, a := h.logged(ctx, r, q)
 	if a != nil {
@@ -186,6 +182,19 @@ func (h *Handler) restore(ctx context.Context, r *http.Request, q *logRequest) *
 	h.options.Log.Info("Restored a PostbackDelivery from the delivery log", audit.Key, audit.DeliveryRestoredAction,
 		"namespace", q.namespace, "delivery", q.name, "user", q.user)
 	return &problem.Answer{Status: http.StatusCreated, Body: withKind(restored)}
+}
+
+// restoredBefore answers a request to restore a delivery if its PostbackDelivery exists, because the request repeats
+// an earlier one, or if the API server does not tell. Otherwise it returns nil.
+func (h *Handler) restoredBefore(ctx context.Context, r *http.Request, q *logRequest) *problem.Answer {
+	existing, err := h.object(ctx, q)
+	switch {
+	case err != nil:
+		return h.notRestored(r, q, err)
+	case existing != nil:
+		return &problem.Answer{Status: http.StatusOK, Body: withKind(existing)}
+	}
+	return nil
 }
 
 // object returns the PostbackDelivery of a request, or nil.

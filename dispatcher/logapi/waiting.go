@@ -80,12 +80,8 @@ func (h *Handler) actOnWaiting(ctx context.Context, r *http.Request, q *logReque
 		return refused
 	}
 	if a.Verb == deliverylog.Restore {
-		existing, err := h.object(ctx, q)
-		switch {
-		case err != nil:
-			return h.notRestored(r, q, err)
-		case existing != nil: // A repeat of the request.
-			return &problem.Answer{Status: http.StatusOK, Body: withKind(existing)}
+		if answer := h.restoredBefore(ctx, r, q); answer != nil {
+			return answer
 		}
 	}
 	done, err := h.options.Waiting.Act(ctx, a)

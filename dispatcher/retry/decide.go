@@ -99,21 +99,13 @@ func takenOver(d *v1alpha1.PostbackDelivery, seen sighting) bool {
 	if !atOnce(d) {
 		return true
 	}
-	return dueSince(d).Before(seen.inherited)
+	return delivery.DueTime(d).Before(seen.inherited)
 }
 
 // atOnce reports whether no other replica makes the next attempt: it is not the first, or the first was left to the
 // elected replica.
 func atOnce(d *v1alpha1.PostbackDelivery) bool {
 	return d.Status.AttemptCount > 0 || d.Spec.Test || d.Annotations[v1alpha1.DeferredAnnotation] != ""
-}
-
-// dueSince returns the time at which the next attempt is due, in the past or the future.
-func dueSince(d *v1alpha1.PostbackDelivery) time.Time {
-	if next := d.Status.NextAttemptTime; next != nil {
-		return next.Time
-	}
-	return d.CreationTimestamp.Time
 }
 
 // dueIn returns the time until a delivery is due. It may be negative.

@@ -148,7 +148,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: next.After}, nil
 	}
 	r.Lanes.Submit(target, &lane.Work{
-		Key: key, Due: dueSince(d), Manual: next.Manual,
+		Key: key, Due: delivery.DueTime(d), Manual: next.Manual,
 		Do: func(ctx context.Context, sent func(*v1alpha1.Attempt)) { r.attempt(ctx, key, sent) },
 	})
 	return ctrl.Result{}, nil

@@ -18,6 +18,7 @@ package start
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -39,6 +40,9 @@ const (
 	ConfigVersion = "config.postback.dev/v1alpha1"
 	maxConfig     = 1 << 20
 )
+
+// Env returns an environment variable, or fallback if it is not set or empty.
+func Env(name, fallback string) string { return cmp.Or(os.Getenv(name), fallback) }
 
 // Parse parses the command line, and sets flags that it lacks from the file of --config. The file is YAML or JSON,
 // with apiVersion ConfigVersion and a kind. Its fields are the flags in camel case: maxInFlight is --max-in-flight. A

@@ -16,7 +16,11 @@ limitations under the License.
 
 package delivery
 
-import "time"
+import (
+	"time"
+
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
+)
 
 // MaxDelay is the longest time between two attempts.
 const MaxDelay = 24 * time.Hour
@@ -46,3 +50,11 @@ const Levels = len(delays) + 1
 
 // Level returns which of the delays, counted from 1, follows a failed attempt.
 func Level(attempt int32) int { return min(max(int(attempt), 1), Levels) }
+
+// DueTime returns the time at which the next attempt of an unfinished delivery is due, in the past or the future.
+func DueTime(d *v1alpha1.PostbackDelivery) time.Time {
+	if next := d.Status.NextAttemptTime; next != nil {
+		return next.Time
+	}
+	return d.CreationTimestamp.Time
+}

@@ -76,6 +76,14 @@ func pay(frame *interpreter.ExecutionFrame, cost int) bool {
 	return !ok || b.spend(cost)
 }
 
+// payAndExec charges the cost of one step, and evaluates it if the budget covered that.
+func payAndExec(frame *interpreter.ExecutionFrame, step interpreter.InterpretableV2) ref.Val {
+	if !pay(frame, 1) {
+		return types.WrapErr(errCost)
+	}
+	return step.Exec(frame)
+}
+
 // paidAttribute charges for the look-up of a value, such as event.data.amount, or for a condition.
 type paidAttribute struct {
 	interpreter.InterpretableAttribute
@@ -92,10 +100,7 @@ func (a *paidAttribute) AddQualifier(q interpreter.Qualifier) (interpreter.Attri
 
 // Exec implements interpreter.InterpretableV2.
 func (a *paidAttribute) Exec(frame *interpreter.ExecutionFrame) ref.Val {
-	if !pay(frame, 1) {
-		return types.WrapErr(errCost)
-	}
-	return a.InterpretableAttribute.Exec(frame)
+	return payAndExec(frame, a.InterpretableAttribute)
 }
 
 // Eval implements interpreter.Interpretable.
@@ -110,10 +115,7 @@ type paidCall struct {
 
 // Exec implements interpreter.InterpretableV2.
 func (c *paidCall) Exec(frame *interpreter.ExecutionFrame) ref.Val {
-	if !pay(frame, 1) {
-		return types.WrapErr(errCost)
-	}
-	return c.InterpretableCall.Exec(frame)
+	return payAndExec(frame, c.InterpretableCall)
 }
 
 // Eval implements interpreter.Interpretable.
