@@ -1,4 +1,5 @@
 -- Health of a PostbackSecret for Argo CD. Ready, Reconciling and Stalled follow kstatus.
+-- Argo CD runs each script alone, so this one repeats the beginning of postback.lua.
 local conditions = {}
 if obj.status ~= nil and obj.status.conditions ~= nil then
   for _, condition in ipairs(obj.status.conditions) do

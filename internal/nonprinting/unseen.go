@@ -20,9 +20,9 @@ package nonprinting
 
 import "unicode"
 
-// Is reports whether a character is nonprinting. That covers controls (also line feed and tab), format characters
-// such as direction marks, line and paragraph separators, and private use. It also covers variation selectors except
-// that of emoji, and blank letters.
+// Is reports whether a character is nonprinting. The nonprinting characters are controls (also line feed and tab),
+// format characters such as direction marks, line and paragraph separators, private use, blank letters, and variation
+// selectors except that of emoji.
 func Is(r rune) bool {
 	switch r {
 	case 0xfe0f: // VARIATION SELECTOR-16: shows the emoji before it in colour.

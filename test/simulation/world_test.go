@@ -115,7 +115,7 @@ func (w *world) startReplicas() {
 	}
 }
 
-// onRecord returns an unfinished delivery with a failed attempt if the endpoint has any. That is all that lanes read.
+// onRecord returns an unfinished delivery with a failed attempt if the endpoint has any. Lanes read nothing else.
 func (w *world) onRecord(r *route.Route) []*v1alpha1.PostbackDelivery {
 	w.mu.Lock()
 	defer w.mu.Unlock()
