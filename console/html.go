@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/postback-dev/postback-operator/console/chart"
+	"github.com/postback-dev/postback-operator/console/look"
 	"github.com/postback-dev/postback-operator/console/text"
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
@@ -51,7 +52,8 @@ func static() http.Handler {
 	})
 }
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{
+// source is parsed and never executed, because templates that were executed cannot be cloned.
+var source = template.Must(template.New("").Funcs(template.FuncMap{
 	"visible":  text.Visible,
 	"plain":    text.Plain,
 	"duration": chart.Duration,
@@ -63,7 +65,12 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"lower":    strings.ToLower,
 	"masked":   endpoint.Masked,
 	"args":     func(args ...any) []any { return args },
+	"look":     func() *look.Look { return look.Default },
+	"frames":   func() string { return "" },
 }).ParseFS(web, "web/templates/*.html"))
+
+// templates are those of pages without a presentation.
+var templates = template.Must(source.Clone())
 
 // moment returns a time as an element that the page updates: the time since then or until then.
 func moment(t time.Time, kind, said string) template.HTML {
@@ -86,10 +93,12 @@ func number(n int) string {
 	return s
 }
 
-// render executes a template.
-func render(name string, data any) (template.HTML, error) {
+// render executes a template for a part of a page, which is the same in each presentation.
+func render(name string, data any) (template.HTML, error) { return execute(templates, name, data) }
+
+func execute(from *template.Template, name string, data any) (template.HTML, error) {
 	var b bytes.Buffer
-	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+	if err := from.ExecuteTemplate(&b, name, data); err != nil {
 		return "", fmt.Errorf("show %s: %w", name, err)
 	}
 	return template.HTML(b.String()), nil //nolint:gosec // The template escaped it.
@@ -97,7 +106,7 @@ func render(name string, data any) (template.HTML, error) {
 
 // write renders a template and sends it. It sends nothing before the template is complete.
 func write(w http.ResponseWriter, status int, name string, data any) {
-	content, err := render(name, data)
+	content, err := execute(presentationOf(w), name, data)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

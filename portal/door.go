@@ -63,13 +63,18 @@ type door struct {
 	// forwarded says that a proxy in front appends the visitor's address to X-Forwarded-For.
 	forwarded bool
 	static    http.Handler
+	looks     *looks
+	// origins may embed the pages in a frame.
+	origins []string
 
 	addresses, sessions, senders *pace.Limit
 }
 
 // ServeHTTP implements http.Handler.
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	guard.SetHeaders(w.Header())
+	guard.SetHeaders(w.Header(), d.origins...)
+	shown := d.looks.present.Load()
+	w = console.Present(w, shown)
 	w.Header().Set("Strict-Transport-Security", hsts)
 	// With no-referrer, browsers would hide the origin of the portal's forms.
 	w.Header().Set("Referrer-Policy", "same-origin")
@@ -81,6 +86,8 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		console.Refuse(w, http.StatusMisdirectedRequest, "The portal does not answer under this name.")
 	case strings.HasPrefix(r.URL.Path, guard.StaticPath) && r.Method == http.MethodGet:
 		d.static.ServeHTTP(w, r)
+	case strings.HasPrefix(r.URL.Path, console.LookPath) && r.Method == http.MethodGet:
+		shown.ServeLook(w, r)
 	case r.URL.Path == signInPath && r.Method == http.MethodGet:
 		// Links from other sites lead here. The page holds nothing private.
 		console.SignIn(w)
@@ -146,9 +153,15 @@ func (d *door) session(r *http.Request) (session, bool) {
 }
 
 func (d *door) setCookie(w http.ResponseWriter, value string, maxAge int) {
-	http.SetCookie(w, &http.Cookie{
+	c := &http.Cookie{
 		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-	})
+	}
+	if len(d.origins) > 0 {
+		// In a frame, the portal is another site than the page around it. Partitioned keeps the cookie from frames of
+		// other sites.
+		c.SameSite, c.Partitioned = http.SameSiteNoneMode, true
+	}
+	http.SetCookie(w, c)
 }
 
 // signIn exchanges a link's code for a session. The page's script reads the text of the answer.

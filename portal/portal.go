@@ -73,6 +73,10 @@ type Options struct {
 	SessionKeyFile string
 	// Forwarded says that a proxy in front appends the visitor's address to X-Forwarded-For.
 	Forwarded bool
+	// LookDir has the files of the platform's look, or is "".
+	LookDir string
+	// EmbedOrigins are the origins whose pages may embed the portal in a frame, separated by commas.
+	EmbedOrigins string
 	// Clock defaults to the system clock.
 	Clock clock.PassiveClock
 	Log   logr.Logger
@@ -111,9 +115,17 @@ func New(config *rest.Config, o Options) (*Portal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
+	origins, err := parseOrigins(o.EmbedOrigins)
+	if err != nil {
+		return nil, err
+	}
+	shown, err := newLooks(o, origins, api)
+	if err != nil {
+		return nil, err
+	}
 	reviewer := access.New(api, "", o.Clock)
 	return &Portal{options: o, door: &door{
-		origin: origin, sealer: sealer, access: reviewer, clock: o.Clock, log: o.Log, forwarded: o.Forwarded, static: console.Static(),
+		origin: origin, sealer: sealer, access: reviewer, clock: o.Clock, log: o.Log, forwarded: o.Forwarded, static: console.Static(), looks: shown, origins: origins,
 		links:     &links{api: api, namespace: o.Namespace, sealer: sealer, clock: o.Clock},
 		visits:    newVisits(config, api, o.Installation, reviewer, o.Clock),
 		addresses: pace.New(addressRate, addressBurst, o.Clock), sessions: pace.New(sessionRate, sessionBurst, o.Clock),
@@ -182,6 +194,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 		})
 	}
 	running.Go(func() { p.keep(ctx) })
+	running.Go(func() { p.door.looks.run(ctx) })
 	probes, err := p.probe(ctx)
 	if err != nil {
 		return errors.Join(err, listener.Close())

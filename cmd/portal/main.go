@@ -47,6 +47,8 @@ func main() {
 	flag.BoolVar(&o.PlainHTTP, "plain-http", false, "Listen without TLS. Sessions then travel unencrypted to the portal: use it only behind a proxy that terminates TLS.")
 	flag.StringVar(&o.SessionKeyFile, "session-key-file", "", "File with the keys that encrypt sessions, one in each line, the present one first. All replicas need the same. It is read at the start.")
 	flag.BoolVar(&o.Forwarded, "trust-forwarded-for", false, "Count sign-ins by the last address in X-Forwarded-For. Use it only behind a proxy that appends the address of its client.")
+	flag.StringVar(&o.LookDir, "look-dir", "", "Folder with the look of the platform, one file for each setting. It is read again when it changes.")
+	flag.StringVar(&o.EmbedOrigins, "embed-origins", "", "Origins whose pages may embed the portal in a frame, separated by commas, such as https://app.example.com. Empty: none.")
 	flag.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "Address of the probes /healthz and /readyz, or 0 for none.")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)

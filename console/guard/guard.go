@@ -37,7 +37,7 @@ const (
 	// StaticPath is the path of files that are the same for everybody.
 	StaticPath = "/static/"
 	policy     = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+		"form-action 'self'; base-uri 'none'; frame-ancestors "
 )
 
 // Guard authenticates the requests to one console. It is safe for concurrent use.
@@ -103,11 +103,17 @@ func (g *Guard) ownHost(host string) bool {
 	return err == nil && port == g.port && (name == "127.0.0.1" || name == "::1" || name == "localhost")
 }
 
-// SetHeaders sets the headers of every private page: no foreign scripts, no frames, no caching.
-func SetHeaders(header http.Header) {
-	header.Set("Content-Security-Policy", policy)
+// SetHeaders sets the headers of every private page: no foreign scripts, no caching, and no frames except in pages of
+// the given origins.
+func SetHeaders(header http.Header, embedding ...string) {
+	if len(embedding) == 0 {
+		header.Set("Content-Security-Policy", policy+"'none'")
+		header.Set("X-Frame-Options", "DENY")
+	} else {
+		// X-Frame-Options cannot name origins.
+		header.Set("Content-Security-Policy", policy+strings.Join(embedding, " "))
+	}
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("X-Frame-Options", "DENY")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")

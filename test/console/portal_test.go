@@ -45,7 +45,7 @@ type served struct {
 }
 
 // servePortal applies config/portal and serves a portal with the rights of its ServiceAccount.
-func servePortal(t *testing.T) *served {
+func servePortal(t *testing.T, changes ...func(*portal.Options)) *served {
 	t.Helper()
 	if _, stderr, err := cp.Kubectl(t.Context(), "", "apply", "-k", "../../config/portal"); err != nil {
 		t.Fatal(err, stderr)
@@ -59,9 +59,13 @@ func servePortal(t *testing.T) *served {
 		t.Fatal(err)
 	}
 	server := httptest.NewUnstartedServer(nil)
-	p, err := portal.New(config, portal.Options{
+	o := portal.Options{
 		URL: "https://" + server.Listener.Addr().String(), Namespace: "postback-portal", Installation: "postback-system", SessionKeyFile: keys, PlainHTTP: true, Log: logr.Discard(),
-	})
+	}
+	for _, change := range changes {
+		change(&o)
+	}
+	p, err := portal.New(config, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,15 +103,22 @@ func (s *served) link(token, namespace, role string) string {
 // visit opens a link in a separate browser profile.
 func (s *served) visit(link string) *page {
 	s.t.Helper()
+	p := openProfile(s.t, s.server.URL)
+	p.do(chromedp.Navigate(link))
+	p.see("#enter", "Continue")
+	return p
+}
+
+// openProfile returns a tab of a separate browser profile, which accepts the certificates of tests.
+func openProfile(t *testing.T, base string) *page {
+	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
-	s.t.Cleanup(cancel)
-	p := newPage(ctx, s.t, s.server.URL)
+	t.Cleanup(cancel)
+	p := newPage(ctx, t, base)
 	p.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, security.SetIgnoreCertificateErrors, security.SetIgnoreCertificateErrorsParams{Ignore: true})
 		return err
 	}))
-	p.do(chromedp.Navigate(link))
-	p.see("#enter", "Continue")
 	return p
 }
 

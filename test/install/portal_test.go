@@ -97,6 +97,15 @@ func TestInstallerOfThePortal(t *testing.T) {
 	}
 }
 
+// Pages of named origins may embed the portal.
+func TestChartWithFrames(t *testing.T) {
+	got := onlyPortal(t, withPortal+`,portal.embed.origins={https://app.example.com,https://admin.example.com}`)
+	args := convert[appsv1.Deployment](t, got["Deployment"+inPortal]).Spec.Template.Spec.Containers[0].Args
+	if !slices.Contains(args, "--embed-origins=https://app.example.com,https://admin.example.com") {
+		t.Errorf("the portal has %q", args)
+	}
+}
+
 // Over plain HTTP behind a proxy, the portal needs no certificate, and its Service has the port of HTTP.
 func TestChartWithPortalOverPlainHTTP(t *testing.T) {
 	got := onlyPortal(t, withPortal+",portal.plainHTTP=true,portal.ingress.enabled=true,portal.httpRoute.enabled=true,portal.httpRoute.parentRefs[0].name=public")
@@ -104,8 +113,11 @@ func TestChartWithPortalOverPlainHTTP(t *testing.T) {
 	if args := pod.Containers[0].Args; !slices.Contains(args, "--plain-http") || strings.Contains(strings.Join(args, " "), "tls") {
 		t.Errorf("the portal has %q", args)
 	}
-	if len(pod.Volumes) != 1 || pod.Volumes[0].Secret.SecretName != "postback-portal-session" || len(pod.Containers[0].VolumeMounts) != 1 {
+	if len(pod.Volumes) != 2 || pod.Volumes[0].Secret.SecretName != "postback-portal-session" || len(pod.Containers[0].VolumeMounts) != 2 {
 		t.Errorf("the portal mounts %v", pod.Volumes)
+	}
+	if look := pod.Volumes[1].ConfigMap; look.Name != "postback-portal-look" || !*look.Optional {
+		t.Errorf("the look is from %v", look)
 	}
 	port := convert[corev1.Service](t, got["Service"+inPortal]).Spec.Ports[0]
 	if port.Port != 80 || port.Name != "http" || port.TargetPort.StrVal != pod.Containers[0].Ports[0].Name {

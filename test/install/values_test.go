@@ -63,6 +63,7 @@ func values(t *testing.T) map[string]any {
 		"dispatcher.autoscaling.enabled": false, "dispatcher.autoscaling.minReplicas": 3, "dispatcher.autoscaling.maxReplicas": 9, "dispatcher.autoscaling.cpu": "1",
 		"portal.enabled": false, "portal.url": "https://other.example.com", "portal.certificate.source": "External", "portal.certificate.issuerRef.name": "other",
 		"portal.certificate.issuerRef.kind": "Issuer", "portal.certificate.issuerRef.group": "awspca.cert-manager.io", "portal.plainHTTP": true, "portal.trustForwardedFor": true,
+		"portal.embed.origins":       []string{"https://app.example.com"},
 		"portal.service.annotations": map[string]any{"a": "b"}, "portal.networkPolicy.enabled": false, "portal.ingress.enabled": false, "portal.ingress.className": "public",
 		"portal.ingress.annotations": map[string]any{"a": "b"}, "portal.ingress.tlsSecret": "other", "portal.httpRoute.enabled": false,
 		"portal.httpRoute.parentRefs": []any{map[string]any{"name": "other"}},
@@ -190,6 +191,7 @@ func TestSchemaRefusesBadValues(t *testing.T) {
 		"intake":          "kafka", "nats.url": "nats.nats:4222", "nats.replicas": 2, "nats.duplicateWindow": "2 minutes", "nats.maxBytes": 0, "nats.log.maxAge": "7d",
 		"nats.log.maxBytes": "4Gi", "nats.groupCommit": "yes", "nats.caSecret": "Not A Name",
 		"portal.url": "http://postbacks.example.com", "portal.enabled": true, "portal.httpRoute.enabled": true, "portal.ingress.tlsSecret": "", "portal.certificate.source": "CertManager",
+		"portal.embed.origins":   []string{"https://*.example.com"},
 		"nats.embedded.replicas": 2, "nats.embedded.storage.size": "much", "nats.embedded.syncInterval": "always",
 	} {
 		t.Run(path, func(t *testing.T) { refused(t, path, value) })

@@ -23,3 +23,6 @@ enter.addEventListener('click', async () => {
   }
   enter.disabled = false;
 });
+
+// In a frame, the page of the platform opens the link. No scanner of links comes here, and a second click would be in vain.
+if (code && parent !== window) enter.click();
