@@ -54,10 +54,7 @@ func startShown(t *testing.T, dir string, origins ...string) *replica {
 // mount puts files into a folder, as the kubelet does with a ConfigMap: all at once, by a link.
 func mount(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
-	content, err := os.MkdirTemp(dir, "..content")
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := t.TempDir()
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(content, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

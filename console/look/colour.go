@@ -44,7 +44,7 @@ func parseColour(text string) (colour, error) {
 			digits = string([]byte{digits[0], digits[0], digits[1], digits[1], digits[2], digits[2]})
 		}
 		n, err := strconv.ParseUint(digits, 16, 32)
-		return colour{uint8(n >> 16), uint8(n >> 8), uint8(n)}, err //nolint:gosec // Each is one byte of the number.
+		return colour{uint8(n >> 16), uint8(n >> 8), uint8(n)}, err
 	}
 	if parts := functions.FindStringSubmatch(text); parts != nil {
 		var c [3]uint8

@@ -238,6 +238,7 @@ func checkPNG(content []byte) error {
 
 // colours returns the rules of CSS with the colours of both schemes.
 func colours(files map[string][]byte) (style string, errs []error) {
+	var b strings.Builder
 	chosen := map[string]palette{}
 	for _, s := range []scheme{light, dark} {
 		chosen[s.name] = palette{}
@@ -268,10 +269,10 @@ func colours(files map[string][]byte) (style string, errs []error) {
 				// Without "not", the rules would hold in the dark scheme, too.
 				not = "not "
 			}
-			style += "@media " + not + "(prefers-color-scheme: dark) { :root {" + rules + " } }\n"
+			b.WriteString("@media " + not + "(prefers-color-scheme: dark) { :root {" + rules + " } }\n")
 		}
 	}
-	return style, errs
+	return b.String(), errs
 }
 
 // follow sets the accent of a scheme by that of the other one if the platform chose only that.
@@ -280,12 +281,10 @@ func follow(from, to palette, s scheme) {
 	if _, chosen := to[accent]; !ok || chosen {
 		return
 	}
-	p := s.defaults
-	grounds := []colour{p[background], p[surface], p[sunk], p[calmSoft]}
-	for i, property := range []string{background, surface} {
-		if chosen, ok := to[property]; ok {
-			grounds[i] = chosen
-		}
+	p := maps.Clone(s.defaults)
+	if maps.Copy(p, to); len(to) > 0 {
+		s.completeGrounds(p)
 	}
+	grounds := p.grounds()
 	to[accent] = away(c, s.opposite, func(c colour) bool { return readable(c, grounds...) })
 }

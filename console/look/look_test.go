@@ -155,8 +155,22 @@ func TestPalettesAreReadable(t *testing.T) {
 						}
 						accepted++
 						for _, pair := range [][2]string{
-							{text, background}, {text, surface}, {text, sunk}, {text, accentSoft}, {soft, surface}, {soft, calmSoft}, {faint, background}, {faint, surface}, {faint, sunk},
-							{accent, background}, {accent, surface}, {accent, sunk}, {accent, accentSoft}, {onAccent, accent}, {onAccent, accentStrong}, {"calm", calmSoft},
+							{text, background},
+							{text, surface},
+							{text, sunk},
+							{text, accentSoft},
+							{soft, surface},
+							{soft, calmSoft},
+							{faint, background},
+							{faint, surface},
+							{faint, sunk},
+							{accent, background},
+							{accent, surface},
+							{accent, sunk},
+							{accent, accentSoft},
+							{onAccent, accent},
+							{onAccent, accentStrong},
+							{"calm", calmSoft},
 						} {
 							if !readable(p[pair[0]], p[pair[1]]) {
 								t.Errorf("%s %v: %s on %s has %.2f", s.name, chosen, pair[0], pair[1], contrast(p[pair[0]], p[pair[1]]))
@@ -183,6 +197,14 @@ func TestAccentOfOneSchemeServesTheOther(t *testing.T) {
 		if n := strings.Count(l.Style, "--accent:"); n != 2 {
 			t.Errorf("%s sets %d accents:\n%s", field, n, l.Style)
 		}
+	}
+}
+
+// TestAccentFollowsTheGroundsOfTheOtherScheme: the accent that follows is readable on grounds that the platform chose.
+func TestAccentFollowsTheGroundsOfTheOtherScheme(t *testing.T) {
+	l, err := Read(files(map[string]string{"light.accent": "#0a6b4f", "dark.background": "#0d1512", "dark.surface": "#14201b", "dark.text": "#e8f0ec"}))
+	if err != nil || strings.Count(l.Style, "--accent:") != 2 {
+		t.Errorf("read is %+v, %v", l, err)
 	}
 }
 

@@ -62,14 +62,14 @@ var light, dark = scheme{"light", parsePalette(
 func parsePalette(pairs string) palette {
 	words, p := strings.Fields(pairs), palette{}
 	for i := 0; i+1 < len(words); i += 2 {
-		c, err := parseColour(words[i+1])
-		if err != nil {
-			panic(err)
-		}
-		p[words[i]] = c
+		// A test compares the palettes with console.css.
+		p[words[i]], _ = parseColour(words[i+1])
 	}
 	return p
 }
+
+// grounds are the colours that text stands on.
+func (p palette) grounds() []colour { return []colour{p[background], p[surface], p[sunk], p[calmSoft]} }
 
 // fields are the colours that a look may set, by the name in its ConfigMap, with their custom property.
 var fields = map[string]string{"accent": accent, "background": background, "surface": surface, "text": text}
@@ -86,7 +86,6 @@ func (s scheme) complete(chosen palette) (palette, []error) {
 	if !hasAccent || len(chosen) > 1 {
 		s.completeGrounds(p)
 	}
-	grounds := []colour{p[background], p[surface], p[sunk], p[calmSoft]}
 	p[onAccent] = white
 	if !readable(white, p[accent]) {
 		p[onAccent] = black
@@ -98,7 +97,7 @@ func (s scheme) complete(chosen palette) (palette, []error) {
 	p[accentStrong] = mix(p[accent], end, 0.15)
 	p[accentSoft] = toward(p[surface], p[accent], 0.12, func(c colour) bool { return readable(p[accent], c) && readable(p[text], c) })
 	p["range"] = mix(p[surface], p[accent], 0.35)
-	return p, s.judge(p, chosen, grounds)
+	return p, s.judge(p, chosen)
 }
 
 // completeGrounds derives what depends on background, surface and text.
@@ -112,7 +111,7 @@ func (s scheme) completeGrounds(p palette) {
 }
 
 // judge returns an error for each chosen colour without enough contrast.
-func (s scheme) judge(p, chosen palette, grounds []colour) []error {
+func (s scheme) judge(p, chosen palette) []error {
 	names := []string{"background", "surface", "sunken surface", "surface of notes"}
 	// The blame falls on the first of the fields that the platform chose.
 	checks := []struct {
@@ -131,7 +130,7 @@ func (s scheme) judge(p, chosen palette, grounds []colour) []error {
 		if at < 0 {
 			continue
 		}
-		for i, ground := range grounds {
+		for i, ground := range p.grounds() {
 			if ratio := contrast(p[check.property], ground); ratio < leastContrast {
 				field := check.blamed[at]
 				errs = append(errs, fmt.Errorf("%s.%s is %s: the contrast of the colour %s %s with the %s %s is %.1f:1, and must be %.1f:1 or more; choose a %s colour",

@@ -51,6 +51,7 @@ func servePlatform(t *testing.T) *platform {
 	p := &platform{}
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServer(http.Dir(exampleDir)))
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /embed.js", func(w http.ResponseWriter, _ *http.Request) {
 		script, err := os.ReadFile(filepath.Join(exampleDir, "embed.js"))
 		if err != nil {

@@ -17,7 +17,6 @@ limitations under the License.
 package console
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,8 +27,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
 	"github.com/go-logr/logr"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -109,17 +106,12 @@ func (s *served) visit(link string) *page {
 	return p
 }
 
-// openProfile returns a tab of a separate browser profile, which accepts the certificates of tests.
+// openProfile returns a tab of a separate browser profile.
 func openProfile(t *testing.T, base string) *page {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	p := newPage(ctx, t, base)
-	p.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		_, err := cdp.Call(ctx, t, security.SetIgnoreCertificateErrors, security.SetIgnoreCertificateErrorsParams{Ignore: true})
-		return err
-	}))
-	return p
+	return newPage(ctx, t, base)
 }
 
 // TestPortal uses the portal as a partner who has only a link, then as one who may only view.
