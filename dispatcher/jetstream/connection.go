@@ -111,6 +111,9 @@ type Connection struct {
 	names   message.Names
 	nats    *nats.Conn
 	js      jetstream.JetStream
+	// dials counts the connections. up is false while there is none: the lock of nats.Conn is too busy to ask it.
+	dials dials
+	up    atomic.Bool
 	// intoDeliveries, intoWaiting and intoLog publish to these streams.
 	intoDeliveries, intoWaiting, intoLog *publisher
 	// again makes Start check the streams at once.
@@ -138,9 +141,8 @@ func Connect(o Options) (*Connection, error) {
 	inUseGauge.Set(1)
 	c := &Connection{options: o, names: o.Names, again: make(chan struct{}, 1), replicas: map[string]int{}}
 	c.wrong.Store(&errNotYet)
-	reconnects := func() uint64 { return c.nats.Stats().Reconnects }
-	c.epoch = newEpoch(reconnects)
-	c.memory = newMemory(o.DuplicateWindow, reconnects, func() bool { return c.nats.ConnectedClusterName() != "" })
+	c.epoch = newEpoch(c.dials.count.Load)
+	c.memory = newMemory(o.DuplicateWindow, c.dials.count.Load, func() bool { return c.nats.ConnectedClusterName() != "" })
 	options := []nats.Option{
 		nats.Name("postback-dispatcher " + o.Identity), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
 		// Credentials that have expired are replaced in their file.
@@ -151,6 +153,7 @@ func Connect(o Options) (*Connection, error) {
 		nats.ConnectHandler(func(to *nats.Conn) { c.connected(to, "Connected to NATS") }),
 		nats.ReconnectHandler(func(to *nats.Conn) { c.connected(to, "Connected to NATS again") }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.up.Store(false)
 			connectedGauge.Set(0)
 			if err != nil {
 				o.Log.Info("Connection to NATS lost", "reason", err.Error())
@@ -165,7 +168,7 @@ func Connect(o Options) (*Connection, error) {
 			o.Log.Info("NATS reports a problem", "reason", err.Error())
 		}),
 	}
-	options = append(options, o.Embedded...)
+	options = append(append(options, o.Embedded...), c.dials.counted)
 	if o.CredentialsFile != "" {
 		options = append(options, nats.UserCredentials(o.CredentialsFile))
 	}
@@ -191,6 +194,7 @@ func Connect(o Options) (*Connection, error) {
 }
 
 func (c *Connection) connected(to *nats.Conn, what string) {
+	c.up.Store(true)
 	connectedGauge.Set(1)
 	c.complained = time.Time{}
 	c.options.Log.Info(what, "server", to.ConnectedServerName())
@@ -229,7 +233,7 @@ var (
 
 // Available returns why no delivery can be stored now, or nil.
 func (c *Connection) Available() error {
-	if !c.nats.IsConnected() {
+	if !c.up.Load() {
 		return errDisconnected
 	}
 	if wrong := c.wrong.Load(); wrong != nil {

@@ -96,7 +96,7 @@ func (c *Connection) ensure(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
 	c.memory.note()
-	connections := c.nats.Stats().Reconnects
+	connections := c.dials.count.Load()
 	for _, want := range c.streams() {
 		info, err := c.ensureStream(ctx, want)
 		if err != nil {

@@ -36,20 +36,20 @@ type identity struct {
 // only within an epoch. An acknowledgement of the fifth message of a lost stream would remove the fifth message of
 // its successor.
 type epoch struct {
-	// reconnects returns the number of reconnects. After each, a stream may be another one.
-	reconnects func() uint64
+	// connections returns the number of connections so far. With each, a stream may be another one.
+	connections func() uint64
 
 	mu     sync.Mutex
 	number uint64
-	// verified is the number of reconnects before the last check of all streams.
+	// verified is the number of connections before the last check of all streams.
 	verified uint64
 	known    map[string]identity
 	// over is closed when the epoch ends.
 	over chan struct{}
 }
 
-func newEpoch(reconnects func() uint64) *epoch {
-	return &epoch{reconnects: reconnects, known: map[string]identity{}, over: make(chan struct{})}
+func newEpoch(connections func() uint64) *epoch {
+	return &epoch{connections: connections, known: map[string]identity{}, over: make(chan struct{})}
 }
 
 // see records the identity of a stream or consumer. If it replaced an earlier one, see begins a new epoch and returns
@@ -68,7 +68,7 @@ func (e *epoch) see(name string, now identity) (replaced bool) {
 	return true
 }
 
-// checked records that all streams and consumers were checked after this number of reconnects.
+// checked records that all streams and consumers were checked after this number of connections.
 func (e *epoch) checked(connections uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -82,7 +82,7 @@ func (e *epoch) now() (sameEpoch func() bool, over <-chan struct{}) {
 	defer e.mu.Unlock()
 	number := e.number
 	return func() bool {
-		connections := e.reconnects()
+		connections := e.connections()
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		return e.number == number && e.verified == connections

@@ -31,12 +31,12 @@ const clockSlack = time.Second
 // there while the memory is short. The same holds for messages that a killed server delivered in its last moments.
 type memory struct {
 	window time.Duration
-	// reconnects returns the number of reconnects. After each, the server may have been restarted.
-	reconnects func() uint64
+	// connections returns the number of connections so far. Before each, the server may have been restarted.
+	connections func() uint64
 	// clustered reports whether the stream's leader may be another server than the connected one.
 	clustered func() bool
 
-	// known is the number of reconnects that are taken into account.
+	// known is the number of connections that are taken into account.
 	known atomic.Uint64
 	// begins is the time since which ids are certainly remembered, in nanoseconds since 1970.
 	begins atomic.Int64
@@ -47,8 +47,8 @@ type memory struct {
 }
 
 // newMemory returns a memory that remembers no ids yet.
-func newMemory(window time.Duration, reconnects func() uint64, clustered func() bool) *memory {
-	m := &memory{window: window, reconnects: reconnects, clustered: clustered}
+func newMemory(window time.Duration, connections func() uint64, clustered func() bool) *memory {
+	m := &memory{window: window, connections: connections, clustered: clustered}
 	m.lost()
 	return m
 }
@@ -67,10 +67,10 @@ func (m *memory) givenOut(stored time.Time) bool {
 	return stored.UnixNano() < m.begins.Load()+int64(clockSlack)
 }
 
-// note takes new reconnects into account. It also runs before a check of the stream, which says nothing about later
-// reconnects. The handlers of a reconnect run some time after the connection is in use.
+// note takes new connections into account. It also runs before a check of the stream, which says nothing about later
+// connections. The handlers of a reconnect run some time after the connection is in use.
 func (m *memory) note() {
-	if n := m.reconnects(); m.known.Load() != n {
+	if n := m.connections(); m.known.Load() != n {
 		m.lost() // First, before other goroutines see known.
 		m.known.Store(n)
 	}

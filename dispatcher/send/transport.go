@@ -41,9 +41,10 @@ import (
 const (
 	// maxResponseHeader bounds the header of a response, in bytes.
 	maxResponseHeader = 64 << 10
-	maxIdleConns      = 512
-	maxIdlePerHost    = 32
-	idleTimeout       = 90 * time.Second
+	// Many Postbacks may have endpoints at the same host: with too few idle connections, most attempts would dial.
+	maxIdleConns   = 1024
+	maxIdlePerHost = maxIdleConns / shards
+	idleTimeout    = 90 * time.Second
 	// Transports are replaced at an age between minLife and maxLife: no request begins on an older connection.
 	minLife, maxLife = time.Minute, 2 * time.Minute
 	shards           = 8
