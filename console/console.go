@@ -23,15 +23,12 @@ package console
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
+	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -58,6 +55,8 @@ type Options struct {
 	Namespace string
 	// Kubectl names the cluster on the pages and in scripts. It may be empty.
 	Kubectl curl.Kubectl
+	// Data is the data to show, or nil if the console reads it itself. The user must have the right to list all of it.
+	Data *Data
 	// DeliveryLog is nil if there is no delivery log, or if it cannot be read. Unread is the reason to show, or "".
 	DeliveryLog *deliveries.Client
 	Unread      string
@@ -71,11 +70,15 @@ type Options struct {
 
 // Console serves the pages of one user.
 type Console struct {
-	hosted     bool
-	namespace  string
-	kubectl    curl.Kubectl
-	client     client.Client
+	hosted    bool
+	namespace string
+	kubectl   curl.Kubectl
+	client    client.Client
+	data      *Data
+	// shares says that the data is not of this console alone.
+	shares     bool
 	feed       *feed.Feed
+	views      *views
 	deliveries *deliveries.Reader
 	unread     string
 	rights     *rights
@@ -88,32 +91,39 @@ type Console struct {
 // New returns a console. Its pages have no data before Run runs.
 func New(o Options) (*Console, error) {
 	o.Clock = cmp.Or[clock.PassiveClock](o.Clock, clock.RealClock{})
-	scheme := runtime.NewScheme()
-	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
-		return nil, err
-	}
 	config := rest.CopyConfig(o.Config)
 	config.QPS, config.Burst = clientQPS, clientBurst
 	config.WarningHandlerWithContext = rest.NoWarnings{}
-	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	c, err := newClient(config)
+	if err != nil {
+		return nil, err
+	}
+	reviews, err := authorizationclient.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
-	clients, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
+	data, shares := o.Data, o.Data != nil
+	if !shares {
+		o.Config = config
+		if data, err = NewData(o); err != nil {
+			return nil, err
+		}
 	}
 	return &Console{
 		hosted: o.Hosted, namespace: o.Namespace, kubectl: o.Kubectl, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
-		feed: feed.New(c, o.Namespace, o.DeliveryLog), deliveries: &deliveries.Reader{API: c, Log: o.DeliveryLog}, unread: o.Unread,
-		rights: newRights(clients.AuthorizationV1(), o.Clock), rules: o.Rules, clock: o.Clock, ended: make(chan struct{}),
+		data: data, shares: shares, feed: data.feed, views: data.views, deliveries: &deliveries.Reader{API: c, Log: o.DeliveryLog}, unread: o.Unread,
+		rights: newRights(reviews, o.Clock), rules: o.Rules, clock: o.Clock, ended: make(chan struct{}),
 	}, nil
 }
 
 // Run keeps the pages current until ctx ends, which also ends their streams. It may be called once.
 func (c *Console) Run(ctx context.Context) {
 	context.AfterFunc(ctx, func() { close(c.ended) })
-	c.feed.Run(ctx)
+	if c.shares {
+		<-ctx.Done() // Whoever made the data keeps it current.
+		return
+	}
+	c.data.Run(ctx)
 }
 
 // Pages returns the handler of the pages, for requests that are already authenticated.

@@ -18,19 +18,16 @@ package console
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"html/template"
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postback-dev/postback-operator/console/feed"
-	"github.com/postback-dev/postback-operator/internal/waiting"
 )
 
 const (
@@ -67,27 +64,33 @@ func newStream(w http.ResponseWriter) *stream {
 	return s
 }
 
-// send sends one event of the stream.
-func (s *stream) send(name string, revision uint64, data any) {
-	content, err := json.Marshal(data)
-	if err != nil {
+// send sends events of the stream.
+func (s *stream) send(events ...event) {
+	if len(events) == 0 {
 		return
 	}
-	if revision > 0 {
-		_, _ = fmt.Fprintf(s.w, "id: %d\n", revision)
+	for _, e := range events {
+		if e.id > 0 {
+			_, _ = fmt.Fprintf(s.w, "id: %d\n", e.id)
+		}
+		_, _ = fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", e.name, e.content)
 	}
-	_, _ = fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", name, content)
 	_ = s.flusher.Flush()
 }
 
 // replace sends an element if it differs from the last one sent.
-func (s *stream) replace(id, name string, data any) {
-	content, err := render(name, data)
-	if err != nil || s.sent[id] == content {
-		return
+func (s *stream) replace(id, name string, data any) { s.update(newElement(id, name, data)...) }
+
+// update sends those elements that differ from the last ones sent.
+func (s *stream) update(elements ...element) {
+	var changed []event
+	for _, e := range elements {
+		if s.sent[e.id] != e.html {
+			s.sent[e.id] = e.html
+			changed = append(changed, e.event)
+		}
 	}
-	s.sent[id] = content
-	s.send("patch", 0, []patch{{ID: id, HTML: content}})
+	s.send(changed...)
 }
 
 // follow calls tell at once and after each change, until the client disconnects or the console ends. A duration that
@@ -152,119 +155,4 @@ func (c *Console) listLive(w http.ResponseWriter, r *http.Request) {
 		clear(waiting)
 		return 0
 	})
-}
-
-// postbackLive streams the changes of a Postback's page: the rows of its log, and the parts above it.
-func (c *Console) postbackLive(w http.ResponseWriter, r *http.Request) {
-	_ = r.ParseForm()
-	key := keyOf(r)
-	subscription := c.feed.Subscribe()
-	s := newStream(w)
-	l := &logStream{stream: s, console: c, key: key, request: r}
-	l.revision, _ = strconv.ParseUint(r.FormValue("revision"), 10, 64)
-	if id, err := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64); err == nil {
-		l.revision = id
-	}
-	c.follow(r.Context(), subscription, l.tell)
-}
-
-// logStream is the stream of one page of a Postback.
-type logStream struct {
-	*stream
-	console  *Console
-	key      types.NamespacedName
-	request  *http.Request
-	revision uint64
-	drawn    time.Time
-	stale    bool
-	// wait is the reason for waiting that the rows on the page show.
-	wait waiting.Why
-}
-
-func (l *logStream) tell(changes feed.Changes) time.Duration {
-	if changes.Status {
-		l.replace("problem", "problem", l.console.frame(""))
-	}
-	l.rows()
-	l.stale = l.stale || changes.Objects[l.key] || changes.Status
-	if !l.stale {
-		return 0
-	}
-	if wait := headTime - l.console.clock.Since(l.drawn); wait > 0 && !l.drawn.IsZero() {
-		return wait
-	}
-	l.drawn, l.stale = l.console.clock.Now(), false
-	l.head()
-	return 0
-}
-
-// rows sends the rows that changed since the last call.
-func (l *logStream) rows() {
-	changed, removed, now, ok := l.console.feed.Since(l.key, l.revision)
-	// For a change of several pages, reloading is cheaper.
-	if !ok || len(changed) > maxRows {
-		l.revision = now
-		l.send("reload", now, "main")
-		return
-	}
-	if now == l.revision {
-		return
-	}
-	l.revision = now
-	p := l.console.feed.Postback(l.key)
-	var patches []patch
-	for _, row := range removed {
-		patches = append(patches, patch{ID: "d-" + row.Name, Key: row.Name})
-	}
-	if p != nil {
-		may := l.console.rights.of(l.request.Context(), p, l.console.feed.Secret(secretKey(p)))
-		filter := l.console.filterOf(l.request.Form)
-		for i := range changed {
-			// The oldest row comes first, because the page puts each new row at the top.
-			row := changed[len(changed)-1-i]
-			told := patch{ID: "d-" + row.Name, Key: row.Name, Cursor: row.Cursor()}
-			if filter.Match(row) {
-				told.HTML, _ = render("row", l.console.logRow(p, row, l.request.Form, may))
-			}
-			patches = append(patches, told)
-		}
-	}
-	if len(patches) > 0 {
-		l.send("rows", now, patches)
-	}
-}
-
-// head sends the parts above the log, and the counts of its filters.
-func (l *logStream) head() {
-	p := l.console.feed.Postback(l.key)
-	if p == nil {
-		if l.console.feed.Status().Loading == "" {
-			l.send("reload", 0, "page")
-		}
-		return
-	}
-	may := l.console.rights.of(l.request.Context(), p, l.console.feed.Secret(secretKey(p)))
-	h := l.console.head(p, may, l.request.Form)
-	h.Spans = l.console.spans(p, l.request)
-	l.replace("head", "head", h)
-	l.replace("figures", "figures", h)
-	log := l.console.log(p, may, l.request)
-	l.replace("phases", "phases", log)
-	l.replace("paging", "paging", log)
-	if l.wait == h.Wait {
-		return
-	}
-	// The reason for waiting belongs to the Postback, and every waiting row shows it.
-	l.wait = h.Wait
-	var patches []patch
-	for i := range log.Rows {
-		if row := &log.Rows[i]; row.Wait.Reason != "" {
-			told := patch{ID: row.ID, Key: row.Name, Cursor: row.Cursor()}
-			told.HTML, _ = render("row", row)
-			patches = append(patches, told)
-		}
-	}
-	if len(patches) > 0 {
-		l.send("rows", l.revision, patches)
-	}
 }

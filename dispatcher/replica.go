@@ -220,7 +220,7 @@ func (r *replica) addDoors(synced func() bool) error {
 	}
 	switch r.options.Ingest.Auth {
 	case AuthKubernetes:
-		options.Access = access.New(r.clientset, r.options.Ingest.Audience, r.clock)
+		options.Access = access.New(r.clientset, r.options.Ingest.Audience, httpapi.CountReview, r.clock)
 		if err := r.addReaders(&logs); err != nil {
 			return err
 		}
@@ -261,7 +261,7 @@ func (r *replica) addDoors(synced func() bool) error {
 // addReaders authorizes readers of the delivery log by the token or client certificate that they use for the API
 // server.
 func (r *replica) addReaders(o *logapi.Options) error {
-	readers := access.New(r.clientset, "", r.clock)
+	readers := access.New(r.clientset, "", httpapi.CountReview, r.clock)
 	certificates, err := access.NewCertificates(r.clientset, readers)
 	if err != nil {
 		return err

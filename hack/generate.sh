@@ -39,7 +39,7 @@ chart)
 	rm -rf "$files"
 	mkdir -p "$files/crds"
 	cp config/crd/bases/*.yaml "$files/crds/"
-	for folder in rbac/manager rbac/dispatcher rbac/namespace rbac/namespaced rbac/users network-policy jetstream/network-policy jetstream-embedded/network-policy jetstream-embedded/service portal/rbac portal/network-policy portal/policies priority prometheus grafana; do
+	for folder in rbac/manager rbac/dispatcher rbac/namespace rbac/namespaced rbac/users network-policy jetstream/network-policy jetstream-embedded/network-policy jetstream-embedded/service portal/rbac portal/network-policy portal/policies portal/priority portal/prometheus priority prometheus grafana; do
 		for file in config/$folder/*.yaml config/$folder/*.json; do
 			case $file in
 			*/kustomization.yaml | *'*'*) ;;

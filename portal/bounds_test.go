@@ -18,6 +18,7 @@ package portal
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -49,18 +50,31 @@ func TestOpenPagesAreBounded(t *testing.T) {
 	r := start(t, keys)
 	v := r.portal.door.visits
 	until := time.Now().Add(time.Hour)
+	alone := func() *shared { return &shared{visits: map[*visit]bool{}, end: func() {}} }
 	for i := range maxSessions {
-		v.open[[32]byte{byte(i), byte(i >> 8), 1}] = &visit{session: session{Until: until}, end: func() {}, requests: 1}
+		v.open[[32]byte{byte(i), byte(i >> 8), 1}] = &visit{session: session{Until: until}, shared: alone(), end: func() {}, requests: 1}
 	}
 	if _, err := v.enter(session{Token: "one more"}, "", nil); err == nil {
 		t.Error("more sessions than the bound are open")
 	}
 	clear(v.open)
 	for i := range maxOfNamespace {
-		v.open[[32]byte{byte(i), 2}] = &visit{session: session{Namespace: "greedy", Until: until}, end: func() {}, requests: 1}
+		v.open[[32]byte{byte(i), byte(i >> 8), 2}] = &visit{session: session{Namespace: "greedy", Until: until}, shared: alone(), end: func() {}, requests: 1}
 	}
 	if _, err := v.enter(session{Namespace: "greedy", Token: "one more"}, "", nil); !errors.Is(err, errFull) {
 		t.Errorf("a namespace has more sessions than its bound: %v", err)
+	}
+	for i := range maxNamespaces {
+		v.shared[fmt.Sprint("watched-", i)] = alone()
+	}
+	if _, err := v.enter(session{Namespace: "none", Token: "mine", Until: until}, "", nil); !errors.Is(err, errBusy) {
+		t.Errorf("more namespaces than the bound are watched: %v", err)
+	}
+	clear(v.shared)
+	for i := range maxLive + 1 {
+		if v.openLive() != (i < maxLive) {
+			t.Fatalf("live page %d is open: %t", i, i >= maxLive)
+		}
 	}
 	s := session{Namespace: "none", Token: "mine", Until: until}
 	for i := range maxRequests + 1 {

@@ -118,7 +118,8 @@ func (d *door) page(w http.ResponseWriter, r *http.Request) {
 	}
 	switch err := d.visits.serve(w, r, s); {
 	case err == nil:
-	case errors.Is(err, errBusy), errors.Is(err, errFull), errors.Is(err, errOpen):
+	case boundOf(err) != "":
+		refusedTotal.WithLabelValues(boundOf(err)).Inc()
 		w.Header().Set("Retry-After", "60")
 		console.Refuse(w, http.StatusServiceUnavailable, sentence(err))
 	case errors.Is(err, access.ErrUnavailable):
@@ -134,6 +135,7 @@ func (d *door) page(w http.ResponseWriter, r *http.Request) {
 func (d *door) paced(w http.ResponseWriter, limit *pace.Limit, caller string) bool {
 	wait, ok := limit.Acquire(caller, 1, 0)
 	if !ok {
+		refusedTotal.WithLabelValues(boundSessionRate).Inc()
 		w.Header().Set("Retry-After", retryAfter(wait))
 		console.Refuse(w, http.StatusTooManyRequests, "Too many requests. Wait a moment.")
 	}
@@ -168,6 +170,7 @@ func (d *door) setCookie(w http.ResponseWriter, value string, maxAge int) {
 func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if wait, ok := d.addresses.Acquire(d.address(r), 1, 0); !ok {
+		refusedTotal.WithLabelValues(boundAddressRate).Inc()
 		w.Header().Set("Retry-After", retryAfter(wait))
 		answer(w, http.StatusTooManyRequests, "Too many attempts from your address. Wait a moment.")
 		return
@@ -176,21 +179,25 @@ func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	r.Body = http.MaxBytesReader(w, r.Body, maxCode)
 	if err := r.ParseForm(); err != nil {
+		countSignIn(linkInvalid)
 		answer(w, http.StatusBadRequest, "The form could not be read.")
 		return
 	}
 	// Another person's link must not silently replace the session of a visitor.
-	present, signedIn := d.session(r)
+	present, isSignedIn := d.session(r)
 	g, err := d.links.redeem(ctx, r.PostForm.Get("code"))
 	switch {
 	case errors.Is(err, errUsed):
+		countSignIn(linkInvalid)
 		answer(w, http.StatusUnauthorized, sentence(err)+" Open a new link from where you got this one.")
 		return
 	case err != nil:
+		countSignIn(signInFailed)
 		d.log.Error(err, "Cannot sign a visitor in")
 		answer(w, http.StatusServiceUnavailable, "The API server does not answer. Try again in a moment.")
 		return
-	case signedIn && present.Namespace != g.Namespace:
+	case isSignedIn && present.Namespace != g.Namespace:
+		countSignIn(otherNamespace)
 		answer(w, http.StatusConflict, fmt.Sprintf("You are signed in for %s, and this link is for %s. Sign out first, and open a new link.", present.Namespace, g.Namespace))
 		return
 	}
@@ -201,17 +208,20 @@ func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
 func (d *door) startSession(ctx context.Context, w http.ResponseWriter, g grant) {
 	s, err := d.links.session(ctx, g)
 	if err != nil {
+		countSignIn(signInFailed)
 		d.log.Error(err, "Cannot sign a visitor in", "namespace", g.Namespace, "role", g.Role)
 		answer(w, http.StatusServiceUnavailable, "The cluster gave no access to "+g.Namespace+". Ask your platform, and open a new link.")
 		return
 	}
 	sealed, err := d.sealer.seal(purposeSession, "", s)
 	if err != nil {
+		countSignIn(signInFailed)
 		d.log.Error(err, "Cannot sign a visitor in", "namespace", g.Namespace, "role", g.Role)
 		answer(w, http.StatusInternalServerError, "The session could not be made.")
 		return
 	}
 	d.setCookie(w, sealed, int(s.Until.Sub(d.clock.Now()).Seconds()))
+	countSignIn(signedIn)
 	d.log.Info("Signed in", "namespace", g.Namespace, "role", g.Role, "until", s.Until)
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -98,6 +98,7 @@ func (d *door) makeLink(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		return "", until, refused(http.StatusUnauthorized, "The header Authorization must hold one bearer token.")
 	}
 	if wait, ok := d.senders.Acquire("address "+d.address(r), 1, 0); !ok {
+		refusedTotal.WithLabelValues(boundLinkRate).Inc()
 		w.Header().Set("Retry-After", retryAfter(wait))
 		return "", until, refused(http.StatusTooManyRequests, "Too many links are requested from this address.")
 	}
@@ -112,6 +113,7 @@ func (d *door) makeLink(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		return "", until, denied(err)
 	}
 	if wait, ok := d.senders.Acquire("user "+user, 1, 0); !ok {
+		refusedTotal.WithLabelValues(boundLinkRate).Inc()
 		w.Header().Set("Retry-After", retryAfter(wait))
 		return "", until, refused(http.StatusTooManyRequests, "%s requests too many links.", user)
 	}

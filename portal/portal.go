@@ -34,10 +34,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/postback-dev/postback-operator/console"
 	"github.com/postback-dev/postback-operator/internal/access"
@@ -59,9 +61,9 @@ const (
 type Options struct {
 	// URL is the base URL under which browsers reach the portal, such as https://postbacks.example.com.
 	URL string
-	// Address is the address to listen on for browsers and backends. ProbeAddress is that for the kubelet's probes;
-	// "0" means none.
-	Address, ProbeAddress string
+	// Address is the address to listen on for browsers and backends. ProbeAddress is that for the kubelet's probes,
+	// and MetricsAddress that for Prometheus; "0" means none.
+	Address, ProbeAddress, MetricsAddress string
 	// CertFile and KeyFile hold the certificate and its key, in PEM. Without them PlainHTTP must be true.
 	CertFile, KeyFile string
 	PlainHTTP         bool
@@ -123,7 +125,7 @@ func New(config *rest.Config, o Options) (*Portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	reviewer := access.New(api, "", o.Clock)
+	reviewer := access.New(api, "", countReview, o.Clock)
 	return &Portal{options: o, door: &door{
 		origin: origin, sealer: sealer, access: reviewer, clock: o.Clock, log: o.Log, forwarded: o.Forwarded, static: console.Static(), looks: shown, origins: origins,
 		links:     &links{api: api, namespace: o.Namespace, sealer: sealer, clock: o.Clock},
@@ -158,7 +160,7 @@ func (p *Portal) Handler() http.Handler {
 			console.Refuse(w, http.StatusInternalServerError, err.Error())
 			return
 		}
-		p.door.ServeHTTP(w, r)
+		count(w, r, p.door)
 	})
 }
 
@@ -195,11 +197,16 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	running.Go(func() { p.keep(ctx) })
 	running.Go(func() { p.door.looks.run(ctx) })
-	probes, err := p.probe(ctx)
+	probes, err := answerOn(ctx, p.options.ProbeAddress, "probes (--health-probe-bind-address)", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	running.Go(probes)
+	scrapes, err := answerOn(ctx, p.options.MetricsAddress, "Prometheus (--metrics-bind-address)", metricsHandler())
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	running.Go(scrapes)
 	running.Go(func() {
 		<-ctx.Done()
 		// Streams last as long as their visits, which therefore end first.
@@ -239,16 +246,24 @@ func (p *Portal) keep(ctx context.Context) {
 	}
 }
 
-// probe returns a function that answers the kubelet's probes until ctx ends.
-func (p *Portal) probe(ctx context.Context) (serve func(), err error) {
-	if p.options.ProbeAddress == "0" || p.options.ProbeAddress == "" {
+// answerOn returns a function that serves a handler on an address until ctx ends. "0" means none. of names the clients
+// and the flag, for the error.
+func answerOn(ctx context.Context, address, of string, handler http.Handler) (serve func(), err error) {
+	if address == "0" || address == "" {
 		return func() {}, nil
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", p.options.ProbeAddress)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen for probes (--health-probe-bind-address): %w", err)
+		return nil, fmt.Errorf("listen for %s: %w", of, err)
 	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }), ReadHeaderTimeout: headerTimeout}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	return func() { _ = server.Serve(listener) }, nil
+}
+
+// metricsHandler answers Prometheus. It holds no data of visitors.
+func metricsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
+	return mux
 }

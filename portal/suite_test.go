@@ -39,6 +39,7 @@ import (
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/portallink"
@@ -58,6 +59,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	logf.SetLogger(logr.Discard())
 	os.Exit(controlplane.RunTests(m, func(c *controlplane.ControlPlane) {
 		cp = c
 		if err := install(context.Background()); err != nil {

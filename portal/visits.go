@@ -27,6 +27,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -40,13 +41,17 @@ import (
 )
 
 const (
-	// maxSessions bounds the visits in one replica. Each has four watches, and keeps the deliveries of a namespace in
-	// memory.
-	maxSessions = 256
+	// maxSessions bounds the visits in one replica.
+	maxSessions = 1024
 	// maxOfNamespace bounds the visits of one partner, who may get many links, so that others have room.
-	maxOfNamespace = 32
-	// maxRequests bounds the open requests of one session, streams included.
+	maxOfNamespace = 512
+	// maxNamespaces bounds the namespaces with visits. Each has four watches, and its deliveries in memory.
+	maxNamespaces = 256
+	// maxRequests bounds the open requests of one session, live pages included, and maxLive the live pages of all.
 	maxRequests = 16
+	maxLive     = 2048
+	// maxReviews bounds the reviews of open visits in flight.
+	maxReviews = 16
 	// idleTime is how long a visit without requests lasts.
 	idleTime = time.Minute
 	// reviewEvery is the interval at which the rights of visits are reviewed.
@@ -67,13 +72,29 @@ var (
 	errBusy = errors.New("too many visitors are here: try again in a minute")
 	errFull = errors.New("too many visitors of your namespace are here: sign out elsewhere, and try again in a minute")
 	errOpen = errors.New("too many pages of this session are open: close some")
+	errLive = errors.New("too many live pages are open: this page does not follow changes until some are closed")
 )
+
+// boundOf returns the bound that an error is about, as a value of the metric's label, or "".
+func boundOf(err error) string {
+	switch {
+	case errors.Is(err, errBusy):
+		return boundSessions
+	case errors.Is(err, errFull):
+		return boundNamespace
+	case errors.Is(err, errOpen):
+		return boundRequests
+	case errors.Is(err, errLive):
+		return boundLive
+	}
+	return ""
+}
 
 // shown are the resources that the pages show. A visit lasts only as long as its user may list all of them.
 var shown = []string{"postbacks", "postbacksecrets", "postbackdeliveries", "postbackstatistics"}
 
-// visits keeps the pages of each session current while it has a visitor. Sessions share no data, even in one
-// namespace: everything that a visitor sees was read with the visitor's own token.
+// visits keeps the pages of each session current while it has a visitor. The sessions of one namespace share the
+// watches of what each of them may list. Everything else that a visitor sees was read with the visitor's own token.
 type visits struct {
 	config *rest.Config
 	access *access.Reviewer
@@ -86,6 +107,8 @@ type visits struct {
 
 	mu      sync.Mutex
 	open    map[[sha256.Size]byte]*visit
+	shared  map[string]*shared
+	live    int
 	ended   bool
 	running sync.WaitGroup
 }
@@ -94,6 +117,7 @@ type visits struct {
 type visit struct {
 	session
 	pages    http.Handler
+	shared   *shared
 	ctx      context.Context //nolint:containedctx // It is the lifetime of the visit, not that of a call.
 	end      context.CancelFunc
 	requests int
@@ -103,9 +127,16 @@ type visit struct {
 // newVisits returns visits that use own's API server, but not its credentials: each session has its own token.
 func newVisits(own *rest.Config, api kubernetes.Interface, installation string, reviewer *access.Reviewer, c clock.PassiveClock) *visits {
 	return &visits{
-		config: rest.AnonymousClientConfig(own), access: reviewer, clock: c, open: map[[sha256.Size]byte]*visit{},
+		config: anonymous(own), access: reviewer, clock: c, open: map[[sha256.Size]byte]*visit{}, shared: map[string]*shared{},
 		installation: installation, api: api, unread: rbacreview.New[string](c), platform: rbacreview.New[map[string]string](c),
 	}
+}
+
+// anonymous returns the configuration of clients without credentials.
+func anonymous(own *rest.Config) *rest.Config {
+	config := rest.AnonymousClientConfig(own)
+	config.UserAgent = "postback-portal"
+	return config
 }
 
 // whyUnread returns the reason why the pages lack entries of the delivery log, or "". Every account may read the
@@ -145,6 +176,7 @@ func (v *visits) serve(w http.ResponseWriter, r *http.Request, s session) error 
 	if err := v.review(r.Context(), s); err != nil {
 		return err
 	}
+	//nolint:contextcheck // A visit outlasts the request that starts it.
 	mine, err := v.enter(s, v.whyUnread(r.Context()), v.rules(r.Context(), s.Namespace))
 	if err != nil {
 		return err
@@ -152,14 +184,45 @@ func (v *visits) serve(w http.ResponseWriter, r *http.Request, s session) error 
 	defer v.leave(mine)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
+	r = r.WithContext(ctx)
+	if routeOf(r.URL.Path) == routeLive {
+		return v.serveLive(w, r, mine, cancel)
+	}
 	//nolint:contextcheck // The request ends with its visit, too.
-	defer context.AfterFunc(mine.ctx, func() {
-		cancel()
-		// A visitor who does not read would hold the stream forever.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(lastWrite))
-	})()
-	mine.pages.ServeHTTP(w, r.WithContext(ctx))
+	defer context.AfterFunc(mine.ctx, cancel)()
+	mine.pages.ServeHTTP(w, r)
 	return nil
+}
+
+// serveLive answers a request for a live page, which lasts until the visitor leaves or the visit ends.
+func (v *visits) serveLive(w http.ResponseWriter, r *http.Request, mine *visit, cancel context.CancelFunc) error {
+	if !v.openLive() {
+		return errLive
+	}
+	defer v.closeLive()
+	page := newLivePage(w)
+	defer page.read()
+	defer context.AfterFunc(mine.ctx, func() { cancel(); page.end() })()
+	mine.pages.ServeHTTP(page, r)
+	return nil
+}
+
+func (v *visits) openLive() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.live >= maxLive {
+		return false
+	}
+	v.live++
+	liveOpen.Inc()
+	return true
+}
+
+func (v *visits) closeLive() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.live--
+	liveOpen.Dec()
 }
 
 // enter returns the visit of a session, with one more request. It starts the visit if necessary. unread is the reason
@@ -176,21 +239,57 @@ func (v *visits) enter(s session, unread string, rules console.Rules) (*visit, e
 		return nil, errFull
 	case mine != nil && mine.requests >= maxRequests:
 		return nil, errOpen
+	case mine == nil && v.shared[s.Namespace] == nil && len(v.shared) >= maxNamespaces:
+		return nil, errBusy
 	case mine == nil:
-		config := rest.CopyConfig(v.config)
-		config.BearerToken = s.Token
-		config.UserAgent = "postback-portal"
-		pages, err := console.New(console.Options{Config: config, Namespace: s.Namespace, Unread: unread, Rules: rules, Clock: v.clock, Hosted: true})
-		if err != nil {
+		var err error
+		if mine, err = v.start(s, unread, rules); err != nil {
 			return nil, err
 		}
-		mine = &visit{session: s, pages: pages.Pages()}
-		mine.ctx, mine.end = context.WithCancel(context.Background())
 		v.open[key] = mine
-		v.running.Go(func() { pages.Run(mine.ctx) })
+		sessionsOpen.Inc()
 	}
 	mine.requests++
 	return mine, nil
+}
+
+// start starts the visit of a session. The caller holds the lock.
+func (v *visits) start(s session, unread string, rules console.Rules) (*visit, error) {
+	share := v.shared[s.Namespace]
+	if share == nil {
+		var err error
+		if share, err = v.share(s.Namespace); err != nil {
+			return nil, err
+		}
+	}
+	config := rest.CopyConfig(v.config)
+	config.BearerToken = s.Token
+	pages, err := console.New(console.Options{Config: config, Namespace: s.Namespace, Data: share.data, Unread: unread, Rules: rules, Clock: v.clock, Hosted: true})
+	if err != nil {
+		return nil, err
+	}
+	mine := &visit{session: s, pages: pages.Pages(), shared: share}
+	mine.ctx, mine.end = context.WithCancel(context.Background())
+	share.join(mine)
+	if v.shared[s.Namespace] == nil {
+		v.shared[s.Namespace] = share
+		watchedNamespaces.Inc()
+		ctx, end := context.WithCancel(context.Background())
+		share.end = end
+		v.running.Go(func() { share.data.Run(ctx) })
+	}
+	v.running.Go(func() { pages.Run(mine.ctx) })
+	return mine, nil
+}
+
+// share returns the data of a namespace, for its visits.
+func (v *visits) share(namespace string) (*shared, error) {
+	share := &shared{visits: map[*visit]bool{}}
+	config := rest.CopyConfig(v.config)
+	config.Wrap(share.wrap)
+	var err error
+	share.data, err = console.NewData(console.Options{Config: config, Namespace: namespace})
+	return share, err
 }
 
 // of returns the number of visits of a namespace. The caller holds the lock.
@@ -224,6 +323,12 @@ func (v *visits) endIf(over func(*visit) bool) {
 		if over(mine) {
 			mine.end()
 			delete(v.open, key)
+			sessionsOpen.Dec()
+			if mine.shared.leave(mine) == 0 {
+				mine.shared.end()
+				delete(v.shared, mine.Namespace)
+				watchedNamespaces.Dec()
+			}
 		}
 	}
 }
@@ -237,12 +342,22 @@ func (v *visits) sweep(ctx context.Context) {
 	})
 	ctx, cancel := context.WithTimeout(ctx, reviewEvery)
 	defer cancel()
-	refused := map[*visit]bool{}
+	var reviews errgroup.Group
+	reviews.SetLimit(maxReviews)
+	var refused sync.Map
 	for _, mine := range v.present() {
-		err := v.review(ctx, mine.session)
-		refused[mine] = err != nil && !errors.Is(err, access.ErrUnavailable)
+		reviews.Go(func() error {
+			if err := v.review(ctx, mine.session); err != nil && !errors.Is(err, access.ErrUnavailable) {
+				refused.Store(mine, true)
+			}
+			return nil
+		})
 	}
-	v.endIf(func(mine *visit) bool { return refused[mine] })
+	_ = reviews.Wait() // No review returns an error.
+	v.endIf(func(mine *visit) bool {
+		_, ok := refused.Load(mine)
+		return ok
+	})
 }
 
 func (v *visits) present() []*visit {

@@ -50,6 +50,7 @@ func main() {
 	flag.StringVar(&o.LookDir, "look-dir", "", "Folder with the look of the platform, one file for each setting. It is read again when it changes.")
 	flag.StringVar(&o.EmbedOrigins, "embed-origins", "", "Origins whose pages may embed the portal in a frame, separated by commas, such as https://app.example.com. Empty: none.")
 	flag.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "Address of the probes /healthz and /readyz, or 0 for none.")
+	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", "127.0.0.1:8082", "Address of the metrics, or 0 for none.")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	if err := start.Parse(flag.CommandLine, "PortalConfiguration", os.Args[1:]); err != nil {

@@ -46,6 +46,8 @@ type Feed struct {
 	logs          *logs
 	subscriptions map[*Subscription]bool
 	changed       Changes
+	// generation counts the changes that subscribers were woken for.
+	generation uint64
 	// unread is the reason why the delivery log is not read, or nil. allObjects says that there is no delivery log.
 	unread     error
 	allObjects bool
@@ -104,7 +106,6 @@ func objectsOf[T any](f *Feed, kind string, objects map[types.NamespacedName]T, 
 // note records that a row changed. The caller holds the lock.
 func (f *Feed) note(r *Row) {
 	f.changed.add(r.PostbackKey())
-	f.changed.addRow(r.NamespacedName, r.PostbackKey())
 }
 
 func (f *Feed) deliveries() *source {
@@ -307,6 +308,28 @@ func (f *Feed) Neighbours(of *Row, filter Filter) (newer, older *Row) {
 		older = rows[i]
 	}
 	return newer, older
+}
+
+// StartAt sets the first revision, before any change. Feeds of other processes, which a page may have seen before,
+// need other revisions.
+func (f *Feed) StartAt(revision uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.logs.revision, f.logs.forgotten = revision, revision
+}
+
+// Revision returns the present revision of the logs.
+func (f *Feed) Revision() uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.logs.revision
+}
+
+// Generation returns a number that grows with each change.
+func (f *Feed) Generation() uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.generation
 }
 
 // Since returns the changes of a log after a revision, and the present revision. ok is false if they are no longer

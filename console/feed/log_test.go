@@ -146,7 +146,7 @@ func TestWhatChangedSince(t *testing.T) {
 	check(t, "changed", changed, "d03", "d01")
 	check(t, "removed", removed, "d02")
 	<-subscription.C
-	if taken := subscription.Take(); len(taken.Rows) != 3 || !taken.Objects[crm] {
+	if taken := subscription.Take(); len(taken.Objects) != 1 || !taken.Objects[crm] {
 		t.Errorf("told of %+v", taken)
 	}
 	if _, _, _, ok := f.Since(crm, now+1); ok {

@@ -16,18 +16,13 @@ limitations under the License.
 
 package feed
 
-import (
-	"maps"
+import "k8s.io/apimachinery/pkg/types"
 
-	"k8s.io/apimachinery/pkg/types"
-)
-
-// Changes are the changes since the last call of a subscriber.
+// Changes are the changes since the last call of a subscriber. They name no deliveries, so they do not grow while a slow
+// subscriber does not take them.
 type Changes struct {
 	// Objects are the names of changed Postbacks and PostbackSecrets, and of Postbacks whose log changed.
 	Objects map[types.NamespacedName]bool
-	// Rows maps each delivery that was changed or removed to its Postback.
-	Rows map[types.NamespacedName]types.NamespacedName
 	// Status says that the feed's Status changed.
 	Status bool
 }
@@ -39,21 +34,10 @@ func (c *Changes) add(key types.NamespacedName) {
 	c.Objects[key] = true
 }
 
-func (c *Changes) addRow(row, postback types.NamespacedName) {
-	if c.Rows == nil {
-		c.Rows = map[types.NamespacedName]types.NamespacedName{}
-	}
-	c.Rows[row] = postback
-}
-
 func (c *Changes) merge(other Changes) {
 	for key := range other.Objects {
 		c.add(key)
 	}
-	if c.Rows == nil && len(other.Rows) > 0 {
-		c.Rows = map[types.NamespacedName]types.NamespacedName{}
-	}
-	maps.Copy(c.Rows, other.Rows)
 	c.Status = c.Status || other.Status
 }
 
@@ -98,6 +82,7 @@ func (f *Feed) noteStatus() { f.changed.Status = true }
 
 // wake passes the changes to the subscribers. The caller holds the lock.
 func (f *Feed) wake() {
+	f.generation++
 	for s := range f.subscriptions {
 		s.pending.merge(f.changed)
 		select {

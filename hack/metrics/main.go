@@ -31,6 +31,7 @@ import (
 	_ "github.com/postback-dev/postback-operator/dispatcher"
 	"github.com/postback-dev/postback-operator/hack/page"
 	"github.com/postback-dev/postback-operator/internal/metric"
+	_ "github.com/postback-dev/postback-operator/portal"
 )
 
 func main() {
@@ -45,7 +46,7 @@ func run(args []string) error {
 		return errors.New("usage: metrics FOLDER")
 	}
 	tables := map[string]string{}
-	for name, program := range map[string]*metric.Program{"manager": &metric.Manager, "dispatcher": &metric.Dispatcher} {
+	for name, program := range map[string]*metric.Program{"manager": &metric.Manager, "dispatcher": &metric.Dispatcher, "portal": &metric.Portal} {
 		tables["metrics of the "+name] = table(program.Definitions())
 	}
 	return page.Write(args[0], "docs/metrics.md", tables)

@@ -78,6 +78,8 @@ type Reviewer struct {
 	// right.
 	tokens *rbacreview.Cache[*caller]
 	rights *rbacreview.Cache[bool]
+	// count counts a review, by its kind and by whether the API server answered, for the metrics of the program.
+	count func(kind string, answered bool)
 }
 
 // caller is the result of a token review. Without a user, the token is not accepted, and detail is the reason.
@@ -86,10 +88,17 @@ type caller struct {
 	detail string
 }
 
-// New returns a Reviewer. Tokens must have the audience; "" means that of the API server.
-func New(clients kubernetes.Interface, audience string, c clock.PassiveClock) *Reviewer {
+// Kinds of reviews.
+const (
+	ReviewOfTokens = "TokenReview"
+	ReviewOfRights = "SubjectAccessReview"
+)
+
+// New returns a Reviewer. Tokens must have the audience; "" means that of the API server. count is called after each
+// review with its kind, and whether the API server answered.
+func New(clients kubernetes.Interface, audience string, count func(kind string, answered bool), c clock.PassiveClock) *Reviewer {
 	return &Reviewer{
-		clients: clients, audience: audience, clock: c,
+		clients: clients, audience: audience, count: count, clock: c,
 		questions: rbacreview.NewQuestions(),
 		tokens:    rbacreview.New[*caller](c),
 		rights:    rbacreview.New[bool](c),
@@ -146,7 +155,7 @@ func (r *Reviewer) authenticate(ctx context.Context, token string) (*caller, tim
 	if r.audience != "" {
 		review.Spec.Audiences = []string{r.audience}
 	}
-	err := r.ask(ctx, reviewOfTokens, func(ctx context.Context) error {
+	err := r.ask(ctx, ReviewOfTokens, func(ctx context.Context) error {
 		var err error
 		review, err = r.clients.AuthenticationV1().TokenReviews().Create(ctx, review, metav1.CreateOptions{})
 		return err
@@ -185,7 +194,7 @@ func (r *Reviewer) authorize(ctx context.Context, right rbacreview.Right, user *
 		User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
 		ResourceAttributes: right.Attributes(),
 	}}
-	err := r.ask(ctx, reviewOfRights, func(ctx context.Context) error {
+	err := r.ask(ctx, ReviewOfRights, func(ctx context.Context) error {
 		var err error
 		review, err = r.clients.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 		return err
@@ -196,9 +205,9 @@ func (r *Reviewer) authorize(ctx context.Context, right rbacreview.Right, user *
 	return review.Status.Allowed, rbacreview.Holds(review.Status.Allowed), nil
 }
 
-// ask sends a review to the API server, and counts it in the metrics.
+// ask sends a review to the API server, and counts it.
 func (r *Reviewer) ask(ctx context.Context, kind string, question func(ctx context.Context) error) error {
 	err := r.questions.Ask(ctx, question)
-	countReview(kind, err)
+	r.count(kind, err == nil)
 	return err
 }

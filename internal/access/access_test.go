@@ -87,7 +87,7 @@ func newTest(t *testing.T, audience string) (*server, *Reviewer, *clocktesting.F
 	t.Helper()
 	s := &server{known: map[string]*authenticationv1.TokenReviewStatus{"good": accepted("shop")}}
 	clock := clocktesting.NewFakePassiveClock(start)
-	return s, New(s.clients(), audience, clock), clock
+	return s, New(s.clients(), audience, func(string, bool) {}, clock), clock
 }
 
 func (s *server) asked(t *testing.T, tokens, rights int32) {
@@ -225,7 +225,7 @@ func TestOneAsksForAll(t *testing.T) {
 		<-hold
 		return false, nil, nil
 	})
-	r := New(clients, "", clock)
+	r := New(clients, "", func(string, bool) {}, clock)
 	impatient, leave := context.WithCancel(t.Context())
 	var results sync.WaitGroup
 	var allowed atomic.Int32

@@ -51,7 +51,7 @@ var (
 func TestCertificates(t *testing.T) {
 	s, _, clock := newTest(t, "")
 	clients := s.clients()
-	certificates, err := NewCertificates(clients, New(clients, "", clock))
+	certificates, err := NewCertificates(clients, New(clients, "", func(string, bool) {}, clock))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,11 +59,12 @@ type Program struct {
 	definitions []Definition
 }
 
-// Manager and Dispatcher hold the metrics of these programs. Package-level variables define the metrics, so the lists
+// Manager, Dispatcher and Portal hold the metrics of these programs. Package-level variables define the metrics, so the lists
 // are complete once all packages of the program are imported.
 var (
 	Manager    Program
 	Dispatcher Program
+	Portal     Program
 )
 
 // Definitions returns the defined metrics, sorted by name.

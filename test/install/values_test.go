@@ -64,7 +64,7 @@ func values(t *testing.T) map[string]any {
 		"portal.enabled": false, "portal.url": "https://other.example.com", "portal.certificate.source": "External", "portal.certificate.issuerRef.name": "other",
 		"portal.certificate.issuerRef.kind": "Issuer", "portal.certificate.issuerRef.group": "awspca.cert-manager.io", "portal.plainHTTP": true, "portal.trustForwardedFor": true,
 		"portal.embed.origins":       []string{"https://app.example.com"},
-		"portal.service.annotations": map[string]any{"a": "b"}, "portal.networkPolicy.enabled": false, "portal.ingress.enabled": false, "portal.ingress.className": "public",
+		"portal.service.annotations": map[string]any{"a": "b"}, "portal.networkPolicy.enabled": false, "portal.priority.enabled": false, "portal.ingress.enabled": false, "portal.ingress.className": "public",
 		"portal.ingress.annotations": map[string]any{"a": "b"}, "portal.ingress.tlsSecret": "other", "portal.httpRoute.enabled": false,
 		"portal.httpRoute.parentRefs": []any{map[string]any{"name": "other"}},
 		"networkPolicy.enabled":       true, "priority.enabled": true,

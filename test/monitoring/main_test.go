@@ -43,6 +43,7 @@ var (
 	op                  *operator.Operator
 	api                 client.Client
 	manager, dispatcher *operator.Process
+	portal              *operator.Process
 )
 
 func TestMain(m *testing.M) {
@@ -56,7 +57,10 @@ func TestMain(m *testing.M) {
 		if manager, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http"), operator.WithRestarts()); err != nil {
 			return err
 		}
-		dispatcher, err = op.StartDispatcher(ctx, "postback-dispatcher-0")
+		if dispatcher, err = op.StartDispatcher(ctx, "postback-dispatcher-0"); err != nil {
+			return err
+		}
+		portal, err = op.OpenPortal(ctx, "postback-portal-0")
 		return err
 	}))
 }

@@ -19,6 +19,7 @@ package monitoring
 import (
 	"bytes"
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -97,6 +98,30 @@ func checkPort(t *testing.T, service *corev1.Service, port string) {
 		}
 	}
 	t.Errorf("the Deployment has no port metrics %d", service.Spec.Ports[0].Port)
+}
+
+// TestPodMonitorFindsThePortal follows the PodMonitor to the Pods of the portal and their port.
+func TestPodMonitorFindsThePortal(t *testing.T) {
+	monitor := &v1.PodMonitor{}
+	if err := yaml.UnmarshalStrict(readFile(t, "config", "portal", "prometheus", "pod_monitor.yaml"), monitor); err != nil {
+		t.Fatal(err)
+	}
+	deployment := &appsv1.Deployment{}
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: monitor.Namespace, Name: "postback-portal"}, deployment); err != nil {
+		t.Fatal(err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(&monitor.Spec.Selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := deployment.Spec.Template
+	if !selector.Matches(labels.Set(pod.Labels)) || pod.Labels[monitor.Spec.JobLabel] != "postback-portal" {
+		t.Errorf("it selects %v with the job of %s, the Pods have %v", selector, monitor.Spec.JobLabel, pod.Labels)
+	}
+	port := *monitor.Spec.PodMetricsEndpoints[0].Port
+	if !slices.ContainsFunc(pod.Spec.Containers[0].Ports, func(p corev1.ContainerPort) bool { return p.Name == port && p.ContainerPort == 8082 }) {
+		t.Errorf("it scrapes port %s, the Pods have %v", port, pod.Spec.Containers[0].Ports)
+	}
 }
 
 // TestManifestsAreAccepted checks the manifests by kustomize and, if it serves their kinds, by the API server.

@@ -40,7 +40,7 @@ func TestMetricsAreAsDefined(t *testing.T) {
 	for name, c := range map[string]struct {
 		process *operator.Process
 		program *metric.Program
-	}{"manager": {manager, &metric.Manager}, "dispatcher": {dispatcher, &metric.Dispatcher}} {
+	}{"manager": {manager, &metric.Manager}, "dispatcher": {dispatcher, &metric.Dispatcher}, "portal": {portal, &metric.Portal}} {
 		t.Run(name, func(t *testing.T) {
 			definitions := c.program.Definitions()
 			var want []string
@@ -86,7 +86,7 @@ func TestNoSeriesOfObjects(t *testing.T) {
 	n.work(t)
 	check := func(when string) {
 		t.Helper()
-		for _, process := range []*operator.Process{manager, dispatcher} {
+		for _, process := range []*operator.Process{manager, dispatcher, portal} {
 			for name, family := range scrape(t, process) {
 				for _, series := range family.GetMetric() {
 					for _, label := range series.GetLabel() {

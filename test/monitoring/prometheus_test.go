@@ -52,7 +52,7 @@ func startPrometheus(t *testing.T) *prometheus {
 	config, err := yaml.Marshal(map[string]any{
 		"global":         map[string]any{"scrape_interval": scrapeInterval, "evaluation_interval": scrapeInterval},
 		"rule_files":     []string{writeRules(t, folder)},
-		"scrape_configs": []any{target("postback-manager", manager.MetricsURL()), target("postback-dispatcher", dispatcher.MetricsURL())},
+		"scrape_configs": []any{target("postback-manager", manager.MetricsURL()), target("postback-dispatcher", dispatcher.MetricsURL()), target("postback-portal", portal.MetricsURL())},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -34,6 +34,7 @@ import (
 	_ "github.com/postback-dev/postback-operator/controllers/servingcert"
 	_ "github.com/postback-dev/postback-operator/dispatcher"
 	"github.com/postback-dev/postback-operator/internal/metric"
+	_ "github.com/postback-dev/postback-operator/portal"
 )
 
 const (
@@ -202,7 +203,7 @@ func checkNames(t *testing.T, where, query string) {
 	}
 }
 
-// allDefinitions returns the definitions of both programs' metrics.
+// allDefinitions returns the definitions of all programs' metrics.
 func allDefinitions() []metric.Definition {
-	return append(metric.Manager.Definitions(), metric.Dispatcher.Definitions()...)
+	return slices.Concat(metric.Manager.Definitions(), metric.Dispatcher.Definitions(), metric.Portal.Definitions())
 }

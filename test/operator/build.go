@@ -27,18 +27,22 @@ import (
 // Build builds the manager and the dispatcher of the module in root into a folder, with further arguments of "go
 // build". It uses the race detector if this program does.
 func Build(ctx context.Context, root, dir string, further ...string) error {
+	return build(ctx, root, dir, append(further, "./cmd/manager", "./cmd/dispatcher"))
+}
+
+// build runs "go build" with further arguments, of which the last are packages.
+func build(ctx context.Context, root, dir string, further []string) error {
 	// Without the race detector the flags are those of "make build", to share the build cache.
 	args, env := []string{"-trimpath"}, []string{"CGO_ENABLED=0"}
 	if raceEnabled {
 		args, env = []string{"-race"}, nil
 	}
 	args = append(append([]string{"build", "-o", dir + "/"}, args...), further...)
-	args = append(args, "./cmd/manager", "./cmd/dispatcher")
-	build := exec.CommandContext(ctx, "go", args...)
+	command := exec.CommandContext(ctx, "go", args...)
 	var output bytes.Buffer
-	build.Dir, build.Stdout, build.Stderr = root, &output, &output
-	build.Env = append(os.Environ(), env...)
-	if err := build.Run(); err != nil {
+	command.Dir, command.Stdout, command.Stderr = root, &output, &output
+	command.Env = append(os.Environ(), env...)
+	if err := command.Run(); err != nil {
 		return fmt.Errorf("build the operator: %w:\n%s", err, output.String())
 	}
 	return nil

@@ -132,7 +132,7 @@ func (p *Process) arguments(container *corev1.Container, values map[string]strin
 		args = append(args, p.mounted(expand(argument, values)))
 	}
 	if p.portal {
-		return append(append(args, "--bind-address="+p.ingest, "--health-probe-bind-address="+p.probes), p.args...)
+		return append(append(args, "--bind-address="+p.ingest, "--health-probe-bind-address="+p.probes, "--metrics-bind-address="+p.metrics), p.args...)
 	}
 	args = append(args, "--metrics-bind-address="+p.metrics, "--health-probe-bind-address="+p.probes)
 	if p.ingests {

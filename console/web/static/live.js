@@ -8,9 +8,10 @@ let source;
 let revision = 0;
 const held = new Set();
 
-function state(name, text) {
+function state(name, text, why = '') {
   const live = document.getElementById('live');
   live.dataset.state = name;
+  live.title = why;
   live.querySelector('b').textContent = text;
 }
 
@@ -29,7 +30,7 @@ export function connect() {
   source.onerror = () => {
     if (mine !== source) return;
     state('lost', 'Console not reached');
-    // The stream was refused: the console was started again, and knows this page no more.
+    // The stream was refused: the console was started again and knows this page no more, or there are too many pages.
     if (source.readyState === EventSource.CLOSED) setTimeout(retry, 1000);
   };
   source.addEventListener('patch', (e) => JSON.parse(e.data).forEach(patch));
@@ -41,14 +42,34 @@ export function connect() {
   source.addEventListener('reload', (e) => reload(JSON.parse(e.data)));
 }
 
+// refused says in the corner why the page is not current, and connects again when the server wants it.
+async function refused(response) {
+  const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+  state('lost', 'Not live', page.querySelector('main p')?.textContent);
+  setTimeout(connect, 1000 * (Number(response.headers.get('Retry-After')) || 60));
+}
+
 async function retry() {
   try {
-    const response = await fetch('/', { headers: { 'X-Fragment': 'none' } });
-    if (response.status === 401) state('lost', document.querySelector('form[action="/signout"]') ? 'Session ended' : 'Console ended');
-    else if (source.readyState === EventSource.CLOSED) connect();
+    const mine = source;
+    // The server says why it refused the stream. If it does not any more, the answer is aborted.
+    const ask = new AbortController();
+    const response = await fetch(source.url, { signal: ask.signal });
+    if (mine !== source) ask.abort();
+    else if (response.status === 503 || response.status === 429) await refused(response);
+    else {
+      ask.abort();
+      judgeEnd(response);
+    }
   } catch {
     if (source.readyState === EventSource.CLOSED) setTimeout(retry, 1000);
   }
+}
+
+// judgeEnd connects again, unless the session has ended.
+function judgeEnd(response) {
+  if (response.status === 401) state('lost', document.querySelector('form[action="/signout"]') ? 'Session ended' : 'Console ended');
+  else if (source.readyState === EventSource.CLOSED) connect();
 }
 
 // judge says in the corner whether what is shown is current.

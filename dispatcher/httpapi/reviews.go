@@ -14,25 +14,21 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package access
+package httpapi
 
 import (
 	"strconv"
 
+	"github.com/postback-dev/postback-operator/internal/access"
 	"github.com/postback-dev/postback-operator/internal/metric"
-)
-
-// Kinds of reviews: values of the metric's label.
-const (
-	reviewOfTokens = "TokenReview"
-	reviewOfRights = "SubjectAccessReview"
 )
 
 var reviewsTotal = metric.Dispatcher.Counters("postback_ingest_reviews_total",
 	"Reviews of producers by the Kubernetes API server: of their tokens (TokenReview) and their rights (SubjectAccessReview), "+
 		"by whether it answered. Cached answers do not count.",
-	metric.Values("review", reviewOfTokens, reviewOfRights), metric.Values("answered", "true", "false"))
+	metric.Values("review", access.ReviewOfTokens, access.ReviewOfRights), metric.Values("answered", "true", "false"))
 
-func countReview(kind string, err error) {
-	reviewsTotal.WithLabelValues(kind, strconv.FormatBool(err == nil)).Inc()
+// CountReview counts a review in the metrics.
+func CountReview(kind string, answered bool) {
+	reviewsTotal.WithLabelValues(kind, strconv.FormatBool(answered)).Inc()
 }
