@@ -98,6 +98,13 @@ test-console: $(if $(RERUN),$(GOTESTSUM)) ## Test the console in Chromium. It ru
 # This target skips the tests that do not depend on the intake. "INTAKE=jetstream go test ./test/e2e" runs all.
 SAME_IN_BOTH := 'TestAccess|TestDispatcherCannotReadTenants|TestRotat|TestManagerCrash|TestSearch|TestSenders|TestForbiddenSender|TestForeignSecrets'
 
+.PHONY: pictures
+pictures: ## Take the pictures of console and portal in docs/images, light and dark, on a desktop and a phone, in Chromium.
+	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
+		mkdir -p dist/pictures && POSTBACK_PICTURES="$(CURDIR)/dist/pictures" go test -count 1 -timeout 15m -run 'Pictures$$' ./test/console
+	@for picture in docs/images/*.png; do [ ! -f "dist/pictures/$${picture##*/}" ] || cp "dist/pictures/$${picture##*/}" "$$picture"; done
+	@ls dist/pictures
+
 .PHONY: test-jetstream
 test-jetstream: $(if $(RERUN),$(GOTESTSUM)) ## Run the end-to-end tests and the fault tests again with the JetStream intake.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && hack/natsserver/build.sh >/dev/null && \
@@ -141,6 +148,13 @@ BACKLOGS ?=
 .PHONY: bench-backlogs
 bench-backlogs: build ## Measure outages, waiting deliveries and random failures with JetStream, in short runs (minutes). BACKLOGS="-full" measures the targets (hours).
 	@$(BENCH_RUN) -intake=jetstream -runs= -backlogs=outage,waiting,random,resume $(BACKLOGS)
+
+# PORTAL_BENCH has more flags for test/bench, such as PORTAL_BENCH="-portal-visitors=100 -portal-namespaces=1".
+PORTAL_BENCH ?= -portal-write
+
+.PHONY: bench-portal
+bench-portal: build ## Measure 500 visitors with a live log each, in 50 namespaces and in one, and write the table of docs/portal.md (minutes).
+	@$(BENCH_RUN) -portal-visitors=500 $(PORTAL_BENCH)
 
 .PHONY: bench-guard
 bench-guard: build ## Make a short run of each intake and fail if a ratio is out of its recorded range.

@@ -45,6 +45,7 @@ type options struct {
 	fsync, guard, add         bool
 	dispatcherArgs            []string
 	backlog                   backlogOptions
+	portal                    portalOptions
 }
 
 func main() {
@@ -64,6 +65,7 @@ func main() {
 	flag.BoolVar(&o.add, "add", false, "Add to the figures that are in -out already, in place of those of the same runs and series.")
 	flag.BoolVar(&o.guard, "guard", false, "Make a short run of each intake, and fail if a ratio is out of its recorded range.")
 	o.backlog.define(flag.CommandLine)
+	o.portal.define(flag.CommandLine)
 	flag.Parse()
 	if o.backlog.full {
 		o.backlog = o.backlog.inFull()
@@ -88,6 +90,9 @@ func listed(text string) []string {
 func play(ctx context.Context, role string, o *options) error {
 	if role != "" {
 		return load.Run(ctx, role, os.Stdin, os.Stdout)
+	}
+	if o.portal.visitors > 0 {
+		return benchPortal(ctx, o, os.Stderr)
 	}
 	if o.guard {
 		return guard(ctx, o, os.Stderr)
