@@ -18,6 +18,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -39,7 +40,7 @@ func portalTable(figures []*portalFigure) string {
 	row("from the endpoint's answer to the page, half / 99% of the events", func(f *portalFigure) string {
 		return inMilliseconds(f.percentile(half)) + " / " + inMilliseconds(f.percentile(almostAll))
 	})
-	row("live pages that ended early", func(f *portalFigure) string { return fmt.Sprint(f.broken) })
+	row("live pages that ended early", func(f *portalFigure) string { return strconv.Itoa(f.broken) })
 	row("memory of the portal", func(f *portalFigure) string { return fmt.Sprintf("%d MiB", f.rss>>20) }) //nolint:mnd // MiB
 	row("watches at the API server, without and with the visitors", func(f *portalFigure) string { return fmt.Sprintf("%.0f, %.0f", f.watchesBefore, f.watches) })
 	row("CPU of the API server, without and with the visitors", func(f *portalFigure) string { return f.cores("kube-apiserver") })
