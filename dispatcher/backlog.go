@@ -25,10 +25,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
 
@@ -47,7 +49,10 @@ const (
 // backlogSource counts the deliveries that wait in a stream.
 type backlogSource interface {
 	Waiting() (counts map[types.UID]int64, polled bool)
-	OldestWaiting(ctx context.Context, r *route.Route) (time.Time, error)
+	WaitingHead(ctx context.Context, r *route.Route) (jetstream.WaitingHead, error)
+	// Share is the estimated part of the stream that a Postback's deliveries take.
+	Share(r *route.Route) float64
+	Crowding() jetstream.Crowding
 }
 
 // backlog writes status.backlog of Postbacks, on the elected replica. A newly elected replica writes it once for
@@ -57,8 +62,13 @@ type backlog struct {
 	source  backlogSource
 	routes  *route.Index
 	elected func() bool
-	clock   clock.PassiveClock
-	log     logr.Logger
+	// gone reports whether an endpoint answered 410.
+	gone  func(r *route.Route) bool
+	clock clock.PassiveClock
+	log   logr.Logger
+	// events and warned serve warn. warned has the time of the last warning about a Postback.
+	events events.EventRecorder
+	warned map[types.UID]time.Time
 
 	written map[types.UID]writtenBacklog
 }
@@ -66,6 +76,9 @@ type backlog struct {
 type writtenBacklog struct {
 	deliveries int64
 	at         time.Time
+	// next is the written nextAttemptTime, or zero. reason is the reason why there is none.
+	next   time.Time
+	reason v1alpha1.BacklogReason
 }
 
 // run writes until ctx ends.
@@ -81,13 +94,15 @@ func (b *backlog) pass(ctx context.Context) {
 	if b.written == nil {
 		b.written = map[types.UID]writtenBacklog{}
 	}
+	b.warn(b.source.Crowding())
 	due := b.due(b.routes.All(), counts)
 	for _, r := range due[:min(len(due), backlogWrites)] {
-		if err := b.write(ctx, r, counts[r.UID]); err != nil {
+		written, err := b.write(ctx, r, counts[r.UID])
+		if err != nil {
 			b.log.Info("Cannot write the backlog of a Postback yet", "postback", r.Key(), "reason", err.Error())
 			continue
 		}
-		b.written[r.UID] = writtenBacklog{counts[r.UID], b.clock.Now()}
+		b.written[r.UID] = written
 	}
 	for uid := range b.written {
 		if b.routes.Get(uid) == nil {
@@ -100,8 +115,7 @@ func (b *backlog) pass(ctx context.Context) {
 func (b *backlog) due(routes []*route.Route, counts map[types.UID]int64) []*route.Route {
 	due := slices.DeleteFunc(routes, func(r *route.Route) bool {
 		before, known := b.written[r.UID]
-		// An equal count does not mean an equal oldestTime, so a write is renewed after backlogRenew.
-		unchanged := before.deliveries == counts[r.UID] && (before.deliveries == 0 || b.clock.Since(before.at) < backlogRenew)
+		unchanged := before.deliveries == counts[r.UID] && (before.deliveries == 0 || b.holds(before, r))
 		tooSoon := b.clock.Since(before.at) < backlogEvery && before.deliveries > 0
 		return known && (unchanged || tooSoon)
 	})
@@ -109,18 +123,42 @@ func (b *backlog) due(routes []*route.Route, counts map[types.UID]int64) []*rout
 	return due
 }
 
+// holds reports whether the times and the reason of a written backlog still hold. An equal count does not mean equal
+// times, so a write is renewed after backlogRenew.
+func (b *backlog) holds(before writtenBacklog, r *route.Route) bool {
+	now := b.clock.Now()
+	passed := !before.next.IsZero() && before.next.After(before.at) && !before.next.After(now)
+	return !passed && now.Sub(before.at) < backlogRenew && before.reason == unplanned(r.State, b.gone(r))
+}
+
+// unplanned returns the reason why no attempt of a backlog is planned, or "".
+func unplanned(state v1alpha1.PostbackState, gone bool) v1alpha1.BacklogReason {
+	switch {
+	case state == v1alpha1.PostbackPaused:
+		return v1alpha1.BacklogPaused
+	case state == v1alpha1.PostbackDisabled:
+		return v1alpha1.BacklogDisabled
+	case gone:
+		return v1alpha1.BacklogGone
+	}
+	return ""
+}
+
 // write applies status.backlog. If no delivery waits, that removes the field.
-func (b *backlog) write(ctx context.Context, r *route.Route, deliveries int64) error {
+func (b *backlog) write(ctx context.Context, r *route.Route, deliveries int64) (writtenBacklog, error) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	status := map[string]any{}
+	written, status := writtenBacklog{deliveries: deliveries, at: b.clock.Now()}, map[string]any{}
 	if deliveries > 0 {
-		oldest, err := b.source.OldestWaiting(ctx, r)
+		head, err := b.source.WaitingHead(ctx, r)
 		if err != nil {
-			return err
+			return written, err
 		}
-		if !oldest.IsZero() { // The backlog may be empty by now.
-			status["backlog"] = map[string]any{"deliveries": deliveries, "oldestTime": oldest.UTC().Format(time.RFC3339)}
+		if written.reason = unplanned(r.State, b.gone(r)); written.reason == "" {
+			written.next = head.Next
+		}
+		if !head.Oldest.IsZero() { // The backlog may be empty by now.
+			status["backlog"] = written.fields(head.Oldest, b.source.Share(r))
 		}
 	}
 	err := b.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(&unstructured.Unstructured{Object: map[string]any{
@@ -129,7 +167,22 @@ func (b *backlog) write(ctx context.Context, r *route.Route, deliveries int64) e
 		"status":   status,
 	}}), client.FieldOwner(backlogFieldOwner), client.ForceOwnership)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil // The Postback is gone, or another Postback has its name.
+		return written, nil // The Postback is gone, or another Postback has its name.
 	}
-	return err
+	return written, err
+}
+
+// fields returns status.backlog.
+func (w *writtenBacklog) fields(oldest time.Time, share float64) map[string]any {
+	fields := map[string]any{"deliveries": w.deliveries, "oldestTime": oldest.UTC().Format(time.RFC3339)}
+	if !w.next.IsZero() {
+		fields["nextAttemptTime"] = w.next.UTC().Format(time.RFC3339)
+	}
+	if w.reason != "" {
+		fields["reason"] = string(w.reason)
+	}
+	if percent := min(jetstream.Percent(share), 100); percent > 0 {
+		fields["sharePercent"] = int64(percent)
+	}
+	return fields
 }

@@ -296,7 +296,8 @@ func (r *replica) addIntake(synced func() bool) (*parts, error) {
 		waiting: r.streams.Waiting(r.routes),
 	}
 	waiting := &backlog{
-		client: r.live, source: pending, routes: r.routes, elected: r.election.Elected, clock: r.clock, log: r.options.Log.WithName("backlog"),
+		client: r.live, source: pending, routes: r.routes, elected: r.election.Elected, gone: r.lanes.Gone, events: r.attempter.Events,
+		clock: r.clock, log: r.options.Log.WithName("backlog"),
 	}
 	return p, errors.Join(
 		r.mgr.Add(everyReplica(waiting.run)),

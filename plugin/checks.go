@@ -234,6 +234,7 @@ func (o *doctorOptions) checkPostbacks(ctx context.Context, s *scope, r *report,
 	}
 	r.good("Postbacks that are ready, %s: %d of %d", where, ready, len(list.Items))
 	o.checkBacklog(r, b, where)
+	checkStream(r, list.Items)
 }
 
 // checkPostback reports the problems of a Postback. It returns true if the Postback is ready.

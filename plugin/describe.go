@@ -80,9 +80,7 @@ func (e *env) describe(ctx context.Context, log *logSource, name string) error {
 		a.lastSuccess = at
 	}
 	d.deliveries(a, page)
-	if b := p.Status.Backlog; b != nil && b.OldestTime != nil {
-		d.field("Backlog", "%s wait in the stream, the oldest accepted %s", plural(int(b.Deliveries), "event"), ago(b.OldestTime.Time, d.now))
-	}
+	d.backlog(p)
 	d.statistics(counts, key)
 	d.field("Waits", "%s", waiting.Postback(p, d.now).Sentence)
 	d.conditions(p.Status.Conditions)
@@ -218,6 +216,27 @@ func (d *description) deliveries(a *activity, page *deliveries.Page) {
 	d.field("Last success", "%s", ago(a.lastSuccess, d.now))
 	if !a.oldestDue.IsZero() && a.oldestDue.Before(d.now) {
 		d.field("Oldest due", "%s", ago(a.oldestDue, d.now))
+	}
+}
+
+// backlog writes the number of deliveries that wait in the stream, and the time of their next attempt.
+func (d *description) backlog(p *v1alpha1.Postback) {
+	b := p.Status.Backlog
+	if b == nil {
+		return
+	}
+	text := plural(int(b.Deliveries), "event") + " in the waiting stream"
+	if b.OldestTime != nil {
+		text += ", the oldest accepted " + ago(b.OldestTime.Time, d.now)
+	}
+	if b.SharePercent != nil {
+		text += fmt.Sprintf("; about %d%% of the stream", *b.SharePercent)
+	}
+	d.field("Backlog", "%s", text)
+	if why := waiting.Backlog(p, d.now); why.Next.IsZero() {
+		d.field("Next attempt", "none: %s", why.Sentence)
+	} else {
+		d.field("Next attempt", "%s", until(why.Next, d.now))
 	}
 }
 

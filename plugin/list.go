@@ -17,6 +17,7 @@ limitations under the License.
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -106,7 +107,7 @@ func (o *listOptions) print(postbacks []v1alpha1.Postback, activities map[client
 	t := newTable(o.Out, o.output.wide,
 		column{name: "NAMESPACE", least: 8, wide: !o.allNamespaces}, column{name: "NAME", least: 8}, column{name: "STATE"}, column{name: "READY"}, column{name: "HEALTH"},
 		column{name: "HOST", least: 10}, column{name: "TRIGGERS", least: 10}, column{name: "PENDING"}, column{name: "SUCCESS 24H"}, column{name: "LAST SUCCESS"},
-		column{name: "DELIVERED 24H", wide: true}, column{name: "FAILED 24H", wide: true}, column{name: "DISPLAY NAME", wide: true}, column{name: "SECRET", wide: true}, column{name: "WAITS", wide: true}, column{name: "MESSAGE", wide: true})
+		column{name: "DELIVERED 24H", wide: true}, column{name: "FAILED 24H", wide: true}, column{name: "DISPLAY NAME", wide: true}, column{name: "SECRET", wide: true}, column{name: "NEXT ATTEMPT", wide: true}, column{name: "WAITS", wide: true}, column{name: "MESSAGE", wide: true})
 	var rows []row
 	for i := range postbacks {
 		p := &postbacks[i]
@@ -124,10 +125,11 @@ func (o *listOptions) print(postbacks []v1alpha1.Postback, activities map[client
 		if ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ReadyCondition); ready != nil {
 			message = ready.Message
 		}
+		backlog := waiting.Backlog(p, o.clock.Now())
 		rows = append(rows, row{
 			plain(p.Namespace), plain(p.Name), stateCell(p), readyCell(p), healthCell(a.health(p)), plain(p.Status.EndpointHost),
 			plain(action.Triggers(p.Spec.Triggers)), a.pendingCell(p.Status.GetBacklog()), rate, plain(ago(lastSuccess, o.clock.Now())),
-			delivered, failed, plain(p.Spec.DisplayName), plain(p.Status.SecretName), plain(waiting.Postback(p, o.clock.Now()).Sentence), plain(message),
+			delivered, failed, plain(p.Spec.DisplayName), plain(p.Status.SecretName), plain(nextText(backlog, o.clock.Now())), plain(cmp.Or(waiting.Postback(p, o.clock.Now()), backlog).Sentence), plain(message),
 		})
 	}
 	return t.print(o.Out, rows...)

@@ -93,7 +93,39 @@ type Backlog struct {
 	//
 	// +required
 	OldestTime *metav1.Time `json:"oldestTime,omitempty"`
+
+	// nextAttemptTime is the earliest scheduled attempt of these deliveries. A time in the past means that an attempt is
+	// due; if the endpoint delays it, waiting says until when. It is absent if no attempt is planned: see reason.
+	//
+	// +optional
+	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
+
+	// reason is the reason why no attempt is planned.
+	//
+	// +optional
+	Reason BacklogReason `json:"reason,omitempty"`
+
+	// sharePercent is the estimated part of the stream that these deliveries take, in percent of its bound in bytes. It
+	// is absent below half a percent.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	SharePercent *int32 `json:"sharePercent,omitempty"`
 }
+
+// BacklogReason is the reason why no attempt of a backlog is planned.
+//
+// +kubebuilder:validation:Enum=Paused;Disabled;Gone
+type BacklogReason string
+
+const (
+	// BacklogPaused and BacklogDisabled are states of the Postback.
+	BacklogPaused   BacklogReason = "Paused"
+	BacklogDisabled BacklogReason = "Disabled"
+	// BacklogGone says that the endpoint answered 410.
+	BacklogGone BacklogReason = "Gone"
+)
 
 // GetBacklog returns the number of deliveries that wait in a stream.
 func (s *PostbackStatus) GetBacklog() int64 {

@@ -292,6 +292,9 @@ const (
 	FilterFailedReason          = "FilterFailed"
 	// DeliveryRefusedReason says that the API server refuses a PostbackDelivery for a reason that lasts, such as a policy.
 	DeliveryRefusedReason = "DeliveryRefused"
+	// BacklogTooLargeReason says that events are refused because the waiting deliveries of the Postback take too much of
+	// their stream.
+	BacklogTooLargeReason = "BacklogTooLarge"
 	// AttemptNotRecordedReason says that the API server refuses the record of an attempt for a reason that lasts.
 	AttemptNotRecordedReason = "AttemptNotRecorded"
 	// DeliveriesDroppedReason says that a user dropped waiting deliveries.

@@ -37,7 +37,7 @@ type DeliveryResult struct {
 	Delivery string        `json:"delivery,omitempty"`
 	Result   intake.Result `json:"result"`
 	Reason   intake.Reason `json:"reason,omitempty"`
-	// Message holds the message of the policy, quota or API server that refused the delivery.
+	// Message is that of intake.Outcome.
 	Message string `json:"message,omitempty"`
 
 	// Err is the cause of Unstored. It never leaves the dispatcher.

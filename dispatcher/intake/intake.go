@@ -40,7 +40,8 @@ type Delivery struct {
 type Outcome struct {
 	Result Result
 	Reason Reason
-	// Message is the message of the policy, quota or API server that refused the delivery, or "".
+	// Message is the message of the policy, quota or API server that refused the delivery, or the reason why the
+	// waiting stream has no room for it, or "".
 	Message string
 	// Err is the cause of Unstored.
 	Err error
@@ -78,7 +79,8 @@ const (
 	PolicyDenied         Reason = "PolicyDenied"
 	Forbidden            Reason = "Forbidden"
 	Invalid              Reason = "Invalid"
-	// StreamFull means that the deliveries stream, or the storage of NATS, is full.
+	// StreamFull means that a stream or the storage of NATS is full, or that the Postback holds more than its share of
+	// the waiting stream.
 	StreamFull Reason = "StreamFull"
 )
 

@@ -259,7 +259,7 @@ func TestFullWaitingStreamRefusesThrottledPostbacksAlone(t *testing.T) {
 		_, err := x.connection.intoWaiting.publish(t.Context(), x.connection.names.Waiting(d.Object, time.Now()))
 		g.Expect(err).NotTo(HaveOccurred())
 	}
-	g.Eventually(x.pending.waitingFull).WithTimeout(patience).Should(BeTrue())
+	g.Eventually(func() float64 { return x.pending.Crowding().Used }).WithTimeout(patience).Should(BeNumerically(">", fullRatio))
 	refused := x.store(down, "evt_refused", data(1))
 	g.Expect(refused.Result).To(Equal(intake.Unstored))
 	g.Expect(refused.Reason).To(Equal(intake.StreamFull))

@@ -54,8 +54,9 @@ type Lanes interface {
 }
 
 // Intake stores deliveries in the deliveries stream, whatever the state of their Postback, so that one stream alone
-// recognizes duplicates. If the waiting stream is full, it refuses the deliveries that would move there. It leaves
-// deliveries too large for a message to the API server.
+// recognizes duplicates. If the waiting stream is full, it refuses the deliveries that would move there, and before
+// that those of Postbacks that hold more than their share. It leaves deliveries too large for a message to the API
+// server.
 type Intake struct {
 	Connection *Connection
 	Kubernetes *intake.Kubernetes
@@ -70,12 +71,12 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 		return intake.Outcome{Result: intake.Unstored, Err: err}
 	}
 	m := i.Connection.names.Delivery(d.Object)
-	switch {
-	case int64(m.Size()+message.MaxStatus+logRoom) > i.Connection.nats.MaxPayload():
+	if int64(m.Size()+message.MaxStatus+logRoom) > i.Connection.nats.MaxPayload() {
 		return i.deferDelivery(ctx, d)
-	case i.Pending.waitingFull() && decide(d.Route, i.Lanes.Pressure) == moveToWaiting:
-		// Deliveries for other endpoints are still stored.
-		return intake.Outcome{Result: intake.Unstored, Reason: intake.StreamFull, Err: errWaitingFull}
+	}
+	i.Pending.noteSize(d.Route, m.Size())
+	if refused := i.Pending.admits(d.Route, func() bool { return decide(d.Route, i.Lanes.Pressure) == moveToWaiting }); refused.Result != "" {
+		return refused
 	}
 	if i.Unfinished.Recent(d.Object) {
 		existing := &v1alpha1.PostbackDelivery{}

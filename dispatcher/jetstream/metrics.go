@@ -59,6 +59,10 @@ var (
 		"Deliveries in the waiting stream. Their Postbacks are paused or limited, their endpoints are throttled or slow, or they wait for a retry.")
 	waitingUsedGauge = metric.Dispatcher.Gauge("postback_nats_waiting_used_ratio",
 		"Bytes of the waiting stream divided by --nats-max-bytes; from 0.95 on, events whose deliveries would wait there are refused.")
+	largestShareGauge = metric.Dispatcher.Gauge("postback_nats_waiting_largest_share_ratio",
+		"Estimated bytes of the largest Postback in the waiting stream, divided by --nats-max-bytes.")
+	overShareGauge = metric.Dispatcher.Gauge("postback_nats_waiting_over_share_postbacks",
+		"Postbacks whose events are refused because they hold more than their share of the waiting stream.")
 	oldestWaitingGauge = metric.Dispatcher.Gauge("postback_nats_oldest_waiting_age_seconds",
 		"Time since the oldest delivery in the waiting stream was put there; 0 if there is none.")
 	deliveriesGauge = metric.Dispatcher.Gauge("postback_nats_stream_deliveries",

@@ -49,9 +49,6 @@ const (
 	idleLooks = 10
 	// pollShare bounds the server's time for counting to one in this many parts.
 	pollShare = 20
-	// fullRatio is the used part of the waiting stream from which on events for throttled endpoints are refused. The
-	// rest is for accepted deliveries.
-	fullRatio = 0.95
 )
 
 type postbackKey struct {
@@ -79,8 +76,8 @@ type Pending struct {
 	// at aheadAt.
 	ahead, aheadAt atomic.Int64
 
-	// full is true while the waiting stream counts as full.
-	full atomic.Bool
+	// use is the use of the waiting stream at the last poll, or nil before the first.
+	use atomic.Pointer[waitingUse]
 
 	mu     sync.Mutex
 	counts map[postbackKey]*deliveriesCount
@@ -89,6 +86,8 @@ type Pending struct {
 	waiting  map[postbackKey]levelCounts
 	polls    uint64
 	nextPoll time.Time
+	// sizes has the mean sizes of the deliveries of Postbacks that have waiting ones and get events.
+	sizes map[postbackKey]float64
 }
 
 // Full implements accept.Backlog.

@@ -19,12 +19,14 @@ package jetstream
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/internal/postback/route"
 )
@@ -66,12 +68,15 @@ func (p *Pending) countWaiting(ctx context.Context) error {
 		}
 	}
 	used, oldest := streamUse(&info.State, info.Config.MaxBytes, time.Now())
-	p.full.Store(used >= fullRatio)
 	waitingGauge.Set(float64(info.State.Msgs))
-	waitingUsedGauge.Set(used)
 	oldestWaitingGauge.Set(oldest.Seconds())
+	mean := float64(info.State.Bytes) / float64(max(info.State.Msgs, 1))
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	maps.DeleteFunc(p.sizes, func(key postbackKey, _ float64) bool { return waiting[key].total() == 0 })
+	use := &waitingUse{used, shares(waiting, p.sizes, mean, used)}
+	use.observe()
+	p.use.Store(use)
 	p.waiting, p.polls = waiting, p.polls+1
 	p.nextPoll = time.Now().Add(pollShare * time.Since(began))
 	return nil
@@ -102,8 +107,17 @@ func (p *Pending) Waiting() (counts map[types.UID]int64, polled bool) {
 	return counts, poll > 0
 }
 
-// OldestWaiting returns when the oldest delivery at the head of a level was accepted, or the zero time if none waits.
-func (p *Pending) OldestWaiting(ctx context.Context, r *route.Route) (oldest time.Time, err error) {
+// WaitingHead describes the deliveries of a Postback at the heads of the levels.
+type WaitingHead struct {
+	// Oldest is when the oldest of them was accepted, or zero if none waits.
+	Oldest time.Time
+	// Next is the earliest due time, or zero if none has one. The deliveries of a level fall due in the order of the
+	// stream.
+	Next time.Time
+}
+
+// WaitingHead reads the heads of the levels of a Postback.
+func (p *Pending) WaitingHead(ctx context.Context, r *route.Route) (h WaitingHead, err error) {
 	c := p.Connection
 	counts, _ := p.waitingCounts()
 	for level, n := range counts[postbackKey{r.Namespace, r.UID}] {
@@ -112,20 +126,31 @@ func (p *Pending) OldestWaiting(ctx context.Context, r *route.Route) (oldest tim
 		}
 		head, err := c.first(ctx, c.names.RetrySubject(r.Namespace, r.UID, level))
 		if err != nil {
-			return time.Time{}, err
+			return WaitingHead{}, err
 		}
 		if head == nil {
 			continue
 		}
-		_, stored, err := c.names.ParseWaiting(head.Subject, head.Header, head.Data)
+		waiting, stored, err := c.names.ParseWaiting(head.Subject, head.Header, head.Data)
 		if err != nil {
-			return time.Time{}, err
+			return WaitingHead{}, err
 		}
-		if oldest.IsZero() || stored.Before(oldest) {
-			oldest = stored
-		}
+		h.add(waiting, stored)
 	}
-	return oldest, nil
+	return h, nil
+}
+
+// add adds a delivery at the head of a level. A delivery with attempts and without a time waits after a 410.
+func (h *WaitingHead) add(d *v1alpha1.PostbackDelivery, stored time.Time) {
+	if h.Oldest.IsZero() || stored.Before(h.Oldest) {
+		h.Oldest = stored
+	}
+	if d.Status.NextAttemptTime == nil && d.Status.AttemptCount > 0 {
+		return
+	}
+	if due := dueSince(d, stored); h.Next.IsZero() || due.Before(h.Next) {
+		h.Next = due
+	}
 }
 
 func (p *Pending) waitingOf(key postbackKey) int {
@@ -133,9 +158,6 @@ func (p *Pending) waitingOf(key postbackKey) int {
 	defer p.mu.Unlock()
 	return int(min(p.waiting[key].total(), math.MaxInt))
 }
-
-// waitingFull reports whether the waiting stream counts as full.
-func (p *Pending) waitingFull() bool { return p.full.Load() }
 
 // hasWaiting reports whether the waiting stream has a delivery of a Postback.
 func (c *Connection) hasWaiting(ctx context.Context, namespace string, postback types.UID) (bool, error) {

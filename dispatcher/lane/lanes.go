@@ -134,6 +134,13 @@ func (l *Lanes) Pressure(r *route.Route) Pressure {
 	return l.of(r).pressure(l.options.Clock.Now())
 }
 
+// Gone reports whether the endpoint of a route answered 410.
+func (l *Lanes) Gone(r *route.Route) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.of(r).gone()
+}
+
 // Admit announces the first attempt of a delivery that is about to be stored; it takes no slot. The caller must call
 // submit once: with the work, which it queues, or with nil if the delivery is not stored. submit is nil if no slot is
 // free, or if the attempt would probably begin later than in 2 s.

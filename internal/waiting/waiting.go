@@ -143,6 +143,20 @@ func Postback(p *v1alpha1.Postback, now time.Time) Why {
 	return cmp.Or(unroutable(p), stopped(p), Endpoint(p, now))
 }
 
+// Backlog returns the reason why the deliveries of a Postback's backlog wait, with the time of their next attempt. It
+// is the zero value without a backlog.
+func Backlog(p *v1alpha1.Postback, now time.Time) Why {
+	b := p.Status.Backlog
+	if b == nil {
+		return Why{}
+	}
+	d := Delivery{Phase: v1alpha1.DeliveryPending}
+	if b.NextAttemptTime != nil {
+		d.Scheduled = b.NextAttemptTime.Time
+	}
+	return For(d, p, now)
+}
+
 // Endpoint returns the reason why deliveries wait for the endpoint of a Postback, or the zero value.
 func Endpoint(p *v1alpha1.Postback, now time.Time) Why {
 	wait := p.Status.Waiting
