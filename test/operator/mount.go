@@ -27,6 +27,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
 )
 
 // mountDir returns the folder on this machine that replaces a folder of the container.
@@ -34,18 +35,25 @@ func (p *Process) mountDir(path string) string {
 	return filepath.Join(p.operator.Dir, p.Name+".mounts", path)
 }
 
-// mount writes the container's mounted Secrets to files, as a kubelet does, and waits for missing ones. It refuses
-// other kinds of volumes.
+// mount writes the container's mounted Secrets to files, as a kubelet does, and waits for missing ones. An optional
+// ConfigMap is an empty folder, as without the ConfigMap. Other kinds of volumes are refused.
 func (p *Process) mount(ctx context.Context) error {
 	volumes := map[string]*corev1.SecretVolumeSource{}
 	for i := range p.template.Spec.Volumes {
 		volume := &p.template.Spec.Volumes[i]
-		if volume.Secret == nil {
-			return fmt.Errorf("volume %s is something else than a Secret", volume.Name)
+		optional := volume.ConfigMap != nil && ptr.Deref(volume.ConfigMap.Optional, false)
+		if volume.Secret == nil && !optional {
+			return fmt.Errorf("volume %s is something else than a Secret or an optional ConfigMap", volume.Name)
 		}
 		volumes[volume.Name] = volume.Secret
 	}
 	for _, m := range p.template.Spec.Containers[0].VolumeMounts {
+		if volumes[m.Name] == nil {
+			if err := os.MkdirAll(p.mountDir(m.MountPath), 0o700); err != nil {
+				return fmt.Errorf("make the folder of volume %s: %w", m.Name, err)
+			}
+			continue
+		}
 		secret, err := p.waitSecret(ctx, volumes[m.Name].SecretName)
 		if err != nil {
 			return fmt.Errorf("mount volume %s: %w", m.Name, err)
@@ -89,6 +97,9 @@ func writeSecret(secret *corev1.Secret, dir string) error {
 func (p *Process) mounted(argument string) string {
 	for _, m := range p.template.Spec.Containers[0].VolumeMounts {
 		argument = strings.ReplaceAll(argument, m.MountPath+"/", p.mountDir(m.MountPath)+"/")
+		if before, ends := strings.CutSuffix(argument, "="+m.MountPath); ends {
+			argument = before + "=" + p.mountDir(m.MountPath)
+		}
 	}
 	return argument
 }
