@@ -350,11 +350,12 @@ func (d *drain) submit(ctx context.Context, now *term, r *route.Route, from clai
 		d.consumer.refuse(m.invalid, m.Subject)
 		return now.remove(ctx, m.Sequence)
 	}
+	marked := m.Header.Get(message.DoubtfulHeader) != ""
 	d.mu.Lock()
-	doubtful := now.isDoubtful(from.key.postbackKey, m.Sequence) || m.Header.Get(message.DoubtfulHeader) != ""
+	doubtful := marked || now.isDoubtful(from.key.postbackKey, m.Sequence)
 	d.mu.Unlock()
 	w := &waitingMessage{
-		drain: d, term: now, key: from.key, sequence: m.Sequence, tries: m.tries + 1, doubtful: doubtful,
+		drain: d, term: now, key: from.key, sequence: m.Sequence, tries: m.tries + 1, doubtful: doubtful, marked: marked,
 		size: len(m.Data) + len(m.Header.Get(message.StatusHeader)),
 	}
 	u := &unsettled{msg: w, waiting: w, d: m.delivery, stored: m.stored, since: dueSince(m.delivery, m.stored), tries: w.tries}

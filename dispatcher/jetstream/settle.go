@@ -110,14 +110,15 @@ func (c *Consumer) begin(ctx context.Context, u *unsettled, r *route.Route) (end
 		c.giveBack(u, backStep)
 	case u.waiting == nil && (!enabled || r.Exclusive()):
 		c.moveToWaiting(u) //nolint:contextcheck // It goes on until Stop.
+	case c.copyMayWait(u): //nolint:contextcheck // It goes on until Stop.
+		// This look-up precedes those for a record: the drain may attempt and remove the copy during them.
+		c.moveToWaiting(u) //nolint:contextcheck // It goes on until Stop.
 	case c.settledBefore(u): //nolint:contextcheck // It goes on until Stop.
 	case u.waiting != nil:
 		if end, ok = u.waiting.begin(); !ok {
 			c.giveBack(u, backStep)
 		}
 		return end, ok
-	case c.copyMayWait(u): //nolint:contextcheck // It goes on until Stop.
-		c.moveToWaiting(u) //nolint:contextcheck // It goes on until Stop.
 	default:
 		return func() {}, true
 	}
@@ -157,6 +158,9 @@ func (c *Consumer) moveToWaiting(u *unsettled) {
 	if err == nil && ack.Duplicate {
 		var known bool
 		if known, err = c.isCopy(c.Stop, u, ack.Sequence); err == nil && !known {
+			if c.settledBefore(u) { // The drain may have attempted and removed a copy since the look-ups.
+				return
+			}
 			// The id belongs to another event, or to an earlier one that has left the stream.
 			m.Header.Set(nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr)+"/"+u.stored.UTC().Format(time.RFC3339Nano))
 			_, err = c.Connection.intoWaiting.publishAck(c.Stop, m)
@@ -229,7 +233,7 @@ func (c *Consumer) settledBefore(u *unsettled) bool {
 	case u.waiting != nil && u.waiting.doubtful && c.mayHaveFailed(u.d):
 		return !c.settleUnlessNew(u)
 	case u.waiting != nil && u.waiting.doubtful, u.waiting == nil && c.Connection.memory.givenOut(u.stored):
-		return c.settledByLog(u) || c.settledByRetry(u) // The first case has looked for an unfinished PostbackDelivery.
+		return c.settledByRecord(u) // The first case has looked for an unfinished PostbackDelivery.
 	}
 	return false
 }
@@ -244,7 +248,7 @@ func (c *Consumer) mayHaveFailed(d *v1alpha1.PostbackDelivery) bool {
 // settleUnlessNew reports whether a delivery has no record in the delivery log, in the waiting stream or at the API
 // server. Otherwise, or if a look-up fails, it settles the message.
 func (c *Consumer) settleUnlessNew(u *unsettled) bool {
-	if c.settledByLog(u) || c.settledByRetry(u) {
+	if c.settledByRecord(u) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(c.Stop, lookbackTimeout)
@@ -265,6 +269,17 @@ func (c *Consumer) settleUnlessNew(u *unsettled) bool {
 	return false
 }
 
+// settledByRecord looks for a record of a delivery in the streams, as settledBefore does. A delivery goes from an
+// attempt in flight to a retry, and from there to the log. It is in the next place before it leaves the present one,
+// so in this order none is missed.
+func (c *Consumer) settledByRecord(u *unsettled) bool {
+	if c.Attempter.InFlight(client.ObjectKeyFromObject(u.d)) {
+		c.giveBack(u, backInFlight)
+		return true
+	}
+	return c.settledByRetry(u) || c.settledByLog(u)
+}
+
 // settledByRetry reports whether a later retry of a delivery is in the waiting stream, or a look-up fails. It then
 // settles the message.
 func (c *Consumer) settledByRetry(u *unsettled) bool {
@@ -283,7 +298,7 @@ func (c *Consumer) settledByRetry(u *unsettled) bool {
 
 func (c *Consumer) hasRetry(ctx context.Context, u *unsettled) (bool, error) {
 	if u.waiting != nil {
-		return u.waiting.drain.hasRetry(ctx, u.waiting.term, u, u.waiting.tries > 1)
+		return u.waiting.drain.hasRetry(ctx, u.waiting.term, u, u.waiting.tries > 1 || u.waiting.marked)
 	}
 	records := c.records.of(c.Connection, postbackKey{u.d.Namespace, u.d.Spec.PostbackRef.UID}, c.Clock.Now())
 	err := records.read(ctx, u.stored.Add(-clockSlack))
@@ -293,10 +308,6 @@ func (c *Consumer) hasRetry(ctx context.Context, u *unsettled) (bool, error) {
 // settledByLog reports whether a delivery is recorded in the delivery log, or a look-up fails. It then settles the
 // message.
 func (c *Consumer) settledByLog(u *unsettled) bool {
-	if c.Attempter.InFlight(client.ObjectKeyFromObject(u.d)) {
-		c.giveBack(u, backInFlight) // Its success may be on its way to the log.
-		return true
-	}
 	ctx, cancel := context.WithTimeout(c.Stop, lookbackTimeout)
 	defer cancel()
 	existing, err := c.Connection.logged(ctx, u.d)

@@ -101,7 +101,9 @@ type waitingMessage struct {
 	sequence uint64
 	tries    uint64
 	doubtful bool
-	size     int
+	// marked is true with DoubtfulHeader: an attempt of another copy may have failed in this term.
+	marked bool
+	size   int
 	// blocked is true once an act removes the message, begun once its attempt begins. The lock of drain guards
 	// both.
 	blocked, begun bool
