@@ -42,6 +42,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/jetstream"
 	"github.com/postback-dev/postback-operator/dispatcher/lane"
 	"github.com/postback-dev/postback-operator/dispatcher/logapi"
+	"github.com/postback-dev/postback-operator/dispatcher/natsapi"
 	"github.com/postback-dev/postback-operator/dispatcher/presence"
 	"github.com/postback-dev/postback-operator/dispatcher/retention"
 	"github.com/postback-dev/postback-operator/dispatcher/retry"
@@ -231,7 +232,7 @@ func (r *replica) addDoors(synced func() bool) error {
 	options.LogDoor = logapi.New(logs)
 	server := httpapi.New(options)
 	if r.streams != nil {
-		door := &jetstream.Events{Connection: r.streams, Acceptor: acceptor, MaxBodyBytes: maxBody, Log: r.options.Log.WithName("events")}
+		door := &natsapi.Events{Streams: r.streams, Acceptor: acceptor, MaxBodyBytes: maxBody, Log: r.options.Log.WithName("events")}
 		if err := r.mgr.Add(door); err != nil {
 			return fmt.Errorf("add the consumer of published events: %w", err)
 		}

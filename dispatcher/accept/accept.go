@@ -15,7 +15,7 @@ limitations under the License.
 */
 
 // Package accept accepts posted events: it applies the filters and bounds of the matching Postbacks and stores the
-// deliveries. The doors, dispatcher/httpapi and dispatcher/jetstream, handle transport, decoding and the rights of
+// deliveries. The doors, dispatcher/httpapi and dispatcher/natsapi, handle transport, decoding and the rights of
 // producers.
 package accept
 

@@ -213,6 +213,9 @@ func (c *Connection) refused(_ *nats.Conn, err error) {
 	c.options.Log.Info("Cannot connect to NATS; trying again", "reason", err.Error())
 }
 
+// Names returns the names of streams and subjects.
+func (c *Connection) Names() message.Names { return c.names }
+
 // Log returns a reader of the delivery log, for existing Postbacks.
 func (c *Connection) Log(routes deliverylog.Routes) *deliverylog.Reader {
 	return &deliverylog.Reader{JetStream: c.js, Names: c.names, Routes: routes}

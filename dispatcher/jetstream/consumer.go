@@ -113,17 +113,10 @@ func (c *Consumer) Start(ctx context.Context) error {
 	sweeping.Go(func() { c.drain.run(ctx, ready) })
 	sweeping.Go(func() { c.drain.serveActs(ctx) })
 	sweeping.Go(func() { c.drain.hearMoves(ctx) })
-	pullAgain(ctx, ready, c.consume, func(err error) {
-		c.Log.Info("Cannot pull deliveries from the stream; trying again", "reason", err.Error())
-	})
+	c.Connection.pullIf(ctx, c.Synced, c.Connection.names.DeliveriesStream(), pullMessages, c.Log, func(msg jetstream.Msg) { c.receive(ctx, msg) })
 	sweeping.Wait()
 	c.finish()
 	return nil
-}
-
-// consume pulls messages until ctx or the consumer of the stream ends.
-func (c *Consumer) consume(ctx context.Context) error {
-	return c.Connection.pull(ctx, c.Connection.names.DeliveriesStream(), pullMessages, c.Log, func(msg jetstream.Msg) { c.receive(ctx, msg) })
 }
 
 // receive takes a message. It blocks later messages while the lane of this one is full and moves, or while

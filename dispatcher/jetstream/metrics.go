@@ -42,10 +42,6 @@ var (
 	remade = metric.Dispatcher.Counter("postback_nats_remade_total",
 		"Streams and consumers that were created anew since this replica last saw them. Their earlier messages may be lost.")
 
-	eventsTaken = metric.Dispatcher.Counters("postback_nats_events_total",
-		"Published events that this replica got, by result. The server redelivers those with the results Full and Again.",
-		metric.Values("result", dispositionTaken, dispositionInvalid, dispositionFull, dispositionAgain))
-
 	// These metrics belong to the only connection of the process.
 	connectedGauge = metric.Dispatcher.Gauge("postback_nats_connected",
 		"1 if this replica is connected to NATS; 0 if not, and with --intake=kubernetes.")

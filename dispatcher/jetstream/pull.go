@@ -37,6 +37,20 @@ const (
 
 var errEnded = errors.New("the consumer has ended")
 
+// Pull passes the messages of a work queue to take, one after another, until ctx ends. Up to ahead messages are in
+// flight to this replica. Once ctx has ended, take must give back the remaining ones.
+func (c *Connection) Pull(ctx context.Context, stream string, ahead int, log logr.Logger, take func(jetstream.Msg)) {
+	c.pullIf(ctx, func() bool { return true }, stream, ahead, log, take)
+}
+
+// pullIf is Pull, once ready returns true.
+func (c *Connection) pullIf(ctx context.Context, ready func() bool, stream string, ahead int, log logr.Logger, take func(jetstream.Msg)) {
+	pull := func(ctx context.Context) error { return c.pull(ctx, stream, ahead, log, take) }
+	pullAgain(ctx, func() bool { return ready() && c.Available() == nil }, pull, func(err error) {
+		log.Info("Cannot pull messages; trying again", "stream", stream, "reason", err.Error())
+	})
+}
+
 // pullAgain calls pull repeatedly, each time once ready returns true, until ctx ends. It passes errors to failed.
 func pullAgain(ctx context.Context, ready func() bool, pull func(context.Context) error, failed func(error)) {
 	poll := func(context.Context) (bool, error) { return ready(), nil }

@@ -14,7 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package jetstream
+// Package natsapi is the door for events that producers publish to NATS. It decodes them and passes them to package
+// accept.
+package natsapi
 
 import (
 	"context"
@@ -32,6 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/dispatcher/accept"
 	"github.com/postback-dev/postback-operator/dispatcher/decode"
 	"github.com/postback-dev/postback-operator/dispatcher/intake"
+	"github.com/postback-dev/postback-operator/dispatcher/jetstream/message"
 	"github.com/postback-dev/postback-operator/internal/postback/event"
 )
 
@@ -53,11 +56,19 @@ type Acceptor interface {
 	Synced() bool
 }
 
-// Events is the NATS door: it pulls events that producers have published to NATS, and accepts them. NATS has
-// authorized the producer for the namespace by the subject. It is a runnable of every replica.
+// Streams delivers the messages of a stream. It is a *jetstream.Connection.
+type Streams interface {
+	Names() message.Names
+	// Pull passes the messages of a stream to take, one after another, until ctx ends. Up to ahead messages are in
+	// flight to this replica. Once ctx has ended, take must give back the remaining ones.
+	Pull(ctx context.Context, stream string, ahead int, log logr.Logger, take func(jetstream.Msg))
+}
+
+// Events pulls events that producers have published to NATS, and accepts them. NATS has authorized the producer for
+// the namespace by the subject. It is a runnable of every replica.
 type Events struct {
-	Connection *Connection
-	Acceptor   Acceptor
+	Streams  Streams
+	Acceptor Acceptor
 	// MaxBodyBytes bounds the body of a message.
 	MaxBodyBytes int64
 	Log          logr.Logger
@@ -68,18 +79,9 @@ func (e *Events) NeedLeaderElection() bool { return false }
 
 // Start pulls events until ctx ends, then finishes those in progress.
 func (e *Events) Start(ctx context.Context) error {
-	pullAgain(ctx, func() bool { return e.Connection.Available() == nil }, e.consume, func(err error) {
-		e.Log.Info("Cannot pull published events; trying again", "reason", err.Error())
-	})
-	return nil
-}
-
-// consume pulls messages until ctx or the consumer ends.
-func (e *Events) consume(ctx context.Context) error {
 	slots := semaphore.NewWeighted(maxStoring)
 	var storing sync.WaitGroup
-	defer storing.Wait()
-	return e.Connection.pull(ctx, e.Connection.names.EventsStream(), pullEvents, e.Log, func(msg jetstream.Msg) {
+	e.Streams.Pull(ctx, e.Streams.Names().EventsStream(), pullEvents, e.Log, func(msg jetstream.Msg) {
 		if slots.Acquire(ctx, 1) != nil {
 			_ = msg.Nak()
 			return
@@ -89,6 +91,8 @@ func (e *Events) consume(ctx context.Context) error {
 			e.accept(context.WithoutCancel(ctx), msg)
 		})
 	})
+	storing.Wait()
+	return nil
 }
 
 // accept accepts a message and settles it.
@@ -128,7 +132,7 @@ var errNotLoaded = errors.New("the Postbacks are not loaded yet")
 
 // store accepts the events of a message. The error is the reason for a disposition other than Taken.
 func (e *Events) store(ctx context.Context, msg jetstream.Msg) (disposition, error) {
-	namespace, postback, ok := e.Connection.names.Owner(msg.Subject())
+	namespace, postback, ok := e.Streams.Names().Owner(msg.Subject())
 	metadata, err := msg.Metadata()
 	if !ok || postback != "" || err != nil {
 		return dispositionInvalid, fmt.Errorf("subject %q is not that of events", msg.Subject())
