@@ -203,7 +203,11 @@ func (c *Console) answer(w http.ResponseWriter, r *http.Request, template string
 		refuse(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	write(w, status, "dialog-page", map[string]any{"Title": "Postback", "Namespace": c.namespace, "Context": c.kubectl.Context, "Hosted": c.hosted, "Problem": c.problem(), "Content": content})
+	f := c.frame("Postback")
+	write(w, status, "dialog-page", map[string]any{
+		"Title": f.Title, "Namespace": f.Namespace, "Context": f.Context, "Hosted": f.Hosted, "Renewed": f.Renewed, "Namespaces": f.Namespaces,
+		"Problem": f.Problem, "Content": content,
+	})
 }
 
 func doNothing(context.Context, client.Client, *dialog) (client.Object, error) { return nil, nil }

@@ -62,6 +62,10 @@ type Options struct {
 	Unread      string
 	// Hosted says that visitors use a portal: they have no kubeconfig, and can sign out.
 	Hosted bool
+	// Renewed says that the pages of a portal renew their session. Namespaces is the path of the page on which visitors
+	// of a portal choose another namespace, or "".
+	Renewed    bool
+	Namespaces string
 	// Rules are those of the platform that serves the pages.
 	Rules Rules
 	// Clock defaults to the system clock.
@@ -70,11 +74,13 @@ type Options struct {
 
 // Console serves the pages of one user.
 type Console struct {
-	hosted    bool
-	namespace string
-	kubectl   curl.Kubectl
-	client    client.Client
-	data      *Data
+	hosted     bool
+	renewed    bool
+	namespaces string
+	namespace  string
+	kubectl    curl.Kubectl
+	client     client.Client
+	data       *Data
 	// shares says that the data is not of this console alone.
 	shares     bool
 	feed       *feed.Feed
@@ -110,7 +116,7 @@ func New(o Options) (*Console, error) {
 		}
 	}
 	return &Console{
-		hosted: o.Hosted, namespace: o.Namespace, kubectl: o.Kubectl, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
+		hosted: o.Hosted, renewed: o.Renewed, namespaces: o.Namespaces, namespace: o.Namespace, kubectl: o.Kubectl, client: client.WithFieldOwner(c, v1alpha1.PluginFieldOwner),
 		data: data, shares: shares, feed: data.feed, views: data.views, deliveries: &deliveries.Reader{API: c, Log: o.DeliveryLog}, unread: o.Unread,
 		rights: newRights(reviews, o.Clock), rules: o.Rules, clock: o.Clock, ended: make(chan struct{}),
 	}, nil
@@ -133,9 +139,6 @@ func (c *Console) Pages() http.Handler { return readWithin(bodyTimeout, c.routes
 func Static() http.Handler {
 	return http.StripPrefix(strings.TrimSuffix(guard.StaticPath, "/"), static())
 }
-
-// SignIn writes the page that exchanges a link's code for a session.
-func SignIn(w http.ResponseWriter) { write(w, http.StatusOK, "signin", nil) }
 
 // Refuse writes a page with the reason why a request is refused.
 func Refuse(w http.ResponseWriter, status int, why string) { refuse(w, status, why) }

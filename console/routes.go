@@ -78,12 +78,18 @@ type frame struct {
 	Title              string
 	Namespace, Context string
 	// Hosted says that the visitor uses a portal, and can sign out.
-	Hosted  bool
-	Problem *problem
+	Hosted bool
+	// Renewed says that the page renews its session. Namespaces leads to other namespaces, or is "".
+	Renewed    bool
+	Namespaces string
+	Problem    *problem
 }
 
 func (c *Console) frame(title string) frame {
-	return frame{Title: title, Namespace: c.namespace, Context: c.kubectl.Context, Hosted: c.hosted, Problem: c.problem()}
+	return frame{
+		Title: title, Namespace: c.namespace, Context: c.kubectl.Context, Hosted: c.hosted, Renewed: c.renewed, Namespaces: c.namespaces,
+		Problem: c.problem(),
+	}
 }
 
 // problem describes an error that makes the pages incomplete or outdated.
@@ -108,7 +114,7 @@ func (c *Console) problem() *problem {
 	case err == nil:
 		return c.unreadLog(status.Unread)
 	case c.hosted && (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)):
-		return &problem{Short: notCurrent, Text: "This session may not read the " + status.Kind + " of the namespace " + c.namespace + " any more.", Hint: "Open a new link from where you got this one."}
+		return &problem{Short: notCurrent, Text: "This session may not read the " + status.Kind + " of the namespace " + c.namespace + " any more.", Hint: "Sign in again, or open a new link from where you got the last one."}
 	case apierrors.IsForbidden(err) && c.namespace == "":
 		return &problem{Short: notCurrent, Text: "You may not list the " + status.Kind + " of all namespaces.", Hint: "Choose one: kubectl postback console -n NAMESPACE."}
 	case apierrors.IsForbidden(err):

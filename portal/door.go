@@ -35,11 +35,11 @@ import (
 	"github.com/postback-dev/postback-operator/internal/access"
 	"github.com/postback-dev/postback-operator/internal/pace"
 	"github.com/postback-dev/postback-operator/internal/portallink"
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
+	"github.com/postback-dev/postback-operator/portal/openid"
 )
 
 const (
-	// cookieName binds the cookie to this host and to HTTPS: no other host of the same domain can set it.
-	cookieName  = "__Host-postback"
 	signInPath  = "/signin"
 	signOutPath = "/signout"
 	maxCode     = 1 << 10
@@ -66,6 +66,9 @@ type door struct {
 	looks     *looks
 	// origins may embed the pages in a frame.
 	origins []string
+	// openid signs visitors in at an issuer, unless it is nil.
+	openid   *openid.Client
+	renewals *rbacreview.Cache[renewal]
 
 	addresses, sessions, senders *pace.Limit
 }
@@ -90,11 +93,16 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		shown.ServeLook(w, r)
 	case r.URL.Path == signInPath && r.Method == http.MethodGet:
 		// Links from other sites lead here. The page holds nothing private.
-		console.SignIn(w)
+		console.SignIn(w, d.entrance(r.URL.Query().Get("namespace"), "/"))
+	case d.openid != nil && r.URL.Path == callbackPath && r.Method == http.MethodGet:
+		// The issuer leads here. The state of the sign-in proves that this browser started it.
+		d.callback(w, r)
 	case !guard.OwnPage(r, d.origin.Scheme+"://"+d.origin.Host):
 		console.Refuse(w, http.StatusForbidden, "The request does not come from a page of the portal.")
 	case r.URL.Path == signInPath && r.Method == http.MethodPost:
 		d.signIn(w, r)
+	case d.openid != nil && strings.HasPrefix(r.URL.Path, signInPath+"/"):
+		d.issuer(w, r)
 	default:
 		d.page(w, r)
 	}
@@ -102,20 +110,31 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // page answers a request of a visitor with a session.
 func (d *door) page(w http.ResponseWriter, r *http.Request) {
-	s, ok := d.session(r)
-	if !ok {
-		console.Refuse(w, http.StatusUnauthorized, "You are not signed in, or your session has ended. Open a new link from where you got the last one.")
-		return
+	s, known := d.kept(r)
+	now := d.clock.Now()
+	namespace := r.Header.Get(console.NamespaceHeader)
+	switch {
+	case known && r.URL.Path == signOutPath && r.Method == http.MethodPost:
+		d.signOut(w, r, s)
+	case known && !now.Before(s.Until) && s.renewable(now):
+		console.Renew(w, r)
+	case !known, !now.Before(s.Until):
+		d.ended(w, r, s, http.StatusUnauthorized, "You are not signed in, or your session has ended.")
+	case namespace != "" && namespace != s.Namespace:
+		// The visitor signed in for another namespace in another tab.
+		d.ended(w, r, session{Namespace: namespace}, http.StatusConflict, "You are signed in for another namespace now, and this page shows "+namespace+".")
+	case !d.paced(w, d.sessions, s.identity()):
+	case s.byIssuer() && r.URL.Path == namespacesPath:
+		d.namespaces(w, r, s)
+	case s.Namespace == "":
+		d.choose(w, r)
+	default:
+		d.visit(w, r, s)
 	}
-	if r.URL.Path == signOutPath && r.Method == http.MethodPost {
-		d.visits.signOut(s)
-		d.setCookie(w, "", -1)
-		console.Refuse(w, http.StatusOK, "You are signed out.")
-		return
-	}
-	if !d.paced(w, d.sessions, s.Token) {
-		return
-	}
+}
+
+// visit answers a request with the pages of a session's namespace.
+func (d *door) visit(w http.ResponseWriter, r *http.Request, s session) {
 	switch err := d.visits.serve(w, r, s); {
 	case err == nil:
 	case boundOf(err) != "":
@@ -126,9 +145,44 @@ func (d *door) page(w http.ResponseWriter, r *http.Request) {
 		console.Refuse(w, http.StatusServiceUnavailable, "The API server does not answer. Try again in a moment.")
 	default:
 		d.log.Info("Session refused", "namespace", s.Namespace, "role", s.Role, "reason", err.Error())
-		d.setCookie(w, "", -1)
-		console.Refuse(w, http.StatusUnauthorized, "This session may not see the Postbacks of "+s.Namespace+" any more. Open a new link from where you got the last one.")
+		d.drop(w, r)
+		d.ended(w, r, s, http.StatusUnauthorized, "This session may not see the Postbacks of "+s.Namespace+" any more.")
 	}
+}
+
+// ended answers a request that needs another session: with a page, or with a note for the page that is open, so that
+// nothing typed is lost. s is the last session, as far as it is known.
+func (d *door) ended(w http.ResponseWriter, r *http.Request, s session, status int, why string) {
+	to := "/"
+	if r.Method == http.MethodGet {
+		to = r.URL.RequestURI()
+	}
+	console.Ended(w, r, status, why, d.entrance(s.Namespace, to))
+}
+
+// entrance returns the ways to sign in that the pages offer.
+func (d *door) entrance(namespace, to string) console.Entrance {
+	if d.openid == nil {
+		return console.Entrance{}
+	}
+	return console.Entrance{
+		Issuer: d.openid.Host(), Path: startAddress(namespace, to), TabPath: startAddress(namespace, donePath),
+	}
+}
+
+// signOut ends a session, here and at the issuer.
+func (d *door) signOut(w http.ResponseWriter, r *http.Request, s session) {
+	d.visits.signOut(s)
+	d.drop(w, r)
+	if !s.byIssuer() || d.openid == nil {
+		console.SignedOut(w, "", "")
+		return
+	}
+	if err := d.openid.Revoke(r.Context(), s.Refresh); err != nil {
+		// The session is over in this browser all the same.
+		d.log.Error(err, "Cannot revoke a refresh token")
+	}
+	console.SignedOut(w, d.openid.EndSession(d.origin.Scheme+"://"+d.origin.Host+signInPath), d.openid.Host())
 }
 
 // paced reports whether a request is within its rate. Otherwise it answers with 429.
@@ -144,27 +198,6 @@ func (d *door) paced(w http.ResponseWriter, limit *pace.Limit, caller string) bo
 
 // retryAfter returns the value of the header Retry-After for a wait, in whole seconds.
 func retryAfter(wait time.Duration) string { return strconv.Itoa(int(wait/time.Second) + 1) }
-
-// session returns the session in a request's cookie. The request must have exactly one, sealed by the portal and not
-// expired.
-func (d *door) session(r *http.Request) (session, bool) {
-	var s session
-	cookies := r.CookiesNamed(cookieName)
-	ok := len(cookies) == 1 && d.sealer.open(purposeSession, "", cookies[0].Value, &s) && d.clock.Now().Before(s.Until)
-	return s, ok
-}
-
-func (d *door) setCookie(w http.ResponseWriter, value string, maxAge int) {
-	c := &http.Cookie{
-		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-	}
-	if len(d.origins) > 0 {
-		// In a frame, the portal is another site than the page around it. Partitioned keeps the cookie from frames of
-		// other sites.
-		c.SameSite, c.Partitioned = http.SameSiteNoneMode, true
-	}
-	http.SetCookie(w, c)
-}
 
 // signIn exchanges a link's code for a session. The page's script reads the text of the answer.
 func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
@@ -201,11 +234,11 @@ func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusConflict, fmt.Sprintf("You are signed in for %s, and this link is for %s. Sign out first, and open a new link.", present.Namespace, g.Namespace))
 		return
 	}
-	d.startSession(ctx, w, g)
+	d.startSession(ctx, w, r, g)
 }
 
 // startSession starts the session of a grant.
-func (d *door) startSession(ctx context.Context, w http.ResponseWriter, g grant) {
+func (d *door) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, g grant) {
 	s, err := d.links.session(ctx, g)
 	if err != nil {
 		countSignIn(signInFailed)
@@ -213,14 +246,12 @@ func (d *door) startSession(ctx context.Context, w http.ResponseWriter, g grant)
 		answer(w, http.StatusServiceUnavailable, "The cluster gave no access to "+g.Namespace+". Ask your platform, and open a new link.")
 		return
 	}
-	sealed, err := d.sealer.seal(purposeSession, "", s)
-	if err != nil {
+	if err := d.keep(w, r, s); err != nil {
 		countSignIn(signInFailed)
 		d.log.Error(err, "Cannot sign a visitor in", "namespace", g.Namespace, "role", g.Role)
 		answer(w, http.StatusInternalServerError, "The session could not be made.")
 		return
 	}
-	d.setCookie(w, sealed, int(s.Until.Sub(d.clock.Now()).Seconds()))
 	countSignIn(signedIn)
 	d.log.Info("Signed in", "namespace", g.Namespace, "role", g.Role, "until", s.Until)
 	w.WriteHeader(http.StatusNoContent)

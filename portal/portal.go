@@ -44,6 +44,8 @@ import (
 	"github.com/postback-dev/postback-operator/console"
 	"github.com/postback-dev/postback-operator/internal/access"
 	"github.com/postback-dev/postback-operator/internal/pace"
+	"github.com/postback-dev/postback-operator/internal/rbacreview"
+	"github.com/postback-dev/postback-operator/portal/openid"
 )
 
 const (
@@ -79,6 +81,8 @@ type Options struct {
 	LookDir string
 	// EmbedOrigins are the origins whose pages may embed the portal in a frame, separated by commas.
 	EmbedOrigins string
+	// OpenID configures the sign-in at an issuer. Without an Issuer, visitors sign in by links only.
+	OpenID openid.Options
 	// Clock defaults to the system clock.
 	Clock clock.PassiveClock
 	Log   logr.Logger
@@ -117,6 +121,10 @@ func New(config *rest.Config, o Options) (*Portal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
+	issuer, err := newIssuer(o, origin)
+	if err != nil {
+		return nil, err
+	}
 	origins, err := parseOrigins(o.EmbedOrigins)
 	if err != nil {
 		return nil, err
@@ -131,8 +139,22 @@ func New(config *rest.Config, o Options) (*Portal, error) {
 		links:     &links{api: api, namespace: o.Namespace, sealer: sealer, clock: o.Clock},
 		visits:    newVisits(config, api, o.Installation, reviewer, o.Clock),
 		addresses: pace.New(addressRate, addressBurst, o.Clock), sessions: pace.New(sessionRate, sessionBurst, o.Clock),
-		senders: pace.New(linkRate, linkBurst, o.Clock),
+		senders: pace.New(linkRate, linkBurst, o.Clock), openid: issuer, renewals: rbacreview.New[renewal](o.Clock),
 	}}, nil
+}
+
+// newIssuer returns the client of the issuer, or nil without one.
+func newIssuer(o Options, origin *url.URL) (*openid.Client, error) {
+	if o.OpenID.Issuer == "" {
+		if o.OpenID.ClientID != "" || o.OpenID.SecretFile != "" || o.OpenID.CAFile != "" || o.OpenID.NamespaceClaim != "" {
+			return nil, errors.New("the flags of OpenID Connect need the issuer: set --oidc-issuer-url")
+		}
+		return nil, nil
+	}
+	// The redirect URL is fixed, so that no request can lead the code elsewhere.
+	o.OpenID.RedirectURL = origin.Scheme + "://" + origin.Host + callbackPath
+	o.OpenID.Clock, o.OpenID.Log = o.Clock, o.Log
+	return openid.New(o.OpenID)
 }
 
 // parseOrigin parses the URL of the portal. Its cookies require HTTPS and a host of its own.
@@ -197,6 +219,9 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	running.Go(func() { p.keep(ctx) })
 	running.Go(func() { p.door.looks.run(ctx) })
+	if p.door.openid != nil {
+		running.Go(func() { p.door.openid.Run(ctx) })
+	}
 	probes, err := answerOn(ctx, p.options.ProbeAddress, "probes (--health-probe-bind-address)", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	if err != nil {
 		return errors.Join(err, listener.Close())

@@ -33,6 +33,7 @@ import (
 const (
 	purposeSession = "session"
 	purposeLink    = "link"
+	purposeAttempt = "attempt"
 )
 
 const (

@@ -122,7 +122,7 @@ func (v *visit) send(next http.RoundTripper, r *http.Request) (*http.Response, e
 	stop := context.AfterFunc(v.ctx, cancel) //nolint:contextcheck // The request ends with its visit, too.
 	end := func() { stop(); cancel() }
 	r = r.Clone(ctx)
-	r.Header.Set("Authorization", "Bearer "+v.Token)
+	r.Header.Set("Authorization", "Bearer "+v.bearer.latest())
 	response, err := next.RoundTrip(r)
 	if err != nil {
 		end()

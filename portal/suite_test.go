@@ -43,11 +43,14 @@ import (
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 	"github.com/postback-dev/postback-operator/internal/portallink"
+	"github.com/postback-dev/postback-operator/portal/openid"
 	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/issuer"
 )
 
 const (
 	host     = "portal.example.com"
+	clientID = "postback"
 	patience = time.Minute
 )
 
@@ -56,11 +59,18 @@ var (
 	api client.Client
 	// own is the configuration of the portal's ServiceAccount.
 	own *rest.Config
+	// login is the issuer that the API server trusts for the client clientID.
+	login *issuer.Issuer
 )
 
 func TestMain(m *testing.M) {
 	logf.SetLogger(logr.Discard())
-	os.Exit(controlplane.RunTests(m, func(c *controlplane.ControlPlane) {
+	var err error
+	if login, err = issuer.Start(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "start the issuer:", err)
+		os.Exit(1)
+	}
+	os.Exit(controlplane.RunTestsWith(m, controlplane.Options{Authentication: login.Authentication(clientID)}, func(c *controlplane.ControlPlane) {
 		cp = c
 		if err := install(context.Background()); err != nil {
 			_, _ = fmt.Fprintln(os.Stderr, "install the portal:", err)
@@ -167,13 +177,19 @@ const keys = "0123456789abcdef0123456789abcdef"
 // start starts a replica with session keys.
 func start(t *testing.T, sessionKeys string) *replica {
 	t.Helper()
+	return startWith(t, sessionKeys, openid.Options{})
+}
+
+// startWith starts a replica with an issuer.
+func startWith(t *testing.T, sessionKeys string, provider openid.Options) *replica {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(file, []byte(sessionKeys), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := &replica{t: t, clock: clocktesting.NewFakePassiveClock(time.Now()), log: &logged{}}
 	portal, err := New(own, Options{
-		URL: "https://" + host, PlainHTTP: true, Namespace: "postback-portal", Installation: "postback-system", SessionKeyFile: file, Clock: r.clock,
+		URL: "https://" + host, PlainHTTP: true, Namespace: "postback-portal", Installation: "postback-system", SessionKeyFile: file, Clock: r.clock, OpenID: provider,
 		Log: logr.New(funcr.New(r.log.write, funcr.Options{Verbosity: 1}).GetSink()),
 	})
 	if err != nil {

@@ -32,6 +32,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
 	"k8s.io/utils/clock"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -59,14 +60,6 @@ const (
 	// lastWrite is how long a pending write to a visitor may take after the visit ends.
 	lastWrite = 5 * time.Second
 )
-
-// session is the content of a cookie.
-type session struct {
-	Namespace string    `json:"n"`
-	Role      string    `json:"r"`
-	Token     string    `json:"t"`
-	Until     time.Time `json:"u"`
-}
 
 var (
 	errBusy = errors.New("too many visitors are here: try again in a minute")
@@ -115,7 +108,9 @@ type visits struct {
 
 // visit is a session whose pages are kept current.
 type visit struct {
+	// session is the latest, and bearer has its token.
 	session
+	bearer   *bearer
 	pages    http.Handler
 	shared   *shared
 	ctx      context.Context //nolint:containedctx // It is the lifetime of the visit, not that of a call.
@@ -225,12 +220,13 @@ func (v *visits) closeLive() {
 	liveOpen.Dec()
 }
 
-// enter returns the visit of a session, with one more request. It starts the visit if necessary. unread is the reason
+// enter returns the visit of a session, with one more request. It starts the visit if necessary. A visit continues
+// with the renewed token of its session, so that open pages do not read everything again. unread is the reason
 // why the pages lack entries of the delivery log, or "". rules are those of the platform.
 func (v *visits) enter(s session, unread string, rules console.Rules) (*visit, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	key := sha256.Sum256([]byte(s.Token))
+	key := s.key()
 	mine := v.open[key]
 	switch {
 	case v.ended, mine == nil && len(v.open) >= maxSessions:
@@ -248,6 +244,9 @@ func (v *visits) enter(s session, unread string, rules console.Rules) (*visit, e
 		}
 		v.open[key] = mine
 		sessionsOpen.Inc()
+	case s.Until.After(mine.Until):
+		mine.session = s
+		mine.bearer.set(s.Token)
 	}
 	mine.requests++
 	return mine, nil
@@ -262,13 +261,18 @@ func (v *visits) start(s session, unread string, rules console.Rules) (*visit, e
 			return nil, err
 		}
 	}
+	token := &bearer{token: s.Token}
 	config := rest.CopyConfig(v.config)
-	config.BearerToken = s.Token
-	pages, err := console.New(console.Options{Config: config, Namespace: s.Namespace, Data: share.data, Unread: unread, Rules: rules, Clock: v.clock, Hosted: true})
+	config.Wrap(transport.TokenSourceWrapTransport(token))
+	o := console.Options{Config: config, Namespace: s.Namespace, Data: share.data, Unread: unread, Rules: rules, Clock: v.clock, Hosted: true, Renewed: s.Refresh != ""}
+	if s.byIssuer() {
+		o.Namespaces = namespacesPath
+	}
+	pages, err := console.New(o)
 	if err != nil {
 		return nil, err
 	}
-	mine := &visit{session: s, pages: pages.Pages(), shared: share}
+	mine := &visit{session: s, bearer: token, pages: pages.Pages(), shared: share}
 	mine.ctx, mine.end = context.WithCancel(context.Background())
 	share.join(mine)
 	if v.shared[s.Namespace] == nil {
@@ -312,7 +316,7 @@ func (v *visits) leave(mine *visit) {
 
 // signOut ends the visit of a session.
 func (v *visits) signOut(s session) {
-	v.endIf(func(other *visit) bool { return other.Token == s.Token })
+	v.endIf(func(other *visit) bool { return other.identity() == s.identity() })
 }
 
 // endIf ends the visits that satisfy a condition, with their streams.
@@ -345,9 +349,9 @@ func (v *visits) sweep(ctx context.Context) {
 	var reviews errgroup.Group
 	reviews.SetLimit(maxReviews)
 	var refused sync.Map
-	for _, mine := range v.present() {
+	for mine, latest := range v.sessions() {
 		reviews.Go(func() error {
-			if err := v.review(ctx, mine.session); err != nil && !errors.Is(err, access.ErrUnavailable) {
+			if err := v.review(ctx, latest); err != nil && !errors.Is(err, access.ErrUnavailable) {
 				refused.Store(mine, true)
 			}
 			return nil
@@ -364,6 +368,17 @@ func (v *visits) present() []*visit {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.Collect(maps.Values(v.open))
+}
+
+// sessions returns the latest session of each visit.
+func (v *visits) sessions() map[*visit]session {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all := make(map[*visit]session, len(v.open))
+	for _, mine := range v.open {
+		all[mine] = mine.session
+	}
+	return all
 }
 
 // stop ends all visits and waits for their watches.

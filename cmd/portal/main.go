@@ -49,6 +49,12 @@ func main() {
 	flag.BoolVar(&o.Forwarded, "trust-forwarded-for", false, "Count sign-ins by the last address in X-Forwarded-For. Use it only behind a proxy that appends the address of its client.")
 	flag.StringVar(&o.LookDir, "look-dir", "", "Folder with the look of the platform, one file for each setting. It is read again when it changes.")
 	flag.StringVar(&o.EmbedOrigins, "embed-origins", "", "Origins whose pages may embed the portal in a frame, separated by commas, such as https://app.example.com. Empty: none.")
+	flag.StringVar(&o.OpenID.Issuer, "oidc-issuer-url", "", "URL of the OpenID Connect issuer that visitors may sign in with, exactly as the API server trusts it. Empty: links only.")
+	flag.StringVar(&o.OpenID.ClientID, "oidc-client-id", "", "Client of the portal at the issuer, which is the audience of its ID tokens. Register the redirect URL: the address of --url and /signin/callback.")
+	flag.StringVar(&o.OpenID.SecretFile, "oidc-client-secret-file", "", "File with the secret of the client. It is read at each sign-in. Empty: a public client.")
+	flag.StringVar(&o.OpenID.CAFile, "oidc-ca-file", "", "File with the certificate authorities of the issuer, in PEM. Empty: those of the system.")
+	flag.StringVar(&o.OpenID.Scopes, "oidc-scopes", "", "Scopes to request from the issuer besides openid, separated by commas, such as groups,offline_access. Some issuers renew sessions only with offline_access.")
+	flag.StringVar(&o.OpenID.NamespaceClaim, "oidc-namespace-claim", "", "Claim of the ID token with the namespaces to offer, as a text or a list. It gives no right. Empty: visitors type the name.")
 	flag.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "Address of the probes /healthz and /readyz, or 0 for none.")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", "127.0.0.1:8082", "Address of the metrics, or 0 for none.")
 	logging := zap.Options{}

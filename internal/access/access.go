@@ -114,21 +114,39 @@ func (r *Reviewer) Check(ctx context.Context, namespace, token string) (user str
 // Allow returns the name of a token's user if the user has a right. The error is an *UnauthenticatedError, a
 // *ForbiddenError, or wraps ErrUnavailable.
 func (r *Reviewer) Allow(ctx context.Context, token string, right rbacreview.Right) (user string, err error) {
+	who, key, err := r.user(ctx, token)
+	if err != nil {
+		return "", err
+	}
+	return r.permit(ctx, key, who, right)
+}
+
+// User returns the name of a token's user. The error is an *UnauthenticatedError, or wraps ErrUnavailable.
+func (r *Reviewer) User(ctx context.Context, token string) (name string, err error) {
+	who, _, err := r.user(ctx, token)
+	if err != nil {
+		return "", err
+	}
+	return who.Username, nil
+}
+
+// user returns the user of a token, and the key of the token in the cache.
+func (r *Reviewer) user(ctx context.Context, token string) (user *authenticationv1.UserInfo, key string, err error) {
 	if len(token) > maxToken {
-		return "", &UnauthenticatedError{Detail: fmt.Sprintf("The token has more than %d bytes.", maxToken)}
+		return nil, "", &UnauthenticatedError{Detail: fmt.Sprintf("The token has more than %d bytes.", maxToken)}
 	}
 	digest := sha256.Sum256([]byte(token))
-	key := string(digest[:])
+	key = string(digest[:])
 	who, err := r.tokens.Get(ctx, key, func(ctx context.Context) (*caller, time.Duration, error) {
 		return r.authenticate(ctx, token)
 	})
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("%w: TokenReview: %w", ErrUnavailable, err)
+		return nil, "", fmt.Errorf("%w: TokenReview: %w", ErrUnavailable, err)
 	case who.user == nil:
-		return "", &UnauthenticatedError{Detail: who.detail}
+		return nil, "", &UnauthenticatedError{Detail: who.detail}
 	}
-	return r.permit(ctx, key, who.user, right)
+	return who.user, key, nil
 }
 
 // permit returns the user's name if the user has a right. key identifies the user's credential in the cache.

@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/test/controlplane"
+	"github.com/postback-dev/postback-operator/test/issuer"
 	"github.com/postback-dev/postback-operator/test/operator"
 )
 
@@ -47,6 +48,8 @@ var (
 	op      *operator.Operator
 	api     client.Client
 	browser context.Context
+	// login is an issuer that the API server trusts.
+	login *issuer.Issuer
 )
 
 func TestMain(m *testing.M) {
@@ -63,10 +66,21 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "start the browser:", err)
 	} else {
-		code = operator.RunTests(m, start)
+		code = runTests(m)
 	}
 	stop()
 	os.Exit(code)
+}
+
+// runTests runs the tests with an issuer that the API server trusts.
+func runTests(m *testing.M) int {
+	var err error
+	if login, err = issuer.Start(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "start the issuer:", err)
+		return 1
+	}
+	defer login.Close()
+	return operator.RunTestsWith(m, controlplane.Options{Authentication: login.Authentication(clientID)}, start)
 }
 
 func start(ctx context.Context, installed *operator.Operator) error {

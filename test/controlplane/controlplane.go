@@ -45,6 +45,8 @@ type Options struct {
 	WithoutCRDs bool
 	// Fsync makes etcd sync to the disk before it answers, as in a cluster. Tests do not need it.
 	Fsync bool
+	// Authentication is the content of an AuthenticationConfiguration, by which the API server trusts further issuers.
+	Authentication string
 	// Log receives a line for each step, and the progress of a build. The default is no log.
 	Log io.Writer
 	// Dir is the folder of data, keys and logs, which Stop keeps. It must be empty or not exist. Its path should be
@@ -65,6 +67,7 @@ type ControlPlane struct {
 	Dir string
 
 	log               io.Writer
+	authentication    string
 	temporary         bool
 	certificates      *authority
 	etcd              *process
@@ -83,7 +86,7 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &ControlPlane{AssetsDir: assets, Dir: o.Dir, log: o.Log}
+	c := &ControlPlane{AssetsDir: assets, Dir: o.Dir, log: o.Log, authentication: o.Authentication}
 	if err := c.prepare(o); err != nil {
 		return nil, errors.Join(err, c.cleanUp())
 	}

@@ -167,27 +167,35 @@ func (c *ControlPlane) newAPIServer(port int) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	apiServer := c.newProcess("kube-apiserver", ready,
-		"--etcd-servers=unix://"+c.path("etcd"),
-		"--bind-address="+loopback,
-		"--secure-port="+strconv.Itoa(port),
+	args := []string{
+		"--etcd-servers=unix://" + c.path("etcd"),
+		"--bind-address=" + loopback,
+		"--secure-port=" + strconv.Itoa(port),
 		// No client in the cluster has to reach the API server, so the Service "kubernetes" needs no endpoint.
-		"--advertise-address="+loopback,
+		"--advertise-address=" + loopback,
 		"--endpoint-reconciler-type=none",
-		"--tls-cert-file="+c.path("server.crt"),
-		"--tls-private-key-file="+c.path("server.key"),
-		"--client-ca-file="+c.path("ca.crt"),
-		"--cert-dir="+c.path("apiserver"),
+		"--tls-cert-file=" + c.path("server.crt"),
+		"--tls-private-key-file=" + c.path("server.key"),
+		"--client-ca-file=" + c.path("ca.crt"),
+		"--cert-dir=" + c.path("apiserver"),
 		"--authorization-mode=RBAC",
 		// This plugin requires the right to update the finalizers of an owner that blocks its deletion, as in
 		// hardened clusters.
 		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
-		"--service-account-issuer="+issuer,
-		"--service-account-key-file="+c.path("tokens.key"),
-		"--service-account-signing-key-file="+c.path("tokens.key"),
+		"--service-account-issuer=" + issuer,
+		"--service-account-key-file=" + c.path("tokens.key"),
+		"--service-account-signing-key-file=" + c.path("tokens.key"),
 		"--service-cluster-ip-range=10.0.0.0/24",
 		"--allow-privileged=true",
-	)
+	}
+	if c.authentication != "" {
+		file := c.path("authentication.yaml")
+		if err := os.WriteFile(file, []byte(c.authentication), 0o600); err != nil {
+			return nil, fmt.Errorf("store the authentication configuration: %w", err)
+		}
+		args = append(args, "--authentication-config="+file)
+	}
+	apiServer := c.newProcess("kube-apiserver", ready, args...)
 	// An orderly end waits a minute for watches. A kill loses nothing, because etcd has all the data.
 	apiServer.abrupt = true
 	return apiServer, nil

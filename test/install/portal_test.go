@@ -25,6 +25,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -168,5 +169,32 @@ func TestSinglePortalHasNoBudget(t *testing.T) {
 				t.Errorf("there is a budget: %t", got)
 			}
 		})
+	}
+}
+
+// The chart's sign-in by OpenID Connect is that of config/portal-oidc. Another port of the issuer is open.
+func TestChartWithIssuer(t *testing.T) {
+	const values = ",portal.oidc.issuerURL=https://login.example.com,portal.oidc.clientID=postback,portal.oidc.clientSecret=postback-portal-oidc"
+	want := convert[appsv1.Deployment](t, objects(t, kustomize(t, "portal-oidc"))["Deployment"+inPortal]).Spec.Template.Spec
+	got := onlyPortal(t, withPortal+values)
+	pod := convert[appsv1.Deployment](t, got["Deployment"+inPortal]).Spec.Template.Spec
+	flags := strings.NewReplacer("$(OIDC_ISSUER_URL)", "https://login.example.com", "$(OIDC_CLIENT_ID)", "postback").Replace(strings.Join(want.Containers[0].Args, " "))
+	if args := strings.Join(pod.Containers[0].Args, " "); args != flags {
+		t.Errorf("the chart has %s\nand config/portal-oidc %s", args, flags)
+	}
+	if len(pod.Volumes) != 3 || !equality.Semantic.DeepEqual(pod.Volumes, want.Volumes) || !equality.Semantic.DeepEqual(pod.Containers[0].VolumeMounts, want.Containers[0].VolumeMounts) {
+		t.Errorf("the chart mounts %v, and config/portal-oidc %v", pod.Volumes, want.Volumes)
+	}
+	if got["NetworkPolicy postback-portal/postback-portal-issuer"] != nil {
+		t.Error("the port 443 gets a policy of its own")
+	}
+	got = onlyPortal(t, withPortal+",portal.oidc.issuerURL=https://login.example.com:8444/realms/x,portal.oidc.clientID=postback,portal.oidc.caConfigMap=issuer-ca,portal.oidc.namespaceClaim=namespaces")
+	policy := convert[networkingv1.NetworkPolicy](t, got["NetworkPolicy postback-portal/postback-portal-issuer"])
+	if port := policy.Spec.Egress[0].Ports[0].Port; port.IntVal != 8444 {
+		t.Errorf("the policy opens %v", port)
+	}
+	pod = convert[appsv1.Deployment](t, got["Deployment"+inPortal]).Spec.Template.Spec
+	if args := pod.Containers[0].Args; !slices.Contains(args, "--oidc-ca-file=/etc/postback/portal-oidc-ca/ca.crt") || !slices.Contains(args, "--oidc-namespace-claim=namespaces") || pod.Volumes[2].ConfigMap.Name != "issuer-ca" {
+		t.Errorf("the chart has %q and %v", args, pod.Volumes)
 	}
 }

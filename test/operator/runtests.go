@@ -46,6 +46,11 @@ const (
 // RunTests starts a control plane, installs the operator, calls start to start its processes, runs the tests, and
 // stops everything. It returns the exit code, and prints progress to standard error.
 func RunTests(m *testing.M, start func(context.Context, *Operator) error) (code int) {
+	return RunTestsWith(m, controlplane.Options{}, start)
+}
+
+// RunTestsWith is RunTests with options for the control plane.
+func RunTestsWith(m *testing.M, o controlplane.Options, start func(context.Context, *Operator) error) (code int) {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	fail := func(err error) {
@@ -54,7 +59,8 @@ func RunTests(m *testing.M, start func(context.Context, *Operator) error) (code 
 			code = max(code, 1)
 		}
 	}
-	cp, err := controlplane.Start(ctx, controlplane.Options{Log: os.Stderr})
+	o.Log = os.Stderr
+	cp, err := controlplane.Start(ctx, o)
 	if err != nil {
 		fail(err)
 		return code

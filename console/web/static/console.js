@@ -3,6 +3,7 @@ import * as dialog from './dialog.js';
 import { part, toast } from './page.js';
 import * as tip from './tip.js';
 import * as live from './live.js';
+import * as session from './session.js';
 import * as sheet from './sheet.js';
 import * as time from './time.js';
 
@@ -113,6 +114,7 @@ addEventListener('popstate', () => {
 });
 
 time.start();
+session.start();
 live.start();
 dialog.start();
 tip.start();

@@ -1,5 +1,6 @@
 // Forms that ask before something is done, and what comes of them.
 import { part, toast } from './page.js';
+import { ended, explain, request } from './session.js';
 
 const dialog = () => document.getElementById('dialog');
 
@@ -41,7 +42,11 @@ export async function send(form, button) {
   // Without a dialog, the form is a page of its own, or a button.
   const inDialog = dialog().contains(form);
   try {
-    const response = await fetch(form.getAttribute('action'), { method: 'POST', body: data, headers: { 'X-Fragment': 'dialog' } });
+    const response = await request(form.getAttribute('action'), { method: 'POST', body: data, headers: { 'X-Fragment': 'dialog' } });
+    if (ended(response)) {
+      await explain(response, form);
+      return;
+    }
     if (inDialog && !form.isConnected) {
       toast(response.headers.get('X-Done') || 'The form was closed before its answer came');
       return;

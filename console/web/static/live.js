@@ -1,6 +1,7 @@
 // Keeps a page current by what the server sends as it happens.
 import { count } from './dialog.js';
 import { make, part, swap } from './page.js';
+import { ended, request } from './session.js';
 import * as sheet from './sheet.js';
 
 const most = 50;
@@ -54,9 +55,10 @@ async function retry() {
     const mine = source;
     // The server says why it refused the stream. If it does not any more, the answer is aborted.
     const ask = new AbortController();
-    const response = await fetch(source.url, { signal: ask.signal });
+    const response = await request(source.url, { signal: ask.signal });
     if (mine !== source) ask.abort();
     else if (response.status === 503 || response.status === 429) await refused(response);
+    else if (response.headers.get('X-Session') === 'renew') setTimeout(retry, 5000);
     else {
       ask.abort();
       judgeEnd(response);

@@ -1,10 +1,11 @@
 // What the other scripts share: parts of pages from the server, put into place without losing the reader's.
+import { ended, explain, request } from './session.js';
 
 // part fetches a part of a page. The server says where to go instead if there is no such part any more.
 export async function part(href, name, options = {}) {
   let response;
   try {
-    response = await fetch(href, { ...options, headers: { 'X-Fragment': name } });
+    response = await request(href, { ...options, headers: { 'X-Fragment': name } });
   } catch {
     toast('The console does not answer');
     options.failed?.();
@@ -13,6 +14,11 @@ export async function part(href, name, options = {}) {
   const go = response.headers.get('X-Go');
   if (go) {
     location.assign(go);
+    return new Promise(() => {});
+  }
+  if (ended(response)) {
+    options.failed?.();
+    explain(response);
     return new Promise(() => {});
   }
   if (response.status === 401) {

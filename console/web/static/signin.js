@@ -5,8 +5,15 @@ history.replaceState(null, '', location.pathname);
 
 const why = document.getElementById('why');
 const enter = document.getElementById('enter');
-if (code) enter.hidden = false;
-else why.textContent = 'This address signs nobody in. Open a new link from where you got this one.';
+const issuer = document.getElementById('issuer');
+if (code) {
+  enter.hidden = false;
+  // The visitor came by a link, and not for the issuer.
+  if (issuer) {
+    issuer.hidden = true;
+    why.textContent = why.dataset.link;
+  }
+} else if (!issuer) why.textContent = 'This address signs nobody in. Open a new link from where you got this one.';
 
 enter.addEventListener('click', async () => {
   enter.disabled = true;
@@ -18,6 +25,7 @@ enter.addEventListener('click', async () => {
     }
     why.textContent = await response.text();
     enter.hidden = response.status < 500 && response.status !== 429;
+    if (issuer && enter.hidden) issuer.hidden = false;
   } catch {
     why.textContent = 'The server was not reached. Try again.';
   }
