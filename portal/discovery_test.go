@@ -39,8 +39,10 @@ func TestIssuerThatIsAway(t *testing.T) {
 	r := startWithIssuer(t, nil)
 	acme := partner(t, "away-acme")
 	subject := member(t, "viewer", acme, acme)
-	fresh, err := openid.New(openid.Options{Issuer: login.URL, ClientID: clientID, CAFile: r.portal.options.OpenID.CAFile,
-		SecretFile: r.portal.options.OpenID.SecretFile, RedirectURL: ownOrigin + callbackPath, Clock: r.clock, Log: r.portal.options.Log})
+	fresh, err := openid.New(openid.Options{
+		Issuer: login.URL, ClientID: clientID, CAFile: r.portal.options.OpenID.CAFile, SecretFile: r.portal.options.OpenID.SecretFile,
+		RedirectURL: ownOrigin + callbackPath, Clock: r.clock, Log: r.portal.options.Log,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,11 +121,11 @@ func (d *door) start(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d.setAttempt(w, sealed, int(attemptLife.Seconds()))
-	http.Redirect(w, r, address, http.StatusFound)
+	http.Redirect(w, r, address, http.StatusFound) //nolint:gosec // The address is that of the issuer's discovery document.
 }
 
 func (d *door) setAttempt(w http.ResponseWriter, value string, maxAge int) {
-	cookie := d.cookie(attemptName, value, maxAge)
+	cookie := d.cookie(attemptName, value, maxAge) //nolint:gosec // Only SameSite becomes less strict.
 	cookie.SameSite = http.SameSiteLaxMode
 	http.SetCookie(w, cookie)
 }

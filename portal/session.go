@@ -169,7 +169,7 @@ func (d *door) keep(w http.ResponseWriter, r *http.Request, s session) error {
 // setFresh tells the page's script, by the life of a cookie, when to renew the session.
 func (d *door) setFresh(w http.ResponseWriter, s session) {
 	now := d.clock.Now()
-	fresh := d.cookie(freshName, "1", max(1, int(s.renewAt(now).Sub(now).Seconds())))
+	fresh := d.cookie(freshName, "1", max(1, int(s.renewAt(now).Sub(now).Seconds()))) //nolint:gosec // The page's script reads it.
 	fresh.HttpOnly = false
 	http.SetCookie(w, fresh)
 }

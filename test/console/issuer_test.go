@@ -272,9 +272,7 @@ func TestPortalKeepsWhatIsTyped(t *testing.T) {
 	p.fill("url", n.endpoint.URL(hooks))
 	p.fill("triggers", "*")
 	// The browser forgets the session as at its end.
-	p.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		return chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`fetch('/signout', {method: 'POST'}).then(() => {})`, chromedp.EvalAwaitPromise))
-	}))
+	p.do(chromedp.Evaluate[chromedp.Void](`fetch('/signout', {method: 'POST'}).then(() => {})`, chromedp.EvalAwaitPromise))
 	p.click("#dialog .primary")
 	p.see("#dialog [data-ended]", "Open a new link from where you got the last one, in another tab")
 	p.takeProblems()

@@ -117,7 +117,7 @@ func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	if i.set.Answer != nil {
 		i.set.Answer(back)
 	}
-	http.Redirect(w, r, redirect+"?"+back.Encode(), http.StatusFound)
+	http.Redirect(w, r, redirect+"?"+back.Encode(), http.StatusFound) //nolint:gosec // The client has registered it.
 }
 
 // authenticated returns the client of a request to the token endpoint, which has to authenticate in its own way only.

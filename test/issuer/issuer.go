@@ -195,7 +195,7 @@ func (i *Issuer) EndSessions() {
 // SignIn signs a user in at an address that starts a sign-in, as a browser does. It returns the address to which the
 // issuer leads back.
 func (i *Issuer) SignIn(address, subject string) (string, error) {
-	request, err := http.NewRequest(http.MethodPost, address, strings.NewReader("user="+subject)) //nolint:noctx // The client's server is local.
+	request, err := http.NewRequest(http.MethodPost, address, strings.NewReader("user="+subject))
 	if err != nil {
 		return "", err
 	}
