@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/cert"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/postback-dev/postback-operator/portal"
 	"github.com/postback-dev/postback-operator/portal/openid"
@@ -49,11 +49,20 @@ const clientID = "postback"
 type provided struct {
 	t     *testing.T
 	url   string
-	clock *clocktesting.FakePassiveClock
+	clock *aheadClock
 }
 
+// aheadClock is the system clock, ahead by some time.
+type aheadClock struct{ by atomic.Int64 }
+
+// Now implements clock.PassiveClock.
+func (c *aheadClock) Now() time.Time { return time.Now().Add(time.Duration(c.by.Load())) }
+
+// Since implements clock.PassiveClock.
+func (c *aheadClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
 // later moves the clocks of the portal and the issuer.
-func (s *provided) later(by time.Duration) { s.clock.SetTime(s.clock.Now().Add(by)) }
+func (s *provided) later(by time.Duration) { s.clock.by.Add(int64(by)) }
 
 // runPortal runs a portal whose visitors may sign in at the issuer.
 func runPortal(t *testing.T) *provided {
@@ -69,7 +78,7 @@ func runPortal(t *testing.T) *provided {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &provided{t: t, url: "https://" + listener.Addr().String(), clock: clocktesting.NewFakePassiveClock(time.Now())}
+	s := &provided{t: t, url: "https://" + listener.Addr().String(), clock: &aheadClock{}}
 	login.Reset()
 	login.Set(func(settings *issuer.Settings) { settings.Now = s.clock.Now })
 	login.Register(issuer.Client{ID: clientID, Redirects: []string{s.url + "/signin/callback"}, Home: s.url + "/signin"})
