@@ -164,6 +164,7 @@ func (d *door) callback(w http.ResponseWriter, r *http.Request) {
 		d.failed(w, r, a, err)
 		return
 	}
+	countSignIn(signedIn)
 	d.log.Info("Signed in", "user", user, "namespace", s.Namespace, "until", s.Until, "renewable", s.Refresh != "")
 	to := a.To
 	if s.Namespace == "" && to != donePath {
@@ -190,6 +191,7 @@ func (d *door) failed(w http.ResponseWriter, r *http.Request, a attempt, err err
 	case errors.Is(err, errLarge):
 		why = "The tokens of " + d.openid.Host() + " are too long for the portal. The issuer has to omit claims, such as groups, that the cluster does not need: tell your platform."
 	}
+	countSignIn(signInFailed)
 	d.log.Error(err, "Cannot sign a visitor in", "issuer", d.openid.Issuer(), "clientID", d.openid.ClientID())
 	console.Ended(w, r, status, why, d.entrance(a.Namespace, localPath(a.To)))
 }

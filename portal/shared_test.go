@@ -252,7 +252,7 @@ func TestLenders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := &shared{visits: map[*visit]bool{}}
 			for _, token := range test.visits {
-				v := &visit{session: session{Token: token}}
+				v := &visit{session: session{Token: token}, bearer: &bearer{token: token}}
 				v.ctx, v.end = context.WithCancel(t.Context())
 				defer v.end()
 				s.join(v)
@@ -293,7 +293,7 @@ func TestLenders(t *testing.T) {
 // TestALoanEndsWithTheVisit: a watch with the token of a visitor who left does not go on.
 func TestALoanEndsWithTheVisit(t *testing.T) {
 	s := &shared{visits: map[*visit]bool{}}
-	v := &visit{session: session{Token: "a"}}
+	v := &visit{session: session{Token: "a"}, bearer: &bearer{token: "a"}}
 	v.ctx, v.end = context.WithCancel(t.Context())
 	s.join(v)
 	var sent context.Context

@@ -47,6 +47,11 @@ export async function send(form, button) {
       await explain(response, form);
       return;
     }
+    if (response.status === 503 && inDialog) {
+      // A replica that just got the session reads the objects first. The form stays for another try.
+      toast('The server is not ready. Send it again in a moment');
+      return;
+    }
     if (inDialog && !form.isConnected) {
       toast(response.headers.get('X-Done') || 'The form was closed before its answer came');
       return;

@@ -70,7 +70,7 @@ async function retry() {
 
 // judgeEnd connects again, unless the session has ended.
 function judgeEnd(response) {
-  if (response.status === 401) state('lost', document.querySelector('form[action="/signout"]') ? 'Session ended' : 'Console ended');
+  if (response.status === 401 || ended(response)) state('lost', document.querySelector('form[action="/signout"]') ? 'Session ended' : 'Console ended');
   else if (source.readyState === EventSource.CLOSED) connect();
 }
 
