@@ -67,7 +67,7 @@ type dialog struct {
 	WaitReason string
 	// OldKeyEnds is the time at which the replaced key stops signing; zero means that it no longer signs.
 	OldKeyEnds time.Time
-	// log is the delivery log, which may have the delivery to redeliver. It is nil if there is none.
+	// log is the client of the streams, which may have the delivery to redeliver or drop. It is nil if there are none.
 	log      *deliveries.Client
 	token    string
 	done     string
@@ -96,7 +96,8 @@ var acts = map[string]act{
 	"rotate":    {template: "dialog-rotate", refused: func(a actions) string { return a.Rotate }, prepare: prepareRotate, do: doRotate, after: afterRotate},
 	"secret":    {template: "dialog-secret", refused: func(a actions) string { return a.Secret }, do: doNothing, after: showSecret},
 	"yaml":      {template: "dialog-yaml", refused: func(actions) string { return "" }, prepare: prepareYAML, do: doNothing},
-	"redeliver": {template: "dialog-redeliver", refused: func(a actions) string { return a.Redeliver }, do: doRedeliver},
+	"redeliver": {template: "dialog-redeliver", refused: func(a actions) string { return a.Redeliver }, do: doRedeliver, after: afterStream},
+	"drop":      {template: "dialog-drop", refused: func(a actions) string { return a.Drop }, do: doDrop, after: afterStream},
 }
 
 func mayEdit(a actions) string { return a.Edit }
@@ -269,13 +270,13 @@ func doRedeliver(ctx context.Context, c client.Client, d *dialog) (client.Object
 	return nil, nil
 }
 
-// redeliver requests a redelivery. A delivery that is only in the delivery log is restored first.
+// redeliver requests a redelivery. A delivery that is only in a stream is restored first.
 func (d *dialog) redeliver(ctx context.Context, c client.Client, o *v1alpha1.PostbackDelivery) error {
 	err := action.Redeliver(ctx, c, o, d.token)
 	if !apierrors.IsNotFound(err) || d.log == nil {
 		return err
 	}
-	restored, err := d.log.Restore(ctx, o.Namespace, o.Name)
+	restored, err := d.restore(ctx, o.Name)
 	if err != nil {
 		return err
 	}

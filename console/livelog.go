@@ -30,6 +30,7 @@ import (
 // postbackLive streams the changes of a Postback's page: the rows of its log, and the parts around it.
 func (c *Console) postbackLive(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
+	defer c.feed.WatchWaiting(r.Context(), keyOf(r))()
 	subscription := c.feed.Subscribe()
 	l := &logStream{stream: newStream(w), console: c, key: keyOf(r), request: r}
 	defer l.leave()

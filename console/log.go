@@ -31,6 +31,9 @@ import (
 	"github.com/postback-dev/postback-operator/internal/history"
 )
 
+// waitingChoice is the filter of unfinished deliveries, in place of a phase.
+const waitingChoice = "Waiting"
+
 var (
 	phases = []v1alpha1.DeliveryPhase{
 		"", v1alpha1.DeliveryDelivered, v1alpha1.DeliveryRetrying, v1alpha1.DeliveryPending, v1alpha1.DeliveryFailed,
@@ -47,6 +50,7 @@ func (c *Console) filterOf(query url.Values) feed.Filter {
 	if phase := v1alpha1.DeliveryPhase(query.Get("phase")); slices.Contains(phases, phase) {
 		f.Phase = phase
 	}
+	f.Unfinished = query.Get("phase") == waitingChoice
 	if span, err := time.ParseDuration(query.Get("time")); err == nil && span > 0 {
 		f.Since = c.clock.Now().Add(-span)
 	}
@@ -78,6 +82,9 @@ func (c *Console) log(p *v1alpha1.Postback, may actions, r *http.Request) logPag
 	if log.Older == "" && c.unread == "" && c.feed.Status().AllObjects {
 		log.NoLonger = noLonger(p, all, c.clock.Now())
 	}
+	if counts := feed.Count(all); counts.Waiting >= feed.MaxWaiting {
+		log.Unlisted = max(int(p.Status.GetBacklog())-counts.Waiting, 0)
+	}
 	log.choices(all, filter, r.Form)
 	return log
 }
@@ -102,7 +109,7 @@ func (p *logPage) choices(all []*feed.Row, filter feed.Filter, query url.Values)
 	var rest []*feed.Row
 	events := map[string]bool{}
 	other := filter
-	other.Phase = ""
+	other.Phase, other.Unfinished = "", false
 	for _, row := range all {
 		events[row.Event] = true
 		if other.Match(row) {
@@ -116,10 +123,14 @@ func (p *logPage) choices(all []*feed.Row, filter feed.Filter, query url.Values)
 			text = "All"
 		}
 		p.Phases = append(p.Phases, choice{
-			Value: string(phase), Text: text, Count: counts.Of(phase), Chosen: phase == filter.Phase,
+			Value: string(phase), Text: text, Count: counts.Of(phase), Chosen: phase == filter.Phase && !filter.Unfinished,
 			Href: link(p.Path, query, "phase", string(phase), "after", "", "before", ""),
 		})
 	}
+	p.Phases = append(p.Phases, choice{
+		Value: waitingChoice, Text: waitingChoice, Count: counts.Unfinished(), Chosen: filter.Unfinished,
+		Href: link(p.Path, query, "phase", waitingChoice, "after", "", "before", ""),
+	})
 	p.Events = []choice{{Text: "All events", Chosen: filter.Event == ""}}
 	if filter.Event != "" {
 		events[filter.Event] = true

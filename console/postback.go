@@ -52,6 +52,8 @@ type head struct {
 	// Wait is the reason why all deliveries wait, if they do. Note describes it and the health.
 	Wait waiting.Why
 	Note string
+	// Backlog is the wait of the deliveries in the waiting stream, if there are some.
+	Backlog wait
 	// OldKeyEnds is the time at which the previous key stops signing, or zero.
 	OldKeyEnds time.Time
 	Counts     feed.Counts
@@ -100,6 +102,8 @@ type logPage struct {
 	// Newer and Older are the links to the neighbouring pages, or "". Newest is the link to the first page.
 	Newer, Older, Newest string
 	MayRedeliver         string
+	// Unlisted is the number of deliveries in the waiting stream that have no row, because the rows are bounded.
+	Unlisted int
 	// NoLonger is the note at the end of the log about the time before which deliveries were pruned.
 	NoLonger string
 	// Empty says that the Postback has no deliveries.
@@ -129,6 +133,9 @@ type menuItem struct {
 	Danger          bool
 }
 
+// InStream returns the number of deliveries in the waiting stream, by the status of the Postback.
+func (h head) InStream() int { return int(h.P.Status.GetBacklog()) }
+
 // Menu returns the actions without a button.
 func (h head) Menu() []menuItem {
 	var items []menuItem
@@ -139,6 +146,9 @@ func (h head) Menu() []menuItem {
 		if h.P.Spec.GetState() != s.state {
 			items = append(items, menuItem{Text: s.text, Href: h.Path + "/do/state?state=" + string(s.state), Why: h.May.Edit})
 		}
+	}
+	if h.InStream() > 0 {
+		items = append(items, menuItem{Text: "Drop waiting events", Href: h.Path + "/do/drop", Why: h.May.Drop, Danger: true})
 	}
 	return append(items,
 		menuItem{Text: "Redeliver many", Href: h.Path + "/do/again", Why: h.May.Edit},
@@ -158,6 +168,7 @@ func (c *Console) postback(w http.ResponseWriter, r *http.Request) {
 		c.noPostback(w, key)
 		return
 	}
+	defer c.feed.WatchWaiting(r.Context(), key)()
 	may := c.rights.of(r.Context(), p, c.feed.Secret(secretKey(p)))
 	if fragment(r) == "sheet" {
 		c.sheetFragment(w, r, p, may)
@@ -203,7 +214,7 @@ func (c *Console) head(p *v1alpha1.Postback, may actions, query url.Values) head
 	health, why := healthOf(p, c.recent(rows)), c.whyPostback(p)
 	h := head{
 		P: p, Path: pathOf(key), Title: titleOf(p), State: stateOf(p), Health: healthLabel(health), Wait: why, Note: health.Note(why), Counts: feed.Count(rows).WithBacklog(p.Status.GetBacklog()), Span: span,
-		Redelivery: p.Status.Redelivery, May: may,
+		Redelivery: p.Status.Redelivery, May: may, Backlog: c.whyBacklog(p),
 	}
 	h.OldKeyEnds = oldKeyEnds(c.feed.Secret(secretKey(p)), now)
 	h.Tool, h.ToolName = action.ManagedBy(p)

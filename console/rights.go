@@ -75,7 +75,7 @@ func (r *rights) lastOrTry(key string) bool {
 
 // actions are the user's rights for one Postback. Each is "" if permitted, or the reason why not.
 type actions struct {
-	Edit, Delete, Redeliver, Rotate, Secret string
+	Edit, Delete, Redeliver, Drop, Rotate, Secret string
 }
 
 // of reviews all rights for a Postback and its signing key, concurrently.
@@ -96,6 +96,7 @@ func (r *rights) of(ctx context.Context, p *v1alpha1.Postback, secret *v1alpha1.
 	ask(&a.Edit, "patch", "postbacks", p.Name, "change this Postback")
 	ask(&a.Delete, "delete", "postbacks", p.Name, "delete this Postback")
 	ask(&a.Redeliver, "patch", "postbackdeliveries", "", "redeliver")
+	ask(&a.Drop, "drop", "postbackdeliveries", "", "drop events")
 	if secret != nil {
 		ask(&a.Rotate, "patch", "postbacksecrets", secret.Name, "rotate this key")
 	}

@@ -144,6 +144,12 @@ func explain(err error) string {
 	if unread, ok := errors.AsType[*deliveries.UnreadError](err); ok {
 		return "The delivery log cannot be read now: " + unread.Err.Error()
 	}
+	if refused, ok := errors.AsType[refusal](err); ok {
+		return string(refused)
+	}
+	if problem, ok := errors.AsType[*deliveries.ProblemError](err); ok {
+		return problem.Error()
+	}
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
 		return status.Status().Message
 	}

@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
+	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/internal/deliveries"
 )
 
@@ -73,7 +74,7 @@ func TestMissingEvent(t *testing.T) {
 			return nil
 		},
 	} {
-		c := &Console{deliveries: &deliveries.Reader{API: interceptor.NewClient(nil, interceptor.Funcs{
+		c := &Console{feed: feed.New(nil, "acme", nil), deliveries: &deliveries.Reader{API: interceptor.NewClient(nil, interceptor.Funcs{
 			Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
 				return get(object)
 			},

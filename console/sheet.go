@@ -18,6 +18,7 @@ package console
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -32,6 +33,7 @@ import (
 	"github.com/postback-dev/postback-operator/console/feed"
 	"github.com/postback-dev/postback-operator/console/text"
 	"github.com/postback-dev/postback-operator/internal/curl"
+	"github.com/postback-dev/postback-operator/internal/deliveries"
 	"github.com/postback-dev/postback-operator/internal/endpoint"
 )
 
@@ -56,6 +58,10 @@ type sheet struct {
 	// Hidden is the number of older attempts that the status no longer lists.
 	Hidden       int32
 	MayRedeliver string
+	// InStream says that the delivery is in the waiting stream. MayDrop is "" if the user may drop it, or the reason
+	// why not.
+	InStream bool
+	MayDrop  string
 	// Hosted says that visitors have no kubeconfig, which the script of a request needs.
 	Hosted bool
 }
@@ -76,7 +82,7 @@ func (c *Console) sheetFragment(w http.ResponseWriter, r *http.Request, p *v1alp
 // sheet returns the sheet of the delivery in a request's path.
 func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *sheet {
 	path := pathOf(client.ObjectKeyFromObject(p))
-	s := &sheet{Path: path, Name: r.PathValue("delivery"), Close: link(path, r.Form), MayRedeliver: may.Redeliver, Hosted: c.hosted}
+	s := &sheet{Path: path, Name: r.PathValue("delivery"), Close: link(path, r.Form), MayRedeliver: may.Redeliver, MayDrop: may.Drop, Hosted: c.hosted}
 	key := types.NamespacedName{Namespace: p.Namespace, Name: s.Name}
 	row := c.feed.Row(key)
 	if row != nil {
@@ -88,7 +94,7 @@ func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *she
 			s.Older = link(path+"/d/"+older.Name, r.Form)
 		}
 	}
-	switch d, err := c.deliveries.Get(r.Context(), key); {
+	switch d, err := c.read(r.Context(), key, p); {
 	case err == nil && d.Spec.PostbackRef.Name == p.Name:
 		s.fill(p, d)
 		s.Wait = c.whyRow(p, feed.NewRow(d))
@@ -102,10 +108,20 @@ func (c *Console) sheet(r *http.Request, p *v1alpha1.Postback, may actions) *she
 	return s
 }
 
+// read reads a delivery. It searches the waiting stream only if the Postback has a backlog, because such a search reads
+// thousands of deliveries.
+func (c *Console) read(ctx context.Context, key types.NamespacedName, p *v1alpha1.Postback) (*v1alpha1.PostbackDelivery, error) {
+	if p == nil || p.Status.GetBacklog() == 0 {
+		return c.deliveries.Get(ctx, key)
+	}
+	return c.deliveries.GetOf(ctx, key, p.Name)
+}
+
 func (s *sheet) fill(p *v1alpha1.Postback, d *v1alpha1.PostbackDelivery) {
 	row := feed.NewRow(d)
 	s.D, s.Phase, s.URL = d, phaseOf(row.Phase), endpoint.Masked(p.Spec.URL)
 	s.Request, s.Headers = text.Show(d.Spec.Body), curl.Headers(p, d)
+	s.InStream = deliveries.IsWaiting(d)
 	s.Hidden = row.Attempts - int32(len(d.Status.Attempts))
 	for i := range slices.Backward(d.Status.Attempts) {
 		a := &d.Status.Attempts[i]
@@ -149,7 +165,7 @@ const noEvent = "There is no such event any more. Finished ones are kept as spec
 // delivery reads the delivery in a request's path. If that fails, it answers the request and returns nil.
 func (c *Console) delivery(w http.ResponseWriter, r *http.Request) *v1alpha1.PostbackDelivery {
 	key := keyOf(r)
-	d, err := c.deliveries.Get(r.Context(), types.NamespacedName{Namespace: key.Namespace, Name: r.PathValue("delivery")})
+	d, err := c.read(r.Context(), types.NamespacedName{Namespace: key.Namespace, Name: r.PathValue("delivery")}, c.feed.Postback(key))
 	switch {
 	case err == nil && d.Spec.PostbackRef.Name == key.Name:
 		return d

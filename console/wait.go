@@ -68,6 +68,13 @@ func (c *Console) whyRow(p *v1alpha1.Postback, row *feed.Row) wait {
 	return wait{why, why.Next.After(now)}
 }
 
+// whyBacklog returns the reason why the deliveries in the waiting stream wait, or the zero value if there are none.
+func (c *Console) whyBacklog(p *v1alpha1.Postback) wait {
+	now := c.clock.Now()
+	why := waiting.Backlog(p, now)
+	return wait{why, why.Next.After(now)}
+}
+
 // behind returns the number of older due deliveries of the same Postback.
 func (c *Console) behind(p *v1alpha1.Postback, row *feed.Row) int {
 	others := 0

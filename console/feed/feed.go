@@ -51,6 +51,10 @@ type Feed struct {
 	// unread is the reason why the delivery log is not read, or nil. allObjects says that there is no delivery log.
 	unread     error
 	allObjects bool
+	// watched has the Postbacks with open pages. waitingUnread is the reason why their waiting deliveries are not
+	// current, or nil.
+	watched       map[types.NamespacedName]*watchedStream
+	waitingUnread error
 }
 
 // statisticsSource is the index of the PostbackStatistics in Feed.sources.
@@ -63,7 +67,7 @@ func New(c client.WithWatch, namespace string, stream *deliveries.Client) *Feed 
 		client: c, namespace: namespace, stream: stream, allObjects: stream == nil,
 		postbacks: map[types.NamespacedName]*v1alpha1.Postback{}, secrets: map[types.NamespacedName]*v1alpha1.PostbackSecret{},
 		statistics:    map[types.NamespacedName]*v1alpha1.PostbackStatistics{},
-		subscriptions: map[*Subscription]bool{},
+		subscriptions: map[*Subscription]bool{}, watched: map[types.NamespacedName]*watchedStream{},
 	}
 	f.logs = newLogs(f.note)
 	f.sources = []*source{
@@ -149,6 +153,7 @@ func (f *Feed) Run(ctx context.Context) {
 	})
 	if f.stream != nil {
 		running.Go(func() { f.follow(ctx) })
+		running.Go(func() { f.followWaiting(ctx) })
 	}
 	running.Wait()
 }
@@ -194,7 +199,7 @@ type Status struct {
 	// Kind is a kind that cannot be read, and Err the reason.
 	Kind string
 	Err  error
-	// Unread is the reason why the entries of the delivery log are not current, or nil. AllObjects says that there is
+	// Unread is the reason why the deliveries of the streams are not current, or nil. AllObjects says that there is
 	// no delivery log.
 	Unread     error
 	AllObjects bool
@@ -206,7 +211,7 @@ type Status struct {
 func (f *Feed) Status() Status {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	status := Status{Unread: f.unread, AllObjects: f.allObjects}
+	status := Status{Unread: cmp.Or(f.unread, f.waitingUnread), AllObjects: f.allObjects}
 	for _, s := range f.sources {
 		if s.optional {
 			status.Uncounted = s.err

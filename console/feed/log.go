@@ -57,7 +57,7 @@ func newLogs(note func(*Row)) *logs {
 
 // show replaces a row by another one of the same delivery. Either may be nil.
 func (l *logs) show(before, now *Row) {
-	if before != nil && now != nil && before.version == now.version && before.Logged == now.Logged {
+	if before != nil && now != nil && before.version == now.version && before.Logged == now.Logged && before.Waiting == now.Waiting {
 		return
 	}
 	if before != nil && (now == nil || now.PostbackKey() != before.PostbackKey() || now.Compare(before.Place) != 0) {
@@ -131,11 +131,13 @@ func (l *logs) since(log types.NamespacedName, revision uint64) (changed, remove
 // Counts are the numbers of a Postback's deliveries by phase.
 type Counts struct {
 	Pending, Retrying, Delivered, Failed int
+	// Waiting is the number of those in the waiting stream.
+	Waiting int
 }
 
-// WithBacklog adds n deliveries that wait in a stream and have no row.
+// WithBacklog adds those of n deliveries in the waiting stream that have no row.
 func (c Counts) WithBacklog(n int64) Counts {
-	c.Pending += int(n)
+	c.Pending += max(int(n)-c.Waiting, 0)
 	return c
 }
 
@@ -164,6 +166,9 @@ func (c Counts) Of(phase v1alpha1.DeliveryPhase) int {
 // Count counts rows by phase.
 func Count(rows []*Row) (c Counts) {
 	for _, r := range rows {
+		if r.Waiting {
+			c.Waiting++
+		}
 		switch r.Phase {
 		case v1alpha1.DeliveryPending:
 			c.Pending++

@@ -52,6 +52,8 @@ type Row struct {
 	Asked, InBulk bool
 	// Logged says that the row is an entry of the delivery log, not a PostbackDelivery.
 	Logged bool
+	// Waiting says that the delivery is in the waiting stream, and no PostbackDelivery.
+	Waiting bool
 
 	version  string
 	revision uint64
@@ -143,7 +145,9 @@ func parseCursor(namespace, cursor string) *Row {
 // Filter selects rows. The zero value selects all.
 type Filter struct {
 	Phase v1alpha1.DeliveryPhase
-	Event string
+	// Unfinished selects rows that wait for an attempt.
+	Unfinished bool
+	Event      string
 	// Since selects rows that were stored at this time or later.
 	Since time.Time
 	// Text is a part of the event's id or type, or of the delivery's name, in any case.
@@ -152,7 +156,7 @@ type Filter struct {
 
 // Match reports whether the filter selects a row.
 func (f Filter) Match(r *Row) bool {
-	return (f.Phase == "" || f.Phase == r.Phase) && (f.Event == "" || f.Event == r.Event) &&
+	return (f.Phase == "" || f.Phase == r.Phase) && (!f.Unfinished || !r.Phase.Finished()) && (f.Event == "" || f.Event == r.Event) &&
 		(f.Since.IsZero() || !r.Created.Before(f.Since)) &&
 		(f.Text == "" || contains(r.EventID, f.Text) || contains(r.Event, f.Text) || contains(r.Name, f.Text))
 }

@@ -177,6 +177,23 @@ func (l *Reader) Get(ctx context.Context, key types.NamespacedName) (*v1alpha1.P
 	return nil, &UnreadError{err}
 }
 
+// GetOf is Get for a delivery of a known Postback, and also reads the waiting stream.
+func (l *Reader) GetOf(ctx context.Context, key types.NamespacedName, postback string) (*v1alpha1.PostbackDelivery, error) {
+	d, err := l.Get(ctx, key)
+	if l.Log == nil || !apierrors.IsNotFound(err) {
+		return d, err
+	}
+	switch waiting, err := l.Log.Waiting(ctx, key.Namespace, postback, key.Name); {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, &UnreadError{err}
+	case waiting != nil:
+		return waiting, nil
+	}
+	return l.Get(ctx, key) // It may have left the stream meanwhile.
+}
+
 // UnreadError means that the delivery log, which may hold the delivery, could not be read.
 type UnreadError struct{ Err error }
 

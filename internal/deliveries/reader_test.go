@@ -100,6 +100,9 @@ func (s *stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			list.Continue = strconv.Itoa(begin + i)
 			break
 		}
+		if named := query.Get("name"); named != "" && d.Name != named {
+			continue
+		}
 		if (query.Get("eventID") == "" || d.Spec.Event.ID == query.Get("eventID")) && strings.HasPrefix(d.Spec.Event.ID, query.Get("prefix")) {
 			list.Items = append(list.Items, *d)
 		}
@@ -314,6 +317,22 @@ func TestUnion(t *testing.T) {
 			u.PutLogged(key("second"), "entry 2")
 			u.PutLogged(key("third"), "entry 3")
 		}, []string{">entry 1", ">entry 2", ">entry 3", "entry 1>"}},
+		"a waiting copy counts only alone": {func(u *Union[string]) {
+			u.PutWaiting(key("a"), "waiting")
+			u.PutLogged(key("a"), "logged")
+			u.DropWaiting(key("a"))
+		}, []string{">waiting", "waiting>logged"}},
+		"a retry replaces a waiting copy, and a drop removes it": {func(u *Union[string]) {
+			u.PutWaiting(key("a"), "first")
+			u.PutWaiting(key("a"), "second")
+			u.DropWaiting(key("a"))
+		}, []string{">first", "first>second", "second>"}},
+		"an object made of a waiting delivery": {func(u *Union[string]) {
+			u.PutWaiting(key("a"), "waiting")
+			u.PutObject(key("a"), "object")
+			u.PutWaiting(key("a"), "waiting")
+			u.DropWaiting(key("a"))
+		}, []string{">waiting", "waiting>object"}},
 		"the oldest entry of an object": {func(u *Union[string]) {
 			u.PutLogged(key("first"), "entry 1")
 			u.PutObject(key("first"), "object")
@@ -379,5 +398,26 @@ func TestWaitingDeliveriesAreListedWithTheRest(t *testing.T) {
 	s.old = true
 	if p, err := l.List(t.Context(), Query{Namespace: "acme", Waiting: true}, false, nil); err != nil || p.Unread != nil || len(p.Deliveries) != 3 {
 		t.Errorf("of an earlier dispatcher: %+v, %v", p, err)
+	}
+}
+
+func TestOneDeliveryOfAllStreams(t *testing.T) {
+	s := &stream{
+		deliveries: []*v1alpha1.PostbackDelivery{logged("crm-1", "evt_1", 1)},
+		waiting:    []*v1alpha1.PostbackDelivery{pending("crm-2", "evt_2", 2), pending("crm-1", "evt_1", 1)},
+	}
+	l := logOf(t, s, object("crm-3", "evt_3", 3))
+	for name, test := range map[string]struct{ found, waits bool }{
+		"crm-1": {found: true}, "crm-2": {found: true, waits: true}, "crm-3": {found: true}, "crm-4": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, err := l.GetOf(t.Context(), types.NamespacedName{Namespace: "acme", Name: name}, "crm")
+			switch {
+			case !test.found && !apierrors.IsNotFound(err):
+				t.Errorf("%v, want that it is not found", err)
+			case test.found && (err != nil || IsWaiting(d) != test.waits):
+				t.Errorf("%v, %v", d, err)
+			}
+		})
 	}
 }

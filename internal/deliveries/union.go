@@ -18,14 +18,15 @@ package deliveries
 
 import "k8s.io/apimachinery/pkg/types"
 
-// Union merges PostbackDeliveries and entries of the delivery log. It shows one copy of each delivery: the
-// PostbackDelivery, and after its deletion the entry again. V is the caller's form of a delivery. Union is not safe
+// Union merges PostbackDeliveries, entries of the delivery log and deliveries of the waiting stream. It shows one copy
+// of each delivery: the PostbackDelivery, and after its deletion the entry again. A waiting copy counts only if there
+// is no other, because a delivery is stored elsewhere before it leaves that stream. V is the caller's form of a delivery. Union is not safe
 // for concurrent use.
 type Union[V comparable] struct {
 	most int
 	show func(before, now V)
 
-	objects, logged map[types.NamespacedName]V
+	objects, logged, waiting map[types.NamespacedName]V
 	// order lists the keys of logged, oldest first.
 	order []types.NamespacedName
 }
@@ -33,7 +34,7 @@ type Union[V comparable] struct {
 // NewUnion returns a Union that keeps the newest entries of the delivery log, up to most. It calls show after each
 // change of a shown copy; the zero value stands for no copy.
 func NewUnion[V comparable](most int, show func(before, now V)) *Union[V] {
-	return &Union[V]{most: most, show: show, objects: map[types.NamespacedName]V{}, logged: map[types.NamespacedName]V{}}
+	return &Union[V]{most: most, show: show, objects: map[types.NamespacedName]V{}, logged: map[types.NamespacedName]V{}, waiting: map[types.NamespacedName]V{}}
 }
 
 // Get returns the shown copy of a delivery, or the zero value.
@@ -41,7 +42,10 @@ func (u *Union[V]) Get(key types.NamespacedName) V {
 	if v, ok := u.objects[key]; ok {
 		return v
 	}
-	return u.logged[key]
+	if v, ok := u.logged[key]; ok {
+		return v
+	}
+	return u.waiting[key]
 }
 
 // PutObject records a new or changed PostbackDelivery.
@@ -82,6 +86,20 @@ func (u *Union[V]) PutLogged(key types.NamespacedName, v V) {
 		delete(u.logged, oldest)
 		u.changed(before, u.Get(oldest))
 	}
+}
+
+// PutWaiting records a delivery of the waiting stream.
+func (u *Union[V]) PutWaiting(key types.NamespacedName, v V) {
+	before := u.Get(key)
+	u.waiting[key] = v
+	u.changed(before, u.Get(key))
+}
+
+// DropWaiting records that a delivery left the waiting stream.
+func (u *Union[V]) DropWaiting(key types.NamespacedName) {
+	before := u.Get(key)
+	delete(u.waiting, key)
+	u.changed(before, u.Get(key))
 }
 
 func (u *Union[V]) changed(before, now V) {

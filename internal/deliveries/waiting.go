@@ -24,6 +24,25 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
+// ListWaiting returns a page of the waiting stream, the newest first.
+func (c *Client) ListWaiting(ctx context.Context, q Query) (*v1alpha1.PostbackDeliveryList, error) {
+	page, err := c.list(ctx, waitingResource, q)
+	if hasNoWaiting(err) {
+		return &v1alpha1.PostbackDeliveryList{}, nil
+	}
+	return page, err
+}
+
+// Waiting returns a delivery of a Postback that is in the waiting stream, or nil.
+func (c *Client) Waiting(ctx context.Context, namespace, postback, name string) (waiting *v1alpha1.PostbackDelivery, err error) {
+	q := Query{Namespace: namespace, Postback: postback, Name: name, Limit: 1}
+	err = c.each(ctx, waitingResource, q, &Page{}, func(d *v1alpha1.PostbackDelivery) { waiting = d })
+	if hasNoWaiting(err) {
+		err = nil
+	}
+	return waiting, err
+}
+
 // IsNotWaiting reports whether a dispatcher said that a delivery no longer waits.
 func IsNotWaiting(err error) bool { return isProblem(err, "not-waiting") }
 

@@ -39,7 +39,9 @@ import (
 // serve runs a console and returns its base URL and the link that opens it.
 func serve(t *testing.T, config *rest.Config, namespace string, c clock.PassiveClock) (base, link string) {
 	t.Helper()
-	served, err := console.Listen(t.Context(), console.ServerOptions{Options: console.Options{Config: config, Namespace: namespace, Kubectl: curl.Kubectl{Context: "demo"}, Clock: c}})
+	served, err := console.Listen(t.Context(), console.ServerOptions{Options: console.Options{
+		Config: config, Namespace: namespace, Kubectl: curl.Kubectl{Context: "demo"}, Clock: c, DeliveryLog: streamsFor(t, config),
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

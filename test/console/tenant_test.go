@@ -115,7 +115,7 @@ func (n *tenant) post(id, eventType, data string) {
 		}
 		request.Header.Set("Authorization", "Bearer "+n.token)
 		request.Header.Set("Content-Type", "application/json")
-		response, err := http.DefaultClient.Do(request)
+		response, err := ingest(n.t).Do(request)
 		if err != nil {
 			return err
 		}
