@@ -114,7 +114,7 @@ test-jetstream: $(if $(RERUN),$(GOTESTSUM)) ## Run the end-to-end tests and the 
 FAULTS ?= -rounds 10 -events 20000 -settle 170s -backlog 5000 -endpoints 100 -samples 3000 -ratio 2 -down 100 -down-for 3m -purged 5000
 
 .PHONY: test-faults
-test-faults: ## Test delivery at full length while everything fails (about half an hour). FAULTS="-seed N ..." for other lengths, INTAKE=jetstream for NATS.
+test-faults: ## Test delivery at full length while everything fails (about half an hour). FAULTS="-seed N ..." for other lengths, INTAKE=jetstream or jetstream-embedded for NATS, NATS_NODES=3 for a cluster.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		go test -count 1 -timeout 60m -v ./test/faults $(FAULTS)
 

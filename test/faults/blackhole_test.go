@@ -89,13 +89,13 @@ func fill(t *testing.T, s *source, sink *sink, random *rand.Rand, namespace stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	left, err := unfinished(t.Context(), namespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if left < *backlog {
-		t.Fatalf("%d deliveries are waiting, not %d", left, *backlog)
-	}
+	await(t, startPatience, func(ctx context.Context) error {
+		left, err := unfinished(ctx, namespace)
+		if err == nil && left < *backlog {
+			err = fmt.Errorf("%d deliveries are waiting, not %d", left, *backlog)
+		}
+		return err
+	})
 	return hole
 }
 

@@ -57,10 +57,23 @@ type harm struct {
 	do   func(context.Context, *chaos) error
 }
 
-var harms = []harm{
-	{"kill dispatcher 0", func(ctx context.Context, c *chaos) error { return c.kill(ctx, dispatchers[0]) }},
-	{"kill dispatcher 1", func(ctx context.Context, c *chaos) error { return c.kill(ctx, dispatchers[1]) }},
-	{"kill both dispatchers", func(ctx context.Context, c *chaos) error { return c.kill(ctx, dispatchers...) }},
+// harmsOf returns the harms of an installation. With embedded servers, those to a dispatcher are also harms to NATS.
+func harmsOf(dispatchers []*operator.Process) []harm {
+	var all []harm
+	for i, p := range dispatchers {
+		all = append(all, harm{fmt.Sprintf("kill dispatcher %d", i), func(ctx context.Context, c *chaos) error { return c.kill(ctx, p) }})
+	}
+	if len(dispatchers) > 1 {
+		all = append(all, harm{"kill all dispatchers", func(ctx context.Context, c *chaos) error { return c.kill(ctx, dispatchers...) }})
+	}
+	all = append(all, otherHarms...)
+	if op.NATS != nil {
+		all = append(all, streamHarms...)
+	}
+	return all
+}
+
+var otherHarms = []harm{
 	{"kill the manager", func(ctx context.Context, c *chaos) error { return c.kill(ctx, manager) }},
 	{"restart the API server", func(ctx context.Context, c *chaos) error { return c.outage(ctx, cp.StopAPIServer, cp.StartAPIServer) }},
 	{"restart etcd", func(ctx context.Context, c *chaos) error { return c.outage(ctx, cp.StopEtcd, cp.StartEtcd) }},
@@ -68,21 +81,18 @@ var harms = []harm{
 	{"stop the owner of the retries until its Leases expire", func(ctx context.Context, c *chaos) error { return c.expire(ctx) }},
 }
 
-// streamHarms apply to the JetStream intake.
+// streamHarms apply to external NATS servers.
 var streamHarms = []harm{
 	{"kill a nats-server", func(ctx context.Context, c *chaos) error { return c.killNATS(ctx) }},
 	{"stop a nats-server", func(ctx context.Context, c *chaos) error { return c.stopNATS(ctx) }},
-	{"kill all of NATS, then both dispatchers", func(ctx context.Context, c *chaos) error {
+	{"kill all of NATS, then all dispatchers", func(ctx context.Context, c *chaos) error {
 		return errors.Join(c.killAllOfNATS(ctx), c.kill(ctx, dispatchers...))
 	}},
 }
 
 // round causes each harm once, in random order, at random times.
 func (c *chaos) round(ctx context.Context, say func(format string, args ...any)) error {
-	all := harms
-	if op.NATS != nil {
-		all = slices.Concat(harms, streamHarms)
-	}
+	all := harmsOf(dispatchers)
 	for _, i := range c.random.Perm(len(all)) {
 		if !pause(ctx, c.upTo(maxPause)) {
 			return ctx.Err()
@@ -112,12 +122,18 @@ func (c *chaos) kill(ctx context.Context, processes ...*operator.Process) error 
 		}
 		c.note(killed, p.Name, time.Now())
 	}
+	from := time.Now()
 	pause(ctx, c.upTo(maxPause))
-	var errs []error
-	for _, p := range processes {
-		errs = append(errs, p.Restart(ctx))
+	err := operator.RestartAll(ctx, processes...)
+	c.noteStream(from, processes...)
+	return err
+}
+
+// noteStream records that NATS was down with the dispatchers that embed it.
+func (c *chaos) noteStream(from time.Time, processes ...*operator.Process) {
+	if op.EmbedsNATS() && slices.ContainsFunc(processes, func(p *operator.Process) bool { return slices.Contains(dispatchers, p) }) {
+		c.note(streamDown, "", from)
 	}
-	return errors.Join(errs...)
 }
 
 // outage stops the API server or etcd for a while.
@@ -194,7 +210,7 @@ func (c *chaos) deleteLeases(ctx context.Context) error {
 }
 
 // expire suspends the replica that owns the retries (SIGSTOP) until another one owns them, and resumes it. It then
-// still believes that it owns them.
+// still believes that it owns them. A single replica is suspended for longer than the Leases last.
 func (c *chaos) expire(ctx context.Context) error {
 	owner, err := c.owner(ctx)
 	if err != nil {
@@ -205,6 +221,9 @@ func (c *chaos) expire(ctx context.Context) error {
 		return err
 	}
 	waitErr := wait.PollUntilContextTimeout(ctx, pollEvery, stopPatience, true, func(ctx context.Context) (bool, error) {
+		if len(dispatchers) == 1 {
+			return time.Since(from) > longOutage, nil
+		}
 		now, err := c.owner(ctx)
 		return err == nil && now != owner, nil
 	})
@@ -212,6 +231,7 @@ func (c *chaos) expire(ctx context.Context) error {
 		return err
 	}
 	c.note(stopped, owner.Name, from)
+	c.noteStream(from, owner)
 	if waitErr != nil {
 		return fmt.Errorf("no other replica took the retries over: %w", waitErr)
 	}

@@ -79,7 +79,7 @@ func TestFaults(t *testing.T) {
 func judgeAll(t *testing.T, s *source, open map[string]*endpoint, harm *chaos, asked time.Time) {
 	t.Helper()
 	v := judge(evidence{
-		accepted: s.accepted, arrivals: arrivalsOf(open), deliveries: listDeliveries(t, s.namespace), faults: harm.faults, stream: op.NATS != nil, asked: asked,
+		accepted: s.accepted, arrivals: arrivalsOf(open), deliveries: listDeliveries(t, s.namespace), faults: harm.faults, stream: op.Streams(), asked: asked,
 	})
 	report(t, v, harm.faults)
 	if limit := maxPerFault * len(harm.faults); v.duplicates > limit {
@@ -106,7 +106,7 @@ func runRound(t *testing.T, s *source, harm *chaos, random *rand.Rand, round int
 		id := fmt.Sprintf("evt_%d_%d", round, i)
 		data := fmt.Sprintf(`{"id":%q,"n":%d.0,"text":"Zoë <&>"}`, id, i)
 		e := posted{ID: id, Type: names[random.IntN(len(names))] + ".created", Data: json.RawMessage(data)}
-		if op.NATS != nil {
+		if op.Streams() {
 			e.CreatedAt = time.Now().UTC()
 		}
 		return e

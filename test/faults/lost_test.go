@@ -63,7 +63,7 @@ func postAll(t *testing.T, s *source, at *sink, eventType, prefix string) {
 // TestLostStore: NATS returns without its store while the dispatchers run. Every event accepted afterwards arrives.
 // The default intake has no such store.
 func TestLostStore(t *testing.T) {
-	if op.NATS == nil {
+	if !op.Streams() {
 		return
 	}
 	dumpOnFailure(t)
@@ -72,7 +72,7 @@ func TestLostStore(t *testing.T) {
 	sink := startSink(t)
 	create(t, postback(namespace, "crm", sink.url("/crm"), "*"))
 	postAll(t, source, sink, "lead.created", "before")
-	if err := op.NATS.LoseStore(t.Context()); err != nil {
+	if err := op.LoseStore(t.Context(), dispatchers...); err != nil {
 		t.Fatal(err)
 	}
 	postAll(t, source, sink, "lead.created", "after")
@@ -164,10 +164,8 @@ func TestRollback(t *testing.T) {
 			t.Errorf("%s does not say why it ended", p.Name)
 		}
 	}
-	for _, p := range programs {
-		if err := p.Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	if err := operator.RestartAll(t.Context(), programs...); err != nil {
+		t.Fatal(err)
 	}
 
 	create(t, postback(namespace, "fresh", sink.url("/fresh"), "fresh.created"))

@@ -16,16 +16,18 @@ limitations under the License.
 
 // Package faults tests delivery while everything around it fails: the built programs with the shipped manifests, a
 // real control plane whose parts are killed, and endpoints that misbehave. "make test-faults" runs it at full length,
-// "make test" in a short form. With INTAKE=jetstream the test also kills a real nats-server, with NATS_NODES=3 those
-// of a cluster.
+// "make test" in a short form. With INTAKE=jetstream the test also kills a real nats-server, with
+// INTAKE=jetstream-embedded each dispatcher has one. NATS_NODES=3 makes it a cluster of three.
 package faults
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +69,8 @@ var (
 	api         client.Client
 	manager     *operator.Process
 	dispatchers []*operator.Process
+	// trust is the TLS configuration of producers, nil if ingest serves plain HTTP.
+	trust *tls.Config
 )
 
 func TestMain(m *testing.M) {
@@ -83,7 +87,7 @@ func start(ctx context.Context, installed *operator.Operator) error {
 	if manager, err = op.StartManager(ctx, "postback-manager-0", operator.WithArgs("--allow-plain-http")); err != nil {
 		return err
 	}
-	for i := range 2 {
+	for i := range op.Dispatchers() {
 		name := fmt.Sprintf("postback-dispatcher-%d", i)
 		// The User-Agent tells endpoints which replica sent a request. No delivery is deleted, because the test
 		// compares all of them.
@@ -94,7 +98,15 @@ func start(ctx context.Context, installed *operator.Operator) error {
 		}
 		dispatchers = append(dispatchers, p)
 	}
-	return nil
+	for _, p := range dispatchers {
+		if err := p.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	if strings.HasPrefix(dispatchers[0].IngestURL(), "https:") {
+		trust, err = op.IngestTLS(ctx)
+	}
+	return err
 }
 
 // newNamespace creates a namespace, and returns a token that may post events for it.

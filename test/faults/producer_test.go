@@ -71,7 +71,7 @@ type source struct {
 }
 
 func newSource(namespace, token string, replicas ...*operator.Process) *source {
-	transport := &http.Transport{MaxIdleConnsPerHost: producers}
+	transport := &http.Transport{MaxIdleConnsPerHost: producers, TLSClientConfig: trust}
 	return &source{
 		namespace: namespace, token: token, replicas: replicas, accepted: map[string]string{}, began: map[string]time.Time{},
 		client: &http.Client{Transport: transport, Timeout: postTimeout},

@@ -81,9 +81,7 @@ func TestPurge(t *testing.T) {
 	fillFor(t, doomed, random, "ended-down", *purged)
 	fillFor(t, doomed, random, "ended-paused", *purged)
 	for namespace, want := range map[string]int{purgeNamespace: 2 * *purged, endedNamespace: 2 * *purged} {
-		if left, err := unfinished(t.Context(), namespace); err != nil || left < want {
-			t.Fatalf("%d deliveries wait in %s, want %d: %v", left, namespace, want, err)
-		}
+		awaitUnfinished(t, namespace, want)
 	}
 
 	if err := api.Delete(t.Context(), deleted); err != nil {

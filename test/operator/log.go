@@ -40,7 +40,10 @@ const streamNames = message.Names(message.DefaultPrefix)
 // Waiting counts the deliveries of a namespace that wait in a stream, or are attempted from there. Deliveries beyond
 // this count are recorded.
 func (o *Operator) Waiting(ctx context.Context, namespace string) (int, error) {
-	if o.NATS == nil {
+	switch {
+	case o.EmbedsNATS():
+		return o.waitingEmbedded(ctx, namespace)
+	case o.NATS == nil:
 		return 0, nil
 	}
 	sum, err := WaitingAt(ctx, o.NATS.URL(), namespace)
@@ -118,7 +121,10 @@ func connect(server string) (js jetstream.JetStream, end func(), err error) {
 // Logged returns the entries of a namespace in the delivery log, oldest first. Without the JetStream intake there are
 // none.
 func (o *Operator) Logged(ctx context.Context, namespace string) ([]v1alpha1.PostbackDelivery, error) {
-	if o.NATS == nil {
+	switch {
+	case o.EmbedsNATS():
+		return o.loggedEmbedded(ctx, namespace)
+	case o.NATS == nil:
 		return nil, nil
 	}
 	logged, err := o.read(ctx, streamNames.LogStream(), streamNames.LogSubjects(namespace, ""), streamNames.ParseLog)

@@ -63,10 +63,10 @@ type Options struct {
 	Programs string
 	// Overlay is the kustomize folder to apply. The default is config/default of this module.
 	Overlay string
-	// Intake is the intake of the dispatchers. With "jetstream" a nats-server is started, too. The default is that of
-	// the manifests.
+	// Intake is the intake of the dispatchers. With "jetstream" a nats-server is started, too; with
+	// "jetstream-embedded" each dispatcher has its own. The default is that of the manifests.
 	Intake string
-	// NATSNodes is the number of nats-servers, each of which stores the streams. The default is 1.
+	// NATSNodes is the number of NATS servers, each of which stores the streams. The default is 1.
 	NATSNodes int
 }
 
@@ -77,11 +77,13 @@ type Operator struct {
 	Dir string
 	// Applied is the output of kubectl for the overlay.
 	Applied string
-	// NATS is nil without the JetStream intake.
+	// NATS is nil without the JetStream intake, and with embedded servers.
 	NATS *natsserver.Cluster
 
 	programs string
 	clients  kubernetes.Interface
+	// embedded is nil unless the dispatchers embed NATS servers.
+	embedded *embedded
 
 	mu        sync.Mutex
 	processes []*Process
@@ -135,7 +137,12 @@ func (o *Operator) install(ctx context.Context, root string, options Options) er
 	if o.clients, err = kubernetes.NewForConfig(o.ControlPlane.Config); err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
-	if options.Intake == jetStream {
+	switch options.Intake {
+	case embeddedJetStream:
+		if o.embedded, err = newEmbedded(options.NATSNodes); err != nil {
+			return err
+		}
+	case jetStream:
 		// The bound of each stream is reserved, and tests create further streams. The disk space itself is used only
 		// on demand.
 		nats := natsserver.Options{Dir: o.Dir, SyncAlways: true, MaxFileStore: "64GB", Nodes: options.NATSNodes}
@@ -211,8 +218,12 @@ func (o *Operator) newProcess(deployment *appsv1.Deployment, program, name strin
 		ingests:   program == "dispatcher",
 		portal:    program == "portal",
 	}
-	if o.NATS != nil && p.ingests {
+	switch {
+	case !p.ingests:
+	case o.NATS != nil:
 		p.args = append(p.args, "--intake=jetstream", "--nats-url="+o.NATS.URL(), "--nats-replicas="+strconv.Itoa(len(o.NATS.Nodes)))
+	case o.EmbedsNATS():
+		o.embed(p)
 	}
 	for _, option := range options {
 		option(p)

@@ -20,6 +20,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -141,7 +142,7 @@ func (p *Process) arguments(container *corev1.Container, values map[string]strin
 	if p.ingests && !p.tls {
 		args = append(args, "--ingest-tls-cert-file=", "--ingest-tls-private-key-file=")
 	}
-	return append(args, p.args...)
+	return slices.Concat(args, p.args, p.extra)
 }
 
 // kubeconfig writes a kubeconfig with a token of the ServiceAccount and returns its path.

@@ -63,6 +63,8 @@ type Process struct {
 	path      string
 	template  *corev1.PodTemplateSpec
 	args, env []string
+	// extra are the arguments of SetArgs.
+	extra     []string
 	apiServer *clientcmdapi.Cluster
 	unready   bool
 	ingests   bool
@@ -131,6 +133,9 @@ func (p *Process) choosePorts() error {
 	}
 	return nil
 }
+
+// SetArgs adds arguments from the next start on. It replaces those of earlier calls.
+func (p *Process) SetArgs(args ...string) { p.extra = args }
 
 // Restart restarts an ended process with the same identity, addresses and arguments, and returns once it is ready.
 func (p *Process) Restart(ctx context.Context) error {

@@ -37,9 +37,10 @@ const (
 )
 
 const (
-	// IntakeVariable is the environment variable with the intake of the tests: "jetstream", or the default.
+	// IntakeVariable is the environment variable with the intake of the tests: "jetstream", "jetstream-embedded", or
+	// the default.
 	IntakeVariable = "INTAKE"
-	// nodesVariable is the environment variable with the number of nats-servers; the default is 1.
+	// nodesVariable is the environment variable with the number of NATS servers; the default is 1.
 	nodesVariable = "NATS_NODES"
 )
 
@@ -96,7 +97,7 @@ func installForTests(ctx context.Context, cp *controlplane.ControlPlane) (*Opera
 	if value := os.Getenv(nodesVariable); value != "" {
 		nodes, err := strconv.Atoi(value)
 		if err != nil || nodes < 1 {
-			return nil, fmt.Errorf("%s is %q, and has to be a number of nats-servers", nodesVariable, value)
+			return nil, fmt.Errorf("%s is %q, and has to be a number of NATS servers", nodesVariable, value)
 		}
 		o.NATSNodes = nodes
 	}

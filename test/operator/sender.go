@@ -52,7 +52,10 @@ func (o *Operator) SenderToken(ctx context.Context, namespace string) (string, e
 	if _, err := o.clients.RbacV1().RoleBindings(namespace).Create(ctx, binding, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return "", fmt.Errorf("create RoleBinding %s/%s: %w", namespace, Sender, err)
 	}
-	if err := o.waitAllowed(ctx, namespace); err != nil {
+	err := o.waitAllowed(ctx, "system:serviceaccount:"+namespace+":"+Sender, authorizationv1.ResourceAttributes{
+		Namespace: namespace, Verb: "create", Group: v1alpha1.GroupVersion.Group, Resource: "postbackevents",
+	})
+	if err != nil {
 		return "", err
 	}
 	config, err := o.ControlPlane.ServiceAccountConfig(ctx, namespace, Sender)
@@ -62,21 +65,15 @@ func (o *Operator) SenderToken(ctx context.Context, namespace string) (string, e
 	return config.BearerToken, nil
 }
 
-// waitAllowed waits until the API server permits Sender to post events. The API server learns of a new binding by a
-// watch.
-func (o *Operator) waitAllowed(ctx context.Context, namespace string) error {
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User: "system:serviceaccount:" + namespace + ":" + Sender,
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: namespace, Verb: "create", Group: v1alpha1.GroupVersion.Group, Resource: "postbackevents",
-		},
-	}}
+// waitAllowed waits until the API server grants a right to a user. The API server learns of a new binding by a watch.
+func (o *Operator) waitAllowed(ctx context.Context, user string, right authorizationv1.ResourceAttributes) error {
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user, ResourceAttributes: &right}}
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
 		answer, err := o.clients.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 		return err == nil && answer.Status.Allowed, err
 	})
 	if err != nil {
-		return fmt.Errorf("wait until %s/%s may post events: %w", namespace, Sender, err)
+		return fmt.Errorf("wait until %s may %s %s: %w", user, right.Verb, right.Resource, err)
 	}
 	return nil
 }
