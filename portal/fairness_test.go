@@ -98,7 +98,7 @@ func TestOnePartnerDoesNotStarveTheOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := newFlood(t, greedy)
-	const step, waiting = 20, 60
+	const step, waiting = 25, 150
 	// The number of seats varies, because levels lend and borrow.
 	for inLevel(t, "apiserver_flowcontrol_current_inqueue_requests") < waiting {
 		f.add(step)
@@ -123,7 +123,7 @@ func TestOnePartnerDoesNotStarveTheOthers(t *testing.T) {
 			freed++
 		}
 		return response
-	}).WithTimeout(patience).ShouldNot(gomega.BeNil())
+	}).WithTimeout(patience).WithPolling(pollEvery).ShouldNot(gomega.BeNil())
 	defer response.Body.Close()
 	left := inLevel(t, "apiserver_flowcontrol_current_inqueue_requests")
 	if response.StatusCode != http.StatusOK || left == 0 {

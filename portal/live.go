@@ -36,6 +36,7 @@ type livePage struct {
 	// unread are the bytes that were written since the last flush.
 	unread int
 	ended  bool
+	closed bool
 }
 
 func newLivePage(w http.ResponseWriter) *livePage {
@@ -99,10 +100,21 @@ func (l *livePage) deadline(at time.Time) error {
 	return l.connection.SetWriteDeadline(at)
 }
 
+// close ends the use of the connection, before the handler returns: net/http panics if it is used later.
+func (l *livePage) close() {
+	l.read()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+}
+
 // end leaves a last moment for a pending write.
 func (l *livePage) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended = true
+	if l.closed {
+		return
+	}
 	_ = l.connection.SetWriteDeadline(time.Now().Add(lastWrite))
 }

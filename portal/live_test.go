@@ -115,6 +115,17 @@ func TestQuietPagesStayOpen(t *testing.T) {
 	}
 }
 
+// TestAVisitEndsAfterItsPage: the end of a visit does not touch the connection of a page whose handler has returned.
+func TestAVisitEndsAfterItsPage(t *testing.T) {
+	deadlines := &deadlines{}
+	page := newLivePage(deadlines)
+	page.close()
+	page.end()
+	if !deadlines.last.IsZero() {
+		t.Errorf("the end sets a deadline of %s", deadlines.last)
+	}
+}
+
 // deadlines records the last deadline of writes.
 type deadlines struct {
 	http.ResponseWriter

@@ -196,7 +196,7 @@ func (v *visits) serveLive(w http.ResponseWriter, r *http.Request, mine *visit, 
 	}
 	defer v.closeLive()
 	page := newLivePage(w)
-	defer page.read()
+	defer page.close()
 	defer context.AfterFunc(mine.ctx, func() { cancel(); page.end() })()
 	mine.pages.ServeHTTP(page, r)
 	return nil
