@@ -99,7 +99,7 @@ test-console: $(if $(RERUN),$(GOTESTSUM)) ## Test the console in Chromium. It ru
 SAME_IN_BOTH := 'TestAccess|TestDispatcherCannotReadTenants|TestRotat|TestManagerCrash|TestSearch|TestSenders|TestForbiddenSender|TestForeignSecrets'
 
 .PHONY: pictures
-pictures: ## Take the pictures of console and portal in docs/images, light and dark, on a desktop and a phone, in Chromium.
+pictures: ## Take the pictures of the console in docs/images, light and dark, on a desktop and a phone, in Chromium.
 	@KUBEBUILDER_ASSETS="$$(hack/controlplane/build.sh)" && export KUBEBUILDER_ASSETS && \
 		mkdir -p dist/pictures && POSTBACK_PICTURES="$(CURDIR)/dist/pictures" go test -count 1 -timeout 15m -run 'Pictures$$' ./test/console
 	@for picture in docs/images/*.png; do [ ! -f "dist/pictures/$${picture##*/}" ] || cp "dist/pictures/$${picture##*/}" "$$picture"; done
