@@ -21,6 +21,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"testing"
@@ -66,6 +68,22 @@ func watchLines(t *testing.T, url string) func() (watchLine, error) {
 	return func() (w watchLine, err error) { return w, decoder.Decode(&w) }
 }
 
+// awaitReadTimeout returns when the server has ended a request that began now and does not arrive.
+func awaitReadTimeout(t *testing.T, address string) {
+	t.Helper()
+	connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	if _, err := io.WriteString(connection, "GET / HTTP/1.1\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(connection); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestWatchTheLog(t *testing.T) {
 	crm := doors.LooseRoute("acme", "crm", "", "*")
 	log := &memoryLog{follow: make(chan *v1alpha1.PostbackDelivery, 5000)}
@@ -76,7 +94,7 @@ func TestWatchTheLog(t *testing.T) {
 	if w, err := next(); err != nil || w.Type != "BOOKMARK" || w.Object.Metadata.ResourceVersion != "41" {
 		t.Fatalf("it begins with %+v, %v", w, err)
 	}
-	<-time.After(3 * readTimeout) // A watch must outlive the timeout of other requests.
+	awaitReadTimeout(t, server.Listener.Addr().String()) // A watch must outlive the timeout of other requests.
 	d := logged(t, crm, "evt_1")
 	log.follow <- d
 	if w, err := next(); err != nil || w.Type != "ADDED" || w.Object.Metadata.Name != d.Name || w.Object.Kind != "PostbackDelivery" {
