@@ -62,8 +62,8 @@ func TestLinkWorksOnce(t *testing.T) {
 			}
 		})
 	}
-	for _, wrong := range []string{"/enter", "/enter?token=", "/enter?token=A", link + "A"} {
-		t.Run(wrong, func(t *testing.T) {
+	for name, wrong := range map[string]string{"no token": "/enter", "an empty token before": "/enter?token=", "another token": "/enter?token=A", "a longer token": link + "A"} {
+		t.Run(name, func(t *testing.T) {
 			if got := request(g, http.MethodGet, wrong, address, nil); got.StatusCode != http.StatusUnauthorized {
 				t.Errorf("%s is answered with %s", wrong, got.Status)
 			}

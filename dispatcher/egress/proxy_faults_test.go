@@ -139,20 +139,20 @@ func TestWrongCredentials(t *testing.T) {
 	proxy, asked := socksProxy(t, true, 0, nil)
 	d := dialer(t, Options{Proxy: "socks5h://" + proxy, ProxyCredentialsFile: path})
 	// The file may change, as that of a mounted Secret does.
-	for content, want := range map[string]string{
-		"egress:wr0ng-s3cret1\n": "does not accept the credentials",
-		"no colon":               "user:password",
-		":" + proxySecret:        "user:password",
-		strings.Repeat("x", 256) + ":" + proxySecret: "255 bytes",
+	for name, test := range map[string]struct{ content, want string }{
+		"another password":    {"egress:wr0ng-s3cret1\n", "does not accept the credentials"},
+		"no colon":            {"no colon", "user:password"},
+		"no user":             {":" + proxySecret, "user:password"},
+		"a user of 256 bytes": {strings.Repeat("x", 256) + ":" + proxySecret, "255 bytes"},
 	} {
-		t.Run(content, func(t *testing.T) {
-			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			_, _, err := post(t, d, "http://8.8.8.8:8080")
 			var fault *ProxyError
-			if !errors.As(err, &fault) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
-				t.Errorf("error is %v, want one with %q", err, want)
+			if !errors.As(err, &fault) || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("error is %v, want one with %q", err, test.want)
 			}
 		})
 	}

@@ -124,7 +124,7 @@ func TestRandomFailuresKeepTheRateAndTheHealth(t *testing.T) {
 // A recovered endpoint gets its full rate again although a fifth of its attempts fail at random.
 func TestSlowStartEndsDespiteRandomFailures(t *testing.T) {
 	for _, share := range []float64{0, 0.2, 0.25} {
-		t.Run(fmt.Sprint(share), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%g of the attempts fail", share), func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 				e := &endpoint{takes: time.Millisecond, attempt: timedOut}
 				for i := range tripAfter {

@@ -167,7 +167,7 @@ func TestConcurrencyOfAnEndpointIsBounded(t *testing.T) {
 // The rate limit holds in every second, and attempts beyond it wait (convoy#1927).
 func TestRateOfAnEndpointIsBounded(t *testing.T) {
 	for _, limit := range []int32{1, 7, 100, 1000} {
-		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d per second", limit), func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, l *Lanes) {
 				r, e := target("crm"), &endpoint{}
 				r.PerSecond = limit

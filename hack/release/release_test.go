@@ -172,8 +172,10 @@ func TestChecksumsAreOfEveryFile(t *testing.T) {
 }
 
 func TestReleasesHaveAVersion(t *testing.T) {
-	for _, version := range []string{"", "7e5140b", "1.2.3", "v1.2", "v01.2.3", "v1.2.3-dirty dirty"} {
-		t.Run(version, func(t *testing.T) {
+	for name, version := range map[string]string{
+		"none": "", "a commit": "7e5140b", "without v": "1.2.3", "without a patch": "v1.2", "with a leading zero": "v01.2.3", "with a space": "v1.2.3-dirty dirty",
+	} {
+		t.Run(name, func(t *testing.T) {
 			if err := (release{version: version, dir: t.TempDir()}).run(t.Context()); err == nil || !strings.Contains(err.Error(), "VERSION=v0.1.0") {
 				t.Errorf("%q: %v", version, err)
 			}

@@ -121,7 +121,7 @@ func TestFor(t *testing.T) {
 
 func TestBehind(t *testing.T) {
 	for others, want := range map[int]string{0: "The attempt is due.", 1: "The attempt is due, behind 1 other.", 12: "The attempt is due, behind 12 others."} {
-		t.Run(fmt.Sprint(others), func(t *testing.T) {
+		t.Run(fmt.Sprintf("behind %d", others), func(t *testing.T) {
 			if got := (Why{Reason: InTurn, Sentence: "The attempt is due."}).Behind(others).Sentence; got != want {
 				t.Errorf("behind %d: %q, want %q", others, got, want)
 			}
@@ -132,7 +132,7 @@ func TestBehind(t *testing.T) {
 	}
 }
 
-func TestPostback(t *testing.T) {
+func TestPausedOutranksAnOpenCircuit(t *testing.T) {
 	p := &v1alpha1.Postback{}
 	p.Name = "crm"
 	wait(v1alpha1.WaitCircuitOpen, time.Minute)(p)

@@ -109,7 +109,7 @@ func TestLatenciesDuringADrain(t *testing.T) {
 	report := &load.GenerateReport{}
 	var arrivals []load.Arrival
 	for i := range int64(10) {
-		id := string(rune('a' + i))
+		id := fmt.Sprintf("evt_%d", i)
 		report.Posted = append(report.Posted, load.Posted{ID: id, Due: i * 100 * ms, Accepted: 1})
 		took := 1 + i
 		arrivals = append(arrivals, load.Arrival{Endpoint: neighbourName, ID: id, Good: 1, GoodAt: i*100*ms + took*ms})
