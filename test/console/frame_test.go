@@ -17,6 +17,8 @@ limitations under the License.
 package console
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -27,8 +29,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/cdproto/cdp"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -85,25 +90,37 @@ func (p *platform) open(t *testing.T, s *served, link func() string) *page {
 }
 
 // frame returns the portal's page in the frame.
-func (p *page) frame(prefix string) *page {
-	p.t.Helper()
-	var id target.ID
-	eventually(p.t, func() error {
-		targets, err := chromedp.Targets(p.ctx)
+func (p *page) frame(base string) *page {
+	return &page{t: p.t, ctx: p.ctx, base: base, framed: true}
+}
+
+// evaluateInFrame returns the value of an expression in the frame whose address begins with base.
+func evaluateInFrame(ctx context.Context, base, expression string) (string, error) {
+	var value string
+	return value, chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		tree, err := cdp.Call(ctx, t, cdppage.GetFrameTree, cdp.Empty{})
 		if err != nil {
 			return err
 		}
-		for _, info := range targets {
-			if info.Type == "iframe" && strings.HasPrefix(info.URL, prefix) {
-				id = info.TargetID
-				return nil
+		for _, child := range tree.FrameTree.ChildFrames {
+			if !strings.HasPrefix(child.Frame.URL, base) {
+				continue
 			}
+			world, err := cdp.Call(ctx, t, cdppage.CreateIsolatedWorld, cdppage.CreateIsolatedWorldParams{FrameID: child.Frame.ID})
+			if err != nil {
+				return err
+			}
+			result, err := cdp.Call(ctx, t, runtime.Evaluate, runtime.EvaluateParams{Expression: expression, ContextID: world.ExecutionContextID, ReturnByValue: ptr.To(true)})
+			if err != nil {
+				return err
+			}
+			if result.ExceptionDetails != nil {
+				return fmt.Errorf("%s: %s", expression, result.ExceptionDetails.Text)
+			}
+			return json.Unmarshal(result.Result.Value, &value)
 		}
 		return errNoFrame
-	})
-	ctx, cancel := chromedp.NewContext(p.ctx, chromedp.WithTargetID(id))
-	p.t.Cleanup(cancel)
-	return &page{t: p.t, ctx: ctx, base: prefix}
+	}))
 }
 
 var errNoFrame = errors.New("the frame shows no page of the portal")
@@ -119,6 +136,22 @@ func TestPortalInAFrame(t *testing.T) {
 	s := servePortal(t, func(o *portal.Options) { o.EmbedOrigins = named.origin })
 	closed := servePortal(t)
 	linkOf := func(s *served) func() string { return func() string { return s.link(token, n.namespace, "editor") } }
+
+	// A frame of another site is in the process of its page here, so that the test reaches it. The rules of the browser
+	// for frames and cookies stay the same.
+	shared := browser
+	path, err := findBrowser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, err := startBrowser(path, chromedp.Flag("disable-site-isolation-trials", true), chromedp.Flag("disable-features", "SitePerProcess,IsolateOrigins"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		browser = shared
+	})
 
 	around := named.open(t, s, linkOf(s))
 	inside := around.frame(s.server.URL)

@@ -17,11 +17,14 @@ limitations under the License.
 package console
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"github.com/postback-dev/postback-operator/portal"
@@ -33,6 +36,15 @@ var acme = map[string]string{
 	"light.accent": "#0a6b4f", "light.background": "#f3f7f4", "dark.background": "#0d1512", "dark.surface": "#14201b", "dark.text": "#e8f0ec",
 	"logo.svg": `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 60 28"><style>rect{fill:#0a6b4f}</style>` +
 		`<rect width="28" height="28" rx="6"/><path d="M8 20 14 7l6 13" stroke="#fff" stroke-width="3" fill="none"/><circle cx="45" cy="14" r="10" fill="#f2a900"/></svg>`,
+}
+
+// zone sets the time zone of the browser.
+func (p *page) zone(name string) {
+	p.t.Helper()
+	p.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: name})
+		return err
+	}))
 }
 
 // TestLookOfAPlatform checks the pages in a platform's colours, in every size and scheme.
@@ -61,6 +73,11 @@ func TestLookOfAPlatform(t *testing.T) {
 	}
 	n.post("evt_look", "lead.created", `{"customer": {"id": "cus_1"}}`)
 	n.wait("evt_look", delivered)
+	p.zone("Asia/Kathmandu")
+	p.open(n.path("crm"))
+	p.click(".row > a")
+	p.wait(`document.querySelector('#sheet time[data-when]')?.textContent === new Intl.DateTimeFormat('en-US', {timeZone: 'Asia/Kathmandu', month: 'short', day: 'numeric', ` +
+		`hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23'}).format(new Date(document.querySelector('#sheet time[data-when]').dateTime))`)
 	for _, scheme := range []string{"light", "dark"} {
 		p.scheme(scheme)
 		for _, width := range []int64{390, 1440, 1920} {

@@ -110,7 +110,7 @@ func findBrowser() (string, error) {
 }
 
 // startBrowser starts a browser and returns a function that ends it.
-func startBrowser(path string) (stop func(), err error) {
+func startBrowser(path string, more ...chromedp.ExecAllocatorOption) (stop func(), err error) {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.Flag("force-color-profile", "srgb"),
 		// The portals of tests sign their own certificates, also in frames.
@@ -119,6 +119,7 @@ func startBrowser(path string) (stop func(), err error) {
 		// Chromium's sandbox does not work for root.
 		options = append(options, chromedp.NoSandbox)
 	}
+	options = append(options, more...)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	var cancelTab context.CancelFunc
 	browser, cancelTab = chromedp.NewContext(ctx)

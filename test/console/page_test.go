@@ -63,6 +63,8 @@ type page struct {
 	ctx context.Context
 	// base is the URL of the console.
 	base string
+	// framed says that expressions run in the frame of base.
+	framed bool
 
 	mu       sync.Mutex
 	problems []string
@@ -184,7 +186,14 @@ func (p *page) eval(expression string) any {
 func (p *page) tryEval(expression string) (any, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`JSON.stringify(`+expression+`) ?? "null"`))
+	expression = `JSON.stringify(` + expression + `) ?? "null"`
+	var text string
+	var err error
+	if p.framed {
+		text, err = evaluateInFrame(ctx, p.base, expression)
+	} else {
+		text, err = chromedp.Run(ctx, chromedp.Evaluate[string](expression))
+	}
 	if err != nil {
 		return nil, err
 	}

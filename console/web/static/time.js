@@ -18,7 +18,20 @@ function say(time, text) {
   if (time.textContent !== text) time.textContent = text;
 }
 
+const clock = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'long' });
+
+// local shows a time in the zone and the language of the browser. The server of a portal knows neither.
+function local(time) {
+  if (time.dataset.local) return;
+  time.dataset.local = 'yes';
+  const at = new Date(time.dateTime);
+  time.title = full.format(at) + ' · ' + time.dateTime.slice(11, 19) + ' UTC';
+  if (time.dataset.when !== undefined) say(time, clock.format(at));
+}
+
 export function tick() {
+  document.querySelectorAll('time').forEach(local);
   const now = Date.now();
   for (const time of document.querySelectorAll('time[data-ago]')) {
     const seconds = Math.floor((now - Date.parse(time.dateTime)) / 1000);
