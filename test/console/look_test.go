@@ -92,6 +92,7 @@ func TestLookOfAPlatform(t *testing.T) {
 				p.picture(what)
 			}
 		}
+		p.open(n.path("crm"))
 		p.click("a[href$='/do/edit']")
 		p.see("#dialog-title", "Edit crm")
 		p.accessible("the form in the " + scheme + " look")
