@@ -125,7 +125,7 @@ func (r *PostbackReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 	postback := &v1alpha1.Postback{}
 	err := r.Client.Get(ctx, req.NamespacedName, postback)
 	if apierrors.IsNotFound(err) {
-		r.Replicas.Forget(req.NamespacedName)
+		r.Replicas.forget(req.NamespacedName)
 		return finish(ctx, requeue{}, r.removeLeftover(ctx, req.NamespacedName))
 	}
 	if err != nil {

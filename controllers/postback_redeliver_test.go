@@ -27,7 +27,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -50,17 +49,9 @@ func (b *bench) storeDeliveries(postback *v1alpha1.Postback, prefix string, n in
 }
 
 func newStoredDelivery(namespace string, of v1alpha1.PostbackReference, id string) *v1alpha1.PostbackDelivery {
-	return &v1alpha1.PostbackDelivery{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: delivery.Name(of, id),
-			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback", Name: of.Name, UID: of.UID, Controller: ptr.To(true),
-			}},
-		},
-		Spec: v1alpha1.PostbackDeliverySpec{
-			PostbackRef: of, Body: "{}", Event: v1alpha1.EventReference{ID: id, Type: "lead.created", CreatedAt: metav1.NowMicro()},
-		},
-	}
+	return delivery.FromSpec(namespace, v1alpha1.PostbackDeliverySpec{
+		PostbackRef: of, Body: "{}", Event: v1alpha1.EventReference{ID: id, Type: "lead.created", CreatedAt: metav1.NowMicro()},
+	})
 }
 
 // marks counts the namespace's deliveries, by the prefix of their event's id and the value of the annotation.

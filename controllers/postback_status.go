@@ -109,10 +109,10 @@ func (r *PostbackReconciler) observeRoute(ctx context.Context, s *postbackScope)
 	if s.published.secret == nil {
 		return nil
 	}
-	if err := r.Replicas.Confirm(ctx); err != nil {
+	if err := r.Replicas.confirm(ctx); err != nil {
 		return err
 	}
-	a := r.Replicas.Acknowledged(client.ObjectKeyFromObject(s.postback), r.published.since(s.postback.UID, s.published.secret.ResourceVersion))
+	a := r.Replicas.acknowledged(client.ObjectKeyFromObject(s.postback), r.published.since(s.postback.UID, s.published.secret.ResourceVersion))
 	if a.Doubted > 0 {
 		s.requeue.in(requeueSoon) // The claim may be newer than Confirm. Otherwise the replica restarts.
 	}

@@ -78,23 +78,23 @@ type replica struct {
 	dead bool
 }
 
-// Acknowledgement counts the live replicas, those that have loaded a route, and those that claim a resourceVersion
+// acknowledgement counts the live replicas, those that have loaded a route, and those that claim a resourceVersion
 // beyond the known one.
-type Acknowledgement struct {
+type acknowledgement struct {
 	Live, Loaded, Doubted int
 }
 
-// NewReplicas returns an empty Replicas. A controller has to start it as a source.
-func NewReplicas(c cache.Cache, version func(context.Context) (string, error), clk clock.Clock) *Replicas {
+// newReplicas returns an empty Replicas. A controller has to start it as a source.
+func newReplicas(c cache.Cache, version func(context.Context) (string, error), clk clock.Clock) *Replicas {
 	return &Replicas{
 		Cache: c, Version: version, Clock: clk, known: map[string]*replica{}, waiting: map[types.NamespacedName]struct{}{},
 		synced: func() bool { return false }, kick: make(chan struct{}, 1),
 	}
 }
 
-// Confirm reads the resourceVersion of the Secrets if a live replica claims a newer one than is known. A claim beyond
+// confirm reads the resourceVersion of the Secrets if a live replica claims a newer one than is known. A claim beyond
 // the result is from before a restore of etcd, and Acknowledged does not count it.
-func (r *Replicas) Confirm(ctx context.Context) error {
+func (r *Replicas) confirm(ctx context.Context) error {
 	if !r.anyBeyond() {
 		return nil
 	}
@@ -130,13 +130,13 @@ func isBeyond(claimed, reached string) bool {
 	return err == nil && order > 0
 }
 
-// Acknowledged counts the live replicas that have loaded the route Secret of the given resourceVersion, as of the
+// acknowledged counts the live replicas that have loaded the route Secret of the given resourceVersion, as of the
 // last Confirm. Until all have, the Postback is enqueued whenever a replica loads more. A change of the set of live
 // replicas enqueues every Postback.
-func (r *Replicas) Acknowledged(postback types.NamespacedName, resourceVersion string) Acknowledgement {
+func (r *Replicas) acknowledged(postback types.NamespacedName, resourceVersion string) acknowledgement {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var a Acknowledgement
+	var a acknowledgement
 	for _, replica := range r.known {
 		if replica.dead {
 			continue
@@ -161,8 +161,8 @@ func (r *Replicas) Acknowledged(postback types.NamespacedName, resourceVersion s
 	return a
 }
 
-// Forget removes a deleted Postback from the waiting ones.
-func (r *Replicas) Forget(postback types.NamespacedName) {
+// forget removes a deleted Postback from the waiting ones.
+func (r *Replicas) forget(postback types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.waiting, postback)

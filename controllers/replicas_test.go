@@ -32,12 +32,12 @@ import (
 
 var crm = types.NamespacedName{Namespace: "partner-acme", Name: "crm"}
 
-func checkAcknowledged(t *testing.T, r *Replicas, version string, want Acknowledgement) {
+func checkAcknowledged(t *testing.T, r *Replicas, version string, want acknowledgement) {
 	t.Helper()
-	if err := r.Confirm(t.Context()); err != nil {
+	if err := r.confirm(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if got := r.Acknowledged(crm, version); got != want {
+	if got := r.acknowledged(crm, version); got != want {
 		t.Errorf("version %s: %+v, want %+v", version, got, want)
 	}
 }
@@ -45,13 +45,13 @@ func checkAcknowledged(t *testing.T, r *Replicas, version string, want Acknowled
 func TestReplicasAcknowledge(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	r := newTestReplicas(clock)
-	checkAcknowledged(t, r, "10", Acknowledgement{})
+	checkAcknowledged(t, r, "10", acknowledgement{})
 	r.set(lease("east", "9", clock.Now()))
 	r.set(lease("north", "10", clock.Now()))
 	r.set(lease("south", "", clock.Now()))
 	r.set(lease("west", "spoiled", clock.Now()))
-	checkAcknowledged(t, r, "10", Acknowledgement{Live: 4, Loaded: 1})
-	checkAcknowledged(t, r, "9", Acknowledgement{Live: 4, Loaded: 2})
+	checkAcknowledged(t, r, "10", acknowledgement{Live: 4, Loaded: 1})
+	checkAcknowledged(t, r, "9", acknowledgement{Live: 4, Loaded: 2})
 
 	// Waiting Postbacks are requeued once when a replica loads more.
 	if r.queue.Len() != 0 {
@@ -71,13 +71,13 @@ func TestReplicasAcknowledge(t *testing.T) {
 	if r.queue.Len() != 0 {
 		t.Error("woken although it waits no longer")
 	}
-	r.Acknowledged(crm, "10")
-	r.Forget(crm)
+	r.acknowledged(crm, "10")
+	r.forget(crm)
 	r.set(lease("west", "11", clock.Now()))
 	if r.queue.Len() != 0 {
 		t.Error("woken although it is gone")
 	}
-	checkAcknowledged(t, r, "10", Acknowledgement{Live: 4, Loaded: 4})
+	checkAcknowledged(t, r, "10", acknowledgement{Live: 4, Loaded: 4})
 }
 
 // A replica whose claim is beyond the present version loaded it before etcd was restored. It does not count as
@@ -88,18 +88,18 @@ func TestReplicasFromTheFuture(t *testing.T) {
 	r.Version = reached("12")
 	r.set(lease("east", "5000", clock.Now()))
 	r.set(lease("north", "11", clock.Now()))
-	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 1, Doubted: 1})
+	checkAcknowledged(t, r, "11", acknowledgement{Live: 2, Loaded: 1, Doubted: 1})
 	// The replica was restarted.
 	r.set(lease("east", "11", clock.Now().Add(time.Second)))
-	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 2})
+	checkAcknowledged(t, r, "11", acknowledgement{Live: 2, Loaded: 2})
 	// The replica is ahead of the version that was read, which is read again.
 	r.Version = reached("13")
 	r.set(lease("east", "13", clock.Now().Add(2*time.Second)))
-	checkAcknowledged(t, r, "11", Acknowledgement{Live: 2, Loaded: 2})
+	checkAcknowledged(t, r, "11", acknowledgement{Live: 2, Loaded: 2})
 
 	r.set(lease("east", "14", clock.Now().Add(3*time.Second)))
 	r.Version = func(context.Context) (string, error) { return "", errors.New("away") }
-	if err := r.Confirm(t.Context()); err == nil {
+	if err := r.confirm(t.Context()); err == nil {
 		t.Error("a claim was believed without a read")
 	}
 }
@@ -116,12 +116,12 @@ func TestReplicasThatWatchOtherNamespaces(t *testing.T) {
 	watching("east", "partner-globex")
 	watching("north", "partner-acme,partner-globex")
 	watching("south", "")
-	checkAcknowledged(t, r, "10", Acknowledgement{Live: 3, Loaded: 2})
+	checkAcknowledged(t, r, "10", acknowledgement{Live: 3, Loaded: 2})
 	watching("east", "partner-acme")
 	if r.queue.Len() != 1 {
 		t.Errorf("%d woken", r.queue.Len())
 	}
-	checkAcknowledged(t, r, "10", Acknowledgement{Live: 3, Loaded: 3})
+	checkAcknowledged(t, r, "10", acknowledgement{Live: 3, Loaded: 3})
 }
 
 // The library prints its sources at any time: the text has no changing fields. A shutdown during the sync is no
@@ -166,7 +166,7 @@ func TestReplicasLive(t *testing.T) {
 	expire(false, 5*time.Second)
 	clock.Step(5 * time.Second)
 	expire(true, 10*time.Second)
-	checkAcknowledged(t, r, "1", Acknowledgement{Live: 1, Loaded: 1})
+	checkAcknowledged(t, r, "1", acknowledgement{Live: 1, Loaded: 1})
 
 	// A resync shows the dead Lease again. It stays dead until it is renewed.
 	r.set(lease("north", "1", behind))
@@ -181,5 +181,5 @@ func TestReplicasLive(t *testing.T) {
 	spoiled.Spec.RenewTime = nil
 	r.set(spoiled)
 	expire(true, 0)
-	checkAcknowledged(t, r, "1", Acknowledgement{})
+	checkAcknowledged(t, r, "1", acknowledgement{})
 }

@@ -140,7 +140,7 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 	}
 	postbacks := &PostbackReconciler{
 		Client: writer, Live: mgr.GetAPIReader(), Scheme: mgr.GetScheme(), Events: recorder, Clock: o.Clock,
-		Replicas:  NewReplicas(mgr.GetCache(), o.Version, o.Clock),
+		Replicas:  newReplicas(mgr.GetCache(), o.Version, o.Clock),
 		Namespace: o.Namespace, Watched: o.Watched, Policy: o.Policy, PollInterval: o.PollInterval,
 	}
 	if err := setupPostbacks(mgr, postbacks, l); err != nil {

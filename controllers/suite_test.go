@@ -121,7 +121,7 @@ func reached(version string) func(context.Context) (string, error) {
 }
 
 func newTestReplicas(clock *testingclock.FakeClock) *Replicas {
-	r := NewReplicas(nil, reached(loadedEverything), clock)
+	r := newReplicas(nil, reached(loadedEverything), clock)
 	r.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	return r
 }

@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -89,30 +88,14 @@ func (s *slowStore) Get(_ context.Context, key client.ObjectKey, object client.O
 	})
 }
 
-func numbered(events int) string {
-	bodies := make([]string, events)
-	for i := range bodies {
-		bodies[i] = fmt.Sprintf(`{"id":"evt_%d","event":"lead.created","data":{"n":%d}}`, i, i)
-	}
-	return "[" + strings.Join(bodies, ",") + "]"
-}
-
-func manyRoutes(n int) []*route.Route {
-	routes := make([]*route.Route, n)
-	for i := range routes {
-		routes[i] = doors.LooseRoute("acme", fmt.Sprintf("p%05d", i), "", "*")
-	}
-	return routes
-}
-
 // The server needs as many repeats of a request for 5,000 deliveries as its time demands, but none for the
 // duplicates.
 func TestRepeatsOfALargeRequestEnd(t *testing.T) {
 	const events, postbacks, requestsInTime = 100, 50, 1000
 	store := &slowStore{}
-	options, offered := testOptions(store, manyRoutes(postbacks)...)
+	options, offered := testOptions(store, doors.ManyRoutes(postbacks)...)
 	a := newAcceptor(t, options)
-	body := numbered(events)
+	body := doors.Numbered(events)
 	rounds := 0
 	for {
 		rounds++

@@ -16,6 +16,7 @@ limitations under the License.
 
 // Package deliverylog reads two streams of the JetStream intake: the delivery log, with each delivery that succeeded
 // and was no PostbackDelivery, and the waiting stream. It returns PostbackDeliveries in the form of the API server.
+// It also declares the acts on waiting deliveries: logapi requests them, and jetstream carries them out.
 //
 // A delivery log may hold many millions of entries. List therefore searches backwards from the newest entry, in windows that
 // grow while they hold few entries. The server selects Postback and namespace by subject. The package filters other

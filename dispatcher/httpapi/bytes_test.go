@@ -105,16 +105,16 @@ func TestTooLargeOnceEscaped(t *testing.T) {
 	}{
 		"at the default limit":         {"<", DefaultMaxBodyBytes, http.StatusRequestEntityTooLarge},
 		"no room for the log":          {"<", 240_000, http.StatusRequestEntityTooLarge},
-		"at the largest limit":         {"x", LargestMaxBodyBytes, http.StatusAccepted},
-		"too large for etcd":           {`\"`, LargestMaxBodyBytes, http.StatusRequestEntityTooLarge},
-		"too large for the API server": {"<", LargestMaxBodyBytes, http.StatusRequestEntityTooLarge},
+		"at the largest limit":         {"x", largestMaxBodyBytes, http.StatusAccepted},
+		"too large for etcd":           {`\"`, largestMaxBodyBytes, http.StatusRequestEntityTooLarge},
+		"too large for the API server": {"<", largestMaxBodyBytes, http.StatusRequestEntityTooLarge},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			namespace := doors.Namespace(t, c, "ingest-")
 			crm := doors.PostbackRoute(t, c, namespace, "crm", "*")
 			options, offered := testOptions(c, crm)
-			options.MaxBodyBytes = LargestMaxBodyBytes
+			options.MaxBodyBytes = largestMaxBodyBytes
 			got := post(t, testServer(t, options).URL, namespace, filled(tt.piece, tt.size))
 			if tt.code == http.StatusAccepted {
 				expect(t, got, tt.code, []accept.DeliveryResult{{Postback: "crm", Delivery: nameOf(crm, "evt_1"), Result: intake.Stored}})

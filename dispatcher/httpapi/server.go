@@ -50,9 +50,9 @@ const (
 	DefaultBurst        = 2000
 )
 
-// LargestMaxBodyBytes is the largest value of Options.MaxBodyBytes. A delivery's body has at most 1 MiB, including
+// largestMaxBodyBytes is the largest value of Options.MaxBodyBytes. A delivery's body has at most 1 MiB, including
 // the fields that the operator adds to an event.
-const LargestMaxBodyBytes = 1<<20 - 1<<10
+const largestMaxBodyBytes = 1<<20 - 1<<10
 
 const (
 	// requestTimeout bounds a request, from the end of its header to the last stored delivery.
@@ -88,7 +88,7 @@ type Options struct {
 	Address string
 	// Watched are the namespaces whose events are accepted.
 	Watched watched.Namespaces
-	// MaxBodyBytes bounds the body of a request. The default is DefaultMaxBodyBytes, the maximum LargestMaxBodyBytes.
+	// MaxBodyBytes bounds the body of a request. The default is DefaultMaxBodyBytes, the maximum largestMaxBodyBytes.
 	MaxBodyBytes int64
 	// MaxInFlight bounds the requests in flight; the server refuses further ones. The default is DefaultMaxInFlight.
 	MaxInFlight int
@@ -129,8 +129,8 @@ func (o *Options) validate() error {
 	switch {
 	case o.Acceptor == nil:
 		return errors.New("an acceptor is required")
-	case o.MaxBodyBytes < 1 || o.MaxBodyBytes > LargestMaxBodyBytes:
-		return fmt.Errorf("the limit of a body must be from 1 to %d bytes, not %d", LargestMaxBodyBytes, o.MaxBodyBytes)
+	case o.MaxBodyBytes < 1 || o.MaxBodyBytes > largestMaxBodyBytes:
+		return fmt.Errorf("the limit of a body must be from 1 to %d bytes, not %d", largestMaxBodyBytes, o.MaxBodyBytes)
 	case o.MaxInFlight < 1:
 		return fmt.Errorf("the limit of requests in flight must be at least 1, not %d", o.MaxInFlight)
 	case o.Rate < 0 || math.IsNaN(o.Rate) || math.IsInf(o.Rate, 0):

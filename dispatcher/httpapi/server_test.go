@@ -153,7 +153,7 @@ func TestStartRefusesOptions(t *testing.T) {
 		want   string
 	}{
 		"no acceptor":      {func(o *setup) { o.withoutAcceptor = true }, "is required"},
-		"body limit":       {func(o *setup) { o.MaxBodyBytes = LargestMaxBodyBytes + 1 }, "from 1 to 1047552 bytes"},
+		"body limit":       {func(o *setup) { o.MaxBodyBytes = largestMaxBodyBytes + 1 }, "from 1 to 1047552 bytes"},
 		"negative flights": {func(o *setup) { o.MaxInFlight = -1 }, "at least 1"},
 		"address":          {func(o *setup) { o.Address = "127.0.0.1:x" }, "listen for events"},
 	}

@@ -236,8 +236,8 @@ func TestTooManyDeliveriesAreRefusedAtOnce(t *testing.T) {
 		creates.Add(1)
 		return nil
 	}}
-	options, _ := testOptions(store, manyRoutes(101)...)
-	got := post(t, testServer(t, options).URL, "acme", numbered(100))
+	options, _ := testOptions(store, doors.ManyRoutes(101)...)
+	got := post(t, testServer(t, options).URL, "acme", doors.Numbered(100))
 	if got.code != http.StatusRequestEntityTooLarge || got.Type != "urn:postback:problem:too-many-deliveries" || !strings.Contains(got.Detail, "its first 99 events") || creates.Load() > 0 {
 		t.Errorf("%d creates; got %d: %s", creates.Load(), got.code, got.raw)
 	}

@@ -20,13 +20,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
@@ -197,20 +195,4 @@ func expect(t *testing.T, got *reply, code int, want ...[]accept.DeliveryResult)
 	if got.code != code || !reflect.DeepEqual(got.results(), want) {
 		t.Errorf("got %d %+v, want %d %+v: %s", got.code, got.results(), code, want, got.raw)
 	}
-}
-
-func numbered(events int) string {
-	bodies := make([]string, events)
-	for i := range bodies {
-		bodies[i] = fmt.Sprintf(`{"id":"evt_%d","event":"lead.created","data":{"n":%d}}`, i, i)
-	}
-	return "[" + strings.Join(bodies, ",") + "]"
-}
-
-func manyRoutes(n int) []*route.Route {
-	routes := make([]*route.Route, n)
-	for i := range routes {
-		routes[i] = doors.LooseRoute("acme", fmt.Sprintf("p%05d", i), "", "*")
-	}
-	return routes
 }

@@ -32,7 +32,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	clocktesting "k8s.io/utils/clock/testing"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -133,17 +132,9 @@ func (b *bench) store(of v1alpha1.PostbackReference, prefix string, n int, phase
 }
 
 func newDelivery(namespace string, of v1alpha1.PostbackReference, id string) *v1alpha1.PostbackDelivery {
-	return &v1alpha1.PostbackDelivery{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: delivery.Name(of, id),
-			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: v1alpha1.GroupVersion.String(), Kind: "Postback", Name: of.Name, UID: of.UID, Controller: ptr.To(true),
-			}},
-		},
-		Spec: v1alpha1.PostbackDeliverySpec{
-			PostbackRef: of, Body: "{}", Event: v1alpha1.EventReference{ID: id, Type: "lead.created", CreatedAt: metav1.NowMicro()},
-		},
-	}
+	return delivery.FromSpec(namespace, v1alpha1.PostbackDeliverySpec{
+		PostbackRef: of, Body: "{}", Event: v1alpha1.EventReference{ID: id, Type: "lead.created", CreatedAt: metav1.NowMicro()},
+	})
 }
 
 // all returns all deliveries of the API server by their keys.

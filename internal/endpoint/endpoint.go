@@ -70,7 +70,7 @@ func hostMistake(authority, host string) string {
 		}
 		return ""
 	}
-	ascii := ASCII(host)
+	ascii := toASCII(host)
 	if _, err := netip.ParseAddr(ascii); err == nil {
 		return ""
 	}
@@ -113,9 +113,9 @@ func portMistake(port string) string {
 	return ""
 }
 
-// ASCII returns the ASCII form of a host (UTS 46), which is used both to dial and in the header Host. A host without
+// toASCII returns the ASCII form of a host (UTS 46), which is used both to dial and in the header Host. A host without
 // such a form stays unchanged.
-func ASCII(host string) string {
+func toASCII(host string) string {
 	if strings.IndexFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
 		return host
 	}
@@ -129,7 +129,7 @@ func ASCII(host string) string {
 // Normalise replaces the host of a URL by its ASCII form.
 func Normalise(u *url.URL) {
 	host, port := u.Hostname(), u.Port()
-	ascii := ASCII(host)
+	ascii := toASCII(host)
 	if ascii == host {
 		return
 	}

@@ -25,14 +25,14 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// ErrPanic is the error of the log line about a panic.
-var ErrPanic = errors.New("panic")
+// errPanic is the error of the log line about a panic.
+var errPanic = errors.New("panic")
 
 // Recover recovers a panic of the function that defers it. It calls report, which sets the result of that function
 // and returns keys and values for the log. It then logs message with the cause and the stack. Without a panic it does
 // nothing.
 func Recover(log logr.Logger, message string, report func() (keysAndValues []any)) {
 	if cause := recover(); cause != nil {
-		log.Error(ErrPanic, message, append(report(), "cause", cause, "stack", string(debug.Stack()))...)
+		log.Error(errPanic, message, append(report(), "cause", cause, "stack", string(debug.Stack()))...)
 	}
 }

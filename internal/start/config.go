@@ -36,8 +36,8 @@ import (
 const (
 	// ConfigFlag is the flag that names the configuration file. The file cannot contain it.
 	ConfigFlag = "config"
-	// ConfigVersion is the apiVersion of configuration files.
-	ConfigVersion = "config.postback.dev/v1alpha1"
+	// configVersion is the apiVersion of configuration files.
+	configVersion = "config.postback.dev/v1alpha1"
 	maxConfig     = 1 << 20
 )
 
@@ -45,7 +45,7 @@ const (
 func Env(name, fallback string) string { return cmp.Or(os.Getenv(name), fallback) }
 
 // Parse parses the command line, and sets flags that it lacks from the file of --config. The file is YAML or JSON,
-// with apiVersion ConfigVersion and a kind. Its fields are the flags in camel case: maxInFlight is --max-in-flight. A
+// with apiVersion configVersion and a kind. Its fields are the flags in camel case: maxInFlight is --max-in-flight. A
 // flag that may be repeated is a list. An unknown field is an error that names it.
 func Parse(flags *flag.FlagSet, kind string, args []string) error {
 	path := flags.String(ConfigFlag, "", "File with settings, of kind "+kind+": its fields are these flags in camel case, such as userAgent for --user-agent. A flag on the command line overrides its field.")
@@ -89,8 +89,8 @@ func apply(flags *flag.FlagSet, kind string, content []byte) error {
 	if err := yaml.UnmarshalStrict(content, &settings); err != nil {
 		return fmt.Errorf("it is no YAML: %w", err)
 	}
-	if settings["apiVersion"] != ConfigVersion || settings["kind"] != kind {
-		return fmt.Errorf("apiVersion and kind are %v and %v, and must be %s and %s", settings["apiVersion"], settings["kind"], ConfigVersion, kind)
+	if settings["apiVersion"] != configVersion || settings["kind"] != kind {
+		return fmt.Errorf("apiVersion and kind are %v and %v, and must be %s and %s", settings["apiVersion"], settings["kind"], configVersion, kind)
 	}
 	delete(settings, "apiVersion")
 	delete(settings, "kind")

@@ -60,7 +60,7 @@ func ModuleRoot() (string, error) {
 func Assets(ctx context.Context, progress io.Writer) (string, error) {
 	dir := os.Getenv(assetsEnvironment)
 	if dir == "" {
-		built, err := buildAssets(ctx, progress)
+		built, err := Build(ctx, progress, "controlplane")
 		if err != nil {
 			return "", err
 		}
@@ -81,16 +81,18 @@ func Assets(ctx context.Context, progress io.Writer) (string, error) {
 	return dir, nil
 }
 
-func buildAssets(ctx context.Context, progress io.Writer) (string, error) {
+// Build runs build.sh of a folder below hack, which builds programs unless they exist. It writes the progress to
+// progress, and returns the path that the script prints.
+func Build(ctx context.Context, progress io.Writer, folder string) (string, error) {
 	root, err := ModuleRoot()
 	if err != nil {
 		return "", err
 	}
 	var out bytes.Buffer
-	build := exec.CommandContext(ctx, filepath.Join(root, "hack", "controlplane", "build.sh"))
+	build := exec.CommandContext(ctx, filepath.Join(root, "hack", folder, "build.sh"))
 	build.Stdout, build.Stderr = &out, progress
 	if err := build.Run(); err != nil {
-		return "", fmt.Errorf("build the control plane with hack/controlplane/build.sh: %w", err)
+		return "", fmt.Errorf("build programs with hack/%s/build.sh: %w", folder, err)
 	}
 	return strings.TrimSpace(out.String()), nil
 }

@@ -19,7 +19,9 @@ package doors
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -152,4 +154,22 @@ func call(ctx context.Context, f func(context.Context, *v1alpha1.PostbackDeliver
 		return nil
 	}
 	return f(ctx, d)
+}
+
+// Numbered returns the body of a request with events evt_0, evt_1 and so on.
+func Numbered(events int) string {
+	bodies := make([]string, events)
+	for i := range bodies {
+		bodies[i] = fmt.Sprintf(`{"id":"evt_%d","event":"lead.created","data":{"n":%d}}`, i, i)
+	}
+	return "[" + strings.Join(bodies, ",") + "]"
+}
+
+// ManyRoutes returns routes of as many Postbacks, each with every trigger.
+func ManyRoutes(n int) []*route.Route {
+	routes := make([]*route.Route, n)
+	for i := range routes {
+		routes[i] = LooseRoute("acme", fmt.Sprintf("p%05d", i), "", "*")
+	}
+	return routes
 }

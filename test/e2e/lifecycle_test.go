@@ -18,8 +18,6 @@ package e2e
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -103,12 +101,7 @@ func checkTables(t *testing.T, n *tenant) {
 
 func checkMetrics(t *testing.T) {
 	t.Helper()
-	response, err := http.Get(dispatcher.MetricsURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
+	content, err := dispatcher.Metrics(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

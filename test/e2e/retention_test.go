@@ -18,8 +18,6 @@ package e2e
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"regexp"
 	"testing"
 	"time"
@@ -95,7 +93,7 @@ func TestFinishedDeliveriesAreDeleted(t *testing.T) {
 		`postback_finished_deliveries{phase="Delivered"}`:         fmt.Sprint(bound),
 	} {
 		eventually(t, func() error {
-			if got := metric(t, small.MetricsURL(), series); got != want {
+			if got := metric(t, small, series); got != want {
 				return fmt.Errorf("%s is %s, want %s", series, got, want)
 			}
 			return nil
@@ -134,18 +132,9 @@ func (n *tenant) finishedInCluster() []v1alpha1.PostbackDelivery {
 }
 
 // metric returns the value of a series, or "" if it does not exist.
-func metric(t *testing.T, url, series string) string {
+func metric(t *testing.T, process *operator.Process, series string) string {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
+	content, err := process.Metrics(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -180,16 +180,11 @@ func TestForeignSecretsEnterNoCache(t *testing.T) {
 // resident returns the resident memory of a process in bytes.
 func resident(t *testing.T, process *operator.Process) float64 {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, process.MetricsURL(), nil)
+	content, err := process.Metrics(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	memory := parse(t, response.Body)["process_resident_memory_bytes"].GetMetric()
+	memory := parse(t, bytes.NewReader(content))["process_resident_memory_bytes"].GetMetric()
 	if len(memory) != 1 {
 		t.Fatalf("%d values of process_resident_memory_bytes", len(memory))
 	}

@@ -17,7 +17,7 @@ limitations under the License.
 package monitoring
 
 import (
-	"net/http"
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -117,17 +117,12 @@ func TestNoSeriesOfObjects(t *testing.T) {
 
 func scrape(t *testing.T, process *operator.Process) map[string]*dto.MetricFamily {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, process.MetricsURL(), http.NoBody)
+	content, err := process.Metrics(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(response.Body)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(content))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,14 +19,12 @@ limitations under the License.
 package natsserver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -82,17 +80,7 @@ func (c *Cluster) URL() string {
 // Path returns the path of nats-server. It builds nats-server if necessary, which takes half a minute the first time,
 // and writes the progress to progress.
 func Path(ctx context.Context, progress io.Writer) (string, error) {
-	root, err := controlplane.ModuleRoot()
-	if err != nil {
-		return "", err
-	}
-	var out bytes.Buffer
-	build := exec.CommandContext(ctx, filepath.Join(root, "hack", "natsserver", "build.sh"))
-	build.Stdout, build.Stderr = &out, progress
-	if err := build.Run(); err != nil {
-		return "", fmt.Errorf("build nats-server with hack/natsserver/build.sh: %w", err)
-	}
-	return strings.TrimSpace(out.String()), nil
+	return controlplane.Build(ctx, progress, "natsserver")
 }
 
 // New starts servers that end with the test.

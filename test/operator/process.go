@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -96,6 +97,20 @@ func (p *Process) IngestURL() string {
 
 // MetricsURL returns the URL of the metrics.
 func (p *Process) MetricsURL() string { return "http://" + p.metrics + "/metrics" }
+
+// Metrics returns the metrics of the process, in the text format of Prometheus.
+func (p *Process) Metrics(ctx context.Context) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.MetricsURL(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("read the metrics of %s: %w", p.Name, err)
+	}
+	defer response.Body.Close()
+	return io.ReadAll(response.Body)
+}
 
 // ReadyURL returns the URL of the readiness probe.
 func (p *Process) ReadyURL() string {

@@ -108,7 +108,8 @@ func (a *paidAttribute) Eval(vars interpreter.Activation) ref.Val {
 	return a.Exec(interpreter.AsFrame(vars))
 }
 
-// paidCall charges for a call whose cost does not depend on its arguments.
+// paidCall charges for a call whose cost does not depend on its arguments. It is like paidAttribute but for the
+// interface that it embeds, by which the interpreter tells the two apart.
 type paidCall struct {
 	interpreter.InterpretableCall
 }

@@ -26,11 +26,11 @@ import (
 )
 
 // cloudEvent returns an event as a CloudEvent in structured mode, in the JSON format of CloudEvents 1.0. An event
-// that arrived as a CloudEvent keeps its id, source and further attributes; any other has the source Source. The time
-// has milliseconds. The media type of the data is always application/json, because widely used receivers do not read
-// JSON under another type. The data has exactly the posted bytes.
+// that arrived as a CloudEvent keeps its id, source and further attributes; any other has the source of its
+// namespace. The time has milliseconds. The media type of the data is always application/json, because widely used
+// receivers do not read JSON under another type. The data has exactly the posted bytes.
 func cloudEvent(namespace string, e *event.Event) ([]byte, error) {
-	more := event.CloudEvent{ID: e.ID, Source: Source(namespace)}
+	more := event.CloudEvent{ID: e.ID, Source: namespaceSource(namespace)}
 	if e.CloudEvent != nil {
 		more = *e.CloudEvent
 	}
@@ -62,7 +62,7 @@ func cloudEvent(namespace string, e *event.Event) ([]byte, error) {
 	return append(body, '}'), nil
 }
 
-// Source returns the CloudEvents source of a namespace's events: a URI reference that never changes.
-func Source(namespace string) string {
+// namespaceSource returns the CloudEvents source of a namespace's events: a URI reference that never changes.
+func namespaceSource(namespace string) string {
 	return "/apis/" + v1alpha1.GroupVersion.Group + "/namespaces/" + namespace
 }

@@ -32,8 +32,8 @@ import (
 const (
 	// previousPrefix, followed by a version, is the data key of a previous key.
 	previousPrefix = "previous-"
-	// ExternalPreviousName is the data key of the previous key in an external Secret.
-	ExternalPreviousName = "previous"
+	// externalPreviousName is the data key of the previous key in an external Secret.
+	externalPreviousName = "previous"
 
 	// VersionAnnotation holds the number of the current key.
 	VersionAnnotation = "postback.dev/version"
@@ -167,8 +167,8 @@ func Generated(secret *corev1.Secret) ([]string, error) {
 // *NotFoundError or describes the fault, without any part of a key.
 func External(secret *corev1.Secret) ([]string, error) {
 	var keys []string
-	for _, name := range []string{v1alpha1.SigningKeyName, ExternalPreviousName} {
-		if _, ok := secret.Data[name]; !ok && name == ExternalPreviousName {
+	for _, name := range []string{v1alpha1.SigningKeyName, externalPreviousName} {
+		if _, ok := secret.Data[name]; !ok && name == externalPreviousName {
 			continue
 		}
 		if err := checkData(secret, name); err != nil {

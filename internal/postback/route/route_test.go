@@ -59,8 +59,8 @@ func TestMatches(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.trigger+" and "+test.event, func(t *testing.T) {
-			if got := Matches(v1alpha1.Trigger(test.trigger), test.event); got != test.want {
-				t.Errorf("Matches(%q, %q) = %t", test.trigger, test.event, got)
+			if got := matches(v1alpha1.Trigger(test.trigger), test.event); got != test.want {
+				t.Errorf("matches(%q, %q) = %t", test.trigger, test.event, got)
 			}
 		})
 	}
@@ -71,11 +71,11 @@ func FuzzMatches(f *testing.F) {
 	f.Add("*", "x")
 	f.Add("a.b", "a.b")
 	f.Fuzz(func(t *testing.T, trigger, event string) {
-		got := Matches(v1alpha1.Trigger(trigger), event)
+		got := matches(v1alpha1.Trigger(trigger), event)
 		want := trigger == event || trigger == "*" ||
 			strings.HasSuffix(trigger, ".*") && len(event) >= len(trigger) && strings.HasPrefix(event, strings.TrimSuffix(trigger, "*"))
 		if got != want {
-			t.Errorf("Matches(%q, %q) = %t, want %t", trigger, event, got, want)
+			t.Errorf("matches(%q, %q) = %t, want %t", trigger, event, got, want)
 		}
 	})
 }

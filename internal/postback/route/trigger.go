@@ -22,9 +22,9 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
-// Matches reports whether a trigger selects an event type. "sale.*" selects "sale.created" and "sale.refund.created",
+// matches reports whether a trigger selects an event type. "sale.*" selects "sale.created" and "sale.refund.created",
 // not "sale"; "*" selects every type.
-func Matches(trigger v1alpha1.Trigger, eventType string) bool {
+func matches(trigger v1alpha1.Trigger, eventType string) bool {
 	pattern := string(trigger)
 	if pattern == "*" || pattern == eventType {
 		return true
@@ -36,7 +36,7 @@ func Matches(trigger v1alpha1.Trigger, eventType string) bool {
 // Subscribed reports whether any of the triggers selects an event type.
 func Subscribed(triggers []v1alpha1.Trigger, eventType string) bool {
 	for _, trigger := range triggers {
-		if Matches(trigger, eventType) {
+		if matches(trigger, eventType) {
 			return true
 		}
 	}
