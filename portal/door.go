@@ -99,6 +99,14 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.callback(w, r)
 	case !guard.OwnPage(r, d.origin.Scheme+"://"+d.origin.Host):
 		console.Refuse(w, http.StatusForbidden, "The request does not come from a page of the portal.")
+	default:
+		d.ownPage(w, r)
+	}
+}
+
+// ownPage answers a request that comes from a page of the portal.
+func (d *door) ownPage(w http.ResponseWriter, r *http.Request) {
+	switch {
 	case r.URL.Path == signInPath && r.Method == http.MethodPost:
 		d.signIn(w, r)
 	case d.openid != nil && strings.HasPrefix(r.URL.Path, signInPath+"/"):
