@@ -86,19 +86,18 @@ type Record func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*
 // An attempt, once begun, is recorded even if nobody waits for it any more, because the endpoint has seen it. ctx
 // should end only when the process must. Attempt calls sent with the result before it records it.
 func (a *Attempter) Attempt(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt)) (*v1alpha1.PostbackDelivery, error) {
+	release, ok := a.Claim(client.ObjectKeyFromObject(d))
+	if !ok {
+		return nil, ErrInFlight
+	}
+	defer release()
 	return a.AttemptWith(ctx, d, r, cause, sent, func(ctx context.Context, apply func(*v1alpha1.PostbackDelivery)) (*v1alpha1.PostbackDelivery, error) {
 		return a.Recorder.Record(ctx, d, apply)
 	})
 }
 
-// AttemptWith is Attempt with another store of the record than the PostbackDelivery.
+// AttemptWith is Attempt with another store of the record than the PostbackDelivery. The caller has the claim.
 func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDelivery, r *route.Route, cause Cause, sent func(*v1alpha1.Attempt), write Record) (*v1alpha1.PostbackDelivery, error) {
-	key := client.ObjectKeyFromObject(d)
-	if !a.claim(key) {
-		return nil, ErrInFlight
-	}
-	defer a.release(key)
-
 	log := logf.FromContext(ctx).WithValues("delivery", klog.KObj(d), "postback", r.Key(), "eventID", d.Spec.Event.ID)
 	if !cause.Request.None() {
 		log = log.WithValues(audit.Key, audit.RedeliveredAction, "request", cmp.Or(cause.Request.Redeliver, cause.Request.FromPostback))
@@ -136,14 +135,6 @@ func (a *Attempter) AttemptWith(ctx context.Context, d *v1alpha1.PostbackDeliver
 		a.announce(r, recorded)
 	}
 	return recorded, nil
-}
-
-// InFlight reports whether an attempt of a delivery is in flight or being recorded.
-func (a *Attempter) InFlight(d types.NamespacedName) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.inFlight[d]
-	return ok
 }
 
 // noteTakeover puts takenOverNote in front of a message, whose end is cut at the bound of the API.
@@ -207,22 +198,22 @@ func (a *Attempter) announceUnrecorded(r *route.Route, err error) {
 		kind, message, v1alpha1.RedeliverAnnotation)
 }
 
-// claim reports whether the caller may make the attempt. If so, it must call release after the record.
-func (a *Attempter) claim(d types.NamespacedName) bool {
+// Claim reserves a delivery: until release, no other attempt of it begins here. ok is false while another caller has
+// it. A caller that first looks for a record of the delivery claims it before the look-ups, and keeps the claim until
+// its own record.
+func (a *Attempter) Claim(d types.NamespacedName) (release func(), ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, ok := a.inFlight[d]; ok {
-		return false
+		return nil, false
 	}
 	if a.inFlight == nil {
 		a.inFlight = map[types.NamespacedName]struct{}{}
 	}
 	a.inFlight[d] = struct{}{}
-	return true
-}
-
-func (a *Attempter) release(d types.NamespacedName) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.inFlight, d)
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.inFlight, d)
+	}, true
 }

@@ -33,9 +33,12 @@ type dials struct {
 func (d *dials) counted(o *nats.Options) error {
 	if o.InProcessServer != nil {
 		o.InProcessServer = &countedServer{o.InProcessServer, d}
-		return nil
 	}
-	return nats.SetCustomDialer(&countedDialer{net.Dialer{Timeout: o.Timeout}, d})(o)
+	if o.CustomDialer == nil {
+		o.CustomDialer = &net.Dialer{Timeout: o.Timeout}
+	}
+	o.CustomDialer = &countedDialer{o.CustomDialer, d}
+	return nil
 }
 
 // made counts a connection before nats.Conn uses it, so whoever sees an answer on it sees its count.
@@ -47,14 +50,14 @@ func (d *dials) made(conn net.Conn, err error) (net.Conn, error) {
 }
 
 type countedDialer struct {
-	net.Dialer
+	nats.CustomDialer
 
 	dials *dials
 }
 
 // Dial implements nats.CustomDialer.
 func (d *countedDialer) Dial(network, address string) (net.Conn, error) {
-	return d.dials.made(d.Dialer.Dial(network, address))
+	return d.dials.made(d.CustomDialer.Dial(network, address))
 }
 
 type countedServer struct {

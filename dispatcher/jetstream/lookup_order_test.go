@@ -40,9 +40,17 @@ import (
 type gate struct {
 	once            sync.Once
 	reached, opened chan struct{}
+	open            func()
 }
 
-func newGate() *gate { return &gate{reached: make(chan struct{}), opened: make(chan struct{})} }
+// newGate returns a closed gate, which opens at the latest when the test ends.
+func newGate(t *testing.T) *gate {
+	t.Helper()
+	x := &gate{reached: make(chan struct{}), opened: make(chan struct{})}
+	x.open = sync.OnceFunc(func() { close(x.opened) })
+	t.Cleanup(x.open)
+	return x
+}
 
 func (x *gate) pass() {
 	x.once.Do(func() {
@@ -112,7 +120,7 @@ func TestDeliveredDuringTheLookUps(t *testing.T) {
 			x := r.replica(false)
 			x.holdsLease.Store(false)
 			metadata, original := x.storeAndFetch(crm, "evt_0")
-			gate := newGate()
+			gate := newGate(t)
 			looking := test.slow(r, gate)
 			looking.holdsLease.Store(false)
 			if test.retry {
@@ -127,12 +135,61 @@ func TestDeliveredDuringTheLookUps(t *testing.T) {
 			r.replica(true)
 			g.Eventually(func() *v1alpha1.PostbackDelivery { return x.logged(crm, "evt_0") }).WithTimeout(patience).ShouldNot(BeNil())
 			g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
-			close(gate.opened)
+			gate.open()
 			g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 			g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
 			g.Expect(e.count("evt_0")).To(Equal(1))
 		})
 	}
+}
+
+// A copy is stored after the look-up for it, while the API server does not answer the next one. The endpoint gets the
+// event once, whichever replica drains the copy.
+func TestCopiedDuringTheLookUps(t *testing.T) {
+	for name, another := range map[string]bool{"the same replica drains": false, "another replica drains": true} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := newRig(t, natsserver.Options{})
+			e := newEndpoint(t)
+			crm := r.postback("crm", e)
+			x := r.replica(false)
+			x.holdsLease.Store(false)
+			metadata, original := x.storeAndFetch(crm, "evt_0")
+			g.Expect(original.Nak()).To(Succeed())
+			gate := newGate(t)
+			looking := r.replica(false)
+			looking.holdsLease.Store(!another)
+			looking.consumer.API = slowAPI{r.api, gate}
+			looking.consume()
+			g.Eventually(gate.reached).WithTimeout(patience).Should(BeClosed())
+
+			x.putCopy(crm, metadata.Timestamp)
+			if another {
+				r.replica(true)
+				g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
+			} else {
+				g.Eventually(looking.givenBack).WithTimeout(patience).Should(BeNumerically(">", 0))
+			}
+			gate.open()
+			g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
+			g.Eventually(x.inWaiting).WithTimeout(patience).Should(BeZero())
+			g.Expect(e.count("evt_0")).To(Equal(1))
+			g.Expect(x.logged(crm, "evt_0")).NotTo(BeNil())
+		})
+	}
+}
+
+// givenBack returns the number of waiting messages that lanes have given back, to be read again.
+func (x *replica) givenBack() (n int) {
+	d := x.consumer.drain
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.term != nil {
+		for _, c := range d.term.cursors {
+			n += len(c.again)
+		}
+	}
+	return n
 }
 
 // The elected replica attempts a copy, which fails and becomes a retry, while another replica looks for a record of
@@ -148,14 +205,14 @@ func TestFailedDuringTheLookUps(t *testing.T) {
 	metadata, original := x.storeAndFetch(crm, "evt_0")
 	x.putCopy(crm, metadata.Timestamp)
 	g.Expect(original.Nak()).To(Succeed())
-	gate := newGate()
+	gate := newGate(t)
 	x.consumer.API = slowAPI{r.api, gate}
 	x.consume()
 	g.Eventually(gate.reached).WithTimeout(patience).Should(BeClosed())
 
 	r.drainWithoutObjects(crm)
 	g.Eventually(x.retries(crm)).WithTimeout(patience).Should(Equal(1))
-	close(gate.opened)
+	gate.open()
 	g.Eventually(x.inDeliveries).WithTimeout(patience).Should(BeZero())
 	g.Expect(x.inWaiting()).To(BeEquivalentTo(1))
 	g.Expect(e.count("evt_0")).To(Equal(1))

@@ -74,8 +74,23 @@ func (c *Consumer) giveBack(u *unsettled, after time.Duration) {
 	})
 }
 
+// claim reserves a delivery for this message. Look-ups for a record say nothing about another attempt in flight here,
+// whose message is a copy. If another message has the claim, claim gives this one back.
+func (c *Consumer) claim(u *unsettled) (release func(), ok bool) {
+	release, ok = c.Attempter.Claim(client.ObjectKeyFromObject(u.d))
+	if !ok {
+		c.giveBack(u, backInFlight)
+	}
+	return release, ok
+}
+
 // attempt makes the next attempt of a delivery if it is still due.
 func (c *Consumer) attempt(ctx context.Context, u *unsettled, sent func(*v1alpha1.Attempt)) {
+	release, ok := c.claim(u)
+	if !ok {
+		return
+	}
+	defer release()
 	r := c.Routes.Of(u.d.Namespace, u.d.Spec.PostbackRef)
 	end, ok := c.begin(ctx, u, r)
 	if !ok {
@@ -88,8 +103,6 @@ func (c *Consumer) attempt(ctx context.Context, u *unsettled, sent func(*v1alpha
 	switch {
 	case err == nil, errors.Is(err, delivery.ErrGone), errors.Is(err, delivery.ErrUnrecordable):
 		c.done(u)
-	case errors.Is(err, attempt.ErrInFlight):
-		c.giveBack(u, backInFlight)
 	case errors.Is(err, errRefused):
 		after := backoff(backRefused, longestRefused, u.tries)
 		c.Log.Error(err, "An attempt has no record; it will be repeated", "delivery", klog.KObj(u.d), "after", after.String())
@@ -109,10 +122,10 @@ func (c *Consumer) begin(ctx context.Context, u *unsettled, r *route.Route) (end
 	case u.waiting != nil && !enabled:
 		c.giveBack(u, backStep)
 	case u.waiting == nil && (!enabled || r.Exclusive()):
-		c.moveToWaiting(u) //nolint:contextcheck // It goes on until Stop.
+		c.copyToWaiting(u) //nolint:contextcheck // It goes on until Stop.
 	case c.copyMayWait(u): //nolint:contextcheck // It goes on until Stop.
 		// This look-up precedes those for a record: the drain may attempt and remove the copy during them.
-		c.moveToWaiting(u) //nolint:contextcheck // It goes on until Stop.
+		c.copyToWaiting(u) //nolint:contextcheck // It goes on until Stop.
 	case c.settledBefore(u): //nolint:contextcheck // It goes on until Stop.
 	case u.waiting != nil:
 		if end, ok = u.waiting.begin(); !ok {
@@ -144,9 +157,17 @@ func same(existing, d *v1alpha1.PostbackDelivery) bool {
 	return a.PostbackRef == b.PostbackRef && a.Event.ID == b.Event.ID && a.Event.Type == b.Event.Type && a.Body == b.Body
 }
 
-// moveToWaiting copies a delivery to the waiting stream and acknowledges the original. NATS refuses a second copy by
-// its id.
+// moveToWaiting moves a delivery to the waiting stream, unless an attempt of it is in flight here.
 func (c *Consumer) moveToWaiting(u *unsettled) {
+	if release, ok := c.claim(u); ok {
+		defer release()
+		c.copyToWaiting(u)
+	}
+}
+
+// copyToWaiting copies a claimed delivery to the waiting stream and acknowledges the original. NATS refuses a second
+// copy by its id.
+func (c *Consumer) copyToWaiting(u *unsettled) {
 	if c.settledBefore(u) {
 		return
 	}
@@ -223,7 +244,7 @@ func (c *Consumer) copyMayWait(u *unsettled) bool {
 	return waits || err != nil
 }
 
-// settledBefore looks for the record of a delivery that may have been attempted before. If it finds one, or a
+// settledBefore looks for the record of a claimed delivery that may have been attempted before. If it finds one, or a
 // look-up fails, it settles the message and returns true. It is called when the attempt is due, because the same
 // message may be in the lane twice.
 func (c *Consumer) settledBefore(u *unsettled) bool {
@@ -256,7 +277,8 @@ func (c *Consumer) settleUnlessNew(u *unsettled) bool {
 	existing := &v1alpha1.PostbackDelivery{}
 	err := c.API.Get(ctx, client.ObjectKeyFromObject(u.d), existing)
 	if apierrors.IsNotFound(err) {
-		return true
+		// The API server may have taken long, and another replica may have delivered a copy meanwhile.
+		return !c.settledByRecord(u)
 	}
 	if err == nil {
 		err = c.restoreAttempts(ctx, existing, u)
@@ -269,14 +291,9 @@ func (c *Consumer) settleUnlessNew(u *unsettled) bool {
 	return false
 }
 
-// settledByRecord looks for a record of a delivery in the streams, as settledBefore does. A delivery goes from an
-// attempt in flight to a retry, and from there to the log. It is in the next place before it leaves the present one,
-// so in this order none is missed.
+// settledByRecord looks for a record of a claimed delivery in the streams, as settledBefore does. A delivery goes from
+// a retry to the log. It is in the log before its retry is removed, so in this order none is missed.
 func (c *Consumer) settledByRecord(u *unsettled) bool {
-	if c.Attempter.InFlight(client.ObjectKeyFromObject(u.d)) {
-		c.giveBack(u, backInFlight)
-		return true
-	}
 	return c.settledByRetry(u) || c.settledByLog(u)
 }
 
