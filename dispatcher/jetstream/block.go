@@ -73,12 +73,13 @@ func (d *drain) mayBegin(w *waitingMessage) bool {
 	return w.begun
 }
 
-// block keeps the attempt of a message from beginning. It returns an error if the attempt has begun.
+// block keeps the attempt of a message from beginning. It returns an error if the attempt has begun, perhaps in a
+// former term of this replica.
 func (d *drain) block(now *term, sequence uint64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, u := range d.unsettled.all() {
-		if u.waiting.term != now || u.waiting.sequence != sequence {
+		if u.waiting.sequence != sequence {
 			continue
 		}
 		if u.waiting.begun {
@@ -96,19 +97,20 @@ func (d *drain) unblock(now *term, sequence uint64) {
 	defer d.mu.Unlock()
 	delete(now.blocks.single, sequence)
 	for _, u := range d.unsettled.all() {
-		if u.waiting.term == now && u.waiting.sequence == sequence {
+		if u.waiting.sequence == sequence {
 			u.waiting.blocked = false
 		}
 	}
 }
 
-// blockAll is block for the messages of a Postback up to a sequence. It returns the number of those whose attempt has begun.
+// blockAll is block for the messages of a Postback up to a sequence. It returns the number of those whose attempt has
+// begun.
 func (d *drain) blockAll(now *term, key postbackKey, upTo uint64) (inFlight int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, u := range d.unsettled.all() {
 		w := u.waiting
-		if w.term != now || w.key.postbackKey != key || w.sequence > upTo {
+		if w.key.postbackKey != key || w.sequence > upTo {
 			continue
 		}
 		if w.begun {
@@ -126,7 +128,7 @@ func (d *drain) unblockAll(now *term, key postbackKey) {
 	defer d.mu.Unlock()
 	delete(now.blocks.all, key)
 	for _, u := range d.unsettled.all() {
-		if u.waiting.term == now && u.waiting.key.postbackKey == key {
+		if u.waiting.key.postbackKey == key {
 			u.waiting.blocked = false
 		}
 	}

@@ -198,3 +198,17 @@ func TestStreamFromBefore(t *testing.T) {
 	want := x.connection.streams()[0]
 	g.Expect(withNeeds(have, want)).To(Equal(have))
 }
+
+// A replica that has just connected cannot rely on the ids that NATS remembers. It also finds an event that waits for
+// its first attempt, while another delivery of the Postback is in the waiting stream.
+func TestPostedAgainToANewReplica(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, natsserver.Options{})
+	crm := r.postback("crm", newEndpoint(t))
+	x := r.replica(false)
+	x.putRetry(r.failed(crm, "evt_other", 1, time.Now().Add(time.Hour)), time.Now())
+	g.Expect(x.store(crm, "evt_1", data(1)).Result).To(Equal(intake.Stored))
+	g.Expect(r.replica(false).store(crm, "evt_1", data(1)).Result).To(Equal(intake.Duplicate))
+	g.Expect(x.inDeliveries()).To(BeEquivalentTo(1))
+	g.Expect(x.inWaiting()).To(BeEquivalentTo(1))
+}

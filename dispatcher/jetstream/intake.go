@@ -88,7 +88,7 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 		}
 	}
 	if i.Connection.memory.short() {
-		existing, err := i.Connection.logged(ctx, d.Object)
+		existing, err := i.Connection.stored(ctx, d.Object)
 		switch {
 		case err != nil:
 			return intake.Outcome{Result: intake.Unstored, Err: err}
