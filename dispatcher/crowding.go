@@ -63,6 +63,6 @@ func (b *backlog) warn(crowding jetstream.Crowding) {
 
 func (b *backlog) emit(r *route.Route, holder jetstream.Holder, used float64) {
 	b.events.Eventf(r.Postback(), nil, corev1.EventTypeWarning, v1alpha1.BacklogTooLargeReason, "Store",
-		"Events are refused: the stream of waiting deliveries is full to %d%%, and about %d%% of it are deliveries of this Postback. Mend the endpoint, or drop deliveries.",
+		"Events are refused: the stream of waiting deliveries is full to %d%%, and about %d%% of it are deliveries of this Postback. Fix the endpoint, resume the Postback or raise its limits, or drop deliveries.",
 		jetstream.Percent(used), jetstream.Percent(holder.Share))
 }

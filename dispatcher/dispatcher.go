@@ -125,7 +125,8 @@ const (
 const (
 	// IntakeKubernetes stores each delivery at the API server.
 	IntakeKubernetes = "kubernetes"
-	// IntakeJetStream stores deliveries in a stream of NATS until their first attempt.
+	// IntakeJetStream stores deliveries in streams of NATS: before their first attempt, while they wait, and after
+	// their success. Some failed ones become PostbackDeliveries.
 	IntakeJetStream = v1alpha1.IntakeJetStream
 )
 

@@ -54,8 +54,7 @@ const (
 	// administrator can add IngestURLAnnotation, the base URL of an ingest that is exposed outside the cluster.
 	IntakeAnnotation    = "postback.dev/intake"
 	IngestURLAnnotation = "postback.dev/ingest-url"
-	// IntakeJetStream keeps deliveries that succeed on the first attempt in the delivery log, and the others as
-	// PostbackDeliveries.
+	// IntakeJetStream keeps deliveries in streams of NATS, and some failed ones as PostbackDeliveries.
 	IntakeJetStream = "jetstream"
 	// LeftOutAnnotation, on a bookmark in a watch of the delivery log, is the number of deliveries left out since the
 	// previous bookmark. The watch leaves some out if there are too many.

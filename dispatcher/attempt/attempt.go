@@ -179,7 +179,7 @@ func (a *Attempter) announce(r *route.Route, after *v1alpha1.PostbackDelivery) {
 			"An event was not delivered and will not be tried again: see the PostbackDeliveries in phase Failed")
 	case after.Status.Phase == v1alpha1.DeliveryRetrying:
 		a.Events.Eventf(r.Postback(), nil, corev1.EventTypeWarning, v1alpha1.AttemptFailedReason, deliverAction,
-			"An event was not delivered and will be tried again: see the PostbackDeliveries in phase Retrying")
+			"An event was not delivered and will be tried again: \"kubectl postback events\" shows it")
 	case after.Status.Phase == v1alpha1.DeliveryDelivered && after.Status.Round.Attempts > 1:
 		a.Events.Eventf(r.Postback(), nil, corev1.EventTypeNormal, v1alpha1.DeliveredAfterRetriesReason, deliverAction,
 			"An event was delivered after retries")

@@ -35,7 +35,7 @@ func answerTo(events accept.Results) *problem.Answer {
 	var a *problem.Answer
 	switch {
 	case counts[intake.Unstored] > 0:
-		a = problem.Refuse(problem.NotStored, "Some deliveries were not stored. Send the same events again, with the ids in events: a stored event makes no second delivery.")
+		a = problem.Refuse(problem.NotStored, "Some deliveries were not stored. Send the same events again, with the ids in events: within the deduplication window, a stored event makes no second delivery.")
 	case counts[intake.Conflict] > 0:
 		a = problem.Refuse(problem.IDConflict, "Another event was stored before under the same id, and stays as it is. Give the new event an id of its own. The field events has the results of the other events.")
 	case counts[intake.Refused] == 0 || counts[intake.Stored]+counts[intake.Duplicate] > 0:

@@ -79,7 +79,8 @@ func decide(r *route.Route, pressure func(*route.Route) lane.Pressure) verdict {
 }
 
 // hold returns how long to delay the answer for a stored delivery: about until its attempt begins, and longestHold if
-// the replicas are outrun. A throttled or slow endpoint delays no answer.
+// the replicas are outrun. No answer waits for an endpoint that is throttled, or for which deliveries wait for longer
+// than slowLane.
 func hold(p lane.Pressure, outrun bool) time.Duration {
 	switch {
 	case p.Throttled, p.Wait > slowLane:

@@ -46,7 +46,8 @@ const (
 	maxThrottledBytes = 64 << 20
 	// inheritGrace is how long an elected replica that did not release the Lease may take to record an attempt.
 	inheritGrace = 5 * time.Second
-	// maxDraining bounds the deliveries in lanes: one for each throttled endpoint, and maxUnsettled for the others.
+	// maxDraining bounds the deliveries in lanes: one for each throttled endpoint, and for the others maxUnsettled beside
+	// those of the reads in progress.
 	maxDraining = 1 << 15
 )
 

@@ -53,10 +53,11 @@ type Lanes interface {
 	Pressure(r *route.Route) lane.Pressure
 }
 
-// Intake stores deliveries in the deliveries stream, whatever the state of their Postback, so that one stream alone
-// recognizes duplicates. If the waiting stream is full, it refuses the deliveries that would move there, and before
-// that those of Postbacks that hold more than their share. It leaves deliveries too large for a message to the API
-// server.
+// Intake stores deliveries in the deliveries stream, whatever the state of their Postback, so that this stream
+// recognizes duplicates. There is one exception. While the stream may have forgotten ids, a delivery whose Postback has
+// waiting ones goes to the waiting stream, which recognizes it by the id of its first copy there. If the waiting stream
+// is full, Intake refuses the deliveries that would move there, and before that those of Postbacks that hold more than
+// their share. It leaves deliveries too large for a message to the API server.
 type Intake struct {
 	Connection *Connection
 	Kubernetes *intake.Kubernetes

@@ -100,10 +100,10 @@ func (p *Pending) admits(r *route.Route, waits func() bool) intake.Outcome {
 	switch admit(use.used, share, use.used >= fullRatio && waits()) {
 	case overShare:
 		// The other Postbacks may belong to others than the producer: the message names none of them.
-		refused.Message = fmt.Sprintf("The deliveries that wait for the endpoint of Postback %s take about %d%% of their stream, which is more than its share.", r.Name, Percent(share))
+		refused.Message = fmt.Sprintf("The waiting deliveries of Postback %s take about %d%% of their stream, which is more than its share.", r.Name, Percent(share))
 		return refused
 	case streamFull:
-		refused.Message = "The stream of deliveries that wait for their endpoints is full."
+		refused.Message = "The stream of waiting deliveries is full."
 		return refused
 	case admitted:
 	}

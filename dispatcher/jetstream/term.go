@@ -44,7 +44,7 @@ type term struct {
 	// an earlier term.
 	doubtfulUpTo uint64
 	// forgotten has the sequences up to which messages are doubtful because the cursor of their Postback was dropped: a
-	// lagging server may return removed messages.
+	// lagging server may return removed messages. Each Postback with such a cursor has an entry until the term ends.
 	forgotten map[postbackKey]uint64
 	cursors   map[cursorKey]*cursor
 	// former is the previous term of this replica, while messages of it are in lanes: an attempt may be in flight.
@@ -101,7 +101,7 @@ type waitingMessage struct {
 	sequence uint64
 	tries    uint64
 	doubtful bool
-	// marked is true with DoubtfulHeader: an attempt of another copy may have failed in this term.
+	// marked is true with DoubtfulHeader: an attempt of the original, or of another copy, may have failed in this term.
 	marked bool
 	size   int
 	// blocked is true once an act removes the message, begun once its attempt begins. The lock of drain guards

@@ -38,9 +38,8 @@ const (
 	// is how long the endpoints are well first.
 	outagesRate = 60
 	healthyFor  = 3 * time.Second
-	// someFail is the number of ways in which endpoints are down: they answer 503, do not answer, or refuse
-	// connections.
-	someFail = 3
+	// waysDown is in how many ways endpoints are down: they answer 503, do not answer, or refuse connections.
+	waysDown = 3
 	refusing = "refusing"
 )
 
@@ -55,7 +54,7 @@ func startFleet(t *testing.T, random *rand.Rand) *fleet {
 	f := &fleet{all: map[string]*endpoint{}}
 	var postbacks []*v1alpha1.Postback
 	for i := range *down {
-		name := fmt.Sprintf("%s-%d", []string{"unwell", "hanging", refusing}[i%someFail], i)
+		name := fmt.Sprintf("%s-%d", []string{"unwell", "hanging", refusing}[i%waysDown], i)
 		e, err := startEndpoint(t.Context(), name, rand.New(rand.NewPCG(random.Uint64(), uint64(i))).Float64)
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +70,7 @@ func startFleet(t *testing.T, random *rand.Rand) *fleet {
 }
 
 func (f *fleet) temper(i int) temper {
-	bad := []behaviour{unwell, hanging, well}[i%someFail]
+	bad := []behaviour{unwell, hanging, well}[i%waysDown]
 	return func(func() float64, int, time.Duration) behaviour {
 		if f.down.Load() {
 			return bad

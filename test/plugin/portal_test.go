@@ -34,7 +34,7 @@ import (
 	"github.com/postback-dev/postback-operator/test/controlplane"
 )
 
-// All scripts share this portal, which has the rights of its ServiceAccount.
+// All scripts share one portal. It has the rights that config/portal gives to its ServiceAccount.
 var (
 	portalServer *httptest.Server
 	// portalCA is a file with the portal's certificate, partnerFile one with the ServiceAccounts of a partner.

@@ -82,8 +82,8 @@ func (r *Route) Postback() *v1alpha1.Postback {
 	}
 }
 
-// EndpointSince returns the generation from which attempts went to the present endpoint. If it is not known, the
-// endpoint counts as new: forgetting a pause is better than obeying the pause of another endpoint.
+// EndpointSince returns the generation of the Postback since which its URL is the present one. If that is unknown, the
+// endpoint counts as new: to forget a Retry-After is better than to obey that of another endpoint.
 func (r *Route) EndpointSince() int64 {
 	return cmp.Or(r.EndpointGeneration, r.Generation)
 }
