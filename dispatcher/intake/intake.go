@@ -19,6 +19,7 @@ limitations under the License.
 package intake
 
 import (
+	"errors"
 	"time"
 
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
@@ -83,6 +84,10 @@ const (
 	// the waiting stream.
 	StreamFull Reason = "StreamFull"
 )
+
+// ErrNoRoomToWait is the cause of Unstored if the waiting stream has no room for the Postback of the delivery. It lasts
+// until the backlog of that Postback or of others shrinks, which may take hours, while other Postbacks have room.
+var ErrNoRoomToWait = errors.New("the waiting stream has no room for deliveries of the Postback")
 
 // Compare reports whether the existing delivery of the same name has the same event: Duplicate or Conflict. It
 // compares in the format of the existing delivery, which may differ from the Postback's present format.

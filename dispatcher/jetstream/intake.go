@@ -108,8 +108,6 @@ func (i *Intake) Store(ctx context.Context, d *intake.Delivery) intake.Outcome {
 	return i.publish(ctx, d, i.Connection.intoDeliveries, m)
 }
 
-var errWaitingFull = errors.New("the stream of waiting deliveries is full")
-
 // deferDelivery leaves a delivery to the API server, unless it is already in the deliveries stream or the delivery
 // log.
 func (i *Intake) deferDelivery(ctx context.Context, d *intake.Delivery) intake.Outcome {

@@ -38,6 +38,9 @@ const (
 	sizeSamples = 16
 	// maxHolders bounds the named Postbacks of a crowded stream.
 	maxHolders = 3
+	// minHolder is the least part of a full stream that makes a Postback one of those that fill it, if none holds more
+	// than its share.
+	minHolder = 0.05
 )
 
 // admission says whether the waiting stream has room for the delivery of an event. Deliveries that are accepted
@@ -95,7 +98,7 @@ func (p *Pending) admits(r *route.Route, waits func() bool) intake.Outcome {
 	if use == nil {
 		return intake.Outcome{}
 	}
-	refused := intake.Outcome{Result: intake.Unstored, Reason: intake.StreamFull, Err: errWaitingFull}
+	refused := intake.Outcome{Result: intake.Unstored, Reason: intake.StreamFull, Err: intake.ErrNoRoomToWait}
 	share := use.shares[postbackKey{r.Namespace, r.UID}]
 	switch admit(use.used, share, use.used >= fullRatio && waits()) {
 	case overShare:
@@ -141,7 +144,8 @@ type Holder struct {
 type Crowding struct {
 	// Used is the used part of the stream.
 	Used float64
-	// Holders are Postbacks that hold more than their share, or most of a full stream. The largest comes first.
+	// Holders are Postbacks that hold more than their share, or otherwise those that fill a full stream. The largest
+	// comes first.
 	Holders []Holder
 }
 
@@ -154,10 +158,20 @@ func (p *Pending) Crowding() Crowding {
 	return Crowding{use.used, use.holders()}
 }
 
-// holders returns the largest Postbacks that hold more than their share. Of a full stream it returns the largest ones.
-func (u *waitingUse) holders() (largest []Holder) {
+// holders returns the largest Postbacks that hold more than their share. Of a full stream in which no Postback does, it
+// returns the largest ones. A small backlog is no reason to blame its Postback.
+func (u *waitingUse) holders() []Holder {
+	largest := u.largest(func(share float64) bool { return admit(u.used, share, false) == overShare })
+	if len(largest) == 0 && u.used >= fullRatio {
+		largest = u.largest(func(share float64) bool { return share >= minHolder })
+	}
+	return largest
+}
+
+// largest returns the largest Postbacks with a share that matches.
+func (u *waitingUse) largest(matches func(share float64) bool) (largest []Holder) {
 	for key, share := range u.shares {
-		if admit(u.used, share, true) != admitted {
+		if matches(share) {
 			largest = append(largest, Holder{key.postback, share})
 		}
 	}

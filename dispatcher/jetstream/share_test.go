@@ -101,11 +101,23 @@ func TestHoldersOfACrowdedStream(t *testing.T) {
 	}{
 		"room for all":   {used: 0.5, shares: map[postbackKey]float64{{"a", "crm"}: 0.5}},
 		"one takes most": {used: 0.9, shares: map[postbackKey]float64{{"a", "crm"}: 0.6, {"a", "erp"}: 0.3}, want: []types.UID{"crm"}},
-		"full, by many": {
+		"full, by one: the others have their room": {
+			used:   0.96,
+			shares: map[postbackKey]float64{{"a", "crm"}: 0.9, {"a", "erp"}: 0.06, {"a", "shop"}: 0.0001},
+			want:   []types.UID{"crm"},
+		},
+		"full, by many, and one above its share": {
 			used:   0.96,
 			shares: map[postbackKey]float64{{"a", "a"}: 0.15, {"a", "b"}: 0.13, {"a", "c"}: 0.14, {"a", "d"}: 0.12, {"a", "e"}: 0.42},
-			want:   []types.UID{"e", "a", "c"},
+			want:   []types.UID{"e"},
 		},
+		"full, by many, and none above its share": {
+			used:   0.96,
+			shares: map[postbackKey]float64{{"a", "a"}: 0.15, {"a", "b"}: 0.13, {"a", "c"}: 0.14, {"a", "d"}: 0.12, {"a", "e"}: 0.01},
+			want:   []types.UID{"a", "c", "b"},
+		},
+		"full, and one of few holders": {used: 0.96, shares: map[postbackKey]float64{{"a", "a"}: 0.15, {"a", "b"}: 0.01}, want: []types.UID{"a"}},
+		"full, by very many":           {used: 0.96, shares: map[postbackKey]float64{{"a", "a"}: 0.01, {"a", "b"}: 0.02}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -143,6 +155,7 @@ func TestNoPostbackTakesTheWholeWaitingStream(t *testing.T) {
 	refused := x.store(greedy, "evt_refused", body)
 	g.Expect(refused.Result).To(Equal(intake.Unstored))
 	g.Expect(refused.Reason).To(Equal(intake.StreamFull))
+	g.Expect(refused.Err).To(MatchError(intake.ErrNoRoomToWait))
 	g.Expect(refused.Message).To(And(ContainSubstring("greedy"), ContainSubstring("more than its share")))
 	g.Expect(x.store(modest, "evt_modest", body).Result).To(Equal(intake.Stored))
 	x.putRetry(r.failed(greedy, "evt_retry", 1, time.Now()), time.Now())

@@ -31,18 +31,29 @@ func TestDispositionOfAMessage(t *testing.T) {
 	full := accept.DeliveryResult{Postback: "crm", Result: intake.Refused, Reason: accept.BacklogFull}
 	large := accept.DeliveryResult{Postback: "crm", Result: intake.Refused, Reason: intake.TooLarge}
 	unstored := accept.DeliveryResult{Postback: "crm", Result: intake.Unstored, Err: errors.New("connection refused")}
+	streamFull := accept.DeliveryResult{Postback: "crm", Result: intake.Unstored, Reason: intake.StreamFull, Err: errors.New("maximum bytes exceeded")}
+	crowded := accept.DeliveryResult{Postback: "erp", Result: intake.Unstored, Reason: intake.StreamFull, Err: intake.ErrNoRoomToWait}
+	duplicate := accept.DeliveryResult{Postback: "crm", Result: intake.Duplicate}
 	tests := map[string]struct {
 		deliveries []accept.DeliveryResult
 		want       disposition
 	}{
-		"no Postback":             {want: dispositionTaken},
-		"stored":                  {deliveries: []accept.DeliveryResult{stored, skipped}, want: dispositionTaken},
-		"conflict":                {deliveries: []accept.DeliveryResult{conflict}, want: dispositionTaken},
-		"too large":               {deliveries: []accept.DeliveryResult{large}, want: dispositionTaken},
-		"no room":                 {deliveries: []accept.DeliveryResult{full}, want: dispositionFull},
-		"no room for one of two":  {deliveries: []accept.DeliveryResult{full, stored}, want: dispositionTaken},
-		"unstored":                {deliveries: []accept.DeliveryResult{stored, unstored}, want: dispositionAgain},
-		"unstored beside no room": {deliveries: []accept.DeliveryResult{full, unstored}, want: dispositionAgain},
+		"no Postback":                            {want: dispositionTaken},
+		"stored":                                 {deliveries: []accept.DeliveryResult{stored, skipped}, want: dispositionTaken},
+		"conflict":                               {deliveries: []accept.DeliveryResult{conflict}, want: dispositionTaken},
+		"too large":                              {deliveries: []accept.DeliveryResult{large}, want: dispositionTaken},
+		"no room":                                {deliveries: []accept.DeliveryResult{full}, want: dispositionFull},
+		"no room for one of two":                 {deliveries: []accept.DeliveryResult{full, stored}, want: dispositionTaken},
+		"unstored":                               {deliveries: []accept.DeliveryResult{stored, unstored}, want: dispositionAgain},
+		"unstored beside no room":                {deliveries: []accept.DeliveryResult{full, unstored}, want: dispositionAgain},
+		"no room to wait":                        {deliveries: []accept.DeliveryResult{crowded, skipped}, want: dispositionFull},
+		"no room to wait for one of two, stored": {deliveries: []accept.DeliveryResult{crowded, stored}, want: dispositionTaken},
+		"no room to wait for one of two, duplicate":  {deliveries: []accept.DeliveryResult{crowded, duplicate}, want: dispositionTaken},
+		"no room to wait, and too large for another": {deliveries: []accept.DeliveryResult{crowded, large}, want: dispositionFull},
+		"no room to wait beside no room":             {deliveries: []accept.DeliveryResult{crowded, full}, want: dispositionFull},
+		"no room to wait beside unstored":            {deliveries: []accept.DeliveryResult{crowded, stored, unstored}, want: dispositionAgain},
+		"a full stream of deliveries":                {deliveries: []accept.DeliveryResult{streamFull}, want: dispositionAgain},
+		"a stream that becomes full":                 {deliveries: []accept.DeliveryResult{stored, streamFull}, want: dispositionAgain},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -19,6 +19,7 @@ limitations under the License.
 package natsapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,7 +122,8 @@ const (
 	dispositionTaken disposition = "Taken"
 	// dispositionInvalid means that the message is not a valid event.
 	dispositionInvalid disposition = "Invalid"
-	// dispositionFull means that every Postback refuses the event. NATS delivers the message again.
+	// dispositionFull means that every Postback refuses the event, or has no room in the waiting stream. NATS delivers
+	// the message again.
 	dispositionFull disposition = "Full"
 	// dispositionAgain means that some deliveries are not stored. NATS delivers the message again soon, before the
 	// stored deliveries are forgotten.
@@ -163,30 +165,35 @@ func (e *Events) store(ctx context.Context, msg jetstream.Msg) (disposition, err
 	return dispositionTaken, nil
 }
 
-// dispositionOf derives the disposition from the results of a message's events.
+// dispositionOf derives the disposition from the results of a message's events. A Postback without room in the waiting
+// stream counts as full: it may stay so for hours, and at each try after the deduplication window the Postbacks that
+// have the event would get it again.
 func dispositionOf(results accept.Results) (disposition, error) {
+	var full, failed error
+	for i := range results {
+		for _, d := range results[i].Deliveries {
+			switch {
+			case isFull(d):
+				full = cmp.Or(full, fmt.Errorf("no Postback accepts the event; %s refuses it: %s %s", d.Postback, d.Reason, d.Message))
+			case d.Result == intake.Unstored:
+				failed = cmp.Or(failed, fmt.Errorf("store delivery for Postback %s: %w", d.Postback, d.Err))
+			}
+		}
+	}
 	counts := results.Tally()
 	switch {
-	case counts[intake.Unstored] > 0:
-		_, err := results.Unstored()
-		return dispositionAgain, err
-	case counts[intake.Refused] > 0 && counts[intake.Stored]+counts[intake.Duplicate] == 0 &&
-		!results.RefusedOnly(func(why intake.Reason) bool { return why == intake.TooLarge }):
-		return dispositionFull, fullError(results)
+	case failed != nil:
+		return dispositionAgain, failed
+	case full != nil && counts[intake.Stored]+counts[intake.Duplicate] == 0:
+		return dispositionFull, full
 	}
 	return dispositionTaken, nil
 }
 
-// fullError returns the reason why no Postback accepts an event, with the message of the first refusal.
-func fullError(results accept.Results) error {
-	for i := range results {
-		for _, d := range results[i].Deliveries {
-			if d.Result == intake.Refused {
-				return fmt.Errorf("no Postback accepts the event; %s refuses it: %s %s", d.Postback, d.Reason, d.Message)
-			}
-		}
-	}
-	return errors.New("no Postback accepts the event")
+// isFull reports whether the Postback may accept the same event once it has fewer deliveries.
+func isFull(d accept.DeliveryResult) bool {
+	return d.Result == intake.Refused && d.Reason != intake.TooLarge ||
+		d.Result == intake.Unstored && errors.Is(d.Err, intake.ErrNoRoomToWait)
 }
 
 // decode returns the events of a message. Its headers mean the same as in an HTTP request; without Content-Type the
@@ -228,9 +235,11 @@ func (e *Events) decode(namespace string, metadata *jetstream.MsgMetadata, msg j
 func (e *Events) report(namespace string, results accept.Results) {
 	for i := range results {
 		for _, d := range results[i].Deliveries {
-			if d.Result == intake.Refused || d.Result == intake.Conflict {
+			switch d.Result {
+			case intake.Refused, intake.Conflict, intake.Unstored:
 				e.Log.Info("A published event is not stored for a Postback", "namespace", namespace, "eventID", results[i].ID,
 					"postback", d.Postback, "reason", string(d.Result)+" "+string(d.Reason))
+			case intake.Stored, intake.Duplicate, intake.Skipped:
 			}
 		}
 	}
