@@ -122,7 +122,7 @@ func TestServerTakesTheWholeChart(t *testing.T) {
 	asked := map[string]bool{}
 	for _, document := range strings.Split("\n"+manifests, "\n---\n") {
 		kind := kindOf(t, document)
-		if kind == "" || slices.Contains([]string{"Certificate", "ServiceMonitor", "PrometheusRule"}, kind) {
+		if kind == "" || slices.Contains([]string{"Certificate", "ServiceMonitor", "PodMonitor", "PrometheusRule"}, kind) {
 			continue
 		}
 		asked[kind] = true

@@ -289,7 +289,8 @@ func TestChartInAnotherNamespace(t *testing.T) {
 func TestEveryValueIsUsed(t *testing.T) {
 	certManager := `ingest.certificate={"source":"CertManager","issuerRef":{"name":"ca"}}`
 	intake := `nats.url="nats://a:4222"`
-	portal := `portal={"enabled":true,"url":"https://postbacks.example.com","ingress":{"enabled":true},"httpRoute":{"enabled":true,"parentRefs":[{"name":"public"}]},"certificate":{"source":"CertManager","issuerRef":{"name":"ca"}}}`
+	portal := `portal={"enabled":true,"url":"https://postbacks.example.com","ingress":{"enabled":true},"httpRoute":{"enabled":true,"parentRefs":[{"name":"public"}]},"certificate":{"source":"CertManager","issuerRef":{"name":"ca"}},` +
+		`"oidc":{"issuerURL":"https://issuer.example.com","clientID":"portal"}}`
 	// Some values have an effect only together with these.
 	base := map[string]string{
 		"autoscaling": "dispatcher.autoscaling.enabled=true", "loadBalancerSourceRanges": `ingest.service.type="LoadBalancer"`,

@@ -63,6 +63,8 @@ func values(t *testing.T) map[string]any {
 		"dispatcher.autoscaling.enabled": false, "dispatcher.autoscaling.minReplicas": 3, "dispatcher.autoscaling.maxReplicas": 9, "dispatcher.autoscaling.cpu": "1",
 		"portal.enabled": false, "portal.url": "https://other.example.com", "portal.certificate.source": "External", "portal.certificate.issuerRef.name": "other",
 		"portal.certificate.issuerRef.kind": "Issuer", "portal.certificate.issuerRef.group": "awspca.cert-manager.io", "portal.plainHTTP": true, "portal.trustForwardedFor": true,
+		"portal.oidc.issuerURL": "https://login.example.com", "portal.oidc.clientID": "postback", "portal.oidc.clientSecret": "a", "portal.oidc.caConfigMap": "b",
+		"portal.oidc.scopes": "offline_access", "portal.oidc.namespaceClaim": "namespaces",
 		"portal.embed.origins":       []string{"https://app.example.com"},
 		"portal.service.annotations": map[string]any{"a": "b"}, "portal.networkPolicy.enabled": false, "portal.priority.enabled": false, "portal.ingress.enabled": false, "portal.ingress.className": "public",
 		"portal.ingress.annotations": map[string]any{"a": "b"}, "portal.ingress.tlsSecret": "other", "portal.httpRoute.enabled": false,
