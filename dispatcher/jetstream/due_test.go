@@ -72,26 +72,35 @@ func TestAdvance(t *testing.T) {
 		}
 		return messages
 	}
+	var many []*v1alpha1.PostbackDelivery
+	for range 5 {
+		many = append(many, failedOnce(-time.Second, false))
+	}
 	due, soon, late := failedOnce(-time.Second, false), failedOnce(time.Minute, false), failedOnce(time.Hour, true)
 	for name, test := range map[string]struct {
 		read []drained
 		// due is the number of returned messages, next the sequence to continue from, aside the number of messages
-		// set aside. rest is the time until the next read.
+		// set aside. rest is the time until the next read, most its bound.
 		due   int
 		next  uint64
 		aside int
 		rest  time.Duration
+		most  int
 	}{
 		"all are due":                           {read: read(due, due), due: 2, next: 12},
-		"the second is not":                     {read: read(due, soon, soon), due: 1, next: 11, rest: time.Minute},
-		"a delayed one is passed":               {read: read(late, due, soon), due: 1, next: 12, aside: 1, rest: time.Minute},
-		"one due in a moment rests for a while": {read: read(failedOnce(time.Millisecond, false)), rest: shortestRest},
+		"the second is not":                     {read: read(due, soon, soon), due: 1, next: 11, rest: time.Minute, most: leastRead},
+		"the sixth is not":                      {read: read(append(many, soon)...), due: 5, next: 15, rest: time.Minute, most: 10},
+		"a delayed one is passed":               {read: read(late, due, soon), due: 1, next: 12, aside: 1, rest: time.Minute, most: leastRead},
+		"one due in a moment rests for a while": {read: read(failedOnce(time.Millisecond, false)), rest: shortestRest, most: leastRead},
 		"an invalid one is returned":            {read: []drained{{RawStreamMsg: &jetstream.RawStreamMsg{Sequence: 10}, invalid: errOther}}, due: 1, next: 11},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &cursor{}
+			c := &cursor{most: laneShare}
 			if got := c.advance(test.read, noon); len(got) != test.due {
 				t.Errorf("%d are due, want %d", len(got), test.due)
+			}
+			if c.most != test.most {
+				t.Errorf("the next read is bounded by %d, want %d", c.most, test.most)
 			}
 			if c.next != test.next || len(c.again) != test.aside {
 				t.Errorf("next %d and %d aside, want %d and %d", c.next, len(c.again), test.next, test.aside)

@@ -30,6 +30,9 @@ import (
 	"github.com/postback-dev/postback-operator/api/v1alpha1"
 )
 
+// leastRead is the least bound of a read.
+const leastRead = 4
+
 // drained is a message of the waiting stream, with the number of earlier reads.
 type drained struct {
 	*jetstream.RawStreamMsg
@@ -54,11 +57,15 @@ func (d *drain) next(ctx context.Context, now *term, claim claimed) ([]drained, 
 	d.mu.Lock()
 	c := now.cursors[claim.key]
 	from, crowded := c.next, len(c.again) >= laneShare
+	most := claim.most - len(messages)
+	if c.most > 0 {
+		most = min(most, c.most)
+	}
 	d.mu.Unlock()
 	if err != nil || len(messages) == claim.most || crowded {
 		return messages, err
 	}
-	read, err := d.unread(ctx, claim.key, from, claim.most-len(messages))
+	read, err := d.unread(ctx, claim.key, from, most)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil && len(read) == 0 {
@@ -89,8 +96,10 @@ func (d *drain) unread(ctx context.Context, key cursorKey, from uint64, most int
 }
 
 // advance returns the due messages, and stops at the first one that is not due, because a level is sorted by due
-// time. A message that Retry-After delays is set aside, because later messages may be due before it.
+// time. A message that Retry-After delays is set aside, because later messages may be due before it. After a read with
+// messages that are not due, the next one takes twice as many as were due.
 func (c *cursor) advance(read []drained, now time.Time) (due []drained) {
+	c.most = 0
 	for _, m := range read {
 		wait := dueIn(m.delivery, now)
 		switch {
@@ -99,7 +108,7 @@ func (c *cursor) advance(read []drained, now time.Time) (due []drained) {
 		case delayed(m.delivery) && len(c.again) < laneShare:
 			c.readAgain(m.Sequence, reread{at: now.Add(wait)})
 		default:
-			c.restUntil = now.Add(max(wait, shortestRest))
+			c.restUntil, c.most = now.Add(max(wait, shortestRest)), max(2*len(due), leastRead)
 			return due
 		}
 		c.next = m.Sequence + 1

@@ -77,6 +77,9 @@ type cursor struct {
 	reading, moved bool
 	// restUntil is when the next message is due.
 	restUntil time.Time
+	// most bounds the new messages of the next read; 0 means no bound. The server sends each, and the drain parses it,
+	// also if it is not due.
+	most int
 	// again has the messages to read again: given back by a lane, or set aside.
 	again map[uint64]reread
 	// inHand is the number of messages in the lane, bytes their size. throttled is the state of the endpoint at the
